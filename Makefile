@@ -1,0 +1,30 @@
+# The two commands that matter: `make demo` and `make test`. Everything that they make lies in .work/.
+PLATFORM ?= mariadb
+IMAGE ?=
+
+.PHONY: help demo demo-down setup test lint build clean
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## one host from bare to a synced row (PLATFORM=mariadb|mysql|el9, or IMAGE=reference of a systemd image)
+	@molecule/demo/run "$(PLATFORM)" "$(IMAGE)"
+
+demo-down: ## remove the demo's hosts
+	@molecule/demo/down
+
+setup: ## what the tests need on this machine
+	@tests/setup test
+	@molecule/hosts/prepare
+
+test: setup ## everything that continuous integration runs
+	@tests/run
+
+lint: setup ## only the linters
+	@tests/run lint
+
+build: ## the collection's archive, in .work/
+	@.work/venv/bin/ansible-galaxy collection build --force --output-path .work/
+
+clean: demo-down ## remove everything that these commands made, but not the packages they installed
+	rm -rf .work

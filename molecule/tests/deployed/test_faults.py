@@ -1,0 +1,78 @@
+"""A component that is down or dies must neither fail a write nor need anybody's help afterwards."""
+
+from __future__ import annotations
+
+from conftest import Host, until
+
+THOUSAND_UPDATES = "".join(f"UPDATE user_list SET name = 'n{number}', password = 'p{number}';" for number in range(1000))
+
+
+def test_a_thousand_updates_succeed_while_the_job_server_is_down(host: Host) -> None:
+    host.run("systemctl stop gearmand")
+    try:
+        host.sql(THOUSAND_UPDATES)
+        assert host.sql("SELECT name, password FROM user_list LIMIT 1;") == "n999\tp999"
+    finally:
+        host.run("systemctl start gearmand")
+    # The breaker closes again by itself, and the worker finds its way back.
+    def synced() -> str:
+        host.sql("UPDATE user_list SET name = 'x'; UPDATE user_list SET name = 'back';")
+        return host.redis("get", "name")
+
+    until(synced, "back", seconds=40)
+
+
+def test_jobs_queued_while_the_worker_was_down_are_applied_when_it_returns(host: Host) -> None:
+    host.run("systemctl stop gearsync-worker")
+    host.sql("UPDATE user_list SET name = 'queued', password = 'meanwhile';")
+    host.run("systemctl start gearsync-worker")
+    until(lambda: (host.redis("get", "name"), host.redis("get", "password")), ("queued", "meanwhile"))
+
+
+def test_a_killed_worker_comes_back_by_itself(host: Host) -> None:
+    before = host.run("systemctl show --property MainPID --value gearsync-worker")
+    host.run("systemctl kill --signal=KILL gearsync-worker")
+    until(lambda: host.is_active("gearsync-worker") and host.run("systemctl show --property MainPID --value gearsync-worker") not in ("0", before), seconds=40)
+    host.sql("UPDATE user_list SET name = 'killed'; UPDATE user_list SET name = 'revived';")
+    until(lambda: host.redis("get", "name"), "revived", seconds=40)
+
+
+def test_a_killed_job_server_comes_back_by_itself(host: Host) -> None:
+    host.run("systemctl kill --signal=KILL gearmand")
+    until(lambda: host.is_active("gearmand"), seconds=40)
+
+    def synced() -> str:
+        host.sql("UPDATE user_list SET name = 'x'; UPDATE user_list SET name = 'reborn';")
+        return host.redis("get", "name")
+
+    until(synced, "reborn", seconds=40)
+
+
+def test_changes_made_while_redis_was_down_arrive_when_it_is_back(host: Host) -> None:
+    unit = host.run("for u in redis-server redis valkey-server valkey; do systemctl is-active --quiet $u && echo $u && break; done")
+    host.run(f"systemctl stop {unit}")
+    try:
+        host.sql("UPDATE user_list SET name = 'while redis', password = 'was away';")
+    finally:
+        host.run(f"systemctl start {unit}")
+    until(lambda: (host.redis("get", "name"), host.redis("get", "password")), ("while redis", "was away"), seconds=60)
+
+
+def test_a_malformed_payload_stops_nothing(host: Host) -> None:
+    for payload in ("not json", "[1, 2]", "__import__('os').system('touch /tmp/evaluated')", '{"$gearsync": 1, "table": "no.such", "event": "insert"}'):
+        quoted = payload.replace("'", "''")
+        assert host.sql(f"SELECT gman_do_background('syncToRedis', '{quoted}');").startswith("H:")
+    host.sql("UPDATE user_list SET name = 'x'; UPDATE user_list SET name = 'still alive';")
+    until(lambda: host.redis("get", "name"), "still alive")
+    host.run("test ! -e /tmp/evaluated")
+    assert "H:" in host.run("journalctl --unit gearsync-worker --since -5min | grep -i malformed")
+
+
+def test_a_rerun_of_a_lost_function_does_not_fail_writes(host: Host) -> None:
+    """A direct trigger whose submission fails lets the write through."""
+    host.sql("SELECT gman_servers_set('127.0.0.1:1');")
+    try:
+        host.sql("UPDATE user_list SET name = 'nobody', password = 'listens';")
+        assert host.sql("SELECT name FROM user_list LIMIT 1;") == "nobody"
+    finally:
+        host.sql("SELECT gman_servers_set('127.0.0.1:4730');")

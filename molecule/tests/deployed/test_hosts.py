@@ -1,0 +1,63 @@
+"""What the roles leave on a host: services, listening addresses, users, files and their modes."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import Host
+
+SECRETS = ("never-print-this-Redis-password",)
+
+
+@pytest.mark.parametrize("unit", ["gearmand", "gearsync-worker"])
+def test_the_services_run_unprivileged_and_restart_always(host: Host, unit: str) -> None:
+    shown = dict(
+        line.split("=", 1)
+        for line in host.run(
+            f"systemctl show {unit} --property ActiveState,SubState,UnitFileState,Restart,User,NoNewPrivileges,ProtectSystem,Type,WatchdogUSec,NRestarts"
+        ).splitlines()
+    )
+    assert (shown["ActiveState"], shown["SubState"], shown["UnitFileState"]) == ("active", "running", "enabled")
+    assert shown["Restart"] == "always"
+    assert shown["User"] not in ("", "root")
+    assert shown["NoNewPrivileges"] == "yes"
+    assert shown["ProtectSystem"] == "strict"
+    assert shown["NRestarts"] == "0"
+    if unit == "gearsync-worker":
+        assert shown["Type"] == "notify"
+        assert shown["WatchdogUSec"] not in ("0", "infinity")
+
+
+def test_gearmand_and_redis_listen_on_loopback_only(host: Host) -> None:
+    listening = [line.split()[3] for line in host.run("ss -H -ltn").splitlines()]
+    for port in ("4730", "6379"):
+        addresses = {address.rsplit(":", 1)[0] for address in listening if address.endswith(f":{port}")}
+        assert addresses and addresses <= {"127.0.0.1", "[::1]"}, listening
+
+
+def test_the_workers_configuration_is_readable_by_its_group_only(host: Host) -> None:
+    assert host.run("stat -c '%a %U %G' /etc/gearsync/worker.yml") == "640 root gearsync"
+
+
+def test_no_secret_can_be_read_by_others(host: Host) -> None:
+    for secret in SECRETS:
+        # As an unprivileged user, over all that a role may have written; grep's exit status 1 or 2 is what we want.
+        command = f"setpriv --reuid=65534 --regid=65534 --clear-groups grep -rslF -e '{secret}' /etc /opt /usr/local /var/lib /var/log /tmp /home /run/systemd 2>/dev/null || true"
+        assert host.run(command) == ""
+
+
+def test_no_secret_stands_in_the_process_list_or_the_journal(host: Host) -> None:
+    for secret in SECRETS:
+        assert secret not in host.run("ps axeww -o args")
+        assert secret not in host.run("journalctl --no-pager")
+
+
+def test_the_triggers_definer_is_locked_and_has_only_the_rights_it_needs(host: Host) -> None:
+    definers = set(host.sql("SELECT DISTINCT definer FROM information_schema.triggers WHERE trigger_name LIKE 'gearsync%';").splitlines())
+    assert len(definers) == 1
+    user, address = definers.pop().split("@")
+    assert user not in ("root", "")
+    grants = host.sql(f"SHOW GRANTS FOR '{user}'@'{address}';").splitlines()
+    for grant in grants:
+        assert " ALL PRIVILEGES " not in grant and " SUPER" not in grant
+        assert "USAGE ON *.*" in grant or " ON *.*" not in grant
+    assert "ACCOUNT LOCK" in host.sql(f"SHOW CREATE USER '{user}'@'{address}';")

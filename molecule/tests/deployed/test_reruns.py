@@ -1,0 +1,118 @@
+"""What an operator sees on the second and every later run, and that nothing secret is in it."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+from conftest import PODMAN, ROOT, Host, Playbooks, names, recap
+
+SECRET = "never-print-this-Redis-password"
+
+
+def test_check_mode_on_deployed_hosts_reports_no_change(playbooks: Playbooks) -> None:
+    status, output = playbooks.run("site.yml", "--check", "--diff")
+    assert status == 0, output
+    for name in names():
+        assert recap(output)[name]["changed"] == 0, output
+
+
+def test_nothing_secret_is_printed_at_the_highest_verbosity(playbooks: Playbooks) -> None:
+    status, output = playbooks.run("site.yml", "-vvv", "--diff", "--limit", names()[0])
+    assert status == 0, output[-4000:]
+    assert recap(output)[names()[0]]["changed"] == 0
+    assert SECRET not in output
+
+
+def test_the_smoke_playbook_passes(playbooks: Playbooks) -> None:
+    status, output = playbooks.run("playbooks/smoke.yml")
+    assert status == 0, output
+    assert set(names()) <= set(recap(output))
+
+
+def test_teardown_asks_for_confirmation(playbooks: Playbooks) -> None:
+    status, output = playbooks.run("playbooks/teardown.yml")
+    assert status != 0
+    assert "gearsync_confirm=yes" in output
+    assert all(counters.get("changed", 0) == 0 for counters in recap(output).values())
+
+
+TABLE = {"table": "test.user_list", "delivery": "direct", "function": "syncToRedis", "events": ["update"], "columns": ["name", "password"]}
+
+
+def declaration(**changes: object) -> str:
+    """``--extra-vars`` with one table that differs from a good one by ``changes``."""
+    table = {**TABLE, "write": [{"type": "string", "key": "{column}"}], **changes}
+    return json.dumps({"gearsync_tables": [table]})
+
+
+BAD_DECLARATIONS = {
+    "a table that does not exist": (declaration(table="test.no_such_table"), ["test.no_such_table"]),
+    "a column that does not exist": (declaration(columns=["name", "no_such_column"]), ["test.user_list", "no_such_column"]),
+    "an unknown write type": (declaration(write=[{"type": "blob", "key": "{column}"}]), ["test.user_list", "blob"]),
+    "a key template naming an undeclared column": (
+        declaration(table="shop.customer", columns=["id", "name"], write=[{"type": "hash", "key": "c:{city}"}]), ["shop.customer", "city"]),
+    "a table without a usable key": (
+        declaration(table="shop.no_key", columns=["a", "b"], write=[{"type": "hash", "key": "k:{a}"}]), ["shop.no_key"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD_DECLARATIONS)
+def test_bad_declarations_are_refused_before_anything_changed(playbooks: Playbooks, case: str) -> None:
+    extra, culprits = BAD_DECLARATIONS[case]
+    status, output = playbooks.run("site.yml", "--limit", names()[0], "--extra-vars", extra)
+    assert status != 0, output
+    for culprit in culprits:
+        assert culprit in output
+    assert all(counters.get("changed", 0) == 0 for counters in recap(output).values()), output
+
+
+def test_a_wrong_checksum_is_refused_before_anything_changed(playbooks: Playbooks) -> None:
+    # Another version than the installed one, so that the archive would be needed.
+    status, output = playbooks.run(
+        "site.yml", "--limit", names()[0], "--extra-vars", "gearmand_version=1.1.20", "--extra-vars", "gearmand_source_sha256=" + "0" * 64)
+    assert status != 0, output
+    assert "gearmand_source_sha256" in output
+    assert all(counters.get("changed", 0) == 0 for counters in recap(output).values()), output
+
+
+def test_an_unreachable_job_server_is_named_before_anything_changed(playbooks: Playbooks) -> None:
+    status, output = playbooks.run("site.yml", "--limit", names()[0], "--extra-vars", '{"gearsync_job_servers": ["127.0.0.1:4730", "127.0.0.1:4799"]}')
+    assert status != 0, output
+    assert "127.0.0.1:4799" in output
+    assert all(counters.get("changed", 0) == 0 for counters in recap(output).values()), output
+
+
+@pytest.fixture
+def plan9_host() -> Iterator[Host]:
+    """A bare host that says it runs a system nobody supports."""
+    host = Host("gearsync-plan9")
+    subprocess.run([ROOT / "molecule/hosts/up", host.name, "debian12"], check=True, capture_output=True)
+    try:
+        host.run("rm -f /etc/debian_version /etc/os-release && printf 'NAME=Plan9\\nID=plan9\\nVERSION_ID=4\\n' >/etc/os-release")
+        yield host
+    finally:
+        subprocess.run([ROOT / "molecule/hosts/down", host.name], check=True, capture_output=True)
+
+
+def test_an_unsupported_platform_is_refused_before_anything_changed(playbooks: Playbooks, plan9_host: Host, tmp_path: pathlib.Path) -> None:
+    groups = {f"gearsync_{group}": {"hosts": {plan9_host.name: None}} for group in ("mysql", "gearmand", "redis", "workers")}
+    inventory = {**groups, "all": {"vars": {"ansible_connection": "containers.podman.podman", "ansible_podman_executable": str(PODMAN)}}}
+    (tmp_path / "hosts.yml").write_text(json.dumps(inventory))
+    status, output = Playbooks([str(tmp_path / "hosts.yml")]).run("site.yml")
+    assert status != 0, output
+    assert "Plan9" in output
+    assert all(counters.get("changed", 0) == 0 for counters in recap(output).values()), output
+
+
+def test_an_installation_that_would_remove_the_database_server_is_refused(playbooks: Playbooks) -> None:
+    hosts = [name for name in names() if "mysql" in name]
+    if not hosts:
+        pytest.skip("no MySQL host in this scenario: the case exists on Debian sid only")
+    status, output = playbooks.run("molecule/playbooks/dangerous_package.yml", "--limit", hosts[0])
+    assert status != 0, output
+    assert "mysql-server" in output
+    assert all(counters.get("changed", 0) == 0 for counters in recap(output).values()), output

@@ -1,0 +1,59 @@
+"""Every write type of the declaration, from SQL to what redis-cli answers."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from conftest import Host, until
+
+
+@pytest.fixture(autouse=True)
+def empty_tables(host: Host) -> None:
+    host.sql("DELETE FROM customer; DELETE FROM `order items`;", database="shop")
+    until(lambda: host.redis("keys", "customer:*"), "")
+
+
+def test_a_row_is_written_in_all_declared_shapes_and_removed_with_the_row(host: Host) -> None:
+    host.sql(
+        "SET time_zone = '+05:00'; INSERT INTO customer VALUES (18446744073709551615, 'Zoë 😀', 'Kraków', 12345678901234.5000, 0.1, x'00ff10',"
+        " '{\"tags\": [1, 2]}', '2026-01-02 08:04:05.678', 'not declared');",
+        database="shop",
+    )
+    key = "customer:18446744073709551615"
+    until(lambda: host.redis("hget", key, "name"), "Zoë 😀")
+    assert host.redis("hget", key, "balance") == "12345678901234.5000"
+    assert host.redis("hget", key, "ratio") == "0.1"
+    # TIMESTAMP arrives in UTC whatever the session's zone was.
+    assert host.redis("hget", key, "seen") == "2026-01-02 03:04:05.678"
+    assert json.loads(host.redis("hget", key, "profile")) == {"tags": [1, 2]}
+    assert host.redis("hexists", key, "internal_note") == "0"
+    assert host.redis("strlen", "customer:doc:18446744073709551615") != "0"
+    document = json.loads(host.redis("get", "customer:doc:18446744073709551615"))
+    assert document["id"] == 18446744073709551615
+    assert document["profile"] == {"tags": [1, 2]}
+    assert host.redis("smembers", "customer:by-city:Kraków") == "18446744073709551615"
+    assert host.redis("zscore", "customer:by-balance", "18446744073709551615") == "12345678901234.5"
+
+    host.sql("UPDATE customer SET city = 'Gdańsk', avatar = NULL;", database="shop")
+    until(lambda: host.redis("smembers", "customer:by-city:Gdańsk"), "18446744073709551615")
+    assert host.redis("exists", "customer:by-city:Kraków") == "0"
+    assert host.redis("hexists", key, "avatar") == "0"
+
+    host.sql("DELETE FROM customer;", database="shop")
+    until(lambda: host.redis("keys", "customer:*"), "")
+
+
+def test_binary_values_arrive_byte_for_byte(host: Host) -> None:
+    host.sql("INSERT INTO customer (id, name, avatar) VALUES (7, 'bytes', x'00ff10');", database="shop")
+    until(lambda: host.redis("exists", "customer:7"), "1")
+    assert host.redis("hstrlen", "customer:7", "avatar") == "3"
+
+
+def test_names_that_need_quoting_are_synced(host: Host) -> None:
+    host.sql("INSERT INTO `order items` VALUES (1, 2, 'XL');", database="shop")
+    until(lambda: host.redis("hget", "order:1:2", "größe"), "XL")
+    host.sql("UPDATE `order items` SET `line no` = 3;", database="shop")
+    until(lambda: (host.redis("exists", "order:1:2"), host.redis("hget", "order:1:3", "größe")), ("0", "XL"))
+    host.sql("DELETE FROM `order items`;", database="shop")
+    until(lambda: host.redis("exists", "order:1:3"), "0")
