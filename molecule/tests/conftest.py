@@ -14,6 +14,8 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 PODMAN = ROOT / "molecule/hosts/podman"
+# The scenario's Redis password, which must appear nowhere that others can look.
+SECRET = os.environ.get("GEARSYNC_REDIS_PASSWORD", "")
 
 
 class Host:
@@ -28,8 +30,9 @@ class Host:
         With ``ok`` (the default) a failure raises AssertionError with all that it printed; without, output and errors are returned.
         """
         done = subprocess.run(
-            [str(PODMAN), "exec", "--interactive", self.name, "sh", "-c", command],
+            [str(PODMAN), "exec", "--interactive", "--env", "REDISCLI_AUTH", self.name, "sh", "-c", command],
             input=stdin, capture_output=True, text=True, timeout=timeout, check=False,
+            env={**os.environ, "REDISCLI_AUTH": SECRET},
         )
         if ok:
             assert done.returncode == 0, f"{self.name}: {command}\nexit {done.returncode}\n{done.stdout}{done.stderr}"
@@ -43,10 +46,8 @@ class Host:
         )
 
     def redis(self, *words: str, ok: bool = True) -> str:
-        """What redis-cli answers to one command; the password is read on the host, as an operator would."""
-        client = "$(command -v redis-cli valkey-cli | head -n 1)"
-        password = "export REDISCLI_AUTH=\"$(sed -n 's/^requirepass \"\\{0,1\\}\\([^\"]*\\)\"\\{0,1\\}$/\\1/p' $(grep -rlE '^requirepass ' /etc/redis* /etc/valkey* 2>/dev/null) /dev/null | head -n 1)\"; "
-        return self.run(password + f"{client} --no-auth-warning {shlex.join(words)}", ok=ok)
+        """What redis-cli answers to one command."""
+        return self.run(f"$(command -v redis-cli || command -v valkey-cli) --no-auth-warning {shlex.join(words)}", ok=ok)
 
     def is_active(self, unit: str) -> bool:
         """Whether systemd calls ``unit`` active."""

@@ -8,9 +8,7 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from conftest import PODMAN, ROOT, Host, Playbooks, names, recap
-
-SECRET = "never-print-this-Redis-password"
+from conftest import PODMAN, ROOT, SECRET, Host, Playbooks, names, recap
 
 
 def test_check_mode_on_deployed_hosts_reports_no_change(playbooks: Playbooks) -> None:
