@@ -1,0 +1,278 @@
+# Copyright (c) 2026, the gearsync developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is wrong with the declaration of a table, found before anything changes. No I/O here."""
+
+from __future__ import annotations
+
+EVENTS = ("insert", "update", "delete")
+
+# The fields of each type of write: the templates that it must have, those that it may have, its numbers.
+WRITE_TYPES = {
+    "string": (("key",), ("value",), ("ttl",)),
+    "hash": (("key",), (), ("ttl",)),
+    "json": (("key",), (), ("ttl",)),
+    "set": (("key", "member"), (), ("ttl",)),
+    "zset": (("key", "member", "score"), (), ("ttl",)),
+    "list": (("key", "value"), (), ("max", "ttl")),
+    "stream": (("key",), (), ("maxlen", "ttl")),
+}
+TEMPLATE_FIELDS = ("key", "member", "score", "value")
+NUMBER_FIELDS = ("ttl", "max", "maxlen")
+
+# In the key of a string: the column's own name, one Redis key per column.
+COLUMN_NAME = "column"
+
+
+class TemplateError(ValueError):
+    pass
+
+
+def parse_template(text):
+    """'user:{id}' as [('user:', None), ('', 'id')…]: pairs of literal text and the name in the braces that follow it."""
+    parts, literal, position = [], "", 0
+    while position < len(text):
+        character = text[position]
+        if text[position:position + 2] in ("{{", "}}"):
+            literal += character
+            position += 2
+        elif character == "{":
+            end = text.find("}", position)
+            name = text[position + 1:end] if end > position else ""
+            if end < 0 or "{" in name:
+                raise TemplateError("has a '{' that is not closed; write '{{' for a brace that is meant as such")
+            if not name:
+                raise TemplateError("has empty braces; name a column in them, or write '{{}}' for braces that are meant as such")
+            parts.append((literal, name))
+            literal, position = "", end + 1
+        elif character == "}":
+            raise TemplateError("has a '}' that closes nothing; write '}}' for a brace that is meant as such")
+        else:
+            literal += character
+            position += 1
+    if literal or not parts:
+        parts.append((literal, None))
+    return parts
+
+
+def template_names(text):
+    """The names in a template's braces, each once, in their order."""
+    names = []
+    for _literal, name in parse_template(text):
+        if name is not None and name not in names:
+            names.append(name)
+    return names
+
+
+def is_per_column(write):
+    """Whether a write makes one string of each column."""
+    return write.get("type") == "string" and COLUMN_NAME in template_names(write["key"])
+
+
+def write_columns(write, fields):
+    """The columns that these templates of a write name."""
+    names = []
+    for field in fields:
+        for name in template_names(write[field]) if write.get(field) is not None else []:
+            if name not in names and not (name == COLUMN_NAME and field == "key" and write["type"] == "string"):
+                names.append(name)
+    return names
+
+
+def old_columns(declaration):
+    """The columns whose old value tells what an update or a delete must remove, in the declaration's order."""
+    used = set()
+    for write in declaration["write"]:
+        used.update(write_columns(write, TEMPLATE_FIELDS))
+    return [column for column in declaration["columns"] if column in used]
+
+
+def _same_name(wanted, names):
+    """A column by its name; the server compares these without regard to case."""
+    for name in names:
+        if name == wanted:
+            return name
+    for name in names:
+        if name.lower() == wanted.lower():
+            return name
+    return None
+
+
+def match_columns(columns, names):
+    """Declared columns as the table calls them: ({declared: real}, [those that it does not have])."""
+    found, missing = {}, []
+    for column in columns:
+        real = _same_name(column, names)
+        if real is None:
+            missing.append(column)
+        else:
+            found[column] = real
+    return found, missing
+
+
+def duplicates(names):
+    seen, twice = set(), []
+    for name in names:
+        if name.lower() in seen and name not in twice:
+            twice.append(name)
+        seen.add(name.lower())
+    return twice
+
+
+def _keys(write, columns):
+    """The key templates that a write comes to: one, or one per column."""
+    if not is_per_column(write):
+        return [write["key"]]
+    keys = []
+    for column in columns:
+        text = ""
+        for literal, name in parse_template(write["key"]):
+            text += literal.replace("{", "{{").replace("}", "}}")
+            if name == COLUMN_NAME:
+                text += column.replace("{", "{{").replace("}", "}}")
+            elif name is not None:
+                text += "{%s}" % name
+        keys.append(text)
+    return keys
+
+
+def _write_problems(write, where, columns):
+    """What is wrong with one write taken alone."""
+    kind = write.get("type")
+    if kind not in WRITE_TYPES:
+        return ["%s: unknown write type %r; known are %s" % (where, kind, ", ".join(WRITE_TYPES))]
+    required, optional, numbers = WRITE_TYPES[kind]
+    problems = []
+    for field in TEMPLATE_FIELDS:
+        text = write.get(field)
+        if text is None:
+            if field in required:
+                problems.append("%s: a %s needs %s" % (where, kind, field))
+            continue
+        if field not in required + optional:
+            problems.append("%s: a %s has no %s" % (where, kind, field))
+            continue
+        if text == "":
+            problems.append("%s: %s is empty" % (where, field))
+            continue
+        try:
+            names = template_names(text)
+        except TemplateError as error:
+            problems.append("%s: %s %r %s" % (where, field, text, error))
+            continue
+        for name in names:
+            if name in columns or (name == COLUMN_NAME and kind == "string" and field == "key"):
+                continue
+            if name == COLUMN_NAME:
+                problems.append("%s: %s %r uses {column}, which only the key of a string may" % (where, field, text))
+            else:
+                problems.append("%s: %s %r names the column %r, which is not in columns (%s)" % (where, field, text, name, ", ".join(columns)))
+    for field in NUMBER_FIELDS:
+        if write.get(field) is None:
+            continue
+        if field not in numbers:
+            problems.append("%s: a %s has no %s" % (where, kind, field))
+        elif write[field] < 1:
+            problems.append("%s: %s must be 1 or more, not %s" % (where, field, write[field]))
+    if problems or kind != "string":
+        return problems
+    if is_per_column(write):
+        if write.get("value") is not None:
+            problems.append("%s: a string with {column} in its key takes each column's own value; value cannot be set" % where)
+    elif write.get("value") is None:
+        problems.append("%s: a string needs {column} in its key (one string per column) or a value (one string per row)" % where)
+    return problems
+
+
+def _identifies_row(write):
+    """The columns that tell one row's entry from another's in this write."""
+    return set(write_columns(write, ("key", "member") if write["type"] in ("set", "zset") else ("key",)))
+
+
+def _key_problems(write, where, events, unique_keys, covered):
+    """Whether two rows could write one key, or one row take away what another has written."""
+    kind = write["type"]
+    if kind in ("list", "stream"):
+        return []
+    if covered(_identifies_row(write), unique_keys):
+        return []
+    choices = " or ".join("(%s)" % ", ".join(key) for key in unique_keys)
+    if kind in ("hash", "json", "string"):
+        return ["%s: key %r is not made of a unique key, so that two rows would write one Redis key; it must name all columns of %s"
+                % (where, write["key"], choices)]
+    if set(events) == {"insert"}:
+        return []
+    return ["%s: key %r and member %r together do not name all columns of a unique key, so that a change of one row would remove "
+            "what another row has written; name all columns of %s, or declare events: [insert]" % (where, write["key"], write["member"], choices)]
+
+
+def declaration_problems(declaration):
+    """Everything that is wrong with a declaration whatever the table looks like, as a list of sentences."""
+    problems = []
+    delivery = declaration.get("delivery")
+    if delivery is None:
+        problems.append("delivery is missing; this version has 'direct' only, and durable delivery is not in this version: set delivery: direct")
+    elif delivery == "durable":
+        problems.append("delivery 'durable' is not in this version; set delivery: direct, and mind what it does not promise")
+    elif delivery != "direct":
+        problems.append("unknown delivery %r; this version has 'direct' only" % delivery)
+    function = declaration.get("function")
+    if not function:
+        problems.append("function is empty; it is the name of the Gearman function that workers wait for")
+    elif len(function.encode("utf-8")) > 255 or any(ord(character) < 32 for character in function):
+        problems.append("function %r is no name for Gearman: at most 255 bytes, no control characters" % function)
+    events = declaration.get("events") or []
+    if not events:
+        problems.append("events is empty; name at least one of %s" % ", ".join(EVENTS))
+    for event in events:
+        if event not in EVENTS:
+            problems.append("unknown event %r; known are %s" % (event, ", ".join(EVENTS)))
+    for event in duplicates(events):
+        problems.append("event %r is named twice" % event)
+    columns = declaration.get("columns") or []
+    if not columns:
+        problems.append("columns is empty; name each column that may leave the database")
+    for column in duplicates(columns):
+        problems.append("column %r is named twice" % column)
+    writes = declaration.get("write") or []
+    if not writes:
+        problems.append("write is empty; name at least one Redis shape for a row")
+    seen = {}
+    for number, write in enumerate(writes, 1):
+        where = "write %d" % number
+        found = _write_problems(write, where, columns)
+        problems.extend(found)
+        if found:
+            continue
+        for key in _keys(write, columns):
+            other = seen.setdefault(tuple(parse_template(key)), where)
+            if other != where:
+                problems.append("%s and %s both write the key %r; give one of them another key" % (other, where, key))
+    return problems
+
+
+def key_problems(declaration, facts):
+    """What the table's keys say against a declaration that is otherwise right: (problems, warnings).
+
+    facts: dict with `columns` (names) and `unique_keys` (a list of column lists, each of a PRIMARY or UNIQUE NOT NULL key).
+    """
+    problems, warnings = [], []
+    real, _missing = match_columns(declaration["columns"], facts["columns"])
+    unique_keys = facts["unique_keys"]
+
+    def covered(names, keys):
+        named = set(real[name] for name in names)
+        return any(named.issuperset(key) for key in keys)
+
+    for number, write in enumerate(declaration["write"], 1):
+        where = "write %d" % number
+        if is_per_column(write) and not write_columns(write, ("key",)):
+            # The article's own mapping: one set of keys for the whole table.
+            warnings.append("%s: key %r names no column of a unique key, so every row writes the same Redis keys and the last change wins"
+                            % (where, write["key"]))
+        elif not unique_keys:
+            problems.append("%s: the table has no usable key, neither a PRIMARY KEY nor a UNIQUE key of NOT NULL columns; add one, "
+                            "or declare the mapping {type: string, key: \"{column}\"}" % where)
+        else:
+            problems.extend(_key_problems(write, where, declaration["events"], unique_keys, covered))
+    return problems, warnings

@@ -1,0 +1,290 @@
+# Copyright (c) 2026, the gearsync developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Log in to MySQL or MariaDB, run statements and remember those that change something."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import re
+import traceback
+
+from ansible.module_utils.basic import missing_required_lib
+
+try:
+    import pymysql
+    PYMYSQL_ERROR = None
+except ImportError:
+    pymysql = None
+    PYMYSQL_ERROR = traceback.format_exc()
+
+# The server's error numbers that the modules tell apart.
+ER_ACCESS_DENIED_DB = 1044
+ER_ACCESS_DENIED = 1045
+ER_LOCK_WAIT_TIMEOUT = 1205
+ER_UDF_EXISTS = 1125
+ER_CANT_OPEN_LIBRARY = 1126
+ER_CANT_FIND_DL_ENTRY = 1127
+ER_TABLE_ACCESS_DENIED = 1142
+ER_SPECIFIC_ACCESS_DENIED = 1227
+ER_FUNCTION_UNKNOWN = 1305
+ER_BINLOG_CREATE_ROUTINE_NEED_SUPER = 1419
+ER_NATIVE_FCT_NAME_COLLISION = 1585
+
+# Every statement of ours is written for this mode, and it is what triggers are stored with.
+SQL_MODE = "STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION"
+
+# What a statement may take beside waiting for locks; a server that is silent for longer is an error.
+READ_TIMEOUT = 60
+
+
+def login_argument_spec():
+    return dict(
+        login_user=dict(type="str"),
+        login_password=dict(type="str", no_log=True),
+        login_host=dict(type="str", default="localhost"),
+        login_port=dict(type="int"),
+        login_unix_socket=dict(type="path"),
+        config_file=dict(type="path", default="~/.my.cnf"),
+        connect_timeout=dict(type="int", default=10),
+        client_cert=dict(type="path"),
+        client_key=dict(type="path"),
+        ca_cert=dict(type="path"),
+        check_hostname=dict(type="bool"),
+    )
+
+
+def lock_wait_argument_spec():
+    return dict(lock_wait_timeout=dict(type="int", default=5))
+
+
+class Refused(Exception):
+    """The server answered with an error."""
+
+    def __init__(self, code, text, sql=""):
+        super().__init__("%s (error %s)" % (text, code))
+        self.code = code
+        self.text = text
+        self.sql = sql
+
+
+def quote(identifier):
+    """An identifier as SQL; valid under ANSI_QUOTES too."""
+    if not identifier or "\0" in identifier:
+        raise ValueError("%r is no name that a server accepts" % (identifier,))
+    return "`%s`" % identifier.replace("`", "``")
+
+
+def qualified(schema, name):
+    return "%s.%s" % (quote(schema), quote(name))
+
+
+def literal(text):
+    """A text as SQL, for SQL_MODE: backslashes escape there."""
+    escaped = text.replace("\\", "\\\\").replace("'", "''").replace("\0", "\\0")
+    return "'%s'" % escaped
+
+
+def split_table_name(text):
+    """'shop.user_list' or '`my.db`.`a table`' as (schema, table); None when it is neither."""
+    part = r"(?:`((?:[^`]|``)+)`|([^`.]+))"
+    match = re.match("^%s\\.%s$" % (part, part.replace("[^`.]", "[^`]")), text or "")
+    if not match:
+        return None
+    schema = match.group(1).replace("``", "`") if match.group(1) else match.group(2)
+    table = match.group(3).replace("``", "`") if match.group(3) else match.group(4)
+    return schema, table
+
+
+def split_account(text):
+    """'user@host' as (user, host); a missing host is '%' as in the server's own statements."""
+    if "@" not in text:
+        return text, "%"
+    user, host = text.rsplit("@", 1)
+    return user.strip("'`\""), host.strip("'`\"")
+
+
+def parse_version(text):
+    """The server's VERSION() as (engine, (major, minor, patch))."""
+    engine = "mariadb" if "mariadb" in text.lower() else "mysql"
+    # Old MariaDB servers put 5.5.5- before their real version for the sake of replicas.
+    cleaned = re.sub(r"^5\.5\.5-(?=\d+\.\d+\.\d+-mariadb)", "", text, flags=re.IGNORECASE)
+    numbers = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", cleaned)
+    if not numbers:
+        raise ValueError("the server calls its version %r" % text)
+    return engine, tuple(int(number or 0) for number in numbers.groups())
+
+
+class Database:
+    """One connection. What changes something goes through `change`, which keeps quiet in check mode."""
+
+    def __init__(self, connection, check_mode=False):
+        self.connection = connection
+        self.check_mode = check_mode
+        self.queries = []
+        self.version_text = self.value("SELECT VERSION()")
+        self.engine, self.version = parse_version(self.version_text)
+
+    def _execute(self, sql, parameters=None):
+        try:
+            with self.connection.cursor() as cursor:
+                cursor.execute(sql, parameters)
+                if cursor.description is None:
+                    return []
+                names = [column[0].lower() for column in cursor.description]
+                return [dict(zip(names, row)) for row in cursor.fetchall()]
+        except pymysql.MySQLError as error:
+            code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
+            text = str(error.args[1]) if len(error.args) > 1 else str(error)
+            raise Refused(code, text, sql)
+
+    def rows(self, sql, *parameters):
+        """What a SELECT finds, column names in lower case whatever the server's version makes of them."""
+        return self._execute(sql, parameters or None)
+
+    def value(self, sql, *parameters):
+        found = self.rows(sql, *parameters)
+        return next(iter(found[0].values())) if found else None
+
+    def variable(self, name):
+        """A global variable, None on servers that do not have it."""
+        found = self.rows("SHOW GLOBAL VARIABLES WHERE Variable_name = %s", name)
+        return found[0]["value"] if found else None
+
+    def session(self, sql, *parameters):
+        """A statement that touches nothing but this connection."""
+        self._execute(sql, parameters or None)
+
+    def change(self, sql):
+        self.queries.append(sql)
+        if not self.check_mode:
+            self._execute(sql)
+
+    def set_sql_mode(self, mode):
+        """Set the session's mode and return it as the server spells it."""
+        self.session("SET SESSION sql_mode = %s", mode)
+        return self.value("SELECT @@SESSION.sql_mode")
+
+    def close(self):
+        try:
+            self.connection.close()
+        except pymysql.MySQLError:
+            pass  # it was closed by the other side: just as well
+
+
+def _connection_arguments(params):
+    arguments = dict(
+        host=params["login_host"],
+        charset="utf8mb4",
+        autocommit=True,  # an open transaction of ours would hold locks on the tables that we look at
+        connect_timeout=params["connect_timeout"],
+        read_timeout=READ_TIMEOUT + (params.get("lock_wait_timeout") or 0),
+        write_timeout=READ_TIMEOUT,
+    )
+    config_file = os.path.expanduser(params["config_file"] or "")
+    if config_file and os.path.exists(config_file):
+        arguments["read_default_file"] = config_file
+        arguments["read_default_group"] = "client"
+        if params["login_host"] == "localhost":
+            # PyMySQL prefers what it is given to what the file says, and our default is not what the user gave.
+            del arguments["host"]
+    for option, name in (("login_user", "user"), ("login_password", "password"), ("login_port", "port"),
+                         ("login_unix_socket", "unix_socket")):
+        if params[option] is not None:
+            arguments[name] = params[option]
+    tls = dict((name, params[option]) for option, name in (("ca_cert", "ca"), ("client_cert", "cert"), ("client_key", "key"))
+               if params[option])
+    if params["check_hostname"] is not None:
+        if params["check_hostname"] and "ca" not in tls:
+            raise ValueError("check_hostname needs ca_cert: without it the server's certificate is not verified at all")
+        tls["check_hostname"] = params["check_hostname"]
+    if tls:
+        arguments["ssl"] = tls
+    return arguments
+
+
+def connect(module, check_mode=None):
+    """A Database, or the end of the module with an error that says how the login was tried."""
+    if pymysql is None:
+        module.fail_json(msg=missing_required_lib("PyMySQL"), exception=PYMYSQL_ERROR)
+    params = module.params
+    target = params["login_unix_socket"] or "%s:%s" % (params["login_host"], params["login_port"] or 3306)
+    try:
+        connection = pymysql.connect(**_connection_arguments(params))
+        database = Database(connection, module.check_mode if check_mode is None else check_mode)
+        # Names in our queries are looked up without a schema of the user's.
+        database.session("USE information_schema")
+        database.set_sql_mode(SQL_MODE)
+        if params.get("lock_wait_timeout") is not None:
+            database.session("SET SESSION lock_wait_timeout = %s", params["lock_wait_timeout"])
+        return database
+    except configparser.Error as error:
+        module.fail_json(msg="config_file %s cannot be read: %s" % (params["config_file"], error))
+    except (pymysql.MySQLError, Refused, OSError, ValueError, RuntimeError) as error:
+        # RuntimeError: PyMySQL's way to say that a package for the account's password method is missing.
+        module.fail_json(
+            msg="cannot log in to the database server at %s as %s: %s. Check login_unix_socket or login_host and login_port, "
+                "login_user and login_password, or the [client] section of %s."
+                % (target, params["login_user"] or "the account of config_file", error, params["config_file"]))
+
+
+def check_lock_wait_timeout(module):
+    if module.params["lock_wait_timeout"] < 1:
+        module.fail_json(msg="lock_wait_timeout must be at least 1 second, not %s" % module.params["lock_wait_timeout"])
+
+
+def _holders_by_metadata_lock(database, schema, table):
+    if database.engine == "mysql":
+        return database.rows(
+            "SELECT t.PROCESSLIST_ID AS id, t.PROCESSLIST_USER AS user, t.PROCESSLIST_HOST AS host, t.PROCESSLIST_COMMAND AS command,"
+            " t.PROCESSLIST_TIME AS time, t.PROCESSLIST_INFO AS statement"
+            " FROM performance_schema.metadata_locks m JOIN performance_schema.threads t ON t.THREAD_ID = m.OWNER_THREAD_ID"
+            " WHERE m.OBJECT_TYPE = 'TABLE' AND m.OBJECT_SCHEMA = %s AND m.OBJECT_NAME = %s AND m.LOCK_STATUS = 'GRANTED'"
+            " AND t.PROCESSLIST_ID IS NOT NULL AND t.PROCESSLIST_ID <> CONNECTION_ID() ORDER BY time DESC", schema, table)
+    return database.rows(
+        "SELECT p.ID AS id, p.USER AS user, p.HOST AS host, p.COMMAND AS command, p.TIME AS time, p.INFO AS statement"
+        " FROM information_schema.METADATA_LOCK_INFO m JOIN information_schema.PROCESSLIST p ON p.ID = m.THREAD_ID"
+        " WHERE m.TABLE_SCHEMA = %s AND m.TABLE_NAME = %s AND p.ID <> CONNECTION_ID() ORDER BY time DESC", schema, table)
+
+
+def _holders_by_transaction(database):
+    return database.rows(
+        "SELECT p.ID AS id, p.USER AS user, p.HOST AS host, p.COMMAND AS command, p.TIME AS time, p.INFO AS statement"
+        " FROM information_schema.INNODB_TRX x JOIN information_schema.PROCESSLIST p ON p.ID = x.trx_mysql_thread_id"
+        " WHERE p.ID <> CONNECTION_ID() ORDER BY x.trx_started")
+
+
+def blocking_connections(database, schema, table):
+    """Who holds the table, as far as the server and our rights tell: (connections, whether it is certain that they hold it)."""
+    try:
+        found, certain = _holders_by_metadata_lock(database, schema, table), True
+    except Refused:
+        # MariaDB without the plugin metadata_lock_info, or no right to look.
+        try:
+            found, certain = _holders_by_transaction(database), False
+        except Refused:
+            return [], False
+    distinct = {}
+    for row in found:
+        distinct.setdefault(row["id"], row)
+    return list(distinct.values()), certain
+
+
+def describe_connection(row):
+    doing = "runs %r" % row["statement"][:120] if row["statement"] else "is idle inside a transaction"
+    return "connection %s of %s@%s %s for %s s" % (row["id"], row["user"], row["host"], doing, row["time"])
+
+
+def lock_timeout_message(database, schema, table, seconds, done):
+    found, certain = blocking_connections(database, schema, table)
+    if found and certain:
+        who = "It is held by " + "; ".join(describe_connection(row) for row in found)
+    elif found:
+        who = ("Which connection holds it cannot be seen (MariaDB tells with INSTALL SONAME 'metadata_lock_info'); open transactions: "
+               + "; ".join(describe_connection(row) for row in found))
+    else:
+        who = "Who holds it cannot be seen with the rights of this account (PROCESS, and SELECT on performance_schema)"
+    return ("table %s.%s: no lock within lock_wait_timeout=%s s, because a transaction or statement that uses the table has not ended. %s. "
+            "Wait for it, end it (KILL, with the connection's number), or raise lock_wait_timeout; then run this again. %s"
+            % (schema, table, seconds, who, done or "Nothing was changed.")), [row["id"] for row in found]

@@ -1,0 +1,112 @@
+# Copyright (c) 2026, the gearsync developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the server knows about a table that is to be synced."""
+
+from __future__ import annotations
+
+import re
+
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import Refused
+
+
+def find_table(database, schema, table):
+    """(schema and name as the server writes them, type, engine), or None. The server decides whether case matters."""
+    rows = database.rows(
+        "SELECT TABLE_SCHEMA AS s, TABLE_NAME AS t, TABLE_TYPE AS type, ENGINE AS engine FROM information_schema.TABLES"
+        " WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s", schema, table)
+    exact = [row for row in rows if (row["s"], row["t"]) == (schema, table)]
+    if not exact and int(database.value("SELECT @@lower_case_table_names")) != 0:
+        exact = rows
+    return exact[0] if exact else None
+
+
+def schema_exists(database, schema):
+    return bool(database.rows("SELECT SCHEMA_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = %s", schema))
+
+
+def _json_checked(database, schema, table):
+    """MariaDB's JSON is LONGTEXT with a check; the columns that have it."""
+    if database.engine != "mariadb":
+        return set()
+    rows = database.rows(
+        "SELECT CHECK_CLAUSE AS clause FROM information_schema.CHECK_CONSTRAINTS WHERE CONSTRAINT_SCHEMA = %s AND TABLE_NAME = %s", schema, table)
+    found = set()
+    for row in rows:
+        match = re.match(r"json_valid\(`((?:[^`]|``)+)`\)$", row["clause"].strip(), re.IGNORECASE)
+        if match:
+            found.add(match.group(1).replace("``", "`"))
+    return found
+
+
+def read_columns(database, schema, table):
+    checked = _json_checked(database, schema, table)
+    rows = database.rows(
+        "SELECT COLUMN_NAME AS name, DATA_TYPE AS data_type, COLUMN_TYPE AS column_type, COLLATION_NAME AS collation,"
+        " DATETIME_PRECISION AS prec, IS_NULLABLE AS nullable FROM information_schema.COLUMNS"
+        " WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s ORDER BY ORDINAL_POSITION", schema, table)
+    return [
+        dict(
+            name=row["name"],
+            data_type=_text(row["data_type"]),
+            column_type=_text(row["column_type"]),
+            collation=row["collation"],
+            precision=row["prec"],
+            nullable=row["nullable"] == "YES",
+            is_json=_text(row["data_type"]).lower() == "json" or row["name"] in checked,
+        )
+        for row in rows
+    ]
+
+
+def _text(value):
+    """MySQL 8 and later give some columns of information_schema as bytes to some clients."""
+    return value.decode("utf-8") if isinstance(value, bytes) else value
+
+
+def read_unique_keys(database, schema, table, columns):
+    """The column lists of the keys that identify a row: PRIMARY, and UNIQUE of columns that cannot be NULL."""
+    required = set(column["name"] for column in columns if not column["nullable"])
+    keys = {}
+    for row in database.rows(
+            "SELECT INDEX_NAME AS name, COLUMN_NAME AS col FROM information_schema.STATISTICS"
+            " WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s AND NON_UNIQUE = 0 ORDER BY INDEX_NAME, SEQ_IN_INDEX", schema, table):
+        keys.setdefault(row["name"], []).append(row["col"])
+    # A part that is an expression has no column name and is in no set.
+    usable = dict((name, key) for name, key in keys.items() if required.issuperset(key))
+    return [usable[name] for name in sorted(usable, key=lambda name: (name != "PRIMARY", name))]
+
+
+def read_facts(database, schema, table):
+    columns = read_columns(database, schema, table)
+    return dict(name=table, columns=columns, unique_keys=read_unique_keys(database, schema, table, columns))
+
+
+def blind_spots(database, schema, table, engine):
+    """What the triggers of a table will not see, as sentences."""
+    warnings = []
+    for row in database.rows(
+            "SELECT CONSTRAINT_NAME AS name, REFERENCED_TABLE_NAME AS parent, DELETE_RULE AS on_delete, UPDATE_RULE AS on_update"
+            " FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE CONSTRAINT_SCHEMA = %s AND TABLE_NAME = %s ORDER BY CONSTRAINT_NAME", schema, table):
+        for event, rule in (("DELETE", row["on_delete"]), ("UPDATE", row["on_update"])):
+            if rule in ("CASCADE", "SET NULL", "SET DEFAULT"):
+                warnings.append("foreign key %s: rows that it changes because of ON %s %s when %s changes fire no trigger, so Redis keeps their old state"
+                                % (row["name"], event, rule, row["parent"]))
+    transactional = database.value("SELECT TRANSACTIONS FROM information_schema.ENGINES WHERE ENGINE = %s", engine or "")
+    if transactional is not None and transactional != "YES":
+        warnings.append("engine %s has no transactions: a statement that fails half way keeps the rows it had changed" % engine)
+    try:
+        if database.variable("log_bin") == "ON" and database.variable("binlog_format") == "STATEMENT":
+            warnings.append("binlog_format=STATEMENT: replicas execute the triggers again and send each change once more; use ROW or MIXED")
+    except Refused:
+        pass  # no right to see variables: nothing to warn of that we could know
+    return warnings
+
+
+def registered_functions(database):
+    """The loadable functions that the server has been told of, by name in lower case; None when this login may not see them."""
+    try:
+        rows = database.rows("SELECT name, ret, dl, type FROM mysql.func")
+    except Refused:
+        return None
+    return dict((_text(row["name"]).lower(), dict(name=_text(row["name"]), ret=int(row["ret"]), dl=_text(row["dl"]), type=_text(row["type"]))) for row in rows)

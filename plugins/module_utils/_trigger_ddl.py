@@ -1,0 +1,141 @@
+# Copyright (c) 2026, the gearsync developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Read a table's triggers from the server and bring them to a wanted state."""
+
+from __future__ import annotations
+
+import collections
+
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import (
+    ER_ACCESS_DENIED_DB,
+    ER_BINLOG_CREATE_ROUTINE_NEED_SUPER,
+    ER_LOCK_WAIT_TIMEOUT,
+    ER_SPECIFIC_ACCESS_DENIED,
+    ER_TABLE_ACCESS_DENIED,
+    Refused,
+    lock_timeout_message,
+    qualified,
+    split_account,
+)
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._triggers import (
+    Trigger,
+    beside_name,
+    differences,
+    drop_sql,
+    plan,
+    show,
+)
+
+# existing and wanted: a Trigger or None. statements: what has to be executed, nothing when all is as wanted.
+# different: the properties of an existing trigger that are not as wanted.
+Step = collections.namedtuple("Step", "existing wanted statements different")
+
+
+def read_triggers(database, schema):
+    """All triggers of a schema, by name."""
+    rows = database.rows(
+        "SELECT TRIGGER_NAME AS name, EVENT_OBJECT_TABLE AS tbl, ACTION_TIMING AS timing, EVENT_MANIPULATION AS event,"
+        " ACTION_STATEMENT AS body, DEFINER AS definer, SQL_MODE AS sql_mode, ACTION_ORDER AS action_order"
+        " FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = %s AND EVENT_OBJECT_SCHEMA = %s", schema, schema)
+    return dict(
+        (row["name"], Trigger(schema, row["name"], row["tbl"], row["timing"].lower(), row["event"].lower(), row["body"],
+                              row["definer"], row["sql_mode"] or "", int(row["action_order"])))
+        for row in rows)
+
+
+def _statement(database, trigger):
+    """The whole CREATE TRIGGER as it was written."""
+    row = database.rows("SHOW CREATE TRIGGER %s" % qualified(trigger.schema, trigger.name))[0]
+    return row["sql original statement"]
+
+
+def _different(database, existing, wanted):
+    return differences(existing, _statement(database, existing), wanted)
+
+
+def _follower(existing, triggers):
+    """The trigger that fires next after an existing one."""
+    after = [other for other in triggers.values()
+             if (other.table, other.timing, other.event) == (existing.table, existing.timing, existing.event) and other.order > existing.order]
+    return min(after, key=lambda other: other.order).name if after else None
+
+
+def step_for(database, triggers, wanted):
+    """What has to be done so that a wanted trigger is there and no leftover of an interrupted run beside it."""
+    existing = triggers.get(wanted.name)
+    beside = triggers.get(beside_name(wanted.name))
+    different = _different(database, existing, wanted) if existing else []
+    if existing and not different:
+        return Step(existing, existing, [drop_sql(beside.schema, beside.name)] if beside else [], [])
+    follower = _follower(existing, triggers) if existing else None
+    if follower and beside and follower == beside.name:
+        follower = _follower(beside, triggers)
+    beside_is_wanted = beside is not None and not _different(database, beside, wanted)
+    return Step(existing, wanted, plan(database.engine, wanted, existing, beside, beside_is_wanted, follower), different)
+
+
+def step_without(triggers, name):
+    """What has to be done so that a trigger is gone, and a leftover of an interrupted run beside it too."""
+    there = [triggers[each] for each in (name, beside_name(name)) if each in triggers]
+    return Step(there[0] if there else None, None, [drop_sql(trigger.schema, trigger.name) for trigger in there], [])
+
+
+def diff_of(steps):
+    """Before and after as text, in the order of the triggers' names."""
+    ordered = sorted(steps, key=lambda step: (step.existing or step.wanted).name if step.existing or step.wanted else "")
+    return dict(before="".join(show(step.existing) for step in ordered), after="".join(show(step.wanted) for step in ordered))
+
+
+def definer_problem(database, definer):
+    """Why an account cannot be a definer; None when it exists, or when this login may not look."""
+    user, host = split_account(definer)
+    try:
+        known = database.value("SELECT COUNT(*) FROM mysql.user WHERE User = %s AND Host = %s", user, host)
+    except Refused:
+        return None
+    if known:
+        return None
+    return "the definer '%s'@'%s' does not exist, and every write to the table would fail; create the account first" % (user, host)
+
+
+def _explain(error, database):
+    if error.code == ER_BINLOG_CREATE_ROUTINE_NEED_SUPER:
+        return ("the server writes a binary log and lets only privileged accounts create triggers: log in with an account that has SUPER"
+                " (MySQL: SET_ANY_DEFINER is not enough), or set log_bin_trust_function_creators=1 on the server (%s)" % error)
+    if error.code == ER_SPECIFIC_ACCESS_DENIED:
+        return "the account that is logged in may not do that: %s" % error
+    return str(error)
+
+
+def apply(module, database, schema, table, steps):
+    """Execute the steps of one table. All of it under one lock, so that a lock that cannot be had leaves everything as it was."""
+    statements = [statement for step in steps for statement in step.statements]
+    if not statements:
+        return
+    done = 0
+    try:
+        locked = True
+        try:
+            # Writers wait for a moment here; without the lock they would meet one trigger already new and another still old.
+            database.change("LOCK TABLES %s WRITE" % qualified(schema, table))
+        except Refused as error:
+            if error.code not in (ER_ACCESS_DENIED_DB, ER_TABLE_ACCESS_DENIED, ER_SPECIFIC_ACCESS_DENIED):
+                raise
+            # No right to LOCK TABLES: each statement is still safe by itself.
+            database.queries.pop()
+            locked = False
+        try:
+            for statement in statements:
+                database.change(statement)
+                done += 1
+        finally:
+            if locked:
+                database.change("UNLOCK TABLES")
+    except Refused as error:
+        so_far = "Executed before: %s statement(s) of %s; running this again finishes them." % (done, len(statements)) if done else ""
+        if error.code == ER_LOCK_WAIT_TIMEOUT:
+            message, holders = lock_timeout_message(database, schema, table, module.params["lock_wait_timeout"], so_far)
+            module.fail_json(msg=message, blocked_by=holders, queries=database.queries)
+        module.fail_json(msg="table %s.%s: %s. %s" % (schema, table, _explain(error, database), so_far or "Nothing was changed."),
+                         queries=database.queries)

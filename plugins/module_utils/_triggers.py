@@ -1,0 +1,263 @@
+# Copyright (c) 2026, the gearsync developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From facts about a table and its declaration to the SQL of its triggers. No I/O here."""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+import re
+
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declaration import (
+    match_columns,
+    old_columns,
+)
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import (
+    literal,
+    qualified,
+    quote,
+)
+
+# What a server allows in a name, in characters.
+MAX_NAME = 64
+EVENT_CODES = {"insert": "ai", "update": "au", "delete": "ad"}
+OWN_NAME = re.compile(r"gearsync_a[iud]_.", re.DOTALL)
+# A trigger that is being replaced on MySQL stands under its name with this for a moment.
+BESIDE = "__new"
+
+# body: as written, definer: 'user@host' or None for the account that is logged in.
+# sql_mode: as the server spells it. order: place among triggers of the same timing and event; 0 for a wanted one.
+Trigger = collections.namedtuple("Trigger", "schema name table timing event body definer sql_mode order")
+
+INTEGER_TYPES = ("tinyint", "smallint", "mediumint", "int", "integer", "bigint")
+FLOAT_TYPES = ("float", "double", "real")
+BINARY_TYPES = ("binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob")
+SPATIAL_TYPES = ("geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon",
+                 "geometrycollection", "geomcollection")
+# Types whose bytes are no text and that do not compare as bytes by themselves.
+OPAQUE_TYPES = SPATIAL_TYPES + ("vector",)
+
+
+def shorten(name, suffix=""):
+    """A name within the server's limit: what is longer ends in a hash of the whole."""
+    if len(name + suffix) <= MAX_NAME:
+        return name + suffix
+    digest = hashlib.sha256(name.encode("utf-8")).hexdigest()[:8]
+    return "%s_%s%s" % (name[:MAX_NAME - len(suffix) - 9], digest, suffix)
+
+
+def trigger_name(table, event):
+    return shorten("gearsync_%s_%s" % (EVENT_CODES[event], table))
+
+
+def beside_name(name):
+    return shorten(name, BESIDE)
+
+
+def column_kind(column):
+    """How a column's value travels: integer, decimal, bit, float, text, timestamp, binary or json.
+
+    column: dict with data_type, column_type, collation (None unless text), is_json (a JSON column, or MariaDB's check of one).
+    """
+    data_type = column["data_type"].lower()
+    if "zerofill" in column["column_type"].lower():
+        return "text"
+    if data_type in INTEGER_TYPES:
+        return "integer"
+    if data_type in ("decimal", "numeric"):
+        return "decimal"
+    if data_type == "bit":
+        return "bit"
+    if data_type in FLOAT_TYPES:
+        return "float"
+    if data_type == "timestamp":
+        return "timestamp"
+    if column["is_json"]:
+        return "json"
+    if data_type in BINARY_TYPES + OPAQUE_TYPES or column["collation"] == "binary":
+        return "binary"
+    # Text, ENUM, SET, dates and times, and MariaDB's UUID, INET4 and INET6: what a SELECT shows.
+    return "text"
+
+
+def _text(value):
+    return "CAST(%s AS CHAR CHARACTER SET utf8mb4)" % value
+
+
+def _utc(value, precision):
+    """A TIMESTAMP's text in UTC whatever the session's zone, without named zones. The zero date has no such moment."""
+    cast = "DATETIME(%d)" % precision if precision else "DATETIME"
+    moment = "CAST('1970-01-01 00:00:00' AS %s) + INTERVAL UNIX_TIMESTAMP(%s) SECOND" % (cast, value)
+    # Inside a trigger UNIX_TIMESTAMP of the zero date is 0 on MySQL and NULL on MariaDB.
+    return "IF(COALESCE(UNIX_TIMESTAMP(%s), 0) = 0, %s, %s)" % (value, _text(value), _text(moment))
+
+
+def value_expression(column, row):
+    """The SQL that gives one value of the payload; row is NEW or OLD."""
+    value = "%s.%s" % (row, quote(column["name"]))
+    kind = column_kind(column)
+    if kind in ("integer", "decimal"):
+        return value
+    if kind == "bit":
+        return "%s + 0" % value
+    if kind == "float":
+        return "JSON_OBJECT('$num', %s)" % _text(value)
+    if kind == "timestamp":
+        return _utc(value, column["precision"] or 0)
+    if kind == "binary":
+        return "JSON_OBJECT('$hex', HEX(%s))" % value
+    if kind == "json":
+        return "JSON_OBJECT('$json', %s)" % _text(value)
+    return _text(value)
+
+
+def same_expression(column):
+    """The SQL that is true when an UPDATE has left a column byte for byte as it was."""
+    old, new = ("%s.%s" % (row, quote(column["name"])) for row in ("OLD", "NEW"))
+    kind = column_kind(column)
+    if kind in ("integer", "decimal", "bit", "float"):
+        return "%s <=> %s" % (new, old)
+    if kind == "timestamp":
+        # The hour that is shown twice when summer time ends: equal as text, not as moments.
+        return "UNIX_TIMESTAMP(%s) <=> UNIX_TIMESTAMP(%s)" % (new, old)
+    if kind == "json":
+        return "CAST(%s AS BINARY) <=> CAST(%s AS BINARY)" % (_text(new), _text(old))
+    if kind == "binary" and column["data_type"].lower() in OPAQUE_TYPES:
+        return "HEX(%s) <=> HEX(%s)" % (new, old)
+    if kind == "binary" and column["data_type"].lower() in BINARY_TYPES:
+        return "%s <=> %s" % (new, old)
+    if column["collation"]:
+        # 'a' and 'A', and 'a' and 'a ', are equal for most collations.
+        return "CAST(%s AS BINARY) <=> CAST(%s AS BINARY)" % (new, old)
+    return "%s <=> %s" % (new, old)
+
+
+def _row_object(columns, row):
+    return "JSON_OBJECT(%s)" % ", ".join("%s, %s" % (literal(name), value_expression(column, row)) for name, column in columns)
+
+
+def direct_body(declaration, columns, event):
+    """The body of a trigger that hands the change to Gearman itself.
+
+    columns: what the table has, by declared name. No error of ours may reach the write, and no user variable is used.
+    """
+    new = [(name, columns[name]) for name in declaration["columns"]]
+    old = [(name, columns[name]) for name in old_columns(declaration)]
+    members = ["'$gearsync', 1", "'table', %s" % literal(declaration["table"]), "'event', '%s'" % event]
+    if event != "delete":
+        members.append("'new', %s" % _row_object(new, "NEW"))
+    if event != "insert":
+        members.append("'old', %s" % _row_object(old, "OLD"))
+    submit = "DO gman_do_background(%s, CONVERT(JSON_OBJECT(%s) USING utf8mb4));" % (literal(declaration["function"]), ", ".join(members))
+    lines = ["BEGIN", "  DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END;"]
+    if event == "update":
+        lines += ["  IF NOT (%s) THEN" % " AND ".join(same_expression(column) for _name, column in new), "    " + submit, "  END IF;"]
+    else:
+        lines.append("  " + submit)
+    return "\n".join(lines + ["END"])
+
+
+BODIES = {"direct": direct_body}
+
+
+def wanted_triggers(schema, declaration, facts, definer, sql_mode):
+    """The triggers that a declaration asks for, in the order of its events. facts: the table's name and columns."""
+    by_name = dict((column["name"], column) for column in facts["columns"])
+    real, _missing = match_columns(declaration["columns"], list(by_name))
+    columns = dict((name, by_name[real[name]]) for name in declaration["columns"])
+    body = BODIES[declaration["delivery"]]
+    return [
+        Trigger(schema, trigger_name(facts["name"], event), facts["name"], "after", event, body(declaration, columns, event), definer, sql_mode, 0)
+        for event in declaration["events"]
+    ]
+
+
+def clean_body(text):
+    """A body as it is compared: servers keep it as written, clients add or drop what stands around it."""
+    return text.strip().rstrip(";").rstrip()
+
+
+def _beyond_bmp(text):
+    return any(ord(character) > 0xFFFF for character in text)
+
+
+def same_body(stored, statement, wanted):
+    """stored: from information_schema, which shows 4-byte characters as '?'; statement: from SHOW CREATE TRIGGER, which shows all."""
+    wanted = clean_body(wanted)
+    if not _beyond_bmp(wanted):
+        return clean_body(stored) == wanted
+    shown = "".join("?" if ord(character) > 0xFFFF else character for character in wanted)
+    return clean_body(stored) == shown and clean_body(statement).endswith(wanted)
+
+
+def same_modes(one, other):
+    return set(filter(None, one.upper().split(","))) == set(filter(None, other.upper().split(",")))
+
+
+def same_account(one, other):
+    """Accounts as 'user@host'; only the host is compared without regard to case."""
+    if one is None or other is None:
+        return one == other
+    return one.rpartition("@")[0] == other.rpartition("@")[0] and one.rpartition("@")[2].lower() == other.rpartition("@")[2].lower()
+
+
+def differences(existing, statement, wanted):
+    """Which properties of an existing trigger are not as wanted. A wanted definer of None takes any."""
+    found = []
+    if (existing.timing, existing.event) != (wanted.timing, wanted.event):
+        found.append("event")
+    if not same_body(existing.body, statement, wanted.body):
+        found.append("body")
+    if wanted.definer is not None and not same_account(existing.definer, wanted.definer):
+        found.append("definer")
+    if not same_modes(existing.sql_mode, wanted.sql_mode):
+        found.append("sql_mode")
+    return found
+
+
+def _account(definer):
+    if definer is None:
+        return "CURRENT_USER"
+    user, _at, host = definer.rpartition("@")
+    return "%s@%s" % (quote(user) if user else "``", quote(host))
+
+
+def create_sql(trigger, name=None, replace=False, precedes=None):
+    return "CREATE %sDEFINER=%s TRIGGER %s %s %s ON %s FOR EACH ROW %s%s" % (
+        "OR REPLACE " if replace else "", _account(trigger.definer), qualified(trigger.schema, name or trigger.name),
+        trigger.timing.upper(), trigger.event.upper(), qualified(trigger.schema, trigger.table),
+        "PRECEDES %s " % quote(precedes) if precedes else "", clean_body(trigger.body))
+
+
+def drop_sql(schema, name):
+    return "DROP TRIGGER %s" % qualified(schema, name)
+
+
+def show(trigger):
+    """A trigger as diffs show it."""
+    if trigger is None:
+        return ""
+    return "-- sql_mode: %s\n%s;\n" % (trigger.sql_mode, create_sql(trigger))
+
+
+def plan(engine, wanted, existing, beside, beside_is_wanted, follower):
+    """The statements that put a trigger in place without a moment in which there is none.
+
+    existing, beside: what stands under the name and under beside_name, or None. beside_is_wanted: what stands beside is the wanted
+    trigger, left by a run that was interrupted. follower: the name of the next trigger of the same timing and event, whose place the order keeps.
+    """
+    schema, name, spare = wanted.schema, wanted.name, beside_name(wanted.name)
+    drop_beside = [drop_sql(schema, spare)] if beside else []
+    same_slot = existing is not None and (existing.timing, existing.event) == (wanted.timing, wanted.event)
+    if existing is None:
+        # What an interrupted run has left beside serves until ours is there.
+        return [create_sql(wanted)] + drop_beside
+    if engine == "mariadb":
+        return [create_sql(wanted, replace=True, precedes=follower if same_slot else None)] + drop_beside
+    statements = []
+    if beside and not beside_is_wanted:
+        statements += drop_beside
+    if not (beside and beside_is_wanted):
+        statements.append(create_sql(wanted, name=spare, precedes=name if same_slot else None))
+    return statements + [drop_sql(schema, name), create_sql(wanted, precedes=spare), drop_sql(schema, spare)]

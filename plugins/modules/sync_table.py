@@ -1,0 +1,380 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the gearsync developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: sync_table
+short_description: Make the triggers that keep Redis in step with a table
+version_added: 1.0.0
+description:
+  - Takes the declaration of one table and makes its triggers C(gearsync_ai_TABLE), C(gearsync_au_TABLE) and C(gearsync_ad_TABLE), one for each
+    declared event. A name that would be too long for the server is cut and ends in a hash.
+  - The declaration is checked against the table before anything changes, and all that is wrong with it is reported at once. Check mode
+    does nothing but that and the comparison.
+  - The triggers never fail a write. An update that leaves all declared columns byte for byte as they were sends nothing.
+  - Triggers that the table has otherwise are left alone.
+author:
+  - The gearsync developers (@gearsync)
+extends_documentation_fragment:
+  - gearsync.mysql_redis.attributes
+  - gearsync.mysql_redis.login
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+options:
+  table:
+    description:
+      - The table, as V(schema.table). Names with a dot in them can be written in backticks.
+    type: str
+    required: true
+  delivery:
+    description:
+      - How a change gets to the workers. Needed when O(state=present).
+      - This version knows V(direct), by which the trigger submits the change as a Gearman job. It is cheap, but a transaction
+        that is rolled back has sent its jobs already, and a change is lost when no job server takes it.
+      - V(durable), delivery through a table in the writer's transaction, is not in this version.
+    type: str
+  function:
+    description:
+      - The Gearman function that the jobs are for.
+    type: str
+    default: syncToRedis
+  events:
+    description:
+      - What is sent, any of V(insert), V(update) and V(delete). Needed when O(state=present).
+      - The trigger of an event that is not in the list any more is dropped.
+    type: list
+    elements: str
+  columns:
+    description:
+      - The columns that are sent; nothing leaves the database that is not named here. Needed when O(state=present).
+    type: list
+    elements: str
+  write:
+    description:
+      - What a row becomes in Redis, one or more shapes. Needed when O(state=present).
+      - The module checks it, and takes from it which old values an update or a delete must send. The writing is the worker's.
+      - The templates name declared columns in braces, C(user:{id}); C({{) and C(}}) stand for braces themselves.
+    type: list
+    elements: dict
+    suboptions:
+      type:
+        description:
+          - The shape, one of V(string), V(hash), V(json), V(set), V(zset), V(list) and V(stream).
+        type: str
+        required: true
+      key:
+        description:
+          - The Redis key. That of a V(hash), a V(json) and a V(string) must name all columns of a PRIMARY KEY or of a UNIQUE key
+            of NOT NULL columns; that of a V(set) or V(zset) together with O(write[].member), unless only inserts are sent.
+          - In the key of a V(string) C({column}) stands for the name of a column, and there is one Redis key for each. Such a key may do
+            without a unique key (every row then writes the same Redis keys), which gives a warning.
+        type: str
+        required: true
+      value:
+        description:
+          - What a V(string) without C({column}) in its key, or an entry of a V(list), holds.
+        type: str
+      member:
+        description:
+          - The member of a V(set) or a V(zset).
+        type: str
+      score:
+        description:
+          - The score of a V(zset).
+        type: str
+      ttl:
+        description:
+          - Seconds after which Redis forgets the key.
+        type: int
+      max:
+        description:
+          - The greatest length of a V(list).
+        type: int
+      maxlen:
+        description:
+          - The greatest length of a V(stream).
+        type: int
+  definer:
+    description:
+      - The account whose rights the triggers have, as V(user@host). It must exist, and needs the privileges TRIGGER and SELECT on the table.
+      - When it is left out, new triggers get the account that is logged in, and those of existing triggers are not compared.
+    type: str
+  lock_wait_timeout:
+    description:
+      - Seconds to wait for running transactions that use the table.
+      - When they do not end in time, the error names them, and nothing was changed.
+    type: int
+    default: 5
+  state:
+    description:
+      - V(absent) drops the triggers that this module has made on the table, and nothing else.
+    type: str
+    choices: [present, absent]
+    default: present
+seealso:
+  - module: gearsync.mysql_redis.mysql_trigger
+  - module: gearsync.mysql_redis.mysql_udf
+"""
+
+EXAMPLES = r"""
+- name: A hash for each customer, and an index by city
+  gearsync.mysql_redis.sync_table:
+    login_unix_socket: /run/mysqld/mysqld.sock
+    table: shop.customer
+    delivery: direct
+    events: [insert, update, delete]
+    columns: [id, name, city]
+    write:
+      - {type: hash, key: "customer:{id}", ttl: 86400}
+      - {type: set, key: "customer:by-city:{city}", member: "{id}"}
+
+- name: One string per column, its key the column's name
+  gearsync.mysql_redis.sync_table:
+    login_unix_socket: /run/mysqld/mysqld.sock
+    table: test.user_list
+    delivery: direct
+    events: [insert, update]
+    columns: [name, password]
+    write:
+      - {type: string, key: "{column}"}
+
+- name: Stop sending changes of a table
+  gearsync.mysql_redis.sync_table:
+    login_unix_socket: /run/mysqld/mysqld.sock
+    table: shop.customer
+    state: absent
+"""
+
+RETURN = r"""
+queries:
+  description: The statements that changed something, or would have in check mode.
+  returned: always
+  type: list
+  elements: str
+  sample: ["DROP TRIGGER `shop`.`gearsync_au_customer`"]
+triggers:
+  description: The names of the table's triggers that this module has made, by event.
+  returned: success
+  type: dict
+  sample: {"insert": "gearsync_ai_customer", "update": "gearsync_au_customer"}
+columns:
+  description: How each declared column's value travels, one of integer, decimal, bit, float, text, timestamp, binary and json.
+  returned: when O(state=present)
+  type: dict
+  sample: {"id": "integer", "name": "text"}
+blocked_by:
+  description: The connections that held the table, or may have held it.
+  returned: when a lock could not be had within O(lock_wait_timeout)
+  type: list
+  elements: int
+  sample: [42]
+blind_spots:
+  description: What the triggers will not see or do as one may expect. Each is also a warning.
+  returned: when O(state=present)
+  type: list
+  elements: str
+  sample: ["binlog_format=STATEMENT: replicas execute the triggers again and send each change once more; use ROW or MIXED"]
+problems:
+  description: All that is wrong with the declaration.
+  returned: when the declaration is refused
+  type: list
+  elements: str
+  sample: ["write 1: key 'user:{nr}' names the column 'nr', which is not in columns (id, name)"]
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declaration import (
+    declaration_problems,
+    key_problems,
+    match_columns,
+)
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import (
+    SQL_MODE,
+    Refused,
+    check_lock_wait_timeout,
+    connect,
+    lock_wait_argument_spec,
+    login_argument_spec,
+    split_account,
+    split_table_name,
+)
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._table import (
+    blind_spots,
+    find_table,
+    read_facts,
+    registered_functions,
+    schema_exists,
+)
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._trigger_ddl import (
+    Step,
+    apply,
+    definer_problem,
+    diff_of,
+    read_triggers,
+    step_for,
+)
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._triggers import (
+    OWN_NAME,
+    beside_name,
+    column_kind,
+    drop_sql,
+    wanted_triggers,
+)
+
+DECLARATION = ("table", "delivery", "function", "events", "columns", "write")
+SUBMIT_FUNCTION = "gman_do_background"
+
+
+class Wrong(Exception):
+    """The declaration cannot be carried out; with everything that is wrong with it."""
+
+    def __init__(self, problems):
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+def _found_table(database, schema, table):
+    found = find_table(database, schema, table)
+    if found is None:
+        if not schema_exists(database, schema):
+            raise Wrong(["the schema %s does not exist, or the account that is logged in has no right to see it" % schema])
+        raise Wrong(["the table does not exist, or the account that is logged in has no right to see it"])
+    kind = found["type"].upper()
+    if kind not in ("BASE TABLE", "SYSTEM VERSIONED"):
+        raise Wrong(["it is a %s, which cannot have triggers; declare the tables behind it" % kind.lower()])
+    return found
+
+
+def _check_against_table(database, declaration, found, facts):
+    """The warnings of a declaration that the table can serve."""
+    real, missing = match_columns(declaration["columns"], [column["name"] for column in facts["columns"]])
+    if missing:
+        raise Wrong(["the table has no column %s; it has %s" % (", ".join(repr(name) for name in missing),
+                                                               ", ".join(column["name"] for column in facts["columns"]))])
+    names = dict(columns=[column["name"] for column in facts["columns"]], unique_keys=facts["unique_keys"])
+    problems, warnings = key_problems(declaration, names)
+    if problems:
+        raise Wrong(problems)
+    return warnings + blind_spots(database, found["s"], found["t"], found["engine"])
+
+
+def _wrong_surroundings(database, definer):
+    """What would make the triggers fail or do nothing, and may be mended by an earlier task of the same play."""
+    problems = []
+    functions = registered_functions(database)
+    if functions is not None and SUBMIT_FUNCTION not in functions:
+        problems.append("the server has no function %s, so the triggers would send nothing; register it with mysql_udf first" % SUBMIT_FUNCTION)
+    if definer is not None:
+        problem = definer_problem(database, definer)
+        if problem:
+            problems.append(problem)
+    return problems
+
+
+def _present(module, database, schema, table):
+    params = module.params
+    declaration = dict((name, params[name]) for name in DECLARATION)
+    problems = declaration_problems(declaration)
+    if problems:
+        raise Wrong(problems)
+    found = _found_table(database, schema, table)
+    schema, table = found["s"], found["t"]
+    facts = read_facts(database, schema, table)
+    warnings = _check_against_table(database, declaration, found, facts)
+    definer = None if params["definer"] is None else "%s@%s" % split_account(params["definer"])
+    surroundings = _wrong_surroundings(database, definer)
+    if surroundings and not module.check_mode:
+        raise Wrong(surroundings)
+    for text in warnings + surroundings:
+        module.warn("table %s: %s" % (params["table"], text))
+    wanted = wanted_triggers(schema, declaration, facts, definer, database.set_sql_mode(SQL_MODE))
+    triggers = read_triggers(database, schema)
+    for trigger in wanted:
+        other = triggers.get(trigger.name)
+        if other is not None and other.table != table:
+            raise Wrong(["the name %s, which its trigger needs, is that of a trigger on %s.%s; drop or rename that one" % (trigger.name, schema, other.table)])
+    steps = [step_for(database, triggers, trigger) for trigger in wanted]
+    steps += _steps_without(triggers, table, [trigger.name for trigger in wanted])
+    by_name = dict((column["name"], column) for column in facts["columns"])
+    real, _missing = match_columns(declaration["columns"], list(by_name))
+    kinds = dict((name, column_kind(by_name[real[name]])) for name in declaration["columns"])
+    return steps, dict(columns=kinds, blind_spots=warnings, triggers=dict((trigger.event, trigger.name) for trigger in wanted)), (schema, table)
+
+
+def _steps_without(triggers, table, kept):
+    """Drop what this module has made on a table, under an earlier name of the table too, and what nobody asks for any more."""
+    spoken_for = set(kept) | set(beside_name(name) for name in kept)
+    return [
+        Step(trigger, None, [drop_sql(trigger.schema, trigger.name)], [])
+        for name, trigger in sorted(triggers.items())
+        if trigger.table == table and OWN_NAME.match(name) and name not in spoken_for
+    ]
+
+
+def _absent(database, schema, table):
+    found = find_table(database, schema, table)
+    # Triggers go with their table.
+    triggers = read_triggers(database, found["s"]) if found else {}
+    steps = _steps_without(triggers, found["t"], []) if found else []
+    return steps, dict(triggers={}), (found["s"], found["t"]) if found else (schema, table)
+
+
+def main():
+    argument_spec = login_argument_spec()
+    argument_spec.update(lock_wait_argument_spec())
+    argument_spec.update(
+        table=dict(type="str", required=True),
+        # What these may hold is not said by `choices`: the module's own errors name the table, and all that is wrong at once.
+        delivery=dict(type="str"),
+        function=dict(type="str", default="syncToRedis"),
+        events=dict(type="list", elements="str"),
+        columns=dict(type="list", elements="str"),
+        write=dict(type="list", elements="dict", options=dict(
+            type=dict(type="str", required=True),
+            key=dict(type="str", required=True, no_log=False),
+            value=dict(type="str"),
+            member=dict(type="str"),
+            score=dict(type="str"),
+            ttl=dict(type="int"),
+            max=dict(type="int"),
+            maxlen=dict(type="int"),
+        )),
+        definer=dict(type="str"),
+        state=dict(type="str", choices=["present", "absent"], default="present"),
+    )
+    module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True)
+    check_lock_wait_timeout(module)
+    name = module.params["table"]
+    names = split_table_name(name)
+    if names is None:
+        module.fail_json(msg="table %r names no schema; write it as schema.table" % name, problems=["the table's name has no schema"])
+    database = connect(module)
+    try:
+        if module.params["state"] == "absent":
+            steps, result, where = _absent(database, *names)
+        else:
+            steps, result, where = _present(module, database, *names)
+        apply(module, database, where[0], where[1], steps)
+    except Wrong as wrong:
+        module.fail_json(msg="table %s: %s" % (name, wrong), problems=wrong.problems, queries=[])
+    except Refused as error:
+        module.fail_json(msg="table %s: %s" % (name, error), queries=database.queries)
+    finally:
+        database.close()
+    if module._diff:
+        result["diff"] = diff_of(steps)
+    module.exit_json(changed=any(step.statements for step in steps), queries=database.queries, **result)
+
+
+if __name__ == "__main__":
+    main()
