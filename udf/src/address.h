@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The text of a server list: host, host:port, [v6]:port, separated by commas. No I/O.
+ */
+#ifndef ADDRESS_H
+#define ADDRESS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum {
+    LIST_MAX = 32,  /* servers in one list */
+    HOST_MAX = 253, /* bytes of a host's name, as in DNS */
+    ADDRESS_MAX = HOST_MAX + 9, /* "[" host "]:" port NUL */
+    DEFAULT_PORT = 4730,
+};
+
+struct address {
+    char host[HOST_MAX + 1]; /* without brackets */
+    char port[6];
+    char text[ADDRESS_MAX]; /* host:port or [v6]:port, lower case */
+    bool numeric;           /* an IP address, so there is no name to resolve */
+};
+
+/* Addresses of a list into out[LIST_MAX]; their number, or -1 with the reason (it names the entry) in message. */
+int address_list_parse(const char *list, size_t length, struct address *out, char *message, size_t size);
+
+#endif

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * A growing byte buffer with a limit. A failed append is remembered, so that a row of appends needs one check at its end.
+ */
+#ifndef BUFFER_H
+#define BUFFER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct buffer {
+    char *data;
+    size_t length, capacity, limit;
+    bool failed; /* out of memory, or over the limit */
+};
+
+void buffer_init(struct buffer *buffer, size_t limit);
+void buffer_free(struct buffer *buffer);
+/* Empty it, but keep the memory for the next row. */
+void buffer_clear(struct buffer *buffer);
+bool buffer_reserve(struct buffer *buffer, size_t more);
+void buffer_append(struct buffer *buffer, const void *data, size_t length);
+void buffer_text(struct buffer *buffer, const char *text);
+void buffer_byte(struct buffer *buffer, char byte);
+void buffer_format(struct buffer *buffer, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+#endif

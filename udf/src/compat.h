@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * What the server and a loadable function exchange, for MariaDB 10.5 and later and MySQL 8.0.1 and later from one source.
+ *
+ * The two structures are declared here and not taken from the headers: MariaDB's connector package, the only one that a
+ * database host has, carries a short UDF_ARGS without the attribute names that the server fills in. Below, the compiler
+ * compares what both have in common, so a header that moves a member stops the build.
+ */
+#ifndef COMPAT_H
+#define COMPAT_H
+
+#include <mysql.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#if defined(MARIADB_BASE_VERSION) || defined(MARIADB_VERSION_ID) || MYSQL_VERSION_ID < 80001
+typedef my_bool udf_bool;
+#else
+typedef bool udf_bool;
+#endif
+
+typedef struct {
+    unsigned int arg_count;
+    enum Item_result *arg_type;
+    char **args;
+    unsigned long *lengths;
+    char *maybe_null;
+    char **attributes; /* alias or expression text of each argument */
+    unsigned long *attribute_lengths;
+    void *extension;
+} udf_args;
+
+typedef struct {
+    udf_bool maybe_null;
+    unsigned int decimals;
+    unsigned long max_length;
+    char *ptr;
+    udf_bool const_item;
+    void *extension;
+} udf_init;
+
+_Static_assert(offsetof(udf_args, arg_type) == offsetof(UDF_ARGS, arg_type), "UDF_ARGS.arg_type moved");
+_Static_assert(offsetof(udf_args, args) == offsetof(UDF_ARGS, args), "UDF_ARGS.args moved");
+_Static_assert(offsetof(udf_args, lengths) == offsetof(UDF_ARGS, lengths), "UDF_ARGS.lengths moved");
+_Static_assert(offsetof(udf_args, maybe_null) == offsetof(UDF_ARGS, maybe_null), "UDF_ARGS.maybe_null moved");
+_Static_assert(offsetof(udf_init, decimals) == offsetof(UDF_INIT, decimals), "UDF_INIT.decimals moved");
+_Static_assert(offsetof(udf_init, max_length) == offsetof(UDF_INIT, max_length), "UDF_INIT.max_length moved");
+_Static_assert(offsetof(udf_init, ptr) == offsetof(UDF_INIT, ptr), "UDF_INIT.ptr moved");
+_Static_assert(offsetof(udf_init, const_item) == offsetof(UDF_INIT, const_item), "UDF_INIT.const_item moved");
+_Static_assert(sizeof(udf_bool) == 1, "the server's boolean is one byte");
+
+/* The manual promises a message buffer of this size for _init, whatever MYSQL_ERRMSG_SIZE says. */
+#define UDF_MESSAGE_SIZE 80
+/* The result buffer that the server hands to a row function. */
+#define UDF_RESULT_SIZE 255
+/* The longest result that a server stores in a column made from one. */
+#define UDF_MAX_LENGTH 16777215UL
+
+#define UDF_EXPORT __attribute__((visibility("default")))
+#define UNUSED __attribute__((unused))
+
+#endif

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#define _GNU_SOURCE /* ppoll, SOCK_NONBLOCK */
+#include "connection.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    FIRST_INPUT = 4096,
+    KEPT_INPUT = 65536, /* a connection that goes back to the pool keeps no more memory than this */
+    MOST_INPUT = 64 * 1024 * 1024, /* more than any packet that we take: a flood ends here */
+};
+
+int64_t clock_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* 0 at the deadline, otherwise the events (POLLERR and POLLHUP count as readiness: the next call tells what is wrong). */
+static short wait_for(int fd, short events, int64_t deadline) {
+    struct pollfd poll_fd = {.fd = fd, .events = events};
+    for (;;) {
+        int64_t left = deadline - clock_ns();
+        if (left < 0)
+            left = 0;
+        struct timespec timeout = {.tv_sec = (time_t)(left / 1000000000), .tv_nsec = (long)(left % 1000000000)};
+        int ready = ppoll(&poll_fd, 1, &timeout, NULL);
+        if (ready > 0)
+            return poll_fd.revents;
+        if (ready == 0)
+            return 0;
+        if (errno != EINTR)
+            return POLLERR;
+    }
+}
+
+static void set_option(int fd, int level, int name, int value) { (void)setsockopt(fd, level, name, &value, sizeof value); }
+
+int socket_begin(const struct endpoint *endpoint) {
+    int fd = socket(endpoint->address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -1;
+    set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    /* A kept connection whose other end is gone without a word must not look alive for ever. */
+    set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+    set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, 30);
+    set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, 5);
+    set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, 3);
+    if (connect(fd, (const struct sockaddr *)&endpoint->address, endpoint->length) != 0 && errno != EINPROGRESS && errno != EINTR) {
+        int why = errno;
+        close(fd);
+        errno = why;
+        return -1;
+    }
+    return fd;
+}
+
+enum io_result socket_finish(int fd, int64_t deadline) {
+    if (!wait_for(fd, POLLOUT, deadline)) {
+        errno = ETIMEDOUT;
+        return IO_TIMEOUT;
+    }
+    int error = 0;
+    socklen_t length = sizeof error;
+    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) == 0 && error == 0)
+        return IO_OK;
+    errno = error ? error : EIO;
+    return IO_CLOSED;
+}
+
+struct connection *connection_wrap(int fd) {
+    struct connection *connection = calloc(1, sizeof *connection);
+    if (connection)
+        connection->input = malloc(FIRST_INPUT);
+    if (!connection || !connection->input) {
+        free(connection);
+        close(fd);
+        errno = ENOMEM;
+        return NULL;
+    }
+    connection->capacity = FIRST_INPUT;
+    connection->fd = fd;
+    return connection;
+}
+
+struct connection *connection_open(const struct endpoint *endpoints, size_t count, int64_t deadline) {
+    errno = EADDRNOTAVAIL;
+    for (size_t i = 0; i < count; i++) {
+        int fd = socket_begin(&endpoints[i]);
+        if (fd < 0)
+            continue;
+        /* Of several addresses, one that is not answered leaves time for the others. */
+        int64_t now = clock_ns(), share = now + (deadline - now) / (int64_t)(count - i);
+        if (socket_finish(fd, share) == IO_OK)
+            return connection_wrap(fd);
+        int why = errno;
+        close(fd);
+        errno = why;
+    }
+    return NULL;
+}
+
+void connection_close(struct connection *connection) {
+    if (!connection)
+        return;
+    close(connection->fd);
+    free(connection->input);
+    free(connection);
+}
+
+bool connection_idle(const struct connection *connection) {
+    char byte;
+    if (connection->start != connection->end)
+        return false;
+    ssize_t got;
+    do
+        got = recv(connection->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    while (got < 0 && errno == EINTR);
+    return got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
+}
+
+/* Make room for more input. Growing follows what really came, not what a header announced. */
+static bool input_room(struct connection *connection) {
+    if (connection->start == connection->end) {
+        connection->start = connection->end = 0;
+        if (connection->capacity > KEPT_INPUT) {
+            unsigned char *smaller = realloc(connection->input, KEPT_INPUT);
+            if (smaller) {
+                connection->input = smaller;
+                connection->capacity = KEPT_INPUT;
+            }
+        }
+    }
+    if (connection->end < connection->capacity)
+        return true;
+    if (connection->start >= connection->capacity / 2) {
+        memmove(connection->input, connection->input + connection->start, connection->end - connection->start);
+        connection->end -= connection->start;
+        connection->start = 0;
+        return true;
+    }
+    unsigned char *larger = connection->capacity < MOST_INPUT ? realloc(connection->input, connection->capacity * 2) : NULL;
+    if (!larger)
+        return false;
+    connection->input = larger;
+    connection->capacity *= 2;
+    return true;
+}
+
+/* Read what is there, without waiting. IO_TIMEOUT: nothing is. */
+static enum io_result read_some(struct connection *connection) {
+    if (!input_room(connection))
+        return IO_MEMORY;
+    for (;;) {
+        ssize_t got = recv(connection->fd, connection->input + connection->end, connection->capacity - connection->end, MSG_DONTWAIT);
+        if (got > 0) {
+            connection->end += (size_t)got;
+            return IO_OK;
+        }
+        if (got == 0)
+            return IO_CLOSED;
+        if (errno == EAGAIN || errno == EWOULDBLOCK)
+            return IO_TIMEOUT;
+        if (errno != EINTR)
+            return IO_CLOSED;
+    }
+}
+
+enum io_result connection_send(struct connection *connection, struct slice head, struct slice tail, bool take_input, int64_t deadline, size_t *sent) {
+    *sent = 0;
+    size_t total = head.length + tail.length;
+    while (*sent < total) {
+        struct iovec parts[2];
+        size_t count = 0;
+        if (*sent < head.length)
+            parts[count++] = (struct iovec){(void *)(uintptr_t)(head.data + *sent), head.length - *sent};
+        size_t skipped = *sent > head.length ? *sent - head.length : 0;
+        if (skipped < tail.length)
+            parts[count++] = (struct iovec){(void *)(uintptr_t)(tail.data + skipped), tail.length - skipped};
+        struct msghdr message = {.msg_iov = parts, .msg_iovlen = count};
+        ssize_t done = sendmsg(connection->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (done >= 0) {
+            *sent += (size_t)done;
+            continue;
+        }
+        if (errno == EINTR)
+            continue;
+        if (errno != EAGAIN && errno != EWOULDBLOCK)
+            return IO_CLOSED;
+        short ready = wait_for(connection->fd, take_input ? POLLIN | POLLOUT : POLLOUT, deadline);
+        if (!ready)
+            return IO_TIMEOUT;
+        if (take_input && (ready & POLLIN)) {
+            enum io_result result = read_some(connection);
+            if (result != IO_OK && result != IO_TIMEOUT)
+                return result;
+        }
+    }
+    return IO_OK;
+}
+
+enum io_result connection_receive(struct connection *connection, struct packet *packet, int64_t deadline) {
+    for (;;) {
+        if (connection->start < connection->end) {
+            switch (packet_parse(connection->input + connection->start, connection->end - connection->start, packet)) {
+            case PARSE_OK:
+                /* Its bytes stay where they are until the next read. */
+                connection->start += packet->total;
+                return IO_OK;
+            case PARSE_BAD: return IO_GARBAGE;
+            case PARSE_INCOMPLETE: break;
+            }
+        }
+        if (!wait_for(connection->fd, POLLIN, deadline))
+            return IO_TIMEOUT;
+        enum io_result result = read_some(connection);
+        if (result != IO_OK && result != IO_TIMEOUT)
+            return result;
+    }
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * What the gman_* functions share.
+ */
+#ifndef GMAN_H
+#define GMAN_H
+
+#include "job.h"
+#include "udf.h"
+
+#define GMAN_VERSION "1.0.0"
+
+/* The checks of _init that functions with the arguments (function, workload[, unique]) have in common; most: 2 or 3 arguments. */
+udf_bool gman_check_job(udf_init *initid, udf_args *args, char *message, const char *name, unsigned int most);
+/* A row's arguments as a request. False: it cannot be sent, and the reason is in error. */
+bool gman_request(const udf_args *args, enum packet_type type, const char *name, struct request *request, struct job_error *error);
+
+#endif

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * CREATE FUNCTION gman_configure RETURNS STRING SONAME 'libgearman_mysql_udf.so';
+ *
+ * gman_configure(name, value)
+ *   Changes a setting for the whole server, until it stops: init_file sets it again.
+ *   name, value: see the table in README.md; the value 'default' sets the default.
+ * Returns the value.
+ * Errors: an unknown name, or a value out of its range, fails the statement.
+ * Cost: none.
+ */
+#include "gman.h"
+#include "settings.h"
+
+UDF_EXPORT udf_bool gman_configure_init(udf_init *initid, udf_args *args, char *message);
+UDF_EXPORT char *gman_configure(udf_init *initid, udf_args *args, char *result, unsigned long *length, unsigned char *is_null, unsigned char *error);
+UDF_EXPORT void gman_configure_deinit(udf_init *initid);
+
+udf_bool gman_configure_init(udf_init *initid, udf_args *args, char *message) {
+    struct slice name, value;
+    if (args->arg_count != 2)
+        return udf_refuse(message, "gman_configure takes (name, value)");
+    if (udf_constant_text(args, 0, &name) && udf_constant_text(args, 1, &value) &&
+        !settings_change(name.data, name.length, value.data, value.length, false, message, UDF_MESSAGE_SIZE))
+        return 1;
+    udf_as_text(args, 0);
+    udf_as_text(args, 1);
+    initid->maybe_null = 1;
+    initid->const_item = 0;
+    initid->max_length = UDF_RESULT_SIZE;
+    return 0;
+}
+
+char *gman_configure(udf_init *initid UNUSED, udf_args *args, char *result, unsigned long *length, unsigned char *is_null, unsigned char *error) {
+    struct slice name = udf_argument(args, 0), value = udf_argument(args, 1);
+    char message[UDF_MESSAGE_SIZE] = "gman_configure: the name or the value is NULL";
+    if (name.data && value.data && settings_change(name.data, name.length, value.data, value.length, true, message, sizeof message))
+        return udf_answer(value, result, length);
+    udf_raise(message, error);
+    return udf_null(is_null);
+}
+
+void gman_configure_deinit(udf_init *initid UNUSED) {}

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * CREATE AGGREGATE FUNCTION gman_sum RETURNS INTEGER SONAME 'libgearman_mysql_udf.so';
+ *
+ * gman_sum(function, workload)
+ *   Submits a foreground job for each row of the group, without waiting, and adds up the results. The workers of the function
+ *   run them in parallel. Arguments as with gman_do.
+ * Returns the sum of the results, which must be numbers: integers are added exactly,
+ *   others as doubles and rounded at the end. 0 for no rows.
+ * Errors: wrong arguments fail the statement. A job that fails, a result that is no number, a sum beyond 64 bits, a server lost
+ *   on the way, a timeout: NULL for this group, counted in gman_stats().
+ * Cost: job_timeout_ms after the last row, at most; the submission of a row as with gman_do_background, without its wait.
+ */
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gman.h"
+#include "settings.h"
+
+UDF_EXPORT udf_bool gman_sum_init(udf_init *initid, udf_args *args, char *message);
+UDF_EXPORT void gman_sum_clear(udf_init *initid, unsigned char *is_null, unsigned char *error);
+UDF_EXPORT void gman_sum_reset(udf_init *initid, udf_args *args, unsigned char *is_null, unsigned char *error);
+UDF_EXPORT void gman_sum_add(udf_init *initid, udf_args *args, unsigned char *is_null, unsigned char *error);
+UDF_EXPORT long long gman_sum(udf_init *initid, udf_args *args, unsigned char *is_null, unsigned char *error);
+UDF_EXPORT void gman_sum_deinit(udf_init *initid);
+
+/* More jobs than this wait for their results at a time: the rest follow as results come in. */
+enum { IN_FLIGHT_MAX = 10000 };
+
+struct sum {
+    bool failed;
+    struct job job; /* the group's connection; its handle is that of the first job */
+    bool connected;
+    size_t created, wanted, finished; /* JOB_CREATED packets, jobs, results */
+    long long whole;
+    double fraction;
+};
+
+static void give_up(struct sum *sum, enum failure_kind kind, const char *what) {
+    if (sum->connected) {
+        server_noted(sum->job.server, kind, what);
+        job_abandon(&sum->job);
+    }
+    atomic_fetch_add(&jobs_failed, 1);
+    sum->connected = false;
+    sum->failed = true;
+}
+
+static bool add_number(struct sum *sum, struct slice text) {
+    char copy[64], *end;
+    while (text.length && (text.data[text.length - 1] == ' ' || text.data[text.length - 1] == '\n' || text.data[text.length - 1] == '\r'))
+        text.length--;
+    if (text.length == 0 || text.length >= sizeof copy)
+        return false;
+    for (size_t i = 0; i < text.length; i++) /* no hexadecimal numbers, no names such as inf */
+        if (!strchr("0123456789+-.eE", text.data[i]) || text.data[i] == 0)
+            return false;
+    memcpy(copy, text.data, text.length);
+    copy[text.length] = 0;
+    errno = 0;
+    long long number = strtoll(copy, &end, 10);
+    if (*end == 0 && end != copy)
+        return errno == 0 && !__builtin_add_overflow(sum->whole, number, &sum->whole);
+    double real = strtod(copy, &end);
+    if (*end != 0 || end == copy || !isfinite(real))
+        return false;
+    sum->fraction += real;
+    return true;
+}
+
+/* Take what has come. IO_TIMEOUT: nothing more until the deadline. */
+static enum io_result take_packet(struct sum *sum, int64_t deadline) {
+    struct packet packet;
+    struct slice parts[2];
+    enum io_result result = connection_receive(sum->job.connection, &packet, deadline);
+    if (result == IO_TIMEOUT)
+        return result;
+    if (result != IO_OK) {
+        give_up(sum, result == IO_CLOSED ? FAIL_CLOSED : FAIL_PROTOCOL, "gman_sum: the connection broke");
+        return result;
+    }
+    switch (packet.type) {
+    case JOB_CREATED: sum->created++; return IO_OK;
+    case WORK_COMPLETE:
+        if (packet_split(&packet, parts, 2) && add_number(sum, parts[1])) {
+            sum->finished++;
+            return IO_OK;
+        }
+        give_up(sum, FAIL_JOB, "gman_sum: a result is no number, or the sum is too large");
+        return IO_CLOSED;
+    case WORK_DATA:
+    case WORK_WARNING:
+    case WORK_STATUS: return IO_OK;
+    case GEARMAN_ERROR: give_up(sum, FAIL_REJECTED, "gman_sum: the server refused a job"); return IO_CLOSED;
+    default: give_up(sum, FAIL_JOB, "gman_sum: the worker failed a job"); return IO_CLOSED;
+    }
+}
+
+udf_bool gman_sum_init(udf_init *initid, udf_args *args, char *message) {
+    if (gman_check_job(initid, args, message, "gman_sum", 2))
+        return 1;
+    initid->decimals = 0;
+    initid->max_length = 20;
+    initid->ptr = calloc(1, sizeof(struct sum));
+    if (!initid->ptr)
+        return udf_refuse(message, "gman_sum: out of memory");
+    return 0;
+}
+
+void gman_sum_clear(udf_init *initid, unsigned char *is_null UNUSED, unsigned char *error UNUSED) {
+    struct sum *sum = (struct sum *)(void *)initid->ptr;
+    if (sum->connected)
+        job_abandon(&sum->job);
+    memset(sum, 0, sizeof *sum);
+}
+
+void gman_sum_add(udf_init *initid, udf_args *args, unsigned char *is_null UNUSED, unsigned char *error UNUSED) {
+    struct sum *sum = (struct sum *)(void *)initid->ptr;
+    struct request request;
+    struct job_error why;
+    if (sum->failed)
+        return;
+    if (!gman_request(args, SUBMIT_JOB, "gman_sum", &request, &why)) {
+        give_up(sum, FAIL_JOB, why.text);
+        return;
+    }
+    if (!sum->connected) {
+        /* The first row: any server of the list that takes it gets the whole group. */
+        sum->connected = job_submit(&request, &sum->job, &why);
+        sum->failed = !sum->connected;
+        sum->created = sum->wanted = 1;
+        return;
+    }
+    while (sum->connected && sum->wanted - sum->finished >= IN_FLIGHT_MAX)
+        if (take_packet(sum, clock_ns() + setting_ns(JOB_TIMEOUT_MS)) == IO_TIMEOUT)
+            give_up(sum, FAIL_JOB_TIMEOUT, "gman_sum: no result within job_timeout_ms");
+    if (!sum->connected)
+        return;
+    unsigned char head[SUBMIT_PREFIX_MAX];
+    struct slice start = {(const char *)head, packet_submit(head, SUBMIT_JOB, request.function, (struct slice){NULL, 0}, request.workload.length)};
+    int64_t deadline = clock_ns() + setting_ns(IO_TIMEOUT_MS) + (int64_t)(request.workload.length / 16384) * 1000000;
+    size_t sent;
+    if (connection_send(sum->job.connection, start, request.workload, true, deadline, &sent) != IO_OK) {
+        give_up(sum, FAIL_TIMEOUT, "gman_sum: the server does not read what is sent to it");
+        return;
+    }
+    atomic_fetch_add_explicit(&sum->job.server->jobs_sent, 1, memory_order_relaxed);
+    sum->wanted++;
+    while (sum->connected && take_packet(sum, 0) == IO_OK) {
+    }
+}
+
+/* Servers older than those supported here call reset for a group's first row; declared for completeness of the interface. */
+void gman_sum_reset(udf_init *initid, udf_args *args, unsigned char *is_null, unsigned char *error) {
+    gman_sum_clear(initid, is_null, error);
+    gman_sum_add(initid, args, is_null, error);
+}
+
+long long gman_sum(udf_init *initid, udf_args *args UNUSED, unsigned char *is_null, unsigned char *error UNUSED) {
+    struct sum *sum = (struct sum *)(void *)initid->ptr;
+    int64_t deadline = clock_ns() + setting_ns(JOB_TIMEOUT_MS);
+    while (sum->connected && sum->finished < sum->wanted)
+        if (take_packet(sum, deadline) == IO_TIMEOUT)
+            give_up(sum, FAIL_JOB_TIMEOUT, "gman_sum: no result within job_timeout_ms");
+    if (sum->connected) {
+        if (sum->created == sum->wanted)
+            job_done(&sum->job);
+        else
+            job_abandon(&sum->job);
+        sum->connected = false;
+    }
+    double rounded = round(sum->fraction);
+    long long total;
+    if (sum->failed || fabs(rounded) >= 9e18 || __builtin_add_overflow(sum->whole, (long long)rounded, &total)) {
+        *is_null = 1;
+        return 0;
+    }
+    return total;
+}
+
+void gman_sum_deinit(udf_init *initid) {
+    struct sum *sum = (struct sum *)(void *)initid->ptr;
+    if (sum && sum->connected)
+        job_abandon(&sum->job);
+    free(sum);
+    initid->ptr = NULL;
+}

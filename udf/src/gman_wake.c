@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * CREATE FUNCTION gman_wake RETURNS INTEGER SONAME 'libgearman_mysql_udf.so';
+ *
+ * gman_wake(function, unique)
+ *   Tells the workers of a function that there is work: a background job without a workload, for which nobody waits. It may be
+ *   lost; who relies on it also looks for work on a timer.
+ *   function  a string of 1 to 255 bytes
+ *   unique    any value, as its text; NULL is ''. One wake-up per function and unique goes out in wake_interval_ms.
+ * Returns 1 when a packet went out, 0 when it was skipped (one went out just now) or dropped (no server could take it at once).
+ *   NULL when the function is NULL or none.
+ * Errors: wrong arguments fail the statement; nothing else does.
+ * Cost: never waits. Less than a microsecond when skipped.
+ */
+#include "gman.h"
+#include "wake.h"
+
+UDF_EXPORT udf_bool gman_wake_init(udf_init *initid, udf_args *args, char *message);
+UDF_EXPORT long long gman_wake(udf_init *initid, udf_args *args, unsigned char *is_null, unsigned char *error);
+UDF_EXPORT void gman_wake_deinit(udf_init *initid);
+
+udf_bool gman_wake_init(udf_init *initid, udf_args *args, char *message) {
+    if (args->arg_count != 2)
+        return udf_refuse(message, "gman_wake takes (function, unique)");
+    return gman_check_job(initid, args, message, "gman_wake", 2);
+}
+
+long long gman_wake(udf_init *initid UNUSED, udf_args *args, unsigned char *is_null, unsigned char *error UNUSED) {
+    struct request request = {.function = udf_argument(args, 0), .unique = udf_argument(args, 1)};
+    if (!request.function.data || request_problem(&request)) {
+        *is_null = 1;
+        return 0;
+    }
+    return wake_send(request.function, request.unique) == WAKE_SENT;
+}
+
+void gman_wake_deinit(udf_init *initid UNUSED) {}

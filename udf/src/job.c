@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "job.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "pool.h"
+#include "settings.h"
+
+atomic_ullong jobs_failed, jobs_without_server;
+
+enum attempt {
+    TAKEN,
+    NOT_TAKEN,   /* the server certainly did not take the job */
+    STALE,       /* the same, and only because the kept connection was dead */
+    UNKNOWN,     /* it may have taken it */
+};
+
+const char *request_problem(const struct request *request) {
+    if (request->function.length == 0)
+        return "the function name is empty";
+    if (request->function.length > FUNCTION_MAX)
+        return "the function name is longer than 255 bytes";
+    if (memchr(request->function.data, 0, request->function.length))
+        return "the function name holds a NUL";
+    if (request->workload.length > UINT32_MAX - SUBMIT_PREFIX_MAX)
+        return "the workload is longer than 4 GiB";
+    return NULL;
+}
+
+static void explain(struct job_error *error, const struct server *server, const char *what) {
+    snprintf(error->text, sizeof error->text, "%.100s: %.90s", server->address.text, what);
+}
+
+/* From the packet that follows a submission. */
+static enum attempt take_answer(struct server *server, struct connection *connection, struct job *job, int64_t deadline, struct job_error *error) {
+    struct packet packet;
+    struct slice parts[2];
+    char what[128];
+    bool kept = connection->kept;
+    enum io_result result = connection_receive(connection, &packet, deadline);
+    if (result == IO_OK && packet.type == JOB_CREATED && packet.body.length > 0 && packet.body.length <= HANDLE_MAX) {
+        memcpy(job->handle, packet.body.data, packet.body.length);
+        job->handle_length = packet.body.length;
+        job->handle[job->handle_length] = 0;
+        return TAKEN;
+    }
+    if (result == IO_OK && packet.type == GEARMAN_ERROR && packet_split(&packet, parts, 2)) {
+        snprintf(what, sizeof what, "refused with %.*s: %.*s", (int)(parts[0].length < 40 ? parts[0].length : 40), parts[0].data,
+                 (int)(parts[1].length < 60 ? parts[1].length : 60), parts[1].data);
+        server_noted(server, FAIL_REJECTED, what);
+        explain(error, server, what);
+        pool_put(server, connection);
+        return NOT_TAKEN;
+    }
+    connection_close(connection);
+    switch (result) {
+    case IO_TIMEOUT:
+        explain(error, server, "no answer within io_timeout_ms");
+        server_failed(server, FAIL_TIMEOUT, "no answer within io_timeout_ms");
+        return UNKNOWN;
+    case IO_CLOSED:
+        explain(error, server, "closed the connection instead of an answer");
+        /* A kept connection that dies says that the server was restarted, a new one that it is ill. */
+        (kept ? server_noted : server_failed)(server, FAIL_CLOSED, "closed the connection instead of an answer");
+        return UNKNOWN;
+    case IO_MEMORY:
+        explain(error, server, "out of memory");
+        server_noted(server, FAIL_MEMORY, "out of memory");
+        return UNKNOWN;
+    default:
+        explain(error, server, "the answer is not that of a Gearman server");
+        server_failed(server, FAIL_PROTOCOL, "the answer is not that of a Gearman server");
+        /* Who does not speak the protocol on a fresh connection took no job. */
+        return kept ? UNKNOWN : NOT_TAKEN;
+    }
+}
+
+static enum attempt attempt(struct server *server, struct slice head, const struct request *request, int64_t deadline, struct job *job, struct job_error *error) {
+    struct connection *connection = pool_take(server, deadline);
+    if (!connection) {
+        pthread_mutex_lock(&registry_lock);
+        explain(error, server, server->last_error);
+        pthread_mutex_unlock(&registry_lock);
+        return NOT_TAKEN;
+    }
+    int64_t limit = clock_ns() + setting_ns(IO_TIMEOUT_MS);
+    if (limit > deadline)
+        limit = deadline;
+    limit += (int64_t)(request->workload.length / 16384) * 1000000;
+    size_t sent;
+    enum io_result result = connection_send(connection, head, request->workload, false, limit, &sent);
+    if (result != IO_OK) {
+        /* A server handles whole packets only, so a job that did not go out whole is not taken. */
+        bool kept = connection->kept;
+        connection_close(connection);
+        if (result == IO_CLOSED && kept) {
+            atomic_fetch_add(&server->stale, 1);
+            return STALE;
+        }
+        const char *what = result == IO_TIMEOUT ? "does not read what is sent to it" : "closed the connection";
+        explain(error, server, what);
+        server_failed(server, result == IO_TIMEOUT ? FAIL_TIMEOUT : FAIL_CLOSED, what);
+        return NOT_TAKEN;
+    }
+    atomic_fetch_add_explicit(&server->jobs_sent, 1, memory_order_relaxed);
+    enum attempt outcome = take_answer(server, connection, job, limit, error);
+    if (outcome == TAKEN) {
+        job->server = server;
+        job->connection = connection;
+    }
+    return outcome;
+}
+
+bool job_submit(const struct request *request, struct job *job, struct job_error *error) {
+    struct server *servers[LIST_MAX];
+    unsigned char head[SUBMIT_PREFIX_MAX];
+    char key[UNIQUE_MAX + 1];
+    int64_t deadline = clock_ns() + setting_ns(CONNECT_TIMEOUT_MS) + setting_ns(IO_TIMEOUT_MS);
+
+    size_t count = servers_take(request->function, servers);
+    if (count == 0) {
+        snprintf(error->text, sizeof error->text, "no job server is set: use gman_servers_set");
+        atomic_fetch_add(&jobs_without_server, 1);
+        atomic_fetch_add(&jobs_failed, 1);
+        return false;
+    }
+    struct slice unique = unique_key(request->unique, key);
+    struct slice start = {(const char *)head, packet_submit(head, request->type, request->function, unique, request->workload.length)};
+
+    enum attempt outcome = NOT_TAKEN;
+    size_t taken = count;
+    for (size_t i = 0; i < count && outcome != TAKEN; i++) {
+        do {
+            outcome = attempt(servers[i], start, request, deadline, job, error);
+        } while (outcome == STALE);
+        if (outcome == TAKEN)
+            taken = i;
+        if ((outcome == UNKNOWN && unique.length == 0) || clock_ns() >= deadline)
+            break;
+    }
+    /* The job keeps the reference to its server. */
+    for (size_t i = 0; i < count; i++)
+        if (i != taken)
+            servers_release(&servers[i], 1);
+    if (outcome != TAKEN)
+        atomic_fetch_add(&jobs_failed, 1);
+    return outcome == TAKEN;
+}
+
+bool job_wait(struct job *job, struct buffer *result, struct job_error *error) {
+    int64_t deadline = clock_ns() + setting_ns(JOB_TIMEOUT_MS);
+    enum failure_kind kind = FAIL_PROTOCOL;
+    const char *what = "the answer is not that of a Gearman server, or is longer than 16 MiB";
+    for (;;) {
+        struct packet packet;
+        struct slice parts[2];
+        enum io_result got = connection_receive(job->connection, &packet, deadline);
+        if (got == IO_TIMEOUT) {
+            kind = FAIL_JOB_TIMEOUT;
+            what = "no result within job_timeout_ms";
+            break;
+        }
+        if (got != IO_OK) {
+            if (got == IO_CLOSED) {
+                kind = FAIL_CLOSED;
+                what = "closed the connection before the result";
+            }
+            break;
+        }
+        bool whole = packet.type == WORK_FAIL;
+        parts[0] = packet.body;
+        if (!whole && !packet_split(&packet, parts, 2))
+            break;
+        if (parts[0].length != job->handle_length || memcmp(parts[0].data, job->handle, job->handle_length) != 0)
+            break;
+        if (packet.type == WORK_COMPLETE) {
+            buffer_append(result, parts[1].data, parts[1].length);
+            if (!result->failed)
+                return true;
+            kind = FAIL_MEMORY;
+            what = "out of memory for the result";
+            break;
+        }
+        if (packet.type == WORK_FAIL || packet.type == WORK_EXCEPTION) {
+            kind = FAIL_JOB;
+            what = "the worker failed the job";
+            break;
+        }
+        if (packet.type != WORK_DATA && packet.type != WORK_WARNING && packet.type != WORK_STATUS)
+            break;
+    }
+    atomic_fetch_add(&jobs_failed, 1);
+    explain(error, job->server, what);
+    /* That a job fails or takes long says nothing about the job server. */
+    server_noted(job->server, kind, what);
+    return false;
+}
+
+void job_done(struct job *job) {
+    pool_put(job->server, job->connection);
+    servers_release(&job->server, 1);
+}
+
+void job_abandon(struct job *job) {
+    connection_close(job->connection);
+    servers_release(&job->server, 1);
+}

@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "json_argument.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "json_check.h"
+#include "json_number.h"
+#include "text.h"
+
+/* The longest max_allowed_packet that a server can have. */
+static const size_t result_limit = 1024UL * 1024 * 1024;
+
+static struct slice attribute(const udf_args *args, unsigned int index) {
+    if (!args->attributes || !args->attributes[index])
+        return (struct slice){"", 0};
+    return (struct slice){args->attributes[index], args->attribute_lengths[index]};
+}
+
+static bool begins(struct slice text, const char *prefix) {
+    size_t length = strlen(prefix);
+    if (text.length < length)
+        return false;
+    for (size_t i = 0; i < length; i++) { /* SQL has function names in any case */
+        char c = text.data[i] >= 'A' && text.data[i] <= 'Z' ? (char)(text.data[i] - 'A' + 'a') : text.data[i];
+        if (c != prefix[i])
+            return false;
+    }
+    return true;
+}
+
+/* Without what is before the last dot and without backticks, when the whole text is an identifier: `t`.`name`, NEW.name. */
+static struct slice unqualified(struct slice text) {
+    size_t at = 0, start = 0, stop = 0;
+    for (;;) {
+        if (at < text.length && text.data[at] == '`') {
+            const char *close = memchr(text.data + at + 1, '`', text.length - at - 1);
+            if (!close)
+                return text;
+            start = at + 1;
+            stop = (size_t)(close - text.data);
+            at = stop + 1;
+        } else {
+            start = at;
+            while (at < text.length) {
+                unsigned char c = (unsigned char)text.data[at];
+                if (!(c >= 0x80 || c == '_' || c == '$' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')))
+                    break;
+                at++;
+            }
+            stop = at;
+            if (start == stop)
+                return text;
+        }
+        if (at == text.length)
+            return (struct slice){text.data + start, stop - start};
+        if (text.data[at] != '.')
+            return text;
+        at++;
+    }
+}
+
+static enum argument_kind kind_of(udf_args *args, unsigned int index) {
+    struct slice name = unqualified(attribute(args, index));
+    enum argument_kind kind = KIND_TEXT;
+    if (begins(name, "udf_json_"))
+        name = (struct slice){name.data + 4, name.length - 4};
+    if (begins(name, "json_members"))
+        kind = KIND_MEMBERS;
+    else if (begins(name, "json_"))
+        kind = KIND_JSON;
+    else if (begins(name, "base64_"))
+        kind = KIND_BASE64;
+    if (kind != KIND_TEXT) {
+        udf_as_text(args, index);
+        return kind;
+    }
+    switch (args->arg_type[index]) {
+    case INT_RESULT:
+        /* The interface does not say whether an integer has a sign, but its text has it right. Types and expressions that can be
+         * beyond a signed 64-bit number are 19 to 21 characters wide, and all others are left alone, because the text of a BIT
+         * is its bytes. (BIT(19) to BIT(21) are told apart in json_value.) */
+        if (args->lengths[index] == 64)
+            return KIND_BITS;
+        if (args->lengths[index] < 19 || args->lengths[index] > 21)
+            return KIND_INTEGER;
+        udf_as_text(args, index);
+        return KIND_WHOLE;
+    case DECIMAL_RESULT: return KIND_DECIMAL;
+    case REAL_RESULT: return args->lengths[index] == 12 ? KIND_FLOAT : KIND_DOUBLE; /* the width of a FLOAT column */
+    default: udf_as_text(args, index); return KIND_TEXT;
+    }
+}
+
+struct json_state *json_begin(udf_init *initid, udf_args *args, char *message, const char *function) {
+    struct json_state *state = malloc(sizeof *state + args->arg_count * sizeof state->arguments[0]);
+    initid->ptr = (char *)state;
+    if (!state) {
+        udf_refuse(message, "%s: out of memory", function);
+        return NULL;
+    }
+    buffer_init(&state->out, result_limit);
+    buffer_init(&state->names, result_limit);
+    for (unsigned int i = 0; i < args->arg_count; i++)
+        state->arguments[i] = (struct argument){.kind = kind_of(args, i), .name = {NULL, 0}};
+    initid->maybe_null = 1; /* for want of memory */
+    initid->max_length = UDF_MAX_LENGTH;
+    return state;
+}
+
+static const char *name_problem(struct slice name) {
+    if (name.length == 0)
+        return "it is empty: give it an alias";
+    for (size_t at = 0; at < name.length;) {
+        unsigned char c = (unsigned char)name.data[at];
+        size_t skip, size = utf8_character((const unsigned char *)name.data + at, name.length - at, &skip);
+        if (!size)
+            return "it is not UTF-8";
+        if (c < 0x20 || c == 0x7F)
+            return "it has a control character";
+        if (c == '(' || c == ')' || c == '\'' || c == '"' || c == '`' || c == '\\')
+            return "give it an alias";
+        at += size;
+    }
+    return NULL;
+}
+
+bool json_names(struct json_state *state, const udf_args *args, char *message, const char *function) {
+    size_t total = 0;
+    for (unsigned int i = 0; i < args->arg_count; i++)
+        total += attribute(args, i).length + 1;
+    if (!buffer_reserve(&state->names, total)) { /* once, as the slices point into it */
+        udf_refuse(message, "%s: out of memory", function);
+        return false;
+    }
+    for (unsigned int i = 0; i < args->arg_count; i++) {
+        struct slice name = unqualified(attribute(args, i));
+        const char *problem = name_problem(name);
+        if (state->arguments[i].kind == KIND_MEMBERS && problem) {
+            /* A call of json_members, whose own members have names. */
+            name = (struct slice){"json_members", 12};
+            problem = NULL;
+        }
+        if (problem) {
+            char shown[25];
+            size_t length = name.length < sizeof shown - 1 ? name.length : sizeof shown - 1;
+            for (size_t j = 0; j < length; j++)
+                shown[j] = name.data[j] >= 0x20 && name.data[j] < 0x7F ? name.data[j] : '?';
+            shown[length] = 0;
+            udf_refuse(message, "%s: no member name '%s': %s", function, shown, problem);
+            return false;
+        }
+        state->arguments[i].name = (struct slice){state->names.data + state->names.length, name.length};
+        buffer_append(&state->names, name.data, name.length);
+    }
+    return true;
+}
+
+static void base64(struct buffer *out, const char *text, size_t length) {
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const unsigned char *in = (const unsigned char *)text;
+    if (!buffer_reserve(out, (length + 2) / 3 * 4 + 2))
+        return;
+    buffer_byte(out, '"');
+    for (size_t at = 0; at < length; at += 3) {
+        size_t left = length - at;
+        unsigned group = (unsigned)in[at] << 16 | (left > 1 ? (unsigned)in[at + 1] << 8 : 0) | (left > 2 ? in[at + 2] : 0);
+        char four[4] = {digits[group >> 18], digits[group >> 12 & 63], left > 1 ? digits[group >> 6 & 63] : '=', left > 2 ? digits[group & 63] : '='};
+        buffer_append(out, four, 4);
+    }
+    buffer_byte(out, '"');
+}
+
+void json_value(struct json_state *state, const udf_args *args, unsigned int index) {
+    struct buffer *out = &state->out;
+    const char *data = args->args[index];
+    if (!data) {
+        buffer_text(out, "null");
+        return;
+    }
+    size_t length = args->lengths[index];
+    switch (state->arguments[index].kind) {
+    case KIND_INTEGER: {
+        long long value;
+        memcpy(&value, data, sizeof value);
+        buffer_format(out, "%lld", value);
+        return;
+    }
+    case KIND_BITS: {
+        unsigned long long value;
+        memcpy(&value, data, sizeof value);
+        buffer_format(out, "%llu", value);
+        return;
+    }
+    case KIND_DOUBLE:
+    case KIND_FLOAT: {
+        double value;
+        memcpy(&value, data, sizeof value);
+        number_double(out, value, state->arguments[index].kind == KIND_FLOAT);
+        return;
+    }
+    case KIND_WHOLE:
+        if (length == 3 && (unsigned char)data[0] < 0x20) { /* BIT(19) to BIT(21): three bytes, of which the first is no digit */
+            const unsigned char *bits = (const unsigned char *)data;
+            buffer_format(out, "%u", (unsigned)bits[0] << 16 | (unsigned)bits[1] << 8 | bits[2]);
+            return;
+        }
+        break;
+    case KIND_DECIMAL: break;
+    case KIND_JSON:
+        if (json_is_value(data, length)) {
+            buffer_append(out, data, length);
+            return;
+        }
+        text_quote(out, data, length);
+        return;
+    case KIND_BASE64: base64(out, data, length); return;
+    default: text_quote(out, data, length); return;
+    }
+    if (!number_text(out, data, length))
+        text_quote(out, data, length);
+}
+
+char *json_answer(struct json_state *state, char *result, unsigned long *length, unsigned char *is_null) {
+    if (state->out.failed)
+        return udf_null(is_null);
+    return udf_answer((struct slice){state->out.data, state->out.length}, result, length);
+}
+
+void json_end(udf_init *initid) {
+    struct json_state *state = JSON_STATE(initid);
+    if (state) {
+        buffer_free(&state->out);
+        buffer_free(&state->names);
+    }
+    free(state);
+    initid->ptr = NULL;
+}

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "pool.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "settings.h"
+
+/* How often a call looks at a probe that is under way. */
+static const int64_t look_again = 5 * 1000000;
+
+static const char probe_text[] = "gearsync";
+
+/* With the lock held. */
+static struct connection *unlink_connection(struct server *server, struct connection *connection) {
+    if (connection) {
+        *(connection->newer ? &connection->newer->older : &server->newest) = connection->older;
+        *(connection->older ? &connection->older->newer : &server->oldest) = connection->newer;
+        connection->newer = connection->older = NULL;
+        server->idle--;
+    }
+    return connection;
+}
+
+static struct connection *take_kept(struct server *server) {
+    for (;;) {
+        pthread_mutex_lock(&registry_lock);
+        struct connection *connection = unlink_connection(server, server->newest);
+        pthread_mutex_unlock(&registry_lock);
+        if (!connection)
+            return NULL;
+        /* Too long idle: something on the way may have forgotten it without telling us. */
+        if (clock_ns() - connection->idle_since < setting_ns(POOL_IDLE_MS) && connection_idle(connection)) {
+            connection->kept = true;
+            return connection;
+        }
+        atomic_fetch_add(&server->stale, 1);
+        connection_close(connection);
+    }
+}
+
+static size_t copy_endpoints(struct server *server, struct endpoint out[ENDPOINTS_MAX]) {
+    pthread_mutex_lock(&registry_lock);
+    size_t count = server->endpoint_count;
+    memcpy(out, server->endpoints, count * sizeof *out);
+    pthread_mutex_unlock(&registry_lock);
+    return count;
+}
+
+static void describe(char out[128], const char *what, int error) { snprintf(out, 128, "%s: %s", what, strerror(error)); }
+
+static struct connection *open_new(struct server *server, int64_t deadline) {
+    struct endpoint endpoints[ENDPOINTS_MAX];
+    size_t count = copy_endpoints(server, endpoints);
+    int64_t limit = clock_ns() + setting_ns(CONNECT_TIMEOUT_MS);
+    struct connection *connection = connection_open(endpoints, count, limit < deadline ? limit : deadline);
+    if (connection) {
+        atomic_fetch_add(&server->connects, 1);
+        return connection;
+    }
+    char what[128];
+    describe(what, "connect", errno);
+    server_failed(server, FAIL_CONNECT, what);
+    return NULL;
+}
+
+/* Begin or go on with a probe, for a few milliseconds at most. Connected and answered: IO_OK. Under way: IO_TIMEOUT. */
+static enum io_result probe_step(struct server *server, int64_t deadline, enum failure_kind *kind, char what[128]) {
+    int64_t now = clock_ns();
+    *kind = FAIL_CONNECT;
+    if (!server->probe) {
+        struct endpoint endpoints[ENDPOINTS_MAX];
+        if (!server_resolve(server)) {
+            *kind = FAIL_RESOLVE;
+            snprintf(what, 128, "the host's name has no address");
+            return IO_CLOSED;
+        }
+        size_t count = copy_endpoints(server, endpoints);
+        now = clock_ns();
+        int64_t wait = now + setting_ns(PROBE_WAIT_MS);
+        deadline = wait < deadline ? wait : deadline;
+        /* Several addresses: each probe takes the next. */
+        int fd = socket_begin(&endpoints[server->probe_endpoint++ % count]);
+        if (fd >= 0)
+            server->probe = connection_wrap(fd);
+        if (!server->probe) {
+            describe(what, "connect", errno);
+            return IO_CLOSED;
+        }
+        server->probe_connected = false;
+        server->probe_deadline = now + setting_ns(CONNECT_TIMEOUT_MS);
+    } else {
+        deadline = now; /* begun by an earlier call: only a look */
+    }
+
+    enum io_result result;
+    if (!server->probe_connected) {
+        result = socket_finish(server->probe->fd, deadline);
+        if (result == IO_TIMEOUT && now < server->probe_deadline)
+            return IO_TIMEOUT;
+        describe(what, "connect", errno);
+        if (result != IO_OK)
+            return IO_CLOSED;
+        unsigned char header[PACKET_HEADER];
+        size_t sent;
+        packet_header(header, ECHO_REQ, sizeof probe_text);
+        result = connection_send(server->probe, (struct slice){(const char *)header, sizeof header}, (struct slice){probe_text, sizeof probe_text}, false, now, &sent);
+        if (result != IO_OK)
+            return IO_CLOSED;
+        server->probe_connected = true;
+        server->probe_deadline = clock_ns() + setting_ns(IO_TIMEOUT_MS);
+    }
+
+    struct packet packet;
+    result = connection_receive(server->probe, &packet, deadline);
+    if (result == IO_OK && packet.type == ECHO_RES && packet.body.length == sizeof probe_text && memcmp(packet.body.data, probe_text, sizeof probe_text) == 0)
+        return IO_OK;
+    if (result == IO_TIMEOUT && now < server->probe_deadline)
+        return IO_TIMEOUT;
+    *kind = result == IO_TIMEOUT ? FAIL_TIMEOUT : result == IO_CLOSED ? FAIL_CLOSED : FAIL_PROTOCOL;
+    snprintf(what, 128, "probe: %s", result == IO_TIMEOUT ? "no answer" : result == IO_CLOSED ? "closed by the server" : "no answer of a Gearman server");
+    return IO_CLOSED;
+}
+
+static struct connection *probe(struct server *server, int64_t deadline) {
+    enum failure_kind kind;
+    char what[128];
+    enum io_result result = probe_step(server, deadline, &kind, what);
+    struct connection *connection = NULL, *failed = NULL;
+    pthread_mutex_lock(&registry_lock);
+    if (result == IO_TIMEOUT) {
+        breaker_pending(&server->breaker, clock_ns(), look_again);
+    } else if (result == IO_OK) {
+        connection = server->probe;
+        breaker_close(&server->breaker);
+        server->last_error[0] = 0;
+    } else {
+        failed = server->probe;
+        snprintf(server->last_error, sizeof server->last_error, "%s", what);
+        breaker_open(&server->breaker, clock_ns(), setting_ns(BREAKER_RETRY_MS));
+    }
+    if (result != IO_TIMEOUT)
+        server->probe = NULL;
+    pthread_mutex_unlock(&registry_lock);
+    connection_close(failed);
+    if (result == IO_CLOSED)
+        atomic_fetch_add(&server->failures[kind], 1);
+    if (connection)
+        atomic_fetch_add(&server->connects, 1);
+    return connection;
+}
+
+struct connection *pool_take(struct server *server, int64_t deadline) {
+    pthread_mutex_lock(&registry_lock);
+    enum breaker_verdict verdict = breaker_ask(&server->breaker, clock_ns());
+    pthread_mutex_unlock(&registry_lock);
+    switch (verdict) {
+    case BREAKER_PROBE: return probe(server, deadline);
+    case BREAKER_REFUSE: atomic_fetch_add(&server->refused, 1); return NULL;
+    case BREAKER_PASS: break;
+    }
+    struct connection *connection = take_kept(server);
+    return connection ? connection : open_new(server, deadline);
+}
+
+void pool_put(struct server *server, struct connection *connection) {
+    struct connection *surplus = NULL;
+    connection->idle_since = clock_ns();
+    connection->kept = true;
+    pthread_mutex_lock(&registry_lock);
+    if (server->breaker.state != BREAKER_CLOSED || (int64_t)server->idle >= setting(POOL_MAX_IDLE)) {
+        surplus = connection;
+    } else {
+        /* A burst of calls leaves connections that nobody needs later: the oldest goes when its time is over. */
+        if (server->oldest && connection->idle_since - server->oldest->idle_since > setting_ns(POOL_IDLE_MS))
+            surplus = unlink_connection(server, server->oldest);
+        connection->newer = NULL;
+        connection->older = server->newest;
+        *(server->newest ? &server->newest->newer : &server->oldest) = connection;
+        server->newest = connection;
+        server->idle++;
+    }
+    pthread_mutex_unlock(&registry_lock);
+    connection_close(surplus);
+}
+
+void pool_trim(void) {
+    struct connection *surplus = NULL;
+    int64_t now = clock_ns();
+    pthread_mutex_lock(&registry_lock);
+    for (const struct server_list *list = servers_lists(); list; list = list->next)
+        for (size_t i = 0; i < list->count; i++) {
+            struct server *server = list->servers[i];
+            while (server->oldest && now - server->oldest->idle_since > setting_ns(POOL_IDLE_MS)) {
+                struct connection *connection = unlink_connection(server, server->oldest);
+                connection->older = surplus;
+                surplus = connection;
+            }
+        }
+    pthread_mutex_unlock(&registry_lock);
+    while (surplus) {
+        struct connection *next = surplus->older;
+        connection_close(surplus);
+        surplus = next;
+    }
+}

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "protocol.h"
+
+#include <string.h>
+
+#include "sha256.h"
+
+static void put32(unsigned char *out, uint32_t value) {
+    out[0] = (unsigned char)(value >> 24);
+    out[1] = (unsigned char)(value >> 16);
+    out[2] = (unsigned char)(value >> 8);
+    out[3] = (unsigned char)value;
+}
+
+static uint32_t get32(const unsigned char *data) {
+    return (uint32_t)data[0] << 24 | (uint32_t)data[1] << 16 | (uint32_t)data[2] << 8 | data[3];
+}
+
+void packet_header(unsigned char out[PACKET_HEADER], enum packet_type type, size_t body) {
+    memcpy(out, "\0REQ", 4);
+    put32(out + 4, (uint32_t)type);
+    put32(out + 8, (uint32_t)body);
+}
+
+size_t packet_submit(unsigned char *out, enum packet_type type, struct slice function, struct slice unique, size_t workload) {
+    size_t prefix = function.length + 1 + unique.length + 1;
+    packet_header(out, type, prefix + workload);
+    unsigned char *at = out + PACKET_HEADER;
+    memcpy(at, function.data, function.length);
+    at += function.length;
+    *at++ = 0;
+    if (unique.length)
+        memcpy(at, unique.data, unique.length);
+    at += unique.length;
+    *at++ = 0;
+    return (size_t)(at - out);
+}
+
+static bool known(uint32_t type) {
+    switch (type) {
+    case JOB_CREATED:
+    case WORK_STATUS:
+    case WORK_COMPLETE:
+    case WORK_FAIL:
+    case ECHO_RES:
+    case GEARMAN_ERROR:
+    case WORK_EXCEPTION:
+    case OPTION_RES:
+    case WORK_DATA:
+    case WORK_WARNING: return true;
+    default: return false;
+    }
+}
+
+enum parse_result packet_parse(const unsigned char *data, size_t length, struct packet *packet) {
+    /* Garbage is recognised by its first bytes: waiting for a whole header of it would cost the I/O timeout. */
+    if (length && memcmp(data, "\0RES", length < 4 ? length : 4) != 0)
+        return PARSE_BAD;
+    if (length < PACKET_HEADER)
+        return PARSE_INCOMPLETE;
+    uint32_t type = get32(data + 4), body = get32(data + 8);
+    if (!known(type) || body > PACKET_MAX)
+        return PARSE_BAD;
+    packet->type = (enum packet_type)type;
+    packet->body = (struct slice){(const char *)data + PACKET_HEADER, body};
+    packet->total = PACKET_HEADER + (size_t)body;
+    return length < packet->total ? PARSE_INCOMPLETE : PARSE_OK;
+}
+
+bool packet_split(const struct packet *packet, struct slice *parts, size_t count) {
+    const char *at = packet->body.data, *end = at + packet->body.length;
+    for (size_t i = 0; i + 1 < count; i++) {
+        const char *stop = memchr(at, 0, (size_t)(end - at));
+        if (!stop)
+            return false;
+        parts[i] = (struct slice){at, (size_t)(stop - at)};
+        at = stop + 1;
+    }
+    parts[count - 1] = (struct slice){at, (size_t)(end - at)};
+    return true;
+}
+
+struct slice unique_key(struct slice unique, char out[UNIQUE_MAX + 1]) {
+    if (unique.length <= UNIQUE_MAX && (unique.length == 0 || !memchr(unique.data, 0, unique.length)))
+        return unique;
+    static const char name[] = "sha256:", hex[] = "0123456789abcdef";
+    unsigned char digest[SHA256_SIZE];
+    sha256(unique.data, unique.length, digest);
+    memcpy(out, name, sizeof name);
+    size_t length = sizeof name - 1;
+    for (size_t i = 0; length + 2 <= UNIQUE_MAX; i++) {
+        out[length++] = hex[digest[i] >> 4];
+        out[length++] = hex[digest[i] & 15];
+    }
+    out[length] = 0;
+    return (struct slice){out, length};
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Gearman's binary protocol: packets to bytes and back. No I/O.
+ */
+#ifndef PROTOCOL_H
+#define PROTOCOL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum packet_type {
+    SUBMIT_JOB = 7,
+    JOB_CREATED = 8,
+    WORK_STATUS = 12,
+    WORK_COMPLETE = 13,
+    WORK_FAIL = 14,
+    ECHO_REQ = 16,
+    ECHO_RES = 17,
+    SUBMIT_JOB_BG = 18,
+    GEARMAN_ERROR = 19,
+    SUBMIT_JOB_HIGH = 21,
+    WORK_EXCEPTION = 25,
+    OPTION_REQ = 26,
+    OPTION_RES = 27,
+    WORK_DATA = 28,
+    WORK_WARNING = 29,
+    SUBMIT_JOB_HIGH_BG = 32,
+    SUBMIT_JOB_LOW = 33,
+    SUBMIT_JOB_LOW_BG = 34,
+};
+
+enum {
+    PACKET_HEADER = 12,
+    FUNCTION_MAX = 255,         /* bytes of a function's name */
+    UNIQUE_MAX = 63,            /* bytes of a unique key: gearmand cuts what is longer */
+    HANDLE_MAX = 200,           /* bytes of a job handle that we take: gearmand's have less than 64 */
+    RESULT_MAX = 16 * 1024 * 1024, /* bytes of a job's result */
+    PACKET_MAX = RESULT_MAX + HANDLE_MAX + 1,
+    SUBMIT_PREFIX_MAX = PACKET_HEADER + FUNCTION_MAX + 1 + UNIQUE_MAX + 1,
+};
+
+struct slice {
+    const char *data;
+    size_t length;
+};
+
+struct packet {
+    enum packet_type type;
+    struct slice body;
+    size_t total; /* with its header */
+};
+
+enum parse_result { PARSE_OK, PARSE_INCOMPLETE, PARSE_BAD };
+
+/* Everything of a SUBMIT packet before the workload; returns its length (<= SUBMIT_PREFIX_MAX). */
+size_t packet_submit(unsigned char *out, enum packet_type type, struct slice function, struct slice unique, size_t workload);
+void packet_header(unsigned char out[PACKET_HEADER], enum packet_type type, size_t body);
+/* The first packet of what a server sent. PARSE_BAD: no answer packet, or one longer than PACKET_MAX. */
+enum parse_result packet_parse(const unsigned char *data, size_t length, struct packet *packet);
+/* Take the body apart at its first count-1 NUL bytes; the last part is the rest. False when there are too few. */
+bool packet_split(const struct packet *packet, struct slice *parts, size_t count);
+
+/* A unique key as it goes on the wire: as it is, or "sha256:" and 56 hexadecimal digits when it is too long or holds a NUL. */
+struct slice unique_key(struct slice unique, char out[UNIQUE_MAX + 1]);
+
+#endif

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The job servers that gman_servers_set has named: one object per address, however many lists name it, so that its
+ * connections, its breaker and its counters are shared by all server threads.
+ */
+#ifndef SERVERS_H
+#define SERVERS_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "address.h"
+#include "breaker.h"
+#include "buffer.h"
+#include "connection.h"
+
+enum failure_kind {
+    FAIL_RESOLVE,  /* the host's name has no address */
+    FAIL_CONNECT,  /* refused, unreachable or no answer within the connect timeout */
+    FAIL_TIMEOUT,  /* no answer within the I/O timeout */
+    FAIL_CLOSED,   /* the server closed the connection */
+    FAIL_PROTOCOL, /* what it answered is not Gearman's protocol */
+    FAIL_REJECTED, /* it answered with an ERROR packet */
+    FAIL_JOB,      /* the worker failed the job */
+    FAIL_JOB_TIMEOUT, /* no result within the job timeout */
+    FAIL_MEMORY,
+    FAILURE_KINDS,
+};
+
+enum { ENDPOINTS_MAX = 8 };
+
+/* The connection for gman_wake: guarded by a lock of its own, see wake.c. */
+struct wake_line {
+    int fd; /* -1: none */
+    bool connected;
+    size_t endpoint;           /* which address the next attempt takes */
+    int64_t began;             /* when connecting began */
+    int64_t unanswered_since;  /* the first packet since the last answer; 0: all is answered */
+    int64_t not_before;        /* after a failure: when to connect again */
+    unsigned char rest[SUBMIT_PREFIX_MAX]; /* of a packet that went out in part */
+    size_t rest_length;
+};
+
+struct server {
+    struct server *next;
+    unsigned references;
+    struct address address;
+
+    struct endpoint endpoints[ENDPOINTS_MAX];
+    size_t endpoint_count;
+    int64_t resolve_after; /* the next look-up of the name is not before this time */
+
+    struct breaker breaker;
+    struct connection *newest, *oldest; /* idle connections: taken and put back at the newest end */
+    size_t idle;
+
+    /* Of the one thread that probes. */
+    struct connection *probe;
+    bool probe_connected;
+    size_t probe_endpoint;
+    int64_t probe_deadline;
+
+    struct wake_line wake;
+
+    char last_error[128]; /* guarded by the registry's lock */
+    atomic_ullong jobs_sent, connects, stale, refused, wakes_sent, wakes_dropped, failures[FAILURE_KINDS];
+};
+
+/* One list per function name; "" is the list for all functions that have none of their own. */
+struct server_list {
+    struct server_list *next;
+    char function[FUNCTION_MAX + 1];
+    char *text; /* as gman_servers_set returns it */
+    size_t count;
+    struct server *servers[];
+};
+
+extern pthread_mutex_t registry_lock;
+
+/* Replace a function's list; count 0 removes it. Names are looked up before it takes effect. False: out of memory. */
+bool servers_set(const char *function, const struct address *addresses, size_t count, struct buffer *text);
+/* The function's servers in their order, each with a reference more. */
+size_t servers_take(struct slice function, struct server *out[LIST_MAX]);
+void servers_release(struct server *const *servers, size_t count);
+/* The first list; walk it with the lock held. */
+const struct server_list *servers_lists(void);
+/* Close and free everything: the library is being unloaded. */
+void servers_unload(void);
+
+/* Look the name up, if it is one and the time has come. Never with the lock held: it can take seconds. False: no address. */
+bool server_resolve(struct server *server);
+/* Something went wrong that is the server's fault: count it, remember it, open the breaker, drop its idle connections. */
+void server_failed(struct server *server, enum failure_kind kind, const char *what);
+/* Something went wrong that says nothing about the server's health: only count and remember it. */
+void server_noted(struct server *server, enum failure_kind kind, const char *what);
+const char *failure_name(enum failure_kind kind);
+
+#endif

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "settings.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+    const char *name;
+    long low, high, normal;
+    const char *const *words; /* the values' names, when they are no numbers */
+} known[SETTINGS] = {
+    [CONNECT_TIMEOUT_MS] = {"connect_timeout_ms", 1, 60000, 100, NULL},
+    [IO_TIMEOUT_MS] = {"io_timeout_ms", 1, 60000, 250, NULL},
+    [JOB_TIMEOUT_MS] = {"job_timeout_ms", 1, 86400000, 30000, NULL},
+    [BREAKER_RETRY_MS] = {"breaker_retry_ms", 10, 600000, 1000, NULL},
+    [PROBE_WAIT_MS] = {"probe_wait_ms", 0, 1000, 10, NULL},
+    [POOL_MAX_IDLE] = {"pool_max_idle", 0, 1024, 64, NULL},
+    [POOL_IDLE_MS] = {"pool_idle_ms", 100, 86400000, 60000, NULL},
+    [WAKE_INTERVAL_MS] = {"wake_interval_ms", 1, 60000, 1, NULL},
+    [BACKGROUND_ERRORS] = {"background_errors", 0, 1, 0, (const char *const[]){"null", "error"}},
+};
+
+/* The difference from the default, so that the zeroed memory of a freshly loaded library holds the defaults. */
+static atomic_long changes[SETTINGS];
+
+int64_t setting(enum setting which) { return known[which].normal + atomic_load_explicit(&changes[which], memory_order_relaxed); }
+
+int64_t setting_ns(enum setting which) { return setting(which) * 1000000; }
+
+static bool same(const char *text, size_t length, const char *word) { return strlen(word) == length && memcmp(text, word, length) == 0; }
+
+static bool parse(const char *text, size_t length, int which, long *value) {
+    if (same(text, length, "default")) {
+        *value = known[which].normal;
+        return true;
+    }
+    if (known[which].words) {
+        for (*value = known[which].low; *value <= known[which].high; ++*value)
+            if (same(text, length, known[which].words[*value]))
+                return true;
+        return false;
+    }
+    *value = 0;
+    if (length == 0 || length > 9)
+        return false;
+    for (size_t i = 0; i < length; i++) {
+        if (text[i] < '0' || text[i] > '9')
+            return false;
+        *value = *value * 10 + (text[i] - '0');
+    }
+    return *value >= known[which].low && *value <= known[which].high;
+}
+
+bool settings_change(const char *name, size_t name_length, const char *value, size_t value_length, bool apply, char *message, size_t size) {
+    for (int i = 0; i < SETTINGS; i++) {
+        if (!same(name, name_length, known[i].name))
+            continue;
+        long number;
+        if (!parse(value, value_length, i, &number)) {
+            if (known[i].words)
+                snprintf(message, size, "gman_configure: %s is %s or %s", known[i].name, known[i].words[0], known[i].words[1]);
+            else
+                snprintf(message, size, "gman_configure: %s is a number from %ld to %ld", known[i].name, known[i].low, known[i].high);
+            return false;
+        }
+        if (apply)
+            atomic_store_explicit(&changes[i], number - known[i].normal, memory_order_relaxed);
+        return true;
+    }
+    char shown[33];
+    size_t length = name_length < sizeof shown - 1 ? name_length : sizeof shown - 1;
+    for (size_t i = 0; i < length; i++)
+        shown[i] = name[i] >= 0x20 && name[i] < 0x7F ? name[i] : '?';
+    shown[length] = 0;
+    snprintf(message, size, "gman_configure: unknown setting '%s'", shown);
+    return false;
+}
+
+void settings_write(struct buffer *out) {
+    buffer_byte(out, '{');
+    for (int i = 0; i < SETTINGS; i++) {
+        long value = (long)setting((enum setting)i);
+        buffer_format(out, i ? ",\"%s\":" : "\"%s\":", known[i].name);
+        if (known[i].words)
+            buffer_format(out, "\"%s\"", known[i].words[value]);
+        else
+            buffer_format(out, "%ld", value);
+    }
+    buffer_byte(out, '}');
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * What gman_configure sets. Read without a lock, at any time, by every thread.
+ */
+#ifndef SETTINGS_H
+#define SETTINGS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "buffer.h"
+
+enum setting {
+    CONNECT_TIMEOUT_MS,
+    IO_TIMEOUT_MS,
+    JOB_TIMEOUT_MS,
+    BREAKER_RETRY_MS,
+    PROBE_WAIT_MS,
+    POOL_MAX_IDLE,
+    POOL_IDLE_MS,
+    WAKE_INTERVAL_MS,
+    BACKGROUND_ERRORS,
+    SETTINGS,
+};
+
+int64_t setting(enum setting which);
+/* The same, as nanoseconds, of a setting in milliseconds. */
+int64_t setting_ns(enum setting which);
+/* Check a name and a value, and take the value over when apply says so. Otherwise the reason is in message. */
+bool settings_change(const char *name, size_t name_length, const char *value, size_t value_length, bool apply, char *message, size_t size);
+/* {"connect_timeout_ms":100,…} */
+void settings_write(struct buffer *out);
+
+#endif

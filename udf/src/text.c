@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "text.h"
+
+size_t utf8_character(const unsigned char *text, size_t length, size_t *skip) {
+    *skip = 1;
+    if (length == 0)
+        return 0;
+    unsigned char lead = text[0];
+    if (lead < 0x80)
+        return 1;
+    size_t size;
+    unsigned char low = 0x80, high = 0xBF;
+    if (lead >= 0xC2 && lead <= 0xDF) {
+        size = 2;
+    } else if (lead >= 0xE0 && lead <= 0xEF) {
+        size = 3;
+        if (lead == 0xE0)
+            low = 0xA0; /* overlong */
+        else if (lead == 0xED)
+            high = 0x9F; /* surrogates */
+    } else if (lead >= 0xF0 && lead <= 0xF4) {
+        size = 4;
+        if (lead == 0xF0)
+            low = 0x90; /* overlong */
+        else if (lead == 0xF4)
+            high = 0x8F; /* above U+10FFFF */
+    } else {
+        return 0;
+    }
+    for (size_t i = 1; i < size; i++) {
+        if (i >= length || text[i] < low || text[i] > high) {
+            /* One replacement for the longest piece that could have begun a character, as Unicode recommends. */
+            *skip = i;
+            return 0;
+        }
+        low = 0x80;
+        high = 0xBF;
+    }
+    return size;
+}
+
+static void escape(struct buffer *out, unsigned char byte) {
+    static const char hex[] = "0123456789abcdef";
+    char text[6] = {'\\', 0};
+    size_t length = 2;
+    switch (byte) {
+    case '"':
+    case '\\': text[1] = (char)byte; break;
+    case '\b': text[1] = 'b'; break;
+    case '\f': text[1] = 'f'; break;
+    case '\n': text[1] = 'n'; break;
+    case '\r': text[1] = 'r'; break;
+    case '\t': text[1] = 't'; break;
+    default:
+        text[1] = 'u';
+        text[2] = text[3] = '0';
+        text[4] = hex[byte >> 4];
+        text[5] = hex[byte & 15];
+        length = 6;
+    }
+    buffer_append(out, text, length);
+}
+
+void text_quote(struct buffer *out, const char *text, size_t length) {
+    const unsigned char *bytes = (const unsigned char *)text;
+    size_t start = 0, at = 0; /* what lies between needs no change and is copied in one piece */
+    /* Nearly always enough: so a long string grows the buffer once. */
+    buffer_reserve(out, length < (size_t)-3 ? length + 2 : length);
+    buffer_byte(out, '"');
+    while (at < length && !out->failed) {
+        unsigned char byte = bytes[at];
+        if (byte >= 0x20 && byte < 0x80 && byte != '"' && byte != '\\') {
+            at++;
+            continue;
+        }
+        size_t skip = 1, size = byte < 0x80 ? 0 : utf8_character(bytes + at, length - at, &skip);
+        if (size) {
+            at += size;
+            continue;
+        }
+        buffer_append(out, text + start, at - start);
+        if (byte < 0x80)
+            escape(out, byte);
+        else
+            buffer_append(out, "\xEF\xBF\xBD", 3);
+        at += skip;
+        start = at;
+    }
+    buffer_append(out, text + start, at - start);
+    buffer_byte(out, '"');
+}
