@@ -131,57 +131,69 @@ def _keys(write, columns):
             if name == COLUMN_NAME:
                 text += column.replace("{", "{{").replace("}", "}}")
             elif name is not None:
-                text += "{%s}" % name
+                text += f"{{{name}}}"
         keys.append(text)
     return keys
+
+
+def _template_problems(write, where, field, columns):
+    """What is wrong with one template that a write has."""
+    kind, text = write["type"], write[field]
+    if text == "":
+        return [f"{where}: {field} is empty"]
+    try:
+        names = template_names(text)
+    except TemplateError as error:
+        return [f"{where}: {field} {text!r} {error}"]
+    problems = []
+    for name in names:
+        if name in columns or (name == COLUMN_NAME and kind == "string" and field == "key"):
+            continue
+        if name == COLUMN_NAME:
+            problems.append(f"{where}: {field} {text!r} uses {{column}}, which only the key of a string may")
+        else:
+            problems.append(f"{where}: {field} {text!r} names the column {name!r}, which is not in columns ({', '.join(columns)})")
+    return problems
+
+
+def _number_problems(write, where):
+    kind, problems = write["type"], []
+    for field in NUMBER_FIELDS:
+        if write.get(field) is None:
+            continue
+        if field not in WRITE_TYPES[kind][2]:
+            problems.append(f"{where}: a {kind} has no {field}")
+        elif write[field] < 1:
+            problems.append(f"{where}: {field} must be 1 or more, not {write[field]}")
+    return problems
+
+
+def _string_problems(write, where):
+    """A string is one per column or one per row."""
+    if is_per_column(write):
+        if write.get("value") is not None:
+            return [f"{where}: a string with {{column}} in its key takes each column's own value; value cannot be set"]
+    elif write.get("value") is None:
+        return [f"{where}: a string needs {{column}} in its key (one string per column) or a value (one string per row)"]
+    return []
 
 
 def _write_problems(write, where, columns):
     """What is wrong with one write taken alone."""
     kind = write.get("type")
     if kind not in WRITE_TYPES:
-        return ["%s: unknown write type %r; known are %s" % (where, kind, ", ".join(WRITE_TYPES))]
-    required, optional, numbers = WRITE_TYPES[kind]
-    problems = []
+        return [f"{where}: unknown write type {kind!r}; known are {', '.join(WRITE_TYPES)}"]
+    required, optional, _numbers = WRITE_TYPES[kind]
+    problems = [f"{where}: a {kind} needs {field}" for field in required if write.get(field) is None]
     for field in TEMPLATE_FIELDS:
-        text = write.get(field)
-        if text is None:
-            if field in required:
-                problems.append("%s: a %s needs %s" % (where, kind, field))
-            continue
-        if field not in required + optional:
-            problems.append("%s: a %s has no %s" % (where, kind, field))
-            continue
-        if text == "":
-            problems.append("%s: %s is empty" % (where, field))
-            continue
-        try:
-            names = template_names(text)
-        except TemplateError as error:
-            problems.append("%s: %s %r %s" % (where, field, text, error))
-            continue
-        for name in names:
-            if name in columns or (name == COLUMN_NAME and kind == "string" and field == "key"):
-                continue
-            if name == COLUMN_NAME:
-                problems.append("%s: %s %r uses {column}, which only the key of a string may" % (where, field, text))
-            else:
-                problems.append("%s: %s %r names the column %r, which is not in columns (%s)" % (where, field, text, name, ", ".join(columns)))
-    for field in NUMBER_FIELDS:
         if write.get(field) is None:
             continue
-        if field not in numbers:
-            problems.append("%s: a %s has no %s" % (where, kind, field))
-        elif write[field] < 1:
-            problems.append("%s: %s must be 1 or more, not %s" % (where, field, write[field]))
-    if problems or kind != "string":
-        return problems
-    if is_per_column(write):
-        if write.get("value") is not None:
-            problems.append("%s: a string with {column} in its key takes each column's own value; value cannot be set" % where)
-    elif write.get("value") is None:
-        problems.append("%s: a string needs {column} in its key (one string per column) or a value (one string per row)" % where)
-    return problems
+        if field in required + optional:
+            problems += _template_problems(write, where, field, columns)
+        else:
+            problems.append(f"{where}: a {kind} has no {field}")
+    problems += _number_problems(write, where)
+    return problems or (_string_problems(write, where) if kind == "string" else [])
 
 
 def _identifies_row(write):
@@ -189,90 +201,97 @@ def _identifies_row(write):
     return set(write_columns(write, ("key", "member") if write["type"] in ("set", "zset") else ("key",)))
 
 
-def _key_problems(write, where, events, unique_keys, covered):
-    """Whether two rows could write one key, or one row take away what another has written."""
-    kind = write["type"]
-    if kind in ("list", "stream"):
-        return []
-    if covered(_identifies_row(write), unique_keys):
-        return []
-    choices = " or ".join("(%s)" % ", ".join(key) for key in unique_keys)
-    if kind in ("hash", "json", "string"):
-        return ["%s: key %r is not made of a unique key, so that two rows would write one Redis key; it must name all columns of %s"
-                % (where, write["key"], choices)]
-    if set(events) == {"insert"}:
-        return []
-    return ["%s: key %r and member %r together do not name all columns of a unique key, so that a change of one row would remove "
-            "what another row has written; name all columns of %s, or declare events: [insert]" % (where, write["key"], write["member"], choices)]
+def _delivery_problems(declaration):
+    delivery = declaration.get("delivery")
+    if delivery is None:
+        return ["delivery is missing; this version has 'direct' only, and durable delivery is not in this version: set delivery: direct"]
+    if delivery == "durable":
+        return ["delivery 'durable' is not in this version; set delivery: direct, and mind what it does not promise"]
+    if delivery != "direct":
+        return [f"unknown delivery {delivery!r}; this version has 'direct' only"]
+    return []
+
+
+def _function_problems(declaration):
+    function = declaration.get("function")
+    if not function:
+        return ["function is empty; it is the name of the Gearman function that workers wait for"]
+    if len(function.encode("utf-8")) > 255 or any(ord(character) < 32 for character in function):
+        return [f"function {function!r} is no name for Gearman: at most 255 bytes, no control characters"]
+    return []
+
+
+def _list_problems(declaration):
+    """The lists of events and columns."""
+    events, columns = declaration.get("events") or [], declaration.get("columns") or []
+    problems = []
+    if not events:
+        problems.append(f"events is empty; name at least one of {', '.join(EVENTS)}")
+    problems += [f"unknown event {event!r}; known are {', '.join(EVENTS)}" for event in events if event not in EVENTS]
+    problems += [f"event {event!r} is named twice" for event in duplicates(events)]
+    if not columns:
+        problems.append("columns is empty; name each column that may leave the database")
+    problems += [f"column {column!r} is named twice" for column in duplicates(columns)]
+    return problems
+
+
+def _writes_problems(declaration):
+    """The writes, each alone and then against each other."""
+    columns, writes = declaration.get("columns") or [], declaration.get("write") or []
+    if not writes:
+        return ["write is empty; name at least one Redis shape for a row"]
+    problems, seen = [], {}
+    for number, write in enumerate(writes, 1):
+        where = f"write {number}"
+        found = _write_problems(write, where, columns)
+        problems += found
+        for key in [] if found else _keys(write, columns):
+            other = seen.setdefault(tuple(parse_template(key)), where)
+            if other != where:
+                problems.append(f"{other} and {where} both write the key {key!r}; give one of them another key")
+    return problems
 
 
 def declaration_problems(declaration):
     """Everything that is wrong with a declaration whatever the table looks like, as a list of sentences."""
-    problems = []
-    delivery = declaration.get("delivery")
-    if delivery is None:
-        problems.append("delivery is missing; this version has 'direct' only, and durable delivery is not in this version: set delivery: direct")
-    elif delivery == "durable":
-        problems.append("delivery 'durable' is not in this version; set delivery: direct, and mind what it does not promise")
-    elif delivery != "direct":
-        problems.append("unknown delivery %r; this version has 'direct' only" % delivery)
-    function = declaration.get("function")
-    if not function:
-        problems.append("function is empty; it is the name of the Gearman function that workers wait for")
-    elif len(function.encode("utf-8")) > 255 or any(ord(character) < 32 for character in function):
-        problems.append("function %r is no name for Gearman: at most 255 bytes, no control characters" % function)
-    events = declaration.get("events") or []
-    if not events:
-        problems.append("events is empty; name at least one of %s" % ", ".join(EVENTS))
-    for event in events:
-        if event not in EVENTS:
-            problems.append("unknown event %r; known are %s" % (event, ", ".join(EVENTS)))
-    for event in duplicates(events):
-        problems.append("event %r is named twice" % event)
-    columns = declaration.get("columns") or []
-    if not columns:
-        problems.append("columns is empty; name each column that may leave the database")
-    for column in duplicates(columns):
-        problems.append("column %r is named twice" % column)
-    writes = declaration.get("write") or []
-    if not writes:
-        problems.append("write is empty; name at least one Redis shape for a row")
-    seen = {}
-    for number, write in enumerate(writes, 1):
-        where = "write %d" % number
-        found = _write_problems(write, where, columns)
-        problems.extend(found)
-        if found:
-            continue
-        for key in _keys(write, columns):
-            other = seen.setdefault(tuple(parse_template(key)), where)
-            if other != where:
-                problems.append("%s and %s both write the key %r; give one of them another key" % (other, where, key))
-    return problems
+    return _delivery_problems(declaration) + _function_problems(declaration) + _list_problems(declaration) + _writes_problems(declaration)
 
 
-def key_problems(declaration, facts):
+def _key_problem(write, events, unique_keys, covered):
+    """Whether two rows could write one key, or one row take away what another has written; None when all is well."""
+    kind, key = write["type"], write["key"]
+    if kind in ("list", "stream") or covered(_identifies_row(write)):
+        return None
+    choices = " or ".join(f"({', '.join(names)})" for names in unique_keys)
+    if kind in ("hash", "json", "string"):
+        return f"key {key!r} is not made of a unique key, so that two rows would write one Redis key; it must name all columns of {choices}"
+    if set(events) == {"insert"}:
+        return None
+    return (f"key {key!r} and member {write['member']!r} together do not name all columns of a unique key, so that a change of one row would "
+            f"remove what another row has written; name all columns of {choices}, or declare events: [insert]")
+
+
+def key_problems(declaration, names, unique_keys):
     """What the table's keys say against a declaration that is otherwise right: (problems, warnings).
 
-    facts: dict with `columns` (names) and `unique_keys` (a list of column lists, each of a PRIMARY or UNIQUE NOT NULL key).
+    names: the table's columns. unique_keys: a list of column lists, each of a PRIMARY KEY or a UNIQUE key of NOT NULL columns.
     """
     problems, warnings = [], []
-    real, _missing = match_columns(declaration["columns"], facts["columns"])
-    unique_keys = facts["unique_keys"]
+    real, _missing = match_columns(declaration["columns"], names)
 
-    def covered(names, keys):
-        named = set(real[name] for name in names)
-        return any(named.issuperset(key) for key in keys)
+    def covered(used):
+        return any({real[name] for name in used}.issuperset(key) for key in unique_keys)
 
     for number, write in enumerate(declaration["write"], 1):
-        where = "write %d" % number
+        where = f"write {number}"
         if is_per_column(write) and not write_columns(write, ("key",)):
             # The article's own mapping: one set of keys for the whole table.
-            warnings.append("%s: key %r names no column of a unique key, so every row writes the same Redis keys and the last change wins"
-                            % (where, write["key"]))
+            warnings.append(f"{where}: key {write['key']!r} names no column of a unique key, so every row writes the same Redis keys "
+                            "and the last change wins")
         elif not unique_keys:
-            problems.append("%s: the table has no usable key, neither a PRIMARY KEY nor a UNIQUE key of NOT NULL columns; add one, "
-                            "or declare the mapping {type: string, key: \"{column}\"}" % where)
+            problems.append(f"{where}: the table has no usable key, neither a PRIMARY KEY nor a UNIQUE key of NOT NULL columns; add one, "
+                            "or declare the mapping {type: string, key: \"{column}\"}")
         else:
-            problems.extend(_key_problems(write, where, declaration["events"], unique_keys, covered))
+            problem = _key_problem(write, declaration["events"], unique_keys, covered)
+            problems += [f"{where}: {problem}"] if problem else []
     return problems, warnings

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import configparser
+import contextlib
 import os
 import re
 import traceback
@@ -40,30 +41,30 @@ READ_TIMEOUT = 60
 
 
 def login_argument_spec():
-    return dict(
-        login_user=dict(type="str"),
-        login_password=dict(type="str", no_log=True),
-        login_host=dict(type="str", default="localhost"),
-        login_port=dict(type="int"),
-        login_unix_socket=dict(type="path"),
-        config_file=dict(type="path", default="~/.my.cnf"),
-        connect_timeout=dict(type="int", default=10),
-        client_cert=dict(type="path"),
-        client_key=dict(type="path"),
-        ca_cert=dict(type="path"),
-        check_hostname=dict(type="bool"),
-    )
+    return {
+        "login_user": {"type": "str"},
+        "login_password": {"type": "str", "no_log": True},
+        "login_host": {"type": "str", "default": "localhost"},
+        "login_port": {"type": "int"},
+        "login_unix_socket": {"type": "path"},
+        "config_file": {"type": "path", "default": "~/.my.cnf"},
+        "connect_timeout": {"type": "int", "default": 10},
+        "client_cert": {"type": "path"},
+        "client_key": {"type": "path"},
+        "ca_cert": {"type": "path"},
+        "check_hostname": {"type": "bool"},
+    }
 
 
 def lock_wait_argument_spec():
-    return dict(lock_wait_timeout=dict(type="int", default=5))
+    return {"lock_wait_timeout": {"type": "int", "default": 5}}
 
 
-class Refused(Exception):
+class ServerError(Exception):
     """The server answered with an error."""
 
     def __init__(self, code, text, sql=""):
-        super().__init__("%s (error %s)" % (text, code))
+        super().__init__(f"{text} (error {code})")
         self.code = code
         self.text = text
         self.sql = sql
@@ -72,24 +73,24 @@ class Refused(Exception):
 def quote(identifier):
     """An identifier as SQL; valid under ANSI_QUOTES too."""
     if not identifier or "\0" in identifier:
-        raise ValueError("%r is no name that a server accepts" % (identifier,))
-    return "`%s`" % identifier.replace("`", "``")
+        raise ValueError(f"{identifier!r} is no name that a server accepts")
+    return "`{}`".format(identifier.replace("`", "``"))
 
 
 def qualified(schema, name):
-    return "%s.%s" % (quote(schema), quote(name))
+    return f"{quote(schema)}.{quote(name)}"
 
 
 def literal(text):
     """A text as SQL, for SQL_MODE: backslashes escape there."""
     escaped = text.replace("\\", "\\\\").replace("'", "''").replace("\0", "\\0")
-    return "'%s'" % escaped
+    return f"'{escaped}'"
 
 
 def split_table_name(text):
     """'shop.user_list' or '`my.db`.`a table`' as (schema, table); None when it is neither."""
     part = r"(?:`((?:[^`]|``)+)`|([^`.]+))"
-    match = re.match("^%s\\.%s$" % (part, part.replace("[^`.]", "[^`]")), text or "")
+    match = re.match("^{}\\.{}$".format(part, part.replace("[^`.]", "[^`]")), text or "")
     if not match:
         return None
     schema = match.group(1).replace("``", "`") if match.group(1) else match.group(2)
@@ -112,7 +113,7 @@ def parse_version(text):
     cleaned = re.sub(r"^5\.5\.5-(?=\d+\.\d+\.\d+-mariadb)", "", text, flags=re.IGNORECASE)
     numbers = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", cleaned)
     if not numbers:
-        raise ValueError("the server calls its version %r" % text)
+        raise ValueError(f"the server calls its version {text!r}")
     return engine, tuple(int(number or 0) for number in numbers.groups())
 
 
@@ -137,7 +138,7 @@ class Database:
         except pymysql.MySQLError as error:
             code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
             text = str(error.args[1]) if len(error.args) > 1 else str(error)
-            raise Refused(code, text, sql)
+            raise ServerError(code, text, sql) from error
 
     def rows(self, sql, *parameters):
         """What a SELECT finds, column names in lower case whatever the server's version makes of them."""
@@ -157,9 +158,17 @@ class Database:
         self._execute(sql, parameters or None)
 
     def change(self, sql):
-        self.queries.append(sql)
         if not self.check_mode:
             self._execute(sql)
+        self.queries.append(sql)
+
+    def attempt(self, sql):
+        """Change something that may be refused: None, or the server's error."""
+        try:
+            self.change(sql)
+        except ServerError as error:
+            return error
+        return None
 
     def set_sql_mode(self, mode):
         """Set the session's mode and return it as the server spells it."""
@@ -167,21 +176,20 @@ class Database:
         return self.value("SELECT @@SESSION.sql_mode")
 
     def close(self):
-        try:
+        # One that the other side has closed already is just as well.
+        with contextlib.suppress(pymysql.MySQLError):
             self.connection.close()
-        except pymysql.MySQLError:
-            pass  # it was closed by the other side: just as well
 
 
 def _connection_arguments(params):
-    arguments = dict(
-        host=params["login_host"],
-        charset="utf8mb4",
-        autocommit=True,  # an open transaction of ours would hold locks on the tables that we look at
-        connect_timeout=params["connect_timeout"],
-        read_timeout=READ_TIMEOUT + (params.get("lock_wait_timeout") or 0),
-        write_timeout=READ_TIMEOUT,
-    )
+    arguments = {
+        "host": params["login_host"],
+        "charset": "utf8mb4",
+        "autocommit": True,  # an open transaction of ours would hold locks on the tables that we look at
+        "connect_timeout": params["connect_timeout"],
+        "read_timeout": READ_TIMEOUT + (params.get("lock_wait_timeout") or 0),
+        "write_timeout": READ_TIMEOUT,
+    }
     config_file = os.path.expanduser(params["config_file"] or "")
     if config_file and os.path.exists(config_file):
         arguments["read_default_file"] = config_file
@@ -193,8 +201,8 @@ def _connection_arguments(params):
                          ("login_unix_socket", "unix_socket")):
         if params[option] is not None:
             arguments[name] = params[option]
-    tls = dict((name, params[option]) for option, name in (("ca_cert", "ca"), ("client_cert", "cert"), ("client_key", "key"))
-               if params[option])
+    tls = {name: params[option] for option, name in (("ca_cert", "ca"), ("client_cert", "cert"), ("client_key", "key"))
+               if params[option]}
     if params["check_hostname"] is not None:
         if params["check_hostname"] and "ca" not in tls:
             raise ValueError("check_hostname needs ca_cert: without it the server's certificate is not verified at all")
@@ -209,7 +217,7 @@ def connect(module, check_mode=None):
     if pymysql is None:
         module.fail_json(msg=missing_required_lib("PyMySQL"), exception=PYMYSQL_ERROR)
     params = module.params
-    target = params["login_unix_socket"] or "%s:%s" % (params["login_host"], params["login_port"] or 3306)
+    target = params["login_unix_socket"] or "{}:{}".format(params["login_host"], params["login_port"] or 3306)
     try:
         connection = pymysql.connect(**_connection_arguments(params))
         database = Database(connection, module.check_mode if check_mode is None else check_mode)
@@ -220,18 +228,18 @@ def connect(module, check_mode=None):
             database.session("SET SESSION lock_wait_timeout = %s", params["lock_wait_timeout"])
         return database
     except configparser.Error as error:
-        module.fail_json(msg="config_file %s cannot be read: %s" % (params["config_file"], error))
-    except (pymysql.MySQLError, Refused, OSError, ValueError, RuntimeError) as error:
+        module.fail_json(msg="config_file {} cannot be read: {}".format(params["config_file"], error))
+    except (pymysql.MySQLError, ServerError, OSError, ValueError, RuntimeError) as error:
         # RuntimeError: PyMySQL's way to say that a package for the account's password method is missing.
+        user = params["login_user"] or "the account of config_file"
         module.fail_json(
-            msg="cannot log in to the database server at %s as %s: %s. Check login_unix_socket or login_host and login_port, "
-                "login_user and login_password, or the [client] section of %s."
-                % (target, params["login_user"] or "the account of config_file", error, params["config_file"]))
+            msg=f"cannot log in to the database server at {target} as {user}: {error}. Check login_unix_socket or login_host and login_port, "
+                f"login_user and login_password, or the [client] section of {params['config_file']}.")
 
 
 def check_lock_wait_timeout(module):
     if module.params["lock_wait_timeout"] < 1:
-        module.fail_json(msg="lock_wait_timeout must be at least 1 second, not %s" % module.params["lock_wait_timeout"])
+        module.fail_json(msg="lock_wait_timeout must be at least 1 second, not {}".format(module.params["lock_wait_timeout"]))
 
 
 def _holders_by_metadata_lock(database, schema, table):
@@ -259,11 +267,11 @@ def blocking_connections(database, schema, table):
     """Who holds the table, as far as the server and our rights tell: (connections, whether it is certain that they hold it)."""
     try:
         found, certain = _holders_by_metadata_lock(database, schema, table), True
-    except Refused:
+    except ServerError:
         # MariaDB without the plugin metadata_lock_info, or no right to look.
         try:
             found, certain = _holders_by_transaction(database), False
-        except Refused:
+        except ServerError:
             return [], False
     distinct = {}
     for row in found:
@@ -272,19 +280,21 @@ def blocking_connections(database, schema, table):
 
 
 def describe_connection(row):
-    doing = "runs %r" % row["statement"][:120] if row["statement"] else "is idle inside a transaction"
-    return "connection %s of %s@%s %s for %s s" % (row["id"], row["user"], row["host"], doing, row["time"])
+    doing = f"runs {row['statement'][:120]!r}" if row["statement"] else "is idle inside a transaction"
+    return f"connection {row['id']} of {row['user']}@{row['host']} {doing} for {row['time']} s"
 
 
-def lock_timeout_message(database, schema, table, seconds, done):
+def lock_timeout_message(database, schema, table, seconds, done="Nothing was changed."):
+    """What to tell when a table could not be locked: (text, the numbers of the connections that are in the way)."""
     found, certain = blocking_connections(database, schema, table)
+    holders = "; ".join(describe_connection(row) for row in found)
     if found and certain:
-        who = "It is held by " + "; ".join(describe_connection(row) for row in found)
+        who = f"It is held by {holders}"
     elif found:
-        who = ("Which connection holds it cannot be seen (MariaDB tells with INSTALL SONAME 'metadata_lock_info'); open transactions: "
-               + "; ".join(describe_connection(row) for row in found))
+        who = f"Which connection holds it cannot be seen (MariaDB tells with INSTALL SONAME 'metadata_lock_info'); open transactions: {holders}"
     else:
         who = "Who holds it cannot be seen with the rights of this account (PROCESS, and SELECT on performance_schema)"
-    return ("table %s.%s: no lock within lock_wait_timeout=%s s, because a transaction or statement that uses the table has not ended. %s. "
-            "Wait for it, end it (KILL, with the connection's number), or raise lock_wait_timeout; then run this again. %s"
-            % (schema, table, seconds, who, done or "Nothing was changed.")), [row["id"] for row in found]
+    text = (f"table {schema}.{table}: no lock within lock_wait_timeout={seconds} s, because a transaction or statement that uses the table has not "
+            f"ended. {who}. Wait for it, end it (KILL, with the connection's number), or raise lock_wait_timeout; then run this again. "
+            f"{done}")
+    return text, [row["id"] for row in found]

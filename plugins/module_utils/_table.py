@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import Refused
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import ServerError
 
 
 def find_table(database, schema, table):
@@ -46,15 +46,15 @@ def read_columns(database, schema, table):
         " DATETIME_PRECISION AS prec, IS_NULLABLE AS nullable FROM information_schema.COLUMNS"
         " WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s ORDER BY ORDINAL_POSITION", schema, table)
     return [
-        dict(
-            name=row["name"],
-            data_type=_text(row["data_type"]),
-            column_type=_text(row["column_type"]),
-            collation=row["collation"],
-            precision=row["prec"],
-            nullable=row["nullable"] == "YES",
-            is_json=_text(row["data_type"]).lower() == "json" or row["name"] in checked,
-        )
+        {
+            "name": row["name"],
+            "data_type": _text(row["data_type"]),
+            "column_type": _text(row["column_type"]),
+            "collation": row["collation"],
+            "precision": row["prec"],
+            "nullable": row["nullable"] == "YES",
+            "is_json": _text(row["data_type"]).lower() == "json" or row["name"] in checked,
+        }
         for row in rows
     ]
 
@@ -66,20 +66,20 @@ def _text(value):
 
 def read_unique_keys(database, schema, table, columns):
     """The column lists of the keys that identify a row: PRIMARY, and UNIQUE of columns that cannot be NULL."""
-    required = set(column["name"] for column in columns if not column["nullable"])
+    required = {column["name"] for column in columns if not column["nullable"]}
     keys = {}
     for row in database.rows(
             "SELECT INDEX_NAME AS name, COLUMN_NAME AS col FROM information_schema.STATISTICS"
             " WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s AND NON_UNIQUE = 0 ORDER BY INDEX_NAME, SEQ_IN_INDEX", schema, table):
         keys.setdefault(row["name"], []).append(row["col"])
     # A part that is an expression has no column name and is in no set.
-    usable = dict((name, key) for name, key in keys.items() if required.issuperset(key))
+    usable = {name: key for name, key in keys.items() if required.issuperset(key)}
     return [usable[name] for name in sorted(usable, key=lambda name: (name != "PRIMARY", name))]
 
 
 def read_facts(database, schema, table):
     columns = read_columns(database, schema, table)
-    return dict(name=table, columns=columns, unique_keys=read_unique_keys(database, schema, table, columns))
+    return {"name": table, "columns": columns, "unique_keys": read_unique_keys(database, schema, table, columns)}
 
 
 def blind_spots(database, schema, table, engine):
@@ -90,15 +90,15 @@ def blind_spots(database, schema, table, engine):
             " FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE CONSTRAINT_SCHEMA = %s AND TABLE_NAME = %s ORDER BY CONSTRAINT_NAME", schema, table):
         for event, rule in (("DELETE", row["on_delete"]), ("UPDATE", row["on_update"])):
             if rule in ("CASCADE", "SET NULL", "SET DEFAULT"):
-                warnings.append("foreign key %s: rows that it changes because of ON %s %s when %s changes fire no trigger, so Redis keeps their old state"
-                                % (row["name"], event, rule, row["parent"]))
+                warnings.append(f"foreign key {row['name']}: rows that it changes because of ON {event} {rule} when {row['parent']} changes "
+                                "fire no trigger, so Redis keeps their old state")
     transactional = database.value("SELECT TRANSACTIONS FROM information_schema.ENGINES WHERE ENGINE = %s", engine or "")
     if transactional is not None and transactional != "YES":
-        warnings.append("engine %s has no transactions: a statement that fails half way keeps the rows it had changed" % engine)
+        warnings.append(f"engine {engine} has no transactions: a statement that fails half way keeps the rows it had changed")
     try:
         if database.variable("log_bin") == "ON" and database.variable("binlog_format") == "STATEMENT":
             warnings.append("binlog_format=STATEMENT: replicas execute the triggers again and send each change once more; use ROW or MIXED")
-    except Refused:
+    except ServerError:
         pass  # no right to see variables: nothing to warn of that we could know
     return warnings
 
@@ -107,6 +107,9 @@ def registered_functions(database):
     """The loadable functions that the server has been told of, by name in lower case; None when this login may not see them."""
     try:
         rows = database.rows("SELECT name, ret, dl, type FROM mysql.func")
-    except Refused:
+    except ServerError:
         return None
-    return dict((_text(row["name"]).lower(), dict(name=_text(row["name"]), ret=int(row["ret"]), dl=_text(row["dl"]), type=_text(row["type"]))) for row in rows)
+    return {
+        _text(row["name"]).lower(): {"name": _text(row["name"]), "ret": int(row["ret"]), "dl": _text(row["dl"]), "type": _text(row["type"])}
+        for row in rows
+    }

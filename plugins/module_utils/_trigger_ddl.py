@@ -13,7 +13,7 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import
     ER_LOCK_WAIT_TIMEOUT,
     ER_SPECIFIC_ACCESS_DENIED,
     ER_TABLE_ACCESS_DENIED,
-    Refused,
+    ServerError,
     lock_timeout_message,
     qualified,
     split_account,
@@ -38,15 +38,15 @@ def read_triggers(database, schema):
         "SELECT TRIGGER_NAME AS name, EVENT_OBJECT_TABLE AS tbl, ACTION_TIMING AS timing, EVENT_MANIPULATION AS event,"
         " ACTION_STATEMENT AS body, DEFINER AS definer, SQL_MODE AS sql_mode, ACTION_ORDER AS action_order"
         " FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = %s AND EVENT_OBJECT_SCHEMA = %s", schema, schema)
-    return dict(
-        (row["name"], Trigger(schema, row["name"], row["tbl"], row["timing"].lower(), row["event"].lower(), row["body"],
-                              row["definer"], row["sql_mode"] or "", int(row["action_order"])))
-        for row in rows)
+    return {
+        row["name"]: Trigger(schema, row["name"], row["tbl"], row["timing"].lower(), row["event"].lower(), row["body"],
+                              row["definer"], row["sql_mode"] or "", int(row["action_order"]))
+        for row in rows}
 
 
 def _statement(database, trigger):
     """The whole CREATE TRIGGER as it was written."""
-    row = database.rows("SHOW CREATE TRIGGER %s" % qualified(trigger.schema, trigger.name))[0]
+    row = database.rows(f"SHOW CREATE TRIGGER {qualified(trigger.schema, trigger.name)}")[0]
     return row["sql original statement"]
 
 
@@ -72,7 +72,8 @@ def step_for(database, triggers, wanted):
     if follower and beside and follower == beside.name:
         follower = _follower(beside, triggers)
     beside_is_wanted = beside is not None and not _different(database, beside, wanted)
-    return Step(existing, wanted, plan(database.engine, wanted, existing, beside, beside_is_wanted, follower), different)
+    return Step(existing, wanted, plan(
+        database.engine, wanted, existing, beside=beside, beside_is_wanted=beside_is_wanted, follower=follower), different)
 
 
 def step_without(triggers, name):
@@ -84,7 +85,7 @@ def step_without(triggers, name):
 def diff_of(steps):
     """Before and after as text, in the order of the triggers' names."""
     ordered = sorted(steps, key=lambda step: (step.existing or step.wanted).name if step.existing or step.wanted else "")
-    return dict(before="".join(show(step.existing) for step in ordered), after="".join(show(step.wanted) for step in ordered))
+    return {"before": "".join(show(step.existing) for step in ordered), "after": "".join(show(step.wanted) for step in ordered)}
 
 
 def definer_problem(database, definer):
@@ -92,19 +93,19 @@ def definer_problem(database, definer):
     user, host = split_account(definer)
     try:
         known = database.value("SELECT COUNT(*) FROM mysql.user WHERE User = %s AND Host = %s", user, host)
-    except Refused:
+    except ServerError:
         return None
     if known:
         return None
-    return "the definer '%s'@'%s' does not exist, and every write to the table would fail; create the account first" % (user, host)
+    return f"the definer '{user}'@'{host}' does not exist, and every write to the table would fail; create the account first"
 
 
-def _explain(error, database):
+def _explain(error):
     if error.code == ER_BINLOG_CREATE_ROUTINE_NEED_SUPER:
         return ("the server writes a binary log and lets only privileged accounts create triggers: log in with an account that has SUPER"
-                " (MySQL: SET_ANY_DEFINER is not enough), or set log_bin_trust_function_creators=1 on the server (%s)" % error)
+                f" (MySQL: SET_ANY_DEFINER is not enough), or set log_bin_trust_function_creators=1 on the server ({error})")
     if error.code == ER_SPECIFIC_ACCESS_DENIED:
-        return "the account that is logged in may not do that: %s" % error
+        return f"the account that is logged in may not do that: {error}"
     return str(error)
 
 
@@ -114,28 +115,22 @@ def apply(module, database, schema, table, steps):
     if not statements:
         return
     done = 0
-    try:
-        locked = True
-        try:
-            # Writers wait for a moment here; without the lock they would meet one trigger already new and another still old.
-            database.change("LOCK TABLES %s WRITE" % qualified(schema, table))
-        except Refused as error:
-            if error.code not in (ER_ACCESS_DENIED_DB, ER_TABLE_ACCESS_DENIED, ER_SPECIFIC_ACCESS_DENIED):
-                raise
-            # No right to LOCK TABLES: each statement is still safe by itself.
-            database.queries.pop()
-            locked = False
-        try:
-            for statement in statements:
-                database.change(statement)
-                done += 1
-        finally:
-            if locked:
-                database.change("UNLOCK TABLES")
-    except Refused as error:
-        so_far = "Executed before: %s statement(s) of %s; running this again finishes them." % (done, len(statements)) if done else ""
-        if error.code == ER_LOCK_WAIT_TIMEOUT:
-            message, holders = lock_timeout_message(database, schema, table, module.params["lock_wait_timeout"], so_far)
-            module.fail_json(msg=message, blocked_by=holders, queries=database.queries)
-        module.fail_json(msg="table %s.%s: %s. %s" % (schema, table, _explain(error, database), so_far or "Nothing was changed."),
-                         queries=database.queries)
+    # Writers wait for a moment here; without the lock they would meet one trigger already new and another still old.
+    error = database.attempt(f"LOCK TABLES {qualified(schema, table)} WRITE")
+    locked = error is None
+    # Without the right to LOCK TABLES each statement is still safe by itself.
+    if locked or error.code in (ER_ACCESS_DENIED_DB, ER_TABLE_ACCESS_DENIED, ER_SPECIFIC_ACCESS_DENIED):
+        for statement in statements:
+            error = database.attempt(statement)
+            if error is not None:
+                break
+            done += 1
+    if locked:
+        database.attempt("UNLOCK TABLES")
+    if error is None:
+        return
+    so_far = f"Executed before: {done} statement(s) of {len(statements)}; running this again finishes them." if done else "Nothing was changed."
+    if error.code == ER_LOCK_WAIT_TIMEOUT:
+        message, holders = lock_timeout_message(database, schema, table, module.params["lock_wait_timeout"], so_far)
+        module.fail_json(msg=message, blocked_by=holders, queries=database.queries)
+    module.fail_json(msg=f"table {schema}.{table}: {_explain(error)}. {so_far}", queries=database.queries)

@@ -36,7 +36,16 @@ BINARY_TYPES = ("binary", "varbinary", "tinyblob", "blob", "mediumblob", "longbl
 SPATIAL_TYPES = ("geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon",
                  "geometrycollection", "geomcollection")
 # Types whose bytes are no text and that do not compare as bytes by themselves.
-OPAQUE_TYPES = SPATIAL_TYPES + ("vector",)
+OPAQUE_TYPES = (*SPATIAL_TYPES, "vector")
+# What is not text, by the server's name of the type.
+KINDS = {
+    **dict.fromkeys(INTEGER_TYPES, "integer"),
+    **dict.fromkeys(("decimal", "numeric"), "decimal"),
+    **dict.fromkeys(FLOAT_TYPES, "float"),
+    **dict.fromkeys(BINARY_TYPES + OPAQUE_TYPES, "binary"),
+    "bit": "bit",
+    "timestamp": "timestamp",
+}
 
 
 def shorten(name, suffix=""):
@@ -44,11 +53,11 @@ def shorten(name, suffix=""):
     if len(name + suffix) <= MAX_NAME:
         return name + suffix
     digest = hashlib.sha256(name.encode("utf-8")).hexdigest()[:8]
-    return "%s_%s%s" % (name[:MAX_NAME - len(suffix) - 9], digest, suffix)
+    return f"{name[:MAX_NAME - len(suffix) - 9]}_{digest}{suffix}"
 
 
 def trigger_name(table, event):
-    return shorten("gearsync_%s_%s" % (EVENT_CODES[event], table))
+    return shorten(f"gearsync_{EVENT_CODES[event]}_{table}")
 
 
 def beside_name(name):
@@ -63,78 +72,64 @@ def column_kind(column):
     data_type = column["data_type"].lower()
     if "zerofill" in column["column_type"].lower():
         return "text"
-    if data_type in INTEGER_TYPES:
-        return "integer"
-    if data_type in ("decimal", "numeric"):
-        return "decimal"
-    if data_type == "bit":
-        return "bit"
-    if data_type in FLOAT_TYPES:
-        return "float"
-    if data_type == "timestamp":
-        return "timestamp"
     if column["is_json"]:
         return "json"
-    if data_type in BINARY_TYPES + OPAQUE_TYPES or column["collation"] == "binary":
+    if column["collation"] == "binary":
         return "binary"
-    # Text, ENUM, SET, dates and times, and MariaDB's UUID, INET4 and INET6: what a SELECT shows.
-    return "text"
+    # Else text, ENUM, SET, dates and times, and MariaDB's UUID, INET4 and INET6: what a SELECT shows.
+    return KINDS.get(data_type, "text")
 
 
 def _text(value):
-    return "CAST(%s AS CHAR CHARACTER SET utf8mb4)" % value
+    return f"CAST({value} AS CHAR CHARACTER SET utf8mb4)"
 
 
 def _utc(value, precision):
     """A TIMESTAMP's text in UTC whatever the session's zone, without named zones. The zero date has no such moment."""
-    cast = "DATETIME(%d)" % precision if precision else "DATETIME"
-    moment = "CAST('1970-01-01 00:00:00' AS %s) + INTERVAL UNIX_TIMESTAMP(%s) SECOND" % (cast, value)
+    cast = f"DATETIME({precision})" if precision else "DATETIME"
+    moment = f"CAST('1970-01-01 00:00:00' AS {cast}) + INTERVAL UNIX_TIMESTAMP({value}) SECOND"
     # Inside a trigger UNIX_TIMESTAMP of the zero date is 0 on MySQL and NULL on MariaDB.
-    return "IF(COALESCE(UNIX_TIMESTAMP(%s), 0) = 0, %s, %s)" % (value, _text(value), _text(moment))
+    return f"IF(COALESCE(UNIX_TIMESTAMP({value}), 0) = 0, {_text(value)}, {_text(moment)})"
 
 
 def value_expression(column, row):
     """The SQL that gives one value of the payload; row is NEW or OLD."""
-    value = "%s.%s" % (row, quote(column["name"]))
-    kind = column_kind(column)
-    if kind in ("integer", "decimal"):
-        return value
-    if kind == "bit":
-        return "%s + 0" % value
-    if kind == "float":
-        return "JSON_OBJECT('$num', %s)" % _text(value)
+    value = f"{row}.{quote(column['name'])}"
+    return {
+        "integer": value,
+        "decimal": value,
+        "bit": f"{value} + 0",
+        "float": f"JSON_OBJECT('$num', {_text(value)})",
+        "text": _text(value),
+        "timestamp": _utc(value, column["precision"] or 0),
+        "binary": f"JSON_OBJECT('$hex', HEX({value}))",
+        "json": f"JSON_OBJECT('$json', {_text(value)})",
+    }[column_kind(column)]
+
+
+def _comparable(column, row):
+    """A column's value in a form in which values are equal only when they are so byte for byte."""
+    value, kind = f"{row}.{quote(column['name'])}", column_kind(column)
     if kind == "timestamp":
-        return _utc(value, column["precision"] or 0)
-    if kind == "binary":
-        return "JSON_OBJECT('$hex', HEX(%s))" % value
+        # The hour that is shown twice when summer time ends: equal as text, not as moments.
+        return f"UNIX_TIMESTAMP({value})"
     if kind == "json":
-        return "JSON_OBJECT('$json', %s)" % _text(value)
-    return _text(value)
+        return f"CAST({_text(value)} AS BINARY)"
+    if column["data_type"].lower() in OPAQUE_TYPES:
+        return f"HEX({value})"
+    if column["collation"]:
+        # 'a' and 'A', and 'a' and 'a ', are equal for most collations.
+        return f"CAST({value} AS BINARY)"
+    return value
 
 
 def same_expression(column):
-    """The SQL that is true when an UPDATE has left a column byte for byte as it was."""
-    old, new = ("%s.%s" % (row, quote(column["name"])) for row in ("OLD", "NEW"))
-    kind = column_kind(column)
-    if kind in ("integer", "decimal", "bit", "float"):
-        return "%s <=> %s" % (new, old)
-    if kind == "timestamp":
-        # The hour that is shown twice when summer time ends: equal as text, not as moments.
-        return "UNIX_TIMESTAMP(%s) <=> UNIX_TIMESTAMP(%s)" % (new, old)
-    if kind == "json":
-        return "CAST(%s AS BINARY) <=> CAST(%s AS BINARY)" % (_text(new), _text(old))
-    if kind == "binary" and column["data_type"].lower() in OPAQUE_TYPES:
-        return "HEX(%s) <=> HEX(%s)" % (new, old)
-    if kind == "binary" and column["data_type"].lower() in BINARY_TYPES:
-        return "%s <=> %s" % (new, old)
-    if column["collation"]:
-        # 'a' and 'A', and 'a' and 'a ', are equal for most collations.
-        return "CAST(%s AS BINARY) <=> CAST(%s AS BINARY)" % (new, old)
-    return "%s <=> %s" % (new, old)
+    """The SQL that is true when an UPDATE has left a column as it was."""
+    return f"{_comparable(column, 'NEW')} <=> {_comparable(column, 'OLD')}"
 
 
 def _row_object(columns, row):
-    return "JSON_OBJECT(%s)" % ", ".join("%s, %s" % (literal(name), value_expression(column, row)) for name, column in columns)
+    return "JSON_OBJECT({})".format(", ".join(f"{literal(name)}, {value_expression(column, row)}" for name, column in columns))
 
 
 def direct_body(declaration, columns, event):
@@ -144,18 +139,18 @@ def direct_body(declaration, columns, event):
     """
     new = [(name, columns[name]) for name in declaration["columns"]]
     old = [(name, columns[name]) for name in old_columns(declaration)]
-    members = ["'$gearsync', 1", "'table', %s" % literal(declaration["table"]), "'event', '%s'" % event]
+    members = ["'$gearsync', 1", "'table', {}".format(literal(declaration["table"])), f"'event', '{event}'"]
     if event != "delete":
-        members.append("'new', %s" % _row_object(new, "NEW"))
+        members.append("'new', {}".format(_row_object(new, "NEW")))
     if event != "insert":
-        members.append("'old', %s" % _row_object(old, "OLD"))
-    submit = "DO gman_do_background(%s, CONVERT(JSON_OBJECT(%s) USING utf8mb4));" % (literal(declaration["function"]), ", ".join(members))
+        members.append("'old', {}".format(_row_object(old, "OLD")))
+    submit = "DO gman_do_background({}, CONVERT(JSON_OBJECT({}) USING utf8mb4));".format(literal(declaration["function"]), ", ".join(members))
     lines = ["BEGIN", "  DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END;"]
     if event == "update":
-        lines += ["  IF NOT (%s) THEN" % " AND ".join(same_expression(column) for _name, column in new), "    " + submit, "  END IF;"]
+        lines += ["  IF NOT ({}) THEN".format(" AND ".join(same_expression(column) for _name, column in new)), "    " + submit, "  END IF;"]
     else:
         lines.append("  " + submit)
-    return "\n".join(lines + ["END"])
+    return "\n".join([*lines, "END"])
 
 
 BODIES = {"direct": direct_body}
@@ -163,9 +158,9 @@ BODIES = {"direct": direct_body}
 
 def wanted_triggers(schema, declaration, facts, definer, sql_mode):
     """The triggers that a declaration asks for, in the order of its events. facts: the table's name and columns."""
-    by_name = dict((column["name"], column) for column in facts["columns"])
+    by_name = {column["name"]: column for column in facts["columns"]}
     real, _missing = match_columns(declaration["columns"], list(by_name))
-    columns = dict((name, by_name[real[name]]) for name in declaration["columns"])
+    columns = {name: by_name[real[name]] for name in declaration["columns"]}
     body = BODIES[declaration["delivery"]]
     return [
         Trigger(schema, trigger_name(facts["name"], event), facts["name"], "after", event, body(declaration, columns, event), definer, sql_mode, 0)
@@ -220,28 +215,28 @@ def _account(definer):
     if definer is None:
         return "CURRENT_USER"
     user, _at, host = definer.rpartition("@")
-    return "%s@%s" % (quote(user) if user else "``", quote(host))
+    return "{}@{}".format(quote(user) if user else "``", quote(host))
 
 
 def create_sql(trigger, name=None, replace=False, precedes=None):
-    return "CREATE %sDEFINER=%s TRIGGER %s %s %s ON %s FOR EACH ROW %s%s" % (
+    return "CREATE {}DEFINER={} TRIGGER {} {} {} ON {} FOR EACH ROW {}{}".format(
         "OR REPLACE " if replace else "", _account(trigger.definer), qualified(trigger.schema, name or trigger.name),
         trigger.timing.upper(), trigger.event.upper(), qualified(trigger.schema, trigger.table),
-        "PRECEDES %s " % quote(precedes) if precedes else "", clean_body(trigger.body))
+        f"PRECEDES {quote(precedes)} " if precedes else "", clean_body(trigger.body))
 
 
 def drop_sql(schema, name):
-    return "DROP TRIGGER %s" % qualified(schema, name)
+    return f"DROP TRIGGER {qualified(schema, name)}"
 
 
 def show(trigger):
     """A trigger as diffs show it."""
     if trigger is None:
         return ""
-    return "-- sql_mode: %s\n%s;\n" % (trigger.sql_mode, create_sql(trigger))
+    return f"-- sql_mode: {trigger.sql_mode}\n{create_sql(trigger)};\n"
 
 
-def plan(engine, wanted, existing, beside, beside_is_wanted, follower):
+def plan(engine, wanted, existing, *, beside, beside_is_wanted, follower):
     """The statements that put a trigger in place without a moment in which there is none.
 
     existing, beside: what stands under the name and under beside_name, or None. beside_is_wanted: what stands beside is the wanted
@@ -252,12 +247,12 @@ def plan(engine, wanted, existing, beside, beside_is_wanted, follower):
     same_slot = existing is not None and (existing.timing, existing.event) == (wanted.timing, wanted.event)
     if existing is None:
         # What an interrupted run has left beside serves until ours is there.
-        return [create_sql(wanted)] + drop_beside
+        return [create_sql(wanted), *drop_beside]
     if engine == "mariadb":
-        return [create_sql(wanted, replace=True, precedes=follower if same_slot else None)] + drop_beside
+        return [create_sql(wanted, replace=True, precedes=follower if same_slot else None), *drop_beside]
     statements = []
     if beside and not beside_is_wanted:
         statements += drop_beside
     if not (beside and beside_is_wanted):
         statements.append(create_sql(wanted, name=spare, precedes=name if same_slot else None))
-    return statements + [drop_sql(schema, name), create_sql(wanted, precedes=spare), drop_sql(schema, spare)]
+    return [*statements, drop_sql(schema, name), create_sql(wanted, precedes=spare), drop_sql(schema, spare)]

@@ -33,7 +33,7 @@ attributes:
 options:
   name:
     description:
-      - The trigger's name, without its schema: a trigger lives in the schema of its table.
+      - The trigger's name, without its schema, which is that of its table.
     type: str
     required: true
   table:
@@ -134,10 +134,9 @@ blocked_by:
 import re
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import (
     SQL_MODE,
-    Refused,
+    ServerError,
     check_lock_wait_timeout,
     connect,
     lock_wait_argument_spec,
@@ -167,45 +166,45 @@ def _table_of(module):
         return params["schema"], params["table"]
     names = split_table_name(params["table"])
     if names is None:
-        module.fail_json(msg="table %r names no schema; write schema.table, or set schema" % params["table"])
+        module.fail_json(msg="table {!r} names no schema; write schema.table, or set schema".format(params["table"]))
     return names
 
 
 def _check_wanted(module):
     params = module.params
     if len(params["name"]) > MAX_NAME:
-        module.fail_json(msg="name %r has more than %s characters, which no server accepts" % (params["name"], MAX_NAME))
+        module.fail_json(msg="name {!r} has more than {} characters, which no server accepts".format(params["name"], MAX_NAME))
     if params["state"] == "absent":
         return
     if not clean_body(params["body"]):
-        module.fail_json(msg="body of trigger %s is empty" % params["name"])
+        module.fail_json(msg="body of trigger {} is empty".format(params["name"]))
     if re.search(r"^\s*DELIMITER\s", params["body"], re.IGNORECASE | re.MULTILINE):
-        module.fail_json(msg="body of trigger %s has a DELIMITER line, which only the command line client understands; remove it" % params["name"])
+        module.fail_json(msg="body of trigger {} has a DELIMITER line, which only the command line client understands; remove it".format(params["name"]))
 
 
 def _present(module, database, schema, table, triggers):
     params = module.params
     found = find_table(database, schema, table)
     if found is None:
-        module.fail_json(msg="table %s.%s does not exist, or the account that is logged in has no right to see it" % (schema, table))
+        module.fail_json(msg=f"table {schema}.{table} does not exist, or the account that is logged in has no right to see it")
     if found["type"].upper() in ("VIEW", "SYSTEM VIEW", "SEQUENCE"):
-        module.fail_json(msg="%s.%s is a %s, which cannot have triggers" % (schema, table, found["type"].lower()))
+        module.fail_json(msg="{}.{} is a {}, which cannot have triggers".format(schema, table, found["type"].lower()))
     schema, table = found["s"], found["t"]
     definer = params["definer"]
     if definer is not None:
-        definer = "%s@%s" % split_account(definer)
+        definer = "{}@{}".format(*split_account(definer))
         problem = definer_problem(database, definer)
         # In check mode an earlier task may be about to create the account.
         if problem and module.check_mode:
-            module.warn("trigger %s: %s" % (params["name"], problem))
+            module.warn("trigger {}: {}".format(params["name"], problem))
         elif problem:
-            module.fail_json(msg="trigger %s: %s" % (params["name"], problem))
+            module.fail_json(msg="trigger {}: {}".format(params["name"], problem))
     mode = database.set_sql_mode(params["sql_mode"])
     wanted = Trigger(schema, params["name"], table, params["timing"], params["event"], params["body"], definer, mode, 0)
     existing = triggers.get(wanted.name)
     if existing is not None and existing.table != table:
-        module.fail_json(msg="trigger %s exists already, on table %s.%s and not on %s.%s; drop it there first, or take another name"
-                             % (wanted.name, schema, existing.table, schema, table))
+        module.fail_json(msg=f"trigger {wanted.name} exists already, on table {schema}.{existing.table} and not on {schema}.{table}; "
+                             "drop it there first, or take another name")
     return step_for(database, triggers, wanted)
 
 
@@ -213,15 +212,15 @@ def main():
     argument_spec = login_argument_spec()
     argument_spec.update(lock_wait_argument_spec())
     argument_spec.update(
-        name=dict(type="str", required=True),
-        table=dict(type="str", required=True),
-        schema=dict(type="str"),
-        timing=dict(type="str", choices=["before", "after"], default="after"),
-        event=dict(type="str", choices=["insert", "update", "delete"]),
-        body=dict(type="str"),
-        definer=dict(type="str"),
-        sql_mode=dict(type="str", default=SQL_MODE),
-        state=dict(type="str", choices=["present", "absent"], default="present"),
+        name={"type": "str", "required": True},
+        table={"type": "str", "required": True},
+        schema={"type": "str"},
+        timing={"type": "str", "choices": ["before", "after"], "default": "after"},
+        event={"type": "str", "choices": ["insert", "update", "delete"]},
+        body={"type": "str"},
+        definer={"type": "str"},
+        sql_mode={"type": "str", "default": SQL_MODE},
+        state={"type": "str", "choices": ["present", "absent"], "default": "present"},
     )
     module = AnsibleModule(
         argument_spec=argument_spec,
@@ -232,19 +231,19 @@ def main():
     _check_wanted(module)
     schema, table = _table_of(module)
     database = connect(module)
-    result = dict(changed=False, queries=database.queries)
+    result = {"changed": False, "queries": database.queries}
     try:
         triggers = read_triggers(database, schema)
         name = module.params["name"]
         if module.params["state"] == "absent":
-            on_table = dict((each, trigger) for each, trigger in triggers.items() if trigger.table == table)
+            on_table = {each: trigger for each, trigger in triggers.items() if trigger.table == table}
             step = step_without(on_table, name)
         else:
             step = _present(module, database, schema, table, triggers)
             result["differences"] = step.different
         apply(module, database, schema, table, [step])
-    except Refused as error:
-        module.fail_json(msg="trigger %s on %s.%s: %s" % (module.params["name"], schema, table, error), queries=database.queries)
+    except ServerError as error:
+        module.fail_json(msg="trigger {} on {}.{}: {}".format(module.params["name"], schema, table, error), queries=database.queries)
     finally:
         database.close()
     result["changed"] = bool(step.statements)

@@ -192,7 +192,6 @@ problems:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declaration import (
     declaration_problems,
     key_problems,
@@ -200,7 +199,7 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declaration 
 )
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import (
     SQL_MODE,
-    Refused,
+    ServerError,
     check_lock_wait_timeout,
     connect,
     lock_wait_argument_spec,
@@ -235,7 +234,7 @@ DECLARATION = ("table", "delivery", "function", "events", "columns", "write")
 SUBMIT_FUNCTION = "gman_do_background"
 
 
-class Wrong(Exception):
+class DeclarationError(Exception):
     """The declaration cannot be carried out; with everything that is wrong with it."""
 
     def __init__(self, problems):
@@ -247,24 +246,23 @@ def _found_table(database, schema, table):
     found = find_table(database, schema, table)
     if found is None:
         if not schema_exists(database, schema):
-            raise Wrong(["the schema %s does not exist, or the account that is logged in has no right to see it" % schema])
-        raise Wrong(["the table does not exist, or the account that is logged in has no right to see it"])
+            raise DeclarationError([f"the schema {schema} does not exist, or the account that is logged in has no right to see it"])
+        raise DeclarationError(["the table does not exist, or the account that is logged in has no right to see it"])
     kind = found["type"].upper()
     if kind not in ("BASE TABLE", "SYSTEM VERSIONED"):
-        raise Wrong(["it is a %s, which cannot have triggers; declare the tables behind it" % kind.lower()])
+        raise DeclarationError([f"it is a {kind.lower()}, which cannot have triggers; declare the tables behind it"])
     return found
 
 
 def _check_against_table(database, declaration, found, facts):
     """The warnings of a declaration that the table can serve."""
-    real, missing = match_columns(declaration["columns"], [column["name"] for column in facts["columns"]])
+    names = [column["name"] for column in facts["columns"]]
+    _real, missing = match_columns(declaration["columns"], names)
     if missing:
-        raise Wrong(["the table has no column %s; it has %s" % (", ".join(repr(name) for name in missing),
-                                                               ", ".join(column["name"] for column in facts["columns"]))])
-    names = dict(columns=[column["name"] for column in facts["columns"]], unique_keys=facts["unique_keys"])
-    problems, warnings = key_problems(declaration, names)
+        raise DeclarationError([f"the table has no column {', '.join(repr(name) for name in missing)}; it has {', '.join(names)}"])
+    problems, warnings = key_problems(declaration, names, facts["unique_keys"])
     if problems:
-        raise Wrong(problems)
+        raise DeclarationError(problems)
     return warnings + blind_spots(database, found["s"], found["t"], found["engine"])
 
 
@@ -273,7 +271,7 @@ def _wrong_surroundings(database, definer):
     problems = []
     functions = registered_functions(database)
     if functions is not None and SUBMIT_FUNCTION not in functions:
-        problems.append("the server has no function %s, so the triggers would send nothing; register it with mysql_udf first" % SUBMIT_FUNCTION)
+        problems.append(f"the server has no function {SUBMIT_FUNCTION}, so the triggers would send nothing; register it with mysql_udf first")
     if definer is not None:
         problem = definer_problem(database, definer)
         if problem:
@@ -283,37 +281,38 @@ def _wrong_surroundings(database, definer):
 
 def _present(module, database, schema, table):
     params = module.params
-    declaration = dict((name, params[name]) for name in DECLARATION)
+    declaration = {name: params[name] for name in DECLARATION}
     problems = declaration_problems(declaration)
     if problems:
-        raise Wrong(problems)
+        raise DeclarationError(problems)
     found = _found_table(database, schema, table)
     schema, table = found["s"], found["t"]
     facts = read_facts(database, schema, table)
     warnings = _check_against_table(database, declaration, found, facts)
-    definer = None if params["definer"] is None else "%s@%s" % split_account(params["definer"])
+    definer = None if params["definer"] is None else "{}@{}".format(*split_account(params["definer"]))
     surroundings = _wrong_surroundings(database, definer)
     if surroundings and not module.check_mode:
-        raise Wrong(surroundings)
+        raise DeclarationError(surroundings)
     for text in warnings + surroundings:
-        module.warn("table %s: %s" % (params["table"], text))
+        module.warn("table {}: {}".format(params["table"], text))
     wanted = wanted_triggers(schema, declaration, facts, definer, database.set_sql_mode(SQL_MODE))
     triggers = read_triggers(database, schema)
     for trigger in wanted:
         other = triggers.get(trigger.name)
         if other is not None and other.table != table:
-            raise Wrong(["the name %s, which its trigger needs, is that of a trigger on %s.%s; drop or rename that one" % (trigger.name, schema, other.table)])
+            problem = f"the name {trigger.name}, which its trigger needs, is that of a trigger on {schema}.{other.table}; drop or rename that one"
+            raise DeclarationError([problem])
     steps = [step_for(database, triggers, trigger) for trigger in wanted]
     steps += _steps_without(triggers, table, [trigger.name for trigger in wanted])
-    by_name = dict((column["name"], column) for column in facts["columns"])
+    by_name = {column["name"]: column for column in facts["columns"]}
     real, _missing = match_columns(declaration["columns"], list(by_name))
-    kinds = dict((name, column_kind(by_name[real[name]])) for name in declaration["columns"])
-    return steps, dict(columns=kinds, blind_spots=warnings, triggers=dict((trigger.event, trigger.name) for trigger in wanted)), (schema, table)
+    kinds = {name: column_kind(by_name[real[name]]) for name in declaration["columns"]}
+    return steps, {"columns": kinds, "blind_spots": warnings, "triggers": {trigger.event: trigger.name for trigger in wanted}}, (schema, table)
 
 
 def _steps_without(triggers, table, kept):
     """Drop what this module has made on a table, under an earlier name of the table too, and what nobody asks for any more."""
-    spoken_for = set(kept) | set(beside_name(name) for name in kept)
+    spoken_for = set(kept) | {beside_name(name) for name in kept}
     return [
         Step(trigger, None, [drop_sql(trigger.schema, trigger.name)], [])
         for name, trigger in sorted(triggers.items())
@@ -326,38 +325,38 @@ def _absent(database, schema, table):
     # Triggers go with their table.
     triggers = read_triggers(database, found["s"]) if found else {}
     steps = _steps_without(triggers, found["t"], []) if found else []
-    return steps, dict(triggers={}), (found["s"], found["t"]) if found else (schema, table)
+    return steps, {"triggers": {}}, (found["s"], found["t"]) if found else (schema, table)
 
 
 def main():
     argument_spec = login_argument_spec()
     argument_spec.update(lock_wait_argument_spec())
     argument_spec.update(
-        table=dict(type="str", required=True),
+        table={"type": "str", "required": True},
         # What these may hold is not said by `choices`: the module's own errors name the table, and all that is wrong at once.
-        delivery=dict(type="str"),
-        function=dict(type="str", default="syncToRedis"),
-        events=dict(type="list", elements="str"),
-        columns=dict(type="list", elements="str"),
-        write=dict(type="list", elements="dict", options=dict(
-            type=dict(type="str", required=True),
-            key=dict(type="str", required=True, no_log=False),
-            value=dict(type="str"),
-            member=dict(type="str"),
-            score=dict(type="str"),
-            ttl=dict(type="int"),
-            max=dict(type="int"),
-            maxlen=dict(type="int"),
-        )),
-        definer=dict(type="str"),
-        state=dict(type="str", choices=["present", "absent"], default="present"),
+        delivery={"type": "str"},
+        function={"type": "str", "default": "syncToRedis"},
+        events={"type": "list", "elements": "str"},
+        columns={"type": "list", "elements": "str"},
+        write={"type": "list", "elements": "dict", "options": {
+            "type": {"type": "str", "required": True},
+            "key": {"type": "str", "required": True, "no_log": False},
+            "value": {"type": "str"},
+            "member": {"type": "str"},
+            "score": {"type": "str"},
+            "ttl": {"type": "int"},
+            "max": {"type": "int"},
+            "maxlen": {"type": "int"},
+        }},
+        definer={"type": "str"},
+        state={"type": "str", "choices": ["present", "absent"], "default": "present"},
     )
     module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True)
     check_lock_wait_timeout(module)
     name = module.params["table"]
     names = split_table_name(name)
     if names is None:
-        module.fail_json(msg="table %r names no schema; write it as schema.table" % name, problems=["the table's name has no schema"])
+        module.fail_json(msg=f"table {name!r} names no schema; write it as schema.table", problems=["the table's name has no schema"])
     database = connect(module)
     try:
         if module.params["state"] == "absent":
@@ -365,10 +364,10 @@ def main():
         else:
             steps, result, where = _present(module, database, *names)
         apply(module, database, where[0], where[1], steps)
-    except Wrong as wrong:
-        module.fail_json(msg="table %s: %s" % (name, wrong), problems=wrong.problems, queries=[])
-    except Refused as error:
-        module.fail_json(msg="table %s: %s" % (name, error), queries=database.queries)
+    except DeclarationError as wrong:
+        module.fail_json(msg=f"table {name}: {wrong}", problems=wrong.problems, queries=[])
+    except ServerError as error:
+        module.fail_json(msg=f"table {name}: {error}", queries=database.queries)
     finally:
         database.close()
     if module._diff:
