@@ -26,5 +26,6 @@ lint: setup ## only the linters
 build: ## the collection's archive, in .work/
 	@.work/venv/bin/ansible-galaxy collection build --force --output-path .work/
 
-clean: demo-down ## remove everything that these commands made, but not the packages they installed
+clean: ## remove everything that these commands made, but not the packages they installed
+	@molecule/hosts/clean
 	rm -rf .work
