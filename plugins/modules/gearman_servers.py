@@ -85,7 +85,7 @@ servers:
   type: list
   elements: str
   sample: ["127.0.0.1:4730"]
-unreachable:
+silent:
   description: The job servers that did not answer.
   returned: always
   type: list
@@ -117,13 +117,13 @@ def _addresses(module):
         try:
             host, port = parse_address(text.strip())
         except ValueError as error:
-            module.fail_json(msg=f"servers: {error}", queries=[], unreachable=[])
+            module.fail_json(msg=f"servers: {error}", queries=[], silent=[])
         address = (host.lower(), port)
         if address in addresses:
-            module.fail_json(msg=f"servers: {format_address(*address)} is named twice", queries=[], unreachable=[])
+            module.fail_json(msg=f"servers: {format_address(*address)} is named twice", queries=[], silent=[])
         addresses.append(address)
     if not addresses and module.params["state"] == "present":
-        module.fail_json(msg="servers is empty; name at least one job server, or set state: absent", queries=[], unreachable=[])
+        module.fail_json(msg="servers is empty; name at least one job server, or set state: absent", queries=[], silent=[])
     return addresses
 
 
@@ -154,7 +154,7 @@ def _current(module, database):
     try:
         text = json.loads(stats)["server_lists"].get(module.params["function"], "")
     except (TypeError, ValueError, KeyError) as error:
-        module.fail_json(msg=f"gman_stats() answers {stats!r}, which this module does not understand ({error})", queries=[], unreachable=[])
+        module.fail_json(msg=f"gman_stats() answers {stats!r}, which this module does not understand ({error})", queries=[], silent=[])
     return [address for address in text.split(",") if address]
 
 
@@ -171,13 +171,13 @@ def main():
     params = module.params
     addresses = _addresses(module) if params["state"] == "present" else []
     if len(params["function"].encode("utf-8")) > 255 or "\0" in params["function"]:
-        module.fail_json(msg="function is no name for Gearman: at most 255 bytes, no NUL", queries=[], unreachable=[])
+        module.fail_json(msg="function is no name for Gearman: at most 255 bytes, no NUL", queries=[], silent=[])
     unreachable = _unreachable(module, addresses)
     if unreachable and params["check_reachable"]:
         message = "; ".join(reason for _name, reason in unreachable)
         if not module.check_mode:
             module.fail_json(msg=f"{message}. Nothing was changed. Start it, mend the list, or set check_reachable: false",
-                             queries=[], unreachable=[name for name, _reason in unreachable])
+                             queries=[], silent=[name for name, _reason in unreachable])
         module.warn(message)
     wanted = [format_address(*address) for address in addresses]
     database = connect(module)
@@ -185,16 +185,16 @@ def main():
         before = _current(module, database)
         if before is None and not module.check_mode and wanted:
             module.fail_json(msg="the database server has no function gman_stats; register the functions of libgearman_mysql_udf.so with mysql_udf first",
-                             queries=[], unreachable=[])
+                             queries=[], silent=[])
         changed = wanted != (before or [])
         if changed:
             arguments = literal(",".join(wanted)) + (", {}".format(literal(params["function"])) if params["function"] else "")
             database.change(f"DO gman_servers_set({arguments})")
     except ServerError as error:
-        module.fail_json(msg=f"the job servers cannot be set: {error}", queries=database.queries, unreachable=[])
+        module.fail_json(msg=f"the job servers cannot be set: {error}", queries=database.queries, silent=[])
     finally:
         database.close()
-    result = {"changed": changed, "queries": database.queries, "servers": wanted, "unreachable": [name for name, _reason in unreachable]}
+    result = {"changed": changed, "queries": database.queries, "servers": wanted, "silent": [name for name, _reason in unreachable]}
     if module._diff:
         result["diff"] = {"before": ",".join(before or []) + "\n", "after": ",".join(wanted) + "\n"}
     module.exit_json(**result)

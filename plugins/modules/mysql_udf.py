@@ -151,7 +151,7 @@ functions:
   type: list
   elements: str
   sample: [gman_do, gman_do_background]
-skipped:
+native:
   description: The functions that were left out because the server has functions of these names itself.
   returned: success
   type: list
@@ -583,7 +583,7 @@ def main():
         module.fail_json(msg="library {}: {}".format(module.params["soname"], error), queries=database.queries)
     finally:
         database.close()
-    result = {"changed": changed, "queries": database.queries, "plugin_dir": library.plugin_dir, "path": library.path, "skipped": sorted(skipped),
+    result = {"changed": changed, "queries": database.queries, "plugin_dir": library.plugin_dir, "path": library.path, "native": sorted(skipped),
                   "functions": sorted(row["name"] for row in after), "reloaded": reloaded}
     if module._diff:
         result["diff"] = _diff(before, after, library, before_file, after_file)
