@@ -1,0 +1,3 @@
+"""gearsync: applies MySQL's changes, handed over as Gearman jobs, to Redis."""
+
+__version__ = "1.0.0"

@@ -1,0 +1,8 @@
+"""``python -m gearsync``."""
+
+import sys
+
+from gearsync.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""One row's change as a trigger describes it: from a job's payload to typed values. Pure; a payload is data and never evaluated."""
+
+from __future__ import annotations
+
+from typing import Any, Optional, Union
+
+import msgspec
+
+#: Marks a payload of our triggers; any other JSON object is a flat one, as the article's triggers send it.
+MARK = "$gearsync"
+VERSION = 1
+
+
+class Number(str):
+    """A number with its literal text, so that neither scale nor digits are lost."""
+
+    __slots__ = ()
+
+
+class Json(str):
+    """The text of a JSON document."""
+
+    __slots__ = ()
+
+
+#: What a column can hold; None is NULL. Text, numbers and JSON are str, so that they are written as they stand.
+Value = Union[None, bytes, str]
+Row = dict[str, Value]
+
+
+class Malformed(ValueError):
+    """A payload that is not what a trigger sends; the message says why, without any value of the row."""
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One change. ``table`` is None for a flat payload; ``old`` holds what the triggers send of the old row, if anything."""
+
+    table: Optional[str]
+    event: str
+    new: Optional[Row]
+    old: Optional[Row]
+
+
+_decoder = msgspec.json.Decoder(float_hook=Number)
+
+
+def _value(name: str, raw: Any) -> Value:
+    if raw is None or isinstance(raw, str):
+        return raw  # text, or a Number that the decoder's hook made
+    if isinstance(raw, bool):
+        return Number(int(raw))
+    if isinstance(raw, int):
+        return Number(raw)
+    if isinstance(raw, dict) and len(raw) == 1:
+        ((mark, content),) = raw.items()
+        if content is None and mark in ("$num", "$hex", "$json"):
+            return None
+        if isinstance(content, str):
+            if mark == "$num":
+                return Number(content)
+            if mark == "$json":
+                return Json(content)
+            if mark == "$hex":
+                try:
+                    return bytes.fromhex(content)
+                except ValueError:
+                    raise Malformed(f"column {name!r}: $hex is not hexadecimal") from None
+    raise Malformed(f"column {name!r} holds a {type(raw).__name__} that is none of $num, $hex and $json")
+
+
+def _row(name: str, raw: Any) -> Optional[Row]:
+    if raw is None:
+        return None
+    if not isinstance(raw, dict):
+        raise Malformed(f"{name!r} is a {type(raw).__name__}, not an object")
+    return {column: _value(column, content) for column, content in raw.items()}
+
+
+def decode(payload: bytes) -> Change:
+    """The change that ``payload`` describes. Raises Malformed."""
+    try:
+        raw = _decoder.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Malformed(f"not JSON: {error}") from None
+    except RecursionError:
+        raise Malformed("not JSON that anybody needs: nested too deeply") from None
+    if not isinstance(raw, dict):
+        raise Malformed(f"a JSON {type(raw).__name__}, not an object")
+    if MARK not in raw:
+        return Change(table=None, event="update", new=_row("payload", raw), old=None)
+    if raw[MARK] != VERSION:
+        raise Malformed(f"{MARK} is {raw[MARK]!r}, this worker knows {VERSION}")
+    table, event = raw.get("table"), raw.get("event")
+    if not isinstance(table, str):
+        raise Malformed("no table is named")
+    needed = {"insert": ("new",), "update": ("new",), "delete": ("old",)}.get(event) if isinstance(event, str) else None
+    if needed is None:
+        raise Malformed(f"event is {event!r}, not insert, update or delete")
+    rows = {name: _row(name, raw.get(name)) for name in ("new", "old")}
+    for name in needed:
+        # A delete of the article's mapping has no old values to name: its keys are made of the columns' names.
+        if rows[name] is None and event != "delete":
+            raise Malformed(f"{event} without {name!r}")
+    return Change(table=table, event=event, new=rows["new"], old=rows["old"])

@@ -1,0 +1,123 @@
+"""What is to be written where: the declared tables, checked, with their templates taken apart. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import Optional
+
+import msgspec
+
+#: What a template of each write type may be made of, and which of them it must have.
+FIELDS = {
+    "string": ({"key", "ttl", "value"}, {"key"}),
+    "hash": ({"key", "ttl"}, {"key"}),
+    "json": ({"key", "ttl"}, {"key"}),
+    "set": ({"key", "ttl", "member"}, {"key", "member"}),
+    "zset": ({"key", "ttl", "member", "score"}, {"key", "member", "score"}),
+    "list": ({"key", "ttl", "value", "max"}, {"key", "value"}),
+    "stream": ({"key", "ttl", "maxlen"}, {"key"}),
+}
+EVENTS = ("insert", "update", "delete")
+
+#: ``{column}`` in a key of type string: not a column of that name, but each declared column's name in turn.
+COLUMN_NAME = "column"
+
+_TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+
+
+class TemplateError(ValueError):
+    """A template that cannot be read; the message says why."""
+
+
+class Template:
+    """``user:{id}`` taken apart: literal texts and, between them, column names."""
+
+    __slots__ = ("columns", "texts")
+
+    def __init__(self, source: str) -> None:
+        """Raises TemplateError for a brace without its partner or an empty name."""
+        self.texts: list[str] = [""]
+        self.columns: list[str] = []
+        end = 0
+        for token in _TOKEN.finditer(source):
+            self.texts[-1] += source[end : token.start()]
+            end = token.end()
+            if token.group() in ("{{", "}}"):
+                self.texts[-1] += token.group()[0]
+            elif token.group(1):
+                self.columns.append(token.group(1))
+                self.texts.append("")
+            else:
+                raise TemplateError(f"{source!r}: {token.group()!r} at position {token.start()}; write {{{{ and }}}} for braces themselves")
+        self.texts[-1] += source[end:]
+
+
+class Write(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """One Redis shape of a row, as declared."""
+
+    type: str
+    key: str
+    ttl: Optional[int] = None
+    value: Optional[str] = None
+    member: Optional[str] = None
+    score: Optional[str] = None
+    max: Optional[int] = None
+    maxlen: Optional[int] = None
+
+
+class Table(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """One declared table."""
+
+    table: str
+    delivery: str
+    columns: list[str]
+    write: list[Write]
+    function: str = "syncToRedis"
+    events: list[str] = msgspec.field(default_factory=lambda: list(EVENTS))
+
+
+def _write_mistakes(write: Write, columns: list[str]) -> list[str]:
+    if write.type not in FIELDS:
+        return [f"type {write.type!r} is unknown; use one of {', '.join(FIELDS)}"]
+    allowed, required = FIELDS[write.type]
+    given = {name for name in ("key", "ttl", "value", "member", "score", "max", "maxlen") if getattr(write, name) is not None}
+    found = [f"a {write.type} has no {name!r}" for name in sorted(given - allowed)]
+    found += [f"a {write.type} needs {name!r}" for name in sorted(required - given)]
+    for name in ("ttl", "max", "maxlen"):
+        number = getattr(write, name)
+        if number is not None and number <= 0:
+            found.append(f"{name} must be greater than 0, not {number}")
+    per_column = write.type == "string" and write.value is None
+    for name in ("key", "value", "member", "score"):
+        source = getattr(write, name)
+        if source is None:
+            continue
+        try:
+            template = Template(source)
+        except TemplateError as error:
+            found.append(f"{name}: {error}")
+            continue
+        known = {*columns, COLUMN_NAME} if per_column and name == "key" else set(columns)
+        found += [f"{name} {source!r} names {column!r}, which is not in columns" for column in template.columns if column not in known]
+        if per_column and name == "key" and COLUMN_NAME not in template.columns:
+            found.append(f"key {source!r} of a string needs {{column}}, or the write a value template")
+    return found
+
+
+def mistakes(table: Table) -> list[str]:
+    """All that is wrong with ``table``, one sentence each without the table's name; empty when nothing is."""
+    found = []
+    if table.delivery != "direct":
+        found.append(f"delivery {table.delivery!r} is not in this version; use direct")
+    found += [f"event {event!r} is unknown; use {', '.join(EVENTS)}" for event in table.events if event not in EVENTS]
+    found += [f"column {column!r} is listed twice" for column in sorted({name for name in table.columns if table.columns.count(name) > 1})]
+    for name in ("columns", "events", "write"):
+        if not getattr(table, name):
+            found.append(f"{name} is empty")
+    keys: dict[str, int] = {}
+    for number, write in enumerate(table.write):
+        found += [f"write[{number}]: {sentence}" for sentence in _write_mistakes(write, table.columns)]
+        if write.key in keys:
+            found.append(f"write[{number}]: key {write.key!r} is written by write[{keys[write.key]}] already")
+        keys.setdefault(write.key, number)
+    return found

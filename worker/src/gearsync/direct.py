@@ -1,0 +1,134 @@
+"""Direct delivery: take a batch of jobs, write it to Redis in one round trip, complete it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from typing import Optional
+
+from gearsync.change import Malformed, decode
+from gearsync.commands import Command, Writer, article_commands
+from gearsync.config import Config
+from gearsync.declaration import Table
+from gearsync.job_server import Job, JobServers
+from gearsync.reverse import NAME as REVERSE
+from gearsync.reverse import reverse
+from gearsync.target import Target, Unavailable
+
+log = logging.getLogger(__name__)
+
+#: Offered by every worker, declared or not: the article's function.
+DEFAULT_FUNCTION = "syncToRedis"
+_DONE = b"done"
+
+
+class Router:
+    """Which Redis commands a job's payload stands for. Pure."""
+
+    def __init__(self, tables: list[Table]) -> None:
+        self._writers = {table.table: Writer(table) for table in tables}
+        self._tables: dict[str, list[str]] = {}
+        for table in tables:
+            self._tables.setdefault(table.function, []).append(table.table)
+
+    @property
+    def functions(self) -> list[str]:
+        """The Gearman functions to offer."""
+        return sorted({DEFAULT_FUNCTION, *self._tables})
+
+    def commands(self, function: str, payload: bytes) -> list[Command]:
+        """Redis commands for a job. Raises Malformed."""
+        change = decode(payload)
+        if change.table is not None:
+            writer = self._writers.get(change.table)
+            if writer is None:
+                raise Malformed(f"table {change.table!r} is not declared")
+            return writer.commands(change)
+        declared = self._tables.get(function, [])
+        if len(declared) > 1:
+            raise Malformed(f"no table is named, and {function!r} serves {', '.join(declared)}")
+        return self._writers[declared[0]].commands(change) if declared else article_commands(change)
+
+
+class DirectDelivery:
+    """One process's loop: ``step`` until ``stopped``."""
+
+    def __init__(self, config: Config, servers: JobServers, target: Target, router: Router) -> None:
+        self.servers = servers
+        self.target = target
+        self.router = router
+        self.counts: Counter[str] = Counter()
+        self._reconnect_max = config.worker.reconnect_max
+        self._failures = 0
+        self._retry_at = 0.0
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop was asked for and nothing is left in hand."""
+        return self.servers.stopping and not self.servers.batch
+
+    def stop(self) -> None:
+        """Take no more jobs; what is in hand is still written."""
+        self.servers.stopping = True
+
+    def step(self, seconds: float) -> None:
+        """Wait up to ``seconds`` for jobs, and write what came."""
+        wait = seconds
+        if self._failures:
+            wait = min(seconds, max(0.0, self._retry_at - time.monotonic()))
+        self.servers.poll(0.0 if self.servers.batch and not self._failures else wait)
+        if self.servers.batch and time.monotonic() >= self._retry_at:
+            self._write(self.servers.batch)
+
+    def _write(self, jobs: list[Job]) -> None:
+        commands: list[Command] = []
+        spans: list[tuple[Job, int, int]] = []
+        for job in jobs:
+            first = len(commands)
+            commands += self._commands(job)
+            spans.append((job, first, len(commands)))
+        try:
+            errors = self.target.apply(commands)
+        except Unavailable as error:
+            self._wait_for_redis(error)
+            return
+        if self._failures:
+            log.info("Redis %s takes writes again", self.target.name, extra={"action": "redis_back"})
+        self._failures, self._retry_at = 0, 0.0
+        for job, first, last in spans:
+            self._report(job, [error for error in errors[first:last] if error])
+            if job.function == REVERSE:
+                self.servers.answer(job, job.data, reverse(job.data))
+            else:
+                self.servers.answer(job, b"", _DONE)
+        self.counts["jobs"] += len(jobs)
+        self.counts["commands"] += len(commands)
+        log.debug("wrote %d commands for %d jobs", len(commands), len(jobs), extra={"action": "batch"})
+        self.servers.finish_batch()
+
+    def _commands(self, job: Job) -> list[Command]:
+        if job.function == REVERSE:
+            return []
+        try:
+            return self.router.commands(job.function, job.data)
+        except Malformed as error:
+            self.counts["malformed"] += 1
+            log.error(
+                "malformed payload of %d bytes in job %s of %s: %s", len(job.data), job.handle.decode(errors="replace"), job.function, error,
+                extra={"action": "malformed"},
+            )
+            return []
+
+    def _report(self, job: Job, errors: list[str]) -> None:
+        if errors:
+            self.counts["refused"] += 1
+            log.error(
+                "Redis refused a command of job %s of %s: %s", job.handle.decode(errors="replace"), job.function, errors[0], extra={"action": "refused"}
+            )
+
+    def _wait_for_redis(self, error: Optional[Exception]) -> None:
+        if self._failures == 0:
+            log.warning("Redis %s takes no writes, holding jobs and trying again for ever: %s", self.target.name, error, extra={"action": "redis_lost"})
+        self._retry_at = time.monotonic() + min(0.05 * 2 ** min(self._failures, 16), self._reconnect_max, 2.0)
+        self._failures += 1

@@ -1,0 +1,13 @@
+"""The article's test function: the text, turned round."""
+
+from __future__ import annotations
+
+NAME = "reverse"
+
+
+def reverse(data: bytes) -> bytes:
+    """``data`` reversed by characters where it is UTF-8, else by bytes."""
+    try:
+        return data.decode()[::-1].encode()
+    except UnicodeDecodeError:
+        return data[::-1]

@@ -1,0 +1,70 @@
+"""Can every server be reached with what the configuration says? One line for each."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pymysql
+
+from gearsync.config import Config, MySQLSettings, parse_address
+from gearsync.target import Target, Unavailable
+
+#: What the write types need.
+_WRITES = ("SET", "DEL", "HSET", "HDEL", "SADD", "SREM", "ZADD", "ZREM", "RPUSH", "LREM", "LTRIM", "XADD", "EXPIRE")
+
+
+class Finding(NamedTuple):
+    """What one server answered."""
+
+    server: str
+    ok: bool
+    words: str
+
+
+def _job_server(address: str, timeout: float) -> Finding:
+    name = f"job server {address}"
+    try:
+        with socket.create_connection(parse_address(address), timeout=timeout) as connection:
+            connection.sendall(b"version\n")
+            answer = connection.recv(256).decode(errors="replace").strip()
+    except OSError as error:
+        return Finding(name, False, str(error))
+    return Finding(name, answer.startswith("OK"), answer)
+
+
+def _redis(config: Config) -> Finding:
+    target = Target(config.redis, config.worker.io_timeout)
+    name = f"Redis {target.name}"
+    try:
+        target.ping()
+        refused = target.may_write(_WRITES)
+    except Unavailable as error:
+        return Finding(name, False, str(error))
+    finally:
+        target.close()
+    return Finding(name, not refused, f"the account may not use {', '.join(refused)}" if refused else "answers, and takes all commands that are needed")
+
+
+def _mysql(settings: MySQLSettings, timeout: float) -> Finding:
+    name = f"MySQL {settings.unix_socket or f'{settings.host}:{settings.port}'}"
+    try:
+        connection = pymysql.connect(
+            host=settings.host, port=settings.port, unix_socket=settings.unix_socket, user=settings.user, password=settings.password,
+            connect_timeout=max(1, int(timeout)), read_timeout=timeout,
+        )
+    except pymysql.MySQLError as error:
+        return Finding(name, False, str(error.args[-1]))
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SELECT VERSION()")
+        return Finding(name, True, str(cursor.fetchone()[0]))
+
+
+def findings(config: Config) -> Iterator[Finding]:
+    """One finding for each configured server, as they come."""
+    for address in config.job_servers:
+        yield _job_server(address, config.worker.io_timeout)
+    yield _redis(config)
+    if config.mysql is not None:
+        yield _mysql(config.mysql, config.worker.io_timeout)

@@ -1,0 +1,149 @@
+"""Processes, signals and systemd: starts the worker processes, restarts one that dies, tells systemd that all of them make progress."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
+from types import FrameType
+from typing import Any, Optional
+
+import sdnotify
+
+from gearsync import logs
+from gearsync.config import Config, parse_address
+from gearsync.direct import DirectDelivery, Router
+from gearsync.job_server import JobServers
+from gearsync.reverse import NAME as REVERSE
+from gearsync.target import Target
+
+log = logging.getLogger(__name__)
+
+_STEP_SECONDS = 0.5
+_RESTART_SECONDS = 1.0
+#: A process that has not finished a step for so long is stuck; systemd's watchdog then restarts the service.
+_STUCK_SECONDS = 20.0
+
+
+@contextmanager
+def stop_signals(action: Any) -> Iterator[None]:
+    """Call ``action(count)`` for every SIGTERM and SIGINT, with how many there were; the former handlers come back afterwards."""
+    count = 0
+
+    def handle(_number: int, _frame: Optional[FrameType]) -> None:
+        nonlocal count
+        count += 1
+        action(count)
+
+    former = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def work(config: Config, progress: Any) -> None:
+    """One worker process: runs until it is told to stop. ``progress`` (a shared double) gets the time of each finished step."""
+    logs.configure(config.worker.log_level, config.worker.log_format)
+    router = Router(config.tables)
+    servers = JobServers(
+        [parse_address(server) for server in config.job_servers], [*router.functions, REVERSE],
+        prefetch=config.worker.prefetch, timeout=config.worker.io_timeout, reconnect_max=config.worker.reconnect_max,
+    )
+    target = Target(config.redis, config.worker.io_timeout)
+    delivery = DirectDelivery(config, servers, target, router)
+    deadline = float("inf")
+
+    def stop(count: int) -> None:
+        nonlocal deadline
+        delivery.stop()
+        # The second one means "at once": what is in hand goes back to its queue when the connection closes.
+        deadline = time.monotonic() + (config.worker.shutdown_timeout if count == 1 else 0.0)
+
+    with stop_signals(stop):
+        while not delivery.stopped and time.monotonic() < deadline:
+            delivery.step(_STEP_SECONDS)
+            progress.value = time.monotonic()
+    servers.close()
+    target.close()
+    log.info("stopped after %d jobs", delivery.counts["jobs"], extra={"action": "stopped"})
+
+
+class _Child:
+    """One worker process and when it last made progress."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        # fork: nothing has been opened and no thread was started when the processes are made.
+        self._context = multiprocessing.get_context("fork")
+        self.progress = self._context.Value("d", time.monotonic(), lock=False)
+        self.restart_at = 0.0
+        self.process: BaseProcess = self._start()
+
+    def _start(self) -> BaseProcess:
+        self.progress.value = time.monotonic()
+        process = self._context.Process(target=work, args=(self._config, self.progress), daemon=True)
+        process.start()
+        return process
+
+    def revive(self, now: float) -> None:
+        """Start the process again when it died, a second after it did."""
+        if self.process.is_alive():
+            return
+        if self.restart_at == 0.0:
+            log.error("worker process %s died with status %s", self.process.pid, self.process.exitcode, extra={"action": "process_died"})
+            self.restart_at = now + _RESTART_SECONDS
+        elif now >= self.restart_at:
+            self.restart_at = 0.0
+            self.process = self._start()
+
+    def signal(self, number: int) -> None:
+        if self.process.is_alive() and self.process.pid:
+            os.kill(self.process.pid, number)
+
+
+def run(config: Config) -> int:
+    """Run the service until it is told to stop; the exit status."""
+    notifier = sdnotify.SystemdNotifier()
+    stops = 0
+
+    def stop(count: int) -> None:
+        nonlocal stops
+        stops = count
+
+    with stop_signals(stop):
+        children = [_Child(config) for _ in range(config.worker.processes)]
+        # Ready means: configured and running. Servers that are down are waited for, and must not fail the start.
+        notifier.notify("READY=1")
+        log.info(
+            "%d processes for %d tables, job servers %s", len(children), len(config.tables), ", ".join(config.job_servers), extra={"action": "started"}
+        )
+        while not stops:
+            now = time.monotonic()
+            for child in children:
+                child.revive(now)
+            if all(now - child.progress.value < _STUCK_SECONDS for child in children):
+                notifier.notify("WATCHDOG=1")
+            time.sleep(_STEP_SECONDS)
+
+        notifier.notify("STOPPING=1")
+        deadline = time.monotonic() + config.worker.shutdown_timeout + 1.0
+        sent = 0
+        while any(child.process.is_alive() for child in children) and time.monotonic() < deadline:
+            if sent < stops:
+                sent = stops
+                for child in children:
+                    child.signal(signal.SIGTERM)
+            time.sleep(0.02)
+    for child in children:
+        child.signal(signal.SIGKILL)
+        child.process.join()
+    sys.stderr.flush()
+    return 0
