@@ -9,6 +9,9 @@
  * Errors: an unknown name, or a value out of its range, fails the statement.
  * Cost: none.
  */
+#include <stdio.h>
+#include <string.h>
+
 #include "gman.h"
 #include "settings.h"
 
@@ -20,9 +23,19 @@ udf_bool gman_configure_init(udf_init *initid, udf_args *args, char *message) {
     struct slice name, value;
     if (args->arg_count != 2)
         return udf_refuse(message, "gman_configure takes (name, value)");
-    if (udf_constant_text(args, 0, &name) && udf_constant_text(args, 1, &value) &&
-        !settings_change(name.data, name.length, value.data, value.length, false, message, UDF_MESSAGE_SIZE))
-        return 1;
+    if (udf_constant_text(args, 0, &name)) {
+        char number[24];
+        if (!udf_constant_text(args, 1, &value)) {
+            value = (struct slice){"default", 7}; /* not known yet: at least the name is checked */
+            if (args->args[1] && args->arg_type[1] == INT_RESULT) {
+                long long whole;
+                memcpy(&whole, args->args[1], sizeof whole);
+                value = (struct slice){number, (size_t)snprintf(number, sizeof number, "%lld", whole)};
+            }
+        }
+        if (!settings_change(name.data, name.length, value.data, value.length, false, message, UDF_MESSAGE_SIZE))
+            return 1;
+    }
     udf_as_text(args, 0);
     udf_as_text(args, 1);
     initid->maybe_null = 1;

@@ -30,13 +30,8 @@ static char *row(udf_init *initid, udf_args *args, char *result, unsigned long *
     struct job_error error;
     struct job job;
     buffer_clear(buffer);
-    if (!gman_request(args, type, name, &request, &error) || !job_submit(&request, &job, &error))
+    if (!gman_request(args, type, name, &request, &error) || !job_submit(&request, &job, &error) || !job_wait(&job, buffer, &error))
         return udf_null(is_null);
-    if (!job_wait(&job, buffer, &error)) {
-        job_abandon(&job);
-        return udf_null(is_null);
-    }
-    job_done(&job);
     return udf_answer((struct slice){buffer->data, buffer->length}, result, length);
 }
 

@@ -49,10 +49,14 @@ static void give_up(struct sum *sum, enum failure_kind kind, const char *what) {
     sum->failed = true;
 }
 
+static bool blank(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
+
 static bool add_number(struct sum *sum, struct slice text) {
     char copy[64], *end;
-    while (text.length && (text.data[text.length - 1] == ' ' || text.data[text.length - 1] == '\n' || text.data[text.length - 1] == '\r'))
+    while (text.length && blank(text.data[text.length - 1]))
         text.length--;
+    for (; text.length && blank(*text.data); text.length--)
+        text.data++;
     if (text.length == 0 || text.length >= sizeof copy)
         return false;
     for (size_t i = 0; i < text.length; i++) /* no hexadecimal numbers, no names such as inf */

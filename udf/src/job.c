@@ -148,53 +148,66 @@ bool job_submit(const struct request *request, struct job *job, struct job_error
     return outcome == TAKEN;
 }
 
-bool job_wait(struct job *job, struct buffer *result, struct job_error *error) {
+/* The next packet about this job. The data that follows the handle is in *data. */
+static enum io_result work_packet(const struct job *job, struct packet *packet, struct slice *data, int64_t deadline) {
+    struct slice parts[2] = {{NULL, 0}, {"", 0}};
+    enum io_result result = connection_receive(job->connection, packet, deadline);
+    if (result != IO_OK)
+        return result;
+    if (packet->type == WORK_FAIL)
+        parts[0] = packet->body;
+    else if (!packet_split(packet, parts, 2))
+        return IO_GARBAGE;
+    if (parts[0].length != job->handle_length || memcmp(parts[0].data, job->handle, job->handle_length) != 0)
+        return IO_GARBAGE;
+    *data = parts[1];
+    return IO_OK;
+}
+
+/* IO_OK: the connection is fit for the next job, and *kind tells about this one (FAILURE_KINDS: all is well). */
+static enum io_result wait_for_result(const struct job *job, struct buffer *result, enum failure_kind *kind) {
     int64_t deadline = clock_ns() + setting_ns(JOB_TIMEOUT_MS);
-    enum failure_kind kind = FAIL_PROTOCOL;
-    const char *what = "the answer is not that of a Gearman server, or is longer than 16 MiB";
     for (;;) {
         struct packet packet;
-        struct slice parts[2];
-        enum io_result got = connection_receive(job->connection, &packet, deadline);
-        if (got == IO_TIMEOUT) {
-            kind = FAIL_JOB_TIMEOUT;
-            what = "no result within job_timeout_ms";
-            break;
-        }
+        struct slice data;
+        enum io_result got = work_packet(job, &packet, &data, deadline);
         if (got != IO_OK) {
-            if (got == IO_CLOSED) {
-                kind = FAIL_CLOSED;
-                what = "closed the connection before the result";
-            }
-            break;
+            *kind = got == IO_TIMEOUT ? FAIL_JOB_TIMEOUT : got == IO_CLOSED ? FAIL_CLOSED : got == IO_MEMORY ? FAIL_MEMORY : FAIL_PROTOCOL;
+            return got;
         }
-        bool whole = packet.type == WORK_FAIL;
-        parts[0] = packet.body;
-        if (!whole && !packet_split(&packet, parts, 2))
-            break;
-        if (parts[0].length != job->handle_length || memcmp(parts[0].data, job->handle, job->handle_length) != 0)
-            break;
-        if (packet.type == WORK_COMPLETE) {
-            buffer_append(result, parts[1].data, parts[1].length);
-            if (!result->failed)
-                return true;
-            kind = FAIL_MEMORY;
-            what = "out of memory for the result";
-            break;
+        switch (packet.type) {
+        case WORK_DATA:
+        case WORK_WARNING:
+        case WORK_STATUS: break;
+        case WORK_COMPLETE:
+            buffer_append(result, data.data, data.length);
+            *kind = result->failed ? FAIL_MEMORY : FAILURE_KINDS;
+            return IO_OK;
+        case WORK_FAIL: *kind = FAIL_JOB; return IO_OK;
+        case WORK_EXCEPTION: *kind = FAIL_JOB; return IO_CLOSED; /* a WORK_FAIL may follow */
+        default: *kind = FAIL_PROTOCOL; return IO_GARBAGE;
         }
-        if (packet.type == WORK_FAIL || packet.type == WORK_EXCEPTION) {
-            kind = FAIL_JOB;
-            what = "the worker failed the job";
-            break;
-        }
-        if (packet.type != WORK_DATA && packet.type != WORK_WARNING && packet.type != WORK_STATUS)
-            break;
     }
-    atomic_fetch_add(&jobs_failed, 1);
-    explain(error, job->server, what);
-    /* That a job fails or takes long says nothing about the job server. */
-    server_noted(job->server, kind, what);
-    return false;
+}
+
+bool job_wait(struct job *job, struct buffer *result, struct job_error *error) {
+    static const char *const words[FAILURE_KINDS] = {
+        [FAIL_CLOSED] = "closed the connection before the result",
+        [FAIL_PROTOCOL] = "the answer is not that of a Gearman server, or is longer than 16 MiB",
+        [FAIL_JOB] = "the worker failed the job",
+        [FAIL_JOB_TIMEOUT] = "no result within job_timeout_ms",
+        [FAIL_MEMORY] = "out of memory for the result",
+    };
+    enum failure_kind kind;
+    bool usable = wait_for_result(job, result, &kind) == IO_OK;
+    if (kind != FAILURE_KINDS) {
+        atomic_fetch_add(&jobs_failed, 1);
+        explain(error, job->server, words[kind]);
+        /* That a job fails or takes long says nothing about the job server. */
+        server_noted(job->server, kind, words[kind]);
+    }
+    (usable ? job_done : job_abandon)(job);
+    return kind == FAILURE_KINDS;
 }
 
 void job_done(struct job *job) {

@@ -33,9 +33,9 @@ const char *request_problem(const struct request *request);
 
 /* Submit and wait for the job's handle: connect timeout + I/O timeout at most (a large workload gets a millisecond more for each
  * 16 KiB). A job that a server may have taken is not sent again, unless it has a unique key. On success the caller ends with
- * job_done or job_abandon. */
+ * job_wait, job_done or job_abandon. */
 bool job_submit(const struct request *request, struct job *job, struct job_error *error);
-/* The result of a foreground job, appended to the buffer. */
+/* The result of a foreground job, appended to the buffer. Ends the job, whatever comes of it. */
 bool job_wait(struct job *job, struct buffer *result, struct job_error *error);
 /* Give the connection back to the pool. */
 void job_done(struct job *job);

@@ -1,13 +1,47 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "json_number.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+static void decimal_point(char *text) {
+    for (; *text; text++) /* whatever the server's locale makes of it */
+        if (!strchr("0123456789+-e", *text))
+            *text = '.';
+}
+
+static bool reads_back(const char *text, double value, bool single) { return single ? strtof(text, NULL) == (float)value : strtod(text, NULL) == value; }
+
+/* Rounding to 16 digits can miss, next to a power of two, a neighbour that reads back as well. */
+static bool neighbour(char *text, size_t size, double value) {
+    char digits[40], *exponent;
+    snprintf(digits, sizeof digits, "%.15e", fabs(value));
+    digits[1] = digits[0]; /* in place of the point: the digits without it begin there */
+    long long mantissa = strtoll(digits + 1, &exponent, 10);
+    int power = atoi(exponent + 1) - 15;
+    for (int step = -1; step <= 1; step += 2) {
+        snprintf(text, size, "%s%llde%d", signbit(value) ? "-" : "", mantissa + step, power);
+        if (!reads_back(text, value, false))
+            continue;
+        char shorter[40];
+        int whole = power + 15; /* the exponent of the first digit */
+        snprintf(shorter, sizeof shorter, "%lld", mantissa + step);
+        if (whole < -5 || whole > 15 || strlen(shorter) != 16)
+            snprintf(text, size, "%s%c.%se%+03d", signbit(value) ? "-" : "", shorter[0], shorter + 1, whole);
+        else if (whole < 0)
+            snprintf(text, size, "%s0.%.*s%s", signbit(value) ? "-" : "", -whole - 1, "00000", shorter);
+        else
+            snprintf(text, size, "%s%.*s.%s", signbit(value) ? "-" : "", whole + 1, shorter, whole == 15 ? "0" : shorter + whole + 1);
+        return reads_back(text, value, false);
+    }
+    return false;
+}
+
 void number_double(struct buffer *out, double value, bool single) {
-    char text[40];
+    char text[48], other[48];
     if (!isfinite(value)) {
         buffer_text(out, "null");
         return;
@@ -18,14 +52,19 @@ void number_double(struct buffer *out, double value, bool single) {
     }
     /* What a FLOAT holds is exact as a double, but has far more digits there than it had in the column. */
     single = single && (double)(float)value == value;
-    int precision = single ? 6 : 15, most = single ? 9 : 17;
+    /* All normal numbers of so many digits read back; the smallest ones need not have so many. */
+    int enough = single ? 6 : 15, most = single ? 9 : 17;
+    int precision = fabs(value) < (single ? (double)FLT_MIN : DBL_MIN) ? 1 : enough;
     do
         snprintf(text, sizeof text, "%.*g", precision, value);
-    while ((single ? strtof(text, NULL) != (float)value : strtod(text, NULL) != value) && precision++ < most);
-    for (char *c = text; *c; c++) /* the decimal point of the server's locale */
-        if (!strchr("0123456789+-e", *c))
-            *c = '.';
-    buffer_text(out, text);
+    while (precision++ < most && !reads_back(text, value, single));
+    decimal_point(text);
+    if (!single && precision > most && neighbour(other, sizeof other, value)) {
+        decimal_point(other);
+        buffer_text(out, other);
+    } else {
+        buffer_text(out, text);
+    }
 }
 
 static size_t count_digits(const char *text, size_t length, size_t at) {

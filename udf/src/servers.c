@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "pool.h"
 #include "settings.h"
@@ -29,7 +28,6 @@ static struct server *server_new(const struct address *address) {
     if (!server)
         return NULL;
     server->address = *address;
-    server->wake.fd = -1;
     return server;
 }
 
@@ -40,8 +38,7 @@ static void server_free(struct server *server) {
         connection_close(connection);
     }
     connection_close(server->probe);
-    if (server->wake.fd >= 0)
-        close(server->wake.fd);
+    connection_close(server->wake.connection);
     free(server);
 }
 

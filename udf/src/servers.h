@@ -32,12 +32,12 @@ enum { ENDPOINTS_MAX = 8 };
 
 /* The connection for gman_wake: guarded by a lock of its own, see wake.c. */
 struct wake_line {
-    int fd; /* -1: none */
+    struct connection *connection; /* NULL: none */
     bool connected;
-    size_t endpoint;           /* which address the next attempt takes */
-    int64_t began;             /* when connecting began */
-    int64_t unanswered_since;  /* the first packet since the last answer; 0: all is answered */
-    int64_t not_before;        /* after a failure: when to connect again */
+    size_t endpoint;          /* which address the next attempt takes */
+    int64_t began;            /* when connecting began */
+    int64_t unanswered_since; /* the first packet since the last answer; 0: all is answered */
+    int64_t not_before;       /* after a failure: when to connect again */
     unsigned char rest[SUBMIT_PREFIX_MAX]; /* of a packet that went out in part */
     size_t rest_length;
 };

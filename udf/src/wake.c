@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "wake.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "servers.h"
 #include "settings.h"
@@ -60,9 +58,8 @@ static bool due(struct slice function, struct slice unique) {
 }
 
 static void hang_up(struct wake_line *line, int64_t now) {
-    if (line->fd >= 0)
-        close(line->fd);
-    line->fd = -1;
+    connection_close(line->connection);
+    line->connection = NULL;
     line->connected = false;
     line->rest_length = 0;
     line->unanswered_since = 0;
@@ -70,80 +67,86 @@ static void hang_up(struct wake_line *line, int64_t now) {
     line->not_before = now + setting_ns(BREAKER_RETRY_MS);
 }
 
-/* The answers are of no interest, but must not fill the server's buffers. False: the connection is gone. */
-static bool drain(struct wake_line *line) {
-    char answers[4096];
-    for (int i = 0; i < 16; i++) {
-        ssize_t got = recv(line->fd, answers, sizeof answers, MSG_DONTWAIT);
-        if (got > 0)
-            line->unanswered_since = 0;
-        else if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-            return true;
-        else if (got == 0 || errno != EINTR)
-            return false;
-        if (got > 0 && (size_t)got < sizeof answers)
-            return true;
+/* The answers are of no interest, but must not fill the server's buffers. A few at a time, so that nobody is kept busy by a flood. */
+static enum io_result drain(struct wake_line *line) {
+    struct packet packet;
+    enum io_result result = IO_OK;
+    for (int i = 0; i < 64 && result == IO_OK; i++) {
+        result = connection_receive(line->connection, &packet, 0);
+        if (result != IO_OK)
+            break;
+        if (packet.type != JOB_CREATED && packet.type != GEARMAN_ERROR)
+            return IO_GARBAGE;
+        line->unanswered_since = 0;
     }
-    return true;
+    return result == IO_TIMEOUT ? IO_OK : result;
 }
 
-/* A connection that can be written to, without waiting for one. */
-static bool connected(struct server *server, int64_t now) {
+static bool begin(struct server *server, int64_t now) {
     struct wake_line *line = &server->wake;
-    if (line->fd < 0) {
-        struct endpoint endpoint = {.length = 0};
-        if (now < line->not_before)
-            return false;
-        pthread_mutex_lock(&registry_lock);
-        if (server->endpoint_count)
-            endpoint = server->endpoints[line->endpoint % server->endpoint_count];
-        pthread_mutex_unlock(&registry_lock);
-        if (endpoint.length)
-            line->fd = socket_begin(&endpoint);
-        if (line->fd < 0) {
+    struct endpoint endpoint = {.length = 0};
+    pthread_mutex_lock(&registry_lock);
+    if (server->endpoint_count)
+        endpoint = server->endpoints[line->endpoint % server->endpoint_count];
+    pthread_mutex_unlock(&registry_lock);
+    int fd = endpoint.length ? socket_begin(&endpoint) : -1;
+    if (fd >= 0)
+        line->connection = connection_wrap(fd);
+    line->began = now;
+    return line->connection != NULL;
+}
+
+/* Get to a connection that can be written to, without waiting for one. */
+static bool ready(struct server *server, int64_t now) {
+    struct wake_line *line = &server->wake;
+    if (line->connected) {
+        enum io_result result = drain(line);
+        if (result != IO_OK) {
+            bool settled = now - line->began > setting_ns(BREAKER_RETRY_MS);
             hang_up(line, now);
-            return false;
+            /* Closed after a while, as by a restart of the server: try again at once. */
+            if (result == IO_CLOSED && settled)
+                line->not_before = 0;
+        } else if (line->unanswered_since && now - line->unanswered_since > setting_ns(IO_TIMEOUT_MS)) {
+            hang_up(line, now);
         }
-        line->began = now;
+    }
+    if (!line->connection && (now < line->not_before || !begin(server, now))) {
+        if (now >= line->not_before)
+            hang_up(line, now);
+        return false;
     }
     if (!line->connected) {
-        enum io_result result = socket_finish(line->fd, 0);
-        if (result == IO_OK)
-            line->connected = true;
-        else if (result != IO_TIMEOUT || now - line->began > setting_ns(CONNECT_TIMEOUT_MS))
+        enum io_result result = socket_finish(line->connection->fd, 0);
+        line->connected = result == IO_OK;
+        if (result == IO_CLOSED || (result == IO_TIMEOUT && now - line->began > setting_ns(CONNECT_TIMEOUT_MS)))
             hang_up(line, now);
-    } else if (!drain(line)) {
-        /* Closed, as by a restart of the server: connect again at once, but only once. */
-        hang_up(line, now);
-        line->not_before = 0;
     }
-    if (line->connected && line->unanswered_since && now - line->unanswered_since > setting_ns(IO_TIMEOUT_MS))
-        hang_up(line, now);
     return line->connected;
 }
 
 /* False: the server cannot take it now. */
 static bool hand_over(struct server *server, struct slice packet, int64_t now) {
     struct wake_line *line = &server->wake;
-    if (!connected(server, now) && (line->fd >= 0 || line->not_before != 0 || !connected(server, now)))
+    struct slice rest = {(const char *)line->rest, line->rest_length};
+    size_t sent;
+    if (!ready(server, now))
         return false;
-    if (line->rest_length) {
-        ssize_t done = send(line->fd, line->rest, line->rest_length, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (done > 0) {
-            line->rest_length -= (size_t)done;
-            memmove(line->rest, line->rest + done, line->rest_length);
-        }
-        if (line->rest_length)
-            return false;
-    }
-    ssize_t done = send(line->fd, packet.data, packet.length, MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (done < 0) {
-        if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
-            hang_up(line, now);
+    if (connection_send(line->connection, rest, packet, false, 0, &sent) == IO_CLOSED) {
+        hang_up(line, now);
         return false;
     }
-    line->rest_length = packet.length - (size_t)done;
-    memcpy(line->rest, packet.data + done, line->rest_length);
+    if (sent < rest.length) {
+        line->rest_length = rest.length - sent;
+        memmove(line->rest, line->rest + sent, line->rest_length);
+        return false;
+    }
+    if (sent == rest.length) {
+        line->rest_length = 0;
+        return false;
+    }
+    line->rest_length = rest.length + packet.length - sent;
+    memcpy(line->rest, packet.data + packet.length - line->rest_length, line->rest_length);
     if (!line->unanswered_since)
         line->unanswered_since = now;
     return true;

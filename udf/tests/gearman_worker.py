@@ -52,6 +52,7 @@ FUNCTIONS = ("reverse", "echo", "count", "chatty", "large", "slow", "fail")
 
 def main(port: int) -> None:
     connection = socket.create_connection(("127.0.0.1", port))
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     stream = connection.makefile("rb")
     connection.sendall(b"".join(packet(CAN_DO, name.encode()) for name in FUNCTIONS))
     print("ready", flush=True)

@@ -1,0 +1,438 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Loads a UDF library and calls its functions as a server does, on commands from standard input. Built with the sanitizers.
+ *
+ * Every value lies in memory of exactly its own size and without a NUL behind it, and the result buffer has 255 bytes, so that a
+ * byte read or written too far is found. One command a line, words separated by blanks, one line of answer each:
+ *
+ *   load PATH                         -> ok
+ *   unload                            -> ok
+ *   call FUNCTION ARGUMENT…           -> ok HEX | null | error | init HEX (the message)
+ *   rows FUNCTION COUNT ARGUMENT…     -> the same, of the last of COUNT rows of one statement, and the number of NULLs
+ *   integer FUNCTION ARGUMENT…        -> ok NUMBER | null | error | init HEX
+ *   sum FUNCTION ARGUMENT… / …        -> ok NUMBER | null | …; each / ends a row of the group
+ *   storm THREADS SECONDS FUNCTION ARGUMENT…  -> calls nulls worst(us) mean(us)
+ *   fds                               -> the number of open descriptors
+ *   name HOST ADDRESS                 -> from now on HOST resolves to ADDRESS ("-": to nothing)
+ *
+ * ARGUMENT is TYPE:CONST:WIDTH:NAME:VALUE: TYPE S string, I integer, B bit, R real, D decimal; CONST 0 or 1; WIDTH is the maximal
+ * length that the server reports; NAME is the attribute, in hex; VALUE is hex of its text (of its bytes for S), or - for NULL.
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <dlfcn.h>
+#include <netdb.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "../src/compat.h"
+
+enum { MOST_WORDS = 4096 };
+
+typedef udf_bool init_function(udf_init *, udf_args *, char *);
+typedef char *text_function(udf_init *, udf_args *, char *, unsigned long *, unsigned char *, unsigned char *);
+typedef long long integer_function(udf_init *, udf_args *, unsigned char *, unsigned char *);
+typedef void deinit_function(udf_init *);
+typedef void clear_function(udf_init *, unsigned char *, unsigned char *);
+typedef void add_function(udf_init *, udf_args *, unsigned char *, unsigned char *);
+
+static void *library;
+
+/* Names for the test of a server that changes its address. */
+static char fake_host[256], fake_address[64];
+
+int getaddrinfo(const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **result) {
+    static int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+    if (!real)
+        *(void **)&real = dlsym(RTLD_NEXT, "getaddrinfo");
+    if (fake_host[0] && strcmp(host, fake_host) == 0) {
+        if (fake_address[0] == '-')
+            return EAI_NONAME;
+        host = fake_address;
+    }
+    return real(host, service, hints, result);
+}
+
+static void *need(void *memory) {
+    if (!memory)
+        abort();
+    return memory;
+}
+
+static char *unhex(const char *hex, size_t *length) {
+    *length = strlen(hex) / 2;
+    char *out = need(malloc(*length ? *length : 1));
+    for (size_t i = 0; i < *length; i++) {
+        char two[3] = {hex[2 * i], hex[2 * i + 1], 0};
+        out[i] = (char)strtoul(two, NULL, 16);
+    }
+    return out;
+}
+
+static void print_hex(const char *word, const char *data, size_t length) {
+    printf("%s ", word);
+    for (size_t i = 0; i < length; i++)
+        printf("%02x", (unsigned char)data[i]);
+    putchar('\n');
+}
+
+struct value {
+    char type;
+    bool constant, null;
+    char *text;
+    size_t length;
+    char *name;
+};
+
+struct call {
+    udf_init initid;
+    udf_args args;
+    struct value *values;
+    init_function *init;
+    deinit_function *deinit;
+    void *row, *clear, *add;
+};
+
+static void *symbol(const char *function, const char *suffix) {
+    char name[128];
+    snprintf(name, sizeof name, "%s%s", function, suffix);
+    return dlsym(library, name);
+}
+
+static void free_slot(struct call *call, unsigned i) {
+    free(call->args.args[i]);
+    call->args.args[i] = NULL;
+}
+
+/* What the server puts into args for a row, by the type that _init has asked for. */
+static void fill(struct call *call, unsigned i) {
+    struct value *value = &call->values[i];
+    free_slot(call, i);
+    if (value->null) {
+        call->args.lengths[i] = 0;
+        return;
+    }
+    char number[64] = "";
+    memcpy(number, value->text, value->length < 63 ? value->length : 63);
+    switch (call->args.arg_type[i]) {
+    case INT_RESULT: {
+        long long whole = number[0] == '-' ? strtoll(number, NULL, 10) : (long long)strtoull(number, NULL, 10);
+        call->args.args[i] = need(malloc(sizeof whole));
+        memcpy(call->args.args[i], &whole, sizeof whole);
+        break;
+    }
+    case REAL_RESULT: {
+        double real = strtod(number, NULL);
+        call->args.args[i] = need(malloc(sizeof real));
+        memcpy(call->args.args[i], &real, sizeof real);
+        break;
+    }
+    default:
+        if (value->type == 'B') { /* the text of a BIT is its bytes */
+            unsigned long long bits = strtoull(number, NULL, 10);
+            size_t bytes = (call->args.lengths[i] + 7) / 8;
+            bytes = bytes > 8 ? 8 : bytes;
+            call->args.args[i] = need(malloc(bytes));
+            for (size_t b = 0; b < bytes; b++)
+                call->args.args[i][b] = (char)(bits >> 8 * (bytes - 1 - b));
+            call->args.lengths[i] = bytes;
+            break;
+        }
+        call->args.args[i] = need(malloc(value->length ? value->length : 1));
+        memcpy(call->args.args[i], value->text, value->length);
+        call->args.lengths[i] = value->length;
+    }
+}
+
+static void parse_value(struct call *call, unsigned i, char *word) {
+    struct value *value = &call->values[i];
+    char *save = NULL, *type = strtok_r(word, ":", &save), *constant = strtok_r(NULL, ":", &save), *width = strtok_r(NULL, ":", &save);
+    char *rest = strtok_r(NULL, "", &save), *colon = strchr(rest, ':');
+    *colon = 0;
+    value->type = *type;
+    value->constant = *constant == '1';
+    value->null = colon[1] == '-';
+    free(value->text);
+    value->text = unhex(value->null ? "" : colon + 1, &value->length);
+    size_t length;
+    free(value->name);
+    value->name = unhex(rest, &length);
+    call->args.attributes[i] = value->name;
+    call->args.attribute_lengths[i] = length;
+    call->args.lengths[i] = strtoul(width, NULL, 10);
+}
+
+static struct call *begin(const char *function, char **words, unsigned count) {
+    struct call *call = need(calloc(1, sizeof *call));
+    call->values = need(calloc(count + 1, sizeof *call->values));
+    call->args.arg_count = count;
+    call->args.arg_type = need(calloc(count + 1, sizeof *call->args.arg_type));
+    call->args.args = need(calloc(count + 1, sizeof *call->args.args));
+    call->args.lengths = need(calloc(count + 1, sizeof *call->args.lengths));
+    call->args.maybe_null = need(calloc(count + 1, 1));
+    call->args.attributes = need(calloc(count + 1, sizeof *call->args.attributes));
+    call->args.attribute_lengths = need(calloc(count + 1, sizeof *call->args.attribute_lengths));
+    *(void **)&call->init = symbol(function, "_init");
+    *(void **)&call->deinit = symbol(function, "_deinit");
+    call->row = symbol(function, "");
+    call->clear = symbol(function, "_clear");
+    call->add = symbol(function, "_add");
+    if (!call->init || !call->deinit || !call->row) {
+        fprintf(stderr, "driver: %s is not exported with its _init and _deinit\n", function);
+        exit(3);
+    }
+    for (unsigned i = 0; i < count; i++) {
+        parse_value(call, i, words[i]);
+        char type = call->values[i].type;
+        call->args.arg_type[i] = type == 'S' ? STRING_RESULT : type == 'R' ? REAL_RESULT : type == 'D' ? DECIMAL_RESULT : INT_RESULT;
+        if (call->values[i].constant) {
+            unsigned long width = call->args.lengths[i];
+            fill(call, i);
+            if (call->args.arg_type[i] == INT_RESULT || call->args.arg_type[i] == REAL_RESULT)
+                call->args.lengths[i] = width;
+        }
+    }
+    return call;
+}
+
+static void finish(struct call *call) {
+    for (unsigned i = 0; i < call->args.arg_count; i++) {
+        free_slot(call, i);
+        free(call->values[i].text);
+        free(call->values[i].name);
+    }
+    free(call->values);
+    free(call->args.arg_type);
+    free(call->args.args);
+    free(call->args.lengths);
+    free(call->args.maybe_null);
+    free(call->args.attributes);
+    free(call->args.attribute_lengths);
+    free(call);
+}
+
+/* False: _init has refused, and the answer is printed. */
+static bool initialise(struct call *call) {
+    char *message = need(calloc(1, UDF_MESSAGE_SIZE));
+    unsigned long *widths = need(malloc((call->args.arg_count + 1) * sizeof *widths));
+    memcpy(widths, call->args.lengths, call->args.arg_count * sizeof *widths);
+    call->initid.max_length = 255;
+    call->initid.const_item = 1;
+    bool refused = call->init(&call->initid, &call->args, message);
+    if (refused)
+        print_hex("init", message, strnlen(message, UDF_MESSAGE_SIZE));
+    for (unsigned i = 0; i < call->args.arg_count; i++)
+        call->args.lengths[i] = widths[i];
+    free(widths);
+    free(message);
+    return !refused;
+}
+
+static int64_t microseconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+static void run_text(const char *function, char **words, unsigned count, long rows) {
+    struct call *call = begin(function, words, count);
+    if (initialise(call)) {
+        text_function *row;
+        *(void **)&row = call->row;
+        char *result = need(malloc(UDF_RESULT_SIZE)), *answer = NULL;
+        unsigned long length = 0, nulls = 0;
+        unsigned char is_null = 0, error = 0;
+        for (long n = 0; n < rows && !error; n++) {
+            for (unsigned i = 0; i < count; i++)
+                fill(call, i);
+            length = UDF_RESULT_SIZE;
+            is_null = 0;
+            answer = row(&call->initid, &call->args, result, &length, &is_null, &error);
+            nulls += is_null || !answer;
+        }
+        if (rows > 1)
+            printf("%lu ", nulls);
+        if (error)
+            puts("error");
+        else if (is_null || !answer)
+            puts("null");
+        else
+            print_hex("ok", answer, length);
+        call->deinit(&call->initid);
+        free(result);
+    }
+    finish(call);
+}
+
+static void run_integer(const char *function, char **words, unsigned count) {
+    struct call *call = begin(function, words, count);
+    if (initialise(call)) {
+        integer_function *row;
+        *(void **)&row = call->row;
+        unsigned char is_null = 0, error = 0;
+        for (unsigned i = 0; i < count; i++)
+            fill(call, i);
+        long long answer = row(&call->initid, &call->args, &is_null, &error);
+        if (error || is_null)
+            puts(error ? "error" : "null");
+        else
+            printf("ok %lld\n", answer);
+        call->deinit(&call->initid);
+    }
+    finish(call);
+}
+
+static void run_sum(const char *function, char **words, unsigned count) {
+    unsigned width = 0;
+    while (width < count && strcmp(words[width], "/") != 0)
+        width++;
+    char *first[8];
+    for (unsigned i = 0; i < width; i++)
+        first[i] = need(strdup(words[i]));
+    struct call *call = begin(function, first, width);
+    for (unsigned i = 0; i < width; i++)
+        free(first[i]);
+    if (initialise(call)) {
+        integer_function *row;
+        clear_function *clear;
+        add_function *add;
+        *(void **)&row = call->row;
+        *(void **)&clear = call->clear;
+        *(void **)&add = call->add;
+        unsigned char is_null = 0, error = 0;
+        clear(&call->initid, &is_null, &error);
+        for (unsigned at = 0; at + width < count; at += width + 1) {
+            for (unsigned i = 0; i < width; i++) {
+                parse_value(call, i, words[at + i]);
+                fill(call, i);
+            }
+            add(&call->initid, &call->args, &is_null, &error);
+        }
+        long long answer = row(&call->initid, &call->args, &is_null, &error);
+        if (error || is_null)
+            puts(error ? "error" : "null");
+        else
+            printf("ok %lld\n", answer);
+        call->deinit(&call->initid);
+    }
+    finish(call);
+}
+
+struct storm {
+    const char *function;
+    char **words;
+    unsigned count;
+    int64_t until;
+    unsigned long calls, nulls;
+    int64_t worst, total;
+};
+
+static void *storm_thread(void *data) {
+    struct storm *storm = data;
+    char *words[8];
+    for (unsigned i = 0; i < storm->count; i++)
+        words[i] = need(strdup(storm->words[i]));
+    struct call *call = begin(storm->function, words, storm->count);
+    if (initialise(call)) {
+        text_function *row;
+        *(void **)&row = call->row;
+        char *result = need(malloc(UDF_RESULT_SIZE));
+        for (unsigned i = 0; i < storm->count; i++)
+            fill(call, i);
+        while (microseconds() < storm->until) {
+            unsigned long length = UDF_RESULT_SIZE;
+            unsigned char is_null = 0, error = 0;
+            int64_t began = microseconds();
+            row(&call->initid, &call->args, result, &length, &is_null, &error);
+            int64_t took = microseconds() - began;
+            storm->calls++;
+            storm->nulls += is_null;
+            storm->total += took;
+            storm->worst = took > storm->worst ? took : storm->worst;
+        }
+        call->deinit(&call->initid);
+        free(result);
+    }
+    finish(call);
+    for (unsigned i = 0; i < storm->count; i++)
+        free(words[i]);
+    return NULL;
+}
+
+static void run_storm(unsigned threads, double seconds, const char *function, char **words, unsigned count) {
+    struct storm *storms = need(calloc(threads, sizeof *storms)), all = {.worst = 0};
+    pthread_t *ids = need(calloc(threads, sizeof *ids));
+    int64_t until = microseconds() + (int64_t)(seconds * 1e6);
+    for (unsigned i = 0; i < threads; i++) {
+        storms[i] = (struct storm){.function = function, .words = words, .count = count, .until = until};
+        if (pthread_create(&ids[i], NULL, storm_thread, &storms[i]) != 0)
+            abort();
+    }
+    for (unsigned i = 0; i < threads; i++) {
+        pthread_join(ids[i], NULL);
+        all.calls += storms[i].calls;
+        all.nulls += storms[i].nulls;
+        all.total += storms[i].total;
+        all.worst = storms[i].worst > all.worst ? storms[i].worst : all.worst;
+    }
+    printf("%lu %lu %lld %lld\n", all.calls, all.nulls, (long long)all.worst, (long long)(all.calls ? all.total / (int64_t)all.calls : 0));
+    free(ids);
+    free(storms);
+}
+
+static int count_fds(void) {
+    DIR *directory = need(opendir("/proc/self/fd"));
+    int count = 0;
+    while (readdir(directory))
+        count++;
+    closedir(directory);
+    return count - 3; /* ".", ".." and the directory itself */
+}
+
+int main(void) {
+    char *line = NULL, *words[MOST_WORDS];
+    size_t capacity = 0;
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    while (getline(&line, &capacity, stdin) > 0) {
+        unsigned count = 0;
+        char *save = NULL;
+        for (char *word = strtok_r(line, " \n", &save); word && count < MOST_WORDS; word = strtok_r(NULL, " \n", &save))
+            words[count++] = word;
+        if (count == 0)
+            continue;
+        if (strcmp(words[0], "load") == 0) {
+            library = dlopen(words[1], RTLD_NOW | RTLD_LOCAL);
+            puts(library ? "ok" : dlerror());
+        } else if (strcmp(words[0], "unload") == 0) {
+            puts(dlclose(library) == 0 ? "ok" : dlerror());
+            library = NULL;
+        } else if (strcmp(words[0], "call") == 0) {
+            run_text(words[1], words + 2, count - 2, 1);
+        } else if (strcmp(words[0], "rows") == 0) {
+            run_text(words[1], words + 3, count - 3, strtol(words[2], NULL, 10));
+        } else if (strcmp(words[0], "integer") == 0) {
+            run_integer(words[1], words + 2, count - 2);
+        } else if (strcmp(words[0], "sum") == 0) {
+            run_sum(words[1], words + 2, count - 2);
+        } else if (strcmp(words[0], "storm") == 0) {
+            run_storm((unsigned)strtoul(words[1], NULL, 10), strtod(words[2], NULL), words[3], words + 4, count - 4);
+        } else if (strcmp(words[0], "fds") == 0) {
+            printf("%d\n", count_fds());
+        } else if (strcmp(words[0], "name") == 0) {
+            snprintf(fake_host, sizeof fake_host, "%s", words[1]);
+            snprintf(fake_address, sizeof fake_address, "%s", words[2]);
+            puts("ok");
+        } else {
+            fprintf(stderr, "driver: unknown command %s\n", words[0]);
+            return 2;
+        }
+    }
+    free(line);
+    if (library)
+        dlclose(library);
+    return 0;
+}

@@ -1,0 +1,113 @@
+"""Job servers that misbehave, each in its own way."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import threading
+import time
+
+SUBMIT_JOB_BG, JOB_CREATED, ECHO_REQ, ECHO_RES, ERROR = 18, 8, 16, 17, 19
+
+
+def packet(kind: int, *parts: bytes) -> bytes:
+    body = b"\0".join(parts)
+    return b"\0RES" + struct.pack(">II", kind, len(body)) + body
+
+
+class FakeServer:
+    """Listens on loopback and answers submissions as `mode` says, which may change at any time.
+
+    good: a job handle. silent: accepts, reads, never answers. deaf: accepts and never reads. close: closes when it has a job.
+    half: sends half of an answer and closes. garbage: speaks another protocol. error: an ERROR packet. slow: waits `delay`.
+    drip: sends its answer byte by byte. flood: sends packets without end that nobody asked for. huge: announces 4 GiB.
+    """
+
+    def __init__(self, mode: str = "good", port: int = 0, host: str = "127.0.0.1") -> None:
+        self.mode = mode
+        self.delay = 0.1
+        self.jobs: list[tuple[int, bytes, bytes, bytes]] = []  # type, function, unique, workload
+        self.accepted = 0
+        self._sockets: list[socket.socket] = []
+        self._closing = False
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listener = socket.create_server((host, port), family=family, backlog=128)
+        self.port = self._listener.getsockname()[1]
+        self.address = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self) -> FakeServer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        self._closing = True
+        # shutdown, because close alone leaves a thread that waits in accept with a port that still listens
+        for one in [self._listener, *self._sockets]:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+    def hang_up(self) -> None:
+        """Close all connections, as a restart does."""
+        for one in self._sockets:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+        self._sockets.clear()
+
+    def _accept(self) -> None:
+        while not self._closing:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self.accepted += 1
+            self._sockets.append(connection)
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError, ValueError), connection:
+            if self.mode == "deaf":
+                while self.mode == "deaf" and not self._closing:
+                    time.sleep(0.01)
+            stream = connection.makefile("rb")
+            while header := stream.read(12):
+                kind, length = struct.unpack(">II", header[4:])
+                body = stream.read(length)
+                if kind == ECHO_REQ:
+                    if self.mode not in ("silent", "garbage"):
+                        connection.sendall(packet(ECHO_RES, body))
+                    continue
+                function, unique, workload = body.split(b"\0", 2)
+                self.jobs.append((kind, function, unique, workload))
+                self._answer(connection, packet(JOB_CREATED, b"H:fake:%d" % len(self.jobs)))
+
+    def _answer(self, connection: socket.socket, answer: bytes) -> None:
+        mode = self.mode
+        if mode == "good":
+            connection.sendall(answer)
+        elif mode == "slow":
+            time.sleep(self.delay)
+            connection.sendall(answer)
+        elif mode == "close":
+            connection.shutdown(socket.SHUT_RDWR)
+        elif mode == "half":
+            connection.sendall(answer[: len(answer) // 2])
+            connection.shutdown(socket.SHUT_RDWR)
+        elif mode == "garbage":
+            connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        elif mode == "error":
+            connection.sendall(packet(ERROR, b"ERR_QUEUE_FULL", b"Job queue is full"))
+        elif mode == "drip":
+            for byte in answer:
+                connection.sendall(bytes([byte]))
+                time.sleep(0.002)
+        elif mode == "flood":
+            for _ in range(2000):
+                connection.sendall(packet(28, b"H:x:1", b"x" * 65536))
+        elif mode == "huge":
+            connection.sendall(b"\0RES" + struct.pack(">II", JOB_CREATED, 0xFFFFFFFF))

@@ -1,0 +1,625 @@
+"""libgearman_mysql_udf against a real gearmand and against job servers that misbehave. Times are bounds that mysqld's writes rely on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from conftest import Driver, Gearmand, Refused, RowError, Value, free_port, wait_until
+from fake_server import FakeServer
+
+CONNECT, IO, RETRY = 0.100, 0.250, 1.0  # the defaults
+# What a loaded machine and the sanitizers may add.
+SLACK = 0.120
+
+
+def stats(gman: Driver) -> dict:
+    answer = gman.call("gman_stats")
+    assert answer is not None
+    return json.loads(answer)
+
+
+def server(gman: Driver, address: str) -> dict:
+    return next(one for one in stats(gman)["servers"] if one["address"] == address)
+
+
+def use(gman: Driver, *addresses: str, function: str | None = None) -> None:
+    text = ",".join(addresses)
+    answer = gman.call("gman_servers_set", text) if function is None else gman.call("gman_servers_set", text, function)
+    assert answer == text.encode()
+
+
+def timed(gman: Driver, *call: object) -> tuple[bytes | None, float]:
+    began = time.monotonic()
+    return gman.call(*call), time.monotonic() - began  # type: ignore[arg-type]  # the first one is a name
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeServer]:
+    with FakeServer() as one:
+        yield one
+
+
+# --- the server list ---
+
+
+@pytest.mark.parametrize(
+    ("text", "stored"),
+    [
+        ("127.0.0.1", "127.0.0.1:4730"),
+        ("127.0.0.1:4731", "127.0.0.1:4731"),
+        (" localhost , 127.0.0.1:1 ", "localhost:4730,127.0.0.1:1"),
+        ("LocalHost:65535", "localhost:65535"),
+        ("[::1]", "[::1]:4730"),
+        ("[::1]:4731,[FE80::1]:1", "[::1]:4731,[fe80::1]:1"),
+        (",".join(f"127.0.0.{n}" for n in range(1, 33)), ",".join(f"127.0.0.{n}:4730" for n in range(1, 33))),
+        ("", ""),
+        ("  ", ""),
+    ],
+)
+@pytest.mark.parametrize("constant", [True, False])
+def test_list_is_stored_in_one_form(gman: Driver, text: str, stored: str, constant: bool) -> None:
+    assert gman.call("gman_servers_set", Value(text, constant=constant)) == stored.encode()
+    assert stats(gman)["server_lists"] == ({"": stored} if stored else {})
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("127.0.0.1:0", "'127.0.0.1:0': the port"),
+        ("127.0.0.1:65536", "'127.0.0.1:65536': the port"),
+        ("127.0.0.1:99999999999999999999", "the port"),
+        ("127.0.0.1:", "'127.0.0.1:': the port"),
+        ("127.0.0.1:47a", "the port"),
+        ("127.0.0.1:-1", "the port"),
+        (":4730", "':4730': the host is missing"),
+        ("a,,b", "entry 2 is empty"),
+        ("a,", "entry 2 is empty"),
+        (",", "entry 1 is empty"),
+        ("two words", "'two words': a host name has"),
+        ("10.0.0.256", "'10.0.0.256': that is no IPv4"),
+        ("1.2.3", "no IPv4"),
+        ("::1", "'::1': an IPv6 address stands in"),
+        ("[::1", "the ] is missing"),
+        ("[::1]4730", "after ] comes :port"),
+        ("[::g]:1", "no IPv6"),
+        ("[1.2.3.4]:1", "no IPv6"),
+        ("[fe80::1%]:1", "no IPv6"),
+        ("-x", "does not begin with -"),
+        ("a..b", "part of the host name is empty"),
+        ("h;rm", "a host name has"),
+        ("a\0b", "a host name has"),
+        ("x" * 254, "the host name is too long"),
+        ("good:1,good:1", "'good:1': is in the list twice"),
+        ("good,[::1],bäd", "'b??d': a host name has"),
+        (",".join(f"h{n}" for n in range(33)), "more than 32 servers"),
+    ],
+)
+def test_nonsense_in_the_list_is_an_sql_error(gman: Driver, text: str, says: str) -> None:
+    use(gman, "127.0.0.1:4730")
+    with pytest.raises(Refused) as refused:
+        gman.call("gman_servers_set", Value(text, constant=True))
+    assert says in str(refused.value) and len(str(refused.value)) < 80
+    with pytest.raises(RowError):
+        gman.call("gman_servers_set", text)
+    assert stats(gman)["server_lists"] == {"": "127.0.0.1:4730"}
+
+
+def test_null_list_is_an_error(gman: Driver) -> None:
+    with pytest.raises(RowError):
+        gman.call("gman_servers_set", None)
+
+
+def test_lists_per_function(gman: Driver) -> None:
+    with FakeServer() as common, FakeServer() as own:
+        use(gman, common.address)
+        use(gman, own.address, function="special")
+        assert stats(gman)["server_lists"] == {"": common.address, "special": own.address}
+        assert [(one["address"], one["functions"]) for one in stats(gman)["servers"]] == [(common.address, None), (own.address, "special")]
+        assert gman.call("gman_do_background", "special", "x") and gman.call("gman_do_background", "other", "x")
+        assert [job[1] for job in own.jobs] == [b"special"] and [job[1] for job in common.jobs] == [b"other"]
+        use(gman, "", function="special")
+        assert gman.call("gman_do_background", "special", "y")
+        assert len(common.jobs) == 2 and stats(gman)["server_lists"] == {"": common.address}
+
+
+def test_without_a_list(gman: Driver) -> None:
+    assert gman.call("gman_do_background", "f", "x") is None
+    assert gman.call("gman_do", "f", "x") is None
+    assert gman.integer("gman_wake", "f", "x") == 0
+    assert stats(gman)["jobs"] == {"failed": 2, "without_server": 2}
+
+
+# --- arguments ---
+
+
+@pytest.mark.parametrize("function", ["gman_do", "gman_do_high", "gman_do_low", "gman_do_background", "gman_do_high_background", "gman_do_low_background"])
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["f"], "takes (function, workload[, unique])"),
+        (["f", "w", "u", "more"], "takes (function, workload[, unique])"),
+        ([5, "w"], "the first argument, the function, must be a string"),
+        ([Value("", constant=True), "w"], "the function name is empty"),
+        ([Value("f" * 256, constant=True), "w"], "longer than 255 bytes"),
+        ([Value("a\0b", constant=True), "w"], "holds a NUL"),
+    ],
+)
+def test_wrong_arguments(gman: Driver, function: str, arguments: list[object], says: str) -> None:
+    with pytest.raises(Refused) as refused:
+        gman.call(function, *arguments)
+    assert says in str(refused.value) and str(refused.value).startswith(function)
+
+
+def test_wrong_function_in_a_row_is_null_and_the_next_row_works(gman: Driver, fake: FakeServer) -> None:
+    use(gman, fake.address)
+    for name in [None, "", "f" * 256, "a\0b"]:
+        assert gman.call("gman_do_background", name, "w") is None
+    assert gman.call("gman_do_background", "f" * 255, "w") == b"H:fake:1"
+    assert stats(gman)["jobs"]["failed"] == 4
+
+
+def test_what_goes_over_the_wire(gman: Driver, fake: FakeServer) -> None:
+    use(gman, fake.address)
+    types = {"gman_do_background": 18, "gman_do_high_background": 32, "gman_do_low_background": 34}
+    for function in types:
+        assert gman.call(function, "f", "work\0load\xff", "key")
+    assert fake.jobs == [(number, b"f", b"key", "work\0load\xff".encode()) for number in types.values()]
+    fake.jobs.clear()
+    for value in [None, 5, -1.5, Value("1.50", kind="D"), ""]:
+        assert gman.call("gman_do_background", "f", value, value)
+    assert [job[2:] for job in fake.jobs] == [(v, v) for v in (b"", b"5", b"-1.5", b"1.50", b"")]
+
+
+@pytest.mark.parametrize("unique", [b"k" * 63, b"k" * 64, b"k" * 64 + b"2", b"x" * 500, b"a\0b", b"y" * 55, b"z" * 119, b"-"])
+def test_long_unique_is_hashed(gman: Driver, fake: FakeServer, unique: bytes) -> None:
+    use(gman, fake.address)
+    assert gman.call("gman_do_background", "f", "w", unique)
+    plain = len(unique) <= 63 and b"\0" not in unique
+    assert fake.jobs[0][2] == (unique if plain else b"sha256:" + hashlib.sha256(unique).hexdigest()[:56].encode())
+
+
+# --- a real gearmand ---
+
+
+def test_foreground(gman: Driver, gearmand: Gearmand) -> None:
+    use(gman, gearmand.address)
+    for function in ["gman_do", "gman_do_high", "gman_do_low"]:
+        assert gman.call(function, "reverse", "hello world!") == b"!dlrow olleh"
+    assert gman.call("gman_do", "echo", bytes(range(256)) * 300) == bytes(range(256)) * 300
+    assert gman.call("gman_do", "echo", None) == b""
+    assert gman.call("gman_do", "chatty", "x") == b"done"
+    assert gman.call("gman_do", "fail", "x") is None
+    assert gman.rows(50, "gman_do", "reverse", "ab") == (0, b"ba")
+    assert server(gman, gearmand.address)["connects"] == 1
+
+
+def test_result_of_16_mib_but_not_more(gman: Driver, gearmand: Gearmand) -> None:
+    use(gman, gearmand.address)
+    answer = gman.call("gman_do", "large", 16 * 1024 * 1024)
+    assert answer is not None and len(answer) == 16 * 1024 * 1024
+    assert gman.call("gman_do", "large", 16 * 1024 * 1024 + 1000) is None
+    assert gman.call("gman_do", "reverse", "ab") == b"ba"
+
+
+def test_large_workload(gman: Driver, gearmand: Gearmand) -> None:
+    use(gman, gearmand.address)
+    assert gman.call("gman_do", "count", "x" * 9_000_000) == b"9000000"
+
+
+def test_job_timeout_costs_no_breaker(gman: Driver, gearmand: Gearmand) -> None:
+    use(gman, gearmand.address)
+    gman.call("gman_configure", "job_timeout_ms", 200)
+    answer, took = timed(gman, "gman_do", "slow", "1.0")
+    assert answer is None and 0.2 <= took < 0.2 + SLACK
+    state = server(gman, gearmand.address)
+    assert state["state"] == "closed" and state["failures"]["job_timeout"] == 1
+    assert gman.call("gman_do", "reverse", "ab") == b"ba"
+
+
+def test_background_and_unique(gman: Driver, gearmand: Gearmand) -> None:
+    use(gman, gearmand.address)
+    first = gman.call("gman_do_background", "nobody", "x", "one")
+    assert first and first.startswith(b"H:")
+    assert gman.call("gman_do_background", "nobody", "y", "one") == first
+    assert gman.call("gman_do_background", "nobody", "y", "two") != first
+    long = "k" * 63
+    assert gman.call("gman_do_background", "nobody", "y", long + "1") != gman.call("gman_do_background", "nobody", "y", long + "2")
+    assert gearmand.queued("nobody") == 4
+
+
+def test_sum(gman: Driver, gearmand: Gearmand) -> None:
+    use(gman, gearmand.address)
+    assert gman.sum("echo", [1, 2, 3, -10]) == -4
+    assert gman.sum("echo", ["1.25", "2.5"]) == 4
+    assert gman.sum("echo", [" 7 \n"]) == 7
+    assert gman.sum("count", ["x" * n for n in range(200)]) == 19900
+    assert gman.sum("echo", [2**62, 2**62 - 1, 0]) == 2**63 - 1
+    assert gman.sum("echo", [2**62, 2**62]) is None
+    for wrong in ["", "abc", "1 2", "0x10", "inf", "nan", "1e999", None, "9" * 30, "9" * 70, "1\0"]:
+        assert gman.sum("echo", [1, wrong]) is None, wrong
+    assert gman.sum("fail", [1]) is None
+    assert gman.sum("echo", []) == 0
+    assert gman.sum("echo", [5]) == 5
+
+
+def test_sum_runs_the_jobs_in_parallel(gman: Driver, gearmand: Gearmand) -> None:
+    use(gman, gearmand.address)
+    began = time.monotonic()
+    assert gman.sum("slow", ["0.3", "0.3"]) is None  # "slept" is no number, but both workers were at it
+    assert time.monotonic() - began < 0.55
+
+
+def test_ipv6(gman: Driver) -> None:
+    with FakeServer(host="::1") as six:
+        use(gman, six.address)
+        assert gman.call("gman_do_background", "f", "x") == b"H:fake:1"
+
+
+def test_wake(gman: Driver, gearmand: Gearmand) -> None:
+    use(gman, gearmand.address)
+    assert gman.integer("gman_wake", "drain", "shard-1") == 1
+    wait_until(lambda: gearmand.queued("drain") == 1, what="the wake-up arrives")
+    gman.call("gman_configure", "wake_interval_ms", 60000)
+    assert gman.integer("gman_wake", "drain", "shard-2") == 1
+    assert gman.integer("gman_wake", "drain", "shard-2") == 0
+    assert gman.integer("gman_wake", "other", "shard-2") == 1
+    assert gman.integer("gman_wake", None, "x") is None
+    assert stats(gman)["wakes"] == {"sent": 3, "skipped": 1, "dropped": 0}
+
+
+def test_gearmand_restart_costs_no_job(gman: Driver) -> None:
+    gearmand = Gearmand(workers=0)
+    try:
+        use(gman, gearmand.address)
+        gman.call("gman_configure", "breaker_retry_ms", 10)  # a connection that lived as long is made again at once
+        for round_ in range(3):
+            assert gman.call("gman_do_background", "f", "x"), round_
+            assert gman.integer("gman_wake", "w", "x") == 1
+            gearmand.stop(signal.SIGKILL)
+            gearmand.start()
+        state = server(gman, gearmand.address)
+        assert state["breaker_openings"] == 0 and state["stale_connections"] == 2 and state["reconnects"] == 2
+        assert gman.call("gman_do_background", "f", "x")
+    finally:
+        gearmand.stop()
+
+
+# --- failover, breaker, misbehaviour ---
+
+
+def test_order_and_failover(gman: Driver) -> None:
+    with FakeServer() as first, FakeServer() as second:
+        use(gman, first.address, second.address)
+        assert gman.call("gman_do_background", "f", "1")
+        first.stop()
+        assert gman.call("gman_do_background", "f", "2")
+        assert [job[3] for job in first.jobs] == [b"1"] and [job[3] for job in second.jobs] == [b"2"]
+        assert server(gman, first.address)["state"] == "open" and server(gman, second.address)["state"] == "closed"
+
+
+def test_refused_connections_cost_nothing(gman: Driver) -> None:
+    port = free_port()
+    use(gman, f"127.0.0.1:{port}")
+    assert gman.call("gman_do_background", "f", "x") is None
+    began = time.monotonic()
+    nulls, _ = gman.rows(3000, "gman_do_background", "f", "x")
+    assert nulls == 3000 and time.monotonic() - began < 0.5
+    state = server(gman, f"127.0.0.1:{port}")
+    assert state["breaker_openings"] == 1 and state["failures"]["connect"] >= 1
+
+
+@pytest.mark.parametrize("mode", ["silent", "deaf"])
+def test_hanging_server_costs_one_timeout(gman: Driver, fake: FakeServer, mode: str) -> None:
+    fake.mode = mode
+    use(gman, fake.address)
+    answer, took = timed(gman, "gman_do_background", "f", "x")
+    assert answer is None and IO <= took < CONNECT + IO + SLACK
+    # Then nothing but probes, which wait for 10 ms once a second.
+    calls, nulls, worst, mean = gman.storm(4, 3.0, "gman_do_background", "f", "x")
+    assert nulls == calls > 1000
+    assert worst < (0.010 + SLACK) * 1e6
+    assert mean < 500
+    state = server(gman, fake.address)
+    assert state["state"] in ("open", "half-open") and state["breaker_openings"] == 1 and 2 <= state["failures"]["timeout"] <= 4
+
+
+def test_many_threads_meet_a_hanging_server(gman: Driver, fake: FakeServer) -> None:
+    fake.mode = "silent"
+    use(gman, fake.address)
+    calls, nulls, worst, _ = gman.storm(32, 1.0, "gman_do_background", "f", "x")
+    assert nulls == calls
+    assert worst < (CONNECT + IO + 2 * SLACK) * 1e6
+
+
+def test_recovery_after_silence(gman: Driver, fake: FakeServer) -> None:
+    fake.mode = "silent"
+    use(gman, fake.address)
+    assert gman.call("gman_do_background", "f", "x") is None
+    fake.mode = "good"
+    began = time.monotonic()
+    wait_until(lambda: gman.call("gman_do_background", "f", "x"), seconds=RETRY + 0.5, what="the breaker closes")
+    assert time.monotonic() - began > RETRY / 2
+    assert server(gman, fake.address)["state"] == "closed"
+
+
+def test_first_call_after_an_outage_finds_the_server(gman: Driver) -> None:
+    """A single write long after the outage is not lost to a probe: the probe itself waits a few milliseconds."""
+    port = free_port()
+    use(gman, f"127.0.0.1:{port}")
+    assert gman.call("gman_do_background", "f", "x") is None
+    with FakeServer(port=port):
+        time.sleep(RETRY + 0.1)
+        assert gman.call("gman_do_background", "f", "x") == b"H:fake:1"
+
+
+def test_unroutable_server_costs_the_connect_timeout(gman: Driver) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        port = full.getsockname()[1]
+        fillers = []
+        for _ in range(4):  # fill the queue, so that a SYN is not answered
+            filler = socket.socket()
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.1", port))
+            fillers.append(filler)
+        time.sleep(0.05)
+        use(gman, f"127.0.0.1:{port}")
+        answer, took = timed(gman, "gman_do_background", "f", "x")
+        assert answer is None and CONNECT <= took < CONNECT + SLACK
+        answer, took = timed(gman, "gman_do_background", "f", "x")
+        assert answer is None and took < SLACK / 2
+        for filler in fillers:
+            filler.close()
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "opens"),
+    [("close", "closed", True), ("half", "closed", True), ("garbage", "protocol", True), ("error", "rejected", False), ("huge", "protocol", True), ("flood", "protocol", True)],
+)
+def test_misbehaviour(gman: Driver, fake: FakeServer, mode: str, kind: str, opens: bool) -> None:
+    fake.mode = mode
+    use(gman, fake.address)
+    answer, took = timed(gman, "gman_do_background", "f", "x")
+    assert answer is None and took < CONNECT + IO + SLACK
+    state = server(gman, fake.address)
+    assert state["failures"][kind] == 1 and state["last_error"]
+    assert state["state"] == ("open" if opens else "closed")
+    fake.mode = "good"
+    wait_until(lambda: gman.call("gman_do_background", "f", "x"), seconds=RETRY + 0.5)
+
+
+@pytest.mark.parametrize("mode", ["slow", "drip"])
+def test_slow_but_in_time(gman: Driver, fake: FakeServer, mode: str) -> None:
+    fake.mode = mode
+    use(gman, fake.address)
+    assert gman.call("gman_do_background", "f", "x") == b"H:fake:1"
+    assert server(gman, fake.address)["breaker_openings"] == 0
+
+
+def test_late_answer_is_not_taken_for_the_next_one(gman: Driver, fake: FakeServer) -> None:
+    fake.mode, fake.delay = "slow", 0.4
+    use(gman, fake.address)
+    assert gman.call("gman_do_background", "f", "first") is None
+    fake.mode = "good"
+    wait_until(lambda: gman.call("gman_do_background", "f", "second"), seconds=RETRY + 0.5)
+    assert gman.call("gman_do_background", "f", "third") == b"H:fake:%d" % len(fake.jobs)
+
+
+@pytest.mark.parametrize("mode", ["close", "silent", "half"])
+def test_no_blind_resubmission(gman: Driver, mode: str) -> None:
+    with FakeServer(mode) as first, FakeServer() as second:
+        use(gman, first.address, second.address)
+        assert gman.call("gman_do_background", "f", "x") is None
+        assert len(first.jobs) == 1 and not second.jobs
+
+
+@pytest.mark.parametrize("mode", ["close", "silent", "half"])
+def test_a_job_with_unique_is_sent_again(gman: Driver, mode: str) -> None:
+    with FakeServer(mode) as first, FakeServer() as second:
+        use(gman, first.address, second.address)
+        assert gman.call("gman_do_background", "f", "x", "key") == b"H:fake:1"
+        assert len(first.jobs) == 1 and len(second.jobs) == 1
+
+
+def test_refused_job_goes_to_the_next_server(gman: Driver) -> None:
+    with FakeServer("error") as first, FakeServer() as second:
+        use(gman, first.address, second.address)
+        assert gman.call("gman_do_background", "f", "x") == b"H:fake:1"
+        assert len(second.jobs) == 1 and server(gman, first.address)["last_error"] == "refused with ERR_QUEUE_FULL: Job queue is full"
+
+
+def test_all_servers_together_stay_within_the_bound(gman: Driver) -> None:
+    fakes = [FakeServer("silent") for _ in range(5)]
+    try:
+        use(gman, *(one.address for one in fakes))
+        answer, took = timed(gman, "gman_do_background", "f", "x", "key")  # with a key it would try them all
+        assert answer is None and took < CONNECT + IO + SLACK
+    finally:
+        for one in fakes:
+            one.stop()
+
+
+def test_kept_connection_that_the_server_has_closed(gman: Driver, fake: FakeServer) -> None:
+    use(gman, fake.address)
+    for expected in range(1, 4):
+        assert gman.call("gman_do_background", "f", "x") == b"H:fake:%d" % expected
+        fake.hang_up()
+        time.sleep(0.02)
+    state = server(gman, fake.address)
+    assert state["breaker_openings"] == 0 and state["failures"]["closed"] == 0 and state["connects"] == 3
+
+
+def test_address_change(gman: Driver) -> None:
+    gman.ask("name", "job.example", "127.0.0.2")
+    with FakeServer(host="127.0.0.2") as old:
+        use(gman, f"job.example:{old.port}")
+        assert gman.call("gman_do_background", "f", "x") == b"H:fake:1"
+    with FakeServer(host="127.0.0.3", port=old.port) as new:
+        gman.ask("name", "job.example", "127.0.0.3")
+        wait_until(lambda: gman.call("gman_do_background", "f", "y"), seconds=RETRY + 1, what="the new address is found")
+        assert len(new.jobs) == 1
+
+
+def test_name_that_resolves_later(gman: Driver, fake: FakeServer) -> None:
+    gman.ask("name", "job.example", "-")
+    use(gman, f"job.example:{fake.port}")
+    assert gman.call("gman_do_background", "f", "x") is None
+    assert server(gman, f"job.example:{fake.port}")["failures"]["resolve"] == 1
+    gman.ask("name", "job.example", "127.0.0.1")
+    wait_until(lambda: gman.call("gman_do_background", "f", "y"), seconds=RETRY + 1)
+
+
+def test_background_errors_can_fail_the_statement(gman: Driver) -> None:
+    use(gman, f"127.0.0.1:{free_port()}")
+    assert gman.call("gman_do_background", "f", "x") is None
+    assert gman.call("gman_configure", "background_errors", "error") == b"error"
+    with pytest.raises(RowError):
+        gman.call("gman_do_background", "f", "x")
+    assert gman.call("gman_do", "f", "x") is None
+
+
+# --- gman_wake never waits ---
+
+
+@pytest.mark.parametrize("mode", ["good", "silent", "deaf", "close", "garbage", "flood"])
+def test_wake_never_waits(gman: Driver, fake: FakeServer, mode: str) -> None:
+    fake.mode = mode
+    use(gman, fake.address)
+    worst = 0.0
+    end = time.monotonic() + 1.5
+    while time.monotonic() < end:
+        began = time.monotonic()
+        gman.integer("gman_wake", "f", "x")
+        worst = max(worst, time.monotonic() - began)
+    assert worst < SLACK
+    counts = stats(gman)["wakes"]
+    assert counts["sent"] > 0 and (mode == "good" or counts["dropped"] > 0)
+
+
+def test_wake_without_a_server_listening(gman: Driver) -> None:
+    use(gman, f"127.0.0.1:{free_port()}")
+    assert gman.integer("gman_wake", "f", "x") == 0
+    assert stats(gman)["wakes"]["dropped"] == 1
+
+
+def test_wake_goes_to_the_next_server(gman: Driver, fake: FakeServer) -> None:
+    use(gman, f"127.0.0.1:{free_port()}", fake.address)
+    assert gman.integer("gman_wake", "f", "x") == 1
+    wait_until(lambda: fake.jobs == [(18, b"f", b"x", b"")])
+
+
+def test_one_wake_per_interval(gman: Driver, fake: FakeServer) -> None:
+    use(gman, fake.address)
+    began = time.monotonic()
+    for _ in range(3000):
+        gman.integer("gman_wake", "f", "x")
+    took = time.monotonic() - began
+    time.sleep(0.1)
+    assert 1 <= len(fake.jobs) <= took * 1000 + 1
+    counts = stats(gman)["wakes"]
+    assert counts["sent"] == len(fake.jobs) and counts["sent"] + counts["skipped"] + counts["dropped"] == 3000
+
+
+# --- settings ---
+
+
+def test_settings(gman: Driver) -> None:
+    defaults = stats(gman)["settings"]
+    assert defaults["connect_timeout_ms"] == 100 and defaults["io_timeout_ms"] == 250 and defaults["background_errors"] == "null"
+    assert gman.call("gman_configure", "io_timeout_ms", 60) == b"60"
+    assert stats(gman)["settings"]["io_timeout_ms"] == 60
+    assert gman.call("gman_configure", "io_timeout_ms", "default") == b"default"
+    assert stats(gman)["settings"] == defaults
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("nonsense", "1", "unknown setting 'nonsense'"),
+        ("IO_TIMEOUT_MS", "1", "unknown setting"),
+        ("x" * 100, "1", "unknown setting 'xxx"),
+        ("io_timeout_ms", "0", "a number from 1 to 60000"),
+        ("io_timeout_ms", 60001, "a number from 1 to 60000"),
+        ("io_timeout_ms", -1, "a number from 1 to 60000"),
+        ("io_timeout_ms", "60001", "a number from 1 to 60000"),
+        ("io_timeout_ms", "99999999999999999999", "a number from 1 to 60000"),
+        ("io_timeout_ms", "1.5", "a number from 1 to 60000"),
+        ("io_timeout_ms", "", "a number from 1 to 60000"),
+        ("background_errors", "1", "null or error"),
+    ],
+)
+def test_wrong_settings(gman: Driver, name: str, value: str | int, says: str) -> None:
+    with pytest.raises(Refused) as refused:
+        gman.call("gman_configure", Value(name, constant=True), Value(value, constant=True))
+    assert says in str(refused.value) and len(str(refused.value)) < 80
+    with pytest.raises(RowError):
+        gman.call("gman_configure", name, value)
+
+
+def test_null_settings(gman: Driver) -> None:
+    with pytest.raises(RowError):
+        gman.call("gman_configure", "io_timeout_ms", None)
+
+
+def test_pool_limits(gman: Driver, fake: FakeServer) -> None:
+    use(gman, fake.address)
+    gman.call("gman_configure", "pool_max_idle", 3)
+    gman.storm(16, 0.5, "gman_do_background", "f", "x")
+    assert server(gman, fake.address)["idle_connections"] <= 3
+    gman.call("gman_configure", "pool_idle_ms", 100)
+    time.sleep(0.15)
+    assert server(gman, fake.address)["idle_connections"] == 0
+
+
+# --- the library inside the server ---
+
+
+def test_thousand_loads_leak_nothing(gman: Driver, fake: FakeServer) -> None:
+    gman.unload()
+    before = gman.ask("fds")
+    for _ in range(1000):
+        gman.load()
+        use(gman, fake.address)
+        assert gman.call("gman_do_background", "f", "x")
+        assert gman.integer("gman_wake", "f", "x") == 1
+        gman.unload()
+    assert gman.ask("fds") == before
+    gman.load()
+    assert stats(gman)["servers"] == []
+
+
+def test_storm_through_restarts(gman: Driver) -> None:
+    """Sixteen threads while gearmand is killed and restarted: no call beyond the bound, no descriptor left."""
+    gearmand = Gearmand(workers=0)
+    try:
+        gman.unload()
+        before = gman.ask("fds")
+        gman.load()
+        use(gman, gearmand.address)
+        restarts = threading.Thread(target=lambda: [(time.sleep(0.4), gearmand.stop(signal.SIGKILL), time.sleep(0.2), gearmand.start()) for _ in range(8)])
+        restarts.start()
+        calls, nulls, worst, _ = gman.storm(16, 6.0, "gman_do_background", "f", "x")
+        restarts.join()
+        assert calls > nulls
+        assert worst < (CONNECT + IO + 2 * SLACK) * 1e6
+        wait_until(lambda: gman.call("gman_do_background", "f", "x"), seconds=RETRY + 0.5)
+        gman.unload()
+        assert gman.ask("fds") == before
+        gman.load()
+    finally:
+        gearmand.stop()
+
+
+def test_version(gman: Driver) -> None:
+    version = gman.call("gman_version")
+    assert version and stats(gman)["version"] == version.decode()
+    with pytest.raises(Refused, match="takes no arguments"):
+        gman.call("gman_version", 1)
+    with pytest.raises(Refused, match="takes no arguments"):
+        gman.call("gman_stats", 1)
