@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from conftest import SECRET, Host
 
+
 @pytest.mark.parametrize("unit", ["gearmand", "gearsync-worker"])
 def test_the_services_run_unprivileged_and_restart_always(host: Host, unit: str) -> None:
     shown = dict(

@@ -93,12 +93,10 @@ def decode(payload: bytes) -> Change:
     table, event = raw.get("table"), raw.get("event")
     if not isinstance(table, str):
         raise Malformed("no table is named")
-    needed = {"insert": ("new",), "update": ("new",), "delete": ("old",)}.get(event) if isinstance(event, str) else None
-    if needed is None:
+    if event not in ("insert", "update", "delete"):
         raise Malformed(f"event is {event!r}, not insert, update or delete")
-    rows = {name: _row(name, raw.get(name)) for name in ("new", "old")}
-    for name in needed:
-        # A delete of the article's mapping has no old values to name: its keys are made of the columns' names.
-        if rows[name] is None and event != "delete":
-            raise Malformed(f"{event} without {name!r}")
-    return Change(table=table, event=event, new=rows["new"], old=rows["old"])
+    new, old = _row("new", raw.get("new")), _row("old", raw.get("old"))
+    # A delete may come without "old": the keys of the article's mapping are made of the columns' names alone.
+    if new is None and event != "delete":
+        raise Malformed(f"{event} without 'new'")
+    return Change(table=table, event=event, new=new, old=old)

@@ -100,9 +100,8 @@ def _check(config: Config) -> list[str]:
     for name, low, high in (("processes", 1, 256), ("prefetch", 1, 10_000)):
         if not low <= getattr(settings, name) <= high:
             found.append(f"worker.{name}: {getattr(settings, name)} is not between {low} and {high}")
-    for name in ("io_timeout", "reconnect_max", "shutdown_timeout"):
-        if getattr(settings, name) <= 0:
-            found.append(f"worker.{name}: must be greater than 0")
+    times = ("io_timeout", "reconnect_max", "shutdown_timeout")
+    found += [f"worker.{name}: must be greater than 0" for name in times if getattr(settings, name) <= 0]
     names: dict[str, int] = {}
     for number, table in enumerate(config.tables):
         found += [f"tables[{number}] ({table.table}): {sentence}" for sentence in mistakes(table)]

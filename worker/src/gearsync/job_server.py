@@ -7,6 +7,8 @@ every server is gone.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import logging
 import os
 import selectors
@@ -22,9 +24,7 @@ from python3_gearman.errors import GearmanError
 from python3_gearman.protocol import (
     GEARMAN_COMMAND_CAN_DO,
     GEARMAN_COMMAND_ECHO_REQ,
-    GEARMAN_COMMAND_ERROR,
     GEARMAN_COMMAND_GRAB_JOB_UNIQ,
-    GEARMAN_COMMAND_JOB_ASSIGN_UNIQ,
     GEARMAN_COMMAND_PRE_SLEEP,
     GEARMAN_COMMAND_WORK_COMPLETE,
     GEARMAN_COMMAND_WORK_DATA,
@@ -58,6 +58,7 @@ class JobServer(GearmanConnection):  # type: ignore[misc]  # the library has no 
     """One connection, in bytes, with timeouts."""
 
     timeout = 5.0
+    _outgoing_buffer: bytes
 
     def __init__(self, host: str, port: int) -> None:
         self.failures = 0
@@ -232,7 +233,7 @@ class JobServers(GearmanWorker):  # type: ignore[misc]  # the library has no typ
         self._selector = selectors.DefaultSelector()
         for connection in self.connection_list:
             connection.timeout = timeout
-        self.worker_abilities = {name: None for name in functions}
+        self.worker_abilities = dict.fromkeys(functions)
         self.set_client_id(f"gearsync-{socket.gethostname()}-{os.getpid()}")
         self._update_initial_state()
 
@@ -250,9 +251,9 @@ class JobServers(GearmanWorker):  # type: ignore[misc]  # the library has no typ
         for connection in self.connection_list:
             if not connection.connected:
                 if now >= connection.retry_at and not self.stopping:
-                    self._connect(connection, now)
+                    self._connect(connection)
             else:
-                self._guard(connection, lambda found=connection: found.check_silence(now))
+                self._guard(connection, functools.partial(connection.check_silence, now))
         self.flush()
         if not self._selector.get_map():
             waits = [connection.retry_at - now for connection in self.connection_list]
@@ -260,14 +261,14 @@ class JobServers(GearmanWorker):  # type: ignore[misc]  # the library has no typ
             return
         for key, events in self._selector.select(seconds):
             if events & selectors.EVENT_READ:
-                self._guard(key.data, lambda found=key.data: self.handle_read(found))
+                self._guard(key.data, functools.partial(self.handle_read, key.data))
         self.flush()
 
     def flush(self) -> None:
         """Send what is to be sent; what the sockets do not take now is sent when they do."""
         for connection in self.connection_list:
             if connection.writable():
-                self._guard(connection, lambda found=connection: self.handle_write(found))
+                self._guard(connection, functools.partial(self.handle_write, connection))
             if connection.connected:
                 wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if connection.writable() else 0)
                 if self._selector.get_key(connection.gearman_socket).events != wanted:
@@ -299,7 +300,7 @@ class JobServers(GearmanWorker):  # type: ignore[misc]  # the library has no typ
         self.shutdown()
         self._selector.close()
 
-    def _connect(self, connection: JobServer, now: float) -> None:
+    def _connect(self, connection: JobServer) -> None:
         try:
             self.establish_connection(connection)
         except GearmanConnectionError as error:
@@ -321,10 +322,9 @@ class JobServers(GearmanWorker):  # type: ignore[misc]  # the library has no typ
 
     def _lost(self, connection: JobServer, error: Exception) -> None:
         if connection.gearman_socket is not None:
-            try:
+            # It may have failed before it was registered.
+            with contextlib.suppress(KeyError, ValueError):
                 self._selector.unregister(connection.gearman_socket)
-            except (KeyError, ValueError):
-                pass  # it never came so far
         failures = connection.failures
         self.handle_error(connection)
         # Its jobs go back to the queue and come again, here or elsewhere: what was not written yet need not be.
