@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The JSON check and the writer: whatever text is, quoted it is a JSON value; what is a value is one as an array's element; what are
+ * members are an object between braces, and the other way round; what number_text writes is a value.
+ */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "json_check.h"
+#include "json_number.h"
+#include "text.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void expect(bool condition) {
+    if (!condition)
+        abort();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    const char *text = (const char *)data;
+    struct buffer out;
+    buffer_init(&out, 1 << 24);
+
+    text_quote(&out, text, size);
+    expect(!out.failed && json_is_value(out.data, out.length));
+
+    buffer_clear(&out);
+    buffer_text(&out, "[1,");
+    buffer_append(&out, text, size);
+    buffer_text(&out, "]");
+    if (json_is_value(text, size) && size < JSON_DEPTH_MAX)
+        expect(json_is_value(out.data, out.length));
+
+    buffer_clear(&out);
+    buffer_byte(&out, '{');
+    buffer_append(&out, text, size);
+    buffer_byte(&out, '}');
+    bool members = json_is_members(text, size);
+    if (members)
+        expect(json_is_value(out.data, out.length));
+    if (size < JSON_DEPTH_MAX && members && !json_is_blank(text, size)) {
+        buffer_clear(&out);
+        buffer_text(&out, "{\"a\":1,");
+        buffer_append(&out, text, size);
+        buffer_byte(&out, '}');
+        expect(json_is_value(out.data, out.length));
+    }
+
+    buffer_clear(&out);
+    if (number_text(&out, text, size))
+        expect(json_is_value(out.data, out.length));
+
+    if (size == sizeof(double)) {
+        double value;
+        memcpy(&value, data, sizeof value);
+        buffer_clear(&out);
+        number_double(&out, value, false);
+        expect(json_is_value(out.data, out.length));
+        buffer_byte(&out, 0);
+        expect(value != value || value - value != 0 || strtod(out.data, NULL) == value);
+    }
+    buffer_free(&out);
+    return 0;
+}
