@@ -237,7 +237,7 @@ class Writer:
 
     def __init__(self, table: Table) -> None:
         """``table`` must be free of mistakes (``declaration.mistakes``)."""
-        self.events = frozenset(table.events)
+        self.columns = frozenset(table.columns)
         self.shapes = [_shape(write, table.columns) for write in table.write]
 
     def commands(self, change: Change) -> list[Command]:

@@ -1,0 +1,185 @@
+"""Real servers for the tests: a gearmand and a Redis of their own, on free loopback ports, and the worker as a process."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import redis
+import yaml
+
+SOURCES = pathlib.Path(__file__).resolve().parent.parent / "src"
+SUBMIT_JOB, SUBMIT_JOB_BG, JOB_CREATED, WORK_COMPLETE, WORK_DATA = 7, 18, 8, 13, 28
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def until(what: Callable[[], Any], wanted: Any = True, seconds: float = 15.0) -> None:
+    """Wait until ``what()`` equals ``wanted``."""
+    deadline = time.monotonic() + seconds
+    while (answer := what()) != wanted:
+        assert time.monotonic() < deadline, f"after {seconds} s still {answer!r}, wanted {wanted!r}"
+        time.sleep(0.02)
+
+
+class Server:
+    """A server process that a test can stop, kill and start again on the same port."""
+
+    def __init__(self, command: list[str], port: int) -> None:
+        self.command = command
+        self.port = port
+        self.start()
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until(self._listens)
+
+    def _listens(self) -> bool:
+        with socket.socket() as attempt:
+            return attempt.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def stop(self, number: int = signal.SIGKILL) -> None:
+        self.process.send_signal(number)
+        self.process.wait(timeout=20)
+
+
+class Gearmand(Server):
+    """A job server, with the client side of the protocol."""
+
+    def __init__(self) -> None:
+        port = free_port()
+        program = shutil.which("gearmand", path=os.environ["PATH"] + ":/usr/sbin:/usr/local/sbin")
+        assert program, "gearmand is not installed: tests/setup test"
+        super().__init__([program, "--listen=127.0.0.1", f"--port={port}", "--log-file=stderr"], port)
+
+    def _packets(self, kind: int, function: str, payloads: list[bytes]) -> bytes:
+        bodies = [b"\0".join([function.encode(), b"", payload]) for payload in payloads]
+        return b"".join(struct.pack("!4sII", b"\0REQ", kind, len(body)) + body for body in bodies)
+
+    @staticmethod
+    def _answer(client: socket.socket) -> tuple[int, bytes]:
+        def exactly(size: int) -> bytes:
+            data = b""
+            while len(data) < size:
+                more = client.recv(size - len(data))
+                assert more, "gearmand closed the connection"
+                data += more
+            return data
+
+        _magic, kind, size = struct.unpack("!4sII", exactly(12))
+        return kind, exactly(size)
+
+    def submit(self, function: str, *payloads: bytes) -> list[bytes]:
+        """Queue background jobs; their handles."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as client:
+            client.sendall(self._packets(SUBMIT_JOB_BG, function, list(payloads)))
+            answers = [self._answer(client) for _ in payloads]
+        assert {kind for kind, _ in answers} == {JOB_CREATED}
+        return [handle for _, handle in answers]
+
+    def do(self, function: str, payload: bytes) -> list[tuple[int, bytes]]:
+        """Run a foreground job; the kind and the data of each packet about it, the last being WORK_COMPLETE."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as client:
+            client.sendall(self._packets(SUBMIT_JOB, function, [payload]))
+            found = []
+            while not found or found[-1][0] != WORK_COMPLETE:
+                kind, body = self._answer(client)
+                found.append((kind, body.partition(b"\0")[2]))
+            return found
+
+    def queue(self, function: str) -> tuple[int, int, int]:
+        """Jobs in all, jobs running, workers."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as client:
+            client.sendall(b"status\n")
+            text = b""
+            while not text.endswith(b".\n"):
+                text += client.recv(65536)
+        rows = {row.split("\t")[0]: row.split("\t")[1:] for row in text.decode().splitlines()[:-1]}
+        return tuple(int(number) for number in rows.get(function, ("0", "0", "0")))  # type: ignore[return-value]  # always three
+
+
+class Redis(Server):
+    """A Redis that survives being killed."""
+
+    def __init__(self, directory: pathlib.Path) -> None:
+        port = free_port()
+        self.client = redis.Redis(port=port, socket_timeout=20)
+        super().__init__(["redis-server", "--port", str(port), "--dir", str(directory), "--appendonly", "yes", "--appendfsync", "always"], port)
+
+    def _listens(self) -> bool:
+        try:
+            return bool(self.client.ping())
+        except redis.RedisError:
+            return False
+
+
+class Worker:
+    """The worker under test, as systemd would start it."""
+
+    def __init__(self, config: dict[str, Any], directory: pathlib.Path, environment: dict[str, str] | None = None) -> None:
+        self.config = directory / "worker.yml"
+        self.config.write_text(yaml.safe_dump(config))
+        self.log = directory / "worker.log"
+        self.environment = {**os.environ, "PYTHONPATH": str(SOURCES), **(environment or {})}
+        self.start()
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "gearsync", "run", "--config", str(self.config)], stderr=log, env=self.environment, start_new_session=True
+            )
+
+    def kill(self) -> None:
+        """Kill -9, all processes at once."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(timeout=20)
+
+    def terminate(self) -> int:
+        self.process.terminate()
+        return self.process.wait(timeout=30)
+
+
+@pytest.fixture
+def gearmand() -> Iterator[Gearmand]:
+    server = Gearmand()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def redis_server(tmp_path: pathlib.Path) -> Iterator[Redis]:
+    server = Redis(tmp_path)
+    yield server
+    server.client.close()
+    server.stop()
+
+
+@pytest.fixture
+def start_worker(tmp_path: pathlib.Path) -> Iterator[Callable[..., Worker]]:
+    """A function that starts a worker; all of them are killed at the end."""
+    started: list[Worker] = []
+
+    def start(config: dict[str, Any], environment: dict[str, str] | None = None) -> Worker:
+        directory = tmp_path / f"worker{len(started)}"
+        directory.mkdir()
+        started.append(Worker(config, directory, environment))
+        return started[-1]
+
+    yield start
+    for worker in started:
+        if worker.process.poll() is None:
+            worker.kill()

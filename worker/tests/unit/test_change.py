@@ -1,0 +1,59 @@
+"""Payloads: what is understood, and that everything else is refused with a reason."""
+
+from __future__ import annotations
+
+import decimal
+import json
+
+import pytest
+from gearsync.change import Change, Json, Malformed, Number, decode
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def envelope(**members: object) -> bytes:
+    return json.dumps({"$gearsync": 1, "table": "s.t", "event": "insert", "new": {}, **members}).encode()
+
+
+def test_markers_become_typed_values() -> None:
+    payload = b'{"$gearsync":1,"table":"s.t","event":"insert","new":{"t":"x","i":1,"d":1.50,"f":{"$num":"1e300"},"h":{"$hex":"00FF"},"j":{"$json":"[1]"},"n":null,"m":{"$hex":null}}}'
+    change = decode(payload)
+    assert change == Change("s.t", "insert", {"t": "x", "i": "1", "d": "1.50", "f": "1e300", "h": b"\x00\xff", "j": "[1]", "n": None, "m": None}, None)
+    assert change.new is not None
+    assert [type(change.new[name]) for name in "tidfj"] == [str, Number, Number, Number, Json]
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False).filter(bool))
+def test_decimals_keep_every_digit(number: decimal.Decimal) -> None:
+    text = f"{number:f}"
+    assert decode(b'{"$gearsync":1,"table":"t","event":"insert","new":{"c":' + text.encode() + b"}}").new == {"c": text}
+
+
+@given(st.integers())
+def test_integers_of_any_size_are_exact(number: int) -> None:
+    assert decode(b'{"$gearsync":1,"table":"t","event":"insert","new":{"c":%d}}' % number).new == {"c": str(number)}
+
+
+@pytest.mark.parametrize(("payload", "reason"), [
+    (b"", "not JSON"), (b"x", "not JSON"), (b"\xff\xfe", "not JSON"), (b'{"a": "\xff"}', "not JSON"), (b"[1]", "not an object"), (b"[" * 100_000, "JSON"),
+    (envelope(**{"$gearsync": 2}), "knows 1"), (envelope(table=7), "no table"), (envelope(event="drop"), "'drop'"), (envelope(event=[]), "event"),
+    (envelope(new=None), "without 'new'"), (envelope(new=[1]), "not an object"), (envelope(new={"c": [1]}), "'c'"), (envelope(new={"c": {"$hex": "0"}}), "hexadecimal"),
+    (envelope(new={"c": {"$num": 1}}), "'c'"), (b'{"c": {"d": 1}}', "'c'"),
+])
+def test_everything_else_is_malformed_with_a_reason(payload: bytes, reason: str) -> None:
+    with pytest.raises(Malformed, match=reason):
+        decode(payload)
+
+
+@given(st.binary(max_size=200))
+def test_no_payload_raises_anything_else(payload: bytes) -> None:
+    try:
+        decode(payload)
+    except Malformed as error:
+        assert str(error)
+
+
+def test_the_reason_never_shows_a_value() -> None:
+    with pytest.raises(Malformed) as caught:
+        decode(envelope(new={"password": {"$hex": "secret-value"}}))
+    assert "secret-value" not in str(caught.value)

@@ -1,0 +1,129 @@
+"""What a change becomes in Redis, against a model of Redis in plain Python."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from gearsync.change import Change, Json, Malformed, Number, Row
+from gearsync.commands import Writer, article_commands
+from gearsync.declaration import Table, Write, mistakes
+from hypothesis import given
+from hypothesis import strategies as st
+
+COLUMNS = ["id", "a", "b"]
+SHAPES = [
+    Write(type="hash", key="h:{id}"),
+    Write(type="hash", key="ha:{a}:{id}"),
+    Write(type="json", key="j:{id}"),
+    Write(type="string", key="s:{id}:{column}"),
+    Write(type="string", key="v:{id}", value="{a}-{b}"),
+    Write(type="set", key="set:{a}", member="{id}"),
+    Write(type="zset", key="z:{b}", member="{id}", score="{id}"),
+]
+
+
+def writer(*writes: Write) -> Writer:
+    table = Table(table="s.t", delivery="direct", columns=COLUMNS, write=list(writes))
+    assert mistakes(table) == []
+    return Writer(table)
+
+
+class Model(dict[Any, Any]):
+    """The commands that the shapes use, as Redis executes them."""
+
+    def apply(self, commands: list[tuple[Any, ...]]) -> None:
+        for name, key, *rest in commands:
+            getattr(self, name.lower())(key, *rest)
+            if key in self and self[key] in ({}, set()):
+                del self[key]
+
+    def set(self, key: bytes, value: bytes) -> None:
+        self[key] = value
+
+    def hset(self, key: bytes, *pairs: Any) -> None:
+        self.setdefault(key, {}).update(zip(pairs[::2], pairs[1::2]))
+
+    def hdel(self, key: bytes, *fields: Any) -> None:
+        for field in fields:
+            self.get(key, {}).pop(field, None)
+
+    def sadd(self, key: bytes, member: bytes) -> None:
+        self.setdefault(key, set()).add(member)
+
+    def srem(self, key: bytes, member: bytes) -> None:
+        self.get(key, set()).discard(member)
+
+    def zadd(self, key: bytes, score: bytes, member: bytes) -> None:
+        self.setdefault(key, {})[member] = float(score)
+
+    def zrem(self, key: bytes, member: bytes) -> None:
+        self.get(key, {}).pop(member, None)
+
+    # Last, so that the methods above mean the built-in names.
+    def __getattribute__(self, name: str) -> Any:
+        return (lambda key: self.pop(key, None)) if name == "del" else super().__getattribute__(name)
+
+
+numbers = st.integers(0, 3).map(lambda number: Number(number))
+texts = st.one_of(st.none(), st.text(max_size=3), st.binary(max_size=3), numbers)
+rows = st.fixed_dictionaries({"id": numbers, "a": texts, "b": texts})
+
+
+@given(st.lists(rows, min_size=1, max_size=6))
+def test_the_last_state_is_all_that_is_left_of_a_rows_history_and_nothing_after_its_delete(history: list[Row]) -> None:
+    made = writer(*SHAPES)
+    lived, fresh = Model(), Model()
+    lived.apply(made.commands(Change("s.t", "insert", history[0], None)))
+    for old, new in zip(history, history[1:]):
+        lived.apply(made.commands(Change("s.t", "update", new, old)))
+    fresh.apply(made.commands(Change("s.t", "insert", history[-1], None)))
+    assert lived == fresh
+    lived.apply(made.commands(Change("s.t", "delete", None, history[-1])))
+    assert lived == {}
+
+
+@given(rows)
+def test_writing_a_change_twice_is_the_same_as_writing_it_once(row: Row) -> None:
+    made = writer(*SHAPES)
+    model = Model()
+    commands = made.commands(Change("s.t", "insert", row, None))
+    model.apply(commands)
+    once = repr(sorted(model.items()))
+    model.apply(commands)
+    assert repr(sorted(model.items())) == once
+
+
+def test_values_are_written_with_their_text() -> None:
+    row: Row = {"id": Number("18446744073709551615"), "a": Number("1.50"), "b": b"\x00\xff"}
+    assert writer(SHAPES[0]).commands(Change("s.t", "insert", row, None)) == [
+        ("HSET", b"h:18446744073709551615", "id", "18446744073709551615", "a", "1.50", "b", b"\x00\xff")]
+
+
+def test_a_document_has_bare_numbers_embedded_json_and_base64() -> None:
+    row: Row = {"id": Number("1.50"), "a": Json('{"x": [1]}'), "b": b"\x00\xff"}
+    ((_, _, text),) = writer(SHAPES[2]).commands(Change("s.t", "insert", row, None))
+    assert text == b'{"id":1.50,"a":{"x": [1]},"b":"AP8="}'
+    assert json.loads(text)["a"] == {"x": [1]}
+
+
+def test_a_null_in_a_key_skips_the_write_and_removes_what_was_there() -> None:
+    made = writer(SHAPES[5])
+    assert made.commands(Change("s.t", "insert", {"id": Number(1), "a": None, "b": None}, None)) == []
+    old: Row = {"id": Number(1), "a": "x", "b": None}
+    assert made.commands(Change("s.t", "update", {"id": Number(1), "a": None, "b": None}, old)) == [("SREM", b"set:x", b"1")]
+
+
+def test_a_delete_under_the_articles_mapping_needs_no_old_values() -> None:
+    made = writer(Write(type="string", key="{column}"))
+    assert made.commands(Change("s.t", "delete", None, None)) == [("DEL", b"id"), ("DEL", b"a"), ("DEL", b"b")]
+
+
+def test_a_missing_column_is_malformed() -> None:
+    with pytest.raises(Malformed, match="'b' is missing"):
+        writer(SHAPES[0]).commands(Change("s.t", "insert", {"id": Number(1), "a": None}, None))
+
+
+def test_the_articles_mapping_writes_every_member_under_its_name() -> None:
+    assert article_commands(Change(None, "update", {"name": "hello", "gone": None}, None)) == [("SET", "name", "hello"), ("DEL", "gone")]

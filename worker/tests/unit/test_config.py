@@ -1,0 +1,80 @@
+"""The configuration file: mistakes are named with their field, secrets are not shown."""
+
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+from gearsync.cli import Exit, main
+from gearsync.config import ConfigError, load, parse_address
+
+GOOD = """
+job_servers: ["127.0.0.1:4730"]
+redis: {password: "hush"}
+tables:
+  - {table: t.t, delivery: direct, columns: [id], write: [{type: hash, key: "k:{id}"}]}
+"""
+
+
+def sentences(tmp_path: pathlib.Path, text: str) -> str:
+    (tmp_path / "worker.yml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load(str(tmp_path / "worker.yml"))
+    return str(caught.value)
+
+
+def test_a_good_file_is_taken_and_its_password_not_shown(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "worker.yml").write_text(GOOD)
+    config = load(str(tmp_path / "worker.yml"))
+    assert config.redis.password == "hush"
+    assert "hush" not in repr(config)
+
+
+@pytest.mark.parametrize(("old", "new", "words"), [
+    ("type: hash", "type: blob", ["t.t", "blob", "hash"]),
+    ("k:{id}", "k:{city}", ["t.t", "city"]),
+    ("k:{id}", "k:{id", ["t.t", "position 2"]),
+    ("direct", "durable", ["t.t", "durable"]),
+    ("columns: [id]", "columns: [id, id]", ["'id'", "twice"]),
+    ("columns: [id]", "columns: []", ["columns is empty"]),
+    ("{type: hash,", "{type: set,", ["needs 'member'"]),
+    ("{type: hash,", "{type: hash, member: x,", ["no 'member'"]),
+    ("{type: hash,", "{type: hash, ttl: 0,", ["ttl", "greater than 0"]),
+    ("127.0.0.1:4730", "127.0.0.1:port", ["job_servers[0]", "127.0.0.1:port"]),
+    ("job_servers:", "job_server:", ["job_server"]),
+    ("password:", "pasword:", ["pasword", "redis"]),
+    ("type: hash", "type: string", ["{column}"]),
+])
+def test_a_mistake_is_named_with_its_field(tmp_path: pathlib.Path, old: str, new: str, words: list[str]) -> None:
+    assert old in GOOD
+    found = sentences(tmp_path, GOOD.replace(old, new))
+    for word in words:
+        assert word in found
+    assert "hush" not in found
+
+
+def test_all_mistakes_are_named_at_once(tmp_path: pathlib.Path) -> None:
+    found = sentences(tmp_path, GOOD.replace("k:{id}", "k:{city}").replace("4730", "99999") + "worker: {processes: 0}\n")
+    assert len(found.splitlines()) == 3
+
+
+def test_two_writes_to_one_key_are_a_mistake(tmp_path: pathlib.Path) -> None:
+    doubled = GOOD.replace('[{type: hash, key: "k:{id}"}]', '[{type: hash, key: "k:{id}"}, {type: json, key: "k:{id}"}]')
+    assert "write[0] already" in sentences(tmp_path, doubled)
+
+
+def test_check_config_exits_with_2_for_a_bad_file(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check-config", "--config", str(tmp_path / "none.yml")]) == Exit.BAD_CONFIG
+    assert "none.yml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("text", "address"), [
+    ("h", ("h", 4730)), ("h:1", ("h", 1)), ("[::1]", ("::1", 4730)), ("[2001:db8::7]:5", ("2001:db8::7", 5))])
+def test_addresses_are_read(text: str, address: tuple[str, int]) -> None:
+    assert parse_address(text) == address
+
+
+@pytest.mark.parametrize("text", ["", ":1", "h:", "h:0", "h:65536", "::1", "h h", "[::1", "a:b:c"])
+def test_nonsense_addresses_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="no job server"):
+        parse_address(text)
