@@ -136,7 +136,7 @@ def test_nothing_is_lost_while_redis_is_down(worker: Worker, gearmand: Gearmand,
     # None of them may be completed, or a lost Redis would be a lost change.
     assert gearmand.queue("syncToRedis")[0] == 500
     redis_server.start()
-    until(lambda: redis_server.client.dbsize(), 501)
+    until(redis_server.client.dbsize, 501)
     until(lambda: gearmand.queue("syncToRedis")[0], 0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import decimal
 import json
 
@@ -16,8 +17,8 @@ def envelope(**members: object) -> bytes:
 
 
 def test_markers_become_typed_values() -> None:
-    payload = b'{"$gearsync":1,"table":"s.t","event":"insert","new":{"t":"x","i":1,"d":1.50,"f":{"$num":"1e300"},"h":{"$hex":"00FF"},"j":{"$json":"[1]"},"n":null,"m":{"$hex":null}}}'
-    change = decode(payload)
+    new = b'{"t":"x","i":1,"d":1.50,"f":{"$num":"1e300"},"h":{"$hex":"00FF"},"j":{"$json":"[1]"},"n":null,"m":{"$hex":null}}'
+    change = decode(b'{"$gearsync":1,"table":"s.t","event":"insert","new":' + new + b"}")
     assert change == Change("s.t", "insert", {"t": "x", "i": "1", "d": "1.50", "f": "1e300", "h": b"\x00\xff", "j": "[1]", "n": None, "m": None}, None)
     assert change.new is not None
     assert [type(change.new[name]) for name in "tidfj"] == [str, Number, Number, Number, Json]
@@ -37,8 +38,8 @@ def test_integers_of_any_size_are_exact(number: int) -> None:
 @pytest.mark.parametrize(("payload", "reason"), [
     (b"", "not JSON"), (b"x", "not JSON"), (b"\xff\xfe", "not JSON"), (b'{"a": "\xff"}', "not JSON"), (b"[1]", "not an object"), (b"[" * 100_000, "JSON"),
     (envelope(**{"$gearsync": 2}), "knows 1"), (envelope(table=7), "no table"), (envelope(event="drop"), "'drop'"), (envelope(event=[]), "event"),
-    (envelope(new=None), "without 'new'"), (envelope(new=[1]), "not an object"), (envelope(new={"c": [1]}), "'c'"), (envelope(new={"c": {"$hex": "0"}}), "hexadecimal"),
-    (envelope(new={"c": {"$num": 1}}), "'c'"), (b'{"c": {"d": 1}}', "'c'"),
+    (envelope(new=None), "without 'new'"), (envelope(new=[1]), "not an object"), (envelope(new={"c": [1]}), "'c'"),
+    (envelope(new={"c": {"$hex": "0"}}), "hexadecimal"), (envelope(new={"c": {"$num": 1}}), "'c'"), (b'{"c": {"d": 1}}', "'c'"),
 ])
 def test_everything_else_is_malformed_with_a_reason(payload: bytes, reason: str) -> None:
     with pytest.raises(Malformed, match=reason):
@@ -47,10 +48,8 @@ def test_everything_else_is_malformed_with_a_reason(payload: bytes, reason: str)
 
 @given(st.binary(max_size=200))
 def test_no_payload_raises_anything_else(payload: bytes) -> None:
-    try:
+    with contextlib.suppress(Malformed):
         decode(payload)
-    except Malformed as error:
-        assert str(error)
 
 
 def test_the_reason_never_shows_a_value() -> None:

@@ -66,7 +66,7 @@ class Model(dict[Any, Any]):
         return (lambda key: self.pop(key, None)) if name == "del" else super().__getattribute__(name)
 
 
-numbers = st.integers(0, 3).map(lambda number: Number(number))
+numbers = st.integers(0, 3).map(Number)
 texts = st.one_of(st.none(), st.text(max_size=3), st.binary(max_size=3), numbers)
 rows = st.fixed_dictionaries({"id": numbers, "a": texts, "b": texts})
 
