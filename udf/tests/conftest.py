@@ -21,6 +21,7 @@ from pymysql.constants import CLIENT
 HERE = Path(__file__).resolve().parent
 BUILD = Path(os.environ.get("UDF_BUILD_DIR", HERE.parent / "build"))
 SANITIZED = BUILD / "sanitized"
+HOST = os.environ.get("UDF_TEST_HOST", "127.0.0.1")
 
 
 class Refused(Exception):
@@ -129,7 +130,7 @@ class Driver:
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
+    with socket.create_server((HOST, 0)) as probe:
         return probe.getsockname()[1]
 
 
@@ -140,7 +141,7 @@ def wait_until(condition: Callable[[], object], seconds: float = 10, what: str =
         time.sleep(0.02)
 
 
-def accepts(port: int, host: str = "127.0.0.1") -> bool:
+def accepts(port: int, host: str = HOST) -> bool:
     try:
         socket.create_connection((host, port), timeout=1).close()
     except OSError:
@@ -151,7 +152,7 @@ def accepts(port: int, host: str = "127.0.0.1") -> bool:
 class Gearmand:
     """A real gearmand with workers, on a free port of loopback."""
 
-    def __init__(self, workers: int = 2, host: str = "127.0.0.1") -> None:
+    def __init__(self, workers: int = 2, host: str = HOST) -> None:
         program = shutil.which("gearmand", path=os.environ["PATH"] + ":/usr/sbin:/usr/local/sbin")
         assert program, "gearmand is missing: tests/apt-packages.txt names what the tests need"
         self.program, self.host, self.workers = program, host, workers
@@ -168,7 +169,7 @@ class Gearmand:
         wait_until(lambda: accepts(self.port, self.host), what="gearmand listens")
         for _ in range(self.workers):
             hand = subprocess.Popen(
-                [sys.executable, HERE / "gearman_worker.py", str(self.port)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+                [sys.executable, HERE / "gearman_worker.py", str(self.port), self.host], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
             )
             assert hand.stdout and hand.stdout.readline() == "ready\n"
             self.hands.append(hand)
@@ -237,8 +238,14 @@ class Database:
     def connect(self) -> pymysql.connections.Connection:
         return pymysql.connect(unix_socket=str(self.socket), user="root", charset="utf8mb4", autocommit=True, client_flag=CLIENT.MULTI_STATEMENTS)
 
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
     def descriptors(self) -> int:
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+
+    def maps(self, library: str) -> bool:
+        return library in Path(f"/proc/{self.process.pid}/maps").read_text()
 
     def stop(self) -> None:
         self.process.terminate()
@@ -246,8 +253,46 @@ class Database:
         self.log.close()
 
 
+class OtherDatabase(Database):
+    """A server that runs elsewhere and has both libraries in its plugin directory: UDF_TEST_SERVER=user:password@host:port.
+
+    The tests' job servers then listen on UDF_TEST_HOST, an address of this machine that it can reach. Its process cannot be looked into,
+    so the number of its connections to a job server stands in for that of its descriptors.
+    """
+
+    def __init__(self, where: str) -> None:
+        account, _, address = where.rpartition("@")
+        self.user, _, self.password = account.partition(":")
+        self.host, _, self.port = address.partition(":")
+        self.began = time.monotonic()
+
+    def connect(self) -> pymysql.connections.Connection:
+        return pymysql.connect(
+            host=self.host, port=int(self.port), user=self.user, password=self.password, charset="utf8mb4", autocommit=True,
+            client_flag=CLIENT.MULTI_STATEMENTS,
+        )  # fmt: skip
+
+    def alive(self) -> bool:
+        with self.connect() as connection, connection.cursor() as cursor:
+            cursor.execute("SHOW STATUS LIKE 'Uptime'")
+            return int(cursor.fetchall()[0][1]) >= int(time.monotonic() - self.began)  # else it has restarted
+
+    def descriptors(self) -> int:
+        listing = subprocess.run(["ss", "-Htn", "state", "established", "dst", self.host], check=True, capture_output=True, text=True).stdout
+        return sum(1 for line in listing.splitlines() if not line.endswith(f":{self.port} "))
+
+    def maps(self, library: str) -> bool:
+        return False
+
+    def stop(self) -> None:
+        pass
+
+
 @pytest.fixture(scope="session")
 def database() -> Iterator[Database]:
+    if other := os.environ.get("UDF_TEST_SERVER"):
+        yield OtherDatabase(other)
+        return
     # A socket's path has little room, so pytest's own long directory names do not do.
     with tempfile.TemporaryDirectory(prefix="udf") as home:
         server = Database(Path(home))

@@ -50,8 +50,8 @@ def answers(function: str, handle: bytes, data: bytes) -> list[bytes]:
 FUNCTIONS = ("reverse", "echo", "count", "chatty", "large", "slow", "fail")
 
 
-def main(port: int) -> None:
-    connection = socket.create_connection(("127.0.0.1", port))
+def main(port: int, host: str) -> None:
+    connection = socket.create_connection((host, port))
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     stream = connection.makefile("rb")
     connection.sendall(b"".join(packet(CAN_DO, name.encode()) for name in FUNCTIONS))
@@ -70,6 +70,6 @@ def main(port: int) -> None:
 
 if __name__ == "__main__":
     try:
-        main(int(sys.argv[1]))
+        main(int(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "127.0.0.1")
     except (ConnectionError, KeyboardInterrupt):
         pass

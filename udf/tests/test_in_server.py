@@ -1,4 +1,4 @@
-"""Both libraries inside a real MariaDB server."""
+"""Both libraries inside a real database server: a private mariadbd, or the one that UDF_TEST_SERVER names (see conftest.py)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pymysql
 import pytest
-from conftest import Database, Gearmand, free_port, wait_until
+from conftest import BUILD, HOST, Database, Gearmand, free_port, wait_until
 from fake_server import FakeServer
 
 UDF = Path(__file__).resolve().parent.parent
@@ -46,7 +46,8 @@ def statements(file: str) -> list[str]:
 @pytest.fixture
 def sql(database: Database) -> Iterator[Session]:
     session = Session(database)
-    session.all("DROP DATABASE IF EXISTS test; CREATE DATABASE test; USE test")
+    session.all("DROP DATABASE IF EXISTS test; CREATE DATABASE test; USE test; CREATE TABLE numbers (seq int PRIMARY KEY)")
+    session.all("INSERT INTO numbers VALUES " + ",".join(f"({n})" for n in range(1, 1001)))
     for one in statements("uninstall.sql") + statements("install.sql"):
         session.all(one)
     yield session
@@ -79,9 +80,9 @@ def test_every_function(sql: Session, gearmand: Gearmand) -> None:
     handles = sql.row("SELECT gman_do_background('f', 1), gman_do_high_background('f', NULL), gman_do_low_background('f', 'x', REPEAT('k', 100))")
     assert all(str(one).startswith("H:") for one in handles) and len(set(handles)) == 3
     assert sql.one("SELECT LENGTH(gman_do('large', 5000000))") == 5000000
-    assert sql.one("SELECT gman_sum('count', REPEAT('x', seq)) FROM seq_1_to_1000") == 500500
-    assert sql.all("SELECT seq % 3 AS g, gman_sum('count', REPEAT('x', seq)) FROM seq_1_to_9 GROUP BY g ORDER BY g") == [(0, 18), (1, 12), (2, 15)]
-    assert sql.row("SELECT gman_sum('echo', 1), gman_sum('echo', 2) FROM seq_1_to_4") == (4, 8)
+    assert sql.one("SELECT gman_sum('count', REPEAT('x', seq)) FROM numbers WHERE seq <= 1000") == 500500
+    assert sql.all("SELECT seq % 3 AS g, gman_sum('count', REPEAT('x', seq)) FROM numbers WHERE seq <= 9 GROUP BY g ORDER BY g") == [(0, 18), (1, 12), (2, 15)]
+    assert sql.row("SELECT gman_sum('echo', 1), gman_sum('echo', 2) FROM numbers WHERE seq <= 4") == (4, 8)
     assert sql.one("SELECT gman_wake('drain', 'shard-1')") == 1
     assert sql.one("SELECT gman_configure('io_timeout_ms', 300)") == "300"
     state = json.loads(str(sql.one("SELECT gman_stats()")))
@@ -95,17 +96,17 @@ def test_prepared_statement_and_each_row_a_job(sql: Session, gearmand: Gearmand)
     sql.all("PREPARE s FROM 'SELECT gman_do(?, ?), udf_json_object(? AS q)'; SET @f = 'reverse', @w = 'abc'")
     for _ in range(3):
         assert sql.row("EXECUTE s USING @f, @w, @w") == ("cba", '{"q":"abc"}')
-    assert len({row[0] for row in sql.all("SELECT gman_do_background('f', 'constant') FROM seq_1_to_5")}) == 5
+    assert len({row[0] for row in sql.all("SELECT gman_do_background('f', 'constant') FROM numbers WHERE seq <= 5")}) == 5
 
 
 @pytest.mark.parametrize(
     ("statement", "number", "says"),
     [
         ("SELECT gman_servers_set('127.0.0.1:99999')", 1123, "'127.0.0.1:99999': the port must be 1 to 65535"),
-        ("SELECT gman_servers_set(CONCAT('bad host ', seq)) FROM seq_1_to_2", 1105, "gman_servers_set: 'bad host 1': a host name has"),
+        ("SELECT gman_servers_set(CONCAT('bad host ', seq)) FROM numbers WHERE seq <= 2", 1105, "gman_servers_set: 'bad host 1': a host name has"),
         ("SELECT gman_servers_set(NULL)", 1105, "gman_servers_set: the server list is NULL"),
         ("SELECT gman_configure('nonsense', 1)", 1123, "unknown setting 'nonsense'"),
-        ("SELECT gman_configure(CONCAT('io_timeout_ms'), seq) FROM seq_0_to_1", 1105, "io_timeout_ms is a number from 1 to 60000"),
+        ("SELECT gman_configure(CONCAT('io_timeout_ms'), seq) FROM (SELECT 0 AS seq) n", 1105, "io_timeout_ms is a number from 1 to 60000"),
         ("SELECT gman_do('f')", 1123, "gman_do takes (function, workload[, unique])"),
         ("SELECT gman_do_background(1, 2)", 1123, "must be a string"),
         ("SELECT json_members('a')", 1123, "the last value is missing"),
@@ -135,14 +136,16 @@ def test_json_of_every_type(sql: Session) -> None:
         str(sql.one("SELECT udf_json_object(ti,bu,b,z,d,dz,f,db,dt,ts,ti6,y,b1,b8,b19,b20,b21,b24,b48,b64,bl AS base64_bl,e,s,js AS json_js,js,text4) FROM t")),
         parse_float=str,
     )
+    assert json.loads(written.pop("js")) == {"k": [1]}
     assert written == {
         "ti": -5, "bu": 18446744073709551615, "b": -9223372036854775808, "z": 42, "d": "-12345678901234567890.1234567891", "dz": "7.50", "f": "1.1",
         "db": "0.1", "dt": "2020-01-02 03:04:05.678", "ts": "2020-01-01 00:00:00", "ti6": "-12:00:00.000001", "y": 2020, "b1": 1, "b8": 0x31,
         "b19": 0x73132, "b20": 0x0F3132, "b21": 0x1F3132, "b24": 0x313233, "b48": 0x313233343536, "b64": 2**64 - 1, "base64_bl": "AP8=", "e": "b",
-        "s": "x,y", "json_js": {"k": [1]}, "js": '{"k":[1]}', "text4": "€ 😀",
+        "s": "x,y", "json_js": {"k": [1]}, "text4": "€ 😀",
     }  # fmt: skip
-    expressions = "SELECT udf_json_array(NULL, TRUE, 1.50, 1e0, ~0, CAST(bu AS UNSIGNED), bu + 0, bu - 1, MAX(bu), COUNT(*), SUM(ti), -5, IF(1, bu, 1), COALESCE(bu, 1), b8 + 0) FROM t"
-    assert sql.one(expressions) == "[null,1,1.50,1,18446744073709551615,18446744073709551615,18446744073709551615,18446744073709551614,18446744073709551615,1,-5,-5,18446744073709551615,18446744073709551615,49]"
+    expressions = "SELECT udf_json_array(NULL, TRUE, 1.50, 1e0, ~0, CAST(bu AS UNSIGNED), bu + 0, bu - 1, -5, IF(1, bu, 1), COALESCE(bu, 1), b8 + 0) FROM t"
+    assert sql.one(expressions) == "[null,1,1.50,1,18446744073709551615,18446744073709551615,18446744073709551615,18446744073709551614,-5,18446744073709551615,18446744073709551615,49]"
+    assert sql.one("SELECT udf_json_array(MAX(bu), COUNT(*), SUM(ti)) FROM t") == "[18446744073709551615,1,-5]"
     assert sql.one("SELECT udf_json_object(json_members('a', 1, 'b', udf_json_array(1, 'x', NULL)), t.ti, json_members()) FROM t") == '{"a":1,"b":[1,"x",null],"ti":-5}'
     assert sql.one("SELECT udf_json_array(json_object('a', 1), udf_json_object(ti)) FROM t") == '[{"a": 1},{"ti":-5}]'
     sql.all("CREATE VIEW v AS SELECT udf_json_object(t.ti, t.e AS 'kind') j FROM t")
@@ -150,17 +153,17 @@ def test_json_of_every_type(sql: Session) -> None:
 
 
 def test_background_errors_setting_fails_the_write(sql: Session) -> None:
-    sql.all("SELECT gman_servers_set(%s)", f"127.0.0.1:{free_port()}")
+    sql.all("SELECT gman_servers_set(%s)", f"{HOST}:{free_port()}")
     # SET, because DO forgets the errors of what it calls.
     sql.all("CREATE TABLE t (a int); CREATE TRIGGER t_ai AFTER INSERT ON t FOR EACH ROW SET @h = gman_do_background('f', NEW.a)")
     sql.all("INSERT INTO t VALUES (1)")
     sql.all("SELECT gman_configure('background_errors', 'error')")
-    with pytest.raises(pymysql.MySQLError, match="127.0.0.1:.*onnect"):
+    with pytest.raises(pymysql.MySQLError, match=f"{HOST}:.*onnect"):
         sql.all("INSERT INTO t VALUES (2)")
     assert sql.all("SELECT a FROM t") == [(1,)]
     # The collection's triggers have a handler, so that not even this setting makes them fail a write.
     sql.all(
-        """CREATE OR REPLACE TRIGGER t_ai AFTER INSERT ON t FOR EACH ROW BEGIN
+        """DROP TRIGGER t_ai; CREATE TRIGGER t_ai AFTER INSERT ON t FOR EACH ROW BEGIN
              DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END;
              SET @h = gman_do_background('f', NEW.a);
            END"""
@@ -180,7 +183,7 @@ def test_hundred_loads_leave_nothing(sql: Session, database: Database, gearmand:
         assert sql.one("SELECT gman_do_background('loads', 'x')")
         sql.all("DROP FUNCTION gman_servers_set; DROP FUNCTION gman_do_background")
         assert database.descriptors() == before
-    assert "libgearman_mysql_udf" not in Path(f"/proc/{database.process.pid}/maps").read_text()
+    assert not database.maps("libgearman_mysql_udf")
 
 
 HAMMER = """
@@ -201,7 +204,7 @@ END
 
 def prepare_hammer(sql: Session, rows: int) -> None:
     sql.all("CREATE TABLE accounts (id int PRIMARY KEY, balance int) ENGINE=InnoDB")
-    sql.all(f"INSERT INTO accounts SELECT seq, 0 FROM seq_1_to_{rows}")
+    sql.all(f"INSERT INTO accounts SELECT seq, 0 FROM numbers WHERE seq <= {rows}")
     sql.all("CREATE TRIGGER accounts_au AFTER UPDATE ON accounts FOR EACH ROW SET @h = gman_do_background('balance', udf_json_object(NEW.id, NEW.balance))")
     sql.all(HAMMER)
 
@@ -255,7 +258,7 @@ def test_64_writers_while_gearmand_is_killed_and_restarted_20_times(sql: Session
     results = hammer(database, 64, 20)
     stop.set()
     thread.join()
-    assert restarts == 20 and database.process.poll() is None
+    assert restarts == 20 and database.alive()
     writes, worst = sum(row[0] for row in results), max(row[1] for row in results)
     assert sql.one("SELECT SUM(balance) FROM accounts") == writes
     # connect + I/O timeout, and what 64 busy threads on this machine wait for the processor and for InnoDB anyway
@@ -270,26 +273,23 @@ def test_64_writers_while_gearmand_is_killed_and_restarted_20_times(sql: Session
 
 
 def test_server_that_never_answers_hardly_slows_writes(sql: Session, database: Database) -> None:
-    """After the first timeout, only probes are left: 10 ms a second."""
+    """One timeout, and then only probes of 10 ms, one a second. (What that does to the mean is measured in bench/.)"""
     prepare_hammer(sql, 1)
-    none, hanging = [], []
-    with FakeServer("silent") as silent:
+    with FakeServer("silent", host=HOST) as silent:
         sql.all("SELECT gman_servers_set(%s)", silent.address)
-        sql.all("UPDATE accounts SET balance = 0")
-        for _ in range(4):  # in turn, and the best of each, because other work on the machine comes and goes
-            hanging.append(hammer(database, 1, 2)[0])
-            sql.all("SELECT gman_servers_set('')")
-            none.append(hammer(database, 1, 2)[0])
-            sql.all("SELECT gman_servers_set(%s)", silent.address)
-            sql.all("UPDATE accounts SET balance = 0")
-    assert max(row[0] for row in hanging) * 1.2 >= max(row[0] for row in none), (hanging, none)
-    assert min(row[1] for row in hanging) <= min(row[1] for row in none) + 30_000, (hanging, none)
+        _, first = hammer(database, 1, 1)[0]
+        rounds = [hammer(database, 1, 2)[0] for _ in range(4)]
+        state = json.loads(str(sql.one("SELECT gman_stats()")))["servers"][0]
+    assert 250_000 <= first <= 350_000 + 20_000 + 100_000  # 100 ms for a machine that does other work as well
+    assert min(worst for _, worst in rounds) <= 60_000, rounds
+    assert state["breaker_openings"] == 1 and state["jobs_sent"] == 1
+    assert 2 <= state["failures"]["timeout"] <= 1 + 10 and state["refused"] > 1000, state
 
 
-def test_install_and_uninstall_scripts(sql: Session, database: Database) -> None:
+def test_install_and_uninstall_scripts(sql: Session) -> None:
     names = {row[0] for row in sql.all("SELECT name FROM mysql.func")}
     exported = set()
-    for library in sorted((database.home / "plugin").iterdir()):
+    for library in sorted(BUILD.glob("*.so")):
         listing = subprocess.run(["nm", "-D", "--defined-only", library], check=True, capture_output=True, text=True).stdout
         symbols = set(re.findall(r" T (\S+)", listing))
         exported |= {name for name in symbols if f"{name}_init" in symbols and f"{name}_deinit" in symbols}
