@@ -68,7 +68,8 @@ class Driver:
         self.load()
 
     def ask(self, *words: str) -> str:
-        assert self.process.stdin and self.process.stdout
+        assert self.process.stdin
+        assert self.process.stdout
         try:
             self.process.stdin.write(" ".join(words) + "\n")
             self.process.stdin.flush()
@@ -122,11 +123,12 @@ class Driver:
         return calls, nulls, worst, mean
 
     def close(self) -> None:
-        assert self.process.stdin and self.process.stderr
+        assert self.process.stdin
+        assert self.process.stderr
         self.process.stdin.close()
         complaints = self.process.stderr.read()
         code = self.process.wait(timeout=60)
-        assert code == 0 and not complaints, f"exit {code}:\n{complaints}"
+        assert (code, complaints) == (0, ""), f"exit {code}:\n{complaints}"
 
 
 def free_port() -> int:
@@ -171,7 +173,8 @@ class Gearmand:
             hand = subprocess.Popen(
                 [sys.executable, HERE / "gearman_worker.py", str(self.port), self.host], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
             )
-            assert hand.stdout and hand.stdout.readline() == "ready\n"
+            assert hand.stdout
+            assert hand.stdout.readline() == "ready\n"
             self.hands.append(hand)
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
@@ -219,9 +222,20 @@ class Database:
         assert program, "mariadbd is missing: tests/apt-packages.txt names what the tests need"
         self.log = (home / "log").open("wb")
         self.process = subprocess.Popen(
-            [program, "--no-defaults", f"--user={user}", f"--datadir={home}/data", f"--socket={self.socket}", f"--plugin-dir={home}/plugin"]
-            + ["--skip-networking", f"--pid-file={home}/pid", "--innodb-buffer-pool-size=64M", "--innodb-flush-log-at-trx-commit=0"]
-            + ["--character-set-server=utf8mb4", "--max-connections=200"],
+            [
+                program,
+                "--no-defaults",
+                f"--user={user}",
+                f"--datadir={home}/data",
+                f"--socket={self.socket}",
+                f"--plugin-dir={home}/plugin",
+                "--skip-networking",
+                f"--pid-file={home}/pid",
+                "--innodb-buffer-pool-size=64M",
+                "--innodb-flush-log-at-trx-commit=0",
+                "--character-set-server=utf8mb4",
+                "--max-connections=200",
+            ],
             stdout=self.log,
             stderr=self.log,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 import sys
@@ -69,7 +70,5 @@ def main(port: int, host: str) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with contextlib.suppress(ConnectionError, KeyboardInterrupt):
         main(int(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "127.0.0.1")
-    except (ConnectionError, KeyboardInterrupt):
-        pass
