@@ -2,56 +2,112 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a simulated installation says it would do: pure functions over the package managers' output."""
+"""What a simulated installation says it would do: pure functions over the output of apt-get and dnf."""
 
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 #: Packages that carry a database server, by the names of the distributions and of the vendors' own repositories.
 SERVERS = (
     r"(default-)?mysql-server(-core)?(-[0-9.]+)?",
     r"mysql[0-9.]+-server",
-    r"mysql-(community|cluster-community|commercial)-server(-core)?(-minimal)?",
-    r"mariadb-server(-core)?(-[0-9.]+)?",
-    r"MariaDB-server",
-    r"percona-(server-server|xtradb-cluster-server|xtradb-cluster)(-[0-9.]+)?",
-    r"Percona-Server-server(-[0-9]+)?",
+    r"mysql-(cluster-)?(community|commercial)-server(-core|-minimal)?",
+    r"mariadb-server(-core)?(-galera)?(-[0-9.]+)?",
+    r"mariadb[0-9.]+-server",
+    r"MariaDB-server(-compat)?",
+    r"percona-(server|xtradb-cluster)-server(-[0-9.]+)?",
+    r"Percona-(Server|XtraDB-Cluster)-server(-[0-9]+)?",
 )
 
 
-def apt_plan(output):
-    """``(installed, removed)`` package names from ``apt-get --simulate install``: its Inst and Remv lines."""
-    installed = re.findall(r"^Inst (\S+)", output, re.MULTILINE)
-    removed = re.findall(r"^(?:Remv|Purg) (\S+)", output, re.MULTILINE)
-    strip = [[name.split(":")[0] for name in names] for names in (installed, removed)]
-    return sorted(set(strip[0])), sorted(set(strip[1]))
+class Plan(NamedTuple):
+    """A package manager's plan. ``changed``: packages that are installed and get another version, with both versions."""
+
+    installs: list
+    removes: list
+    changed: dict
+    unknown: list
+    problem: str
 
 
-def dnf_plan(output):
-    """``(installed, removed)`` package names from ``dnf --assumeno install``: the sections of its transaction table."""
-    installed, removed = set(), set()
-    target = None
-    for line in output.splitlines():
-        heading = line.strip().rstrip(":").lower()
-        if line and not line.startswith(" "):
-            if heading.startswith(("removing", "obsoleting")):
-                target = removed
-            elif heading.startswith(("installing", "upgrading", "downgrading", "reinstalling")):
-                target = installed
-            elif heading.startswith(("transaction summary", "=====")) or not heading:
-                target = target if heading.startswith("=") else None
-            continue
-        replaced = re.match(r"\s+replacing\s+(\S+?)\.\S+\s", line)
+def apt_plan(status, out, err):
+    """Plan of ``apt-get --simulate install``: its ``Inst NAME [OLD] (NEW …)`` and ``Remv NAME [OLD]`` lines."""
+    installs, changed = set(), {}
+    for name, old, new in re.findall(r"^Inst (\S+)(?: \[(\S+)\])? \((\S+)", out, re.MULTILINE):
+        installs.add(_bare(name))
+        if old:
+            changed[_bare(name)] = (old, new)
+    removes = {_bare(name) for name in re.findall(r"^(?:Remv|Purg) (\S+)", out, re.MULTILINE)}
+    unknown = re.findall(r"^E: Unable to locate package (\S+)", err, re.MULTILINE)
+    unknown += re.findall(r"^E: Package '?([^' ]+)'? has no installation candidate", err, re.MULTILINE)
+    # apt explains unmet dependencies on standard output.
+    problem = "" if status == 0 or unknown else _tail(out + err)
+    return Plan(sorted(installs), sorted(removes), changed, sorted(set(unknown)), problem)
+
+
+def dnf_plan(status, out, err):
+    """Plan of ``dnf --assumeno install``: the sections of its transaction table, and what it says instead of one.
+
+    ``changed`` has the new versions only (the table does not show the old ones).
+    """
+    installs, removes, changed = set(), set(), {}
+    section = ""
+    lines = out.splitlines()
+    for number, line in enumerate(lines):
+        replaced = re.match(r" +replacing +(\S+)\.[^.\s]+ ", line)
+        row = re.match(r" (\S+)(?: +\S+ +(\S+))?", line)
         if replaced:
-            removed.add(replaced.group(1))
-        elif target is not None:
-            row = re.match(r"^ (\S+)\s+\S+\s+\S+", line)
-            if row:
-                target.add(row.group(1))
-    return sorted(installed), sorted(removed)
+            removes.add(replaced.group(1))
+        elif row:
+            # A long name stands alone, its columns on the next line.
+            version = row.group(2) or [*"".join(lines[number + 1:number + 2]).split(), "", ""][1]
+            if section.startswith(("installing", "reinstalling")):
+                installs.add(row.group(1))
+            elif section.startswith(("upgrading", "downgrading")):
+                installs.add(row.group(1))
+                changed[row.group(1)] = ("", version)
+            elif section.startswith("removing"):
+                removes.add(row.group(1))
+        elif line.endswith(":"):
+            section = line.lower()
+        elif line.startswith("Transaction Summary"):
+            break
+    unknown = re.findall(r"^No match for argument: (\S+)", out + "\n" + err, re.MULTILINE)
+    # dnf ends with status 1 when it was told to say no.
+    as_asked = status == 0 or "Operation aborted." in out + err
+    problem = "" if as_asked or unknown else _tail(out + "\n" + err)
+    return Plan(sorted(installs), sorted(removes), changed, sorted(set(unknown)), problem)
 
 
-def endangered(removed, protect):
-    """Those of ``removed`` that match one of the regular expressions in ``protect`` as a whole."""
-    return [name for name in removed if any(re.fullmatch(pattern, name) for pattern in protect)]
+def endangered(plan, protect):
+    """``name (why)`` of every protected package that the plan removes, or moves to another release series."""
+
+    def protected(name):
+        return any(re.fullmatch(pattern, name) for pattern in protect)
+
+    lost = [f"{name} (removed)" for name in plan.removes if protected(name)]
+    moved = [
+        f"{name} ({old} would become {new})"
+        for name, (old, new) in sorted(plan.changed.items())
+        if protected(name) and name not in plan.removes and series(old) != series(new)
+    ]
+    return lost + moved
+
+
+def series(version):
+    """The release series, ``10.11`` of ``1:10.11.14-0+deb12u2``: another one is another server, the same one a bug fix."""
+    upstream = version.partition(":")[2] or version
+    return ".".join(re.findall(r"\d+", upstream)[:2])
+
+
+def _bare(name):
+    """A package's name without its architecture."""
+    return name.partition(":")[0]
+
+
+def _tail(text):
+    """The end of what a package manager said, short enough for a message."""
+    kept = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith(("Reading ", "Building ", "Last metadata"))]
+    return " ".join(kept)[-1500:]

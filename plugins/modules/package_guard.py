@@ -10,102 +10,199 @@ module: package_guard
 short_description: Refuse an installation that would take the database server away
 version_added: 1.0.0
 description:
-  - Simulates the installation of packages with the host's own package manager, and fails with the packages' names when the
-    installation would remove or replace an installed database server.
-  - Changes nothing, in check mode or out of it. Packages that the package manager does not know yet are left to the installation itself.
+  - Simulates the installation of packages with the host's own package manager, and fails with the packages' names when it
+    would remove an installed database server, replace it by another package, or move it to another release series
+    (from 10.5 to 10.11, from 8.0 to 8.4). A newer version of the same series is no reason to fail.
+  - Packages that are installed already are left out of the simulation, as M(ansible.builtin.apt) and M(ansible.builtin.dnf)
+    with O(ansible.builtin.apt#module:state=present) leave them alone.
+  - Installs and removes nothing, in check mode or out of it. As any question to it, the simulation may refresh the caches of the package manager.
 author:
   - The gearsync developers (@gearsync)
 extends_documentation_fragment:
   - gearsync.mysql_redis.attributes
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: none
-    details: The module changes nothing.
+  - gearsync.mysql_redis.attributes.info_module
 options:
   name:
     description: The packages that are about to be installed.
     type: list
     elements: str
     required: true
+  use:
+    description:
+      - The package manager.
+      - V(auto) takes V(dnf) on a host with an RPM database, V(apt) otherwise.
+    type: str
+    choices: [auto, apt, dnf]
+    default: auto
   enablerepo:
-    description: Repositories to enable for the simulation; only where the package manager is dnf.
+    description: Repositories to enable for the simulation, as for M(ansible.builtin.dnf). Only for V(dnf).
     type: list
     elements: str
     default: []
+  install_recommends:
+    description: Whether recommended packages count too, as for M(ansible.builtin.apt). Only for V(apt).
+    type: bool
+    default: false
   protect:
     description:
-      - Regular expressions; an installed package whose whole name matches one must not be removed.
-      - When left out, the server packages of MariaDB, MySQL and Percona, as the distributions and the vendors name them.
+      - Regular expressions; an installed package whose whole name matches one is protected.
+      - When left out, the server packages of MariaDB, MySQL and Percona as the distributions and the vendors name them.
     type: list
     elements: str
+  allow_unresolved:
+    description:
+      - Do not fail when the package manager does not know a package or finds no solution, but return RV(unknown) and RV(problem).
+      - For a look before the package lists are fetched.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
-- name: Make sure that the build dependencies leave the server alone
+- name: Make sure that the build dependencies leave the database server alone
   gearsync.mysql_redis.package_guard:
     name: [g++, make, libevent-dev]
+
+- name: The same on Enterprise Linux
+  gearsync.mysql_redis.package_guard:
+    name: [gcc-c++, make, gperf]
+    enablerepo: [crb]
 """
 
 RETURN = r"""
 installs:
-  description: The packages that would be installed or upgraded.
+  description: The packages that would be installed or change their version; empty when everything is there.
   type: list
   elements: str
   returned: always
+  sample: [g++, g++-12, make]
 removes:
   description: The packages that would be removed or replaced.
   type: list
   elements: str
   returned: always
+  sample: []
+unknown:
+  description: The packages that the package manager does not know.
+  type: list
+  elements: str
+  returned: always
+  sample: []
+resolved:
+  description: Whether the package manager knows all packages and finds a way to install them.
+  type: bool
+  returned: always
+  sample: true
+problem:
+  description: What the package manager says when it finds no solution.
+  type: str
+  returned: always
+  sample: ""
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gearsync.mysql_redis.plugins.module_utils._packages import SERVERS, apt_plan, dnf_plan, endangered
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._packages import SERVERS, Plan, apt_plan, dnf_plan, endangered
+
+#: The messages are parsed, so they must come in English.
+ENVIRONMENT = {"LC_ALL": "C", "LANGUAGE": "C", "DEBIAN_FRONTEND": "noninteractive"}
 
 
-def simulate(module, names, repositories):
-    """``(installed, removed)`` as the host's package manager plans it; fails when there is none that the module knows."""
-    environment = {"LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive", "COLUMNS": "300"}
-    apt = module.get_bin_path("apt-get")
-    dnf = module.get_bin_path("dnf")
-    # A host may have both; the one that owns the installed packages is the one with a filled database.
-    if dnf and not module.get_bin_path("dpkg-query"):
-        apt = None
-    if dnf and module.run_command(["rpm", "-qa"])[1].strip():
-        repos = [f"--enablerepo={name}" for name in repositories]
-        status, out, err = module.run_command([dnf, "--assumeno", "--quiet", *repos, "install", *names], environ_update=environment)
-        return dnf_plan(out + "\n" + err)
-    if apt:
-        status, out, err = module.run_command([apt, "--simulate", "--no-install-recommends", "install", *names], environ_update=environment)
-        return apt_plan(out) if status == 0 else ([], [])
-    module.fail_json(msg="package_guard: neither apt-get nor dnf is on this host, so the installation cannot be simulated")
+class Apt:
+    def __init__(self, module):
+        self.module = module
+        self.recommends = [] if module.params["install_recommends"] else ["--no-install-recommends"]
+
+    def missing(self, names):
+        command = ["dpkg-query", "--show", "--showformat", "${binary:Package} ${Status}\n", *names]
+        # Its status is 1 when it does not know one of them, and it still lists the others.
+        _status, out, _err = self.module.run_command(command, environ_update=ENVIRONMENT)
+        installed = {line.split()[0].partition(":")[0] for line in out.splitlines() if line.endswith(" installed")}
+        return [name for name in names if name not in installed]
+
+    def simulate(self, names):
+        command = ["apt-get", "--simulate", "--quiet", *self.recommends, "install", *names]
+        return apt_plan(*self.module.run_command(command, environ_update=ENVIRONMENT))
+
+
+class Dnf:
+    def __init__(self, module):
+        self.module = module
+        self.repositories = [f"--enablerepo={name}" for name in module.params["enablerepo"]]
+
+    def _installed(self, names):
+        """EPOCH:VERSION of those that are installed."""
+        command = ["rpm", "--query", "--queryformat", "%{NAME} %{EPOCHNUM}:%{VERSION}\n", *names]
+        _status, out, _err = self.module.run_command(command, environ_update=ENVIRONMENT)
+        # The others are lines like "package NAME is not installed".
+        return dict(line.split() for line in out.splitlines() if line.count(" ") == 1)
+
+    def missing(self, names):
+        installed = self._installed(names)
+        return [name for name in names if name not in installed]
+
+    def simulate(self, names):
+        command = ["dnf", "--assumeno", *self.repositories, "install", *names]
+        plan = dnf_plan(*self.module.run_command(command, environ_update=ENVIRONMENT))
+        if plan.changed:
+            old = self._installed(sorted(plan.changed))
+            plan = plan._replace(changed={name: (old.get(name, ""), new) for name, (_unknown, new) in plan.changed.items()})
+        return plan
+
+
+def package_manager(module):
+    use = module.params["use"]
+    if use == "auto":
+        rpm = module.get_bin_path("rpm")
+        use = "dnf" if module.get_bin_path("dnf") and rpm and module.run_command([rpm, "--query", "--all"])[1].strip() else "apt"
+    command = {"apt": "apt-get", "dnf": "dnf"}[use]
+    if not module.get_bin_path(command):
+        module.fail_json(msg=f"{command} is not on this host, so the installation cannot be simulated. Only apt and dnf are supported.")
+    return {"apt": Apt, "dnf": Dnf}[use](module)
+
+
+def make_plan(manager, names):
+    """The plan for what of ``names`` is missing. Unknown names do not keep the others from being looked at."""
+    wanted = manager.missing(names)
+    if not wanted:
+        return Plan([], [], {}, [], "")
+    plan = manager.simulate(wanted)
+    known = [name for name in wanted if name not in plan.unknown]
+    if plan.unknown and known and len(known) < len(wanted):
+        return manager.simulate(known)._replace(unknown=plan.unknown)
+    return plan
 
 
 def main():
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "list", "elements": "str", "required": True},
+            "use": {"type": "str", "choices": ["auto", "apt", "dnf"], "default": "auto"},
             "enablerepo": {"type": "list", "elements": "str", "default": []},
+            "install_recommends": {"type": "bool", "default": False},
             "protect": {"type": "list", "elements": "str"},
+            "allow_unresolved": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
     names = module.params["name"]
-    installs, removes = simulate(module, names, module.params["enablerepo"]) if names else ([], [])
+    plan = make_plan(package_manager(module), names)
+    result = {key: getattr(plan, key) for key in ("installs", "removes", "unknown", "problem")}
+    result["resolved"] = not (plan.unknown or plan.problem)
     protect = SERVERS if module.params["protect"] is None else module.params["protect"]
-    lost = endangered(removes, protect)
+    lost = endangered(plan, protect)
     if lost:
         module.fail_json(
             msg=(
-                f"Installing {', '.join(names)} would remove {', '.join(lost)}, the database server. Nothing was installed. "
-                "Leave out the package that conflicts with it, or take it from the vendor that the server comes from."
+                f"Installing {', '.join(names)} would take the database server away: {', '.join(lost)}. Nothing was installed. "
+                "Leave out the package that conflicts with the server, or take it from where the server comes from."
             ),
-            installs=installs,
-            removes=removes,
+            **result,
         )
-    module.exit_json(changed=False, installs=installs, removes=removes)
+    if not module.params["allow_unresolved"]:
+        if plan.unknown:
+            module.fail_json(msg=f"No enabled package source of this host has {', '.join(plan.unknown)}. Nothing was installed.", **result)
+        if plan.problem:
+            module.fail_json(msg=f"{', '.join(names)} cannot be installed; the package manager says: {plan.problem}", **result)
+    module.exit_json(changed=False, **result)
 
 
 if __name__ == "__main__":
