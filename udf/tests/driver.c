@@ -13,6 +13,7 @@
  *   sum FUNCTION ARGUMENT… / …        -> ok NUMBER | null | …; each / ends a row of the group
  *   storm THREADS SECONDS FUNCTION ARGUMENT…  -> calls nulls worst(us) mean(us)
  *   fds                               -> the number of open descriptors
+ *   overrun, overflow, leak           -> nothing: mistakes, to see that the sanitizers are at work
  *   name HOST ADDRESS                 -> from now on HOST resolves to ADDRESS ("-": to nothing)
  *
  * ARGUMENT is TYPE:CONST:WIDTH:NAME:VALUE: TYPE S string, I integer, B bit, R real, D decimal; CONST 0 or 1; WIDTH is the maximal
@@ -422,6 +423,15 @@ int main(void) {
             run_storm((unsigned)strtoul(words[1], NULL, 10), strtod(words[2], NULL), words[3], words + 4, count - 4);
         } else if (strcmp(words[0], "fds") == 0) {
             printf("%d\n", count_fds());
+        } else if (strcmp(words[0], "overrun") == 0) {
+            volatile char *one = need(malloc(count));
+            one[count] = 1;
+        } else if (strcmp(words[0], "overflow") == 0) {
+            volatile int most = INT32_MAX;
+            most += (int)count;
+        } else if (strcmp(words[0], "leak") == 0) {
+            *(volatile char *)need(malloc(count)) = 1;
+            puts("ok");
         } else if (strcmp(words[0], "name") == 0) {
             snprintf(fake_host, sizeof fake_host, "%s", words[1]);
             snprintf(fake_address, sizeof fake_address, "%s", words[2]);
