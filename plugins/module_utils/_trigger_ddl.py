@@ -21,6 +21,7 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._triggers import (
     Trigger,
     beside_name,
+    body_of,
     differences,
     drop_sql,
     plan,
@@ -32,26 +33,24 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._triggers imp
 Step = collections.namedtuple("Step", "existing wanted statements different")
 
 
-def read_triggers(database, schema):
-    """All triggers of a schema, by name."""
+def read_triggers(database, schema, table):
+    """All triggers of a schema, by name; the bodies of those of one table are as they were written."""
     rows = database.rows(
         "SELECT TRIGGER_NAME AS name, EVENT_OBJECT_TABLE AS tbl, ACTION_TIMING AS timing, EVENT_MANIPULATION AS event,"
         " ACTION_STATEMENT AS body, DEFINER AS definer, SQL_MODE AS sql_mode, ACTION_ORDER AS action_order"
         " FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = %s AND EVENT_OBJECT_SCHEMA = %s", schema, schema)
-    return {
-        row["name"]: Trigger(schema, row["name"], row["tbl"], row["timing"].lower(), row["event"].lower(), row["body"],
-                              row["definer"], row["sql_mode"] or "", int(row["action_order"]))
-        for row in rows}
+    triggers = {}
+    for row in rows:
+        body = _written_body(database, schema, row["name"]) if row["tbl"] == table else None
+        triggers[row["name"]] = Trigger(
+            schema, row["name"], row["tbl"], row["timing"].lower(), row["event"].lower(), row["body"] if body is None else body,
+            row["definer"], row["sql_mode"] or "", int(row["action_order"]))
+    return triggers
 
 
-def _statement(database, trigger):
-    """The whole CREATE TRIGGER as it was written."""
-    row = database.rows(f"SHOW CREATE TRIGGER {qualified(trigger.schema, trigger.name)}")[0]
-    return row["sql original statement"]
-
-
-def _different(database, existing, wanted):
-    return differences(existing, _statement(database, existing), wanted)
+def _written_body(database, schema, name):
+    found = database.rows(f"SHOW CREATE TRIGGER {qualified(schema, name)}")
+    return body_of(found[0]["sql original statement"] or "") if found else None
 
 
 def _follower(existing, triggers):
@@ -65,13 +64,13 @@ def step_for(database, triggers, wanted):
     """What has to be done so that a wanted trigger is there and no leftover of an interrupted run beside it."""
     existing = triggers.get(wanted.name)
     beside = triggers.get(beside_name(wanted.name))
-    different = _different(database, existing, wanted) if existing else []
+    different = differences(existing, wanted) if existing else []
     if existing and not different:
         return Step(existing, existing, [drop_sql(beside.schema, beside.name)] if beside else [], [])
     follower = _follower(existing, triggers) if existing else None
     if follower and beside and follower == beside.name:
         follower = _follower(beside, triggers)
-    beside_is_wanted = beside is not None and not _different(database, beside, wanted)
+    beside_is_wanted = beside is not None and not differences(beside, wanted)
     return Step(existing, wanted, plan(
         database.engine, wanted, existing, beside=beside, beside_is_wanted=beside_is_wanted, follower=follower), different)
 

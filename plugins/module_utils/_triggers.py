@@ -26,7 +26,7 @@ OWN_NAME = re.compile(r"gearsync_a[iud]_.", re.DOTALL)
 # A trigger that is being replaced on MySQL stands under its name with this for a moment.
 BESIDE = "__new"
 
-# body: as written, definer: 'user@host' or None for the account that is logged in.
+# body: as it was written. definer: 'user@host' or None for the account that is logged in.
 # sql_mode: as the server spells it. order: place among triggers of the same timing and event; 0 for a wanted one.
 Trigger = collections.namedtuple("Trigger", "schema name table timing event body definer sql_mode order")
 
@@ -144,13 +144,20 @@ def direct_body(declaration, columns, event):
         members.append("'new', {}".format(_row_object(new, "NEW")))
     if event != "insert":
         members.append("'old', {}".format(_row_object(old, "OLD")))
-    submit = "DO gman_do_background({}, CONVERT(JSON_OBJECT({}) USING utf8mb4));".format(literal(declaration["function"]), ", ".join(members))
-    lines = ["BEGIN", "  DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END;"]
+    send = [
+        f"SET payload = JSON_OBJECT({', '.join(members)});",
+        # A change too large for the server to put into words is not sent at all.
+        f"IF payload IS NOT NULL THEN DO gman_do_background({literal(declaration['function'])}, payload); END IF;",
+    ]
     if event == "update":
-        lines += ["  IF NOT ({}) THEN".format(" AND ".join(same_expression(column) for _name, column in new)), "    " + submit, "  END IF;"]
-    else:
-        lines.append("  " + submit)
-    return "\n".join([*lines, "END"])
+        send = [f"IF NOT ({' AND '.join(same_expression(column) for _name, column in new)}) THEN", *(f"  {line}" for line in send), "END IF;"]
+    return "\n".join([
+        "BEGIN",
+        "  DECLARE payload LONGTEXT CHARACTER SET utf8mb4 DEFAULT NULL;",
+        "  DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END;",
+        *(f"  {line}" for line in send),
+        "END",
+    ])
 
 
 BODIES = {"direct": direct_body}
@@ -173,17 +180,19 @@ def clean_body(text):
     return text.strip().rstrip(";").rstrip()
 
 
-def _beyond_bmp(text):
-    return any(ord(character) > 0xFFFF for character in text)
+# What stands before the body in SHOW CREATE TRIGGER. Names in quotes are skipped as a whole: they may hold anything.
+HEADER = re.compile(
+    r"""(?: `(?:[^`]|``)*` | '(?:[^'\\]|\\.|'')*' | "[^"]*" | [^`'"] )*?
+    \bFOR\s+EACH\s+ROW\b \s*
+    (?: (?:FOLLOWS|PRECEDES) \s+ (?: `(?:[^`]|``)*` | [^\s`]+ ) \s* )?""",
+    re.IGNORECASE | re.DOTALL | re.VERBOSE)
 
 
-def same_body(stored, statement, wanted):
-    """stored: from information_schema, which shows 4-byte characters as '?'; statement: from SHOW CREATE TRIGGER, which shows all."""
-    wanted = clean_body(wanted)
-    if not _beyond_bmp(wanted):
-        return clean_body(stored) == wanted
-    shown = "".join("?" if ord(character) > 0xFFFF else character for character in wanted)
-    return clean_body(stored) == shown and clean_body(statement).endswith(wanted)
+def body_of(statement):
+    """The body in what SHOW CREATE TRIGGER shows, which is as it was written. information_schema's is not: quotes and backslashes
+    that stand doubled in a text are single there, and 4-byte characters are question marks."""
+    header = HEADER.match(statement)
+    return statement[header.end():] if header else None
 
 
 def same_modes(one, other):
@@ -197,12 +206,12 @@ def same_account(one, other):
     return one.rpartition("@")[0] == other.rpartition("@")[0] and one.rpartition("@")[2].lower() == other.rpartition("@")[2].lower()
 
 
-def differences(existing, statement, wanted):
+def differences(existing, wanted):
     """Which properties of an existing trigger are not as wanted. A wanted definer of None takes any."""
     found = []
     if (existing.timing, existing.event) != (wanted.timing, wanted.event):
         found.append("event")
-    if not same_body(existing.body, statement, wanted.body):
+    if clean_body(existing.body) != clean_body(wanted.body):
         found.append("body")
     if wanted.definer is not None and not same_account(existing.definer, wanted.definer):
         found.append("definer")

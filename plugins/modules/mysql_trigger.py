@@ -233,7 +233,7 @@ def main():
     database = connect(module)
     result = {"changed": False, "queries": database.queries}
     try:
-        triggers = read_triggers(database, schema)
+        triggers = read_triggers(database, schema, table)
         name = module.params["name"]
         if module.params["state"] == "absent":
             on_table = {each: trigger for each, trigger in triggers.items() if trigger.table == table}

@@ -49,10 +49,11 @@ options:
     default: syncToRedis
   events:
     description:
-      - What is sent, any of V(insert), V(update) and V(delete). Needed when O(state=present).
+      - What is sent, any of V(insert), V(update) and V(delete).
       - The trigger of an event that is not in the list any more is dropped.
     type: list
     elements: str
+    default: [insert, update, delete]
   columns:
     description:
       - The columns that are sent; nothing leaves the database that is not named here. Needed when O(state=present).
@@ -193,6 +194,7 @@ problems:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declaration import (
+    EVENTS,
     declaration_problems,
     key_problems,
     match_columns,
@@ -296,7 +298,7 @@ def _present(module, database, schema, table):
     for text in warnings + surroundings:
         module.warn("table {}: {}".format(params["table"], text))
     wanted = wanted_triggers(schema, declaration, facts, definer, database.set_sql_mode(SQL_MODE))
-    triggers = read_triggers(database, schema)
+    triggers = read_triggers(database, schema, table)
     for trigger in wanted:
         other = triggers.get(trigger.name)
         if other is not None and other.table != table:
@@ -323,7 +325,7 @@ def _steps_without(triggers, table, kept):
 def _absent(database, schema, table):
     found = find_table(database, schema, table)
     # Triggers go with their table.
-    triggers = read_triggers(database, found["s"]) if found else {}
+    triggers = read_triggers(database, found["s"], found["t"]) if found else {}
     steps = _steps_without(triggers, found["t"], []) if found else []
     return steps, {"triggers": {}}, (found["s"], found["t"]) if found else (schema, table)
 
@@ -336,7 +338,7 @@ def main():
         # What these may hold is not said by `choices`: the module's own errors name the table, and all that is wrong at once.
         delivery={"type": "str"},
         function={"type": "str", "default": "syncToRedis"},
-        events={"type": "list", "elements": "str"},
+        events={"type": "list", "elements": "str", "default": list(EVENTS)},
         columns={"type": "list", "elements": "str"},
         write={"type": "list", "elements": "dict", "options": {
             "type": {"type": "str", "required": True},
