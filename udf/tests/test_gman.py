@@ -40,6 +40,11 @@ def timed(gman: Driver, *call: object) -> tuple[bytes | None, float]:
     return gman.call(*call), time.monotonic() - began  # type: ignore[arg-type]  # the first one is a name
 
 
+def jitter(gman: Driver, threads: int) -> float:
+    """The worst time in us of a call that does nothing: what so many threads wait for the processor on this machine right now."""
+    return gman.storm(threads, 1.0, "gman_version")[2]
+
+
 @pytest.fixture
 def fake() -> Iterator[FakeServer]:
     with FakeServer() as one:
@@ -340,7 +345,7 @@ def test_hanging_server_costs_one_timeout(gman: Driver, fake: FakeServer, mode: 
     # Then nothing but probes, which wait for 10 ms once a second.
     calls, nulls, worst, mean = gman.storm(4, 3.0, "gman_do_background", "f", "x")
     assert nulls == calls > 1000
-    assert worst < (0.010 + SLACK) * 1e6
+    assert worst < (0.010 + SLACK) * 1e6 + 3 * jitter(gman, 4)
     assert mean < 500
     state = server(gman, fake.address)
     assert state["state"] in ("open", "half-open")
@@ -353,7 +358,7 @@ def test_many_threads_meet_a_hanging_server(gman: Driver, fake: FakeServer) -> N
     use(gman, fake.address)
     calls, nulls, worst, _ = gman.storm(32, 1.0, "gman_do_background", "f", "x")
     assert nulls == calls
-    assert worst < (CONNECT + IO + 2 * SLACK) * 1e6
+    assert worst < (CONNECT + IO + SLACK) * 1e6 + 3 * jitter(gman, 32)
 
 
 def test_recovery_after_silence(gman: Driver, fake: FakeServer) -> None:
@@ -647,7 +652,7 @@ def test_storm_through_restarts(gman: Driver) -> None:
         calls, nulls, worst, _ = gman.storm(16, 6.0, "gman_do_background", "f", "x")
         restarts.join()
         assert calls > nulls
-        assert worst < (CONNECT + IO + 2 * SLACK) * 1e6
+        assert worst < (CONNECT + IO + SLACK) * 1e6 + 3 * jitter(gman, 16)
         wait_until(lambda: gman.call("gman_do_background", "f", "x"), seconds=RETRY + 0.5)
         gman.unload()
         assert gman.ask("fds") == before
