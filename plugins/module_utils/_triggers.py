@@ -111,8 +111,8 @@ def _comparable(column, row):
     """A column's value in a form in which values are equal only when they are so byte for byte."""
     value, kind = f"{row}.{quote(column['name'])}", column_kind(column)
     if kind == "timestamp":
-        # The hour that is shown twice when summer time ends: equal as text, not as moments.
-        return f"UNIX_TIMESTAMP({value})"
+        # The hour that is shown twice when summer time ends: equal as text, not as moments. The zero date is no moment for MariaDB.
+        return f"COALESCE(UNIX_TIMESTAMP({value}), {_text(value)})"
     if kind == "json":
         return f"CAST({_text(value)} AS BINARY)"
     if column["data_type"].lower() in OPAQUE_TYPES:
