@@ -37,7 +37,7 @@ class Modules:
             json.dump({"ANSIBLE_MODULE_ARGS": arguments}, file)
             file.flush()
             done = subprocess.run(
-                [sys.executable, "-m", f"{PACKAGE}.{name}", file.name], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=180,
+                [sys.executable, "-m", f"{PACKAGE}.{name}", file.name], capture_output=True, text=True, timeout=180,
                 env={**os.environ, "PYTHONPATH": str(ROOT / ".collections")}, check=False)
         assert done.stdout.strip().startswith("{"), done.stdout + done.stderr
         return json.loads(done.stdout)

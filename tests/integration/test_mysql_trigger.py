@@ -5,7 +5,6 @@ import pymysql
 import pytest
 
 
-
 @pytest.fixture
 def table(database, schema):
     database.execute("CREATE TABLE shop.t (id INT AUTO_INCREMENT PRIMARY KEY, v VARCHAR(40))", "CREATE TABLE shop.seen (id INT, mark INT)")

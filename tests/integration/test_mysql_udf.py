@@ -100,7 +100,8 @@ def test_the_projects_libraries(database, modules, libraries, registered):
 
 
 def test_a_native_function_of_that_name(modules, libraries, registered):
-    message = modules.refused("mysql_udf", soname=JSON_LIBRARY, src=str(libraries / JSON_LIBRARY), functions=[{"name": "json_members"}, {"name": "JSON_OBJECT"}])
+    functions = [{"name": "json_members"}, {"name": "JSON_OBJECT"}]
+    message = modules.refused("mysql_udf", soname=JSON_LIBRARY, src=str(libraries / JSON_LIBRARY), functions=functions)
     assert "JSON_OBJECT" in message
     assert "native: skip" in message
     assert registered(JSON_LIBRARY) == ((), None)

@@ -215,7 +215,8 @@ def test_timestamps_are_utc_in_every_session(database, schema, modules, payloads
 
 
 @pytest.mark.parametrize("name", ["order items", "a`b", 'a"b', "a'b", "größe", "select", "x" * 64])
-def test_names_that_need_quoting(database, schema, modules, triggers, payloads, name):
+@pytest.mark.usefixtures("schema")
+def test_names_that_need_quoting(database, modules, triggers, payloads, name):
     quoted = "`" + name.replace("`", "``") + "`"
     database.execute(f"CREATE TABLE shop.{quoted} (`key` INT PRIMARY KEY, {quoted} VARCHAR(20))")
     declared = f"shop.{name}" if "`" not in name else f"shop.{quoted}"

@@ -105,7 +105,7 @@ def test_addresses(text, address):
 
 @pytest.mark.parametrize("text", ["", "host:", "host:0", "host:65536", "a b", "a,b", "[::1", "::1]", "host:x", "[a]b"])
 def test_wrong_addresses(text):
-    with pytest.raises(ValueError, match="address|port"):
+    with pytest.raises(ValueError, match=r"address|port"):
         parse_address(text)
 
 

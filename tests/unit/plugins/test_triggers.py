@@ -128,7 +128,7 @@ def test_a_plan_leaves_no_moment_without_a_trigger(engine, existing, beside, bes
     assert least >= min(before, 1)
 
 
-FACTS = {"name": "t", "unique_keys": [["id"]], "columns": [column("int") | {"name": "id"}, column("varchar", collation="utf8mb4_general_ci") | {"name": "it's"}]}
+FACTS = {"name": "t", "unique_keys": [["id"]], "columns": [column("int", name="id"), column("varchar", name="it's", collation="utf8mb4_general_ci")]}
 
 
 @given(function=st.text(min_size=1, max_size=40), table=st.text(min_size=1, max_size=40))
