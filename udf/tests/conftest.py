@@ -322,6 +322,14 @@ def gearmand() -> Iterator[Gearmand]:
 
 
 @pytest.fixture
+def own_gearmand() -> Iterator[Gearmand]:
+    """One that a test may kill; nobody works there."""
+    server = Gearmand(workers=0)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
 def gman() -> Iterator[Driver]:
     """The Gearman library, freshly loaded: no lists, no connections, all settings at their defaults."""
     driver = Driver("libgearman_mysql_udf.so")

@@ -288,23 +288,19 @@ def test_wake(gman: Driver, gearmand: Gearmand) -> None:
     assert stats(gman)["wakes"] == {"sent": 3, "skipped": 1, "dropped": 0}
 
 
-def test_gearmand_restart_costs_no_job(gman: Driver) -> None:
-    gearmand = Gearmand(workers=0)
-    try:
-        use(gman, gearmand.address)
-        gman.call("gman_configure", "breaker_retry_ms", 10)  # a connection that lived as long is made again at once
-        for round_ in range(3):
-            assert gman.call("gman_do_background", "f", "x"), round_
-            assert gman.integer("gman_wake", "w", "x") == 1
-            gearmand.stop(signal.SIGKILL)
-            gearmand.start()
-        state = server(gman, gearmand.address)
-        assert state["breaker_openings"] == 0
-        assert state["stale_connections"] == 2
-        assert state["reconnects"] == 2
-        assert gman.call("gman_do_background", "f", "x")
-    finally:
-        gearmand.stop()
+def test_gearmand_restart_costs_no_job(gman: Driver, own_gearmand: Gearmand) -> None:
+    use(gman, own_gearmand.address)
+    gman.call("gman_configure", "breaker_retry_ms", 10)  # a connection that lived as long is made again at once
+    for round_ in range(3):
+        assert gman.call("gman_do_background", "f", "x"), round_
+        assert gman.integer("gman_wake", "w", "x") == 1
+        own_gearmand.stop(signal.SIGKILL)
+        own_gearmand.start()
+    state = server(gman, own_gearmand.address)
+    assert state["breaker_openings"] == 0
+    assert state["stale_connections"] == 2
+    assert state["reconnects"] == 2
+    assert gman.call("gman_do_background", "f", "x")
 
 
 # --- failover, breaker, misbehaviour ---
@@ -639,26 +635,30 @@ def test_thousand_loads_leak_nothing(gman: Driver, fake: FakeServer) -> None:
     assert stats(gman)["servers"] == []
 
 
-def test_storm_through_restarts(gman: Driver) -> None:
+def test_storm_through_restarts(gman: Driver, own_gearmand: Gearmand) -> None:
     """Sixteen threads while gearmand is killed and restarted: no call beyond the bound, no descriptor left."""
-    gearmand = Gearmand(workers=0)
-    try:
-        gman.unload()
-        before = gman.ask("fds")
-        gman.load()
-        use(gman, gearmand.address)
-        restarts = threading.Thread(target=lambda: [(time.sleep(0.4), gearmand.stop(signal.SIGKILL), time.sleep(0.2), gearmand.start()) for _ in range(8)])
-        restarts.start()
-        calls, nulls, worst, _ = gman.storm(16, 6.0, "gman_do_background", "f", "x")
-        restarts.join()
-        assert calls > nulls
-        assert worst < (CONNECT + IO + SLACK) * 1e6 + 3 * jitter(gman, 16)
-        wait_until(lambda: gman.call("gman_do_background", "f", "x"), seconds=RETRY + 0.5)
-        gman.unload()
-        assert gman.ask("fds") == before
-        gman.load()
-    finally:
-        gearmand.stop()
+
+    def unrest() -> None:
+        for _ in range(8):
+            time.sleep(0.4)
+            own_gearmand.stop(signal.SIGKILL)
+            time.sleep(0.2)
+            own_gearmand.start()
+
+    gman.unload()
+    before = gman.ask("fds")
+    gman.load()
+    use(gman, own_gearmand.address)
+    restarts = threading.Thread(target=unrest)
+    restarts.start()
+    calls, nulls, worst, _ = gman.storm(16, 6.0, "gman_do_background", "f", "x")
+    restarts.join()
+    assert calls > nulls
+    assert worst < (CONNECT + IO + SLACK) * 1e6 + 3 * jitter(gman, 16)
+    wait_until(lambda: gman.call("gman_do_background", "f", "x"), seconds=RETRY + 0.5)
+    gman.unload()
+    assert gman.ask("fds") == before
+    gman.load()
 
 
 def test_version(gman: Driver) -> None:

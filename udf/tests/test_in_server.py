@@ -240,8 +240,8 @@ def hammer(database: Database, connections: int, seconds: int) -> list[tuple[int
     return results
 
 
-def test_64_writers_while_gearmand_is_killed_and_restarted_20_times(sql: Session, database: Database) -> None:
-    gearmand = Gearmand(workers=0)
+def test_64_writers_while_gearmand_is_killed_and_restarted_20_times(sql: Session, database: Database, own_gearmand: Gearmand) -> None:
+    gearmand = own_gearmand
     prepare_hammer(sql, 64)
     sql.all("SELECT gman_servers_set(%s)", gearmand.address)
     before = database.descriptors()
@@ -279,7 +279,6 @@ def test_64_writers_while_gearmand_is_killed_and_restarted_20_times(sql: Session
     time.sleep(0.2)
     sql.all("SELECT gman_stats()")
     wait_until(lambda: (sql.one("SELECT gman_stats()"), database.descriptors() <= before)[1], what="descriptors return to where they were")
-    gearmand.stop()
 
 
 def test_server_that_never_answers_hardly_slows_writes(sql: Session, database: Database) -> None:
