@@ -63,9 +63,15 @@ def forget_sql(name):
     return f"DELETE FROM `mysql`.`func` WHERE `name` = {literal(name)}"  # noqa: S608  # quoted: recorded statements carry no parameters
 
 
+def wanted_row(function, soname):
+    """A function as mysql.func will have it."""
+    return {"name": function["name"], "ret": RETURN_CODES[function["returns"]], "dl": soname,
+            "type": "aggregate" if function["aggregate"] else "function"}
+
+
 def is_as_wanted(row, function, soname):
-    return (row["dl"], row["ret"], row["type"]) == (
-        soname, RETURN_CODES[function["returns"]], "aggregate" if function["aggregate"] else "function")
+    wanted = wanted_row(function, soname)
+    return all(row[member] == wanted[member] for member in ("ret", "dl", "type"))
 
 
 def calls(body, names):

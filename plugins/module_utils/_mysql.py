@@ -201,8 +201,8 @@ def _connection_arguments(params):
                          ("login_unix_socket", "unix_socket")):
         if params[option] is not None:
             arguments[name] = params[option]
-    tls = {name: params[option] for option, name in (("ca_cert", "ca"), ("client_cert", "cert"), ("client_key", "key"))
-               if params[option]}
+    names = (("ca_cert", "ca"), ("client_cert", "cert"), ("client_key", "key"))
+    tls = {name: params[option] for option, name in names if params[option]}
     if params["check_hostname"] is not None:
         if params["check_hostname"] and "ca" not in tls:
             raise ValueError("check_hostname needs ca_cert: without it the server's certificate is not verified at all")

@@ -177,7 +177,6 @@ import shutil
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._functions import (
-    RETURN_CODES,
     calls,
     create_sql,
     drop_sql,
@@ -188,6 +187,7 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._functions im
     recreate_sql,
     show,
     soname_problem,
+    wanted_row,
 )
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import (
     ER_CANT_FIND_DL_ENTRY,
@@ -568,23 +568,26 @@ def main():
         if module.params["state"] == "present":
             plan = _present(module, database, library)
             before, changed, reloaded = plan.registered, plan.changes(), plan.reload
-            after = plan.keep + plan.extra + [
-                {"name": function["name"], "dl": library.soname, "type": "aggregate" if function["aggregate"] else "function",
-                     "ret": RETURN_CODES[function["returns"]]} for function, _statement in plan.create]
+            after = plan.keep + plan.extra + [wanted_row(function, library.soname) for function, _statement in plan.create]
             after_file = module.sha256(library.src) if library.src else before_file
             skipped = plan.skipped
         else:
             drop, before, after, removed = _absent(module, database, library)
             changed, reloaded, skipped = bool(drop) or removed, False, []
             after_file = None if removed else before_file
-    except ServerError as error:
-        module.fail_json(msg="library {}: {}".format(module.params["soname"], error), queries=database.queries)
-    except OSError as error:
-        module.fail_json(msg="library {}: {}".format(module.params["soname"], error), queries=database.queries)
+    except (ServerError, OSError) as error:
+        module.fail_json(msg=f"library {module.params['soname']}: {error}", queries=database.queries)
     finally:
         database.close()
-    result = {"changed": changed, "queries": database.queries, "plugin_dir": library.plugin_dir, "path": library.path, "native": sorted(skipped),
-                  "functions": sorted(row["name"] for row in after), "reloaded": reloaded}
+    result = {
+        "changed": changed,
+        "queries": database.queries,
+        "plugin_dir": library.plugin_dir,
+        "path": library.path,
+        "native": sorted(skipped),
+        "functions": sorted(row["name"] for row in after),
+        "reloaded": reloaded,
+    }
     if module._diff:
         result["diff"] = _diff(before, after, library, before_file, after_file)
     module.exit_json(**result)
