@@ -108,6 +108,7 @@ def _bare(name):
 
 
 def _tail(text):
-    """The end of what a package manager said, short enough for a message."""
-    kept = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith(("Reading ", "Building ", "Last metadata"))]
+    """The end of what a package manager said, short enough for a message, without dnf's advice to erase what is in the way."""
+    noise = ("Reading ", "Building ", "Last metadata", "(try to add")
+    kept = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith(noise)]
     return " ".join(kept)[-1500:]
