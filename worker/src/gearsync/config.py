@@ -24,9 +24,6 @@ class ConfigError(Exception):
         self.sentences = sentences
 
 
-
-
-
 class RedisSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Where Redis is."""
 
