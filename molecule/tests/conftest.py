@@ -24,15 +24,17 @@ class Host:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def run(self, command: str, *, stdin: str | None = None, ok: bool = True, timeout: float = 120) -> str:
+    def run(self, command: str, *, stdin: str | None = None, ok: bool = True, timeout: float = 120, env: dict[str, str] | None = None) -> str:
         """Run ``command`` in the host's shell as root and return its output without the last newline.
 
         With ``ok`` (the default) a failure raises AssertionError with all that it printed; without, output and errors are returned.
+        ``env`` is handed over by name, so that no value stands in a command line.
         """
+        names = [word for name in env or {} for word in ("--env", name)]
         done = subprocess.run(
-            [str(PODMAN), "exec", "--interactive", "--env", "REDISCLI_AUTH", self.name, "sh", "-c", command],
+            [str(PODMAN), "exec", "--interactive", *names, self.name, "sh", "-c", command],
             input=stdin, capture_output=True, text=True, timeout=timeout, check=False,
-            env={**os.environ, "REDISCLI_AUTH": SECRET},
+            env={**os.environ, **(env or {})},
         )
         if ok:
             assert done.returncode == 0, f"{self.name}: {command}\nexit {done.returncode}\n{done.stdout}{done.stderr}"
@@ -47,7 +49,7 @@ class Host:
 
     def redis(self, *words: str, ok: bool = True) -> str:
         """What redis-cli answers to one command."""
-        return self.run(f"$(command -v redis-cli || command -v valkey-cli) --no-auth-warning {shlex.join(words)}", ok=ok)
+        return self.run(f"$(command -v redis-cli || command -v valkey-cli) --no-auth-warning {shlex.join(words)}", ok=ok, env={"REDISCLI_AUTH": SECRET})
 
     def is_active(self, unit: str) -> bool:
         """Whether systemd calls ``unit`` active."""
