@@ -19,7 +19,11 @@ def table(database, schema):
 @pytest.fixture
 def payloads(job_server):
     """The changes that the triggers have sent since the last look."""
-    return lambda function="syncToRedis": [json.loads(payload) for payload in job_server.jobs(function)]
+
+    def sent(function="syncToRedis"):
+        return [json.loads(payload) for payload in job_server.jobs(function)]
+
+    return sent
 
 
 @pytest.mark.usefixtures("table")

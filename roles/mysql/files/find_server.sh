@@ -1,3 +1,4 @@
+#!/bin/sh
 # Read by /bin/sh: says what database server this host has, as lines of `name=value`.
 # Running servers: binary, version and one `socket=` for each socket that they listen on. Else the installed one: the same from its configuration.
 PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/libexec:/usr/local/sbin:/usr/local/bin

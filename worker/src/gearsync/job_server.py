@@ -174,7 +174,7 @@ class _Handler(GearmanWorkerCommandHandler):  # type: ignore[misc]  # the librar
     def grab(self, number: int) -> None:
         """Ask for ``number`` jobs more."""
         self.unanswered += number
-        for _ in range(number):
+        for _number in range(number):
             self.send_command(GEARMAN_COMMAND_GRAB_JOB_UNIQ)
 
     def recv_noop(self) -> bool:

@@ -119,7 +119,7 @@ def run(config: Config) -> int:
         stops = count
 
     with stop_signals(stop):
-        children = [_Child(config) for _ in range(config.worker.processes)]
+        children = [_Child(config) for _number in range(config.worker.processes)]
         # Ready means: configured and running. Servers that are down are waited for, and must not fail the start.
         notifier.notify("READY=1")
         log.info(
