@@ -1,0 +1,79 @@
+"""The parts on hosts of their own: what goes over the network, what is left when one of two is gone, and what each host holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from conftest import SECRET, Host, Playbooks, until
+
+DB, CACHE = Host("fleet-db"), Host("fleet-cache")
+JOB_SERVERS = [Host("fleet-jobs"), Host("fleet-worker2")]
+WORKERS = [Host("fleet-worker1"), Host("fleet-worker2")]
+
+
+def write(name: str) -> None:
+    """One row through the pipeline, in one event: two would have no order, between two workers and by direct delivery."""
+    DB.sql(f"INSERT INTO customer (id, name) VALUES (1, '{name}') ON DUPLICATE KEY UPDATE name = '{name}';", database="shop")
+    until(lambda: CACHE.redis("hget", "customer:1", "name"), name)
+
+
+@pytest.fixture(autouse=True)
+def all_units_run() -> Iterator[None]:
+    yield
+    for host in JOB_SERVERS:
+        host.run("systemctl start gearmand")
+    for host in WORKERS:
+        host.run("systemctl start gearsync-worker")
+
+
+def test_a_row_travels_over_all_hosts() -> None:
+    write("over the network")
+
+
+def test_the_articles_statement_and_its_test_job_work() -> None:
+    DB.sql("UPDATE user_list SET name = 'troy', password = 'jane'; UPDATE user_list SET name = 'hello', password = 'world';")
+    until(lambda: (CACHE.redis("get", "name"), CACHE.redis("get", "password")), ("hello", "world"))
+    assert DB.sql("SELECT gman_do('reverse', 'hello world!');") == "!dlrow olleh"
+
+
+@pytest.mark.parametrize("lost", JOB_SERVERS, ids=lambda host: host.name)
+def test_each_job_server_can_be_lost(lost: Host) -> None:
+    lost.run("systemctl stop gearmand")
+    for number in range(20):
+        write(f"without {lost.name} {number}")
+
+
+@pytest.mark.parametrize("lost", WORKERS, ids=lambda host: host.name)
+def test_each_worker_can_be_killed(lost: Host) -> None:
+    lost.run("systemctl kill --signal=KILL gearsync-worker; systemctl stop gearsync-worker")
+    for number in range(20):
+        write(f"without the worker on {lost.name} {number}")
+
+
+def test_each_host_runs_its_own_part_only() -> None:
+    units = ("mariadb", "gearmand", "redis-server", "gearsync-worker")
+    wanted = {
+        "fleet-db": ("mariadb",), "fleet-jobs": ("gearmand",), "fleet-cache": ("redis-server",), "fleet-worker1": ("gearsync-worker",),
+        "fleet-worker2": ("gearmand", "gearsync-worker"),
+    }
+    for host in {host.name: host for host in (DB, CACHE, *JOB_SERVERS, *WORKERS)}.values():
+        assert tuple(unit for unit in units if host.is_active(unit)) == wanted[host.name]
+
+
+def test_redis_wants_a_password_from_the_network() -> None:
+    answer = WORKERS[0].run("bash -c 'exec 3<>/dev/tcp/fleet-cache/6379; printf \"GET name\\r\\n\" >&3; head -n 1 <&3'")
+    assert answer.startswith("-NOAUTH")
+
+
+def test_a_second_run_changes_nothing_and_prints_no_secret(playbooks: Playbooks) -> None:
+    status, output = playbooks.run("gearsync.mysql_redis.site", "-vvv")
+    assert status == 0, output
+    assert SECRET not in output
+    assert "changed=0 " in output
+    assert all("changed=0 " in line for line in output.splitlines() if " ok=" in line and " unreachable=" in line), output[-2000:]
+
+
+def test_smoke_sends_a_row_through_all_hosts(playbooks: Playbooks) -> None:
+    status, output = playbooks.run("gearsync.mysql_redis.smoke")
+    assert status == 0, output
