@@ -1,0 +1,148 @@
+# Copyright (c) 2026, the gearsync developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The schema of durable delivery: made, migrated, and told which tables are synced. docs/architecture.md says what each table is for."""
+
+from __future__ import annotations
+
+import collections
+import json
+
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import (
+    ServerError,
+    literal,
+)
+
+SCHEMA = "gearsync"
+OUTBOX = "`gearsync`.`outbox`"
+
+_OPTIONS = "ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
+_CHANGE_COLUMNS = (
+    "`table_name` VARCHAR(129) NOT NULL, `operation` VARCHAR(8) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, `payload` LONGTEXT NOT NULL,"
+    " `created_at` TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6)"
+)
+
+# Each list brings the schema from the version that is its place to the next. What has been released is never changed, only added to.
+# Every statement can be executed twice: a run that was interrupted is finished by the next.
+MIGRATIONS = (
+    (
+        # The key begins with the shard, by which the outbox is read and emptied; an auto-increment column needs an index of its own then.
+        f"CREATE TABLE IF NOT EXISTS `gearsync`.`outbox` (`shard` SMALLINT UNSIGNED NOT NULL, `id` BIGINT UNSIGNED NOT NULL AUTO_INCREMENT,"
+        f" {_CHANGE_COLUMNS}, PRIMARY KEY (`shard`, `id`), KEY `id` (`id`)) {_OPTIONS}",
+        f"CREATE TABLE IF NOT EXISTS `gearsync`.`lease` (`shard` SMALLINT UNSIGNED NOT NULL, `owner` VARCHAR(255) NULL,"
+        f" `epoch` BIGINT UNSIGNED NOT NULL DEFAULT 0, `expires_at` TIMESTAMP(6) NULL DEFAULT NULL, PRIMARY KEY (`shard`)) {_OPTIONS}",
+        f"CREATE TABLE IF NOT EXISTS `gearsync`.`worker` (`owner` VARCHAR(255) NOT NULL, `expires_at` TIMESTAMP(6) NOT NULL"
+        f" DEFAULT CURRENT_TIMESTAMP(6), PRIMARY KEY (`owner`)) {_OPTIONS}",
+        f"CREATE TABLE IF NOT EXISTS `gearsync`.`dead_letter` (`id` BIGINT UNSIGNED NOT NULL, `shard` SMALLINT UNSIGNED NOT NULL, {_CHANGE_COLUMNS},"
+        f" `failed_at` TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6), `error` TEXT NOT NULL, PRIMARY KEY (`id`)) {_OPTIONS}",
+        f"CREATE TABLE IF NOT EXISTS `gearsync`.`synced_table` (`table_name` VARCHAR(129) NOT NULL, `source_schema` VARCHAR(64) NOT NULL,"
+        f" `source_table` VARCHAR(64) NOT NULL, `shards` SMALLINT UNSIGNED NOT NULL, `key_columns` LONGTEXT NOT NULL, `shard_sql` LONGTEXT NOT NULL,"
+        f" `row_sql` LONGTEXT NOT NULL, `old_sql` LONGTEXT NOT NULL, `triggers` LONGTEXT NOT NULL,"
+        f" `changed_at` TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6), PRIMARY KEY (`table_name`)) {_OPTIONS}",
+        f"CREATE TABLE IF NOT EXISTS `gearsync`.`resync` (`table_name` VARCHAR(129) NOT NULL, `condition_sql` TEXT NOT NULL, `row_sql` LONGTEXT NOT NULL,"
+        f" `position` LONGTEXT NULL, `rows_done` BIGINT UNSIGNED NOT NULL, `started_at` TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),"
+        f" `finished_at` TIMESTAMP(6) NULL DEFAULT NULL, PRIMARY KEY (`table_name`)) {_OPTIONS}",
+    ),
+)
+VERSION = len(MIGRATIONS)
+
+# What workers need to know of a synced table beside their own configuration, in the columns' order.
+SyncedTable = collections.namedtuple(
+    "SyncedTable", "table_name source_schema source_table shards key_columns shard_sql row_sql old_sql triggers")
+
+
+class SchemaError(Exception):
+    """The schema cannot be used; the message says why and what to do."""
+
+
+def first_shard(shards):
+    """The number of the first of so many shards. The shards of different counts are never the same."""
+    return shards * (shards - 1) // 2
+
+
+def migration_statements(version):
+    """What brings the schema from a version to this one; version 0 is a server without it."""
+    if version > VERSION:
+        raise SchemaError(f"the schema {SCHEMA} is of version {version}, made by a later release of this collection, which knows {VERSION}; upgrade the collection")
+    if version == VERSION:
+        return []
+    statements = [
+        f"CREATE DATABASE IF NOT EXISTS `{SCHEMA}` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+        f"CREATE TABLE IF NOT EXISTS `{SCHEMA}`.`schema_version` (`version` SMALLINT UNSIGNED NOT NULL, PRIMARY KEY (`version`)) {_OPTIONS}",
+    ] if version == 0 else []
+    for number in range(version, VERSION):
+        statements += MIGRATIONS[number]
+        # One row for each version that was reached: nothing is lost when it stops between two statements.
+        statements.append(f"INSERT IGNORE INTO `{SCHEMA}`.`schema_version` (`version`) VALUES ({number + 1})")
+    return statements
+
+
+def lease_statements(database, shards, version):
+    """What makes the leases of a count of shards that are not there yet, so that workers know of them before the first change."""
+    wanted = range(first_shard(shards), first_shard(shards) + shards)
+    have = set()
+    if version:
+        have = {int(row["shard"]) for row in database.rows(f"SELECT shard FROM `{SCHEMA}`.lease")}
+    missing = [shard for shard in wanted if shard not in have]
+    values = ", ".join(f"({shard})" for shard in missing)
+    return [f"INSERT IGNORE INTO `{SCHEMA}`.`lease` (`shard`) VALUES {values}"] if missing else []
+
+
+def read_version(database):
+    """The schema's version, 0 on a server without it."""
+    known = database.value(
+        "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = %s AND TABLE_NAME = 'schema_version'", SCHEMA)
+    if not known:
+        foreign = database.value("SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = %s", SCHEMA)
+        if foreign:
+            raise SchemaError(f"there is a schema {SCHEMA} that this collection has not made: it has {foreign} table(s) and no schema_version; rename it first")
+        return 0
+    return int(database.value(f"SELECT COALESCE(MAX(version), 0) FROM `{SCHEMA}`.schema_version"))
+
+
+def read_synced(database, table_name, version):
+    """What the schema holds of a table, or None."""
+    if not version:
+        return None
+    columns = ", ".join(SyncedTable._fields)
+    rows = database.rows(f"SELECT {columns} FROM `{SCHEMA}`.synced_table WHERE table_name = %s", table_name)
+    if not rows:
+        return None
+    row = rows[0]
+    return SyncedTable(**{name: int(row[name]) if name == "shards" else _text(row[name]) for name in SyncedTable._fields})
+
+
+def _text(value):
+    return value.decode("utf-8") if isinstance(value, bytes) else value
+
+
+def save_statement(synced):
+    """The statement that stores a SyncedTable."""
+    values = [str(value) if name == "shards" else literal(value) for name, value in zip(SyncedTable._fields, synced)]
+    names = ", ".join(f"`{name}`" for name in SyncedTable._fields)
+    updates = ", ".join(f"`{name}` = VALUES(`{name}`)" for name in SyncedTable._fields[1:])
+    return f"INSERT INTO `{SCHEMA}`.`synced_table` ({names}) VALUES ({', '.join(values)}) ON DUPLICATE KEY UPDATE {updates}"
+
+
+def forget_statement(table_name):
+    return f"DELETE FROM `{SCHEMA}`.`synced_table` WHERE `table_name` = {literal(table_name)}"
+
+
+def to_json(value):
+    """JSON whose text is the same for the same value."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def settings_problems(database):
+    """Settings of the server that durable delivery suffers from, as sentences."""
+    found = []
+    try:
+        if database.variable("log_bin") == "ON" and database.variable("binlog_format") == "STATEMENT":
+            found.append("binlog_format=STATEMENT: the server refuses the workers' writes to the outbox, which are READ COMMITTED; use ROW or MIXED")
+        if database.variable("innodb_autoinc_lock_mode") == "0":
+            found.append("innodb_autoinc_lock_mode=0: statements that write to a synced table wait for each other; use 1 or 2")
+        if database.variable("innodb_flush_log_at_trx_commit") not in (None, "1"):
+            found.append("innodb_flush_log_at_trx_commit is not 1: a commit can be synced to Redis and then be lost by MySQL in a power failure")
+    except ServerError:
+        pass  # no right to see variables: nothing to warn of that we could know
+    return found
