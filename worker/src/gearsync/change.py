@@ -23,13 +23,17 @@ class Json(str):
     __slots__ = ()
 
 
-#: What a column can hold; None is NULL. Text, numbers and JSON are str, so that they are written as they stand.
-Value = Union[None, bytes, str]
+#: What a column can hold; None is NULL. Text, numbers and JSON are str, so that they are written as they stand; whole numbers may be int.
+Value = Union[None, bytes, str, int]
 Row = dict[str, Value]
 
 
 class Malformed(ValueError):
-    """A payload that is not what a trigger sends; the message says why, without any value of the row."""
+    """A payload that is not what a trigger sends; the message says why, without any value of the row. ``detail`` may show values."""
+
+    def __init__(self, words: str, detail: str = "") -> None:
+        super().__init__(words)
+        self.detail = detail or words
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -100,3 +104,42 @@ def decode(payload: bytes) -> Change:
     if new is None and event != "delete":
         raise Malformed(f"{event} without 'new'")
     return Change(table=table, event=event, new=new, old=old)
+
+
+class _Payload(msgspec.Struct):
+    """A payload of the outbox. A reload has ``key`` in place of ``new``."""
+
+    new: Optional[dict[str, Any]] = None
+    old: Optional[dict[str, Any]] = None
+    key: Optional[dict[str, Any]] = None
+
+
+_payload_decoder = msgspec.json.Decoder(_Payload, float_hook=Number)
+#: Values that are taken as they stand; almost every row has no others.
+_PLAIN = frozenset({str, int, Number, type(None)})
+
+
+def _quick_row(name: str, raw: Optional[dict[str, Any]]) -> Optional[Row]:
+    return raw if raw is None or _PLAIN.issuperset(map(type, raw.values())) else _row(name, raw)
+
+
+def decode_outbox(table: str, operation: str, payload: bytes) -> Change:
+    """The change that a row of the outbox describes; of a ``reload``, ``new`` is the row's key. Raises Malformed."""
+    try:
+        raw = _payload_decoder.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Malformed(f"not a payload: {error}") from None
+    except RecursionError:
+        raise Malformed("not JSON that anybody needs: nested too deeply") from None
+    new, old = _quick_row("new", raw.new), _quick_row("old", raw.old)
+    if operation == "reload":
+        new = _quick_row("key", raw.key)
+    elif operation not in ("insert", "update", "delete"):
+        raise Malformed(f"operation is {operation!r}, not insert, update, delete or reload")
+    if operation == "delete":
+        if old is None:
+            raise Malformed("delete without 'old'")
+        new = None
+    elif new is None:
+        raise Malformed(f"{operation} without {'key' if operation == 'reload' else 'new'!r}")
+    return Change(table, operation, new, old)

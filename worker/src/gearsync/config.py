@@ -12,7 +12,10 @@ from gearsync.declaration import Table, mistakes
 
 DEFAULT_PATH = "/etc/gearsync/worker.yml"
 DEFAULT_JOB_PORT = 4730
+DEFAULT_SENTINEL_PORT = 26379
 
+#: It is part of names of Gearman functions and of Redis keys.
+_SOURCE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _ADDRESS = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[^\s:\[\]]+))(?::(?P<port>[0-9]{1,5}))?")
 
 
@@ -35,6 +38,8 @@ class RedisSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     unix_socket: Optional[str] = None
     tls: bool = False
     tls_ca: Optional[str] = None
+    sentinels: list[str] = msgspec.field(default_factory=list)
+    sentinel_master: Optional[str] = None
 
     def __repr__(self) -> str:
         return f"RedisSettings(host={self.host!r}, port={self.port}, db={self.db}, unix_socket={self.unix_socket!r}, tls={self.tls})"
@@ -57,6 +62,12 @@ class WorkerSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """How the worker runs. Times are in seconds."""
 
     processes: int = 1
+    drainers: int = 1
+    batch: int = 1000
+    lease: float = 10.0
+    sweep: float = 0.25
+    linger: float = 0.03
+    python_path: Optional[str] = None
     prefetch: int = 128
     io_timeout: float = 5.0
     reconnect_max: float = 30.0
@@ -69,19 +80,43 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """The whole file."""
 
     job_servers: list[str]
+    source: str = "main"
     redis: RedisSettings = msgspec.field(default_factory=RedisSettings)
     mysql: Optional[MySQLSettings] = None
     worker: WorkerSettings = msgspec.field(default_factory=WorkerSettings)
     tables: list[Table] = msgspec.field(default_factory=list)
 
+    @property
+    def durable_tables(self) -> list[Table]:
+        return [table for table in self.tables if table.delivery == "durable"]
 
-def parse_address(text: str) -> tuple[str, int]:
+
+def parse_address(text: str, port: int = DEFAULT_JOB_PORT) -> tuple[str, int]:
     """``host``, ``host:port`` or ``[v6]:port`` → host and port. Raises ValueError."""
     match = _ADDRESS.fullmatch(text)
-    port = int(match["port"] or DEFAULT_JOB_PORT) if match else 0
+    port = int(match["port"] or port) if match else 0
     if not match or not 0 < port < 65536:
         raise ValueError(f"{text!r} is no job server; write host, host:port or [v6]:port")
     return match["v6"] or match["host"], port
+
+
+def _durable_mistakes(config: Config) -> list[str]:
+    found = []
+    if not _SOURCE.fullmatch(config.source):
+        found.append(f"source: {config.source!r} is no name; use letters, digits, '_', '.' and '-', 64 at most")
+    if config.durable_tables and config.mysql is None:
+        found.append(f"mysql: is needed for the durable delivery of {config.durable_tables[0].table}")
+    if 0 < config.worker.lease < 1:
+        found.append("worker.lease: less than a second would be lost at every pause")
+    settings = config.redis
+    if bool(settings.sentinels) != bool(settings.sentinel_master):
+        found.append("redis: sentinels and sentinel_master need each other")
+    for number, server in enumerate(settings.sentinels):
+        try:
+            parse_address(server, DEFAULT_SENTINEL_PORT)
+        except ValueError:
+            found.append(f"redis.sentinels[{number}]: {server!r} is no address; write host, host:port or [v6]:port")
+    return found
 
 
 def _check(config: Config) -> list[str]:
@@ -94,11 +129,12 @@ def _check(config: Config) -> list[str]:
         except ValueError as error:
             found.append(f"job_servers[{number}]: {error}")
     settings = config.worker
-    for name, low, high in (("processes", 1, 256), ("prefetch", 1, 10_000)):
+    for name, low, high in (("processes", 1, 256), ("drainers", 1, 256), ("prefetch", 1, 10_000), ("batch", 1, 10_000)):
         if not low <= getattr(settings, name) <= high:
             found.append(f"worker.{name}: {getattr(settings, name)} is not between {low} and {high}")
-    times = ("io_timeout", "reconnect_max", "shutdown_timeout")
+    times = ("io_timeout", "reconnect_max", "shutdown_timeout", "lease", "sweep", "linger")
     found += [f"worker.{name}: must be greater than 0" for name in times if getattr(settings, name) <= 0]
+    found += _durable_mistakes(config)
     names: dict[str, int] = {}
     for number, table in enumerate(config.tables):
         found += [f"tables[{number}] ({table.table}): {sentence}" for sentence in mistakes(table)]

@@ -18,10 +18,12 @@ FIELDS = {
     "stream": ({"key", "ttl", "maxlen"}, {"key"}),
 }
 EVENTS = ("insert", "update", "delete")
+DELIVERIES = ("durable", "direct")
 
 #: ``{column}`` in a key of type string: not a column of that name, but each declared column's name in turn.
 COLUMN_NAME = "column"
 
+_FUNCTION = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*")
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
 
@@ -69,11 +71,18 @@ class Table(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """One declared table."""
 
     table: str
-    delivery: str
     columns: list[str]
     write: list[Write]
+    delivery: str = "durable"
     function: str = "syncToRedis"
     events: list[str] = msgspec.field(default_factory=lambda: list(EVENTS))
+    transform: Optional[str] = None
+    computed: list[str] = msgspec.field(default_factory=list)
+
+    @property
+    def fields(self) -> list[str]:
+        """What a row has when it is written: the columns, and what the transform adds."""
+        return [*self.columns, *self.computed]
 
 
 def _write_mistakes(write: Write, columns: list[str]) -> list[str]:
@@ -107,16 +116,21 @@ def _write_mistakes(write: Write, columns: list[str]) -> list[str]:
 def mistakes(table: Table) -> list[str]:
     """All that is wrong with ``table``, one sentence each without the table's name; empty when nothing is."""
     found = []
-    if table.delivery != "direct":
-        found.append(f"delivery {table.delivery!r} is not in this version; use direct")
+    if table.delivery not in DELIVERIES:
+        found.append(f"delivery {table.delivery!r} is unknown; use {' or '.join(DELIVERIES)}")
     found += [f"event {event!r} is unknown; use {', '.join(EVENTS)}" for event in table.events if event not in EVENTS]
-    found += [f"column {column!r} is listed twice" for column in sorted({name for name in table.columns if table.columns.count(name) > 1})]
+    names = table.fields
+    found += [f"column {column!r} is listed twice" for column in sorted({name for name in names if names.count(name) > 1})]
+    if table.computed and table.transform is None:
+        found.append("computed columns need a transform that computes them")
+    if table.transform is not None and not _FUNCTION.fullmatch(table.transform):
+        found.append(f"transform {table.transform!r} is no function; write package.module:function")
     for name in ("columns", "events", "write"):
         if not getattr(table, name):
             found.append(f"{name} is empty")
     keys: dict[str, int] = {}
     for number, write in enumerate(table.write):
-        found += [f"write[{number}]: {sentence}" for sentence in _write_mistakes(write, table.columns)]
+        found += [f"write[{number}]: {sentence}" for sentence in _write_mistakes(write, names)]
         if write.key in keys:
             found.append(f"write[{number}]: key {write.key!r} is written by write[{keys[write.key]}] already")
         keys.setdefault(write.key, number)

@@ -15,6 +15,7 @@ from gearsync.job_server import Job, JobServers
 from gearsync.reverse import NAME as REVERSE
 from gearsync.reverse import reverse
 from gearsync.target import Target, Unavailable
+from gearsync.transform import Transform
 
 log = logging.getLogger(__name__)
 
@@ -26,10 +27,11 @@ _DONE = b"done"
 class Router:
     """Which Redis commands a job's payload stands for. Pure."""
 
-    def __init__(self, tables: list[Table]) -> None:
-        self._writers = {table.table: Writer(table) for table in tables}
+    def __init__(self, tables: list[Table], transforms: Optional[dict[str, Transform]] = None) -> None:
+        direct = [table for table in tables if table.delivery == "direct"]
+        self._writers = {table.table: Writer(table, (transforms or {}).get(table.table)) for table in direct}
         self._tables: dict[str, list[str]] = {}
-        for table in tables:
+        for table in direct:
             self._tables.setdefault(table.function, []).append(table.table)
 
     @property
@@ -78,6 +80,9 @@ class DirectDelivery:
     def stop(self) -> None:
         """Take no more jobs; what is in hand is still written."""
         self.servers.stopping = True
+
+    def close(self) -> None:
+        """Nothing is held beside jobs, which go back to their queues."""
 
     def step(self, seconds: float) -> None:
         """Wait up to ``seconds`` for jobs, and write what came."""

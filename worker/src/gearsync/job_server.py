@@ -23,6 +23,7 @@ from python3_gearman.errors import ConnectionError as GearmanConnectionError
 from python3_gearman.errors import GearmanError
 from python3_gearman.protocol import (
     GEARMAN_COMMAND_CAN_DO,
+    GEARMAN_COMMAND_CANT_DO,
     GEARMAN_COMMAND_ECHO_REQ,
     GEARMAN_COMMAND_GRAB_JOB_UNIQ,
     GEARMAN_COMMAND_PRE_SLEEP,
@@ -52,6 +53,8 @@ class Job(NamedTuple):
     handle: bytes
     function: str
     data: bytes
+    #: The state of the connection that it came on; the connection may be another by the time of the answer.
+    handler: _Handler
 
 
 class JobServer(GearmanConnection):  # type: ignore[misc]  # the library has no types
@@ -242,8 +245,19 @@ class JobServers(GearmanWorker):  # type: ignore[misc]  # the library has no typ
         """Addresses of the servers that are connected now."""
         return [connection.address for connection in self.connection_list if connection.connected]
 
+    def offer(self, functions: Sequence[str]) -> None:
+        """Take jobs of ``functions`` and of no others from now on, on all connections, present and future."""
+        former, wanted = set(self.worker_abilities), set(functions)
+        self.worker_abilities = dict.fromkeys(functions)
+        self._update_initial_state()
+        for handler in self.handler_to_connection_map:
+            for name in sorted(former - wanted):
+                handler.send_command(GEARMAN_COMMAND_CANT_DO, task=name)
+            for name in sorted(wanted - former):
+                handler.send_command(GEARMAN_COMMAND_CAN_DO, task=name)
+
     def assigned(self, handler: _Handler, handle: bytes, function: str, data: bytes) -> None:
-        self.batch.append(Job(self.handler_to_connection_map[handler], handle, function, data))
+        self.batch.append(Job(self.handler_to_connection_map[handler], handle, function, data, handler))
 
     def poll(self, seconds: float) -> None:
         """Wait up to ``seconds`` for what the servers send, and read it; new jobs are appended to ``batch``."""
@@ -277,7 +291,7 @@ class JobServers(GearmanWorker):  # type: ignore[misc]  # the library has no typ
     def answer(self, job: Job, data: bytes, result: bytes) -> None:
         """Send ``data`` as partial data of a job, then complete it with ``result``, both where the connection still lives."""
         handler = self.connection_to_handler_map.get(job.connection)
-        if handler is None or not job.connection.connected:
+        if handler is not job.handler or not job.connection.connected:
             return
         if data:
             handler.send_command(GEARMAN_COMMAND_WORK_DATA, job_handle=job.handle, data=data)

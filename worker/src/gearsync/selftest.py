@@ -12,7 +12,7 @@ from gearsync.config import Config, MySQLSettings, parse_address
 from gearsync.target import Target, Unavailable
 
 #: What the write types need.
-_WRITES = ("SET", "DEL", "HSET", "HDEL", "SADD", "SREM", "ZADD", "ZREM", "RPUSH", "LREM", "LTRIM", "XADD", "EXPIRE")
+_WRITES = ("SET", "DEL", "HSET", "HDEL", "SADD", "SREM", "ZADD", "ZREM", "RPUSH", "LREM", "LTRIM", "XADD", "EXPIRE", "EVALSHA", "EVAL", "HMGET", "HGET")
 
 
 class Finding(NamedTuple):

@@ -8,20 +8,23 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from types import FrameType
-from typing import Any, Optional
+from typing import Any, Callable, Optional, Union
 
 import sdnotify
 
 from gearsync import logs
 from gearsync.config import Config, parse_address
+from gearsync.database import Database
 from gearsync.direct import DirectDelivery, Router
+from gearsync.drain import Drain
 from gearsync.job_server import JobServers
 from gearsync.reverse import NAME as REVERSE
 from gearsync.target import Target
+from gearsync.transform import transforms
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +32,7 @@ _STEP_SECONDS = 0.5
 _RESTART_SECONDS = 1.0
 #: A process that has not finished a step for so long is stuck; systemd's watchdog then restarts the service.
 _STUCK_SECONDS = 20.0
+_WAKE_TIMEOUT = 0.25
 
 
 @contextmanager
@@ -49,16 +53,34 @@ def stop_signals(action: Any) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def work(config: Config, progress: Any) -> None:
+def _servers(config: Config, functions: Sequence[str], timeout: float) -> JobServers:
+    return JobServers(
+        [parse_address(server) for server in config.job_servers], functions,
+        prefetch=config.worker.prefetch, timeout=timeout, reconnect_max=config.worker.reconnect_max,
+    )
+
+
+def direct(config: Config) -> DirectDelivery:
+    """The loop of a process that takes jobs."""
+    router = Router(config.tables, transforms(config))
+    servers = _servers(config, [*router.functions, REVERSE], config.worker.io_timeout)
+    return DirectDelivery(config, servers, Target(config.redis, config.worker.io_timeout), router)
+
+
+def drain(config: Config) -> Drain:
+    """The loop of a process that drains shards of the outbox."""
+    settings = config.worker
+    assert config.mysql is not None  # noqa: S101  # the configuration was checked
+    # Wakes are a help and nothing more: a job server that does not answer must not hold up the drain for long.
+    servers = _servers(config, [], min(settings.io_timeout, _WAKE_TIMEOUT))
+    database = Database(config.mysql, settings.io_timeout, idle=2 * settings.lease)
+    return Drain(config, servers, Target(config.redis, settings.io_timeout), database, transforms(config))
+
+
+def work(config: Config, kind: Callable[[Config], Union[DirectDelivery, Drain]], progress: Any) -> None:
     """One worker process: runs until it is told to stop. ``progress`` (a shared double) gets the time of each finished step."""
     logs.configure(config.worker.log_level, config.worker.log_format)
-    router = Router(config.tables)
-    servers = JobServers(
-        [parse_address(server) for server in config.job_servers], [*router.functions, REVERSE],
-        prefetch=config.worker.prefetch, timeout=config.worker.io_timeout, reconnect_max=config.worker.reconnect_max,
-    )
-    target = Target(config.redis, config.worker.io_timeout)
-    delivery = DirectDelivery(config, servers, target, router)
+    delivery = kind(config)
     deadline = float("inf")
 
     def stop(count: int) -> None:
@@ -71,16 +93,18 @@ def work(config: Config, progress: Any) -> None:
         while not delivery.stopped and time.monotonic() < deadline:
             delivery.step(_STEP_SECONDS)
             progress.value = time.monotonic()
-    servers.close()
-    target.close()
-    log.info("stopped after %d jobs", delivery.counts["jobs"], extra={"action": "stopped"})
+    delivery.close()
+    delivery.servers.close()
+    delivery.target.close()
+    log.info("stopped after %s", ", ".join(f"{number} {name}" for name, number in delivery.counts.items()) or "nothing", extra={"action": "stopped"})
 
 
 class _Child:
     """One worker process and when it last made progress."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, kind: Callable[[Config], Union[DirectDelivery, Drain]]) -> None:
         self._config = config
+        self._kind = kind
         # fork: nothing has been opened and no thread was started when the processes are made.
         self._context = multiprocessing.get_context("fork")
         self.progress = self._context.Value("d", time.monotonic(), lock=False)
@@ -89,7 +113,7 @@ class _Child:
 
     def _start(self) -> BaseProcess:
         self.progress.value = time.monotonic()
-        process = self._context.Process(target=work, args=(self._config, self.progress), daemon=True)
+        process = self._context.Process(target=work, args=(self._config, self._kind, self.progress), daemon=True)
         process.start()
         return process
 
@@ -119,7 +143,9 @@ def run(config: Config) -> int:
         stops = count
 
     with stop_signals(stop):
-        children = [_Child(config) for _number in range(config.worker.processes)]
+        children = [_Child(config, direct) for _number in range(config.worker.processes)]
+        if config.durable_tables:
+            children += [_Child(config, drain) for _number in range(config.worker.drainers)]
         # Ready means: configured and running. Servers that are down are waited for, and must not fail the start.
         notifier.notify("READY=1")
         log.info(

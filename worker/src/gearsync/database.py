@@ -1,0 +1,127 @@
+"""MySQL: one connection that is made again when it is needed, and one word for everything that means "later"."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, Optional, Union
+
+import pymysql
+from pymysql.constants import CLIENT, ER
+
+from gearsync.config import MySQLSettings
+
+#: The schema of the durable delivery.
+SCHEMA = "gearsync"
+
+#: The schema or one of its tables is not there (yet).
+_ABSENT = (ER.BAD_DB_ERROR, ER.NO_SUCH_TABLE)
+#: A statement that will fail in the same way the next time, whatever the server's state.
+#: A lock could not be had: at once (MySQL's NOWAIT), or in time (and MariaDB's NOWAIT).
+_LOCKED = (3572, ER.LOCK_WAIT_TIMEOUT)
+_STATEMENT = (ER.BAD_FIELD_ERROR, ER.NO_SUCH_TABLE, ER.PARSE_ERROR, ER.BAD_DB_ERROR, ER.SP_DOES_NOT_EXIST)
+
+
+class DatabaseUnavailable(Exception):
+    """MySQL did not do it; of a transaction, nobody knows whether it did. ``statement``: it is the statement that is wrong; ``locked``: rows are."""
+
+    def __init__(self, error: Exception) -> None:
+        code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
+        super().__init__(str(error.args[-1]) if error.args else type(error).__name__)
+        self.schema_absent = code in _ABSENT
+        self.statement = code in _STATEMENT
+        self.locked = code in _LOCKED
+
+
+class Database:
+    """One session: READ COMMITTED, UTC, autocommit, values as bytes."""
+
+    def __init__(self, settings: MySQLSettings, timeout: float, idle: float = 30.0) -> None:
+        """``timeout`` bounds connecting and every answer; after ``idle`` seconds without a word the server ends the session. Connects at the first use."""
+        self.name = settings.unix_socket or f"{settings.host}:{settings.port}"
+        self._settings = settings
+        self._timeout = timeout
+        self._idle = max(2, int(idle))
+        self._connection: Any = None
+
+    @property
+    def connection(self) -> Any:
+        """The connection, connected. Raises DatabaseUnavailable."""
+        if self._connection is None:
+            settings = self._settings
+            try:
+                self._connection = pymysql.connect(
+                    host=settings.host, port=settings.port, unix_socket=settings.unix_socket, user=settings.user, password=settings.password,
+                    charset="utf8mb4", use_unicode=False, conv=pymysql.converters.encoders.copy(), autocommit=True, client_flag=CLIENT.FOUND_ROWS,
+                    connect_timeout=max(1, int(self._timeout)), read_timeout=self._timeout, write_timeout=self._timeout,
+                    # What waits for a lock is tried again. The idle limit: a process that was paused inside a transaction must not hold its locks for long.
+                    init_command="SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_TRANS_TABLES',"
+                    f" innodb_lock_wait_timeout = 2, lock_wait_timeout = 2, wait_timeout = {self._idle}",
+                )
+                self._connection.query("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+            except (pymysql.MySQLError, OSError) as error:
+                self.close()
+                raise DatabaseUnavailable(error) from None
+        return self._connection
+
+    def run(self, sql: Union[str, bytes], arguments: Any = None) -> int:
+        """Execute one statement; how many rows it found. Raises DatabaseUnavailable."""
+        return int(self._execute(sql, arguments).rowcount)
+
+    def rows(self, sql: Union[str, bytes], arguments: Any = None) -> list[tuple[Any, ...]]:
+        """The rows of one SELECT. Raises DatabaseUnavailable."""
+        return list(self._execute(sql, arguments).fetchall())
+
+    def named_rows(self, sql: str) -> list[dict[bytes, Any]]:
+        """The rows of one SELECT or SHOW by the names of its columns. Raises DatabaseUnavailable."""
+        cursor = self._execute(sql, None)
+        names = [column[0] if isinstance(column[0], bytes) else column[0].encode() for column in cursor.description or ()]
+        return [dict(zip(names, row)) for row in cursor.fetchall()]
+
+    def _execute(self, sql: Union[str, bytes], arguments: Any) -> Any:
+        connection = self.connection
+        cursor = connection.cursor()
+        try:
+            cursor.execute(sql, arguments)
+        except (pymysql.MySQLError, OSError) as error:
+            raise self.failed(error) from None
+        except BaseException:
+            # Interrupted between a question and its answer, by a signal for example: the next answer would be the wrong one.
+            self.close()
+            raise
+        return cursor
+
+    def failed(self, error: Exception) -> DatabaseUnavailable:
+        """The error as everybody here knows it; the connection is closed, unless only the statement was wrong."""
+        found = DatabaseUnavailable(error)
+        if not found.statement:
+            self.close()
+        return found
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing: rolled back by every exception, which goes on; committed otherwise. Raises DatabaseUnavailable, also when nobody knows."""
+        self.run("START TRANSACTION")
+        try:
+            yield
+        except BaseException:
+            if self._connection is not None:
+                with contextlib.suppress(DatabaseUnavailable):
+                    self.run("ROLLBACK")
+            raise
+        self.run("COMMIT")
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Everything that is read is of one moment. Raises DatabaseUnavailable."""
+        self.run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        with self.transaction():
+            yield
+
+    def close(self) -> None:
+        """Close the connection; a transaction that is open is rolled back by the server."""
+        connection: Optional[Any] = self._connection
+        self._connection = None
+        if connection is not None:
+            with contextlib.suppress(Exception):
+                connection.close()

@@ -1,0 +1,374 @@
+"""Durable delivery: read a shard's changes, write them to Redis in one fenced step, delete what was read."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple, Optional
+
+import msgspec
+
+from gearsync import barrier
+from gearsync.change import Change, Malformed, decode_outbox
+from gearsync.commands import Step, Writer, coalesce
+from gearsync.config import Config
+from gearsync.database import Database, DatabaseUnavailable
+from gearsync.job_server import Job, JobServers
+from gearsync.lease import Leases
+from gearsync.outbox import Entry, Outbox
+from gearsync.target import Applied, Fence, Refused, Target, Unavailable, append_ids
+from gearsync.transform import Transform
+
+log = logging.getLogger(__name__)
+
+DRAIN = "gearsync.drain"
+_DONE = b"done"
+#: Seconds between two looks at the leases; a third of a lease when that is less.
+_REFRESH = 1.0
+#: Seconds between two looks after a wake: it comes before its commit. The first and the longest.
+_FIRST_GAP, _LAST_GAP = 0.0005, 0.005
+#: What waits for another count's shard is looked at again after so many seconds.
+_TURN = 0.02
+_FIRST_PAUSE, _LAST_PAUSE = 0.05, 2.0
+#: A batch with reloads is read so much further: what follows in it must not show an earlier state than the row that was read.
+_RELOAD_FACTOR = 10
+
+
+class _LeaseLost(Exception):
+    """The lease is another's by now; raised to roll back."""
+
+
+class _Shard:
+    """What this process knows of a shard whose lease it holds."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+        self.due = 0.0
+        self.gap = _FIRST_GAP
+        self.linger_until = 0.0
+        #: Whether Redis has taken a batch of this lease.
+        self.written = False
+        #: Whether what the fence keeps was compared with the outbox.
+        self.compared = False
+        #: Appended ids that are deleted from the outbox, and that the fence may forget.
+        self.deleted: list[str] = []
+
+
+class _Outage:
+    """A server that does not do its work: logged when it begins and when it ends, tried again with a growing pause."""
+
+    def __init__(self, name: str, action: str, longest: float) -> None:
+        self.name = name
+        self.action = action
+        self.failures = 0
+        self.retry_at = 0.0
+        self._longest = min(longest, _LAST_PAUSE)
+        self._words = ""
+
+    def begin(self, words: str) -> None:
+        if words != self._words:
+            log.warning("%s, trying again for ever: %s", self.name, words, extra={"action": f"{self.action}_lost"})
+        self._words = words
+        self.retry_at = time.monotonic() + min(_FIRST_PAUSE * 2 ** min(self.failures, 16), self._longest)
+        self.failures += 1
+
+    def end(self) -> None:
+        if self.failures:
+            log.info("%s: over", self.name, extra={"action": f"{self.action}_back"})
+        self.failures, self.retry_at, self._words = 0, 0.0, ""
+
+
+class _Question(NamedTuple):
+    """A barrier's job and what is to be answered to it."""
+
+    job: Job
+    barrier: barrier.Barrier
+
+
+class Work(NamedTuple):
+    """What a batch comes to."""
+
+    steps: list[Step]
+    #: Id and reason of each change that cannot be applied: for the log, and in full.
+    dead: dict[int, Malformed]
+
+
+def work_of(entries: Sequence[Entry], writers: dict[str, Writer], reloaded: dict[int, Change], wrong: dict[int, Malformed]) -> Work:
+    """The steps of a batch, coalesced. ``reloaded`` and ``wrong`` say what became of its reloads. Pure."""
+    steps: list[Step] = []
+    dead = dict(wrong)
+    for number, (outbox_id, table, operation, payload) in enumerate(entries):
+        if outbox_id in wrong:
+            continue
+        try:
+            change = reloaded[outbox_id] if operation == "reload" else decode_outbox(table, operation, payload)
+            for step in writers[table].steps(change):
+                step.change = number
+                steps.append(step)
+        except Malformed as error:
+            dead[outbox_id] = error
+    return Work(coalesce(steps), dead)
+
+
+class Drain:
+    """One process's loop: ``step`` until ``stopped``."""
+
+    def __init__(self, config: Config, servers: JobServers, target: Target, database: Database, transforms: dict[str, Transform]) -> None:
+        self.servers = servers
+        self.target = target
+        self.counts: Counter[str] = Counter()
+        self._source = config.source
+        self._settings = config.worker
+        self._writers = {table.table: Writer(table, transforms.get(table.table)) for table in config.durable_tables}
+        self._undeclared: set[str] = set()
+        self._database = database
+        self._outbox = Outbox(database)
+        self._leases = Leases(database, self._outbox, config.worker.lease)
+        self._shards: dict[int, _Shard] = {}
+        self._questions: list[_Question] = []
+        self._refresh_at = self._sweep_at = 0.0
+        self._stopping = False
+        longest = config.worker.reconnect_max
+        self._database_outage = _Outage(f"MySQL {database.name} is away or has no schema", "mysql", longest)
+        self._redis_outage = _Outage(f"Redis {target.name} takes no writes", "redis", longest)
+        self._offer()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop was asked for; between two steps nothing is in hand."""
+        return self._stopping
+
+    def stop(self) -> None:
+        """Begin nothing new."""
+        self._stopping = self.servers.stopping = True
+
+    def step(self, seconds: float) -> None:
+        """One look at everything that is due, at most one batch; then wait up to ``seconds`` for jobs."""
+        if time.monotonic() >= self._database_outage.retry_at:
+            try:
+                self._look()
+                self._database_outage.end()
+            except DatabaseUnavailable as error:
+                # What is in the outbox waits there; nobody knows whether a batch was deleted.
+                for state in self._shards.values():
+                    state.compared = False
+                self._database_outage.begin("the schema is not there yet" if error.schema_absent else str(error))
+        self._answer()
+        self.servers.poll(self._pause(seconds))
+        self._take_jobs()
+
+    def close(self) -> None:
+        """Give the shards to others."""
+        try:
+            self._leases.close()
+        except DatabaseUnavailable as error:
+            log.warning("the leases were not given back and run out by themselves: %s", error, extra={"action": "leases_kept"})
+        self._database.close()
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        if now >= self._refresh_at:
+            self._leases.refresh()
+            self._refresh_at = now + min(_REFRESH, self._settings.lease / 3)
+        if now >= self._sweep_at:
+            self._sweep_at = now + self._settings.sweep
+            for shard in self._outbox.shards():
+                if shard in self._shards:
+                    self._shards[shard].due = min(self._shards[shard].due, now)
+        self._know_shards()
+        if now < self._redis_outage.retry_at:
+            return
+        shard = min(self._shards, key=lambda number: self._shards[number].due, default=-1)
+        if shard < 0 or self._shards[shard].due > now:
+            return
+        try:
+            self._drain(shard, self._shards[shard])
+            self._redis_outage.end()
+        except Unavailable as error:
+            self._redis_outage.begin(str(error))
+        except _LeaseLost:
+            self._leases.lost(shard)
+        self._leases.balance(shard)
+        self._know_shards()
+
+    def _know_shards(self) -> None:
+        """Follow the leases: a shard that was taken is looked at, and its wakes are asked for."""
+        held = self._leases.held
+        if {shard: state.epoch for shard, state in self._shards.items()} == held:
+            return
+        for shard in [shard for shard, state in self._shards.items() if held.get(shard) != state.epoch]:
+            del self._shards[shard]
+        for shard, epoch in held.items():
+            if shard not in self._shards:
+                self._shards[shard] = _Shard(epoch)
+        self._offer()
+
+    def _offer(self) -> None:
+        drains = [f"{DRAIN}.{self._source}.{shard}" for shard in sorted(self._shards)]
+        self.servers.offer([*drains, barrier.FUNCTION, f"{barrier.FUNCTION}.{self._source}"])
+
+    def _pause(self, seconds: float) -> float:
+        now = time.monotonic()
+        moments = [now + seconds, *(question.barrier.next_look for question in self._questions)]
+        if self._database_outage.failures:
+            moments.append(self._database_outage.retry_at)
+        else:
+            moments += [self._refresh_at, self._sweep_at]
+            due = min((state.due for state in self._shards.values()), default=now + seconds)
+            moments.append(max(due, self._redis_outage.retry_at))
+        return 0.0 if self._stopping else max(0.0, min(moments) - now)
+
+    # One batch
+
+    def _drain(self, shard: int, state: _Shard) -> None:
+        """Apply and delete the shard's oldest changes. Raises DatabaseUnavailable, Unavailable and _LeaseLost."""
+        limit = self._settings.batch
+        batch = self._outbox.read(shard, limit, self._undeclared)
+        reloaded: dict[int, Change] = {}
+        wrong: dict[int, Malformed] = {}
+        if any(entry.operation == "reload" for entry in batch.entries):
+            batch, reloaded, wrong = self._outbox.read_with_rows(shard, limit * _RELOAD_FACTOR, self._undeclared)
+        declared = self._declared(batch.entries)
+        entries, waiting = self._in_turn(shard, declared)
+        if waiting and not entries and batch.more:
+            batch = self._outbox.read(shard, limit, self._undeclared | waiting)
+            declared = [entry for entry in self._declared(batch.entries) if entry.operation != "reload"]
+            entries, _waiting = self._in_turn(shard, declared)
+        if entries:
+            self._write(shard, state, entries, work_of(entries, self._writers, reloaded, {key: wrong[key] for key in wrong if key in {e.id for e in entries}}))
+        now = time.monotonic()
+        if entries:
+            state.linger_until, state.gap = now + self._settings.linger, _FIRST_GAP
+        if batch.more and (entries or len(declared) < len(batch.entries)):
+            state.due = now
+        elif waiting:
+            state.due = now + _TURN
+        elif now < state.linger_until:
+            state.due, state.gap = now + state.gap, min(state.gap * 1.5, _LAST_GAP)
+        else:
+            state.due = now + self._settings.sweep
+
+    def _declared(self, entries: list[Entry]) -> list[Entry]:
+        """The changes of tables that this worker knows. The others' wait for a worker that does, and hold up nobody."""
+        unknown = {entry.table for entry in entries} - self._writers.keys()
+        if not unknown:
+            return entries
+        for table in sorted(unknown - self._undeclared):
+            log.warning("changes of %s wait in the outbox, which this worker's configuration does not declare", table, extra={"action": "undeclared_table"})
+        self._undeclared |= unknown
+        return [entry for entry in entries if entry.table not in unknown]
+
+    def _in_turn(self, shard: int, entries: list[Entry]) -> tuple[list[Entry], set[str]]:
+        """The changes that may be applied now, and the tables of those that must wait for an older change in a shard of another count."""
+        others = self._outbox.others(shard) if entries else []
+        if not others:
+            return entries, set()
+        first = {table: self._outbox.oldest(table, others) for table in {entry.table for entry in entries}}
+        found, waiting = [], set()
+        for entry in entries:
+            before = first[entry.table]
+            if before is None or entry.id < before:
+                found.append(entry)
+            else:
+                waiting.add(entry.table)
+        return found, waiting
+
+    def _write(self, shard: int, state: _Shard, entries: list[Entry], work: Work) -> None:
+        ids = [entry.id for entry in entries]
+        appended = append_ids(work.steps, ids)
+        applied = self._apply(shard, state, work.steps, appended)
+        dead = {number: error.detail for number, error in work.dead.items()}
+        words = {number: str(error) for number, error in work.dead.items()}
+        for step, error in applied.errors:
+            number = ids[work.steps[step].change]
+            dead.setdefault(number, error)
+            words.setdefault(number, error)
+        with self._database.transaction():
+            if not self._leases.renew_within(shard):
+                raise _LeaseLost
+            self._outbox.delete(shard, ids, dead)
+        state.deleted = [append_id for append_id in appended if append_id]
+        for entry in entries:
+            if entry.id in words:
+                log.error(
+                    "change %d of %s (%s) cannot be applied and is in dead_letter: %s", entry.id, entry.table, entry.operation, words[entry.id],
+                    extra={"action": "dead_letter"},
+                )
+        self.counts["changes"] += len(entries)
+        self.counts["steps"] += len(work.steps)
+        self.counts["dead"] += len(dead)
+        log.debug("wrote %d steps for %d changes of shard %d", len(work.steps), len(entries), shard, extra={"action": "batch"})
+
+    def _apply(self, shard: int, state: _Shard, steps: list[Step], appended: list[str]) -> Applied:
+        fence = Fence(self._source, shard, state.epoch)
+        if not state.compared:
+            # Of a process before this one, or of a commit whose answer was lost: what was deleted is forgotten.
+            kept = self.target.appended(fence)
+            present = self._outbox.present(shard, sorted({int(append_id.partition(".")[0]) for append_id in kept}))
+            state.deleted = [append_id for append_id in kept if int(append_id.partition(".")[0]) not in present]
+            state.compared = True
+        try:
+            applied = self.target.apply_fenced(fence, steps, appended, state.deleted)
+        except Refused as refused:
+            log.warning(
+                "a stale batch of shard %d with epoch %d was refused: %s", shard, state.epoch, refused, extra={"action": "stale_batch_refused"})
+            self.counts["refused"] += 1
+            if self._leases.raise_above(shard, refused.epoch):
+                # The database is older than Redis: it was restored, or another one has the same source's name.
+                log.warning(
+                    "the lease of shard %d is ours all the same; its epoch is %d now", shard, self._leases.held[shard], extra={"action": "epoch_raised"})
+                fence = Fence(self._source, shard, self._leases.held[shard])
+                state.epoch = fence.epoch
+                return self._apply(shard, state, steps, appended)
+            raise _LeaseLost from None
+        if applied.known is None and state.written:
+            log.error(
+                "Redis has lost data: its fence of shard %d is gone; what was in Redis before may be missing, see verify", shard,
+                extra={"action": "redis_lost_data"})
+        state.written = True
+        state.deleted = []
+        return applied
+
+    # Jobs
+
+    def _take_jobs(self) -> None:
+        jobs = self.servers.batch
+        if not jobs:
+            return
+        now = time.monotonic()
+        for job in jobs:
+            if job.function.startswith(DRAIN):
+                self.servers.answer(job, b"", _DONE)
+                shard = job.function.rpartition(".")[2]
+                state = self._shards.get(int(shard)) if shard.isdigit() else None
+                if state is not None:
+                    state.due, state.gap, state.linger_until = now, _FIRST_GAP, now + self._settings.linger
+            else:
+                self._ask(job)
+        self.servers.finish_batch()
+
+    def _ask(self, job: Job) -> None:
+        wanted = job.data.decode(errors="replace")
+        if wanted not in ("", self._source):
+            self._reply(job, {"ok": False, "error": f"this worker's source is {self._source!r}, not {wanted!r}"})
+            return
+        self._questions.append(_Question(job, barrier.Barrier(self._outbox)))
+        for state in self._shards.values():
+            state.due = 0.0
+
+    def _answer(self) -> None:
+        """Answer the barriers that have an answer."""
+        now = time.monotonic()
+        open_questions = []
+        for question in self._questions:
+            answer: Optional[dict[str, object]] = question.barrier.look() if now >= question.barrier.next_look else None
+            if answer is None:
+                open_questions.append(question)
+            else:
+                self._reply(question.job, answer)
+        self._questions = open_questions
+
+    def _reply(self, job: Job, answer: dict[str, object]) -> None:
+        self.servers.answer(job, b"", msgspec.json.encode(answer))

@@ -1,0 +1,137 @@
+"""Which shards are this process's: taken, renewed and given back in MySQL, by MySQL's clock."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import socket
+import uuid
+from collections.abc import Collection
+
+from gearsync.database import SCHEMA, Database
+from gearsync.outbox import Outbox
+
+log = logging.getLogger(__name__)
+
+_EXPIRES = "NOW(6) + INTERVAL %s MICROSECOND"
+#: Other processes' rows that nobody took away.
+_FORGET_HOURS = 1
+
+
+def owner_name() -> str:
+    """A name that no other process has or will have."""
+    return f"{socket.gethostname()[:150]}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
+
+
+def share(shards: int, processes: int) -> int:
+    """How many shards a process may hold. Pure."""
+    return -(-shards // max(1, processes))
+
+
+class Leases:
+    """The tables `lease` and `worker`. Every method raises DatabaseUnavailable."""
+
+    def __init__(self, database: Database, outbox: Outbox, seconds: float) -> None:
+        self.owner = owner_name()
+        self.held: dict[int, int] = {}
+        self._database = database
+        self._outbox = outbox
+        self._microseconds = int(seconds * 1e6)
+        #: Shards beyond this process's share.
+        self._surplus = 0
+
+    def refresh(self) -> None:
+        """Say that this process lives, renew what it holds, notice what it has lost, take what is free up to its share."""
+        self._heartbeat()
+        shards = self._shards()
+        self._renew()
+        ((live,),) = self._database.rows(f"SELECT COUNT(*) FROM {SCHEMA}.worker WHERE expires_at > NOW(6)")
+        fair = share(len(shards), int(live))
+        self._surplus = len(self.held) - fair
+        if self._surplus >= 0:
+            return
+        free = [int(shard) for (shard,) in self._database.rows(f"SELECT shard FROM {SCHEMA}.lease WHERE owner IS NULL OR expires_at < NOW(6)")]
+        # Processes that look at the same moment should not all try the same one.
+        random.shuffle(free)
+        for shard in free[: -self._surplus]:
+            self._take(shard)
+        self._surplus = len(self.held) - fair
+
+    def renew_within(self, shard: int) -> bool:
+        """Within the caller's transaction: renew one lease, and so make sure that it is held until the commit. False when it is lost."""
+        return self._database.run(
+            f"UPDATE {SCHEMA}.lease SET expires_at = {_EXPIRES} WHERE shard = %s AND owner = %s AND epoch = %s",
+            (self._microseconds, shard, self.owner, self.held[shard]),
+        ) == 1
+
+    def lost(self, shard: int) -> None:
+        """Forget a lease that is another's by now."""
+        if self.held.pop(shard, None) is not None:
+            log.warning("the lease of shard %d is lost", shard, extra={"action": "lease_lost"})
+
+    def raise_above(self, shard: int, epoch: int) -> bool:
+        """Make the lease's epoch greater than ``epoch``; False when the lease is lost."""
+        raised = max(epoch, self.held[shard]) + 1
+        found = self._database.run(
+            f"UPDATE {SCHEMA}.lease SET epoch = %s, expires_at = {_EXPIRES} WHERE shard = %s AND owner = %s AND epoch = %s",
+            (raised, self._microseconds, shard, self.owner, self.held[shard]),
+        )
+        if found:
+            self.held[shard] = raised
+        return bool(found)
+
+    def balance(self, shard: int) -> None:
+        """Give ``shard`` back when this process holds more than its share."""
+        if self._surplus > 0 and shard in self.held:
+            self._surplus -= 1
+            self._release([shard])
+            log.info("gave shard %d to another process", shard, extra={"action": "lease_released"})
+
+    def close(self) -> None:
+        """Give everything back, so that nobody has to wait for the leases to run out."""
+        self._release(list(self.held))
+        self._database.run(f"DELETE FROM {SCHEMA}.worker WHERE owner = %s", (self.owner,))
+
+    def _heartbeat(self) -> None:
+        self._database.run(
+            f"INSERT INTO {SCHEMA}.worker (owner, expires_at) VALUES (%s, {_EXPIRES}) ON DUPLICATE KEY UPDATE expires_at = VALUES(expires_at)",
+            (self.owner, self._microseconds),
+        )
+        self._database.run(f"DELETE FROM {SCHEMA}.worker WHERE expires_at < NOW(6) - INTERVAL {_FORGET_HOURS} HOUR")
+
+    def _shards(self) -> set[int]:
+        known = {int(shard) for (shard,) in self._database.rows(f"SELECT shard FROM {SCHEMA}.lease")}
+        for shard in sorted(set(self._outbox.shards()) - known):
+            self._database.run(f"INSERT IGNORE INTO {SCHEMA}.lease (shard, owner, epoch) VALUES (%s, NULL, 0)", (shard,))
+            known.add(shard)
+        return known
+
+    def _renew(self) -> None:
+        if not self.held:
+            return
+        # A lease that ran out but that nobody took is still ours: the epoch says so.
+        held = " OR ".join(f"(shard = {shard} AND epoch = {epoch})" for shard, epoch in self.held.items())
+        renewed = self._database.run(f"UPDATE {SCHEMA}.lease SET expires_at = {_EXPIRES} WHERE owner = %s AND ({held})", (self._microseconds, self.owner))
+        if renewed < len(self.held):
+            rows = self._database.rows(f"SELECT shard, epoch FROM {SCHEMA}.lease WHERE owner = %s", (self.owner,))
+            ours = {(int(shard), int(epoch)) for shard, epoch in rows}
+            for shard in [shard for shard in self.held if (shard, self.held[shard]) not in ours]:
+                self.lost(shard)
+
+    def _take(self, shard: int) -> None:
+        with self._database.transaction():
+            taken = self._database.run(
+                f"UPDATE {SCHEMA}.lease SET owner = %s, epoch = epoch + 1, expires_at = {_EXPIRES} WHERE shard = %s AND (owner IS NULL OR expires_at < NOW(6))",
+                (self.owner, self._microseconds, shard),
+            )
+            rows = self._database.rows(f"SELECT epoch FROM {SCHEMA}.lease WHERE shard = %s AND owner = %s", (shard, self.owner)) if taken else []
+        if rows:
+            self.held[shard] = int(rows[0][0])
+            log.info("drains shard %d with epoch %d", shard, self.held[shard], extra={"action": "lease_taken"})
+
+    def _release(self, shards: Collection[int]) -> None:
+        for shard in shards:
+            epoch = self.held.pop(shard)
+            self._database.run(
+                f"UPDATE {SCHEMA}.lease SET owner = NULL, expires_at = NULL WHERE shard = %s AND owner = %s AND epoch = %s", (shard, self.owner, epoch))

@@ -1,0 +1,207 @@
+"""The outbox in MySQL: read a shard's changes, delete exactly those that were applied, keep those that cannot be."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Optional
+
+import msgspec
+
+from gearsync import source
+from gearsync.change import Change, Malformed, Row, decode_outbox
+from gearsync.database import SCHEMA, Database, DatabaseUnavailable
+
+#: A larger payload is read by itself, so that a batch of large ones does not fill the memory.
+_INLINE = 16_384
+#: A batch's payloads, in bytes; a single change may be larger.
+_MOST_BYTES = 8 << 20
+#: Ids that follow one another are deleted as a range from so many on.
+_RUN = 3
+_ERROR_LENGTH = 10_000
+
+
+class Entry(NamedTuple):
+    """One change that waits."""
+
+    id: int
+    table: str
+    operation: str
+    payload: bytes
+
+
+class Batch(NamedTuple):
+    """What a read has found; ``more``: it was cut, so that there may be more of it."""
+
+    entries: list[Entry]
+    more: bool
+
+
+def layout(shard: int) -> range:
+    """All shards of the count that ``shard`` is of: N shards are N(N-1)/2 and those that follow. Pure."""
+    count = 1
+    while count * (count + 1) // 2 <= shard:
+        count += 1
+    first = count * (count - 1) // 2
+    return range(first, first + count)
+
+
+def ids_condition(ids: Sequence[int]) -> str:
+    """The condition that is true for exactly these ids, which are sorted; a range holds no id that is not among them. Pure."""
+    parts: list[str] = []
+    single: list[int] = []
+    start = 0
+    for end in range(1, len(ids) + 1):
+        if end < len(ids) and ids[end] == ids[end - 1] + 1:
+            continue
+        if end - start >= _RUN:
+            parts.append(f"id BETWEEN {ids[start]} AND {ids[end - 1]}")
+        else:
+            single += ids[start:end]
+        start = end
+    if single:
+        parts.append(f"id IN ({', '.join(map(str, single))})")
+    return " OR ".join(parts)
+
+
+@functools.lru_cache(maxsize=10_000)
+def _head(text: bytes) -> tuple[str, str]:
+    """Operation and table."""
+    operation, _space, table = text.decode().partition(" ")
+    return operation, table
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(source.text_literal(name.encode()).decode() for name in sorted(names))
+
+
+class Outbox:
+    """The table `outbox` and its neighbour `dead_letter`. Every method raises DatabaseUnavailable."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def read(self, shard: int, limit: int, without: Iterable[str] = ()) -> Batch:
+        """The oldest changes of a shard, in their order, ``without`` those of the named tables."""
+        names = _names(without)
+        # The index on id alone would be walked through all other shards' changes. One column in place of three: a client's work is by the column.
+        rows = self.database.rows(
+            f"SELECT id, CONCAT(operation, ' ', table_name, X'00', IF(LENGTH(payload) > {_INLINE}, '', payload)) FROM {SCHEMA}.outbox FORCE INDEX (PRIMARY)"
+            f" WHERE shard = {shard}{f' AND table_name NOT IN ({names})' if names else ''} ORDER BY id LIMIT {limit}")
+        entries: list[Entry] = []
+        size = 0
+        for number, text in rows:
+            head, _zero, payload = text.partition(b"\0")
+            if not payload:
+                if size >= _MOST_BYTES:
+                    return Batch(entries, True)
+                found = self.database.rows(f"SELECT payload FROM {SCHEMA}.outbox WHERE shard = {shard} AND id = {number.decode()}")
+                if not found:
+                    # Deleted meanwhile: the lease is another's by now.
+                    continue
+                payload = found[0][0]
+            size += len(payload)
+            if size > _MOST_BYTES and entries:
+                return Batch(entries, True)
+            operation, table = _head(head)
+            entries.append(Entry(int(number), table, operation, payload))
+        return Batch(entries, len(rows) == limit)
+
+    def delete(self, shard: int, ids: Sequence[int], dead: dict[int, str]) -> None:
+        """Within the caller's transaction: keep the ``dead`` (id → why) as dead letters, and delete ``ids``, the dead among them."""
+        for number, error in dead.items():
+            self.database.run(
+                f"REPLACE INTO {SCHEMA}.dead_letter (id, shard, table_name, operation, payload, created_at, failed_at, error)"
+                f" SELECT id, shard, table_name, operation, payload, created_at, NOW(6), %s FROM {SCHEMA}.outbox WHERE shard = %s AND id = %s",
+                (error[:_ERROR_LENGTH], shard, number),
+            )
+        if ids:
+            self.database.run(f"DELETE FROM {SCHEMA}.outbox WHERE shard = {shard} AND ({ids_condition(ids)})")
+
+    def shards(self) -> list[int]:
+        """The shards that have changes."""
+        # One look into the index for each shard, where SELECT DISTINCT may read all of it.
+        return [int(shard) for (shard,) in self.database.rows(
+            f"WITH RECURSIVE found (shard) AS (SELECT MIN(shard) FROM {SCHEMA}.outbox UNION ALL"
+            f" SELECT (SELECT MIN(o.shard) FROM {SCHEMA}.outbox o WHERE o.shard > found.shard) FROM found WHERE found.shard IS NOT NULL)"
+            " SELECT shard FROM found WHERE shard IS NOT NULL")]
+
+    def others(self, shard: int) -> list[int]:
+        """The shards of other counts than that of ``shard`` that have changes."""
+        own = layout(shard)
+        # In these directions the search begins beside our own shards, whose deleted changes it would have to walk through otherwise.
+        above = f"(SELECT 1 FROM {SCHEMA}.outbox FORCE INDEX (PRIMARY) WHERE shard >= {own.stop} ORDER BY shard, id LIMIT 1)"
+        below = f"(SELECT 1 FROM {SCHEMA}.outbox FORCE INDEX (PRIMARY) WHERE shard < {own.start} ORDER BY shard DESC, id DESC LIMIT 1)"
+        if not self.database.rows(f"{above} UNION ALL {below}" if own.start else above):
+            return []
+        return [other for other in self.shards() if other not in own]
+
+    def oldest(self, table: str, shards: Sequence[int]) -> Optional[int]:
+        """The smallest id of a table's changes in these shards."""
+        found = [
+            self.database.rows(f"SELECT id FROM {SCHEMA}.outbox FORCE INDEX (PRIMARY) WHERE shard = %s AND table_name = %s ORDER BY id LIMIT 1", (shard, table))
+            for shard in shards
+        ]
+        return min((int(rows[0][0]) for rows in found if rows), default=None)
+
+    def greatest(self) -> dict[int, int]:
+        """The greatest id of each shard that is committed now."""
+        found = {}
+        for shard in self.shards():
+            ((number,),) = self.database.rows(f"SELECT MAX(id) FROM {SCHEMA}.outbox WHERE shard = {shard}")
+            if number is not None:
+                found[shard] = int(number)
+        return found
+
+    def waits(self, shard: int, number: int) -> bool:
+        """Whether a change of ``shard`` up to the id ``number`` is not deleted yet."""
+        return bool(self.database.rows(f"SELECT 1 FROM {SCHEMA}.outbox WHERE shard = {shard} AND id <= {number} LIMIT 1"))
+
+    def count(self, shard: int, number: int) -> int:
+        """How many changes of ``shard`` up to the id ``number`` are not deleted yet."""
+        ((found,),) = self.database.rows(f"SELECT COUNT(*) FROM {SCHEMA}.outbox WHERE shard = {shard} AND id <= {number}")
+        return int(found)
+
+    def present(self, shard: int, ids: Sequence[int]) -> set[int]:
+        """Those of ``ids`` that are in the outbox."""
+        if not ids:
+            return set()
+        return {int(number) for (number,) in self.database.rows(f"SELECT id FROM {SCHEMA}.outbox WHERE shard = {shard} AND id IN ({', '.join(map(str, ids))})")}
+
+    def read_with_rows(self, shard: int, limit: int, without: Iterable[str]) -> tuple[Batch, dict[int, Change], dict[int, Malformed]]:
+        """A batch, and for its reloads what their rows are in the same snapshot: the changes that they come to by id, and those that come to none."""
+        with self.database.snapshot():
+            batch = self.read(shard, limit, without)
+            sources = source.load(self.database)
+            changes: dict[int, Change] = {}
+            wrong: dict[int, Malformed] = {}
+            for entry in batch.entries:
+                if entry.operation == "reload":
+                    try:
+                        changes[entry.id] = self._reload(sources, decode_outbox(entry.table, entry.operation, entry.payload))
+                    except Malformed as error:
+                        wrong[entry.id] = error
+        return batch, changes, wrong
+
+    def _reload(self, sources: dict[str, source.Source], change: Change) -> Change:
+        """What a row that is to be read comes to. Raises Malformed."""
+        key: Row = change.new or {}
+        found = sources.get(str(change.table))
+        if found is None or not found.key:
+            raise Malformed("reload of a table that synced_table does not know, or knows no key of")
+        try:
+            literals = source.identity(found, key)
+        except (KeyError, ValueError) as error:
+            raise Malformed(f"reload with a wrong key: {error}") from None
+        condition = " AND ".join(f"{source.ALIAS}.{source.quote(column.real)} = {text}" for column, text in zip(found.key, literals))
+        try:
+            rows = self.database.rows(f"SELECT {found.row_sql} FROM {source.from_clause(found)} WHERE {condition}")
+        except DatabaseUnavailable as error:
+            if error.statement:
+                raise Malformed(f"the row cannot be read: {error}") from None
+            raise
+        if not rows:
+            return Change(change.table, "delete", None, {**key, **(change.old or {})})
+        if rows[0][0] is None:
+            raise Malformed("the row is too large to be put into words; raise max_allowed_packet")
+        return msgspec.structs.replace(decode_outbox(str(change.table), "update", b'{"new":%s}' % rows[0][0]), old=change.old)

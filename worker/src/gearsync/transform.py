@@ -1,0 +1,55 @@
+"""The user's own function for what templates cannot say: found by its name, and called with every row."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any, Callable, Optional
+
+from gearsync.change import Malformed, Number, Row
+from gearsync.config import Config
+
+#: ``function(row, table)`` → the row with its computed columns, or None for a row that is not to be written.
+Transform = Callable[[dict[str, Any], str], Optional[dict[str, Any]]]
+
+
+class TransformError(Exception):
+    """A transform that cannot be found; the message says why."""
+
+
+def find(name: str) -> Transform:
+    """The function ``package.module:function``. Raises TransformError."""
+    module, _colon, function = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), function)
+    except Exception as error:  # noqa: BLE001  # the module is the user's: importing it may raise anything
+        raise TransformError(f"transform {name}: {type(error).__name__}: {error}") from None
+    if not callable(found):
+        raise TransformError(f"transform {name}: {type(found).__name__} is no function")
+    return found  # type: ignore[no-any-return]  # callable is all that can be known of it
+
+
+def transforms(config: Config) -> dict[str, Transform]:
+    """Each table's transform, by the table's name; worker.python_path is searched as well. Raises TransformError."""
+    path = config.worker.python_path
+    if path and path not in sys.path:
+        sys.path.insert(0, path)
+    return {table.table: find(table.transform) for table in config.tables if table.transform is not None}
+
+
+def transformed(function: Transform, row: Row, table: str) -> Optional[Row]:
+    """What ``function`` makes of ``row``, which it may change. Raises Malformed for everything that is no row."""
+    given = {name: Number(value) if type(value) is int else value for name, value in row.items()}
+    try:
+        made = function(given, table)
+    except Exception as error:  # noqa: BLE001  # whatever the user's function raises is about this row alone
+        words = f"the transform raised {type(error).__name__}"
+        raise Malformed(words, f"{words}: {error}") from None
+    if made is None:
+        return None
+    if not isinstance(made, dict):
+        raise Malformed(f"the transform returned a {type(made).__name__}, not a dict or None")
+    for name, value in made.items():
+        if not isinstance(name, str) or isinstance(value, bool) or not (value is None or isinstance(value, (bytes, str, int))):
+            raise Malformed(f"the transform returned a {type(value).__name__} for {name!r}, not bytes, str, int or None")
+    return made
