@@ -8,10 +8,16 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import Optional
 
+import msgspec
+
 from gearsync import __version__, logs
+from gearsync.barrier import TIMEOUT, wait
 from gearsync.config import DEFAULT_PATH, Config, ConfigError, load
+from gearsync.database import Database
+from gearsync.outbox import Outbox
 from gearsync.selftest import findings
 from gearsync.supervise import run
+from gearsync.transform import TransformError, transforms
 
 
 class Exit(IntEnum):
@@ -22,17 +28,35 @@ class Exit(IntEnum):
     BAD_CONFIG = 2
 
 
-def _run(config: Config) -> int:
+def _run(config: Config, _options: argparse.Namespace) -> int:
+    transforms(config)  # a mistake in one is the configuration's, not a process's that dies again and again
     logs.configure(config.worker.log_level, config.worker.log_format)
     return run(config)
 
 
-def _check_config(config: Config) -> int:
+def _check_config(config: Config, _options: argparse.Namespace) -> int:
+    transforms(config)
     print(f"ok: {len(config.tables)} tables, {len(config.job_servers)} job servers")
     return Exit.OK
 
 
-def _selftest(config: Config) -> int:
+def _barrier(config: Config, options: argparse.Namespace) -> int:
+    if config.mysql is None:
+        raise ConfigError(["mysql: is needed for a barrier"])
+    database = Database(config.mysql, config.worker.io_timeout)
+    answer = wait(Outbox(database), options.timeout)
+    database.close()
+    if options.json:
+        print(msgspec.json.encode(answer).decode())
+    elif answer["ok"]:
+        print(f"ok: everything that was committed is in Redis, after {answer['seconds']:.3f} s")
+    else:
+        missing = ", ".join(f"{number} of shard {shard}" for shard, number in answer.get("missing", {}).items())
+        print(f"FAILED after {answer['seconds']:.3f} s: {answer.get('error') or f'changes that are not in Redis yet: {missing}'}")
+    return Exit.OK if answer["ok"] else Exit.FAILED
+
+
+def _selftest(config: Config, _options: argparse.Namespace) -> int:
     failed = False
     for finding in findings(config):
         print(f"{'ok' if finding.ok else 'FAILED'}: {finding.server}: {finding.words}", flush=True)
@@ -43,6 +67,7 @@ def _selftest(config: Config) -> int:
 _COMMANDS = {
     "run": (_run, "take jobs and write to Redis until a signal says stop"),
     "check-config": (_check_config, "name every mistake of the configuration"),
+    "barrier": (_barrier, "wait until everything that is committed now is in Redis"),
     "selftest": (_selftest, "ask every configured server whether it can be used"),
 }
 
@@ -55,10 +80,13 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     for name, (_function, words) in _COMMANDS.items():
         command = commands.add_parser(name, help=words, description=words)
         command.add_argument("--config", default=DEFAULT_PATH, help="configuration file (default: %(default)s)")
+        if name == "barrier":
+            command.add_argument("--timeout", type=float, default=TIMEOUT, metavar="SECONDS", help="how long to wait (default: %(default)s)")
+            command.add_argument("--json", action="store_true", help="print the answer as one JSON object")
     options = parser.parse_args(arguments)
     try:
         config = load(options.config)
-    except ConfigError as error:
+        return int(_COMMANDS[options.command][0](config, options))
+    except (ConfigError, TransformError) as error:
         print(error, file=sys.stderr)
         return Exit.BAD_CONFIG
-    return int(_COMMANDS[options.command][0](config))
