@@ -1,7 +1,10 @@
-"""Real servers for the tests: a gearmand and a Redis of their own, on free loopback ports, and the worker as a process."""
+"""Real servers for the tests: a gearmand, a Redis and a database of their own, and the worker as a process."""
 
 from __future__ import annotations
 
+import atexit
+import importlib
+import json
 import os
 import pathlib
 import shutil
@@ -10,10 +13,12 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pymysql
 import pytest
 import redis
 import yaml
@@ -183,3 +188,103 @@ def start_worker(tmp_path: pathlib.Path) -> Iterator[Callable[..., Worker]]:
     for worker in started:
         if worker.process.poll() is None:
             worker.kill()
+
+
+class Database:
+    """A private MariaDB or MySQL, whichever this machine has, with the schema as the collection makes it."""
+
+    def __init__(self, directory: pathlib.Path) -> None:
+        path = os.environ["PATH"] + ":/usr/sbin"
+        self.socket = str(directory / "socket")
+        self.log = directory / "log"
+        mariadb = shutil.which("mariadbd", path=path)
+        program = mariadb or shutil.which("mysqld", path=path)
+        assert program, "neither mariadbd nor mysqld is installed: tests/setup test"
+        if mariadb:
+            make = ["mariadb-install-db", "--no-defaults", f"--datadir={directory / 'data'}", "--auth-root-authentication-method=normal", "--skip-test-db"]
+        else:
+            make = [program, "--no-defaults", "--initialize-insecure", f"--datadir={directory / 'data'}"]
+        user = ["--user=root"] if os.geteuid() == 0 else []
+        subprocess.run(make + user, check=True, capture_output=True)
+        self.command = [
+            program, "--no-defaults", *user, f"--datadir={directory / 'data'}", f"--socket={self.socket}", "--skip-networking",
+            f"--pid-file={directory / 'pid'}", "--innodb-buffer-pool-size=64M", "--max-allowed-packet=64M", "--character-set-server=utf8mb4",
+            *([] if mariadb else ["--mysqlx=OFF", "--secure-file-priv=NULL"]),
+        ]
+        self.start()
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(self.command, stdout=log, stderr=log)
+        until(self._answers, seconds=60)
+
+    def _answers(self) -> bool:
+        assert self.process.poll() is None, self.log.read_text(errors="replace")[-3000:]
+        try:
+            self.connect().close()
+        except pymysql.MySQLError:
+            return False
+        return True
+
+    def stop(self, number: int = signal.SIGKILL) -> None:
+        self.process.send_signal(number)
+        self.process.wait(timeout=60)
+
+    def connect(self, **options: Any) -> Any:
+        # PyMySQL leaves the socket of a failed attempt to the garbage collection, which the tests take for an error.
+        with socket.socket(socket.AF_UNIX) as attempt:
+            if attempt.connect_ex(self.socket) != 0:
+                raise pymysql.err.OperationalError(2003, "the server is down")
+        return pymysql.connect(unix_socket=self.socket, user="root", charset="utf8mb4", **{"autocommit": True, **options})
+
+    def execute(self, *statements: str) -> list[tuple[Any, ...]]:
+        """Run statements; the rows of the last one."""
+        with self.connect() as connection, connection.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+            return list(cursor.fetchall())
+
+    def reset(self) -> None:
+        """Nothing but the collection's empty schema, with one shard, and an empty schema `shop`."""
+        self.execute("DROP DATABASE IF EXISTS gearsync", "DROP DATABASE IF EXISTS shop", "CREATE DATABASE shop", *collection("_outbox").migration_statements(0))
+
+    def put(self, *changes: tuple[Any, ...], shard: int = 0, table: str = "shop.item") -> None:
+        """Put changes into the outbox in one transaction: (operation, payload) each."""
+        with self.connect() as connection, connection.cursor() as cursor:
+            connection.begin()
+            for operation, payload in changes:
+                text = payload if isinstance(payload, (str, bytes)) else json.dumps(payload)
+                cursor.execute("INSERT INTO gearsync.outbox (shard, table_name, operation, payload) VALUES (%s, %s, %s, %s)", (shard, table, operation, text))
+            connection.commit()
+
+    @property
+    def waiting(self) -> int:
+        ((number,),) = self.execute("SELECT COUNT(*) FROM gearsync.outbox")
+        return int(number)
+
+
+def collection(name: str) -> Any:
+    """A module of the collection's module_utils: what it does to a server is what the worker must live with."""
+    home = pathlib.Path(tempfile.gettempdir()) / f"gearsync-collection-{os.getpid()}"
+    if str(home) not in sys.path:
+        (home / "ansible_collections/gearsync").mkdir(parents=True)
+        (home / "ansible_collections/gearsync/mysql_redis").symlink_to(SOURCES.parent.parent)
+        atexit.register(shutil.rmtree, home)
+        sys.path.insert(0, str(home))
+    return importlib.import_module(f"ansible_collections.gearsync.mysql_redis.plugins.module_utils.{name}")
+
+
+@pytest.fixture(scope="session")
+def mysqld(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    server = Database(tmp_path_factory.mktemp("mysql"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def database(mysqld: Database) -> Database:
+    """The database server, running, with an empty outbox."""
+    if mysqld.process.poll() is not None:
+        mysqld.start()
+    mysqld.reset()
+    return mysqld

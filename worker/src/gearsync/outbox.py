@@ -9,7 +9,7 @@ from typing import NamedTuple, Optional
 import msgspec
 
 from gearsync import source
-from gearsync.change import Change, Malformed, Row, decode_outbox
+from gearsync.change import Change, Json, Malformed, Row, Value, decode_outbox
 from gearsync.database import SCHEMA, Database, DatabaseUnavailable
 
 #: A larger payload is read by itself, so that a batch of large ones does not fill the memory.
@@ -73,6 +73,28 @@ def _head(text: bytes) -> tuple[str, str]:
 
 def _names(names: Iterable[str]) -> str:
     return ", ".join(source.text_literal(name.encode()).decode() for name in sorted(names))
+
+
+class _Large(msgspec.Struct):
+    """A column that is too large to be part of the row's JSON, as synced_table has it."""
+
+    declared: str
+    kind: str
+    sql: str
+
+
+class _Readable(NamedTuple):
+    """How a row is read: the columns that it is found by, those that come by themselves, and the SELECT without its condition."""
+
+    key: list[source.KeyColumn]
+    large: list[_Large]
+    select: str
+
+
+def _bare(kind: str, value: Optional[bytes]) -> Value:
+    if value is None or kind == "binary":
+        return value
+    return Json(value.decode()) if kind == "json" else value.decode()
 
 
 class Outbox:
@@ -170,38 +192,54 @@ class Outbox:
 
     def read_with_rows(self, shard: int, limit: int, without: Iterable[str]) -> tuple[Batch, dict[int, Change], dict[int, Malformed]]:
         """A batch, and for its reloads what their rows are in the same snapshot: the changes that they come to by id, and those that come to none."""
+        changes: dict[int, Change] = {}
+        wrong: dict[int, Malformed] = {}
+        tables: dict[str, Optional[_Readable]] = {}
         with self.database.snapshot():
             batch = self.read(shard, limit, without)
-            sources = source.load(self.database)
-            changes: dict[int, Change] = {}
-            wrong: dict[int, Malformed] = {}
             for entry in batch.entries:
                 if entry.operation == "reload":
+                    if entry.table not in tables:
+                        tables[entry.table] = self._readable(entry.table)
                     try:
-                        changes[entry.id] = self._reload(sources, decode_outbox(entry.table, entry.operation, entry.payload))
+                        changes[entry.id] = self._reload(tables[entry.table], decode_outbox(entry.table, entry.operation, entry.payload))
                     except Malformed as error:
                         wrong[entry.id] = error
         return batch, changes, wrong
 
-    def _reload(self, sources: dict[str, source.Source], change: Change) -> Change:
+    def _readable(self, table: str) -> Optional[_Readable]:
+        rows = self.database.rows(
+            f"SELECT source_schema, source_table, key_columns, small_sql, large_columns FROM {SCHEMA}.synced_table WHERE table_name = %s", (table,))
+        if not rows:
+            return None
+        schema, name, key, small_sql, large = rows[0]
+        columns = msgspec.json.decode(large, type=list[_Large])
+        wanted = ", ".join([small_sql.decode(), *(column.sql for column in columns)])
+        return _Readable(
+            msgspec.json.decode(key, type=list[source.KeyColumn]), columns,
+            f"SELECT {wanted} FROM {source.quote(schema.decode())}.{source.quote(name.decode())} AS {source.ALIAS}")
+
+    def _reload(self, table: Optional[_Readable], change: Change) -> Change:
         """What a row that is to be read comes to. Raises Malformed."""
         key: Row = change.new or {}
-        found = sources.get(str(change.table))
-        if found is None or not found.key:
+        if table is None or not table.key:
             raise Malformed("reload of a table that synced_table does not know, or knows no key of")
         try:
-            literals = source.identity(found, key)
+            literals = [source.literal(column.kind, key[column.declared]) for column in table.key]
         except (KeyError, ValueError) as error:
             raise Malformed(f"reload with a wrong key: {error}") from None
-        condition = " AND ".join(f"{source.ALIAS}.{source.quote(column.real)} = {text}" for column, text in zip(found.key, literals))
+        condition = " AND ".join(f"{source.ALIAS}.{source.quote(column.real)} = {text}" for column, text in zip(table.key, literals))
         try:
-            rows = self.database.rows(f"SELECT {found.row_sql} FROM {source.from_clause(found)} WHERE {condition}")
+            rows = self.database.rows(f"{table.select} WHERE {condition}")
         except DatabaseUnavailable as error:
             if error.statement:
                 raise Malformed(f"the row cannot be read: {error}") from None
             raise
         if not rows:
             return Change(change.table, "delete", None, {**key, **(change.old or {})})
-        if rows[0][0] is None:
+        small, *large = rows[0]
+        if small is None:
             raise Malformed("the row is too large to be put into words; raise max_allowed_packet")
-        return msgspec.structs.replace(decode_outbox(str(change.table), "update", b'{"new":%s}' % rows[0][0]), old=change.old)
+        found = decode_outbox(str(change.table), "update", b'{"new":%s}' % small)
+        values = {column.declared: _bare(column.kind, value) for column, value in zip(table.large, large)}
+        return Change(change.table, "update", {**(found.new or {}), **values}, change.old)

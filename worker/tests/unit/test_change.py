@@ -7,7 +7,7 @@ import decimal
 import json
 
 import pytest
-from gearsync.change import Change, Json, Malformed, Number, decode
+from gearsync.change import Change, Json, Malformed, Number, decode, decode_outbox
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,3 +56,19 @@ def test_the_reason_never_shows_a_value() -> None:
     with pytest.raises(Malformed) as caught:
         decode(envelope(new={"password": {"$hex": "secret-value"}}))
     assert "secret-value" not in str(caught.value)
+
+
+def test_a_payload_of_the_outbox_is_typed_like_a_jobs() -> None:
+    payload = b'{"new":{"t":"x","i":18446744073709551616,"d":1.50,"h":{"$hex":"00FF"},"n":null},"old":{"j":{"$json":"[1]"}}}'
+    change = decode_outbox("s.t", "update", payload)
+    assert change == Change("s.t", "update", {"t": "x", "i": "18446744073709551616", "d": "1.50", "h": b"\x00\xff", "n": None}, {"j": "[1]"})
+    assert decode_outbox("s.t", "insert", b'{"new":{"i":7,"d":1.50}}').new == {"i": 7, "d": "1.50"}
+    assert decode_outbox("s.t", "reload", b'{"key":{"i":7},"old":{"a":1}}') == Change("s.t", "reload", {"i": 7}, {"a": 1})
+
+
+@pytest.mark.parametrize(("operation", "payload"), [
+    ("insert", b""), ("insert", b"[]"), ("insert", b'{"new":7}'), ("insert", b'{"old":{}}'), ("delete", b'{"new":{}}'), ("reload", b'{"new":{}}'),
+    ("drop", b'{"new":{}}'), ("insert", b'{"new":{"a":[1]}}'), ("insert", b'{"new":{"a":' + b"[" * 100_000)])
+def test_no_other_payload_is_taken_from_the_outbox(operation: str, payload: bytes) -> None:
+    with pytest.raises(Malformed):
+        decode_outbox("s.t", operation, payload)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from gearsync.change import Change, Json, Malformed, Number, Row
-from gearsync.commands import Writer, article_commands
+from gearsync.commands import APPEND, Step, Writer, article_commands, coalesce
 from gearsync.declaration import Table, Write, mistakes
 from hypothesis import given
 from hypothesis import strategies as st
@@ -127,3 +127,100 @@ def test_a_missing_column_is_malformed() -> None:
 
 def test_the_articles_mapping_writes_every_member_under_its_name() -> None:
     assert article_commands(Change(None, "update", {"name": "hello", "gone": None}, None)) == [("SET", "name", "hello"), ("DEL", "gone")]
+
+
+# Coalescing, against doing one change after the other
+
+LOGS = [Write(type="list", key="l:{a}", value="{id}", ttl=9), Write(type="stream", key="log")]
+TABLES = {
+    "s.t": [*SHAPES, *LOGS], "s.ttl": [Write(type=shape.type, key=f"ttl:{shape.key}", value=shape.value, member=shape.member, score=shape.score, ttl=60)
+                                       for shape in SHAPES],
+    # Writes the hash of s.t as well.
+    "s.other": [Write(type="hash", key="h:{id}")],
+}
+
+
+class Log(Model):
+    """Redis with lists and streams, and with the keys that have a time to live."""
+
+    def rpush(self, key: bytes, value: bytes) -> None:
+        self.setdefault(key, []).append(value)
+
+    def lrem(self, key: bytes, _count: int, value: bytes) -> None:
+        if value in self.get(key, []):
+            self[key].remove(value)
+
+    def xadd(self, key: bytes, _star: str, *fields: Any) -> None:
+        self.setdefault(key, []).append(fields)
+
+    def set(self, key: bytes, value: bytes, *ttl: Any) -> None:
+        self[key] = (value, ttl)
+
+    def expire(self, key: bytes, seconds: int) -> None:
+        if key in self:
+            self[b"ttl of " + key] = seconds
+
+    def apply(self, commands: list[tuple[Any, ...]]) -> None:
+        super().apply(commands)
+        for name in [name for name in self if name.startswith(b"ttl of ") and name[7:] not in self]:
+            del self[name]
+        for key in [key for key, value in self.items() if value == []]:
+            del self[key]
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[tuple[str, Change]]:
+    """Changes of a few rows of several tables, each beginning where the row's last one ended."""
+    now: dict[tuple[str, str], Row] = {}
+    found = []
+    for _ in range(draw(st.integers(1, 12))):
+        name, row = draw(st.sampled_from(sorted(TABLES))), draw(rows)
+        identity = (name, str(row["id"]))
+        old = now.get(identity)
+        if old is not None and draw(st.booleans()):
+            found.append((name, Change(name, "delete", None, old)))
+            del now[identity]
+            continue
+        # A trigger that is older than the declaration does not send every column.
+        new = {key: value for key, value in row.items() if key != "b" or name != "s.other" or draw(st.booleans())}
+        found.append((name, Change(name, "insert" if old is None else "update", new, old)))
+        now[identity] = new
+    return found
+
+
+def steps_of(history: list[tuple[str, Change]]) -> list[Step]:
+    writers = {name: Writer(Table(table=name, delivery="durable", columns=COLUMNS, write=writes)) for name, writes in TABLES.items()}
+    return [step for name, change in history for step in writers[name].steps(change)]
+
+
+@given(histories(), st.integers(0, 12))
+def test_coalescing_ends_where_doing_everything_ends(history: list[tuple[str, Change]], cut: int) -> None:
+    every, last = Log(), Log()
+    steps = steps_of(history)
+    batches = steps[: cut * 3], steps[cut * 3 :]
+    for batch in batches:
+        kept = coalesce(batch)
+        assert [step for step in kept if step.kind == APPEND] == [step for step in batch if step.kind == APPEND]
+        every.apply([command for step in batch for command in step.commands])
+        last.apply([command for step in kept for command in step.commands])
+        assert last == every
+
+
+def test_of_a_place_only_the_last_state_is_left() -> None:
+    made = Writer(Table(table="s.t", delivery="durable", columns=COLUMNS, write=[SHAPES[0], SHAPES[5]]))
+    history: list[Row] = [{"id": Number(1), "a": f"v{number}", "b": None} for number in range(100)]
+    steps = made.steps(Change("s.t", "insert", history[0], None))
+    for old, new in zip(history, history[1:]):
+        steps += made.steps(Change("s.t", "update", new, old))
+    kept = [command for step in coalesce(steps) for command in step.commands]
+    assert len([command for command in kept if command[0] == "HSET"]) == 1
+    assert len([command for command in kept if command[0] == "SADD"]) == 1
+    assert len([command for command in kept if command[0] == "SREM"]) == 99
+
+
+def test_a_durable_table_leaves_out_what_an_older_trigger_did_not_send() -> None:
+    made = Writer(Table(table="s.t", delivery="durable", columns=COLUMNS, write=SHAPES[:3]))
+    hashed, other, text = made.steps(Change("s.t", "insert", {"id": 1, "a": "x"}, None))
+    assert hashed.commands == [("HSET", b"h:1", "id", 1, "a", "x")]
+    assert other.commands[0][1] == b"ha:x:1"
+    assert text.commands == [("SET", b"j:1", b'{"id":1,"a":"x"}')]

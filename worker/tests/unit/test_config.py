@@ -34,7 +34,12 @@ def test_a_good_file_is_taken_and_its_password_not_shown(tmp_path: pathlib.Path)
     ("type: hash", "type: blob", ["t.t", "blob", "hash"]),
     ("k:{id}", "k:{city}", ["t.t", "city"]),
     ("k:{id}", "k:{id", ["t.t", "position 2"]),
-    ("direct", "durable", ["t.t", "durable"]),
+    ("direct", "durable", ["mysql", "t.t"]),
+    ("direct", "other", ["t.t", "'other'", "durable or direct"]),
+    ("columns: [id]", "columns: [id], computed: [x]", ["computed", "transform"]),
+    ("columns: [id]", "columns: [id], transform: 'module function'", ["package.module:function"]),
+    ("redis:", "source: 'a b'\nredis:", ["source", "'a b'"]),
+    ("{password:", "{sentinels: [h], password:", ["sentinel_master"]),
     ("columns: [id]", "columns: [id, id]", ["'id'", "twice"]),
     ("columns: [id]", "columns: []", ["columns is empty"]),
     ("{type: hash,", "{type: set,", ["needs 'member'"]),
@@ -78,3 +83,11 @@ def test_addresses_are_read(text: str, address: tuple[str, int]) -> None:
 def test_nonsense_addresses_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="no job server"):
         parse_address(text)
+
+
+def test_durable_is_the_default_and_a_transform_is_looked_for(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "worker.yml"
+    path.write_text(GOOD.replace("delivery: direct", "transform: 'gearsync_no_such:function'") + "mysql: {user: u}\n")
+    assert load(str(path)).tables[0].delivery == "durable"
+    assert main(["check-config", "--config", str(path)]) == Exit.BAD_CONFIG
+    assert "gearsync_no_such" in capsys.readouterr().err

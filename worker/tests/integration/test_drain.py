@@ -1,0 +1,653 @@
+"""Durable delivery with real servers: the outbox in MariaDB, the worker as a process, Redis; all of which die."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pymysql
+import pytest
+from conftest import SOURCES, Database, Gearmand, Redis, Worker, free_port, until
+from gearsync.outbox import layout
+
+ITEM = {
+    "table": "shop.item", "columns": ["id", "name", "price"],
+    "write": [
+        {"type": "hash", "key": "item:{id}"},
+        {"type": "json", "key": "doc:{id}", "ttl": 3600},
+        {"type": "set", "key": "by-name:{name}", "member": "{id}"},
+        {"type": "zset", "key": "by-price", "member": "{id}", "score": "{price}"},
+        {"type": "string", "key": "price:{id}", "value": "{price}"},
+        {"type": "string", "key": "cell:{id}:{column}"},
+    ],
+}
+LOGS = {
+    "table": "shop.log", "columns": ["id", "name"],
+    "write": [{"type": "list", "key": "log", "value": "{id}"}, {"type": "stream", "key": "changes"}, {"type": "list", "key": "names", "value": "{name}"}],
+}
+LEASE = 1.0
+
+
+def insert(number: int, name: str = "x", price: float = 1) -> tuple[str, Any]:
+    return "insert", {"new": {"id": number, "name": name, "price": price}}
+
+
+def update(number: int, old: str, new: str) -> tuple[str, Any]:
+    return "update", {"new": {"id": number, "name": new, "price": 1}, "old": {"id": number, "name": old, "price": 1}}
+
+
+@pytest.fixture
+def config(database: Database, redis_server: Redis) -> dict[str, Any]:
+    """A worker without a job server: what it finds, it finds by itself."""
+    return {
+        "job_servers": [f"127.0.0.1:{free_port()}"], "redis": {"port": redis_server.port}, "mysql": {"user": "root", "unix_socket": database.socket},
+        "worker": {"lease": LEASE, "reconnect_max": 0.5, "log_level": "debug"}, "tables": [ITEM, LOGS],
+    }
+
+
+@pytest.fixture
+def worker(config: dict[str, Any], start_worker: Callable[..., Worker]) -> Worker:
+    return start_worker(config)
+
+
+def drained(database: Database, seconds: float = 30) -> None:
+    until(lambda: database.waiting, 0, seconds=seconds)
+
+
+def log_has(worker: Worker, words: str, seconds: float = 15) -> None:
+    until(lambda: words in worker.log.read_text(), seconds=seconds)
+
+
+# What a row becomes
+
+
+def test_a_row_is_written_in_every_shape_changed_and_taken_away(worker: Worker, database: Database, redis_server: Redis) -> None:
+    r = redis_server.client
+    database.put(insert(7, "Zoë \N{GRINNING FACE}", 1.50), insert(8, "other"))
+    drained(database)
+    name = "Zoë \N{GRINNING FACE}".encode()
+    assert r.hgetall("item:7") == {b"id": b"7", b"name": name, b"price": b"1.5"}
+    assert json.loads(r.get("doc:7")) == {"id": 7, "name": name.decode(), "price": 1.5}
+    assert 0 < r.ttl("doc:7") <= 3600
+    assert r.smembers(b"by-name:" + name) == {b"7"}
+    assert r.zrange("by-price", 0, -1, withscores=True) == [(b"8", 1.0), (b"7", 1.5)]
+    assert r.mget("price:7", "cell:7:id", "cell:7:price") == [b"1.5", b"7", b"1.5"]
+
+    old = {"id": 7, "name": "Zoë \N{GRINNING FACE}", "price": 1.5}
+    database.put(("update", {"old": old, "new": {"id": 7, "name": None, "price": {"$num": "2.00"}}}))
+    drained(database)
+    assert r.hgetall("item:7") == {b"id": b"7", b"price": b"2.00"}
+    assert r.exists(b"by-name:" + name, "cell:7:name") == 0
+    assert r.get("price:7") == b"2.00"
+
+    database.put(("delete", {"old": {"id": 7, "name": None, "price": 2}}))
+    drained(database)
+    assert not [key for key in r.keys("*7*") if not key.startswith(b"gearsync:")]
+    assert r.zrange("by-price", 0, -1) == [b"8"]
+
+
+def test_values_arrive_byte_for_byte(worker: Worker, database: Database, redis_server: Redis) -> None:
+    binary = bytes(range(256))
+    database.put(
+        ("insert", {"new": {"id": 18446744073709551615, "name": {"$hex": binary.hex()}, "price": {"$num": "-0.10"}}}),
+        ("insert", '{"new": {"id": 2, "name": "a\\u0000\\"\\\\", "price": 123456789012345678901234567890.10}}'),
+    )
+    drained(database)
+    assert redis_server.client.hgetall("item:18446744073709551615") == {b"id": b"18446744073709551615", b"name": binary, b"price": b"-0.10"}
+    assert redis_server.client.smembers(b"by-name:" + binary) == {b"18446744073709551615"}
+    assert redis_server.client.hgetall("item:2") == {b"id": b"2", b"name": b'a\0"\\', b"price": b"123456789012345678901234567890.10"}
+
+
+def test_large_values_are_drained_a_few_at_a_time(worker: Worker, database: Database, redis_server: Redis) -> None:
+    for number in range(6):
+        database.put(("insert", {"new": {"id": number, "name": str(number) * 5_000_000, "price": None}}))
+    drained(database)
+    assert [redis_server.client.strlen(f"cell:{number}:name") for number in range(6)] == [5_000_000] * 6
+
+
+def test_of_many_changes_the_last_one_shows(worker: Worker, database: Database, redis_server: Redis) -> None:
+    database.put(insert(1, "n0"), *[update(1, f"n{number}", f"n{number + 1}") for number in range(2999)])
+    drained(database)
+    assert redis_server.client.hget("item:1", "name") == b"n2999"
+    assert redis_server.client.keys("by-name:*") == [b"by-name:n2999"]
+
+
+# What cannot be applied
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    (("insert", "no JSON"), "not a payload"), (("insert", ""), "not a payload"), (("insert", "{}"), "without 'new'"), (("drop", "{}"), "'drop'"),
+    (("delete", {"old": {"name": "x"}}), "'id'"), (("insert", {"new": {"id": [1]}}), "'id'"), (("reload", {"key": {"id": 1}}), "synced_table"),
+])
+def test_a_change_that_cannot_be_applied_is_a_dead_letter_and_holds_up_nobody(
+    worker: Worker, database: Database, redis_server: Redis, change: tuple[str, Any], words: str
+) -> None:
+    operation, payload = change
+    database.put(insert(1), change, insert(2))
+    drained(database)
+    assert redis_server.client.exists("item:1", "item:2") == 2
+    ((text, name, kept, error),) = database.execute("SELECT payload, table_name, operation, error FROM gearsync.dead_letter")
+    assert (text, name, kept) == (payload if isinstance(payload, str) else json.dumps(payload), "shop.item", operation)
+    assert words in error
+    log_has(worker, "action=dead_letter")
+
+
+def test_a_key_of_another_type_makes_a_dead_letter_of_its_own_change_only(worker: Worker, database: Database, redis_server: Redis) -> None:
+    redis_server.client.set("item:1", "not a hash")
+    database.put(insert(0), insert(1), insert(2))
+    drained(database)
+    assert redis_server.client.get("item:1") == b"not a hash"
+    assert redis_server.client.exists("item:0", "item:2") == 2
+    ((number, error),) = database.execute("SELECT id, error FROM gearsync.dead_letter")
+    assert number == 2
+    assert "WRONGTYPE" in error
+
+
+def test_a_column_that_an_older_trigger_did_not_send_is_left_out(worker: Worker, database: Database, redis_server: Redis) -> None:
+    database.put(insert(1, "kept", 5))
+    drained(database)
+    database.put(("update", {"new": {"id": 1, "price": 6}, "old": {"id": 1, "name": "kept", "price": 5}}))
+    drained(database)
+    # Its own hash and zset know all that they need; the set's key cannot be made, and the change says so.
+    ((error,),) = database.execute("SELECT error FROM gearsync.dead_letter")
+    assert "'name' is missing" in error
+
+
+def test_a_table_that_the_worker_does_not_know_waits_and_holds_up_nobody(
+    config: dict[str, Any], start_worker: Callable[..., Worker], database: Database, redis_server: Redis
+) -> None:
+    worker = start_worker({**config, "worker": {**config["worker"], "batch": 10}})
+    database.put(*[insert(number) for number in range(30)], table="shop.later")
+    database.put(*[insert(number) for number in range(30)])
+    until(lambda: database.waiting, 30)
+    assert redis_server.client.exists(*[f"item:{number}" for number in range(30)]) == 30
+    log_has(worker, "action=undeclared_table")
+    assert worker.terminate() == 0
+    start_worker({**config, "tables": [ITEM, {"table": "shop.later", "columns": ["id"], "write": [{"type": "hash", "key": "later:{id}"}]}]})
+    drained(database)
+    assert redis_server.client.exists(*[f"later:{number}" for number in range(30)]) == 30
+    assert database.execute("SELECT * FROM gearsync.dead_letter") == []
+
+
+# Reload and transform
+
+
+def synced(database: Database) -> None:
+    """A table that reloads can read, with the SQL that sync_table stores for such a table."""
+    database.execute(
+        "CREATE TABLE shop.item (id BIGINT UNSIGNED PRIMARY KEY, name LONGTEXT, price DECIMAL(10,2)) CHARACTER SET utf8mb4",
+        "INSERT INTO gearsync.synced_table (table_name, source_schema, source_table, shards, key_columns, small_sql, large_columns,"
+        " shard_sql, row_sql, old_sql, large_sql, triggers) VALUES"
+        """ ('shop.item', 'shop', 'item', 1, '[{"declared": "id", "real": "id", "kind": "integer"}]',"""
+        """ 'JSON_OBJECT(''id'', gearsync_row.`id`, ''price'', gearsync_row.`price`)',"""
+        """ '[{"declared": "name", "kind": "text", "sql": "CONVERT(gearsync_row.`name` USING utf8mb4)"}]', '', '', '', '', '')""",
+    )
+
+
+def test_a_reload_writes_the_row_as_it_is_or_removes_it(worker: Worker, database: Database, redis_server: Redis) -> None:
+    synced(database)
+    r = redis_server.client
+    database.put(insert(1, "old"), insert(2, "gone"))
+    drained(database)
+    database.execute("INSERT INTO shop.item VALUES (1, REPEAT('new', 100000), 2.50)")
+    database.put(*[("reload", {"key": {"id": number}, "old": {"id": number, "name": name, "price": 1}}) for number, name in ((1, "old"), (2, "gone"))])
+    drained(database)
+    assert r.hgetall("item:1") == {b"id": b"1", b"name": b"new" * 100000, b"price": b"2.50"}
+    assert r.exists("by-name:old", "item:2", "by-name:gone", "doc:2") == 0
+    assert r.zrange("by-price", 0, -1) == [b"1"]
+
+
+def test_after_a_reload_no_earlier_state_shows(
+    config: dict[str, Any], start_worker: Callable[..., Worker], database: Database, redis_server: Redis
+) -> None:
+    # The reload finds the row's last state while changes before it wait behind the end of the batch.
+    synced(database)
+    database.execute("INSERT INTO shop.item VALUES (1, 'n40', 1)")
+    database.put(("reload", {"key": {"id": 1}}), *[update(1, f"n{number}", f"n{number + 1}") for number in range(40)])
+    seen = set()
+    pubsub = redis_server.client.pubsub()
+    redis_server.client.config_set("notify-keyspace-events", "Kh")
+    pubsub.psubscribe("__keyspace@0__:item:1")
+    start_worker({**config, "worker": {**config["worker"], "batch": 5}})
+    drained(database)
+    for _ in range(200):
+        if (message := pubsub.get_message(timeout=0.01)) is not None and message["type"] == "pmessage":
+            seen.add(message["data"])
+    pubsub.close()
+    assert seen == {b"hset"}
+    assert redis_server.client.hget("item:1", "name") == b"n40"
+    # One batch: the hash was written once.
+    assert redis_server.client.keys("by-name:*") == [b"by-name:n40"]
+
+
+TRANSFORM = '''
+import os, time
+
+def shout(row, table):
+    pause = os.environ.get("PAUSE", "/nonexistent")
+    while os.path.exists(pause):
+        open(pause + ".seen", "w").close()
+        time.sleep(0.01)
+    if row["name"] == "secret":
+        return None
+    if row["name"] == "bad":
+        raise ValueError("no " + row["name"])
+    row["loud"] = f"{row['name']}!".upper()
+    return row
+'''
+
+
+@pytest.fixture
+def shouting(config: dict[str, Any], tmp_path: pathlib.Path) -> dict[str, Any]:
+    """A configuration with a transform."""
+    (tmp_path / "hooks").mkdir()
+    (tmp_path / "hooks/gearsync_test_hook.py").write_text(TRANSFORM)
+    table = {
+        "table": "shop.item", "columns": ["id", "name", "price"], "transform": "gearsync_test_hook:shout", "computed": ["loud"],
+        "write": [{"type": "hash", "key": "item:{id}"}, {"type": "set", "key": "loud:{loud}", "member": "{id}"}],
+    }
+    return {**config, "worker": {**config["worker"], "python_path": str(tmp_path / "hooks")}, "tables": [table]}
+
+
+def test_a_transform_adds_columns_leaves_rows_out_and_its_errors_are_dead_letters(
+    shouting: dict[str, Any], start_worker: Callable[..., Worker], database: Database, redis_server: Redis
+) -> None:
+    r = redis_server.client
+    worker = start_worker(shouting)
+    database.put(insert(1, "one"), insert(2, "secret"), insert(3, "bad"), insert(4, "four"))
+    drained(database)
+    assert r.hgetall("item:1") == {b"id": b"1", b"name": b"one", b"price": b"1", b"loud": b"ONE!"}
+    assert r.smembers("loud:FOUR!") == {b"4"}
+    assert r.exists("item:2", "item:3") == 0
+    ((error,),) = database.execute("SELECT error FROM gearsync.dead_letter")
+    assert error == "the transform raised ValueError: no bad"
+    assert "no bad" not in worker.log.read_text()
+
+    database.put(update(1, "one", "uno"), update(4, "four", "secret"), update(2, "secret", "open"))
+    drained(database)
+    assert r.keys("loud:*") == [b"loud:UNO!", b"loud:OPEN!"] or set(r.keys("loud:*")) == {b"loud:UNO!", b"loud:OPEN!"}
+    assert r.exists("item:4") == 0
+    assert r.hget("item:2", "loud") == b"OPEN!"
+
+
+# Servers and processes that die
+
+
+class Writers:
+    """Connections that insert, update and delete rows of a table through triggers, each on rows of its own, until told to stop."""
+
+    KEYS = 40
+
+    def __init__(self, database: Database, count: int = 8, rollback: float = 0.3, transactions: int = 0) -> None:
+        self.database = database
+        self.rollback = rollback
+        self.transactions = transactions
+        self.stopping = threading.Event()
+        self.errors: list[Exception] = []
+        self.done = 0
+        self.threads = [threading.Thread(target=self._write, args=(number,)) for number in range(count)]
+        for thread in self.threads:
+            thread.start()
+
+    def _write(self, number: int) -> None:
+        chance = random.Random(number)
+        connection, finished = None, 0
+        while not self.stopping.is_set() and not 0 < self.transactions <= finished:
+            try:
+                connection = connection or self.database.connect(autocommit=False)
+                with connection.cursor() as cursor:
+                    for _ in range(chance.randint(1, 4)):
+                        key = chance.randrange(self.KEYS)
+                        name = f"w{number}-{finished}"
+                        cursor.execute(chance.choice([
+                            f"REPLACE INTO shop.item VALUES ({key}, '{name}', {chance.randrange(100)})",
+                            f"INSERT INTO shop.item VALUES ({key}, '{name}', 1) ON DUPLICATE KEY UPDATE name = VALUES(name)",
+                            f"UPDATE shop.item SET name = '{name}' WHERE id IN ({key}, {(key + 1) % self.KEYS})",
+                            f"DELETE FROM shop.item WHERE id = {key}",
+                        ]))
+                (connection.rollback if chance.random() < self.rollback else connection.commit)()
+                finished += 1
+                self.done += 1
+            except (pymysql.err.OperationalError, pymysql.err.InterfaceError) as error:
+                # Deadlocks between the writers, and a server that was killed.
+                if error.args[0] not in (1213, 1205):
+                    if connection is not None and connection.open:
+                        connection.close()
+                    connection = None
+                    time.sleep(0.05)
+                else:
+                    connection.rollback()
+            except Exception as error:  # a writer that dies silently would test nothing
+                self.errors.append(error)
+                raise
+            time.sleep(0.001)
+        if connection is not None:
+            connection.close()
+
+    def join(self) -> None:
+        for thread in self.threads:
+            thread.join()
+        assert self.errors == []
+
+
+def shop(database: Database, shards: int = 4) -> None:
+    """The table with triggers that write into ``shards`` shards, made by a row's key as sync_table makes them."""
+    first = shards * (shards - 1) // 2
+    database.execute("CREATE TABLE IF NOT EXISTS shop.item (id BIGINT UNSIGNED PRIMARY KEY, name VARCHAR(100), price DECIMAL(10,2)) CHARACTER SET utf8mb4")
+    parts = {row: f"'{row.lower()}', JSON_OBJECT('id', {row}.id, 'name', {row}.name, 'price', {row}.price)" for row in ("NEW", "OLD")}
+    for event, rows in (("insert", ["NEW"]), ("update", ["NEW", "OLD"]), ("delete", ["OLD"])):
+        database.execute(
+            f"DROP TRIGGER IF EXISTS shop.item_{event}",
+            f"CREATE TRIGGER shop.item_{event} AFTER {event} ON shop.item FOR EACH ROW INSERT INTO gearsync.outbox (shard, table_name, operation, payload)"
+            f" VALUES ({first} + MOD(CRC32({rows[0]}.id), {shards}), 'shop.item', '{event}', JSON_OBJECT({', '.join(parts[row] for row in rows)}))")
+
+
+def assert_equal(database: Database, redis_server: Redis) -> None:
+    """Redis holds for the table what MySQL holds, in every shape, and nothing else."""
+    drained(database, seconds=60)
+    r = redis_server.client
+    rows = {str(key).encode(): (name.encode(), str(price).encode()) for key, name, price in database.execute("SELECT id, name, price FROM shop.item")}
+    assert {key[5:]: (r.hget(key, "name"), r.hget(key, "price")) for key in r.keys("item:*")} == rows
+    assert set(r.keys("by-name:*")) == {b"by-name:" + name for name, _ in rows.values()}
+    assert {member for key in r.keys("by-name:*") for member in r.smembers(key)} == set(rows)
+    assert dict(r.zrange("by-price", 0, -1, withscores=True)) == {key: float(price) for key, (_, price) in rows.items()}
+    assert {key[6:]: r.get(key) for key in r.keys("price:*")} == {key: price for key, (_, price) in rows.items()}
+    assert database.execute("SELECT * FROM gearsync.dead_letter") == []
+
+
+def test_what_was_rolled_back_never_shows(worker: Worker, database: Database, redis_server: Redis) -> None:
+    shop(database)
+    writers = Writers(database, rollback=0.5, transactions=125)
+    writers.join()
+    assert writers.done == 1000
+    assert_equal(database, redis_server)
+
+
+def test_kill_9_of_the_worker_loses_and_invents_nothing(
+    config: dict[str, Any], start_worker: Callable[..., Worker], database: Database, redis_server: Redis
+) -> None:
+    shop(database)
+    worker = start_worker({**config, "worker": {**config["worker"], "batch": 50}})
+    writers = Writers(database)
+    for _ in range(int(os.environ.get("GEARSYNC_TEST_KILLS", "12"))):
+        time.sleep(random.uniform(0.4, 0.9))
+        worker.kill()
+        worker.start()
+    writers.stopping.set()
+    writers.join()
+    assert_equal(database, redis_server)
+
+
+def test_a_paused_worker_that_wakes_after_its_lease_is_refused(
+    shouting: dict[str, Any], start_worker: Callable[..., Worker], database: Database, redis_server: Redis, tmp_path: pathlib.Path
+) -> None:
+    pause = tmp_path / "pause"
+    pause.touch()
+    first = start_worker(shouting, {"PAUSE": str(pause)})
+    database.put(insert(1, "older"))
+    # It has the batch in hand, and stands still within the transform.
+    until((tmp_path / "pause.seen").exists)
+    os.killpg(first.process.pid, signal.SIGSTOP)
+    second = start_worker(shouting)
+    log_has(second, "action=lease_taken")
+    drained(database)
+    database.put(update(1, "older", "newer"))
+    drained(database)
+    assert redis_server.client.hget("item:1", "loud") == b"NEWER!"
+    pause.unlink()
+    os.killpg(first.process.pid, signal.SIGCONT)
+    log_has(first, "action=stale_batch_refused")
+    log_has(first, "action=lease_lost")
+    assert redis_server.client.hget("item:1", "loud") == b"NEWER!"
+    assert redis_server.client.keys("loud:*") == [b"loud:NEWER!"]
+    database.put(update(1, "newer", "newest"))
+    drained(database)
+    assert redis_server.client.hget("item:1", "loud") == b"NEWEST!"
+
+
+def test_paused_workers_under_load_write_nothing_stale(
+    config: dict[str, Any], start_worker: Callable[..., Worker], database: Database, redis_server: Redis
+) -> None:
+    shop(database)
+    workers = [start_worker(config), start_worker(config)]
+    writers = Writers(database)
+    for number in range(4):
+        time.sleep(0.7)
+        paused = workers[number % 2]
+        os.killpg(paused.process.pid, signal.SIGSTOP)
+        time.sleep(LEASE * 1.5)
+        os.killpg(paused.process.pid, signal.SIGCONT)
+    writers.stopping.set()
+    writers.join()
+    assert_equal(database, redis_server)
+
+
+def test_redis_may_be_down_for_a_while(worker: Worker, database: Database, redis_server: Redis) -> None:
+    shop(database)
+    writers = Writers(database)
+    time.sleep(0.5)
+    redis_server.stop()
+    time.sleep(2)
+    redis_server.start()
+    time.sleep(0.5)
+    writers.stopping.set()
+    writers.join()
+    assert_equal(database, redis_server)
+    text = worker.log.read_text()
+    assert "action=redis_lost " in text
+    assert "action=redis_back" in text
+
+
+def test_redis_without_memory_is_waited_for(worker: Worker, database: Database, redis_server: Redis) -> None:
+    redis_server.client.config_set("maxmemory", 1)
+    database.put(insert(1))
+    log_has(worker, "OOM")
+    assert database.waiting == 1
+    redis_server.client.config_set("maxmemory", 0)
+    drained(database)
+    assert redis_server.client.exists("item:1") == 1
+    assert database.execute("SELECT * FROM gearsync.dead_letter") == []
+
+
+def test_mysqld_may_be_killed(worker: Worker, database: Database, redis_server: Redis) -> None:
+    shop(database)
+    writers = Writers(database)
+    time.sleep(0.5)
+    database.stop()
+    time.sleep(0.5)
+    database.start()
+    time.sleep(1)
+    writers.stopping.set()
+    writers.join()
+    assert_equal(database, redis_server)
+    log_has(worker, "action=mysql_back")
+
+
+def test_everything_may_come_up_in_any_order(
+    config: dict[str, Any], start_worker: Callable[..., Worker], database: Database, redis_server: Redis
+) -> None:
+    database.execute("DROP DATABASE gearsync")
+    redis_server.stop()
+    database.stop()
+    worker = start_worker(config)
+    log_has(worker, "action=mysql_lost")
+    database.start()
+    log_has(worker, "the schema is not there yet")
+    assert worker.log.read_text().count("the schema is not there yet") == 1
+    database.reset()
+    database.put(insert(1))
+    log_has(worker, "action=redis_lost ")
+    redis_server.start()
+    drained(database)
+    assert redis_server.client.exists("item:1") == 1
+
+
+def test_a_redis_that_has_lost_its_data_is_reported(worker: Worker, database: Database, redis_server: Redis) -> None:
+    database.put(insert(1))
+    drained(database)
+    redis_server.client.flushall()
+    database.put(insert(2))
+    drained(database)
+    log_has(worker, "action=redis_lost_data")
+    assert redis_server.client.exists("item:2") == 1
+
+
+def test_a_restored_database_with_an_older_epoch_goes_on(worker: Worker, database: Database, redis_server: Redis) -> None:
+    redis_server.client.hset("gearsync:main:fence:0", "epoch", 1000)
+    database.put(insert(1))
+    drained(database)
+    log_has(worker, "action=epoch_raised")
+    assert redis_server.client.hget("gearsync:main:fence:0", "epoch") == b"1001"
+    assert database.execute("SELECT epoch FROM gearsync.lease WHERE shard = 0") == [(1001,)]
+    assert redis_server.client.exists("item:1") == 1
+
+
+def test_lists_and_streams_are_appended_once_over_a_crash_between_redis_and_mysql(
+    worker: Worker, database: Database, redis_server: Redis
+) -> None:
+    r = redis_server.client
+    put = [("insert", {"new": {"id": number, "name": f"n{number}"}}) for number in range(50)]
+    database.put(*put[:20], table="shop.log")
+    drained(database)
+    assert r.llen("log") == 20
+    for number in (1, 2):
+        with database.connect(autocommit=False) as blocker, blocker.cursor() as cursor:
+            # The deletion waits for the lease's row; what Redis has taken meanwhile is there for good.
+            cursor.execute("SELECT * FROM gearsync.lease FOR UPDATE")
+            database.put(*put[10 * number + 10 : 10 * number + 20], table="shop.log")
+            until(lambda: r.llen("log"), 9 * number + 21)  # one was deleted in each earlier round
+            worker.kill()
+            database.put(("delete", {"old": {"id": number, "name": f"n{number}"}}), table="shop.log")
+        worker.start()
+        drained(database)
+    assert r.lrange("log", 0, -1) == [str(number).encode() for number in range(40) if number not in (1, 2)]
+    assert r.lrange("names", 0, -1) == [f"n{number}".encode() for number in range(40) if number not in (1, 2)]
+    assert [fields[b"event"] for _, fields in r.xrange("changes")].count(b"insert") == 40
+    assert [fields[b"event"] for _, fields in r.xrange("changes")].count(b"delete") == 2
+    # What the fence keeps of the past does not grow.
+    database.put(*put[40:41], table="shop.log")
+    drained(database)
+    database.put(*put[41:42], table="shop.log")
+    drained(database)
+    assert len(r.hget("gearsync:main:fence:0", "ids").split(b",")) <= 6
+
+
+# Shards
+
+
+def test_processes_share_the_shards_and_give_them_back(
+    config: dict[str, Any], start_worker: Callable[..., Worker], database: Database, redis_server: Redis
+) -> None:
+    def owners() -> list[int]:
+        return sorted(number for (number,) in database.execute("SELECT COUNT(*) FROM gearsync.lease WHERE owner IS NOT NULL GROUP BY owner"))
+
+    shop(database, shards=8)
+    database.execute(*[f"INSERT INTO gearsync.lease (shard) VALUES ({shard})" for shard in layout(28)])
+    first = start_worker({**config, "worker": {**config["worker"], "drainers": 2}})
+    until(owners, [4, 4])
+    second = start_worker(config)
+    database.execute(*[f"INSERT INTO shop.item VALUES ({number}, 'x', 1)" for number in range(100)])
+    # Shards are given back after a batch.
+    until(lambda: [database.execute("UPDATE shop.item SET price = price + 1"), owners()][1], [2, 3, 3])
+    second.kill()
+    until(owners, [4, 4])
+    assert first.terminate() == 0
+    assert database.execute("SELECT COUNT(*) FROM gearsync.lease WHERE owner IS NOT NULL") == [(0,)]
+    assert database.execute("SELECT COUNT(*) FROM gearsync.worker WHERE expires_at > NOW(6)") == [(0,)]
+    second.start()
+    assert_equal(database, redis_server)
+
+
+def test_another_count_of_shards_keeps_the_order(
+    config: dict[str, Any], start_worker: Callable[..., Worker], database: Database, redis_server: Redis
+) -> None:
+    """What waits in the shards of the former count comes first, whoever drains them and when."""
+    shop(database, shards=4)
+    database.execute("INSERT INTO shop.item VALUES (1, 'first', 1), (2, 'first', 1)", "UPDATE shop.item SET name = 'second'")
+    shop(database, shards=2)
+    database.execute("UPDATE shop.item SET name = 'third'", "DELETE FROM shop.item WHERE id = 2")
+    shop(database, shards=4)
+    database.execute("UPDATE shop.item SET name = 'fourth'", "INSERT INTO shop.item VALUES (2, 'again', 1)")
+    # Nobody may drain the shards of two at first: all that came after them has to wait.
+    database.execute("INSERT INTO gearsync.lease (shard, owner, epoch, expires_at) SELECT DISTINCT shard, 'nobody', 5, NOW() + INTERVAL 3 SECOND"
+                     " FROM gearsync.outbox WHERE shard < 6")
+    start_worker(config)
+    until(lambda: database.execute("SELECT COUNT(*) FROM gearsync.outbox WHERE shard >= 6"), [(2,)])
+    assert redis_server.client.hget("item:1", "name") == b"second"
+    assert redis_server.client.hget("item:2", "name") == b"second"
+    assert_equal(database, redis_server)
+
+
+# Wakes and barriers
+
+
+@pytest.fixture
+def woken(config: dict[str, Any], gearmand: Gearmand, start_worker: Callable[..., Worker]) -> Worker:
+    """A worker that does not look by itself for a long time."""
+    worker = start_worker({**config, "job_servers": [f"127.0.0.1:{gearmand.port}"], "worker": {**config["worker"], "sweep": 60.0, "lease": 20.0}})
+    until(lambda: gearmand.queue("gearsync.barrier.main")[2], 1)
+    return worker
+
+
+def test_a_wake_is_followed_by_a_look_even_when_it_comes_before_its_commit(
+    woken: Worker, gearmand: Gearmand, database: Database, redis_server: Redis
+) -> None:
+    database.execute("INSERT INTO gearsync.lease (shard) VALUES (0)")
+    until(lambda: gearmand.queue("gearsync.drain.main.0")[2], 1)
+    until(lambda: database.execute("SELECT COUNT(*) FROM gearsync.lease WHERE owner IS NOT NULL"), [(1,)])
+    for number in range(20):
+        gearmand.submit("gearsync.drain.main.0", b"")
+        time.sleep(0.003)
+        database.put(insert(number))
+        until(lambda key=number: redis_server.client.exists(f"item:{key}"), 1, seconds=5)
+
+
+def test_a_barrier_answers_when_everything_is_in_redis(woken: Worker, gearmand: Gearmand, database: Database, redis_server: Redis) -> None:
+    database.execute(*[f"INSERT INTO gearsync.lease (shard) VALUES ({shard})" for shard in layout(6)])
+    until(lambda: gearmand.queue("gearsync.drain.main.9")[2], 1)
+    for number in range(3):
+        for shard in layout(6):
+            database.put(*[insert(number * 100_000 + shard * 1000 + row) for row in range(500)], shard=shard)
+        answer = json.loads(gearmand.do("gearsync.barrier", b"main" if number else b"")[-1][1])
+        assert answer["ok"] is True
+        assert redis_server.client.exists(*[f"item:{number * 100_000 + shard * 1000 + row}" for shard in layout(6) for row in range(500)]) == 2000
+    assert "not 'other'" in json.loads(gearmand.do("gearsync.barrier", b"other")[-1][1])["error"]
+
+
+def test_a_barrier_says_what_is_missing(woken: Worker, gearmand: Gearmand, database: Database) -> None:
+    database.put(insert(1), insert(2), table="shop.unknown", shard=3)
+    answer = json.loads(gearmand.do("gearsync.barrier.main", b"")[-1][1])
+    assert (answer["ok"], answer["missing"]) == (False, {"3": 2})
+
+
+def command(worker: Worker, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "gearsync", *arguments, "--config", str(worker.config)], capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(SOURCES)},
+    )
+
+
+def test_the_command_barrier_needs_no_job_server(worker: Worker, database: Database, redis_server: Redis) -> None:
+    database.put(*[insert(number) for number in range(2000)])
+    done = command(worker, "barrier", "--json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["ok"] is True
+    assert redis_server.client.exists(*[f"item:{number}" for number in range(2000)]) == 2000
+    redis_server.stop()
+    database.put(insert(1))
+    done = command(worker, "barrier", "--timeout", "0.5")
+    assert done.returncode == 1
+    assert "1 of shard 0" in done.stdout
+    database.stop()
+    done = command(worker, "barrier", "--timeout", "0.2", "--json")
+    assert done.returncode == 1
+    assert "does not answer" in json.loads(done.stdout)["error"]

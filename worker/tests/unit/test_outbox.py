@@ -1,0 +1,58 @@
+"""What is deleted, and whose turn it is: the pure parts of the outbox, the leases and the fence."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from gearsync.change import Change, Malformed
+from gearsync.commands import Writer
+from gearsync.declaration import Table, Write
+from gearsync.drain import work_of
+from gearsync.lease import share
+from gearsync.outbox import Entry, ids_condition, layout
+from gearsync.target import append_ids, flatten
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, unique=True).map(sorted))
+def test_a_condition_holds_for_exactly_the_ids_that_were_read(ids: list[int]) -> None:
+    condition = ids_condition(ids)
+    found: set[int] = set()
+    for low, high in re.findall(r"BETWEEN (\d+) AND (\d+)", condition):
+        found |= set(range(int(low), int(high) + 1))
+    for part in re.findall(r"IN \(([^)]*)\)", condition):
+        found |= {int(number) for number in part.split(",")}
+    assert found == set(ids)
+
+
+def test_shards_of_different_counts_are_never_the_same() -> None:
+    assert [list(layout(shard)) for shard in (0, 1, 2, 3, 5, 6, 9)] == [[0], [1, 2], [1, 2], [3, 4, 5], [3, 4, 5], [6, 7, 8, 9], [6, 7, 8, 9]]
+    for count in range(1, 200):
+        shards = list(layout(count * (count - 1) // 2))
+        assert len(shards) == count
+        assert list(layout(shards[-1])) == shards
+
+
+@pytest.mark.parametrize(("shards", "processes", "fair"), [(0, 1, 0), (1, 2, 1), (8, 3, 3), (8, 0, 8), (4, 4, 1)])
+def test_the_shares_of_all_processes_hold_all_shards(shards: int, processes: int, fair: int) -> None:
+    assert share(shards, processes) == fair
+
+
+WRITES = [Write(type="list", key="l", value="{id}"), Write(type="hash", key="h:{id}"), Write(type="stream", key="x")]
+LOG = Writer(Table(table="s.log", columns=["id"], write=WRITES))
+
+
+def test_every_append_has_an_id_of_its_own() -> None:
+    steps = LOG.steps(Change("s.log", "insert", {"id": 1}, None))
+    assert append_ids(steps, [70]) == ["70.0", "", "70.1"]
+    assert flatten(steps, append_ids(steps, [70])) == [
+        -1, "70.0", 3, "RPUSH", b"l", b"1", 4, "HSET", b"h:1", "id", 1, -1, "70.1", 7, "XADD", b"x", "*", "event", "insert", "id", 1]
+
+
+def test_a_change_that_cannot_be_understood_takes_no_other_with_it() -> None:
+    entries = [Entry(number, "s.log", "insert", payload) for number, payload in enumerate([b'{"new":{"id":1}}', b"{", b'{"new":{"id":2}}', b'{"new":{}}'])]
+    work = work_of([*entries, Entry(9, "s.log", "reload", b"{}")], {"s.log": LOG}, {}, {9: Malformed("gone")})
+    assert sorted(work.dead) == [1, 3, 9]
+    assert [step.change for step in work.steps] == [0, 0, 0, 2, 2, 2]
