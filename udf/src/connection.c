@@ -6,10 +6,14 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "settings.h"
+#include "tls.h"
 
 enum {
     FIRST_INPUT = 4096,
@@ -87,43 +91,85 @@ struct connection *connection_wrap(int fd) {
     }
     connection->capacity = FIRST_INPUT;
     connection->fd = fd;
+    connection->generation = tls_generation();
     return connection;
 }
 
-struct connection *connection_open(const struct endpoint *endpoints, size_t count, int64_t deadline) {
-    errno = EADDRNOTAVAIL;
+bool connection_current(const struct connection *connection) { return connection->generation == tls_generation(); }
+
+/* Until there is input, or room for the output that is left over. */
+static bool wait_for_tls(const struct connection *connection, int64_t deadline) {
+    return wait_for(connection->fd, tls_has_output(connection->tls) ? POLLIN | POLLOUT : POLLIN, deadline);
+}
+
+enum io_result connection_secure(struct connection *connection, const struct address *address, int64_t deadline, char what[WHAT_MAX]) {
+    if (!connection->tls && !setting(TLS))
+        return IO_OK;
+    if (!connection->tls)
+        connection->tls = tls_begin(address, what);
+    if (!connection->tls)
+        return IO_INSECURE;
+    for (;;) {
+        switch (tls_handshake(connection->tls, connection->fd, what)) {
+        case TLS_OK: return IO_OK;
+        case TLS_WAIT:
+            if (wait_for_tls(connection, deadline))
+                break;
+            snprintf(what, WHAT_MAX, "TLS: no answer to the handshake within connect_timeout_ms");
+            return IO_TIMEOUT;
+        default: return IO_INSECURE;
+        }
+    }
+}
+
+enum io_result connection_open(const struct endpoint *endpoints, size_t count, const struct address *address, int64_t deadline, struct connection **out,
+                               char what[WHAT_MAX]) {
+    enum io_result result = IO_CLOSED;
+    snprintf(what, WHAT_MAX, "connect: %s", strerror(EADDRNOTAVAIL));
     for (size_t i = 0; i < count; i++) {
-        int fd = socket_begin(&endpoints[i]);
-        if (fd < 0)
-            continue;
         /* Of several addresses, one that is not answered leaves time for the others. */
         int64_t now = clock_ns(), share = now + (deadline - now) / (int64_t)(count - i);
-        if (socket_finish(fd, share) == IO_OK)
-            return connection_wrap(fd);
-        int why = errno;
-        close(fd);
-        errno = why;
+        int fd = socket_begin(&endpoints[i]);
+        if (fd >= 0) {
+            result = socket_finish(fd, share);
+            if (result != IO_OK) {
+                int why = errno;
+                close(fd);
+                errno = why;
+            }
+        }
+        if (fd < 0 || result != IO_OK) {
+            result = IO_CLOSED;
+            snprintf(what, WHAT_MAX, "connect: %s", strerror(errno));
+            continue;
+        }
+        *out = connection_wrap(fd);
+        if (!*out) {
+            snprintf(what, WHAT_MAX, "connect: %s", strerror(errno));
+            return IO_MEMORY;
+        }
+        result = connection_secure(*out, address, share, what);
+        if (result == IO_OK)
+            return IO_OK;
+        result = IO_INSECURE;
+        connection_close(*out);
     }
-    return NULL;
+    *out = NULL;
+    return result;
+}
+
+const char *connection_ending(const struct connection *connection, const char *otherwise) {
+    const char *problem = connection->tls ? tls_problem(connection->tls) : "";
+    return *problem ? problem : otherwise;
 }
 
 void connection_close(struct connection *connection) {
     if (!connection)
         return;
+    tls_end(connection->tls, connection->fd);
     close(connection->fd);
     free(connection->input);
     free(connection);
-}
-
-bool connection_idle(const struct connection *connection) {
-    char byte;
-    if (connection->start != connection->end)
-        return false;
-    ssize_t got;
-    do
-        got = recv(connection->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    while (got < 0 && errno == EINTR);
-    return got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
 }
 
 /* Make room for more input. Growing follows what really came, not what a header announced. */
@@ -158,6 +204,15 @@ static bool input_room(struct connection *connection) {
 static enum io_result read_some(struct connection *connection) {
     if (!input_room(connection))
         return IO_MEMORY;
+    if (connection->tls) {
+        size_t got;
+        switch (tls_read(connection->tls, connection->fd, connection->input + connection->end, connection->capacity - connection->end, &got)) {
+        case TLS_OK: connection->end += got; return IO_OK;
+        case TLS_WAIT: return IO_TIMEOUT;
+        /* Also what TLS refuses: whether the server has done what it was sent cannot be known. */
+        default: return IO_CLOSED;
+        }
+    }
     for (;;) {
         ssize_t got = recv(connection->fd, connection->input + connection->end, connection->capacity - connection->end, MSG_DONTWAIT);
         if (got > 0) {
@@ -173,8 +228,62 @@ static enum io_result read_some(struct connection *connection) {
     }
 }
 
+bool connection_idle(struct connection *connection) {
+    char byte;
+    if (connection->start != connection->end)
+        return false;
+    if (connection->tls)
+        return read_some(connection) == IO_TIMEOUT; /* tickets and the like are no data */
+    ssize_t got;
+    do
+        got = recv(connection->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    while (got < 0 && errno == EINTR);
+    return got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
+}
+
+/* The same over TLS. Data that was taken counts as sent: the rest of its record goes out before anything else. */
+static enum io_result send_secure(struct connection *connection, struct slice head, struct slice tail, bool take_input, int64_t deadline, size_t *sent) {
+    unsigned char chunk[SUBMIT_PREFIX_MAX + 4096];
+    size_t total = head.length + tail.length;
+    for (;;) {
+        enum tls_result result = tls_flush(connection->tls, connection->fd);
+        if (result == TLS_OK && *sent == total)
+            return IO_OK;
+        if (result == TLS_OK) {
+            /* A small job is one record; of a large one only the first is put together. */
+            struct slice next = {head.data + *sent, head.length - *sent};
+            if (*sent >= head.length) {
+                next = (struct slice){tail.data + (*sent - head.length), total - *sent};
+            } else if (next.length < sizeof chunk) {
+                size_t more = sizeof chunk - next.length < tail.length ? sizeof chunk - next.length : tail.length;
+                memcpy(chunk, next.data, next.length);
+                if (more)
+                    memcpy(chunk + next.length, tail.data, more);
+                next = (struct slice){(const char *)chunk, next.length + more};
+            }
+            size_t taken;
+            result = tls_write(connection->tls, next.data, next.length, &taken);
+            *sent += taken;
+        }
+        if (result == TLS_CLOSED || result == TLS_BROKEN)
+            return IO_CLOSED;
+        if (result == TLS_OK)
+            continue;
+        short ready = wait_for(connection->fd, take_input ? POLLIN | POLLOUT : POLLOUT, deadline);
+        if (!ready)
+            return IO_TIMEOUT;
+        if (take_input && (ready & POLLIN)) {
+            enum io_result got = read_some(connection);
+            if (got != IO_OK && got != IO_TIMEOUT)
+                return got;
+        }
+    }
+}
+
 enum io_result connection_send(struct connection *connection, struct slice head, struct slice tail, bool take_input, int64_t deadline, size_t *sent) {
     *sent = 0;
+    if (connection->tls)
+        return send_secure(connection, head, tail, take_input, deadline, sent);
     size_t total = head.length + tail.length;
     while (*sent < total) {
         struct iovec parts[2];
@@ -218,9 +327,13 @@ enum io_result connection_receive(struct connection *connection, struct packet *
             case PARSE_INCOMPLETE: break;
             }
         }
-        if (!wait_for(connection->fd, POLLIN, deadline))
-            return IO_TIMEOUT;
-        enum io_result result = read_some(connection);
+        /* What TLS has received already is not seen by waiting for the socket. */
+        enum io_result result = connection->tls ? read_some(connection) : IO_TIMEOUT;
+        if (result == IO_TIMEOUT) {
+            if (connection->tls ? !wait_for_tls(connection, deadline) : !wait_for(connection->fd, POLLIN, deadline))
+                return IO_TIMEOUT;
+            result = read_some(connection);
+        }
         if (result != IO_OK && result != IO_TIMEOUT)
             return result;
     }

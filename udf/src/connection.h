@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * One TCP connection to a job server. Every wait ends at a deadline, given as a time of clock_ns().
+ * One connection to a job server: TCP, and TLS over it when that is configured. Every wait ends at a deadline, given as a time of clock_ns().
  */
 #ifndef CONNECTION_H
 #define CONNECTION_H
@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
+#include "address.h"
 #include "protocol.h"
 
 enum io_result {
@@ -18,7 +19,10 @@ enum io_result {
     IO_CLOSED,  /* closed or reset by the other side */
     IO_GARBAGE, /* what came is no answer packet, or too long a one */
     IO_MEMORY,
+    IO_INSECURE, /* TLS is wanted and could not be had */
 };
+
+enum { WHAT_MAX = 128 }; /* bytes of a reason */
 
 struct endpoint {
     struct sockaddr_storage address;
@@ -28,6 +32,8 @@ struct endpoint {
 struct connection {
     struct connection *newer, *older; /* in the pool */
     int fd;
+    struct tls *tls;     /* NULL: plain */
+    unsigned generation; /* of the TLS configuration when it was made */
     bool kept;          /* it comes from the pool, so the server may have closed it without our knowing */
     int64_t idle_since;
     unsigned char *input;
@@ -44,11 +50,18 @@ enum io_result socket_finish(int fd, int64_t deadline);
 
 /* Takes the socket over. NULL (and the socket closed) when there is no memory. */
 struct connection *connection_wrap(int fd);
-/* The first endpoint that can be connected. NULL with errno. */
-struct connection *connection_open(const struct endpoint *endpoints, size_t count, int64_t deadline);
+/* After the connect: TLS, when it is configured. IO_TIMEOUT: call again; IO_INSECURE with the reason. */
+enum io_result connection_secure(struct connection *connection, const struct address *address, int64_t deadline, char what[WHAT_MAX]);
+/* The first endpoint that can be connected, into *out. Otherwise the reason is in what. */
+enum io_result connection_open(const struct endpoint *endpoints, size_t count, const struct address *address, int64_t deadline, struct connection **out,
+                               char what[WHAT_MAX]);
+/* Made under the configuration of TLS that holds now. */
+bool connection_current(const struct connection *connection);
+/* Why the other side's connection ended, when TLS says so; otherwise the given text. */
+const char *connection_ending(const struct connection *connection, const char *otherwise);
 void connection_close(struct connection *connection);
 /* Nothing unread and not closed by the other side: fit for the next packet. */
-bool connection_idle(const struct connection *connection);
+bool connection_idle(struct connection *connection);
 
 /* Send both parts; *sent says how much of them went out. With take_input, what arrives meanwhile is read, so that both sides can go on. */
 enum io_result connection_send(struct connection *connection, struct slice head, struct slice tail, bool take_input, int64_t deadline, size_t *sent);

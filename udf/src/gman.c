@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "tls.h"
 #include "wake.h"
 
 udf_bool gman_check_job(udf_init *initid, udf_args *args, char *message, const char *name, unsigned int most) {
@@ -39,4 +40,5 @@ bool gman_request(const udf_args *args, enum packet_type type, const char *name,
 __attribute__((destructor)) static void unload(void) {
     wake_unload();
     servers_unload();
+    tls_unload();
 }

@@ -6,14 +6,15 @@
  *   Changes a setting for the whole server, until it stops: init_file sets it again.
  *   name, value: see the table in README.md; the value 'default' sets the default.
  * Returns the value.
- * Errors: an unknown name, or a value out of its range, fails the statement.
- * Cost: none.
+ * Errors: an unknown name, or a value out of its range, fails the statement; so does ('tls', 'on') when the files are of no use.
+ * Cost: none; ('tls', 'on') reads files.
  */
 #include <stdio.h>
 #include <string.h>
 
 #include "gman.h"
 #include "settings.h"
+#include "tls.h"
 
 UDF_EXPORT udf_bool gman_configure_init(udf_init *initid, udf_args *args, char *message);
 UDF_EXPORT char *gman_configure(udf_init *initid, udf_args *args, char *result, unsigned long *length, unsigned char *is_null, unsigned char *error);
@@ -46,9 +47,14 @@ udf_bool gman_configure_init(udf_init *initid, udf_args *args, char *message) {
 
 char *gman_configure(udf_init *initid UNUSED, udf_args *args, char *result, unsigned long *length, unsigned char *is_null, unsigned char *error) {
     struct slice name = udf_argument(args, 0), value = udf_argument(args, 1);
-    char message[UDF_MESSAGE_SIZE] = "gman_configure: the name or the value is NULL";
-    if (name.data && value.data && settings_change(name.data, name.length, value.data, value.length, true, message, sizeof message))
-        return udf_answer(value, result, length);
+    char message[UDF_MESSAGE_SIZE + TLS_PROBLEM_MAX] = "gman_configure: the name or the value is NULL", problem[TLS_PROBLEM_MAX];
+    if (name.data && value.data && settings_change(name.data, name.length, value.data, value.length, true, message, sizeof message)) {
+        /* The files are read when TLS is switched on, so that a key and its certificate can be changed together. */
+        bool reload = name.length == 3 && memcmp(name.data, "tls", 3) == 0;
+        if (!reload || tls_reload(problem, sizeof problem))
+            return udf_answer(value, result, length);
+        snprintf(message, sizeof message, "gman_configure: %s", problem);
+    }
     udf_raise(message, error);
     return udf_null(is_null);
 }

@@ -53,6 +53,7 @@ static enum attempt take_answer(struct server *server, struct connection *connec
         pool_put(server, connection);
         return NOT_TAKEN;
     }
+    snprintf(what, sizeof what, "%s", connection_ending(connection, "closed the connection instead of an answer"));
     connection_close(connection);
     switch (result) {
     case IO_TIMEOUT:
@@ -60,9 +61,9 @@ static enum attempt take_answer(struct server *server, struct connection *connec
         server_failed(server, FAIL_TIMEOUT, "no answer within io_timeout_ms");
         return UNKNOWN;
     case IO_CLOSED:
-        explain(error, server, "closed the connection instead of an answer");
+        explain(error, server, what);
         /* A kept connection that dies says that the server was restarted, a new one that it is ill. */
-        (kept ? server_noted : server_failed)(server, FAIL_CLOSED, "closed the connection instead of an answer");
+        (kept ? server_noted : server_failed)(server, FAIL_CLOSED, what);
         return UNKNOWN;
     case IO_MEMORY:
         explain(error, server, "out of memory");

@@ -31,7 +31,7 @@ static struct connection *take_kept(struct server *server) {
         if (!connection)
             return NULL;
         /* Too long idle: something on the way may have forgotten it without telling us. */
-        if (clock_ns() - connection->idle_since < setting_ns(POOL_IDLE_MS) && connection_idle(connection)) {
+        if (connection_current(connection) && clock_ns() - connection->idle_since < setting_ns(POOL_IDLE_MS) && connection_idle(connection)) {
             connection->kept = true;
             return connection;
         }
@@ -48,32 +48,31 @@ static size_t copy_endpoints(struct server *server, struct endpoint out[ENDPOINT
     return count;
 }
 
-static void describe(char out[128], const char *what, int error) { snprintf(out, 128, "%s: %s", what, strerror(error)); }
+static void describe(char out[WHAT_MAX], const char *what, int error) { snprintf(out, WHAT_MAX, "%s: %s", what, strerror(error)); }
 
 static struct connection *open_new(struct server *server, int64_t deadline) {
     struct endpoint endpoints[ENDPOINTS_MAX];
     size_t count = copy_endpoints(server, endpoints);
     int64_t limit = clock_ns() + setting_ns(CONNECT_TIMEOUT_MS);
-    struct connection *connection = connection_open(endpoints, count, limit < deadline ? limit : deadline);
-    if (connection) {
+    struct connection *connection;
+    char what[WHAT_MAX];
+    enum io_result result = connection_open(endpoints, count, &server->address, limit < deadline ? limit : deadline, &connection, what);
+    if (result == IO_OK)
         atomic_fetch_add(&server->connects, 1);
-        return connection;
-    }
-    char what[128];
-    describe(what, "connect", errno);
-    server_failed(server, FAIL_CONNECT, what);
-    return NULL;
+    else
+        server_failed(server, result == IO_INSECURE ? FAIL_TLS : FAIL_CONNECT, what);
+    return connection;
 }
 
 /* Begin or go on with a probe, for a few milliseconds at most. Connected and answered: IO_OK. Under way: IO_TIMEOUT. */
-static enum io_result probe_step(struct server *server, int64_t deadline, enum failure_kind *kind, char what[128]) {
+static enum io_result probe_step(struct server *server, int64_t deadline, enum failure_kind *kind, char what[WHAT_MAX]) {
     int64_t now = clock_ns();
     *kind = FAIL_CONNECT;
     if (!server->probe) {
         struct endpoint endpoints[ENDPOINTS_MAX];
         if (!server_resolve(server)) {
             *kind = FAIL_RESOLVE;
-            snprintf(what, 128, "the host's name has no address");
+            snprintf(what, WHAT_MAX, "the host's name has no address");
             return IO_CLOSED;
         }
         size_t count = copy_endpoints(server, endpoints);
@@ -102,12 +101,21 @@ static enum io_result probe_step(struct server *server, int64_t deadline, enum f
         describe(what, "connect", errno);
         if (result != IO_OK)
             return IO_CLOSED;
+        *kind = FAIL_TLS;
+        result = connection_secure(server->probe, &server->address, deadline, what);
+        if (result == IO_TIMEOUT && now < server->probe_deadline)
+            return IO_TIMEOUT;
+        if (result != IO_OK)
+            return IO_CLOSED;
+        *kind = FAIL_CLOSED;
         unsigned char header[PACKET_HEADER];
         size_t sent;
         packet_header(header, ECHO_REQ, sizeof probe_text);
         result = connection_send(server->probe, (struct slice){(const char *)header, sizeof header}, (struct slice){probe_text, sizeof probe_text}, false, now, &sent);
-        if (result != IO_OK)
+        if (result != IO_OK) {
+            snprintf(what, WHAT_MAX, "probe: closed by the server");
             return IO_CLOSED;
+        }
         server->probe_connected = true;
         server->probe_deadline = clock_ns() + setting_ns(IO_TIMEOUT_MS);
     }
@@ -119,13 +127,13 @@ static enum io_result probe_step(struct server *server, int64_t deadline, enum f
     if (result == IO_TIMEOUT && now < server->probe_deadline)
         return IO_TIMEOUT;
     *kind = result == IO_TIMEOUT ? FAIL_TIMEOUT : result == IO_CLOSED ? FAIL_CLOSED : FAIL_PROTOCOL;
-    snprintf(what, 128, "probe: %s", result == IO_TIMEOUT ? "no answer" : result == IO_CLOSED ? "closed by the server" : "no answer of a Gearman server");
+    snprintf(what, WHAT_MAX, "probe: %s", result == IO_TIMEOUT ? "no answer" : result == IO_CLOSED ? connection_ending(server->probe, "closed by the server") : "no answer of a Gearman server");
     return IO_CLOSED;
 }
 
 static struct connection *probe(struct server *server, int64_t deadline) {
     enum failure_kind kind;
-    char what[128];
+    char what[WHAT_MAX];
     enum io_result result = probe_step(server, deadline, &kind, what);
     struct connection *connection = NULL, *failed = NULL;
     pthread_mutex_lock(&registry_lock);

@@ -19,7 +19,7 @@ static struct server_list *all_lists;
 const struct server_list *servers_lists(void) { return all_lists; }
 
 const char *failure_name(enum failure_kind kind) {
-    static const char *const names[FAILURE_KINDS] = {"resolve", "connect", "timeout", "closed", "protocol", "rejected", "job_failed", "job_timeout", "memory"};
+    static const char *const names[FAILURE_KINDS] = {"resolve", "connect", "timeout", "closed", "protocol", "rejected", "job_failed", "job_timeout", "memory", "tls"};
     return names[kind];
 }
 

@@ -25,6 +25,7 @@ enum failure_kind {
     FAIL_JOB,      /* the worker failed the job */
     FAIL_JOB_TIMEOUT, /* no result within the job timeout */
     FAIL_MEMORY,
+    FAIL_TLS,      /* the handshake failed: not the server that it should be, or the files are of no use */
     FAILURE_KINDS,
 };
 

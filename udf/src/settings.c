@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "settings.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "text.h"
 
 static const struct {
     const char *name;
@@ -19,14 +22,27 @@ static const struct {
     [POOL_IDLE_MS] = {"pool_idle_ms", 100, 86400000, 60000, NULL},
     [WAKE_INTERVAL_MS] = {"wake_interval_ms", 1, 60000, 1, NULL},
     [BACKGROUND_ERRORS] = {"background_errors", 0, 1, 0, (const char *const[]){"null", "error"}},
+    [TLS] = {"tls", 0, 1, 0, (const char *const[]){"off", "on"}},
 };
 
 /* The difference from the default, so that the zeroed memory of a freshly loaded library holds the defaults. */
 static atomic_long changes[SETTINGS];
 
+static const char *const text_names[TEXT_SETTINGS] = {"tls_ca", "tls_cert", "tls_key"};
+static char texts[TEXT_SETTINGS][TEXT_SETTING_MAX + 1];
+static pthread_mutex_t text_lock = PTHREAD_MUTEX_INITIALIZER;
+
 int64_t setting(enum setting which) { return known[which].normal + atomic_load_explicit(&changes[which], memory_order_relaxed); }
 
 int64_t setting_ns(enum setting which) { return setting(which) * 1000000; }
+
+const char *settings_text_name(enum text_setting which) { return text_names[which]; }
+
+void settings_text(enum text_setting which, char out[TEXT_SETTING_MAX + 1]) {
+    pthread_mutex_lock(&text_lock);
+    memcpy(out, texts[which], sizeof texts[which]);
+    pthread_mutex_unlock(&text_lock);
+}
 
 static bool same(const char *text, size_t length, const char *word) { return strlen(word) == length && memcmp(text, word, length) == 0; }
 
@@ -52,6 +68,22 @@ static bool parse(const char *text, size_t length, int which, long *value) {
     return *value >= known[which].low && *value <= known[which].high;
 }
 
+static bool change_text(int which, const char *value, size_t length, bool apply, char *message, size_t size) {
+    if (same(value, length, "default"))
+        length = 0;
+    if (length > TEXT_SETTING_MAX || (length && (value[0] != '/' || memchr(value, 0, length)))) {
+        snprintf(message, size, "gman_configure: %s is an absolute path of at most %d bytes", text_names[which], TEXT_SETTING_MAX);
+        return false;
+    }
+    if (apply) {
+        pthread_mutex_lock(&text_lock);
+        memset(texts[which], 0, sizeof texts[which]);
+        memcpy(texts[which], value, length);
+        pthread_mutex_unlock(&text_lock);
+    }
+    return true;
+}
+
 bool settings_change(const char *name, size_t name_length, const char *value, size_t value_length, bool apply, char *message, size_t size) {
     for (int i = 0; i < SETTINGS; i++) {
         if (!same(name, name_length, known[i].name))
@@ -68,6 +100,9 @@ bool settings_change(const char *name, size_t name_length, const char *value, si
             atomic_store_explicit(&changes[i], number - known[i].normal, memory_order_relaxed);
         return true;
     }
+    for (int i = 0; i < TEXT_SETTINGS; i++)
+        if (same(name, name_length, text_names[i]))
+            return change_text(i, value, value_length, apply, message, size);
     char shown[33];
     size_t length = name_length < sizeof shown - 1 ? name_length : sizeof shown - 1;
     for (size_t i = 0; i < length; i++)
@@ -86,6 +121,12 @@ void settings_write(struct buffer *out) {
             buffer_format(out, "\"%s\"", known[i].words[value]);
         else
             buffer_format(out, "%ld", value);
+    }
+    for (int i = 0; i < TEXT_SETTINGS; i++) {
+        char text[TEXT_SETTING_MAX + 1];
+        settings_text((enum text_setting)i, text);
+        buffer_format(out, ",\"%s\":", text_names[i]);
+        text_quote(out, text, strlen(text));
     }
     buffer_byte(out, '}');
 }

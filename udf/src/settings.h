@@ -21,12 +21,20 @@ enum setting {
     POOL_IDLE_MS,
     WAKE_INTERVAL_MS,
     BACKGROUND_ERRORS,
+    TLS,
     SETTINGS,
 };
+
+/* Those whose value is a path; "" is none. */
+enum text_setting { TLS_CA, TLS_CERT, TLS_KEY, TEXT_SETTINGS };
+
+enum { TEXT_SETTING_MAX = 255 };
 
 int64_t setting(enum setting which);
 /* The same, as nanoseconds, of a setting in milliseconds. */
 int64_t setting_ns(enum setting which);
+void settings_text(enum text_setting which, char out[TEXT_SETTING_MAX + 1]);
+const char *settings_text_name(enum text_setting which);
 /* Check a name and a value, and take the value over when apply says so. Otherwise the reason is in message. */
 bool settings_change(const char *name, size_t name_length, const char *value, size_t value_length, bool apply, char *message, size_t size);
 /* {"connect_timeout_ms":100,…} */

@@ -82,6 +82,18 @@ static enum io_result drain(struct wake_line *line) {
     return result == IO_TIMEOUT ? IO_OK : result;
 }
 
+/* Go on with the connect and with TLS. Why TLS cannot be had is kept with the server: a wake-up has no other way to tell. */
+static enum io_result finish(struct server *server) {
+    char what[WHAT_MAX];
+    enum io_result result = socket_finish(server->wake.connection->fd, 0);
+    if (result == IO_OK) {
+        result = connection_secure(server->wake.connection, &server->address, 0, what);
+        if (result == IO_INSECURE)
+            server_noted(server, FAIL_TLS, what);
+    }
+    return result;
+}
+
 static bool begin(struct server *server, int64_t now) {
     struct wake_line *line = &server->wake;
     struct endpoint endpoint = {.length = 0};
@@ -99,6 +111,10 @@ static bool begin(struct server *server, int64_t now) {
 /* Get to a connection that can be written to, without waiting for one. */
 static bool ready(struct server *server, int64_t now) {
     struct wake_line *line = &server->wake;
+    if (line->connection && !connection_current(line->connection)) {
+        hang_up(line, now);
+        line->not_before = 0;
+    }
     if (line->connected) {
         enum io_result result = drain(line);
         if (result != IO_OK) {
@@ -117,9 +133,9 @@ static bool ready(struct server *server, int64_t now) {
         return false;
     }
     if (!line->connected) {
-        enum io_result result = socket_finish(line->connection->fd, 0);
+        enum io_result result = finish(server);
         line->connected = result == IO_OK;
-        if (result == IO_CLOSED || (result == IO_TIMEOUT && now - line->began > setting_ns(CONNECT_TIMEOUT_MS)))
+        if (result == IO_CLOSED || result == IO_INSECURE || (result == IO_TIMEOUT && now - line->began > setting_ns(CONNECT_TIMEOUT_MS)))
             hang_up(line, now);
     }
     return line->connected;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -22,12 +23,15 @@ class FakeServer:
     good: a job handle. silent: accepts, reads, never answers. deaf: accepts and never reads. close: closes when it has a job.
     half: sends half of an answer and closes. garbage: speaks another protocol. error: an ERROR packet. slow: waits `delay`.
     drip: sends its answer byte by byte. flood: sends packets without end that nobody asked for. huge: announces 4 GiB.
+    With a context it speaks TLS, and misbehaves inside of it.
     """
 
-    def __init__(self, mode: str = "good", port: int = 0, host: str = "127.0.0.1") -> None:
+    def __init__(self, mode: str = "good", port: int = 0, host: str = "127.0.0.1", context: ssl.SSLContext | None = None) -> None:
         self.mode = mode
+        self.context = context
         self.delay = 0.1
         self.jobs: list[tuple[int, bytes, bytes, bytes]] = []  # type, function, unique, workload
+        self.foreign = b""  # the beginning of what was no packet
         self.accepted = 0
         self._sockets: list[socket.socket] = []
         self._closing = False
@@ -71,11 +75,22 @@ class FakeServer:
 
     def _serve(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError, ValueError), connection:
+            if self.context:
+                self._sockets.remove(connection)
+                connection = self.context.wrap_socket(connection, server_side=True)
+                self._sockets.append(connection)
             if self.mode == "deaf":
                 while self.mode == "deaf" and not self._closing:
                     time.sleep(0.01)
             stream = connection.makefile("rb")
             while header := stream.read(12):
+                if header[:4] != b"\0REQ":
+                    self.foreign += header + connection.recv(4096)
+                    if self.mode == "garbage":
+                        self._answer(connection, b"")
+                    while self.mode == "silent" and connection.recv(4096):
+                        pass
+                    return
                 kind, length = struct.unpack(">II", header[4:])
                 body = stream.read(length)
                 if kind == ECHO_REQ:

@@ -1,0 +1,439 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#define _GNU_SOURCE /* dladdr, RTLD_DEFAULT */
+#include "tls.h"
+
+#include <arpa/inet.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "settings.h"
+
+/* What we use of OpenSSL 1.1.1 and 3: all of it is in both, with these arguments. */
+typedef struct ssl_st SSL;
+typedef struct ssl_ctx_st SSL_CTX;
+typedef struct bio_st BIO;
+
+#define OPENSSL_FUNCTIONS(USE)                                                                       \
+    USE(const void *, TLS_client_method, (void))                                                     \
+    USE(SSL_CTX *, SSL_CTX_new, (const void *method))                                                \
+    USE(int, SSL_CTX_up_ref, (SSL_CTX * context))                                                    \
+    USE(void, SSL_CTX_free, (SSL_CTX * context))                                                     \
+    USE(long, SSL_CTX_ctrl, (SSL_CTX * context, int command, long number, void *pointer))            \
+    USE(void, SSL_CTX_set_verify, (SSL_CTX * context, int mode, void *callback))                     \
+    USE(void, SSL_CTX_set_default_passwd_cb, (SSL_CTX * context, int (*ask)(char *, int, int, void *))) \
+    USE(int, SSL_CTX_load_verify_locations, (SSL_CTX * context, const char *file, const char *directory)) \
+    USE(int, SSL_CTX_set_default_verify_paths, (SSL_CTX * context))                                  \
+    USE(int, SSL_CTX_use_certificate_chain_file, (SSL_CTX * context, const char *file))              \
+    USE(int, SSL_CTX_use_PrivateKey_file, (SSL_CTX * context, const char *file, int type))           \
+    USE(int, SSL_CTX_check_private_key, (const SSL_CTX *context))                                    \
+    USE(SSL *, SSL_new, (SSL_CTX * context))                                                         \
+    USE(void, SSL_free, (SSL * ssl))                                                                 \
+    USE(long, SSL_ctrl, (SSL * ssl, int command, long number, void *pointer))                        \
+    USE(void, SSL_set_bio, (SSL * ssl, BIO * input, BIO *output))                                    \
+    USE(int, SSL_connect, (SSL * ssl))                                                               \
+    USE(int, SSL_read, (SSL * ssl, void *data, int size))                                            \
+    USE(int, SSL_write, (SSL * ssl, const void *data, int size))                                     \
+    USE(int, SSL_shutdown, (SSL * ssl))                                                              \
+    USE(int, SSL_get_error, (const SSL *ssl, int result))                                            \
+    USE(long, SSL_get_verify_result, (const SSL *ssl))                                               \
+    USE(void *, SSL_get0_param, (SSL * ssl))                                                         \
+    USE(int, X509_VERIFY_PARAM_set1_host, (void *param, const char *name, size_t length))            \
+    USE(int, X509_VERIFY_PARAM_set1_ip, (void *param, const unsigned char *ip, size_t length))       \
+    USE(const char *, X509_verify_cert_error_string, (long code))                                    \
+    USE(const void *, BIO_s_mem, (void))                                                             \
+    USE(BIO *, BIO_new, (const void *method))                                                        \
+    USE(int, BIO_free, (BIO * bio))                                                                  \
+    USE(int, BIO_read, (BIO * bio, void *data, int size))                                            \
+    USE(int, BIO_write, (BIO * bio, const void *data, int size))                                     \
+    USE(unsigned long, ERR_get_error, (void))                                                        \
+    USE(const char *, ERR_reason_error_string, (unsigned long code))                                 \
+    USE(void, ERR_clear_error, (void))
+
+enum {
+    CONTROL_MODE = 33,
+    CONTROL_SERVER_NAME = 55,
+    CONTROL_LOWEST_VERSION = 123,
+    MODE_RELEASE_BUFFERS = 0x10, /* idle connections keep little memory */
+    VERSION_1_2 = 0x0303,
+    VERIFY_PEER = 1,
+    FORMAT_PEM = 1,
+    WANT_READ = 2,
+    CLOSED_PROPERLY = 6,
+    RECORD = 16384,             /* bytes of data in a TLS record */
+    WIRE = RECORD + 2048,       /* room for one on the wire */
+    HANDSHAKE_MOST = 1024 * 1024, /* bytes that a server may send before its handshake is over */
+};
+
+#define DECLARE(RESULT, NAME, ARGUMENTS) RESULT(*NAME) ARGUMENTS;
+static struct {
+    OPENSSL_FUNCTIONS(DECLARE)
+} api;
+
+struct tls {
+    SSL *ssl;
+    BIO *input, *output; /* of the ssl */
+    unsigned char wire[WIRE]; /* output between start and end has not been sent yet */
+    size_t start, end, handshake_bytes;
+    bool established, refused;
+    char problem[TLS_PROBLEM_MAX];
+};
+
+/* Guards api (while it is filled), context and atexit. Held for no more than a load of OpenSSL. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static bool loaded;
+static SSL_CTX *context;
+static atomic_uint generation;
+/* The process is ending, and OpenSSL has cleared itself away before us. */
+static atomic_bool ending;
+
+unsigned tls_generation(void) { return atomic_load_explicit(&generation, memory_order_relaxed); }
+
+/* --- OpenSSL --- */
+
+static const char *base_name(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+/* A server into which an OpenSSL is linked, and which shows its names to what it loads, would get into the library's way: functions of two versions would
+ * be mixed. Libraries have versioned names, and do not. */
+static bool server_has_its_own(void) {
+    void *known = dlsym(RTLD_DEFAULT, "OPENSSL_init_crypto");
+    Dl_info where;
+    return known && dladdr(known, &where) && strncmp(base_name(where.dli_fname), "libcrypto.", 10) != 0;
+}
+
+static void note_end(void) { ending = true; }
+
+/* With the lock held. */
+static bool load(char *problem, size_t size) {
+    /* First what the server uses itself. OpenSSL has thread-local data, so it stays when this library goes. */
+    static const struct {
+        const char *name;
+        int flags;
+    } candidates[] = {{"libssl.so.3", RTLD_NOLOAD}, {"libssl.so.1.1", RTLD_NOLOAD}, {"libssl.so.3", 0}, {"libssl.so.1.1", 0}};
+    void *library = NULL;
+    if (loaded)
+        return true;
+    if (server_has_its_own()) {
+        snprintf(problem, size, "TLS: an OpenSSL is linked into the server, and no second one can be loaded beside it");
+        return false;
+    }
+    for (size_t i = 0; i < sizeof candidates / sizeof *candidates && !library; i++)
+        library = dlopen(candidates[i].name, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE | candidates[i].flags);
+    if (!library) {
+        snprintf(problem, size, "TLS: neither libssl.so.3 nor libssl.so.1.1 can be loaded");
+        return false;
+    }
+#define FIND(RESULT, NAME, ARGUMENTS)                                    \
+    *(void **)&api.NAME = dlsym(library, #NAME);                         \
+    if (!api.NAME) {                                                     \
+        snprintf(problem, size, "TLS: the system's OpenSSL has no " #NAME); \
+        return false;                                                    \
+    }
+    OPENSSL_FUNCTIONS(FIND)
+    if (atexit(note_end) != 0) {
+        snprintf(problem, size, "TLS: out of memory");
+        return false;
+    }
+    loaded = true;
+    return true;
+}
+
+/* The reason that OpenSSL gives, without its error codes. Leaves none behind: the server reads the same list of errors. */
+static const char *reason(void) {
+    unsigned long code = api.ERR_get_error(), next;
+    /* The first one is the cause; a file that cannot be opened is the system's error. */
+    const char *text = code ? api.ERR_reason_error_string(code) : NULL;
+    while (!text && (next = api.ERR_get_error()) != 0)
+        text = api.ERR_reason_error_string(next);
+    api.ERR_clear_error();
+    return text ? text : "no reason given";
+}
+
+/* An encrypted key: OpenSSL would ask at the server's terminal. */
+static int no_password(char *out, int size, int writing, void *data) {
+    (void)writing, (void)data;
+    if (size > 0)
+        *out = 0;
+    return 0;
+}
+
+static void file_problem(char *problem, size_t size, enum text_setting which, const char *path) {
+    FILE *file = fopen(path, "re");
+    const char *why = file ? NULL : strerror(errno);
+    if (file)
+        fclose(file);
+    snprintf(problem, size, "TLS: %s: %s", settings_text_name(which), why ? why : reason());
+    api.ERR_clear_error();
+}
+
+/* Files are read here, so no lock is held but that of load(). */
+static SSL_CTX *context_new(char *problem, size_t size) {
+    char ca[TEXT_SETTING_MAX + 1], certificate[TEXT_SETTING_MAX + 1], key[TEXT_SETTING_MAX + 1];
+    settings_text(TLS_CA, ca);
+    settings_text(TLS_CERT, certificate);
+    settings_text(TLS_KEY, key);
+    pthread_mutex_lock(&lock);
+    bool usable = load(problem, size);
+    pthread_mutex_unlock(&lock);
+    if (!usable)
+        return NULL;
+    if (!certificate[0] != !key[0]) {
+        snprintf(problem, size, "TLS: tls_cert and tls_key go together, and one is missing");
+        return NULL;
+    }
+    api.ERR_clear_error();
+    SSL_CTX *made = api.SSL_CTX_new(api.TLS_client_method());
+    if (!made || api.SSL_CTX_ctrl(made, CONTROL_LOWEST_VERSION, VERSION_1_2, NULL) != 1) {
+        snprintf(problem, size, "TLS: %s", reason());
+    } else {
+        api.SSL_CTX_ctrl(made, CONTROL_MODE, MODE_RELEASE_BUFFERS, NULL);
+        api.SSL_CTX_set_verify(made, VERIFY_PEER, NULL);
+        api.SSL_CTX_set_default_passwd_cb(made, no_password);
+        if (ca[0] ? api.SSL_CTX_load_verify_locations(made, ca, NULL) != 1 : api.SSL_CTX_set_default_verify_paths(made) != 1)
+            file_problem(problem, size, TLS_CA, ca);
+        else if (certificate[0] && api.SSL_CTX_use_certificate_chain_file(made, certificate) != 1)
+            file_problem(problem, size, TLS_CERT, certificate);
+        else if (key[0] && (api.SSL_CTX_use_PrivateKey_file(made, key, FORMAT_PEM) != 1 || api.SSL_CTX_check_private_key(made) != 1))
+            file_problem(problem, size, TLS_KEY, key);
+        else
+            return made;
+    }
+    api.SSL_CTX_free(made);
+    return NULL;
+}
+
+static void replace_context(SSL_CTX *made) {
+    pthread_mutex_lock(&lock);
+    SSL_CTX *old = context;
+    context = made;
+    pthread_mutex_unlock(&lock);
+    atomic_fetch_add(&generation, 1);
+    if (old)
+        api.SSL_CTX_free(old);
+}
+
+bool tls_reload(char *problem, size_t size) {
+    SSL_CTX *made = NULL;
+    if (setting(TLS)) {
+        made = context_new(problem, size);
+        pthread_mutex_lock(&lock);
+        bool keep = !made && context;
+        pthread_mutex_unlock(&lock);
+        if (keep)
+            return false;
+    }
+    replace_context(made);
+    return made || !setting(TLS);
+}
+
+/* With a reference more. */
+static SSL_CTX *take_context(char *problem) {
+    pthread_mutex_lock(&lock);
+    SSL_CTX *taken = context;
+    if (taken)
+        api.SSL_CTX_up_ref(taken);
+    pthread_mutex_unlock(&lock);
+    if (taken)
+        return taken;
+    /* It could not be made when it was asked for: perhaps the files have come meanwhile. */
+    taken = context_new(problem, TLS_PROBLEM_MAX);
+    if (!taken)
+        return NULL;
+    pthread_mutex_lock(&lock);
+    if (!context && setting(TLS)) {
+        context = taken;
+        api.SSL_CTX_up_ref(taken);
+    }
+    pthread_mutex_unlock(&lock);
+    return taken;
+}
+
+void tls_unload(void) {
+    if (context && !ending)
+        api.SSL_CTX_free(context);
+    context = NULL;
+}
+
+/* --- a session --- */
+
+/* Whom the certificate must name. */
+static bool expect(SSL *ssl, const struct address *address) {
+    char host[HOST_MAX + 1];
+    unsigned char ip[sizeof(struct in6_addr)];
+    snprintf(host, sizeof host, "%s", address->host);
+    if (!address->numeric)
+        return api.X509_VERIFY_PARAM_set1_host(api.SSL_get0_param(ssl), host, 0) == 1 && api.SSL_ctrl(ssl, CONTROL_SERVER_NAME, 0, host) == 1;
+    host[strcspn(host, "%")] = 0; /* the zone of an IPv6 address is ours alone */
+    bool v6 = strchr(host, ':') != NULL;
+    return inet_pton(v6 ? AF_INET6 : AF_INET, host, ip) == 1 && api.X509_VERIFY_PARAM_set1_ip(api.SSL_get0_param(ssl), ip, v6 ? 16 : 4) == 1;
+}
+
+struct tls *tls_begin(const struct address *address, char problem[TLS_PROBLEM_MAX]) {
+    SSL_CTX *from = take_context(problem);
+    if (!from)
+        return NULL;
+    api.ERR_clear_error();
+    struct tls *tls = malloc(sizeof *tls);
+    SSL *ssl = api.SSL_new(from);
+    BIO *input = api.BIO_new(api.BIO_s_mem()), *output = api.BIO_new(api.BIO_s_mem());
+    api.SSL_CTX_free(from);
+    if (tls && ssl && input && output && expect(ssl, address)) {
+        tls->ssl = ssl;
+        tls->input = input;
+        tls->output = output;
+        tls->start = tls->end = tls->handshake_bytes = 0;
+        tls->established = tls->refused = false;
+        tls->problem[0] = 0;
+        api.SSL_set_bio(ssl, input, output);
+        return tls;
+    }
+    snprintf(problem, TLS_PROBLEM_MAX, "TLS: out of memory");
+    free(tls);
+    if (input)
+        api.BIO_free(input);
+    if (output)
+        api.BIO_free(output);
+    if (ssl)
+        api.SSL_free(ssl);
+    api.ERR_clear_error();
+    return NULL;
+}
+
+void tls_end(struct tls *tls, int fd) {
+    if (!tls)
+        return;
+    if (ending) {
+        free(tls);
+        return;
+    }
+    if (tls->established && !tls->refused) {
+        api.SSL_shutdown(tls->ssl);
+        (void)tls_flush(tls, fd);
+    }
+    api.SSL_free(tls->ssl);
+    api.ERR_clear_error();
+    free(tls);
+}
+
+bool tls_has_output(const struct tls *tls) { return tls->start < tls->end; }
+
+enum tls_result tls_flush(struct tls *tls, int fd) {
+    for (;;) {
+        if (tls->start == tls->end) {
+            int pending = api.BIO_read(tls->output, tls->wire, sizeof tls->wire);
+            if (pending <= 0)
+                return TLS_OK;
+            tls->start = 0;
+            tls->end = (size_t)pending;
+        }
+        ssize_t sent = send(fd, tls->wire + tls->start, tls->end - tls->start, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (sent >= 0)
+            tls->start += (size_t)sent;
+        else if (errno == EAGAIN || errno == EWOULDBLOCK)
+            return TLS_WAIT;
+        else if (errno != EINTR)
+            return TLS_CLOSED;
+    }
+}
+
+/* From the socket to OpenSSL, one piece. */
+static enum tls_result fill(struct tls *tls, int fd) {
+    unsigned char piece[WIRE];
+    ssize_t got;
+    do
+        got = recv(fd, piece, sizeof piece, MSG_DONTWAIT);
+    while (got < 0 && errno == EINTR);
+    if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+        return TLS_WAIT;
+    if (got <= 0)
+        return TLS_CLOSED;
+    if (!tls->established)
+        tls->handshake_bytes += (size_t)got;
+    return api.BIO_write(tls->input, piece, (int)got) == got ? TLS_OK : TLS_BROKEN;
+}
+
+/* Go on after a call that did not succeed: TLS_OK when there is new input to try it with. */
+static enum tls_result go_on(struct tls *tls, int fd, int result) {
+    int error = api.SSL_get_error(tls->ssl, result);
+    if (error == CLOSED_PROPERLY) {
+        tls->refused = true;
+        return TLS_CLOSED;
+    }
+    if (error != WANT_READ) {
+        tls->refused = true; /* after an error, nothing may be sent but the alert that is in the output */
+        (void)tls_flush(tls, fd);
+        return TLS_BROKEN;
+    }
+    enum tls_result flushed = tls_flush(tls, fd);
+    return flushed == TLS_CLOSED ? flushed : fill(tls, fd);
+}
+
+enum tls_result tls_handshake(struct tls *tls, int fd, char problem[TLS_PROBLEM_MAX]) {
+    while (!tls->established) {
+        api.ERR_clear_error();
+        int result = api.SSL_connect(tls->ssl);
+        if (result == 1) {
+            tls->established = true;
+            break;
+        }
+        enum tls_result next = tls->handshake_bytes > HANDSHAKE_MOST ? TLS_BROKEN : go_on(tls, fd, result);
+        if (next == TLS_WAIT)
+            return TLS_WAIT;
+        if (next == TLS_OK)
+            continue;
+        long verdict = api.SSL_get_verify_result(tls->ssl);
+        const char *why = next == TLS_CLOSED ? "the server closed the connection" : reason();
+        if (verdict)
+            snprintf(problem, TLS_PROBLEM_MAX, "TLS: the server's certificate: %s", api.X509_verify_cert_error_string(verdict));
+        else
+            snprintf(problem, TLS_PROBLEM_MAX, "TLS: %s", why);
+        api.ERR_clear_error();
+        return next;
+    }
+    enum tls_result flushed = tls_flush(tls, fd);
+    if (flushed == TLS_CLOSED)
+        snprintf(problem, TLS_PROBLEM_MAX, "TLS: the server closed the connection");
+    return flushed;
+}
+
+enum tls_result tls_write(struct tls *tls, const void *data, size_t length, size_t *taken) {
+    int most = length < RECORD ? (int)length : RECORD;
+    api.ERR_clear_error();
+    /* The output has no end, so all of it is taken, or the session is of no use any more. */
+    int done = api.SSL_write(tls->ssl, data, most);
+    *taken = done > 0 ? (size_t)done : 0;
+    if (done > 0)
+        return TLS_OK;
+    tls->refused = true;
+    api.ERR_clear_error();
+    return TLS_BROKEN;
+}
+
+const char *tls_problem(const struct tls *tls) { return tls->problem; }
+
+enum tls_result tls_read(struct tls *tls, int fd, void *data, size_t size, size_t *got) {
+    for (;;) {
+        api.ERR_clear_error();
+        int done = api.SSL_read(tls->ssl, data, size < INT32_MAX ? (int)size : INT32_MAX);
+        if (done > 0) {
+            *got = (size_t)done;
+            return TLS_OK;
+        }
+        enum tls_result next = go_on(tls, fd, done);
+        if (next != TLS_OK) {
+            if (next == TLS_BROKEN)
+                snprintf(tls->problem, sizeof tls->problem, "TLS: %s", reason());
+            api.ERR_clear_error();
+            return next;
+        }
+    }
+}

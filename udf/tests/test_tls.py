@@ -1,0 +1,458 @@
+"""TLS to the job servers: against a real gearmand behind TLS, and against servers that are not who they should be or that misbehave."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import BUILD, Certificates, Driver, Gearmand, Refused, RowError, TlsFront, Value, wait_until
+from fake_server import FakeServer
+
+# connect and I/O timeout together, and what a loaded machine and the sanitizers may add
+BOUND = 0.350 + 0.120
+
+
+def stats(gman: Driver) -> dict:
+    answer = gman.call("gman_stats")
+    assert answer is not None
+    return json.loads(answer)
+
+
+def server(gman: Driver) -> dict:
+    return stats(gman)["servers"][0]
+
+
+def use(gman: Driver, *addresses: str) -> None:
+    text = ",".join(addresses)
+    assert gman.call("gman_servers_set", text) == text.encode()
+
+
+def timed(gman: Driver, *call: object) -> tuple[bytes | None, float]:
+    began = time.monotonic()
+    return gman.call(*call), time.monotonic() - began  # type: ignore[arg-type]  # the first one is a name
+
+
+def secure(gman: Driver, certificates: Certificates, ca: str = "ca", client: str = "") -> None:
+    gman.call("gman_configure", "tls_ca", certificates.path(f"{ca}.pem"))
+    if client:
+        gman.call("gman_configure", "tls_cert", certificates.path(f"{client}.pem"))
+        gman.call("gman_configure", "tls_key", certificates.path(f"{client}.key"))
+    assert gman.call("gman_configure", "tls", "on") == b"on"
+
+
+@pytest.fixture
+def fake(certificates: Certificates) -> Iterator[FakeServer]:
+    with FakeServer(context=certificates.context()) as one:
+        yield one
+
+
+@pytest.fixture
+def front(certificates: Certificates, gearmand: Gearmand) -> Iterator[TlsFront]:
+    one = TlsFront(certificates.context(), (gearmand.host, gearmand.port))
+    yield one
+    one.stop()
+
+
+# --- all functions over TLS ---
+
+
+def test_functions(gman: Driver, certificates: Certificates, gearmand: Gearmand, front: TlsFront) -> None:
+    secure(gman, certificates)
+    use(gman, front.address)
+    assert gman.call("gman_do", "reverse", "hello") == b"olleh"
+    assert gman.call("gman_do", "large", 5_000_000) == b"x" * 5_000_000
+    assert gman.call("gman_do", "count", "x" * 1_000_000) == b"1000000"
+    assert gman.call("gman_do", "fail", "x") is None
+    assert gman.sum("count", ["x" * n for n in range(200)]) == sum(range(200))
+    before = gearmand.queued("tls")
+    for n in range(50):
+        handle = gman.call("gman_do_background", "tls", "x" * n)
+        assert handle is not None
+        assert handle.startswith(b"H:")
+    assert gearmand.queued("tls") == before + 50
+    assert server(gman)["connects"] == front.accepted == 1
+    assert sum(server(gman)["failures"].values()) == 1  # the job that fails
+
+
+def test_gearmand_with_tls_of_its_own(gman: Driver, certificates: Certificates) -> None:
+    program = shutil.which("gearmand")
+    listing = subprocess.run(["nm", "-D", program], check=True, capture_output=True, text=True).stdout if program else ""
+    if "SSL_accept" not in listing:
+        pytest.skip("the gearmand of this machine is built without TLS")
+    files = ("--ssl", "--ssl-ca-file", certificates.path("ca.pem"), "--ssl-certificate", certificates.path("server.pem"), "--ssl-key",
+             certificates.path("server.key"))  # fmt: skip
+    gearmand = Gearmand(workers=0, options=files)
+    try:
+        secure(gman, certificates, client="client")
+        use(gman, gearmand.address)
+        handles = {gman.call("gman_do_background", "tls", n) for n in range(50)}
+        assert len(handles) == 50
+        assert None not in handles
+        assert gman.call("gman_do_background", "tls", "x" * 1_000_000)
+        wait_until(lambda: gman.integer("gman_wake", "drain", "shard"), what="a wake-up gets through")
+        calls, nulls, _, _ = gman.storm(8, 1.0, "gman_do_background", "tls", "x")
+        assert calls > 8
+        assert nulls == 0
+        gearmand.stop()
+        assert gman.call("gman_do_background", "tls", "x") is None
+        gearmand.start()
+        wait_until(lambda: gman.call("gman_do_background", "tls", "again"), what="the job server is found again")
+    finally:
+        gearmand.stop()
+
+
+def test_storm_over_tls(gman: Driver, certificates: Certificates, front: TlsFront) -> None:
+    secure(gman, certificates)
+    use(gman, front.address)
+    gman.call("gman_configure", "connect_timeout_ms", 5000)  # many handshakes at once on a small machine
+    gman.call("gman_configure", "io_timeout_ms", 5000)
+    calls, nulls, _, _ = gman.storm(16, 2.0, "gman_do_background", "storm", "x" * 100)
+    assert calls > 16
+    assert nulls == 0
+    assert server(gman)["connects"] <= 16
+
+
+def test_name_is_sent_and_checked(gman: Driver, certificates: Certificates, fake: FakeServer) -> None:
+    seen: list[str | None] = []
+    assert fake.context
+    fake.context.sni_callback = lambda _socket, name, _context: seen.append(name)
+    secure(gman, certificates)
+    use(gman, f"localhost:{fake.port}")
+    assert gman.call("gman_do_background", "f", "x") == b"H:fake:1"
+    assert seen == ["localhost"]
+
+
+def test_ipv6(gman: Driver, certificates: Certificates) -> None:
+    with FakeServer(host="::1", context=certificates.context()) as fake:
+        secure(gman, certificates)
+        use(gman, fake.address)
+        assert gman.call("gman_do_background", "f", "x") == b"H:fake:1"
+
+
+# --- who must not be trusted ---
+
+
+@pytest.mark.parametrize(
+    "case",
+    [  # the server's certificate, the authority that is trusted, the host that is asked for
+        ("server", "other-ca", "127.0.0.1", "certificate: unable to get local issuer certificate"),
+        ("elsewhere", "ca", "localhost", "certificate: hostname mismatch"),
+        ("elsewhere", "ca", "127.0.0.1", "certificate: IP address mismatch"),
+        ("expired", "ca", "127.0.0.1", "certificate: certificate has expired"),
+        ("ca", "other-ca", "127.0.0.1", "certificate: self"),
+    ],
+)
+def test_server_that_is_not_the_right_one(gman: Driver, certificates: Certificates, case: tuple[str, str, str, str]) -> None:
+    certificate, ca, host, says = case
+    with FakeServer(context=certificates.context(certificate)) as fake:
+        secure(gman, certificates, ca=ca)
+        use(gman, f"{host}:{fake.port}")
+        answer, took = timed(gman, "gman_do_background", "f", "secret")
+        assert answer is None
+        assert took < BOUND
+        state = server(gman)
+        assert says in state["last_error"]
+        assert (state["failures"]["tls"], state["breaker_openings"], state["jobs_sent"]) == (1, 1, 0)
+        # and gman_wake gets no further
+        wait_until(lambda: gman.integer("gman_wake", "f", "x") == 0 and server(gman)["failures"]["tls"] > 1, what="gman_wake is refused, too")
+        assert stats(gman)["wakes"]["sent"] == 0
+        assert fake.jobs == []
+
+
+def test_trust_is_found_again(gman: Driver, certificates: Certificates) -> None:
+    """The probe goes through TLS, too: a server that gets its right certificate is used again."""
+    with FakeServer(context=certificates.context("expired")) as fake:
+        secure(gman, certificates)
+        gman.call("gman_configure", "breaker_retry_ms", 50)
+        use(gman, fake.address)
+        assert gman.call("gman_do_background", "f", "x") is None
+        time.sleep(0.1)
+        wait_until(lambda: gman.call("gman_do_background", "f", "x") is None and server(gman)["failures"]["tls"] >= 2, what="a probe that fails")
+        assert "expired" in server(gman)["last_error"]
+        fake.context = certificates.context()
+        wait_until(lambda: gman.call("gman_do_background", "f", "x"), what="a probe that succeeds")
+        assert server(gman)["last_error"] is None
+
+
+def test_client_certificate(gman: Driver, certificates: Certificates) -> None:
+    with FakeServer(context=certificates.context(client_ca="ca")) as fake:
+        use(gman, fake.address)
+        gman.call("gman_configure", "breaker_retry_ms", 50)
+        secure(gman, certificates)
+        # A server that refuses a certificate closes at once, so that its alert does not always get here.
+        wait_until(
+            lambda: gman.call("gman_do_background", "f", "x") is None and "certificate required" in str(server(gman)["last_error"]),
+            what="who has no certificate is refused",
+        )
+        secure(gman, certificates, client="stranger")
+        wait_until(lambda: gman.call("gman_do_background", "f", "x") is None and "unknown ca" in str(server(gman)["last_error"]), what="a stranger is refused")
+        secure(gman, certificates, client="client")
+        wait_until(lambda: gman.call("gman_do_background", "f", "x"), what="the client is let in")
+        assert [job[3] for job in fake.jobs] == [b"x"]
+
+
+# --- nothing goes out in plain text, and nothing is waited for too long ---
+
+
+@pytest.mark.parametrize("mode", ["good", "silent", "garbage"])
+def test_plain_server_gets_nothing(gman: Driver, certificates: Certificates, mode: str) -> None:
+    with FakeServer(mode) as fake:
+        secure(gman, certificates)
+        use(gman, fake.address)
+        answer, took = timed(gman, "gman_do_background", "f", "secret")
+        assert answer is None
+        assert took < BOUND
+        gman.integer("gman_wake", "f", "secret")
+        assert fake.jobs == []
+        assert b"secret" not in fake.foreign
+        assert server(gman)["failures"]["tls"] == 1
+
+
+def test_real_gearmand_without_tls(gman: Driver, certificates: Certificates, gearmand: Gearmand) -> None:
+    secure(gman, certificates)
+    use(gman, gearmand.address)
+    answer, took = timed(gman, "gman_do", "echo", "secret")
+    assert answer is None
+    assert took < BOUND
+    assert server(gman)["failures"]["tls"] == 1
+
+
+def test_server_that_talks_nonsense_at_once(gman: Driver, certificates: Certificates) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    secure(gman, certificates)
+    use(gman, f"127.0.0.1:{listener.getsockname()[1]}")
+    with listener:
+        listener.settimeout(0.01)
+        gman.process.stdin.write("call gman_do_background S:0:1::66 S:0:1::78\n")  # type: ignore[union-attr]
+        gman.process.stdin.flush()  # type: ignore[union-attr]
+        listener.settimeout(5)
+        connection, _ = listener.accept()
+        with connection:
+            connection.sendall(b"SSH-2.0-OpenSSH_9.2p1 Debian\r\n")
+            assert gman.process.stdout.readline() == "null\n"  # type: ignore[union-attr]
+    assert server(gman)["failures"]["tls"] == 1
+    assert "TLS: wrong version number" in server(gman)["last_error"]
+
+
+def test_hanging_handshake_costs_one_timeout(gman: Driver, certificates: Certificates) -> None:
+    with FakeServer("silent") as fake:
+        secure(gman, certificates)
+        use(gman, fake.address)
+        answer, took = timed(gman, "gman_do_background", "f", "x")
+        assert answer is None
+        assert 0.1 <= took < 0.1 + 0.120
+        assert "no answer to the handshake" in server(gman)["last_error"]
+        gman.call("gman_configure", "breaker_retry_ms", 300)
+        calls, nulls, worst, _ = gman.storm(4, 2.0, "gman_do_background", "f", "x")
+        assert calls == nulls > 1000
+        assert worst < 130_000  # a probe waits 10 ms
+        assert server(gman)["breaker_openings"] == 1
+        assert server(gman)["failures"]["tls"] > 2
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [("silent", "timeout"), ("deaf", "timeout"), ("close", "closed"), ("half", "closed"), ("garbage", "protocol"), ("error", "rejected"), ("huge", "protocol"),
+     ("flood", "protocol")],
+)  # fmt: skip
+def test_misbehaviour_inside_of_tls(gman: Driver, certificates: Certificates, fake: FakeServer, mode: str, kind: str) -> None:
+    fake.mode = mode
+    secure(gman, certificates)
+    use(gman, fake.address)
+    answer, took = timed(gman, "gman_do_background", "f", "x" * 200_000)
+    assert answer is None
+    assert took < BOUND + 0.012 + 0.2 * (mode == "flood")
+    assert server(gman)["failures"][kind] == 1
+    fake.mode = "good"
+    gman.call("gman_configure", "breaker_retry_ms", 20)
+    wait_until(lambda: gman.call("gman_do_background", "f", "y"), what="it is used again")
+
+
+@pytest.mark.parametrize("mode", ["slow", "drip"])
+def test_slow_but_in_time(gman: Driver, certificates: Certificates, fake: FakeServer, mode: str) -> None:
+    fake.mode = mode
+    secure(gman, certificates)
+    use(gman, fake.address)
+    assert gman.call("gman_do_background", "f", "x") == b"H:fake:1"
+
+
+@pytest.mark.parametrize("mode", ["good", "silent", "deaf", "close", "garbage", "flood"])
+def test_wake_never_waits(gman: Driver, certificates: Certificates, fake: FakeServer, mode: str) -> None:
+    fake.mode = mode
+    secure(gman, certificates)
+    use(gman, fake.address)
+    worst = 0.0
+    end = time.monotonic() + 1.5
+    while time.monotonic() < end:
+        began = time.monotonic()
+        gman.integer("gman_wake", "f", "x")
+        worst = max(worst, time.monotonic() - began)
+    assert worst < 0.120
+    counts = stats(gman)["wakes"]
+    assert counts["sent"] > 0
+    assert mode in ("good", "garbage") or counts["dropped"] > 0
+    if mode == "good":
+        wait_until(lambda: len(fake.jobs) == counts["sent"], what="all of them arrive")
+        assert set(fake.jobs) == {(18, b"f", b"x", b"")}
+
+
+def test_wake_does_not_wait_for_a_hanging_handshake(gman: Driver, certificates: Certificates) -> None:
+    with FakeServer("silent") as fake:
+        secure(gman, certificates)
+        use(gman, fake.address)
+        for _ in range(200):
+            began = time.monotonic()
+            assert gman.integer("gman_wake", "f", "x") == 0
+            assert time.monotonic() - began < 0.090
+            time.sleep(0.002)
+    assert stats(gman)["wakes"]["sent"] == 0
+
+
+def test_kept_connection_that_the_server_has_closed(gman: Driver, certificates: Certificates, fake: FakeServer) -> None:
+    secure(gman, certificates)
+    use(gman, fake.address)
+    assert gman.call("gman_do_background", "f", "1")
+    for n in range(2, 6):
+        fake.hang_up()
+        time.sleep(0.05)
+        assert gman.call("gman_do_background", "f", n), n
+    assert server(gman)["stale_connections"] == 4
+    assert server(gman)["breaker_openings"] == 0
+
+
+# --- the settings ---
+
+
+def test_switching(gman: Driver, certificates: Certificates) -> None:
+    """Connections of another configuration are not used any more, in both directions."""
+    with FakeServer() as plain, FakeServer(context=certificates.context()) as secured:
+        gman.call("gman_configure", "breaker_retry_ms", 20)
+        use(gman, plain.address)
+        assert gman.call("gman_do_background", "f", "plain")
+        wait_until(lambda: gman.integer("gman_wake", "f", "w"))
+        wait_until(lambda: len(plain.jobs) == 2)
+        secure(gman, certificates)
+        assert gman.call("gman_do_background", "f", "not in plain text") is None
+        for _ in range(20):
+            assert gman.integer("gman_wake", "f", "w") == 0
+            time.sleep(0.005)
+        assert len(plain.jobs) == 2
+        use(gman, secured.address)
+        assert gman.call("gman_do_background", "f", "secured")
+        gman.call("gman_configure", "tls", "off")
+        use(gman, plain.address)
+        wait_until(lambda: gman.call("gman_do_background", "f", "plain again"))
+        assert [job[3] for job in secured.jobs] == [b"secured"]
+        assert [job[3] for job in plain.jobs] == [b"plain", b"", b"plain again"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("tls", "yes", "tls is off or on"),
+        ("tls", 1, "tls is off or on"),
+        ("tls_ca", "ca.pem", "tls_ca is an absolute path"),
+        ("tls_key", "/" + "x" * 255, "tls_key is an absolute path"),
+        ("tls_cert", "/a\0b", "tls_cert is an absolute path"),
+    ],
+)
+def test_wrong_settings(gman: Driver, name: str, value: str | int, says: str) -> None:
+    with pytest.raises(Refused) as refused:
+        gman.call("gman_configure", Value(name, constant=True), Value(value, constant=True))
+    assert says in str(refused.value)
+    with pytest.raises(RowError):
+        gman.call("gman_configure", name, value)
+
+
+def test_settings_are_told(gman: Driver, certificates: Certificates) -> None:
+    assert {k: v for k, v in stats(gman)["settings"].items() if k.startswith("tls")} == {"tls": "off", "tls_ca": "", "tls_cert": "", "tls_key": ""}
+    secure(gman, certificates, client="client")
+    assert stats(gman)["settings"]["tls_key"] == certificates.path("client.key")
+    for name in ("tls", "tls_ca", "tls_cert", "tls_key"):
+        gman.call("gman_configure", name, "default")
+    assert {k: v for k, v in stats(gman)["settings"].items() if k.startswith("tls")} == {"tls": "off", "tls_ca": "", "tls_cert": "", "tls_key": ""}
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        ({"tls_ca": "/nonexistent/ca.pem"}, "TLS: tls_ca: No such file or directory"),
+        ({"tls_ca": "server.key"}, "TLS: tls_ca: "),
+        ({"tls_ca": "ca.pem", "tls_cert": "client.pem"}, "TLS: tls_cert and tls_key go together"),
+        ({"tls_ca": "ca.pem", "tls_cert": "client.key", "tls_key": "client.key"}, "TLS: tls_cert: "),
+        ({"tls_ca": "ca.pem", "tls_cert": "client.pem", "tls_key": "server.key"}, "TLS: tls_key: key values mismatch"),
+        ({"tls_ca": "ca.pem", "tls_cert": "client.pem", "tls_key": "locked.key"}, "TLS: tls_key: "),
+    ],
+)
+def test_useless_files_never_mean_plain_text(gman: Driver, certificates: Certificates, files: dict[str, str], says: str) -> None:
+    locked = Path(certificates.path("locked.key"))
+    if not locked.exists():
+        certificates.openssl("pkey", "-aes256", "-passout", "pass:secret", "-in", "client.key", "-out", "locked.key")
+    for name, file in files.items():
+        gman.call("gman_configure", name, file if file.startswith("/") else certificates.path(file))
+    with pytest.raises(RowError):
+        gman.call("gman_configure", "tls", "on")
+    with FakeServer() as plain, FakeServer(context=certificates.context()) as secured:
+        use(gman, plain.address)
+        assert gman.call("gman_do_background", "f", "secret") is None
+        assert gman.integer("gman_wake", "f", "secret") == 0
+        assert says in server(gman)["last_error"]
+        assert plain.jobs == []
+        # When the files are mended, TLS is there without another word.
+        for name in ("tls_cert", "tls_key"):
+            gman.call("gman_configure", name, "default")
+        gman.call("gman_configure", "tls_ca", certificates.path("ca.pem"))
+        use(gman, secured.address)
+        assert gman.call("gman_do_background", "f", "x")
+
+
+def test_useless_change_keeps_what_works(gman: Driver, certificates: Certificates, fake: FakeServer) -> None:
+    secure(gman, certificates)
+    use(gman, fake.address)
+    gman.call("gman_configure", "tls_ca", "/nonexistent")
+    with pytest.raises(RowError):
+        gman.call("gman_configure", "tls", "on")
+    assert gman.call("gman_do_background", "f", "x")
+
+
+def test_renewed_files_are_read_again(gman: Driver, certificates: Certificates, tmp_path: Path) -> None:
+    ca = tmp_path / "ca.pem"
+    shutil.copy(certificates.path("other-ca.pem"), ca)
+    gman.call("gman_configure", "tls_ca", str(ca))
+    gman.call("gman_configure", "tls", "on")
+    gman.call("gman_configure", "breaker_retry_ms", 20)
+    with FakeServer(context=certificates.context()) as fake:
+        use(gman, fake.address)
+        assert gman.call("gman_do_background", "f", "x") is None
+        shutil.copy(certificates.path("ca.pem"), ca)
+        gman.call("gman_configure", "tls", "on")
+        wait_until(lambda: gman.call("gman_do_background", "f", "x"))
+
+
+def test_many_loads_leak_nothing(gman: Driver, certificates: Certificates, fake: FakeServer) -> None:
+    """OpenSSL itself stays, as it must; all else goes. LeakSanitizer looks when the driver ends."""
+
+    def descriptors() -> int:
+        return int(gman.ask("fds"))
+
+    before = descriptors()
+    for _ in range(100):
+        secure(gman, certificates)
+        use(gman, fake.address)
+        assert gman.call("gman_do_background", "f", "x")
+        gman.integer("gman_wake", "f", "x")
+        gman.unload()
+        assert descriptors() == before
+        gman.load()
+
+
+def test_openssl_is_mapped_only_when_it_is_wanted() -> None:
+    listing = subprocess.run(["readelf", "-d", BUILD / "libgearman_mysql_udf.so"], check=True, capture_output=True, text=True).stdout
+    assert "ssl" not in listing
+    assert "crypto" not in listing
