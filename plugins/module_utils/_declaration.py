@@ -5,7 +5,11 @@
 
 from __future__ import annotations
 
+import re
+
 EVENTS = ("insert", "update", "delete")
+DELIVERIES = ("durable", "direct")
+TRANSFORM = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*\Z")
 
 # The fields of each type of write: the templates that it must have, those that it may have, its numbers.
 WRITE_TYPES = {
@@ -84,6 +88,9 @@ def old_columns(declaration):
     used = set()
     for write in declaration["write"]:
         used.update(write_columns(write, TEMPLATE_FIELDS))
+    if declaration.get("transform"):
+        # What it computes may be of any column.
+        return list(declaration["columns"])
     return [column for column in declaration["columns"] if column in used]
 
 
@@ -202,14 +209,21 @@ def _identifies_row(write):
 
 
 def _delivery_problems(declaration):
-    delivery = declaration.get("delivery")
-    if delivery is None:
-        return ["delivery is missing; this version has 'direct' only, and durable delivery is not in this version: set delivery: direct"]
-    if delivery == "durable":
-        return ["delivery 'durable' is not in this version; set delivery: direct, and mind what it does not promise"]
-    if delivery != "direct":
-        return [f"unknown delivery {delivery!r}; this version has 'direct' only"]
+    if declaration.get("delivery") not in DELIVERIES:
+        return ["unknown delivery {!r}; known are {}".format(declaration.get("delivery"), " and ".join(DELIVERIES))]
     return []
+
+
+def _transform_problems(declaration):
+    """The Python function that adds computed columns, and their names."""
+    transform, computed = declaration.get("transform"), declaration.get("computed") or []
+    problems = [f"computed column {name!r} is named twice" for name in duplicates(computed)]
+    problems += [f"computed column {name!r} is also in columns" for name in computed if name in (declaration.get("columns") or [])]
+    if computed and not transform:
+        problems.append(f"computed names {', '.join(computed)}, but no transform computes them; set transform: package.module:function")
+    if transform and not TRANSFORM.match(transform):
+        problems.append(f"transform {transform!r} is no function; write package.module:function")
+    return problems
 
 
 def _function_problems(declaration):
@@ -237,7 +251,7 @@ def _list_problems(declaration):
 
 def _writes_problems(declaration):
     """The writes, each alone and then against each other."""
-    columns, writes = declaration.get("columns") or [], declaration.get("write") or []
+    columns, writes = (declaration.get("columns") or []) + (declaration.get("computed") or []), declaration.get("write") or []
     if not writes:
         return ["write is empty; name at least one Redis shape for a row"]
     problems, seen = [], {}
@@ -254,7 +268,8 @@ def _writes_problems(declaration):
 
 def declaration_problems(declaration):
     """Everything that is wrong with a declaration whatever the table looks like, as a list of sentences."""
-    return _delivery_problems(declaration) + _function_problems(declaration) + _list_problems(declaration) + _writes_problems(declaration)
+    return (_delivery_problems(declaration) + _function_problems(declaration) + _list_problems(declaration) + _transform_problems(declaration)
+            + _writes_problems(declaration))
 
 
 def _key_problem(write, events, unique_keys, covered):
@@ -271,6 +286,26 @@ def _key_problem(write, events, unique_keys, covered):
             f"remove what another row has written; name all columns of {choices}, or declare events: [insert]")
 
 
+def shard_columns(declaration, real, unique_keys):
+    """The columns, by their declared names, that a row's shard is made of: those of a unique key that every write's key has in it.
+
+    Without such a key changes of different rows may meet in one Redis key, and the whole table needs one shard: an empty list.
+    real: {declared: real}. unique_keys: as of key_problems.
+    """
+    declared = {name: each for each, name in real.items()}
+    for key in unique_keys:
+        if all({real[name] for name in _identifies_row(write) if name in real}.issuperset(key) for write in declaration["write"]):
+            return [declared[name] for name in key]
+    return []
+
+
+def key_columns(declaration, real, unique_keys):
+    """The columns, by their declared names, that tell one row of the table from all others; empty when none that do are declared."""
+    declared = {name: each for each, name in real.items()}
+    shard = shard_columns(declaration, real, unique_keys)
+    return shard or next(([declared[name] for name in key] for key in unique_keys if set(key) <= set(declared)), [])
+
+
 def key_problems(declaration, names, unique_keys):
     """What the table's keys say against a declaration that is otherwise right: (problems, warnings).
 
@@ -280,7 +315,8 @@ def key_problems(declaration, names, unique_keys):
     real, _missing = match_columns(declaration["columns"], names)
 
     def covered(used):
-        return any({real[name] for name in used}.issuperset(key) for key in unique_keys)
+        # What a transform computes is in no key of the table.
+        return any({real[name] for name in used if name in real}.issuperset(key) for key in unique_keys)
 
     for number, write in enumerate(declaration["write"], 1):
         where = f"write {number}"

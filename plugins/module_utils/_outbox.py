@@ -27,28 +27,29 @@ _CHANGE_COLUMNS = (
 MIGRATIONS = (
     (
         # The key begins with the shard, by which the outbox is read and emptied; an auto-increment column needs an index of its own then.
-        f"CREATE TABLE IF NOT EXISTS `gearsync`.`outbox` (`shard` SMALLINT UNSIGNED NOT NULL, `id` BIGINT UNSIGNED NOT NULL AUTO_INCREMENT,"
-        f" {_CHANGE_COLUMNS}, PRIMARY KEY (`shard`, `id`), KEY `id` (`id`)) {_OPTIONS}",
-        f"CREATE TABLE IF NOT EXISTS `gearsync`.`lease` (`shard` SMALLINT UNSIGNED NOT NULL, `owner` VARCHAR(255) NULL,"
-        f" `epoch` BIGINT UNSIGNED NOT NULL DEFAULT 0, `expires_at` TIMESTAMP(6) NULL DEFAULT NULL, PRIMARY KEY (`shard`)) {_OPTIONS}",
-        f"CREATE TABLE IF NOT EXISTS `gearsync`.`worker` (`owner` VARCHAR(255) NOT NULL, `expires_at` TIMESTAMP(6) NOT NULL"
-        f" DEFAULT CURRENT_TIMESTAMP(6), PRIMARY KEY (`owner`)) {_OPTIONS}",
-        f"CREATE TABLE IF NOT EXISTS `gearsync`.`dead_letter` (`id` BIGINT UNSIGNED NOT NULL, `shard` SMALLINT UNSIGNED NOT NULL, {_CHANGE_COLUMNS},"
-        f" `failed_at` TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6), `error` TEXT NOT NULL, PRIMARY KEY (`id`)) {_OPTIONS}",
-        f"CREATE TABLE IF NOT EXISTS `gearsync`.`synced_table` (`table_name` VARCHAR(129) NOT NULL, `source_schema` VARCHAR(64) NOT NULL,"
+        (f"CREATE TABLE IF NOT EXISTS `gearsync`.`outbox` (`shard` SMALLINT UNSIGNED NOT NULL, `id` BIGINT UNSIGNED NOT NULL AUTO_INCREMENT,"
+        f" {_CHANGE_COLUMNS}, PRIMARY KEY (`shard`, `id`), KEY `id` (`id`)) {_OPTIONS}"),
+        (f"CREATE TABLE IF NOT EXISTS `gearsync`.`lease` (`shard` SMALLINT UNSIGNED NOT NULL, `owner` VARCHAR(255) NULL,"
+        f" `epoch` BIGINT UNSIGNED NOT NULL DEFAULT 0, `expires_at` TIMESTAMP(6) NULL DEFAULT NULL, PRIMARY KEY (`shard`)) {_OPTIONS}"),
+        (f"CREATE TABLE IF NOT EXISTS `gearsync`.`worker` (`owner` VARCHAR(255) NOT NULL, `expires_at` TIMESTAMP(6) NOT NULL"
+        f" DEFAULT CURRENT_TIMESTAMP(6), PRIMARY KEY (`owner`)) {_OPTIONS}"),
+        (f"CREATE TABLE IF NOT EXISTS `gearsync`.`dead_letter` (`id` BIGINT UNSIGNED NOT NULL, `shard` SMALLINT UNSIGNED NOT NULL, {_CHANGE_COLUMNS},"
+        f" `failed_at` TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6), `error` TEXT NOT NULL, PRIMARY KEY (`id`)) {_OPTIONS}"),
+        (f"CREATE TABLE IF NOT EXISTS `gearsync`.`synced_table` (`table_name` VARCHAR(129) NOT NULL, `source_schema` VARCHAR(64) NOT NULL,"
         f" `source_table` VARCHAR(64) NOT NULL, `shards` SMALLINT UNSIGNED NOT NULL, `key_columns` LONGTEXT NOT NULL, `shard_sql` LONGTEXT NOT NULL,"
-        f" `row_sql` LONGTEXT NOT NULL, `old_sql` LONGTEXT NOT NULL, `triggers` LONGTEXT NOT NULL,"
-        f" `changed_at` TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6), PRIMARY KEY (`table_name`)) {_OPTIONS}",
-        f"CREATE TABLE IF NOT EXISTS `gearsync`.`resync` (`table_name` VARCHAR(129) NOT NULL, `condition_sql` TEXT NOT NULL, `row_sql` LONGTEXT NOT NULL,"
+        f" `row_sql` LONGTEXT NOT NULL, `old_sql` LONGTEXT NOT NULL, `large_sql` LONGTEXT NOT NULL,"
+        f" `small_sql` LONGTEXT NOT NULL, `large_columns` LONGTEXT NOT NULL, `triggers` LONGTEXT NOT NULL,"
+        f" `changed_at` TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6), PRIMARY KEY (`table_name`)) {_OPTIONS}"),
+        (f"CREATE TABLE IF NOT EXISTS `gearsync`.`resync` (`table_name` VARCHAR(129) NOT NULL, `condition_sql` TEXT NOT NULL, `row_sql` LONGTEXT NOT NULL,"
         f" `position` LONGTEXT NULL, `rows_done` BIGINT UNSIGNED NOT NULL, `started_at` TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),"
-        f" `finished_at` TIMESTAMP(6) NULL DEFAULT NULL, PRIMARY KEY (`table_name`)) {_OPTIONS}",
+        f" `finished_at` TIMESTAMP(6) NULL DEFAULT NULL, PRIMARY KEY (`table_name`)) {_OPTIONS}"),
     ),
 )
 VERSION = len(MIGRATIONS)
 
 # What workers need to know of a synced table beside their own configuration, in the columns' order.
 SyncedTable = collections.namedtuple(
-    "SyncedTable", "table_name source_schema source_table shards key_columns shard_sql row_sql old_sql triggers")
+    "SyncedTable", "table_name source_schema source_table shards key_columns shard_sql row_sql old_sql large_sql small_sql large_columns triggers")
 
 
 class SchemaError(Exception):
@@ -63,7 +64,8 @@ def first_shard(shards):
 def migration_statements(version):
     """What brings the schema from a version to this one; version 0 is a server without it."""
     if version > VERSION:
-        raise SchemaError(f"the schema {SCHEMA} is of version {version}, made by a later release of this collection, which knows {VERSION}; upgrade the collection")
+        raise SchemaError(f"the schema {SCHEMA} is of version {version}, made by a later release of the collection;"
+                          f" this one knows {VERSION}. Upgrade the collection")
     if version == VERSION:
         return []
     statements = [
@@ -100,16 +102,15 @@ def read_version(database):
     return int(database.value(f"SELECT COALESCE(MAX(version), 0) FROM `{SCHEMA}`.schema_version"))
 
 
-def read_synced(database, table_name, version):
-    """What the schema holds of a table, or None."""
+def read_synced(database, schema, table, version):
+    """What the schema holds of a table, by the declared names under which it is there."""
     if not version:
-        return None
-    columns = ", ".join(SyncedTable._fields)
-    rows = database.rows(f"SELECT {columns} FROM `{SCHEMA}`.synced_table WHERE table_name = %s", table_name)
-    if not rows:
-        return None
-    row = rows[0]
-    return SyncedTable(**{name: int(row[name]) if name == "shards" else _text(row[name]) for name in SyncedTable._fields})
+        return {}
+    rows = database.rows(
+        "SELECT table_name, source_schema, source_table, shards, key_columns, shard_sql, row_sql, old_sql, large_sql, small_sql, large_columns, triggers"
+        " FROM gearsync.synced_table WHERE source_schema = %s AND source_table = %s", schema, table)
+    found = [SyncedTable(**{name: int(row[name]) if name == "shards" else _text(row[name]) for name in SyncedTable._fields}) for row in rows]
+    return {synced.table_name: synced for synced in found}
 
 
 def _text(value):

@@ -108,17 +108,17 @@ def _explain(error):
     return str(error)
 
 
-def apply(module, database, schema, table, steps):
-    """Execute the steps of one table. All of it under one lock, so that a lock that cannot be had leaves everything as it was."""
+def apply(module, database, schema, table, steps, *, together=True):
+    """Execute the steps of one table. together: all of it under one lock, so that a lock that cannot be had leaves everything as it was."""
     statements = [statement for step in steps for statement in step.statements]
     if not statements:
         return
     done = 0
     # Writers wait for a moment here; without the lock they would meet one trigger already new and another still old.
-    error = database.attempt(f"LOCK TABLES {qualified(schema, table)} WRITE")
-    locked = error is None
-    # Without the right to LOCK TABLES each statement is still safe by itself.
-    if locked or error.code in (ER_ACCESS_DENIED_DB, ER_TABLE_ACCESS_DENIED, ER_SPECIFIC_ACCESS_DENIED):
+    error = database.attempt(f"LOCK TABLES {qualified(schema, table)} WRITE") if together else None
+    locked = together and error is None
+    # Without the lock, or the right to it, each statement is still safe by itself.
+    if error is None or error.code in (ER_ACCESS_DENIED_DB, ER_TABLE_ACCESS_DENIED, ER_SPECIFIC_ACCESS_DENIED):
         for statement in statements:
             error = database.attempt(statement)
             if error is not None:

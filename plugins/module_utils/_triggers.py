@@ -8,15 +8,21 @@ from __future__ import annotations
 import collections
 import hashlib
 import re
+import zlib
 
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declaration import (
+    key_columns,
     match_columns,
     old_columns,
+    shard_columns,
 )
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import (
     literal,
     qualified,
     quote,
+)
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._outbox import (
+    first_shard,
 )
 
 # What a server allows in a name, in characters.
@@ -132,6 +138,26 @@ def _row_object(columns, row):
     return "JSON_OBJECT({})".format(", ".join(f"{literal(name)}, {value_expression(column, row)}" for name, column in columns))
 
 
+# A value's text in JSON may be this many times as long as its bytes: a control character becomes six, a byte two.
+EXPANSION = 8
+LARGE_TYPES = ("text", "mediumtext", "longtext", "blob", "mediumblob", "longblob", "json", *SPATIAL_TYPES)
+
+
+def is_large(column):
+    """Whether a value of the column's may be too large to be put into words; the servers then make NULL of the whole or, worse, of a part."""
+    return column["data_type"].lower() in LARGE_TYPES
+
+
+def _too_large(columns, row):
+    """The SQL that is true when a row is too large for the server's max_allowed_packet; None when no row of the table can be."""
+    lengths = [f"COALESCE(OCTET_LENGTH({row}.{quote(column['name'])}), 0)" for _name, column in columns if is_large(column)]
+    return f"{' + '.join(lengths)} > @@max_allowed_packet DIV {EXPANSION}" if lengths else None
+
+
+def _either(first, second):
+    return " OR ".join(f"({condition})" for condition in (first, second) if condition) or None
+
+
 def direct_body(declaration, columns, event):
     """The body of a trigger that hands the change to Gearman itself.
 
@@ -144,35 +170,177 @@ def direct_body(declaration, columns, event):
         members.append("'new', {}".format(_row_object(new, "NEW")))
     if event != "insert":
         members.append("'old', {}".format(_row_object(old, "OLD")))
+    large = _either(_too_large(new, "NEW") if event != "delete" else None, _too_large(old, "OLD") if event != "insert" else None)
+    words = f"JSON_OBJECT({', '.join(members)})"
     send = [
-        f"SET payload = JSON_OBJECT({', '.join(members)});",
         # A change too large for the server to put into words is not sent at all.
+        f"SET payload = {f'IF({large}, NULL, {words})' if large else words};",
         f"IF payload IS NOT NULL THEN DO gman_do_background({literal(declaration['function'])}, payload); END IF;",
     ]
     if event == "update":
-        send = [f"IF NOT ({' AND '.join(same_expression(column) for _name, column in new)}) THEN", *(f"  {line}" for line in send), "END IF;"]
+        send = [f"IF NOT ({' AND '.join(same_expression(column) for _name, column in new)}) THEN", *_indented(send), "END IF;"]
     return "\n".join([
         "BEGIN",
         "  DECLARE payload LONGTEXT CHARACTER SET utf8mb4 DEFAULT NULL;",
         "  DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END;",
-        *(f"  {line}" for line in send),
+        *_indented(send),
         "END",
     ])
 
 
-BODIES = {"direct": direct_body}
+def _indented(lines):
+    return [f"  {line}" for line in lines]
 
 
-def wanted_triggers(schema, declaration, facts, definer, sql_mode):
-    """The triggers that a declaration asks for, in the order of its events. facts: the table's name and columns."""
+class Durable:
+    """The SQL of one durable table: its triggers' bodies, and what workers are told of it."""
+
+    def __init__(self, declaration, columns, *, shard_columns, key_columns, source, shards):
+        """columns: what the table has, by declared name. shard_columns, key_columns: declared names. source: the pipeline's name."""
+        self.declaration = declaration
+        self.source = source
+        self.shards = shards
+        self.new = [(name, columns[name]) for name in declaration["columns"]]
+        self.old = [(name, columns[name]) for name in old_columns(declaration)]
+        self.key = [(name, columns[name]) for name in key_columns]
+        self._shard = [columns[name] for name in shard_columns]
+
+    def shard(self, row):
+        """The SQL of a row's shard; equal bytes have equal shards, whatever the session's character sets are."""
+        first = first_shard(self.shards)
+        if not self._shard:
+            return str(first + zlib.crc32(self.declaration["table"].encode("utf-8")) % self.shards)
+        texts = [_shard_text(column, row) for column in self._shard]
+        text = texts[0] if len(texts) == 1 else "CONCAT_WS('/', {})".format(", ".join(texts))
+        return f"{first} + CRC32({text}) MOD {self.shards}"
+
+    def row(self, row):
+        """The SQL of a row's declared columns as JSON."""
+        return _row_object(self.new, row)
+
+    def small_row(self, row):
+        """The same without the columns that may be large."""
+        return _row_object([(name, column) for name, column in self.new if not is_large(column)], row)
+
+    def large_columns(self, row):
+        """What is left out by small_row: name, kind and the SQL of the bare value."""
+        return [{"declared": name, "kind": column_kind(column), "sql": _bare(column, row)} for name, column in self.new if is_large(column)]
+
+    def old_row(self, row):
+        """The SQL of the columns that tell what an update or a delete must remove, as JSON."""
+        return _row_object(self.old, row)
+
+    def too_large(self, row):
+        """The SQL that is true when a row cannot be put into words."""
+        return _too_large(self.new, row) or "FALSE"
+
+    def _small_old(self):
+        """The old values of a row that is too large, without those that may be so themselves."""
+        members = []
+        for name, column in self.old:
+            members.append(f"{literal(name)}, {'NULL' if is_large(column) else value_expression(column, 'OLD')}")
+        return f"JSON_OBJECT({', '.join(members)})"
+
+    def _emit(self, operation, row, members, *, reload=None):
+        """One change into the outbox and its wake. reload: (condition, payload) of what is written for a row that is too large."""
+        payload, name = f"JSON_OBJECT({members})", f"'{operation}'"
+        if reload:
+            condition, instead = reload
+            payload, name = f"IF({condition}, {instead}, {payload})", f"IF({condition}, 'reload', {name})"
+        return [
+            f"SET gearsync_shard = {self.shard(row)};",
+            # No handler: a change that cannot be kept must fail the write.
+            ("INSERT INTO `gearsync`.`outbox` (`shard`, `table_name`, `operation`, `payload`)"
+            f" VALUES (gearsync_shard, {literal(self.declaration['table'])}, {name}, {payload});"),
+            "BEGIN",
+            # Without a wake a worker finds the change by itself.
+            "  DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END;",
+            f"  DO gman_wake(CONCAT({literal(f'gearsync.drain.{self.source}.')}, gearsync_shard), CONCAT('', gearsync_shard));",
+            "END;",
+        ]
+
+    def _reload(self, condition, with_old):
+        if condition is None:
+            return None
+        members = [f"'key', {_row_object(self.key, 'NEW')}"]
+        if with_old:
+            members.append(f"'old', {self._small_old()}")
+        return condition, f"JSON_OBJECT({', '.join(members)})"
+
+    def body(self, event):
+        """A trigger's body."""
+        new, old = f"'new', {self.row('NEW')}", f"'old', {self.old_row('OLD')}"
+        large_new, large_old = _too_large(self.new, "NEW"), _too_large(self.old, "OLD")
+        if event == "insert":
+            lines = self._emit("insert", "NEW", new, reload=self._reload(large_new, False))
+        elif event == "delete":
+            lines = self._delete(old, large_old)
+        else:
+            large = _either(large_new, large_old)
+            lines = self._emit("update", "NEW", f"{new}, {old}", reload=self._reload(large, True))
+            if self._shard:
+                same = " AND ".join(same_expression(column) for column in self._shard)
+                # Another identity may have another shard: what the old one had written is removed there.
+                lines = [f"IF {same} THEN", *_indented(lines), "ELSE",
+                         *_indented(self._delete(old, large_old)),
+                         *_indented(self._emit("insert", "NEW", new, reload=self._reload(large_new, False))), "END IF;"]
+            lines = [f"IF NOT ({' AND '.join(same_expression(column) for _name, column in self.new)}) THEN", *_indented(lines), "END IF;"]
+        return "\n".join(["BEGIN", "  DECLARE gearsync_shard SMALLINT UNSIGNED;", *_indented(lines), "END"])
+
+    def _delete(self, old, large):
+        return self._emit("delete", "OLD", f"'old', IF({large}, {self._small_old()}, {self.old_row('OLD')})" if large else old)
+
+
+def _bare(column, row):
+    """The SQL of a value that goes to the worker by itself: text in UTF-8, or bytes."""
+    value = f"{row}.{quote(column['name'])}"
+    return value if column_kind(column) == "binary" else f"CONVERT({value} USING utf8mb4)"
+
+
+def _shard_text(column, row):
+    kind = column_kind(column)
+    if kind == "binary":
+        return f"HEX({row}.{quote(column['name'])})"
+    if kind in ("text", "timestamp"):
+        return value_expression(column, row)
+    value = f"{row}.{quote(column['name'])}"
+    return _text(f"{value} + 0" if kind == "bit" else value)
+
+
+def match(declaration, facts):
+    """The table's columns by their declared names, and {declared: real}."""
     by_name = {column["name"]: column for column in facts["columns"]}
     real, _missing = match_columns(declaration["columns"], list(by_name))
-    columns = {name: by_name[real[name]] for name in declaration["columns"]}
-    body = BODIES[declaration["delivery"]]
+    return {name: by_name[real[name]] for name in declaration["columns"]}, real
+
+
+def durable(declaration, facts, source, shards):
+    """The SQL of a durable table. facts: the table's name, columns and unique keys."""
+    columns, real = match(declaration, facts)
+    return Durable(
+        declaration, columns, shard_columns=shard_columns(declaration, real, facts["unique_keys"]),
+        key_columns=key_columns(declaration, real, facts["unique_keys"]), source=source, shards=shards)
+
+
+def wanted_triggers(schema, declaration, facts, definer, sql_mode, *, source="main", shards=4):
+    """The triggers that a declaration asks for, in the order of its events. facts: the table's name, columns and unique keys."""
+    if declaration["delivery"] == "durable":
+        body = durable(declaration, facts, source, shards).body
+    else:
+        columns, _real = match(declaration, facts)
+
+        def body(event):
+            return direct_body(declaration, columns, event)
+
     return [
-        Trigger(schema, trigger_name(facts["name"], event), facts["name"], "after", event, body(declaration, columns, event), definer, sql_mode, 0)
+        Trigger(schema, trigger_name(facts["name"], event), facts["name"], "after", event, body(event), definer, sql_mode, 0)
         for event in declaration["events"]
     ]
+
+
+def checksum(body):
+    """What a worker compares a trigger's body with."""
+    return hashlib.sha256(clean_body(body).encode("utf-8")).hexdigest()
 
 
 def clean_body(text):

@@ -15,7 +15,8 @@ description:
     declared event. A name that would be too long for the server is cut and ends in a hash.
   - The declaration is checked against the table before anything changes, and all that is wrong with it is reported at once. Check mode
     does nothing but that and the comparison.
-  - The triggers never fail a write. An update that leaves all declared columns byte for byte as they were sends nothing.
+  - The triggers of direct delivery never fail a write; those of durable delivery do so only when the change cannot be kept in the outbox.
+    An update that leaves all declared columns byte for byte as they were sends nothing.
   - Triggers that the table has otherwise are left alone.
 author:
   - The gearsync developers (@gearsync)
@@ -37,14 +38,27 @@ options:
     required: true
   delivery:
     description:
-      - How a change gets to the workers. Needed when O(state=present).
-      - This version knows V(direct), by which the trigger submits the change as a Gearman job. It is cheap, but a transaction
+      - How a change gets to the workers.
+      - V(durable) writes it into the table C(gearsync.outbox) in the writer's own transaction, from which a worker takes it. The module makes
+        the schema C(gearsync) and brings it up to date.
+      - V(direct) submits the change as a Gearman job. It is cheap, but a transaction
         that is rolled back has sent its jobs already, and a change is lost when no job server takes it.
-      - V(durable), delivery through a table in the writer's transaction, is not in this version.
+      - A table can be switched from one to the other at any time.
     type: str
+    default: durable
+  source:
+    description:
+      - The name of the pipeline, that the workers' configuration has too. It is part of the names of the Gearman functions that wake the workers.
+    type: str
+    default: main
+  shards:
+    description:
+      - Into how many parts the outbox is divided, each of which is drained by one worker process at a time. 1 to 256.
+    type: int
+    default: 4
   function:
     description:
-      - The Gearman function that the jobs are for.
+      - The Gearman function that the jobs of direct delivery are for.
     type: str
     default: syncToRedis
   events:
@@ -64,6 +78,7 @@ options:
       - What a row becomes in Redis, one or more shapes. Needed when O(state=present).
       - The module checks it, and takes from it which old values an update or a delete must send. The writing is the worker's.
       - The templates name declared columns in braces, C(user:{id}); C({{) and C(}}) stand for braces themselves.
+      - What O(computed) names may be used too.
     type: list
     elements: dict
     suboptions:
@@ -104,9 +119,20 @@ options:
         description:
           - The greatest length of a V(stream).
         type: int
+  transform:
+    description:
+      - A Python function, C(package.module:function), that the worker calls with each row before it is written. The module only looks at its form.
+    type: str
+  computed:
+    description:
+      - The columns that O(transform) adds to a row.
+    type: list
+    elements: str
+    default: []
   definer:
     description:
-      - The account whose rights the triggers have, as V(user@host). It must exist, and needs the privileges TRIGGER and SELECT on the table.
+      - The account whose rights the triggers have, as V(user@host). It must exist, and needs the privileges TRIGGER and SELECT on the table, and for
+        durable delivery INSERT on C(gearsync.outbox).
       - When it is left out, new triggers get the account that is logged in, and those of existing triggers are not compared.
     type: str
   lock_wait_timeout:
@@ -131,12 +157,22 @@ EXAMPLES = r"""
   gearsync.mysql_redis.sync_table:
     login_unix_socket: /run/mysqld/mysqld.sock
     table: shop.customer
-    delivery: direct
     events: [insert, update, delete]
     columns: [id, name, city]
     write:
       - {type: hash, key: "customer:{id}", ttl: 86400}
       - {type: set, key: "customer:by-city:{city}", member: "{id}"}
+
+- name: Changes that wait for nobody, and are lost when no job server runs
+  gearsync.mysql_redis.sync_table:
+    login_unix_socket: /run/mysqld/mysqld.sock
+    table: shop.visit
+    delivery: direct
+    function: countVisits
+    events: [insert]
+    columns: [id, page]
+    write:
+      - {type: hash, key: "visit:{id}"}
 
 - name: One string per column, its key the column's name
   gearsync.mysql_redis.sync_table:
@@ -192,10 +228,14 @@ problems:
   sample: ["write 1: key 'user:{nr}' names the column 'nr', which is not in columns (id, name)"]
 """
 
+import collections
+import re
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declaration import (
     EVENTS,
     declaration_problems,
+    key_columns,
     key_problems,
     match_columns,
 )
@@ -208,6 +248,19 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import
     login_argument_spec,
     split_account,
     split_table_name,
+)
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._outbox import (
+    OUTBOX,
+    SchemaError,
+    SyncedTable,
+    forget_statement,
+    lease_statements,
+    migration_statements,
+    read_synced,
+    read_version,
+    save_statement,
+    settings_problems,
+    to_json,
 )
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._table import (
     blind_spots,
@@ -227,13 +280,23 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._trigger_ddl 
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._triggers import (
     OWN_NAME,
     beside_name,
+    checksum,
     column_kind,
     drop_sql,
+    durable,
+    is_large,
     wanted_triggers,
 )
 
-DECLARATION = ("table", "delivery", "function", "events", "columns", "write")
-SUBMIT_FUNCTION = "gman_do_background"
+DECLARATION = ("table", "delivery", "function", "events", "columns", "write", "transform", "computed")
+SUBMIT_FUNCTION, WAKE_FUNCTION = "gman_do_background", "gman_wake"
+# The alias that stands for NEW and OLD in the SQL that workers are told.
+ALIAS = "gearsync_row"
+
+# statements before the triggers change and after that, as text for the diff: what is known of the table now and what will be.
+Surroundings = collections.namedtuple("Surroundings", "before after known wanted")
+# steps: of the triggers. where: schema and table as the server has them. lock: whether the table may be locked for all steps together.
+Plan = collections.namedtuple("Plan", "steps around where lock")
 
 
 class DeclarationError(Exception):
@@ -268,23 +331,75 @@ def _check_against_table(database, declaration, found, facts):
     return warnings + blind_spots(database, found["s"], found["t"], found["engine"])
 
 
-def _wrong_surroundings(database, definer):
-    """What would make the triggers fail or do nothing, and may be mended by an earlier task of the same play."""
+def _option_problems(params):
     problems = []
+    if not 1 <= params["shards"] <= 256:
+        problems.append("shards must be 1 to 256, not {}".format(params["shards"]))
+    if not re.match(r"[A-Za-z0-9_-]{1,32}\Z", params["source"]):
+        problems.append("source {!r} is no name; use 1 to 32 letters, digits, '-' and '_'".format(params["source"]))
+    return problems
+
+
+def _durable_problems(database, declaration, facts):
+    """(problems, warnings) of a table with durable delivery."""
+    by_name = {column["name"]: column for column in facts["columns"]}
+    real, _missing = match_columns(declaration["columns"], list(by_name))
+    problems = []
+    large = [name for name in declaration["columns"] if is_large(by_name[real[name]])]
+    if large and not key_columns(declaration, real, facts["unique_keys"]):
+        problems.append(f"{', '.join(large)} may be too large for a change, so that a worker must find the row by itself, but columns does not name "
+                        "all columns of a PRIMARY KEY or of a UNIQUE key of NOT NULL columns; add them")
+    return problems, settings_problems(database)
+
+
+def _wrong_surroundings(database, definer, delivery):
+    """What would make the triggers fail or do nothing, and may be mended by an earlier task of the same play: (problems, warnings)."""
+    problems, warnings = [], []
     functions = registered_functions(database)
-    if functions is not None and SUBMIT_FUNCTION not in functions:
+    if functions is not None and delivery == "direct" and SUBMIT_FUNCTION not in functions:
         problems.append(f"the server has no function {SUBMIT_FUNCTION}, so the triggers would send nothing; register it with mysql_udf first")
+    if functions is not None and delivery == "durable" and WAKE_FUNCTION not in functions:
+        warnings.append(f"the server has no function {WAKE_FUNCTION}, so workers find changes by their timer only; register it with mysql_udf")
     if definer is not None:
         problem = definer_problem(database, definer)
         if problem:
             problems.append(problem)
-    return problems
+    return problems, warnings
+
+
+def _known(synced):
+    """What workers are told of a table, as diffs show it."""
+    return "" if synced is None else "".join(f"-- {name}: {value}\n" for name, value in zip(SyncedTable._fields, synced))
+
+
+def _durable_surroundings(database, declaration, facts, where, *, wanted, params):
+    """What the schema of durable delivery must hold before the triggers can work."""
+    version = read_version(database)
+    sql = durable(declaration, facts, params["source"], params["shards"])
+    synced = SyncedTable(
+        declaration["table"], where[0], where[1], params["shards"],
+        to_json([{"declared": name, "real": column["name"], "kind": column_kind(column)} for name, column in sql.key]),
+        sql.shard(ALIAS), sql.row(ALIAS), sql.old_row(ALIAS), sql.too_large(ALIAS), sql.small_row(ALIAS), to_json(sql.large_columns(ALIAS)),
+        to_json({trigger.name: checksum(trigger.body) for trigger in wanted}))
+    known = read_synced(database, *where, version)
+    before = migration_statements(version) + lease_statements(database, params["shards"], version)
+    # Told before the triggers change: what they send can always be understood.
+    if known.get(synced.table_name) != synced:
+        before.append(save_statement(synced))
+    after = [forget_statement(name) for name in sorted(known) if name != synced.table_name]
+    return Surroundings(before, after, _known(known.get(synced.table_name)), _known(synced))
+
+
+def _surroundings_without(database, where):
+    """Forget a table that has no durable triggers any more."""
+    known = read_synced(database, *where, read_version(database))
+    return Surroundings([], [forget_statement(name) for name in sorted(known)], "".join(_known(known[name]) for name in sorted(known)), "")
 
 
 def _present(module, database, schema, table):
     params = module.params
     declaration = {name: params[name] for name in DECLARATION}
-    problems = declaration_problems(declaration)
+    problems = declaration_problems(declaration) + _option_problems(params)
     if problems:
         raise DeclarationError(problems)
     found = _found_table(database, schema, table)
@@ -292,12 +407,18 @@ def _present(module, database, schema, table):
     facts = read_facts(database, schema, table)
     warnings = _check_against_table(database, declaration, found, facts)
     definer = None if params["definer"] is None else "{}@{}".format(*split_account(params["definer"]))
-    surroundings = _wrong_surroundings(database, definer)
+    if params["delivery"] == "durable":
+        problems, more = _durable_problems(database, declaration, facts)
+        if problems:
+            raise DeclarationError(problems)
+        warnings += more
+    surroundings, more = _wrong_surroundings(database, definer, params["delivery"])
     if surroundings and not module.check_mode:
         raise DeclarationError(surroundings)
-    for text in warnings + surroundings:
+    for text in warnings + surroundings + more:
         module.warn("table {}: {}".format(params["table"], text))
-    wanted = wanted_triggers(schema, declaration, facts, definer, database.set_sql_mode(SQL_MODE))
+    wanted = wanted_triggers(
+        schema, declaration, facts, definer, database.set_sql_mode(SQL_MODE), source=params["source"], shards=params["shards"])
     triggers = read_triggers(database, schema, table)
     for trigger in wanted:
         other = triggers.get(trigger.name)
@@ -309,7 +430,14 @@ def _present(module, database, schema, table):
     by_name = {column["name"]: column for column in facts["columns"]}
     real, _missing = match_columns(declaration["columns"], list(by_name))
     kinds = {name: column_kind(by_name[real[name]]) for name in declaration["columns"]}
-    return steps, {"columns": kinds, "blind_spots": warnings, "triggers": {trigger.event: trigger.name for trigger in wanted}}, (schema, table)
+    if params["delivery"] == "durable":
+        around = _durable_surroundings(database, declaration, facts, (schema, table), wanted=wanted, params=params)
+    else:
+        around = _surroundings_without(database, (schema, table))
+    # A lock on the table would be one on the outbox and on what other people's triggers write, behind every transaction that has written there.
+    alone = all(trigger.table != table or (OWN_NAME.match(trigger.name) and OUTBOX not in trigger.body) for trigger in triggers.values())
+    plan = Plan(steps, around, (schema, table), alone and params["delivery"] == "direct")
+    return plan, {"columns": kinds, "blind_spots": warnings, "triggers": {trigger.event: trigger.name for trigger in wanted}}
 
 
 def _steps_without(triggers, table, kept):
@@ -324,10 +452,17 @@ def _steps_without(triggers, table, kept):
 
 def _absent(database, schema, table):
     found = find_table(database, schema, table)
+    where = (found["s"], found["t"]) if found else (schema, table)
     # Triggers go with their table.
-    triggers = read_triggers(database, found["s"], found["t"]) if found else {}
+    triggers = read_triggers(database, *where) if found else {}
     steps = _steps_without(triggers, found["t"], []) if found else []
-    return steps, {"triggers": {}}, (found["s"], found["t"]) if found else (schema, table)
+    alone = all(trigger.table != where[1] or (OWN_NAME.match(trigger.name) and OUTBOX not in trigger.body) for trigger in triggers.values())
+    return Plan(steps, _surroundings_without(database, where), where, alone), {"triggers": {}}
+
+
+def _diff(plan):
+    triggers = diff_of(plan.steps)
+    return {"before": plan.around.known + triggers["before"], "after": plan.around.wanted + triggers["after"]}
 
 
 def main():
@@ -336,7 +471,9 @@ def main():
     argument_spec.update(
         table={"type": "str", "required": True},
         # What these may hold is not said by `choices`: the module's own errors name the table, and all that is wrong at once.
-        delivery={"type": "str"},
+        delivery={"type": "str", "default": "durable"},
+        source={"type": "str", "default": "main"},
+        shards={"type": "int", "default": 4},
         function={"type": "str", "default": "syncToRedis"},
         events={"type": "list", "elements": "str", "default": list(EVENTS)},
         columns={"type": "list", "elements": "str"},
@@ -350,6 +487,8 @@ def main():
             "max": {"type": "int"},
             "maxlen": {"type": "int"},
         }},
+        transform={"type": "str"},
+        computed={"type": "list", "elements": "str", "default": []},
         definer={"type": "str"},
         state={"type": "str", "choices": ["present", "absent"], "default": "present"},
     )
@@ -362,10 +501,16 @@ def main():
     database = connect(module)
     try:
         if module.params["state"] == "absent":
-            steps, result, where = _absent(database, *names)
+            plan, result = _absent(database, *names)
         else:
-            steps, result, where = _present(module, database, *names)
-        apply(module, database, where[0], where[1], steps)
+            plan, result = _present(module, database, *names)
+        for statement in plan.around.before:
+            database.change(statement)
+        apply(module, database, *plan.where, plan.steps, together=plan.lock)
+        for statement in plan.around.after:
+            database.change(statement)
+    except SchemaError as wrong:
+        module.fail_json(msg=f"table {name}: {wrong}", problems=[str(wrong)], queries=database.queries)
     except DeclarationError as wrong:
         module.fail_json(msg=f"table {name}: {wrong}", problems=wrong.problems, queries=[])
     except ServerError as error:
@@ -373,8 +518,8 @@ def main():
     finally:
         database.close()
     if module._diff:
-        result["diff"] = diff_of(steps)
-    module.exit_json(changed=any(step.statements for step in steps), queries=database.queries, **result)
+        result["diff"] = _diff(plan)
+    module.exit_json(changed=bool(database.queries), queries=database.queries, **result)
 
 
 if __name__ == "__main__":

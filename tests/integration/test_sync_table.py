@@ -259,8 +259,6 @@ BAD = [
     ({"write": [{"type": "hash", "key": "t:{name}"}]}, ["write 1", "'t:{name}'", "unique", "(id)"]),
     ({"write": [{"type": "set", "key": "all"}]}, ["write 1", "member"]),
     ({"write": [{"type": "hash", "key": "t:{id}", "ttl": 0}]}, ["write 1", "ttl"]),
-    ({"delivery": "durable"}, ["durable", "not in this version"]),
-    ({"delivery": None}, ["delivery is missing", "not in this version"]),
     ({"delivery": "fast"}, ["'fast'"]),
     ({"function": ""}, ["function is empty"]),
     ({"definer": "nobody@nowhere"}, ["'nobody'@'nowhere'"]),

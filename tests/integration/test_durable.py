@@ -1,0 +1,308 @@
+"""Durable delivery: what the triggers leave in the outbox, replayed in the order of its ids, must be what the table holds."""
+
+import contextlib
+import json
+import threading
+
+import pymysql
+import pytest
+
+pytestmark = pytest.mark.usefixtures("gearman")
+
+WRITE = [{"type": "hash", "key": "t:{id}"}, {"type": "set", "key": "by-name:{name}", "member": "{id}"}]
+DECLARATION = {"table": "shop.t", "columns": ["id", "name", "note"], "write": WRITE}
+COLUMNS = "id, name, note"
+
+
+@pytest.fixture(autouse=True)
+def no_schema(database):
+    """Every test begins on a server that has never heard of durable delivery."""
+    database.execute("DROP DATABASE IF EXISTS gearsync")
+    yield
+    database.execute("DROP DATABASE IF EXISTS gearsync")
+
+
+@pytest.fixture
+def table(database, schema):
+    database.execute("CREATE TABLE shop.t (id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, name VARCHAR(40), note VARCHAR(200), hidden INT UNIQUE) ENGINE=InnoDB")
+    return "shop.t"
+
+
+@pytest.fixture
+def synced(modules, table):
+    modules.ok("sync_table", **DECLARATION)
+    return table
+
+
+def outbox(database):
+    return database.execute("SELECT shard, id, table_name, operation, payload FROM gearsync.outbox ORDER BY id")
+
+
+class Replay:
+    """A table as a reader of the outbox knows it: every shard in the order of its ids, one shard after the other."""
+
+    def __init__(self, key):
+        self.key = key
+        self.rows = {}
+
+    def read(self, database):
+        found = outbox(database)
+        for shard in sorted({row[0] for row in found}):
+            for _shard, _id, _table, operation, payload in (row for row in found if row[0] == shard):
+                change = json.loads(payload)
+                if operation == "delete":
+                    self.rows.pop(self._identity(change["old"]), None)
+                else:
+                    assert operation in {"insert", "update"}
+                    self.rows[self._identity(change["new"])] = change["new"]
+        database.execute("DELETE FROM gearsync.outbox")
+        return sorted(tuple(row.values()) for row in self.rows.values())
+
+    def _identity(self, row):
+        return tuple(json.dumps(row[column]) for column in self.key)
+
+
+def check(database, replay, columns=COLUMNS, table="shop.t"):
+    assert replay.read(database) == sorted(database.execute(f"SELECT {columns} FROM {table}"))
+
+
+def test_life_of_a_durable_declaration(database, modules, triggers, table):
+    def look():
+        with contextlib.suppress(pymysql.MySQLError):
+            return triggers(), database.execute("SELECT * FROM gearsync.synced_table"), database.execute("SELECT shard FROM gearsync.lease ORDER BY shard")
+        return triggers()
+
+    result = modules.converge("sync_table", look, **DECLARATION)
+    assert result["triggers"] == {"insert": "gearsync_ai_t", "update": "gearsync_au_t", "delete": "gearsync_ad_t"}
+    assert [row[0] for row in look()[2]] == [6, 7, 8, 9]
+    modules.converge("sync_table", look, **DECLARATION, shards=2)
+    modules.converge("sync_table", look, **{**DECLARATION, "columns": ["id", "name"]})
+    modules.converge("sync_table", look, **DECLARATION, delivery="direct", function="f")
+    assert look()[1] == ()
+    modules.converge("sync_table", look, **DECLARATION, source="other")
+    modules.converge("sync_table", look, table=table, state="absent")
+    assert look()[:2] == ((), ())
+
+
+STATEMENTS = {
+    "multi-row insert": ["INSERT INTO shop.t (id, name) VALUES (10, 'a'), (11, 'b'), (12, NULL)"],
+    "on duplicate key": ["INSERT INTO shop.t (id, name) VALUES (1, 'x'), (20, 'y') ON DUPLICATE KEY UPDATE name = CONCAT(VALUES(name), '!')"],
+    "on duplicate key of another key": ["INSERT INTO shop.t (id, name, hidden) VALUES (30, 'x', 1) ON DUPLICATE KEY UPDATE name = 'second', id = 31"],
+    "replace": ["REPLACE INTO shop.t (id, name) VALUES (1, 'replaced'), (40, 'new')", "REPLACE INTO shop.t (id, name, hidden) VALUES (41, 'took 2', 2)"],
+    "insert ignore": ["INSERT IGNORE INTO shop.t (id, name) VALUES (1, 'no'), (50, 'yes')"],
+    "multi-table update": ["UPDATE shop.t a JOIN shop.t b ON b.id = a.id + 1 SET a.name = b.name, b.note = a.name"],
+    "multi-table delete": ["USE shop", "DELETE a, b FROM shop.t a JOIN shop.t b ON b.id = a.id + 1 WHERE a.id = 1"],
+    "savepoint": ["START TRANSACTION", "INSERT INTO shop.t (id) VALUES (60)", "SAVEPOINT s", "UPDATE shop.t SET name = 'gone'",
+                  "DELETE FROM shop.t WHERE id = 2",
+                  "ROLLBACK TO SAVEPOINT s", "INSERT INTO shop.t (id) VALUES (61)", "COMMIT"],
+    "rollback": ["START TRANSACTION", "UPDATE shop.t SET name = 'gone'", "DELETE FROM shop.t", "INSERT INTO shop.t (id) VALUES (70)", "ROLLBACK"],
+    "xa": ["XA START 'x'", "UPDATE shop.t SET name = 'xa' WHERE id = 1", "XA END 'x'", "XA PREPARE 'x'", "XA COMMIT 'x'",
+           "XA START 'y'", "UPDATE shop.t SET name = 'never' WHERE id = 1", "XA END 'y'", "XA PREPARE 'y'", "XA ROLLBACK 'y'"],
+    "key swap": ["START TRANSACTION", "UPDATE shop.t SET id = 99 WHERE id = 1", "UPDATE shop.t SET id = 1 WHERE id = 2",
+                 "UPDATE shop.t SET id = 2 WHERE id = 99", "COMMIT"],
+    "key shift": ["UPDATE shop.t SET id = id + 1 ORDER BY id DESC"],
+    "insert select": ["INSERT INTO shop.t (name, note) SELECT name, 'copy' FROM shop.t"],
+    "other session settings": ["SET SESSION sql_mode = 'ANSI_QUOTES,NO_BACKSLASH_ESCAPES'", "UPDATE shop.t SET name = 'a\\b''c\"d'", "SET NAMES latin1",
+                               "UPDATE shop.t SET note = CONCAT(name, CHAR(228 USING latin1))", "SET NAMES utf8mb4"],
+    "statement that fails half way": ["INSERT INTO shop.t (id, name) VALUES (80, 'a'), (1, 'duplicate')"],
+}
+
+
+@pytest.mark.parametrize("statements", STATEMENTS.values(), ids=STATEMENTS)
+def test_what_users_run_is_in_the_outbox_row_by_row(database, synced, statements):
+    database.execute("INSERT INTO shop.t (id, name, note, hidden) VALUES (1, 'one', NULL, 1), (2, 'two', 'x', 2), (3, 'zoë 😀', '', 3)")
+    replay = Replay(["id"])
+    check(database, replay)
+    with contextlib.suppress(pymysql.IntegrityError):
+        database.execute(*statements)
+    check(database, replay)
+
+
+def test_load_data_is_in_the_outbox(database, synced, tmp_path):
+    file = tmp_path / "rows.txt"
+    file.write_text("1\ta\n2\tb\n3\tc\n", encoding="utf-8")
+    tmp_path.chmod(0o755)
+    directory = database.execute("SELECT @@secure_file_priv")[0][0]
+    if directory:
+        pytest.skip(f"the server reads files from {directory} only")
+    for parent in file.parents[:4]:
+        with contextlib.suppress(PermissionError):
+            parent.chmod(parent.stat().st_mode | 0o055)
+    database.execute(f"LOAD DATA INFILE '{file}' INTO TABLE shop.t (id, name)")
+    check(database, Replay(["id"]))
+    assert database.execute("SELECT COUNT(*) FROM shop.t") == ((3,),)
+
+
+def test_an_update_that_changes_nothing_declared_writes_nothing(database, synced):
+    database.execute("INSERT INTO shop.t (id, name) VALUES (1, 'a')", "DELETE FROM gearsync.outbox")
+    database.execute("UPDATE shop.t SET hidden = 5", "UPDATE shop.t SET name = name")
+    assert outbox(database) == ()
+    database.execute("UPDATE shop.t SET name = 'A'")
+    assert [row[3] for row in outbox(database)] == ["update"]
+
+
+def test_a_changed_key_is_two_changes_each_in_its_shard(database, modules, table):
+    modules.ok("sync_table", **DECLARATION, shards=64)
+    database.execute("INSERT INTO shop.t (id, name) VALUES (1, 'a')", "UPDATE shop.t SET id = 2")
+    first, gone, came = outbox(database)
+    assert (gone[3], came[3]) == ("delete", "insert")
+    assert gone[0] == first[0] != came[0]
+    assert all(64 * 63 // 2 <= row[0] < 64 * 63 // 2 + 64 for row in (first, gone, came))
+
+
+def test_tables_whose_writes_share_no_key_have_one_shard(database, modules, schema):
+    database.execute("CREATE TABLE shop.t (id INT PRIMARY KEY, email VARCHAR(40) NOT NULL UNIQUE) ENGINE=InnoDB")
+    modules.ok("sync_table", table="shop.t", columns=["id", "email"], write=[{"type": "hash", "key": "id:{id}"}, {"type": "hash", "key": "mail:{email}"}])
+    database.execute("INSERT INTO shop.t VALUES (1, 'a'), (2, 'b'), (3, 'c'), (4, 'd'), (5, 'e')", "UPDATE shop.t SET id = id + 10")
+    assert len({row[0] for row in outbox(database)}) == 1
+    assert {row[3] for row in outbox(database)} == {"insert", "update"}
+
+
+@pytest.mark.parametrize("mode", ["", "ANSI_QUOTES", "NO_BACKSLASH_ESCAPES,ANSI_QUOTES"])
+def test_names_that_need_quoting(database, modules, schema, mode):
+    name, key, column = "or`der \"x'y größe", "se`lect", "o'r\"der b\\y"
+    quoted, real_key, real = (f"`{each.replace('`', '``')}`" for each in (name, key, column))
+    database.execute(f"CREATE TABLE shop.{quoted} ({real_key} VARCHAR(20) CHARACTER SET latin1 PRIMARY KEY, {real} INT) ENGINE=InnoDB")
+    modules.ok("sync_table", table=f"shop.{quoted}", columns=[key, column], write=[{"type": "hash", "key": f"x:{{{key}}}"}])
+    database.execute(f"SET SESSION sql_mode = '{mode}'", f"INSERT INTO shop.{quoted} VALUES (_utf8mb4 X'C3A4', 1)", f"UPDATE shop.{quoted} SET {real} = 2",
+                     f"UPDATE shop.{quoted} SET {real_key} = 'b'")
+    check(database, Replay([key]), columns=f"{real_key}, {real}", table=f"shop.{quoted}")
+
+
+def test_a_missing_wake_function_fails_no_write(database, modules, synced):
+    database.execute("DROP FUNCTION gman_wake")
+    try:
+        database.execute("INSERT INTO shop.t (id, name) VALUES (1, 'a')", "UPDATE shop.t SET id = 2", "DELETE FROM shop.t")
+        assert [row[3] for row in outbox(database)] == ["insert", "delete", "insert", "delete"]
+        result = modules.ok("sync_table", **DECLARATION)
+        assert not result["changed"]
+        assert "gman_wake" in str(result["warnings"])
+    finally:
+        database.execute("CREATE FUNCTION gman_wake RETURNS INTEGER SONAME 'libgearman_mysql_udf.so'")
+
+
+def test_a_change_that_cannot_be_kept_fails_the_write(database, synced):
+    database.execute("RENAME TABLE gearsync.outbox TO gearsync.gone")
+    with pytest.raises(pymysql.MySQLError):
+        database.execute("INSERT INTO shop.t (id) VALUES (1)")
+    assert database.execute("SELECT COUNT(*) FROM shop.t") == ((0,),)
+
+
+def test_the_writers_insert_id_and_row_count_are_its_own(database, synced):
+    database.execute("INSERT INTO shop.t (id, name) VALUES (1, 'a')", "UPDATE shop.t SET name = 'b'", "UPDATE shop.t SET name = 'c'")
+    connection = database.connect()
+    with connection, connection.cursor() as cursor:
+        cursor.execute("INSERT INTO shop.t (name) VALUES ('x'), ('y')")
+        assert (cursor.lastrowid, cursor.rowcount) == (2, 2)
+        cursor.execute("SELECT LAST_INSERT_ID()")
+        assert cursor.fetchone() == (2,)
+        cursor.execute("UPDATE shop.t SET id = id + 100")
+        assert cursor.rowcount == 3
+
+
+def test_a_row_too_large_for_words_is_a_request_to_read_it(database, modules, schema):
+    database.execute("CREATE TABLE shop.t (id INT PRIMARY KEY, name VARCHAR(20), body LONGBLOB) ENGINE=InnoDB")
+    modules.ok("sync_table", table="shop.t", columns=["id", "name", "body"], write=WRITE)
+    size = int(database.execute("SELECT @@max_allowed_packet DIV 8")[0][0])
+    database.execute(f"INSERT INTO shop.t VALUES (1, 'a', REPEAT('x', {size})), (2, 'b', REPEAT('x', {size} + 1))",
+                     "UPDATE shop.t SET name = 'c', id = id + 10",
+                     "UPDATE shop.t SET name = 'd' WHERE id = 12", "DELETE FROM shop.t")
+    changes = [(row[3], json.loads(row[4])) for row in outbox(database)]
+    by_id = {operation: change for operation, change in changes if (change.get("key") or {}).get("id") in (2, 12)}
+    assert by_id == {"reload": {"key": {"id": 12}, "old": {"id": 12, "name": "c"}}}
+    assert [operation for operation, _change in changes] == ["insert", "reload", "delete", "insert", "delete", "reload", "reload", "delete", "delete"]
+    assert len(changes[0][1]["new"]["body"]["$hex"]) == 2 * size
+    ((sql, large),) = database.execute("SELECT small_sql, large_columns FROM gearsync.synced_table")
+    database.execute("INSERT INTO shop.t VALUES (1, 'a', X'00FF')")
+    bare = json.loads(large)[0]["sql"]
+    assert database.execute(f"SELECT {sql}, {bare} FROM shop.t AS gearsync_row") == (('{"id": 1, "name": "a"}', b"\x00\xff"),)
+
+
+def test_large_columns_need_a_key_to_find_the_row_by(modules, database, schema):
+    database.execute("CREATE TABLE shop.t (a VARCHAR(20), body LONGTEXT) ENGINE=InnoDB")
+    message = modules.refused("sync_table", table="shop.t", columns=["a", "body"], write=[{"type": "string", "key": "{column}"}])
+    assert "body may be too large" in message
+
+
+def test_what_workers_are_told_works_on_the_table(database, synced):
+    database.execute("INSERT INTO shop.t (id, name, note) VALUES (7, 'a', NULL)")
+    ((shard, row, old, large, key, schema, table),) = database.execute(
+        "SELECT shard_sql, row_sql, old_sql, large_sql, key_columns, source_schema, source_table FROM gearsync.synced_table")
+    found = database.execute(f"SELECT {shard}, {row}, {old}, {large} FROM `{schema}`.`{table}` AS gearsync_row WHERE id = 7")
+    assert found[0][0] == outbox(database)[0][0]
+    assert json.loads(found[0][1]) == {"id": 7, "name": "a", "note": None}
+    assert json.loads(found[0][2]) == {"id": 7, "name": "a"}
+    assert found[0][3] == 0
+    assert json.loads(key) == [{"declared": "id", "real": "id", "kind": "integer"}]
+    # And of a row that is not there.
+    assert database.execute(f"SELECT {shard} FROM (SELECT 7 AS id) AS gearsync_row")[0][0] == found[0][0]
+
+
+def test_switching_delivery_columns_and_shards_under_writers_loses_nothing(database, modules, synced):
+    stop, failures = threading.Event(), []
+
+    def writer(first):
+        connection = database.connect()
+        try:
+            with connection, connection.cursor() as cursor:
+                number = 0
+                while not stop.is_set():
+                    number += 1
+                    cursor.execute("REPLACE INTO shop.t (id, name, note) VALUES (%s, %s, 'n')", (first + number % 20, str(number)))
+                    connection.commit()
+        except pymysql.MySQLError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=writer, args=(first,)) for first in (0, 100, 200, 300)]
+    for thread in threads:
+        thread.start()
+    try:
+        for shards in (1, 3, 2, 4, 1):
+            modules.ok("sync_table", **DECLARATION, shards=shards, lock_wait_timeout=30)
+        modules.ok("sync_table", **{**DECLARATION, "columns": ["id", "name", "note", "hidden"]}, lock_wait_timeout=30)
+        modules.ok("sync_table", **DECLARATION, lock_wait_timeout=30)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert failures == []
+    # Whatever shard they are in, the changes of one row stand in the order of their ids.
+    rows = {}
+    for _shard, _id, _table, operation, payload in outbox(database):
+        change = json.loads(payload)
+        if operation == "delete":
+            rows.pop(change["old"]["id"], None)
+        else:
+            rows[change["new"]["id"]] = change["new"]["name"]
+    assert rows == dict(database.execute("SELECT id, name FROM shop.t"))
+
+
+def test_a_long_transaction_on_another_synced_table_holds_nobody_up(database, modules, synced):
+    database.execute("CREATE TABLE shop.u (id INT PRIMARY KEY, name VARCHAR(40), note VARCHAR(40)) ENGINE=InnoDB")
+    modules.ok("sync_table", **{**DECLARATION, "table": "shop.u"})
+    connection = database.connect()
+    with connection, connection.cursor() as cursor:
+        cursor.execute("START TRANSACTION")
+        cursor.execute("INSERT INTO shop.u (id) VALUES (1)")
+        # That transaction has written to the outbox, which other tables' triggers write to as well.
+        modules.ok("sync_table", **{**DECLARATION, "columns": ["id", "name"]}, lock_wait_timeout=1)
+        modules.ok("sync_table", table="shop.t", state="absent", lock_wait_timeout=1)
+
+
+def test_a_schema_of_another_origin_or_a_later_release_is_refused(database, modules, table):
+    database.execute("CREATE DATABASE gearsync", "CREATE TABLE gearsync.mine (id INT)")
+    assert "has not made" in modules.refused("sync_table", **DECLARATION)
+    database.execute("DROP DATABASE gearsync")
+    modules.ok("sync_table", **DECLARATION)
+    database.execute("INSERT INTO gearsync.schema_version VALUES (99)")
+    assert "version 99" in modules.refused("sync_table", **DECLARATION)
+
+
+@pytest.mark.parametrize("arguments", [{"shards": 0}, {"shards": 257}, {"source": "a b"}, {"delivery": "sometimes"}, {"computed": ["x"]},
+                                       {"transform": "nothing"}, {"computed": ["id"], "transform": "a:b"}])
+def test_bad_options_are_refused_before_anything_changes(database, modules, triggers, table, arguments):
+    message = modules.refused("sync_table", **{**DECLARATION, **arguments})
+    assert "shop.t" in message
+    assert str(next(iter(arguments.values()))).strip("[]'") in message
+    assert triggers() == ()
+    assert database.execute("SHOW DATABASES LIKE 'gearsync'") == ()
