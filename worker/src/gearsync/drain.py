@@ -40,6 +40,10 @@ class _LeaseLost(Exception):
     """The lease is another's by now; raised to roll back."""
 
 
+class _DeadLetters(Exception):
+    """Redis has refused commands, whose changes are to be kept before they are deleted; raised to roll back."""
+
+
 class _Shard:
     """What this process knows of a shard whose lease it holds."""
 
@@ -278,22 +282,49 @@ class Drain:
     def _write(self, shard: int, state: _Shard, entries: list[Entry], work: Work) -> None:
         ids = [entry.id for entry in entries]
         appended = append_ids(work.steps, ids)
-        applied = self._apply(shard, state, work.steps, appended)
-        dead = {number: error.detail for number, error in work.dead.items()}
-        words = {number: str(error) for number, error in work.dead.items()}
+        fence = Fence(self._source, shard, state.epoch)
+        if not state.compared:
+            self._compare(state, fence)
+        dead = dict(work.dead)
+        self.target.send(fence, work.steps, appended, state.deleted)
+        try:
+            if not dead:
+                try:
+                    # The deletion is prepared while Redis works, and is committed only when Redis has done it.
+                    with self._database.transaction():
+                        renewed = self._leases.renew_within(shard)
+                        if renewed:
+                            self._outbox.delete(shard, ids, {})
+                        applied = self._receive(shard, state)
+                        if not renewed:
+                            raise _LeaseLost
+                        if applied.errors:
+                            raise _DeadLetters
+                except _DeadLetters:
+                    pass
+            else:
+                applied = self._receive(shard, state)
+        except Refused as refused:
+            self._refused(shard, state, refused)
+            return
+        finally:
+            if self.target.answer_is_due:
+                self.target.abandon()
         for step, error in applied.errors:
-            number = ids[work.steps[step].change]
-            dead.setdefault(number, error)
-            words.setdefault(number, error)
-        with self._database.transaction():
-            if not self._leases.renew_within(shard):
-                raise _LeaseLost
-            self._outbox.delete(shard, ids, dead)
+            dead.setdefault(ids[work.steps[step].change], Malformed(error))
+        if dead:
+            with self._database.transaction():
+                if not self._leases.renew_within(shard):
+                    raise _LeaseLost
+                self._outbox.delete(shard, ids, {number: error.detail for number, error in dead.items()})
         state.deleted = [append_id for append_id in appended if append_id]
-        for entry in entries:
-            if entry.id in words:
+        self._report(shard, entries, work, dead)
+
+    def _report(self, shard: int, entries: list[Entry], work: Work, dead: dict[int, Malformed]) -> None:
+        for entry in entries if dead else []:
+            if entry.id in dead:
                 log.error(
-                    "change %d of %s (%s) cannot be applied and is in dead_letter: %s", entry.id, entry.table, entry.operation, words[entry.id],
+                    "change %d of %s (%s) cannot be applied and is in dead_letter: %s", entry.id, entry.table, entry.operation, dead[entry.id],
                     extra={"action": "dead_letter"},
                 )
         self.counts["changes"] += len(entries)
@@ -301,28 +332,15 @@ class Drain:
         self.counts["dead"] += len(dead)
         log.debug("wrote %d steps for %d changes of shard %d", len(work.steps), len(entries), shard, extra={"action": "batch"})
 
-    def _apply(self, shard: int, state: _Shard, steps: list[Step], appended: list[str]) -> Applied:
-        fence = Fence(self._source, shard, state.epoch)
-        if not state.compared:
-            # Of a process before this one, or of a commit whose answer was lost: what was deleted is forgotten.
-            kept = self.target.appended(fence)
-            present = self._outbox.present(shard, sorted({int(append_id.partition(".")[0]) for append_id in kept}))
-            state.deleted = [append_id for append_id in kept if int(append_id.partition(".")[0]) not in present]
-            state.compared = True
-        try:
-            applied = self.target.apply_fenced(fence, steps, appended, state.deleted)
-        except Refused as refused:
-            log.warning(
-                "a stale batch of shard %d with epoch %d was refused: %s", shard, state.epoch, refused, extra={"action": "stale_batch_refused"})
-            self.counts["refused"] += 1
-            if self._leases.raise_above(shard, refused.epoch):
-                # The database is older than Redis: it was restored, or another one has the same source's name.
-                log.warning(
-                    "the lease of shard %d is ours all the same; its epoch is %d now", shard, self._leases.held[shard], extra={"action": "epoch_raised"})
-                fence = Fence(self._source, shard, self._leases.held[shard])
-                state.epoch = fence.epoch
-                return self._apply(shard, state, steps, appended)
-            raise _LeaseLost from None
+    def _compare(self, state: _Shard, fence: Fence) -> None:
+        """Let the fence forget what was deleted by a process before this one, or by a commit whose answer was lost."""
+        kept = self.target.appended(fence)
+        present = self._outbox.present(fence.shard, sorted({int(append_id.partition(".")[0]) for append_id in kept}))
+        state.deleted = [append_id for append_id in kept if int(append_id.partition(".")[0]) not in present]
+        state.compared = True
+
+    def _receive(self, shard: int, state: _Shard) -> Applied:
+        applied = self.target.receive()
         if applied.known is None and state.written:
             log.error(
                 "Redis has lost data: its fence of shard %d is gone; what was in Redis before may be missing, see verify", shard,
@@ -330,6 +348,15 @@ class Drain:
         state.written = True
         state.deleted = []
         return applied
+
+    def _refused(self, shard: int, state: _Shard, refused: Refused) -> None:
+        log.warning("a stale batch of shard %d with epoch %d was refused: %s", shard, state.epoch, refused, extra={"action": "stale_batch_refused"})
+        self.counts["refused"] += 1
+        if not self._leases.raise_above(shard, refused.epoch):
+            raise _LeaseLost
+        # The database is older than Redis: it was restored, or another one has the same source's name. The batch is read again.
+        state.epoch = self._leases.held[shard]
+        log.warning("the lease of shard %d is ours all the same; its epoch is %d now", shard, state.epoch, extra={"action": "epoch_raised"})
 
     # Jobs
 

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Optional, Union
 
+import hiredis
 import redis
 from redis import exceptions
 from redis.backoff import NoBackoff
@@ -184,6 +185,10 @@ class Target:
             self.name = f"{settings.host}:{settings.port}"
             self._client = redis.Redis(host=settings.host, port=settings.port, socket_keepalive=True, **options)
 
+        # A connection of its own, so that an answer can be waited for while the database works.
+        self._fenced: Any = self._client.connection_pool.make_connection()
+        self._sent: tuple[Any, ...] = ()
+
     def apply(self, commands: Sequence[Command]) -> list[Optional[str]]:
         """Execute ``commands`` in their order in one round trip; for each, None or its error. Raises Unavailable."""
         if not commands:
@@ -201,26 +206,57 @@ class Target:
                 raise Unavailable(words)
         return errors
 
-    def apply_fenced(self, fence: Fence, steps: Sequence[Step], ids: Sequence[str], deleted: Iterable[str] = ()) -> Applied:
-        """Do ``steps`` in one atomic step, unless Redis knows a greater epoch; ``deleted`` are ids that will not come again.
+    def send(self, fence: Fence, steps: Sequence[Step], ids: Sequence[str], deleted: Iterable[str] = ()) -> None:
+        """Send ``steps`` to be done in one atomic step, unless Redis knows a greater epoch; ``deleted`` are ids that will not come again.
 
-        Raises Refused and Unavailable.
+        The answer is to be received before anything else is sent. Raises Unavailable.
         """
-        arguments = [1, fence.key, fence.epoch, ",".join(deleted), *flatten(steps, ids)]
+        self._sent = (1, fence.key, fence.epoch, ",".join(deleted), *flatten(steps, ids))
+        try:
+            self._send(("EVALSHA", _FENCED_SHA, *self._sent))
+        except (exceptions.RedisError, OSError) as error:
+            self.abandon()
+            raise Unavailable(f"{type(error).__name__}: {error}") from None
+
+    def receive(self) -> Applied:
+        """The answer to what was sent. Raises Refused and Unavailable."""
         try:
             try:
-                answer = self._command("EVALSHA", _FENCED_SHA, *arguments)
+                answer = self._fenced.read_response()
             except exceptions.NoScriptError:
-                answer = self._command("EVAL", _FENCED, *arguments)
-        except exceptions.RedisError as error:
+                self._send(("EVAL", _FENCED, *self._sent))
+                answer = self._fenced.read_response()
+        except (exceptions.RedisError, OSError) as error:
             # The script reports what its commands say, so that this is about the server.
+            self.abandon()
             raise Unavailable(f"{type(error).__name__}: {error}") from None
+        self._sent = ()
         word, known, *errors = answer
         if word == b"refused":
             raise Refused(int(known))
         if word == b"later":
+            # The next attempt connects anew: to the new master, when it is a failover.
+            self.abandon()
             raise Unavailable(_text(known))
         return Applied(int(known) if known else None, [(int(step), _text(words)) for step, words in zip(errors[::2], errors[1::2])])
+
+    def abandon(self) -> None:
+        """Give up an answer that was not received: the connection is closed, so that it is not taken for the next one's."""
+        self._sent = ()
+        self._fenced.disconnect()
+
+    @property
+    def answer_is_due(self) -> bool:
+        """Whether something was sent whose answer was not received."""
+        return bool(self._sent)
+
+    def apply_fenced(self, fence: Fence, steps: Sequence[Step], ids: Sequence[str], deleted: Iterable[str] = ()) -> Applied:
+        """Send and receive. Raises Refused and Unavailable."""
+        self.send(fence, steps, ids, deleted)
+        return self.receive()
+
+    def _send(self, command: tuple[Any, ...]) -> None:
+        self._fenced.send_packed_command([hiredis.pack_command(command)])
 
     def appended(self, fence: Fence) -> list[str]:
         """The ids that the fence keeps of what was appended. Raises Unavailable."""
@@ -291,4 +327,5 @@ class Target:
         return True
 
     def close(self) -> None:
+        self._fenced.disconnect()
         self._client.close()

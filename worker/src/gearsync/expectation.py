@@ -1,0 +1,224 @@
+"""What Redis should hold for a row, and which row a Redis key would belong to. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Optional, Union
+
+import msgspec
+
+from gearsync.change import Row
+from gearsync.commands import Command, as_bytes, document
+from gearsync.commands import _Rendered as Rendered
+from gearsync.declaration import COLUMN_NAME, Table, Template, Write
+
+#: Kinds of difference.
+MISSING, STALE, WRONG_TYPE, ORPHANED = "missing", "stale", "wrong_type", "orphaned"
+
+#: Shapes that keep what was written before: they say nothing about the row as it is.
+LOGS = ("list", "stream")
+
+
+_REDIS_TYPES = {"hash": b"hash", "json": b"string", "string": b"string", "set": b"set", "zset": b"zset"}
+
+
+class Probe(NamedTuple):
+    """One question to Redis, and the answer when both sides are equal."""
+
+    write: int
+    key: bytes
+    member: Optional[bytes]
+    command: Command
+    expected: Any
+    kind: str
+
+
+def difference(probe: Probe, answer: Any, expires: bool) -> Optional[str]:
+    """How ``answer`` differs from what the probe expects; None when it does not. ``expires``: the key has a time to live and may be gone."""
+    if isinstance(answer, Exception):
+        return WRONG_TYPE if str(answer).startswith("WRONGTYPE") else STALE
+    gone = answer is None or (probe.kind == "hash" and all(value is None for value in answer)) or (probe.kind == "set" and not answer)
+    if probe.kind == "hash":
+        same = answer == probe.expected
+    elif probe.kind == "set":
+        same = bool(answer) == probe.expected
+    elif probe.kind == "zset":
+        same = _same_score(answer, probe.expected)
+    elif probe.kind == "json":
+        same = answer == probe.expected or (answer is not None and _same_document(answer, probe.expected))
+    else:
+        same = answer == probe.expected
+    if same or (gone and expires):
+        return None
+    return MISSING if gone else STALE
+
+
+def _same_score(answer: Any, expected: Optional[bytes]) -> bool:
+    return answer is expected if answer is None or expected is None else float(answer) == float(expected)
+
+
+def _same_document(answer: bytes, expected: bytes) -> bool:
+    try:
+        return bool(msgspec.json.decode(answer) == msgspec.json.decode(expected))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+
+
+class Pattern:
+    """A template backwards: from a text to the values that may have filled it."""
+
+    def __init__(self, source: str) -> None:
+        template = Template(source)
+        self.columns = template.columns
+        self.render = Rendered(template)
+        self._texts = self.render.texts
+
+    def parses(self, text: bytes, limit: int = 64) -> Iterator[dict[str, bytes]]:
+        """Every way to take ``text`` apart, at most ``limit``; a column that the template names twice has one value."""
+        if not text.startswith(self._texts[0]):
+            return
+        found = 0
+        for values in self._split(text[len(self._texts[0]):], 0):
+            row: dict[str, bytes] = {}
+            if all(row.setdefault(name, value) == value for name, value in zip(self.columns, values)):
+                yield row
+                found += 1
+                if found == limit:
+                    return
+
+    def _split(self, text: bytes, number: int) -> Iterator[list[bytes]]:
+        if number == len(self.columns):
+            if not text:
+                yield []
+            return
+        following = self._texts[number + 1]
+        if number == len(self.columns) - 1:
+            if text.endswith(following):
+                yield [text[: len(text) - len(following)]]
+            return
+        at = text.find(following)
+        while at >= 0:
+            for rest in self._split(text[at + len(following):], number + 1):
+                yield [text[:at], *rest]
+            at = text.find(following, at + 1) if at < len(text) else -1
+
+
+class _Shape:
+    """One declared write, ready to be asked about."""
+
+    def __init__(self, number: int, write: Write, columns: Sequence[str]) -> None:
+        self.number = number
+        self.write = write
+        self.columns = list(columns)
+        self.key = Pattern(write.key)
+        self.member = Pattern(write.member) if write.member is not None else None
+        self.value = Rendered(Template(write.value)) if write.value is not None else None
+        self.score = Rendered(Template(write.score)) if write.score is not None else None
+        self.per_column = write.type == "string" and write.value is None
+
+    def probes(self, row: Row) -> Iterator[Probe]:
+        kind = self.write.type
+        if kind in LOGS:
+            return
+        if self.per_column:
+            for column in self.columns:
+                key, value = self.key.render(row, column), row.get(column)
+                if key is not None:
+                    yield Probe(self.number, key, None, ("GET", key), None if value is None else as_bytes(value), "string")
+            return
+        key = self.key.render(row)
+        if key is None:
+            return
+        if kind == "hash":
+            fields = [None if value is None else as_bytes(value) for value in (row[column] for column in self.columns)]
+            yield Probe(self.number, key, None, ("HMGET", key, *self.columns), fields, kind)
+        elif kind == "json":
+            yield Probe(self.number, key, None, ("GET", key), document(row, self.columns), kind)
+        elif self.value is not None:
+            yield Probe(self.number, key, None, ("GET", key), self.value(row), "string")
+        elif self.member is not None:
+            member = self.member.render(row)
+            if member is not None and kind == "set":
+                yield Probe(self.number, key, member, ("SISMEMBER", key, member), True, kind)
+            elif member is not None and self.score is not None:
+                yield Probe(self.number, key, member, ("ZSCORE", key, member), self.score(row), kind)
+
+    def holds(self, row: Row, key: bytes, member: Optional[bytes]) -> bool:
+        """Whether ``row`` writes this key, and this member of it."""
+        if self.per_column:
+            return any(self.key.render(row, column) == key and row.get(column) is not None for column in self.columns)
+        if self.key.render(row) != key:
+            return False
+        if self.member is None:
+            return self.value is None or self.value(row) is not None
+        score = self.score is None or self.score(row) is not None
+        return score and self.member.render(row) == member
+
+
+class Expectation:
+    """One declared table, from both sides."""
+
+    def __init__(self, table: Table, identity: Sequence[str]) -> None:
+        """``identity``: the declared columns that tell one row from another; none when the writes share no such key."""
+        self.table = table
+        self.identity = frozenset(identity)
+        self.shapes = [_Shape(number, write, table.fields) for number, write in enumerate(table.write)]
+        self.unverifiable = [
+            f"write {shape.number + 1} ({shape.write.type} {shape.write.key})" for shape in self.shapes
+            if shape.write.type in LOGS or not self._names_row(shape)
+        ]
+        self._verifiable = [shape for shape in self.shapes if shape.write.type not in LOGS and self._names_row(shape)]
+
+    def _names_row(self, shape: _Shape) -> bool:
+        named = set(shape.key.columns) | set(shape.member.columns if shape.member else [])
+        return bool(self.identity) and self.identity <= named
+
+    def probes(self, row: Row) -> list[Probe]:
+        """What to ask Redis about ``row``. Raises KeyError for a row without a declared column."""
+        return [probe for shape in self._verifiable for probe in shape.probes(row)]
+
+    def expires(self, probe: Probe) -> bool:
+        return self.shapes[probe.write].write.ttl is not None
+
+    def claims(self, key: bytes) -> list[int]:
+        """The writes that may have made ``key``."""
+        return [shape.number for shape in self._verifiable if next(shape.key.parses(key), None) is not None]
+
+    def redis_type(self, number: int) -> bytes:
+        """The type of the keys that write ``number`` makes, as Redis' TYPE names it."""
+        return _REDIS_TYPES[self.shapes[number].write.type]
+
+    def has_members(self, number: int) -> bool:
+        return self.shapes[number].member is not None
+
+    @property
+    def needs_values(self) -> bool:
+        """Whether it takes more than the templates' columns to tell what a row writes."""
+        return any(shape.per_column for shape in self._verifiable)
+
+    def rows(self, number: int, key: bytes, member: Optional[bytes]) -> Iterator[Row]:
+        """Rows, as far as key and member tell them, that write ``number`` may have made them of."""
+        shape = self.shapes[number]
+        for from_key in shape.key.parses(key):
+            column = from_key.get(COLUMN_NAME)
+            if shape.per_column and column is not None and column.decode(errors="replace") not in shape.columns:
+                continue
+            for from_member in shape.member.parses(member or b"") if shape.member else [{}]:
+                if all(from_key.get(name, value) == value for name, value in from_member.items()):
+                    parts: dict[str, Union[bytes, str]] = {**from_key, **from_member}
+                    if shape.per_column:
+                        parts.pop(COLUMN_NAME, None)
+                    yield {name: _text(value) for name, value in parts.items()}
+
+    def holds(self, number: int, row: Row, key: bytes, member: Optional[bytes]) -> bool:
+        return self.shapes[number].holds(row, key, member)
+
+
+def _text(value: Union[bytes, str]) -> Union[bytes, str]:
+    """Text where it is text: only bytes that are no UTF-8 stay bytes."""
+    if isinstance(value, str):
+        return value
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value

@@ -1,0 +1,170 @@
+"""`gearsync resync`: runs resyncs one table after the other and shows how far they are, for people or for machines."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import sys
+import time
+from collections.abc import Iterator
+from typing import Callable
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+from gearsync import source
+from gearsync.config import Config, MySQLSettings, parse_address
+from gearsync.database import Database, DatabaseUnavailable
+from gearsync.resync import Limits, Progress, Resync, never_loaded, replica_lag
+from gearsync.source import NoKey
+from gearsync.verify_command import chosen
+
+DONE, FAILED = 0, 1
+#: Seconds that a statement may take; between two lines of progress without a terminal; until MySQL is tried again.
+_STATEMENT = 60.0
+_LINES = 5.0
+_AGAIN = 1.0
+_ATTEMPTS = 60
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--table", action="append", metavar="SCHEMA.TABLE", help="only this table; may be given again (default: all durable ones)")
+    parser.add_argument("--new", action="store_true", help="only tables that were never loaded as a whole as they are declared now")
+    parser.add_argument("--where", default="", metavar="SQL", help="only rows that meet this condition")
+    parser.add_argument("--chunk", type=int, default=1000, metavar="N", help="rows of one transaction (default: %(default)s)")
+    parser.add_argument("--rate", type=float, default=0.0, metavar="R", help="rows per second at most (default: no limit)")
+    parser.add_argument("--max-depth", type=int, default=20_000, metavar="N", help="wait while the outbox holds more rows (default: %(default)s)")
+    parser.add_argument("--replica", action="append", default=[], metavar="HOST[:PORT]", help="watch this replica's lag, with the worker's account")
+    parser.add_argument("--max-lag", type=float, default=5.0, metavar="S", help="wait while a watched replica is further behind (default: %(default)g)")
+    parser.add_argument("--restart", action="store_true", help="begin anew where an interrupted run would go on")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+
+
+def _mistake(config: Config, options: argparse.Namespace) -> str:
+    if config.mysql is None:
+        return "the configuration names no MySQL"
+    for name, value, least in (("--chunk", options.chunk, 1), ("--rate", options.rate, 0), ("--max-depth", options.max_depth, 1)):
+        if value < least:
+            return f"{name} must be {least} or more, not {value:g}"
+    return ""
+
+
+def run(config: Config, options: argparse.Namespace) -> int:
+    """The exit status: 0 when all tables are done, 1 when one is not."""
+    mistake = _mistake(config, options)
+    if mistake or config.mysql is None:
+        print(mistake, file=sys.stderr)
+        return FAILED
+    database = Database(config.mysql, _STATEMENT, idle=60.0)
+    replicas = [Database(_replica(config.mysql, address), config.worker.io_timeout, idle=60.0) for address in options.replica]
+    limits = Limits(
+        chunk=options.chunk, rate=options.rate, depth=options.max_depth, max_lag=options.max_lag if replicas else 0.0,
+        lag=lambda: max((replica_lag(replica) for replica in replicas), default=0.0),
+    )
+    try:
+        sources = chosen(config, source.load(database), options.table or [])
+        if options.new:
+            sources = never_loaded(database, sources)
+        with _shown(options.json) as show:
+            for found in sources:
+                for progress in _runs(functools.partial(Resync, database, found, limits, options.where), options.restart):
+                    show(progress)
+    except (DatabaseUnavailable, NoKey, ValueError) as error:
+        print(f"not done: {error}. Started again, it goes on where it stopped.", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("interrupted. Started again, it goes on where it stopped.", file=sys.stderr)
+        return FAILED
+    finally:
+        for server in (database, *replicas):
+            server.close()
+    return DONE
+
+
+def _replica(settings: MySQLSettings, address: str) -> MySQLSettings:
+    host, port = parse_address(address, settings.port)
+    return MySQLSettings(user=settings.user, password=settings.password, host=host, port=port)
+
+
+def _runs(make: Callable[[bool], Resync], again: bool) -> Iterator[Progress]:
+    """One table's progress, over lost connections."""
+    failures = 0
+    while True:
+        try:
+            resync = make(again)
+            # From here on an interruption is one: what is done is not done again.
+            again = False
+            for progress in resync.run():
+                failures = 0
+                yield progress
+            return
+        except DatabaseUnavailable as error:
+            failures += 1
+            if error.statement or failures > _ATTEMPTS:
+                raise
+            time.sleep(_AGAIN)
+
+
+@contextlib.contextmanager
+def _shown(as_json: bool) -> Iterator[Callable[[Progress], None]]:
+    console = Console(stderr=True)
+    if console.is_terminal and not as_json:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
+                   TextColumn("{task.fields[waiting]}"))
+        with Bars(*columns, console=console) as bars:
+            yield _Bar(bars)
+    else:
+        yield _Lines(as_json)
+
+
+class _Rate:
+    """Rows per second since this run began."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._began, self._first = time.monotonic(), progress.rows
+
+    def of(self, progress: Progress) -> float:
+        return (progress.rows - self._first) / max(time.monotonic() - self._began, 1e-6)
+
+
+class _Bar:
+    def __init__(self, bars: Bars) -> None:
+        self._bars = bars
+        self._tasks: dict[str, tuple[int, _Rate]] = {}
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.table not in self._tasks:
+            self._tasks[progress.table] = (self._bars.add_task(progress.table, total=progress.estimate, rate="", waiting=""), _Rate(progress))
+        task, rate = self._tasks[progress.table]
+        # The estimate may be far off; a bar that is full before the end would be a lie.
+        total = progress.rows if progress.done else max(progress.estimate, progress.rows + 1)
+        waiting = f"waits for {progress.waiting}" if progress.waiting else ""
+        self._bars.update(task, completed=progress.rows, total=total, rate=f"{rate.of(progress):,.0f} rows/s", waiting=waiting)  # type: ignore[arg-type]
+
+
+class _Lines:
+    def __init__(self, as_json: bool) -> None:
+        self._json = as_json
+        self._next = 0.0
+        self._rates: dict[str, _Rate] = {}
+
+    def __call__(self, progress: Progress) -> None:
+        rate = self._rates.setdefault(progress.table, _Rate(progress))
+        if not progress.done and time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + _LINES
+        speed = rate.of(progress)
+        left = max(progress.estimate - progress.rows, 0) / speed if speed and not progress.done else 0.0
+        if self._json:
+            print(msgspec.json.encode({
+                "table": progress.table, "rows": progress.rows, "estimate": progress.estimate, "rows_per_second": round(speed, 1),
+                "seconds_left": round(left, 1), "waiting_for": progress.waiting or None, "done": progress.done,
+            }).decode(), flush=True)
+        elif progress.done:
+            print(f"{progress.table}: done, {progress.rows:,} rows at {speed:,.0f} rows/s", flush=True)
+        else:
+            waiting = f", waits for {progress.waiting}" if progress.waiting else ""
+            print(f"{progress.table}: {progress.rows:,} of about {progress.estimate:,} rows, {speed:,.0f} rows/s, {left:.0f} s left{waiting}", flush=True)
