@@ -79,15 +79,16 @@ def migration_statements(version):
     return statements
 
 
+def known_shards(database, version):
+    """The shards that have a lease."""
+    return {int(row["shard"]) for row in database.rows(f"SELECT shard FROM `{SCHEMA}`.lease")} if version else set()
+
+
 def lease_statements(database, shards, version):
     """What makes the leases of a count of shards that are not there yet, so that workers know of them before the first change."""
-    wanted = range(first_shard(shards), first_shard(shards) + shards)
-    have = set()
-    if version:
-        have = {int(row["shard"]) for row in database.rows(f"SELECT shard FROM `{SCHEMA}`.lease")}
-    missing = [shard for shard in wanted if shard not in have]
-    values = ", ".join(f"({shard})" for shard in missing)
-    return [f"INSERT IGNORE INTO `{SCHEMA}`.`lease` (`shard`) VALUES {values}"] if missing else []
+    wanted = set(range(first_shard(shards), first_shard(shards) + shards))
+    values = ", ".join(f"({shard})" for shard in sorted(wanted - known_shards(database, version)))
+    return [f"INSERT IGNORE INTO `{SCHEMA}`.`lease` (`shard`) VALUES {values}"] if values else []
 
 
 def read_version(database):

@@ -306,3 +306,29 @@ def test_bad_options_are_refused_before_anything_changes(database, modules, trig
     assert str(next(iter(arguments.values()))).strip("[]'") in message
     assert triggers() == ()
     assert database.execute("SHOW DATABASES LIKE 'gearsync'") == ()
+
+
+def test_life_of_the_schema(database, modules):
+    def look():
+        with contextlib.suppress(pymysql.MySQLError):
+            tables = database.execute("SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'gearsync' ORDER BY TABLE_NAME")
+            return tables, database.execute("SELECT shard FROM gearsync.lease")
+        return ()
+
+    modules.converge("outbox", look, shards=2)
+    modules.converge("outbox", look, shards=3)
+    modules.converge("outbox", look, state="absent")
+    assert look() == ()
+
+
+@pytest.mark.parametrize("row", [
+    "gearsync.outbox (shard, table_name, operation, payload) VALUES (0, 'a.b', 'insert', '{}')",
+    "gearsync.dead_letter (id, shard, table_name, operation, payload, error) VALUES (1, 0, 'a.b', 'insert', '{}', '')"])
+def test_a_schema_with_changes_in_it_stays(database, modules, row):
+    modules.ok("outbox")
+    database.execute(f"INSERT INTO {row}")
+    result = modules.ok("outbox", state="absent")
+    assert not result["changed"]
+    assert result["kept"]
+    assert "was left" in str(result["warnings"])
+    assert "1 to 256" in modules.refused("outbox", shards=0)
