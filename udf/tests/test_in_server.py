@@ -85,7 +85,7 @@ def test_every_function(sql: Session, gearmand: Gearmand) -> None:
     assert sql.one("SELECT gman_sum('count', REPEAT('x', seq)) FROM numbers WHERE seq <= 1000") == 500500
     assert sql.all("SELECT seq % 3 AS g, gman_sum('count', REPEAT('x', seq)) FROM numbers WHERE seq <= 9 GROUP BY g ORDER BY g") == [(0, 18), (1, 12), (2, 15)]
     assert sql.row("SELECT gman_sum('echo', 1), gman_sum('echo', 2) FROM numbers WHERE seq <= 4") == (4, 8)
-    assert sql.one("SELECT gman_wake('drain', 'shard-1')") == 1
+    wait_until(lambda: sql.one("SELECT gman_wake('drain', 'shard-1')") == 1, what="a wake-up gets out")
     assert sql.one("SELECT gman_configure('io_timeout_ms', 300)") == "300"
     state = json.loads(str(sql.one("SELECT gman_stats()")))
     assert state["version"] == sql.one("SELECT gman_version()")
