@@ -2,9 +2,11 @@
 """What a trigger with our functions adds to an INSERT, beside one in the manner of the libraries that ours replaces.
 
 Starts a private MariaDB server and a private gearmand, measures every shape in turn in several rounds, and takes the median of the
-rounds, so that other work on the machine hits all shapes alike. Needs the packages of udf/tests/apt-packages.txt and libgearman-dev.
+rounds, so that other work on the machine hits all shapes alike. Needs the packages of udf/tests/apt-packages.txt and libgearman-dev,
+and a MariaDB that no other service of the machine keeps busy. Takes about four minutes with its defaults, and two with --silent 60.
 
-    bench/udf_overhead/run.py [--rounds 5] [--seconds 2] [--json FILE]
+    bench/udf_overhead/run.py [--rounds 5] [--seconds 1] [--json FILE]
+    bench/udf_overhead/run.py --silent 60    writes while the job server accepts connections and never answers
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import socket
 import statistics
 import subprocess
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -37,6 +40,23 @@ TRIGGERS = {
     "gman_wake": "DO gman_wake('bench_wake', 'shard-1')",
 }
 ROWS = 500
+SINGLE = "INSERT INTO users (name, password) VALUES ('hello', 'world')"
+
+# Writes for some seconds, each timed by the server itself.
+HAMMER = """
+CREATE PROCEDURE hammer(seconds int)
+BEGIN
+  DECLARE began, t datetime(6);
+  DECLARE writes, worst int DEFAULT 0;
+  SET began = SYSDATE(6);
+  REPEAT
+    SET t = SYSDATE(6);
+    INSERT INTO users (name, password) VALUES ('hello', 'world');
+    SET worst = GREATEST(worst, TIMESTAMPDIFF(MICROSECOND, t, SYSDATE(6))), writes = writes + 1;
+  UNTIL SYSDATE(6) > began + INTERVAL seconds SECOND END REPEAT;
+  SELECT writes, worst, TIMESTAMPDIFF(MICROSECOND, began, SYSDATE(6));
+END
+"""
 
 
 class Bench:
@@ -128,10 +148,15 @@ class Bench:
 
     def measure(self, statement: str, rows: int, connections: int, seconds: float) -> float:
         """Microseconds a row, as one connection sees it."""
-        count = 20 * connections
+        count = connections * (2 if rows > 1 else 20)
         took = self.slap(statement, connections, count)
         count = max(count, int(count * seconds / max(took, 0.001)))
         return self.slap(statement, connections, count) * connections / count / rows * 1e6
+
+    def hammer(self, seconds: int) -> tuple[float, int]:
+        """The mean and the worst write in microseconds."""
+        writes, worst, took = map(int, self.sql(f"USE bench // CALL hammer({seconds})").split())
+        return took / writes, worst
 
     def drop_jobs(self) -> None:
         """Nobody works on the jobs of the benchmark: forget them, so that a later round does not find a larger queue."""
@@ -141,25 +166,70 @@ class Bench:
                 connection.recv(100)
 
 
+def machine() -> str:
+    model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return f"{os.cpu_count()} cores ({model.group(1) if model else platform.machine()}), Linux {platform.release()}"
+
+
+def versions(bench: Bench) -> str:
+    gearmand = subprocess.run([shutil.which("gearmand", path=SBIN) or "gearmand", "--version"], check=True, capture_output=True, text=True).stdout.split()
+    compiler = subprocess.run(["gcc", "-dumpfullversion"], check=True, capture_output=True, text=True).stdout.strip()
+    return f"MariaDB {bench.sql('SELECT VERSION()').strip()}, {' '.join(gearmand[:2])}, gcc {compiler}; {machine()}; load {os.getloadavg()[0]:.1f}"
+
+
+def accept_and_keep_silent(listener: socket.socket, kept: list[socket.socket]) -> None:
+    while True:
+        try:
+            kept.append(listener.accept()[0])
+        except OSError:
+            return
+
+
+def silent(bench: Bench, seconds: int) -> None:
+    """Autocommit writes with no job server set, with one that accepts and never answers, and with none again."""
+    bench.sql("USE bench // " + HAMMER)
+    print(f"\n{versions(bench)}; autocommit INSERTs of one connection, {seconds} s with each\n")
+    print("| trigger | no job server: mean, worst | silent one: mean | ratio (bar 1.10) | worst (bar 370 ms) |\n|---|---|---|---|---|")
+    for name in ("gman_do_background", "outbox row + gman_wake"):
+        bench.arrange(TRIGGERS[name])
+        kept: list[socket.socket] = []
+        with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
+            threading.Thread(target=accept_and_keep_silent, args=(listener, kept), daemon=True).start()
+            bench.sql("SELECT gman_servers_set('')")
+            before = bench.hammer(max(1, seconds // 2))
+            bench.sql(f"SELECT gman_servers_set('127.0.0.1:{listener.getsockname()[1]}')")
+            mean, worst = bench.hammer(seconds)
+            bench.sql("SELECT gman_servers_set('')")
+            after = bench.hammer(max(1, seconds // 2))
+            listener.shutdown(socket.SHUT_RDWR)
+        for one in kept:
+            one.close()
+        normal, normal_worst = (before[0] + after[0]) / 2, max(before[1], after[1])
+        print(f"| {name} | {normal:.1f} us, {normal_worst / 1000:.0f} ms | {mean:.1f} us | x{mean / normal:.3f} | {worst / 1000:.0f} ms |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="for each measurement")
     parser.add_argument("--json", type=Path, help="write the figures into this file as well")
+    parser.add_argument("--silent", type=int, metavar="SECONDS", help="only this: writes while the job server accepts and never answers")
     options = parser.parse_args()
-    single = "INSERT INTO users (name, password) VALUES ('hello', 'world')"
     cases = {
-        ("autocommit", 1): (single, 1, 1),
-        ("autocommit", 16): (single, 1, 16),
-        (f"{ROWS} rows", 1): (single + ", ('hello', 'world')" * (ROWS - 1), ROWS, 1),
-        (f"{ROWS} rows", 16): (single + ", ('hello', 'world')" * (ROWS - 1), ROWS, 16),
+        ("autocommit", 1): (SINGLE, 1, 1),
+        ("autocommit", 16): (SINGLE, 1, 16),
+        (f"{ROWS} rows", 1): (SINGLE + ", ('hello', 'world')" * (ROWS - 1), ROWS, 1),
+        (f"{ROWS} rows", 16): (SINGLE + ", ('hello', 'world')" * (ROWS - 1), ROWS, 16),
     }
     figures: dict[str, dict[str, list[float]]] = {name: {f"{kind}, {n} conn.": [] for kind, n in cases} for name in TRIGGERS}
     with tempfile.TemporaryDirectory(prefix="udf") as home:
         bench = Bench(Path(home))
         try:
             bench.prepare()
-            version = bench.sql("SELECT VERSION()").strip()
+            version = versions(bench)
+            if options.silent:
+                silent(bench, options.silent)
+                return
             for round_ in range(options.rounds):
                 for name, trigger in TRIGGERS.items():
                     for (kind, n), (statement, rows, connections) in cases.items():
@@ -171,9 +241,7 @@ def main() -> None:
             bench.stop()
     medians = {name: {case: statistics.median(values) for case, values in row.items()} for name, row in figures.items()}
     columns = [f"{kind}, {n} conn." for kind, n in cases]
-    print(
-        f"\nMariaDB {version}, {os.cpu_count()} cores ({platform.processor() or platform.machine()}), load {os.getloadavg()[0]:.1f}; us a row, median of rounds"
-    )
+    print(f"\n{version}; us a row as one connection sees it, median of {options.rounds} rounds of {options.seconds:g} s; in brackets, times no trigger\n")
     print("| trigger | " + " | ".join(columns) + " |\n|---|" + "---|" * len(columns))
     for name, row in medians.items():
         print(f"| {name} | " + " | ".join(f"{row[c]:.1f} (x{row[c] / medians['no trigger'][c]:.2f})" for c in columns) + " |")
