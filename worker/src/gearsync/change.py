@@ -124,7 +124,10 @@ def _quick_row(name: str, raw: Optional[dict[str, Any]]) -> Optional[Row]:
 
 
 def decode_outbox(table: str, operation: str, payload: bytes) -> Change:
-    """The change that a row of the outbox describes; of a ``reload``, ``new`` is the row's key. Raises Malformed."""
+    """The change that a row of the outbox describes; of a ``reload``, ``new`` is the row's key. Raises Malformed.
+
+    A ``refresh`` is a row as it is, of which nothing has changed: what keeps a log of changes has no entry of it.
+    """
     try:
         raw = _payload_decoder.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -134,8 +137,8 @@ def decode_outbox(table: str, operation: str, payload: bytes) -> Change:
     new, old = _quick_row("new", raw.new), _quick_row("old", raw.old)
     if operation == "reload":
         new = _quick_row("key", raw.key)
-    elif operation not in ("insert", "update", "delete"):
-        raise Malformed(f"operation is {operation!r}, not insert, update, delete or reload")
+    elif operation not in ("insert", "update", "delete", "refresh"):
+        raise Malformed(f"operation is {operation!r}, not insert, update, delete, refresh or reload")
     if operation == "delete":
         if old is None:
             raise Malformed("delete without 'old'")

@@ -328,6 +328,8 @@ class Writer:
             return [step for shape in self.shapes for step in shape.remove(old or {})]
         found: list[Step] = []
         for shape in self.shapes:
+            if event == "refresh" and isinstance(shape, (_List, _Stream)):
+                continue
             if event == "update" and old is not None:
                 found += shape.replaced(old, new)
             found += shape.entry(new, event) if isinstance(shape, _Stream) else shape.put(new)

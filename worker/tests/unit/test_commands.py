@@ -224,3 +224,8 @@ def test_a_durable_table_leaves_out_what_an_older_trigger_did_not_send() -> None
     assert hashed.commands == [("HSET", b"h:1", "id", 1, "a", "x")]
     assert other.commands[0][1] == b"ha:x:1"
     assert text.commands == [("SET", b"j:1", b'{"id":1,"a":"x"}')]
+
+
+def test_a_row_that_is_loaded_again_adds_nothing_to_a_log() -> None:
+    made = writer(Write(type="hash", key="h:{id}"), Write(type="list", key="l:{id}", value="{a}"), Write(type="stream", key="x"))
+    assert made.commands(Change("s.t", "refresh", {"id": 1, "a": "x", "b": None}, None)) == [("HSET", b"h:1", "id", 1, "a", "x"), ("HDEL", b"h:1", "b")]
