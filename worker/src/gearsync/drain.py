@@ -44,6 +44,25 @@ class _DeadLetters(Exception):
     """Redis has refused commands, whose changes are to be kept before they are deleted; raised to roll back."""
 
 
+class Work(NamedTuple):
+    """What a batch comes to."""
+
+    steps: list[Step]
+    #: Id and reason of each change that cannot be applied: for the log, and in full.
+    dead: dict[int, Malformed]
+
+
+class _Ready(NamedTuple):
+    """A batch that only has to be sent."""
+
+    entries: list[Entry]
+    work: Work
+    #: Whether there may be more to be done at once.
+    more: bool
+    #: Whether changes must wait for those of another count of shards.
+    waiting: bool
+
+
 class _Shard:
     """What this process knows of a shard whose lease it holds."""
 
@@ -58,6 +77,8 @@ class _Shard:
         self.compared = False
         #: Appended ids that are deleted from the outbox, and that the fence may forget.
         self.deleted: list[str] = []
+        #: The next batch, read while Redis did the last one.
+        self.ahead: Optional[_Ready] = None
 
 
 class _Outage:
@@ -69,19 +90,20 @@ class _Outage:
         self.failures = 0
         self.retry_at = 0.0
         self._longest = min(longest, _LAST_PAUSE)
-        self._words = ""
+        self._said: set[str] = set()
 
     def begin(self, words: str) -> None:
-        if words != self._words:
+        if words not in self._said:
             log.warning("%s, trying again for ever: %s", self.name, words, extra={"action": f"{self.action}_lost"})
-        self._words = words
+        self._said.add(words)
         self.retry_at = time.monotonic() + min(_FIRST_PAUSE * 2 ** min(self.failures, 16), self._longest)
         self.failures += 1
 
     def end(self) -> None:
         if self.failures:
             log.info("%s: over", self.name, extra={"action": f"{self.action}_back"})
-        self.failures, self.retry_at, self._words = 0, 0.0, ""
+        self.failures, self.retry_at = 0, 0.0
+        self._said.clear()
 
 
 class _Question(NamedTuple):
@@ -89,14 +111,6 @@ class _Question(NamedTuple):
 
     job: Job
     barrier: barrier.Barrier
-
-
-class Work(NamedTuple):
-    """What a batch comes to."""
-
-    steps: list[Step]
-    #: Id and reason of each change that cannot be applied: for the log, and in full.
-    dead: dict[int, Malformed]
 
 
 def work_of(entries: Sequence[Entry], writers: dict[str, Writer], reloaded: dict[int, Change], wrong: dict[int, Malformed]) -> Work:
@@ -228,6 +242,27 @@ class Drain:
 
     def _drain(self, shard: int, state: _Shard) -> None:
         """Apply and delete the shard's oldest changes. Raises DatabaseUnavailable, Unavailable and _LeaseLost."""
+        ready, state.ahead = state.ahead or self._read(shard), None
+        if ready.entries:
+            try:
+                self._write(shard, state, ready)
+            except BaseException:
+                state.ahead = None
+                raise
+        now = time.monotonic()
+        if ready.entries:
+            state.linger_until, state.gap = now + self._settings.linger, _FIRST_GAP
+        if ready.more:
+            state.due = now
+        elif ready.waiting:
+            state.due = now + _TURN
+        elif now < state.linger_until:
+            state.due, state.gap = now + state.gap, min(state.gap * 1.5, _LAST_GAP)
+        else:
+            state.due = now + self._settings.sweep
+
+    def _read(self, shard: int) -> _Ready:
+        """The shard's oldest changes that may be applied, made ready."""
         limit = self._settings.batch
         batch = self._outbox.read(shard, limit, self._undeclared)
         reloaded: dict[int, Change] = {}
@@ -240,19 +275,17 @@ class Drain:
             batch = self._outbox.read(shard, limit, self._undeclared | waiting)
             declared = [entry for entry in self._declared(batch.entries) if entry.operation != "reload"]
             entries, _waiting = self._in_turn(shard, declared)
-        if entries:
-            self._write(shard, state, entries, work_of(entries, self._writers, reloaded, {key: wrong[key] for key in wrong if key in {e.id for e in entries}}))
-        now = time.monotonic()
-        if entries:
-            state.linger_until, state.gap = now + self._settings.linger, _FIRST_GAP
-        if batch.more and (entries or len(declared) < len(batch.entries)):
-            state.due = now
-        elif waiting:
-            state.due = now + _TURN
-        elif now < state.linger_until:
-            state.due, state.gap = now + state.gap, min(state.gap * 1.5, _LAST_GAP)
-        else:
-            state.due = now + self._settings.sweep
+        found = {entry.id for entry in entries} if wrong else set()
+        work = work_of(entries, self._writers, reloaded, {number: error for number, error in wrong.items() if number in found})
+        return _Ready(entries, work, batch.more and bool(entries or len(declared) < len(batch.entries)), bool(waiting))
+
+    def _read_ahead(self, shard: int) -> Optional[_Ready]:
+        """Within the transaction that has deleted a batch: what comes after it, when there is nothing special about it."""
+        batch = self._outbox.read(shard, self._settings.batch, self._undeclared)
+        if not batch.entries or any(entry.operation == "reload" or entry.table not in self._writers for entry in batch.entries):
+            return None
+        entries, waiting = self._in_turn(shard, batch.entries)
+        return None if waiting else _Ready(entries, work_of(entries, self._writers, {}, {}), batch.more, False)
 
     def _declared(self, entries: list[Entry]) -> list[Entry]:
         """The changes of tables that this worker knows. The others' wait for a worker that does, and hold up nobody."""
@@ -279,7 +312,8 @@ class Drain:
                 waiting.add(entry.table)
         return found, waiting
 
-    def _write(self, shard: int, state: _Shard, entries: list[Entry], work: Work) -> None:
+    def _write(self, shard: int, state: _Shard, ready: _Ready) -> None:
+        entries, work = ready.entries, ready.work
         ids = [entry.id for entry in entries]
         appended = append_ids(work.steps, ids)
         fence = Fence(self._source, shard, state.epoch)
@@ -290,21 +324,23 @@ class Drain:
         try:
             if not dead:
                 try:
-                    # The deletion is prepared while Redis works, and is committed only when Redis has done it.
+                    # While Redis works, the deletion and the next batch are prepared; the commit waits for what Redis says.
                     with self._database.transaction():
                         renewed = self._leases.renew_within(shard)
                         if renewed:
                             self._outbox.delete(shard, ids, {})
+                            state.ahead = self._read_ahead(shard) if ready.more else None
                         applied = self._receive(shard, state)
                         if not renewed:
                             raise _LeaseLost
                         if applied.errors:
                             raise _DeadLetters
                 except _DeadLetters:
-                    pass
+                    state.ahead = None
             else:
                 applied = self._receive(shard, state)
         except Refused as refused:
+            state.ahead = None
             self._refused(shard, state, refused)
             return
         finally:

@@ -191,18 +191,25 @@ class Outbox:
         return {int(number) for (number,) in self.database.rows(f"SELECT id FROM {SCHEMA}.outbox WHERE shard = {shard} AND id IN ({', '.join(map(str, ids))})")}
 
     def read_with_rows(self, shard: int, limit: int, without: Iterable[str]) -> tuple[Batch, dict[int, Change], dict[int, Malformed]]:
-        """A batch, and for its reloads what their rows are in the same snapshot: the changes that they come to by id, and those that come to none."""
+        """A batch, and for its reloads what their rows are in the same snapshot: the changes that they come to by id, and those that come to none.
+
+        It is cut when the rows are large.
+        """
         changes: dict[int, Change] = {}
         wrong: dict[int, Malformed] = {}
         tables: dict[str, Optional[_Readable]] = {}
         with self.database.snapshot():
             batch = self.read(shard, limit, without)
-            for entry in batch.entries:
+            size = 0
+            for number, entry in enumerate(batch.entries):
+                if size > _MOST_BYTES:
+                    return Batch(batch.entries[:number], True), changes, wrong
                 if entry.operation == "reload":
                     if entry.table not in tables:
                         tables[entry.table] = self._readable(entry.table)
                     try:
                         changes[entry.id] = self._reload(tables[entry.table], decode_outbox(entry.table, entry.operation, entry.payload))
+                        size += sum(len(value) for value in (changes[entry.id].new or {}).values() if isinstance(value, (bytes, str)))
                     except Malformed as error:
                         wrong[entry.id] = error
         return batch, changes, wrong

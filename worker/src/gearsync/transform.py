@@ -52,4 +52,8 @@ def transformed(function: Transform, row: Row, table: str) -> Optional[Row]:
     for name, value in made.items():
         if not isinstance(name, str) or isinstance(value, bool) or not (value is None or isinstance(value, (bytes, str, int))):
             raise Malformed(f"the transform returned a {type(value).__name__} for {name!r}, not bytes, str, int or None")
+        try:
+            _ = value.encode() if isinstance(value, str) else b""
+        except UnicodeEncodeError:
+            raise Malformed(f"the transform returned text for {name!r} that is not Unicode") from None
     return made
