@@ -1,0 +1,118 @@
+#!/usr/bin/env python3
+"""Jobs a second of direct delivery, Redis writes included: the worker's own loop beside python3-gearman's, which writes the same to the same Redis.
+
+usage: bench/direct.py [--jobs 100000] [--rounds 3]     with the environment of bench/requirements.txt
+
+Starts a private gearmand and a private Redis. The queue is filled first; then one process empties it: python3-gearman's GearmanWorker with a function
+that makes each job's Redis write, as its users write it (a tenth of the jobs), and the worker's loop in one process. Medians of the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import socket
+import statistics
+import struct
+import time
+from typing import Any
+
+from gearsync.config import Config, RedisSettings
+from gearsync.declaration import Table, Write
+from gearsync.supervise import direct
+from python3_gearman import GearmanWorker
+from servers import Bench, bench, machine
+
+BAR = 8.0
+FUNCTION = "bench"
+TABLE = Table(table="bench.user", delivery="direct", function=FUNCTION, columns=["id", "name", "password"], write=[Write(type="hash", key="user:{id}")])
+SUBMIT_JOB_BG = 18
+
+
+def submit(servers: Bench, jobs: int) -> None:
+    """Queue background jobs and wait until the last is taken."""
+    servers.redis.flushall()
+    with socket.create_connection(("127.0.0.1", servers.gearmand_port), timeout=60) as client:
+        for first in range(0, jobs, 1000):
+            packets, size = [], 0
+            for number in range(first, min(first + 1000, jobs)):
+                new = {"id": number, "name": f"name{number}", "password": f"secret{number}"}
+                payload = json.dumps({"$gearsync": 1, "table": "bench.user", "event": "insert", "new": new}).encode()
+                body = b"\0".join([FUNCTION.encode(), b"", payload])
+                packets.append(struct.pack("!4sII", b"\0REQ", SUBMIT_JOB_BG, len(body)) + body)
+            client.sendall(b"".join(packets))
+            answers = 0
+            while answers < len(packets):
+                header = client.recv(12, socket.MSG_WAITALL)
+                size = struct.unpack("!4sII", header)[2]
+                client.recv(size, socket.MSG_WAITALL)
+                answers += 1
+
+
+class OneByOne(GearmanWorker):  # type: ignore[misc]  # the library has no types
+    """The library's loop, until so many jobs are done."""
+
+    def __init__(self, servers: Bench, jobs: int) -> None:
+        super().__init__([f"127.0.0.1:{servers.gearmand_port}"])
+        self.left = jobs
+        self.register_task(FUNCTION, self.write)
+        self.redis = servers.redis
+
+    def write(self, _worker: Any, job: Any) -> str:
+        row = json.loads(job.data)["new"]
+        self.redis.hset(f"user:{row['id']}", mapping=row)
+        self.left -= 1
+        return "done"
+
+    def after_poll(self, any_activity: bool) -> bool:
+        return self.left > 0
+
+
+def checked(servers: Bench, jobs: int, seconds: float) -> float:
+    if servers.redis.dbsize() != jobs:
+        raise SystemExit(f"{servers.redis.dbsize()} keys in place of {jobs}")
+    return jobs / seconds
+
+
+def library(servers: Bench, jobs: int) -> float:
+    submit(servers, jobs)
+    worker = OneByOne(servers, jobs)
+    start = time.perf_counter()
+    worker.work(poll_timeout=1.0)
+    return checked(servers, jobs, time.perf_counter() - start)
+
+
+def ours(servers: Bench, jobs: int) -> float:
+    submit(servers, jobs)
+    delivery = direct(Config(job_servers=[f"127.0.0.1:{servers.gearmand_port}"], redis=RedisSettings(port=servers.redis_port), tables=[TABLE]))
+    start = time.perf_counter()
+    while delivery.counts["jobs"] < jobs:
+        delivery.step(0.5)
+    seconds = time.perf_counter() - start
+    delivery.servers.close()
+    delivery.target.close()
+    return checked(servers, jobs, seconds)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--jobs", type=int, default=100_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    rates: dict[str, list[float]] = {"python3-gearman": [], "worker": []}
+    with bench() as servers:
+        servers.start_redis()
+        servers.start_gearmand()
+        print(f"{machine()}; Redis {servers.redis.info('server')['redis_version']}; {options.jobs} jobs")
+        for number in range(options.rounds):
+            rates["python3-gearman"].append(library(servers, max(1, options.jobs // 10)))
+            rates["worker"].append(ours(servers, options.jobs))
+            print(f"  round {number + 1}: " + ", ".join(f"{name} {values[-1]:,.0f}" for name, values in rates.items()), flush=True)
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    ratio = medians["worker"] / medians["python3-gearman"]
+    print(f"jobs/s: worker {medians['worker']:,.0f}, python3-gearman {medians['python3-gearman']:,.0f}; ratio {ratio:.1f} (bar {BAR})")
+    return 0 if ratio >= BAR else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
