@@ -54,7 +54,7 @@ def test_a_coalesced_batch_ends_where_doing_everything_ends(target: Target, redi
 
 
 def test_an_older_epoch_is_refused_and_writes_nothing(target: Target, redis_server: Redis) -> None:
-    (step,) = [step for step in steps_of([("s.other", Change("s.other", "insert", {"id": 1, "a": "x", "b": "y"}, None))])]
+    (step,) = steps_of([("s.other", Change("s.other", "insert", {"id": 1, "a": "x", "b": "y"}, None))])
     assert target.apply_fenced(Fence("s", 0, 5), [], []).known is None
     assert target.apply_fenced(Fence("s", 0, 7), [step], [""]).known == 5
     redis_server.client.delete("h:1")
@@ -81,7 +81,7 @@ def test_a_step_ends_at_its_first_error_and_the_next_goes_on(target: Target, red
 def test_a_wide_row_fits(target: Target, redis_server: Redis) -> None:
     key = b"wide"
     commands = [("HSET", key, *[part for number in range(start, start + 2000) for part in (f"c{number}", "x")]) for start in (0, 2000)]
-    (step,) = [step for step in steps_of([("s.other", Change("s.other", "insert", {"id": 1, "a": "x", "b": "y"}, None))])]
+    (step,) = steps_of([("s.other", Change("s.other", "insert", {"id": 1, "a": "x", "b": "y"}, None))])
     step.commands = commands
     assert target.apply_fenced(Fence("s", 0, 1), [step], [""]).errors == []
     assert redis_server.client.hlen("wide") == 4000
