@@ -42,6 +42,7 @@ udf_bool gman_configure_init(udf_init *initid, udf_args *args, char *message) {
     initid->maybe_null = 1;
     initid->const_item = 0;
     initid->max_length = UDF_RESULT_SIZE;
+    udf_utf8_result(initid);
     return 0;
 }
 

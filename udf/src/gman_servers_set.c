@@ -59,6 +59,7 @@ udf_bool gman_servers_set_init(udf_init *initid, udf_args *args, char *message) 
     initid->maybe_null = 1;
     initid->const_item = 0;
     initid->max_length = TEXT_MAX;
+    udf_utf8_result(initid);
     if (!udf_buffer_new(initid, TEXT_MAX + 1))
         return udf_refuse(message, "gman_servers_set: out of memory");
     return 0;

@@ -26,6 +26,7 @@ udf_bool gman_stats_init(udf_init *initid, udf_args *args, char *message) {
     initid->maybe_null = 1;
     initid->const_item = 0;
     initid->max_length = UDF_MAX_LENGTH;
+    udf_utf8_result(initid);
     if (!udf_buffer_new(initid, UDF_MAX_LENGTH))
         return udf_refuse(message, "gman_stats: out of memory");
     return 0;

@@ -16,6 +16,7 @@ udf_bool gman_version_init(udf_init *initid, udf_args *args, char *message) {
         return udf_refuse(message, "gman_version takes no arguments");
     initid->maybe_null = 0;
     initid->max_length = sizeof GMAN_VERSION - 1;
+    udf_utf8_result(initid);
     return 0;
 }
 

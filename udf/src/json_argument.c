@@ -101,8 +101,16 @@ struct json_state *json_begin(udf_init *initid, udf_args *args, char *message, c
     }
     buffer_init(&state->out, result_limit);
     buffer_init(&state->names, result_limit);
-    for (unsigned int i = 0; i < args->arg_count; i++)
+    struct udf_charsets charsets;
+    udf_charsets_open(&charsets);
+    for (unsigned int i = 0; i < args->arg_count; i++) {
+        bool text = args->arg_type[i] == STRING_RESULT;
         state->arguments[i] = (struct argument){.kind = kind_of(args, i), .name = {NULL, 0}};
+        if (text && state->arguments[i].kind != KIND_BASE64)
+            udf_charsets_argument(&charsets, args, i);
+    }
+    udf_charsets_result(&charsets, initid);
+    udf_charsets_close(&charsets);
     initid->maybe_null = 1; /* for want of memory */
     initid->max_length = UDF_MAX_LENGTH;
     return state;

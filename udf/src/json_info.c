@@ -18,6 +18,7 @@ udf_bool lib_mysqludf_json_info_init(udf_init *initid, udf_args *args, char *mes
         return udf_refuse(message, "lib_mysqludf_json_info takes no arguments");
     initid->maybe_null = 0;
     initid->max_length = sizeof INFO - 1;
+    udf_utf8_result(initid);
     return 0;
 }
 

@@ -13,6 +13,59 @@ extern void mysql_printf_error(unsigned int number, const char *format, int flag
 
 enum { UNKNOWN_ERROR = 1105 };
 
+/* MySQL's component services, as far as they are used here. The client's headers do not have them. */
+struct registry {
+    bool (*acquire)(const char *name, void **service);
+    bool (*acquire_related)(const char *name, void *service, void **related);
+    bool (*release)(void *service);
+};
+
+struct metadata {
+    bool (*argument_get)(udf_args *args, const char *what, unsigned int index, void **value);
+    bool (*result_get)(udf_init *initid, const char *what, void **value);
+    bool (*argument_set)(udf_args *args, const char *what, unsigned int index, void *value);
+    bool (*result_set)(udf_init *initid, const char *what, void *value);
+};
+
+extern const struct registry *registry_acquire(void) __asm__("_Z29mysql_plugin_registry_acquirev") __attribute__((weak));
+extern int registry_release(const struct registry *registry) __asm__("_Z29mysql_plugin_registry_releasePK16s_mysql_registry") __attribute__((weak));
+
+static char charset[] = "charset", utf8mb4[] = "utf8mb4";
+
+void udf_charsets_open(struct udf_charsets *charsets) {
+    *charsets = (struct udf_charsets){registry_acquire && registry_release ? registry_acquire() : NULL, NULL};
+    if (charsets->registry && charsets->registry->acquire("mysql_udf_metadata", &charsets->metadata))
+        charsets->metadata = NULL;
+}
+
+void udf_charsets_close(struct udf_charsets *charsets) {
+    if (charsets->metadata)
+        charsets->registry->release(charsets->metadata);
+    if (charsets->registry)
+        registry_release(charsets->registry);
+}
+
+void udf_charsets_argument(const struct udf_charsets *charsets, udf_args *args, unsigned int index) {
+    const struct metadata *metadata = charsets->metadata;
+    void *now = NULL;
+    /* Binary data has no character set to be converted from. */
+    if (metadata && !metadata->argument_get(args, charset, index, &now) && now && strcmp(now, "binary") != 0 && strcmp(now, utf8mb4) != 0)
+        (void)metadata->argument_set(args, charset, index, utf8mb4);
+}
+
+void udf_charsets_result(const struct udf_charsets *charsets, udf_init *initid) {
+    const struct metadata *metadata = charsets->metadata;
+    if (metadata)
+        (void)metadata->result_set(initid, charset, utf8mb4);
+}
+
+void udf_utf8_result(udf_init *initid) {
+    struct udf_charsets charsets;
+    udf_charsets_open(&charsets);
+    udf_charsets_result(&charsets, initid);
+    udf_charsets_close(&charsets);
+}
+
 udf_bool udf_refuse(char *message, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);

@@ -15,6 +15,18 @@ udf_bool udf_refuse(char *message, const char *format, ...) __attribute__((forma
 struct slice udf_argument(const udf_args *args, unsigned int index);
 /* Let the server hand argument index over as text, whatever its type. */
 void udf_as_text(udf_args *args, unsigned int index);
+/* Let text come and go as UTF-8: MySQL converts it when it is asked to (8.0.19 and later), MariaDB has no way to ask. */
+struct registry;
+struct udf_charsets {
+    const struct registry *registry;
+    void *metadata; /* NULL: nobody to ask */
+};
+void udf_charsets_open(struct udf_charsets *charsets);
+void udf_charsets_close(struct udf_charsets *charsets);
+void udf_charsets_argument(const struct udf_charsets *charsets, udf_args *args, unsigned int index);
+void udf_charsets_result(const struct udf_charsets *charsets, udf_init *initid);
+/* The same, for a function whose result alone is text. */
+void udf_utf8_result(udf_init *initid);
 /* The argument of a constant in _init, when it has text. */
 bool udf_constant_text(const udf_args *args, unsigned int index, struct slice *text);
 /* Fail the statement with an SQL error (1105, HY000). Without the server's help for that, *error makes it NULL from here on. */
