@@ -632,6 +632,8 @@ def test_thousand_loads_leak_nothing(gman: Driver, fake: FakeServer) -> None:
     before = gman.ask("fds")
     for _ in range(1000):
         gman.load()
+        gman.call("gman_configure", "connect_timeout_ms", 10_000)  # the machine may be busy
+        gman.call("gman_configure", "io_timeout_ms", 10_000)
         use(gman, fake.address)
         assert gman.call("gman_do_background", "f", "x")
         wake(gman, "f", "x")
