@@ -6,11 +6,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import Optional
+from typing import Callable, NamedTuple, Optional
 
 import msgspec
 
-from gearsync import __version__, logs
+from gearsync import __version__, logs, resync_command, verify_command
 from gearsync.barrier import TIMEOUT, wait
 from gearsync.config import DEFAULT_PATH, Config, ConfigError, load
 from gearsync.database import Database
@@ -64,11 +64,28 @@ def _selftest(config: Config, _options: argparse.Namespace) -> int:
     return Exit.FAILED if failed else Exit.OK
 
 
+def _barrier_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--timeout", type=float, default=TIMEOUT, metavar="SECONDS", help="how long to wait (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print the answer as one JSON object")
+
+
+def _no_arguments(_parser: argparse.ArgumentParser) -> None:
+    pass
+
+
+class _Command(NamedTuple):
+    run: Callable[[Config, argparse.Namespace], int]
+    words: str
+    add_arguments: Callable[[argparse.ArgumentParser], None] = _no_arguments
+
+
 _COMMANDS = {
-    "run": (_run, "take jobs and write to Redis until a signal says stop"),
-    "check-config": (_check_config, "name every mistake of the configuration"),
-    "barrier": (_barrier, "wait until everything that is committed now is in Redis"),
-    "selftest": (_selftest, "ask every configured server whether it can be used"),
+    "run": _Command(_run, "take jobs and write to Redis until a signal says stop"),
+    "verify": _Command(verify_command.run, "compare MySQL and Redis, and mend what differs", verify_command.add_arguments),
+    "resync": _Command(resync_command.run, "load tables, or load them again, while the application writes", resync_command.add_arguments),
+    "barrier": _Command(_barrier, "wait until everything that is committed now is in Redis", _barrier_arguments),
+    "check-config": _Command(_check_config, "name every mistake of the configuration"),
+    "selftest": _Command(_selftest, "ask every configured server whether it can be used"),
 }
 
 
@@ -77,16 +94,14 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser = argparse.ArgumentParser(prog="gearsync", description="Keeps Redis in step with MySQL.")
     parser.add_argument("--version", action="version", version=f"gearsync {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, (_function, words) in _COMMANDS.items():
-        command = commands.add_parser(name, help=words, description=words)
+    for name, found in _COMMANDS.items():
+        command = commands.add_parser(name, help=found.words, description=found.words)
         command.add_argument("--config", default=DEFAULT_PATH, help="configuration file (default: %(default)s)")
-        if name == "barrier":
-            command.add_argument("--timeout", type=float, default=TIMEOUT, metavar="SECONDS", help="how long to wait (default: %(default)s)")
-            command.add_argument("--json", action="store_true", help="print the answer as one JSON object")
+        found.add_arguments(command)
     options = parser.parse_args(arguments)
     try:
         config = load(options.config)
-        return int(_COMMANDS[options.command][0](config, options))
+        return int(_COMMANDS[options.command].run(config, options))
     except (ConfigError, TransformError) as error:
         print(error, file=sys.stderr)
         return Exit.BAD_CONFIG

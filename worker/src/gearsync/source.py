@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Optional
 
 import msgspec
 
-from gearsync.change import Row, Value
+from gearsync.change import Number, Row, Value
 from gearsync.database import Database
 
 #: The alias that the stored SQL texts use for the row.
@@ -199,7 +199,9 @@ def fetch(database: Database, source: Source, positions: Sequence[Position], sql
 
 def _wire(value: Value) -> Any:
     """A value as payloads have it."""
-    return {"$hex": value.hex()} if isinstance(value, bytes) else value
+    if isinstance(value, bytes):
+        return {"$hex": value.hex()}
+    return {"$num": str(value)} if isinstance(value, Number) else value
 
 
 def enqueue_reload(database: Database, source: Source, rows: Sequence[Row]) -> None:
