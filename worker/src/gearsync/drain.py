@@ -345,7 +345,7 @@ class Drain:
             return
         finally:
             if self.target.answer_is_due:
-                self.target.abandon()
+                self._hear_out(shard, state)
         for step, error in applied.errors:
             dead.setdefault(ids[work.steps[step].change], Malformed(error))
         if dead:
@@ -385,9 +385,21 @@ class Drain:
         state.deleted = []
         return applied
 
-    def _refused(self, shard: int, state: _Shard, refused: Refused) -> None:
+    def _hear_out(self, shard: int, state: _Shard) -> None:
+        """The database has failed before Redis' answer was there: the batch comes again, whatever the answer is."""
+        try:
+            self.target.receive()
+        except Refused as refused:
+            self._say_refused(shard, state, refused)
+        except Unavailable:
+            log.debug("Redis did not answer either", extra={"action": "no_answer"})
+
+    def _say_refused(self, shard: int, state: _Shard, refused: Refused) -> None:
         log.warning("a stale batch of shard %d with epoch %d was refused: %s", shard, state.epoch, refused, extra={"action": "stale_batch_refused"})
         self.counts["refused"] += 1
+
+    def _refused(self, shard: int, state: _Shard, refused: Refused) -> None:
+        self._say_refused(shard, state, refused)
         if not self._leases.raise_above(shard, refused.epoch):
             raise _LeaseLost
         # The database is older than Redis: it was restored, or another one has the same source's name. The batch is read again.

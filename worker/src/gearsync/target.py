@@ -256,6 +256,8 @@ class Target:
         return self.receive()
 
     def _send(self, command: tuple[Any, ...]) -> None:
+        # Does nothing when it is connected; only here a sentinel is asked for the master.
+        self._fenced.connect()
         self._fenced.send_packed_command([hiredis.pack_command(command)])
 
     def appended(self, fence: Fence) -> list[str]:

@@ -521,12 +521,14 @@ def test_lists_and_streams_are_appended_once_over_a_crash_between_redis_and_mysq
     assert r.llen("log") == 20
     for number in (1, 2):
         with database.connect(autocommit=False) as blocker, blocker.cursor() as cursor:
-            # The deletion waits for the lease's row; what Redis has taken meanwhile is there for good.
-            cursor.execute("SELECT * FROM gearsync.lease FOR UPDATE")
+            # The deletion waits for the rows; what Redis has taken meanwhile is there for good.
+            os.killpg(worker.process.pid, signal.SIGSTOP)
             database.put(*put[10 * number + 10 : 10 * number + 20], table="shop.log")
+            cursor.execute("SELECT * FROM gearsync.outbox FOR UPDATE")
+            os.killpg(worker.process.pid, signal.SIGCONT)
             until(lambda: r.llen("log"), 9 * number + 21)  # one was deleted in each earlier round
             worker.kill()
-            database.put(("delete", {"old": {"id": number, "name": f"n{number}"}}), table="shop.log")
+        database.put(("delete", {"old": {"id": number, "name": f"n{number}"}}), table="shop.log")
         worker.start()
         drained(database)
     assert r.lrange("log", 0, -1) == [str(number).encode() for number in range(40) if number not in (1, 2)]
@@ -593,7 +595,8 @@ def test_another_count_of_shards_keeps_the_order(
 @pytest.fixture
 def woken(config: dict[str, Any], gearmand: Gearmand, start_worker: Callable[..., Worker]) -> Worker:
     """A worker that does not look by itself for a long time."""
-    worker = start_worker({**config, "job_servers": [f"127.0.0.1:{gearmand.port}"], "worker": {**config["worker"], "sweep": 60.0, "linger": 2.0, "lease": 20.0}})
+    settings = {**config["worker"], "sweep": 60.0, "linger": 2.0, "lease": 20.0}
+    worker = start_worker({**config, "job_servers": [f"127.0.0.1:{gearmand.port}"], "worker": settings})
     until(lambda: gearmand.queue("gearsync.barrier.main")[2], 1)
     return worker
 
@@ -638,6 +641,14 @@ def command(worker: Worker, *arguments: str) -> subprocess.CompletedProcess[str]
     )
 
 
+def test_the_selftest_says_whether_the_schema_can_be_used(worker: Worker, database: Database) -> None:
+    assert "ok: MySQL" in command(worker, "selftest").stdout
+    database.execute("DROP TABLE gearsync.dead_letter")
+    done = command(worker, "selftest")
+    assert done.returncode == 1
+    assert "dead_letter" in next(line for line in done.stdout.splitlines() if line.startswith("FAILED: MySQL"))
+
+
 def test_the_command_barrier_needs_no_job_server(worker: Worker, database: Database, redis_server: Redis) -> None:
     database.put(*[insert(number) for number in range(2000)])
     done = command(worker, "barrier", "--json")
@@ -653,3 +664,19 @@ def test_the_command_barrier_needs_no_job_server(worker: Worker, database: Datab
     done = command(worker, "barrier", "--timeout", "0.2", "--json")
     assert done.returncode == 1
     assert "does not answer" in json.loads(done.stdout)["error"]
+
+
+def test_redis_is_found_by_its_sentinels(
+    config: dict[str, Any], start_worker: Callable[..., Worker], database: Database, redis_server: Redis, tmp_path: pathlib.Path
+) -> None:
+    port = free_port()
+    (tmp_path / "sentinel.conf").write_text(f"port {port}\ndir {tmp_path}\nsentinel monitor shop 127.0.0.1 {redis_server.port} 1\n")
+    sentinel = subprocess.Popen(["redis-server", str(tmp_path / "sentinel.conf"), "--sentinel"], stdout=subprocess.DEVNULL)
+    try:
+        start_worker({**config, "redis": {"sentinels": [f"127.0.0.1:{port}"], "sentinel_master": "shop"}})
+        database.put(insert(1))
+        drained(database)
+        assert redis_server.client.exists("item:1") == 1
+    finally:
+        sentinel.terminate()
+        sentinel.wait()
