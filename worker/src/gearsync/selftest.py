@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pymysql
 
 from gearsync.config import Config, MySQLSettings, parse_address
+from gearsync.database import SCHEMA
 from gearsync.target import Target, Unavailable
 
 #: What the write types need.
@@ -47,7 +48,7 @@ def _redis(config: Config) -> Finding:
     return Finding(name, not refused, f"the account may not use {', '.join(refused)}" if refused else "answers, and takes all commands that are needed")
 
 
-def _mysql(settings: MySQLSettings, timeout: float) -> Finding:
+def _mysql(settings: MySQLSettings, timeout: float, durable: bool) -> Finding:
     name = f"MySQL {settings.unix_socket or f'{settings.host}:{settings.port}'}"
     try:
         connection = pymysql.connect(
@@ -58,7 +59,16 @@ def _mysql(settings: MySQLSettings, timeout: float) -> Finding:
         return Finding(name, False, str(error.args[-1]))
     with connection, connection.cursor() as cursor:
         cursor.execute("SELECT VERSION()")
-        return Finding(name, True, str(cursor.fetchone()[0]))
+        version = str(cursor.fetchone()[0])
+        if durable:
+            try:
+                # Nothing is read or written: the server only looks whether the account may.
+                for table in ("outbox", "lease", "worker", "dead_letter"):
+                    cursor.execute(f"DELETE FROM {SCHEMA}.{table} WHERE FALSE")
+                cursor.execute(f"SELECT 1 FROM {SCHEMA}.synced_table WHERE FALSE")
+            except pymysql.MySQLError as error:
+                return Finding(name, False, f"{version}, but the schema {SCHEMA} cannot be used: {error.args[-1]}")
+        return Finding(name, True, version)
 
 
 def findings(config: Config) -> Iterator[Finding]:
@@ -67,4 +77,4 @@ def findings(config: Config) -> Iterator[Finding]:
         yield _job_server(address, config.worker.io_timeout)
     yield _redis(config)
     if config.mysql is not None:
-        yield _mysql(config.mysql, config.worker.io_timeout)
+        yield _mysql(config.mysql, config.worker.io_timeout, bool(config.durable_tables))
