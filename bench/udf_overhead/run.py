@@ -33,6 +33,7 @@ SBIN = os.environ["PATH"] + ":/usr/sbin:/usr/local/sbin"
 PAYLOAD = "JSON_OBJECT('id', NEW.id, 'name', NEW.name, 'password', NEW.password)"
 TRIGGERS = {
     "no trigger": "",
+    "a trigger that does nothing": "DO 1",
     "a libgearman client per call": "DO shape_do_background({port}, 'bench', " + PAYLOAD + ")",
     "gman_do_background": "DO gman_do_background('bench', " + PAYLOAD + ")",
     "outbox row": "INSERT INTO outbox (payload) VALUES (" + PAYLOAD + ")",
@@ -248,7 +249,11 @@ def main() -> None:
     many = columns[2]
     shape = medians["a libgearman client per call"][many]
     print(f"\n{ROWS}-row INSERT: gman_do_background / a client per call = {medians['gman_do_background'][many] / shape:.2f} (bar 0.45)")
-    print(f"{ROWS}-row INSERT: gman_wake adds {medians['gman_wake'][many] - medians['no trigger'][many]:.2f} us a row (bar 1.5)")
+    wake, both = medians["gman_wake"][many], medians["outbox row + gman_wake"][many]
+    print(
+        f"{ROWS}-row INSERT: gman_wake adds {wake - medians['no trigger'][many]:.2f} us a row to no trigger (bar 1.5), "
+        f"{wake - medians['a trigger that does nothing'][many]:.2f} to one that does nothing, {both - medians['outbox row'][many]:.2f} to the outbox row's"
+    )
     print(f"autocommit: outbox row + wake / no trigger = {medians['outbox row + gman_wake'][columns[0]] / medians['no trigger'][columns[0]]:.2f} (bar 1.25)")
     if options.json:
         options.json.write_text(json.dumps({"version": version, "median_us": medians, "rounds_us": figures}, indent=2) + "\n")
