@@ -287,10 +287,11 @@ class Writers:
 
     KEYS = 40
 
-    def __init__(self, database: Database, count: int = 8, rollback: float = 0.3, transactions: int = 0) -> None:
+    def __init__(self, database: Database, count: int = 8, rollback: float = 0.3, transactions: int = 0, pause: float = 0.001) -> None:
         self.database = database
         self.rollback = rollback
         self.transactions = transactions
+        self.pause = pause
         self.stopping = threading.Event()
         self.errors: list[Exception] = []
         self.done = 0
@@ -329,7 +330,7 @@ class Writers:
             except Exception as error:  # a writer that dies silently would test nothing
                 self.errors.append(error)
                 raise
-            time.sleep(0.001)
+            time.sleep(self.pause)
         if connection is not None:
             connection.close()
 
@@ -376,10 +377,13 @@ def test_kill_9_of_the_worker_loses_and_invents_nothing(
     config: dict[str, Any], start_worker: Callable[..., Worker], database: Database, redis_server: Redis
 ) -> None:
     shop(database)
-    worker = start_worker({**config, "worker": {**config["worker"], "batch": 50}})
-    writers = Writers(database)
+    worker = start_worker({**config, "worker": {**config["worker"], "batch": 100}})
+    writers = Writers(database, pause=0.02)
     for _ in range(int(os.environ.get("GEARSYNC_TEST_KILLS", "12"))):
-        time.sleep(random.uniform(0.4, 0.9))
+        # It drains again once the leases of the killed one have run out.
+        taken = worker.log.read_text().count("action=lease_taken")
+        until(lambda before=taken: worker.log.read_text().count("action=lease_taken") > before)
+        time.sleep(random.uniform(0.0, 0.3))
         worker.kill()
         worker.start()
     writers.stopping.set()
