@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import collections
 import json
+import math
+import re
 
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import (
     ServerError,
@@ -14,6 +16,11 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import
 )
 
 SCHEMA = "gearsync"
+# The longest name of a table in the schema, as the declaration has it.
+MAX_TABLE_NAME = 129
+MAX_SHARD = 65535
+# A row without large columns has 65,535 bytes at most, each of which may become six in words, and an update has two rows.
+SMALLEST_PACKET = 1 << 20
 OUTBOX = "`gearsync`.`outbox`"
 
 _OPTIONS = "ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
@@ -61,6 +68,29 @@ def first_shard(shards):
     return shards * (shards - 1) // 2
 
 
+def layout_of(shard):
+    """The count that a shard's number is of."""
+    return (math.isqrt(8 * shard + 1) + 1) // 2
+
+
+def choose_layout(shards, known, wanted, taken):
+    """The count whose numbers a table's shards get, so that no number ever stands for two ways to divide the table's rows.
+
+    Workers keep the order of a table's changes in shards of different counts. When the count is the same, but rows are divided by other columns
+    than before, the changes that still wait need other numbers than the new ones, and those of a greater count serve.
+    known: the SQL of the table's shard until now, or None. wanted: gives that SQL for a layout. taken: whether changes of the table are, or may come
+    to be, in the shards of a layout.
+    """
+    if known is not None:
+        layout = layout_of(int(re.match(r"\d*", known).group() or 0))
+        if layout >= shards and wanted(layout) == known:
+            return layout
+    for layout in range(shards, layout_of(MAX_SHARD - shards + 1) + 1):
+        if first_shard(layout) + shards - 1 <= MAX_SHARD and not taken(layout):
+            return layout
+    raise SchemaError("changes of the table wait in the shards of all counts; let the workers apply them before the table is divided anew")
+
+
 def migration_statements(version):
     """What brings the schema from a version to this one; version 0 is a server without it."""
     if version > VERSION:
@@ -84,9 +114,13 @@ def known_shards(database, version):
     return {int(row["shard"]) for row in database.rows(f"SELECT shard FROM `{SCHEMA}`.lease")} if version else set()
 
 
-def lease_statements(database, shards, version):
-    """What makes the leases of a count of shards that are not there yet, so that workers know of them before the first change."""
-    wanted = set(range(first_shard(shards), first_shard(shards) + shards))
+def lease_statements(database, shards, version, layout=None):
+    """What makes the leases of a count of shards that are not there yet, so that workers know of them before the first change.
+
+    layout: the count whose numbers they have; their own when it is left out.
+    """
+    first = first_shard(layout or shards)
+    wanted = set(range(first, first + shards))
     values = ", ".join(f"({shard})" for shard in sorted(wanted - known_shards(database, version)))
     return [f"INSERT IGNORE INTO `{SCHEMA}`.`lease` (`shard`) VALUES {values}"] if values else []
 
@@ -112,6 +146,14 @@ def read_synced(database, schema, table, version):
         " FROM gearsync.synced_table WHERE source_schema = %s AND source_table = %s", schema, table)
     found = [SyncedTable(**{name: int(row[name]) if name == "shards" else _text(row[name]) for name in SyncedTable._fields}) for row in rows]
     return {synced.table_name: synced for synced in found}
+
+
+def waits_in(database, table_name, layout, version):
+    """Whether changes of a table wait in the shards of a layout."""
+    first = first_shard(layout)
+    return bool(version and database.rows(
+        f"SELECT 1 AS one FROM `{SCHEMA}`.outbox FORCE INDEX (PRIMARY) WHERE shard BETWEEN %s AND %s AND table_name = %s LIMIT 1",
+        first, first + layout - 1, table_name))
 
 
 def _text(value):
@@ -143,6 +185,9 @@ def settings_problems(database):
             found.append("binlog_format=STATEMENT: the server refuses the workers' writes to the outbox, which are READ COMMITTED; use ROW or MIXED")
         if database.variable("innodb_autoinc_lock_mode") == "0":
             found.append("innodb_autoinc_lock_mode=0: statements that write to a synced table wait for each other; use 1 or 2")
+        if int(database.variable("max_allowed_packet") or SMALLEST_PACKET) < SMALLEST_PACKET:
+            found.append(f"max_allowed_packet is less than {SMALLEST_PACKET}: the server cannot put the change of a wide row into words, and the write"
+                         " fails; raise it")
         if database.variable("innodb_flush_log_at_trx_commit") not in (None, "1"):
             found.append("innodb_flush_log_at_trx_commit is not 1: a commit can be synced to Redis and then be lost by MySQL in a power failure")
     except ServerError:

@@ -67,11 +67,16 @@ def _text(value):
 def read_unique_keys(database, schema, table, columns):
     """The column lists of the keys that identify a row: PRIMARY, and UNIQUE of columns that cannot be NULL."""
     required = {column["name"] for column in columns if not column["nullable"]}
+    # The end of a row's validity, which system versioning adds to every key, is the same for all rows that are there.
+    ends = {row["name"] for row in database.rows(
+        "SELECT COLUMN_NAME AS name FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s AND GENERATION_EXPRESSION = 'ROW END'",
+        schema, table)}
     keys = {}
     for row in database.rows(
             "SELECT INDEX_NAME AS name, COLUMN_NAME AS col FROM information_schema.STATISTICS"
             " WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s AND NON_UNIQUE = 0 ORDER BY INDEX_NAME, SEQ_IN_INDEX", schema, table):
-        keys.setdefault(row["name"], []).append(row["col"])
+        if row["col"] not in ends:
+            keys.setdefault(row["name"], []).append(row["col"])
     # A part that is an expression has no column name and is in no set.
     usable = {name: key for name, key in keys.items() if required.issuperset(key)}
     return [usable[name] for name in sorted(usable, key=lambda name: (name != "PRIMARY", name))]
@@ -80,6 +85,11 @@ def read_unique_keys(database, schema, table, columns):
 def read_facts(database, schema, table):
     columns = read_columns(database, schema, table)
     return {"name": table, "columns": columns, "unique_keys": read_unique_keys(database, schema, table, columns)}
+
+
+def has_transactions(database, engine):
+    """Whether an engine keeps transactions; unknown ones are believed to."""
+    return database.value("SELECT TRANSACTIONS FROM information_schema.ENGINES WHERE ENGINE = %s", engine or "") in (None, "YES")
 
 
 def blind_spots(database, schema, table, engine):
@@ -92,9 +102,13 @@ def blind_spots(database, schema, table, engine):
             if rule in ("CASCADE", "SET NULL", "SET DEFAULT"):
                 warnings.append(f"foreign key {row['name']}: rows that it changes because of ON {event} {rule} when {row['parent']} changes "
                                 "fire no trigger, so Redis keeps their old state")
-    transactional = database.value("SELECT TRANSACTIONS FROM information_schema.ENGINES WHERE ENGINE = %s", engine or "")
-    if transactional is not None and transactional != "YES":
+    if not has_transactions(database, engine):
         warnings.append(f"engine {engine} has no transactions: a statement that fails half way keeps the rows it had changed")
+    if database.rows(
+            "SELECT 1 AS one FROM information_schema.PARTITIONS WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s AND PARTITION_NAME IS NOT NULL LIMIT 1",
+            schema, table):
+        warnings.append("it has partitions: ALTER TABLE ... DROP PARTITION, TRUNCATE PARTITION and EXCHANGE PARTITION fire no trigger, so Redis keeps"
+                        " the rows that they take away")
     try:
         if database.variable("log_bin") == "ON" and database.variable("binlog_format") == "STATEMENT":
             warnings.append("binlog_format=STATEMENT: replicas execute the triggers again and send each change once more; use ROW or MIXED")

@@ -23,6 +23,7 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import
 )
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._outbox import (
     first_shard,
+    layout_of,
 )
 
 # What a server allows in a name, in characters.
@@ -122,7 +123,11 @@ def _comparable(column, row):
     if kind == "json":
         return f"CAST({_text(value)} AS BINARY)"
     if column["data_type"].lower() in OPAQUE_TYPES:
-        return f"HEX({value})"
+        # HEX would be twice as long, and NULL for a value of half of max_allowed_packet.
+        return f"SHA2({value}, 256)"
+    if kind == "float":
+        # 0 and -0 are equal, and are two texts.
+        return _text(value)
     if column["collation"]:
         # 'a' and 'A', and 'a' and 'a ', are equal for most collations.
         return f"CAST({value} AS BINARY)"
@@ -148,14 +153,13 @@ def is_large(column):
     return column["data_type"].lower() in LARGE_TYPES
 
 
-def _too_large(columns, row):
-    """The SQL that is true when a row is too large for the server's max_allowed_packet; None when no row of the table can be."""
-    lengths = [f"COALESCE(OCTET_LENGTH({row}.{quote(column['name'])}), 0)" for _name, column in columns if is_large(column)]
+def _too_large(*parts):
+    """The SQL that is true when a change is too large for the server's max_allowed_packet; None when no change of the table can be.
+
+    parts: (columns, NEW or OLD) of each row in it.
+    """
+    lengths = [f"COALESCE(OCTET_LENGTH({row}.{quote(column['name'])}), 0)" for columns, row in parts for _name, column in columns if is_large(column)]
     return f"{' + '.join(lengths)} > @@max_allowed_packet DIV {EXPANSION}" if lengths else None
-
-
-def _either(first, second):
-    return " OR ".join(f"({condition})" for condition in (first, second) if condition) or None
 
 
 def direct_body(declaration, columns, event):
@@ -170,7 +174,7 @@ def direct_body(declaration, columns, event):
         members.append("'new', {}".format(_row_object(new, "NEW")))
     if event != "insert":
         members.append("'old', {}".format(_row_object(old, "OLD")))
-    large = _either(_too_large(new, "NEW") if event != "delete" else None, _too_large(old, "OLD") if event != "insert" else None)
+    large = _too_large(*([(new, "NEW")] if event != "delete" else []), *([(old, "OLD")] if event != "insert" else []))
     words = f"JSON_OBJECT({', '.join(members)})"
     send = [
         # A change too large for the server to put into words is not sent at all.
@@ -195,11 +199,15 @@ def _indented(lines):
 class Durable:
     """The SQL of one durable table: its triggers' bodies, and what workers are told of it."""
 
-    def __init__(self, declaration, columns, *, shard_columns, key_columns, source, shards):
-        """columns: what the table has, by declared name. shard_columns, key_columns: declared names. source: the pipeline's name."""
+    def __init__(self, declaration, columns, *, shard_columns, key_columns, source, shards, layout=None):
+        """columns: what the table has, by declared name. shard_columns, key_columns: declared names. source: the pipeline's name.
+
+        layout: the count whose numbers the shards have; their own when it is left out.
+        """
         self.declaration = declaration
         self.source = source
         self.shards = shards
+        self.layout = layout or shards
         self.new = [(name, columns[name]) for name in declaration["columns"]]
         self.old = [(name, columns[name]) for name in old_columns(declaration)]
         self.key = [(name, columns[name]) for name in key_columns]
@@ -207,7 +215,7 @@ class Durable:
 
     def shard(self, row):
         """The SQL of a row's shard; equal bytes have equal shards, whatever the session's character sets are."""
-        first = first_shard(self.shards)
+        first = first_shard(self.layout)
         if not self._shard:
             return str(first + zlib.crc32(self.declaration["table"].encode("utf-8")) % self.shards)
         texts = [_shard_text(column, row) for column in self._shard]
@@ -232,7 +240,7 @@ class Durable:
 
     def too_large(self, row):
         """The SQL that is true when a row cannot be put into words."""
-        return _too_large(self.new, row) or "FALSE"
+        return _too_large((self.new, row)) or "FALSE"
 
     def _small_old(self):
         """The old values of a row that is too large, without those that may be so themselves."""
@@ -270,13 +278,14 @@ class Durable:
     def body(self, event):
         """A trigger's body."""
         new, old = f"'new', {self.row('NEW')}", f"'old', {self.old_row('OLD')}"
-        large_new, large_old = _too_large(self.new, "NEW"), _too_large(self.old, "OLD")
+        large_new, large_old = _too_large((self.new, "NEW")), _too_large((self.old, "OLD"))
         if event == "insert":
             lines = self._emit("insert", "NEW", new, reload=self._reload(large_new, False))
         elif event == "delete":
             lines = self._delete(old, large_old)
         else:
-            large = _either(large_new, large_old)
+            # Both rows are in one payload.
+            large = _too_large((self.new, "NEW"), (self.old, "OLD"))
             lines = self._emit("update", "NEW", f"{new}, {old}", reload=self._reload(large, True))
             if self._shard:
                 same = " AND ".join(same_expression(column) for column in self._shard)
@@ -314,19 +323,20 @@ def match(declaration, facts):
     return {name: by_name[real[name]] for name in declaration["columns"]}, real
 
 
-def durable(declaration, facts, source, shards):
-    """The SQL of a durable table. facts: the table's name, columns and unique keys."""
+def durable(declaration, facts, source, shards, layout=None):
+    """The SQL of a durable table. facts: the table's name, columns and unique keys. layout: as of Durable."""
     columns, real = match(declaration, facts)
     return Durable(
         declaration, columns, shard_columns=shard_columns(declaration, real, facts["unique_keys"]),
-        key_columns=key_columns(declaration, real, facts["unique_keys"]), source=source, shards=shards)
+        key_columns=key_columns(declaration, real, facts["unique_keys"]), source=source, shards=shards, layout=layout)
 
 
-def wanted_triggers(schema, declaration, facts, definer, sql_mode, *, source="main", shards=4):
-    """The triggers that a declaration asks for, in the order of its events. facts: the table's name, columns and unique keys."""
-    if declaration["delivery"] == "durable":
-        body = durable(declaration, facts, source, shards).body
-    else:
+def wanted_triggers(schema, declaration, facts, definer, sql_mode, *, body=None):
+    """The triggers that a declaration asks for, in the order of its events.
+
+    facts: the table's name, columns and unique keys. body: what gives the body for an event; that of direct delivery when it is left out.
+    """
+    if body is None:
         columns, _real = match(declaration, facts)
 
         def body(event):
@@ -336,6 +346,11 @@ def wanted_triggers(schema, declaration, facts, definer, sql_mode, *, source="ma
         Trigger(schema, trigger_name(facts["name"], event), facts["name"], "after", event, body(event), definer, sql_mode, 0)
         for event in declaration["events"]
     ]
+
+
+def shard_layouts(bodies):
+    """The layouts that the bodies of durable triggers write into."""
+    return {layout_of(int(first)) for body in bodies for first in re.findall(r"^ *SET gearsync_shard = (\d+)", body, re.MULTILINE)}
 
 
 def checksum(body):

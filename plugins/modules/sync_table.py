@@ -238,6 +238,7 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declaration 
     key_columns,
     key_problems,
     match_columns,
+    write_columns,
 )
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import (
     SQL_MODE,
@@ -250,9 +251,11 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import
     split_table_name,
 )
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._outbox import (
+    MAX_TABLE_NAME,
     OUTBOX,
     SchemaError,
     SyncedTable,
+    choose_layout,
     forget_statement,
     lease_statements,
     migration_statements,
@@ -261,10 +264,12 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._outbox impor
     save_statement,
     settings_problems,
     to_json,
+    waits_in,
 )
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._table import (
     blind_spots,
     find_table,
+    has_transactions,
     read_facts,
     registered_functions,
     schema_exists,
@@ -285,6 +290,7 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._triggers imp
     drop_sql,
     durable,
     is_large,
+    shard_layouts,
     wanted_triggers,
 )
 
@@ -328,6 +334,9 @@ def _check_against_table(database, declaration, found, facts):
     problems, warnings = key_problems(declaration, names, facts["unique_keys"])
     if problems:
         raise DeclarationError(problems)
+    if declaration["computed"]:
+        warnings.append("{}: what {} computes must be the same for the same row for ever, or what it has written is not removed again".format(
+            ", ".join(declaration["computed"]), declaration["transform"]))
     return warnings + blind_spots(database, found["s"], found["t"], found["engine"])
 
 
@@ -340,16 +349,28 @@ def _option_problems(params):
     return problems
 
 
-def _durable_problems(database, declaration, facts):
+def _durable_problems(database, declaration, found, facts):
     """(problems, warnings) of a table with durable delivery."""
     by_name = {column["name"]: column for column in facts["columns"]}
     real, _missing = match_columns(declaration["columns"], list(by_name))
-    problems = []
+    problems, warnings = [], settings_problems(database)
+    if len(declaration["table"]) > MAX_TABLE_NAME:
+        problems.append(f"the name has {len(declaration['table'])} characters, and the outbox takes {MAX_TABLE_NAME}; leave out backticks that are not needed")
+    if not has_transactions(database, found["engine"]):
+        if database.variable("enforce_gtid_consistency") == "ON":
+            problems.append(f"engine {found['engine']} has no transactions, and with enforce_gtid_consistency=ON the server refuses writes that go to such"
+                            " a table and to the outbox; change the engine to InnoDB, or declare delivery: direct")
+        else:
+            warnings.append(f"engine {found['engine']}: a transaction that is rolled back keeps the table's changes, but takes them out of the outbox")
     large = [name for name in declaration["columns"] if is_large(by_name[real[name]])]
+    for name in large:
+        if any(name in write_columns(write, ("key", "member")) for write in declaration["write"]):
+            warnings.append(f"column {name!r} is in a key or a member: what a value of an eighth of max_allowed_packet or more has written there is not"
+                            " removed again")
     if large and not key_columns(declaration, real, facts["unique_keys"]):
         problems.append(f"{', '.join(large)} may be too large for a change, so that a worker must find the row by itself, but columns does not name "
                         "all columns of a PRIMARY KEY or of a UNIQUE key of NOT NULL columns; add them")
-    return problems, settings_problems(database)
+    return problems, warnings
 
 
 def _wrong_surroundings(database, definer, delivery):
@@ -372,17 +393,31 @@ def _known(synced):
     return "" if synced is None else "".join(f"-- {name}: {value}\n" for name, value in zip(SyncedTable._fields, synced))
 
 
-def _durable_surroundings(database, declaration, facts, where, *, wanted, params):
+def _durable_sql(database, declaration, facts, where, *, triggers, params):
+    """The SQL of a durable table, its shards numbered so that no change that waits is overtaken."""
+    version = read_version(database)
+    known = read_synced(database, *where, version).get(declaration["table"])
+    # What an interrupted run has left may still write there.
+    used = shard_layouts(trigger.body for trigger in triggers.values() if trigger.table == where[1] and OWN_NAME.match(trigger.name))
+
+    def sql(layout):
+        return durable(declaration, facts, params["source"], params["shards"], layout)
+
+    return sql(choose_layout(
+        params["shards"], known and known.shard_sql, lambda layout: sql(layout).shard(ALIAS),
+        lambda layout: layout in used or waits_in(database, declaration["table"], layout, version)))
+
+
+def _durable_surroundings(database, declaration, sql, where, *, wanted, params):
     """What the schema of durable delivery must hold before the triggers can work."""
     version = read_version(database)
-    sql = durable(declaration, facts, params["source"], params["shards"])
     synced = SyncedTable(
         declaration["table"], where[0], where[1], params["shards"],
         to_json([{"declared": name, "real": column["name"], "kind": column_kind(column)} for name, column in sql.key]),
         sql.shard(ALIAS), sql.row(ALIAS), sql.old_row(ALIAS), sql.too_large(ALIAS), sql.small_row(ALIAS), to_json(sql.large_columns(ALIAS)),
         to_json({trigger.name: checksum(trigger.body) for trigger in wanted}))
     known = read_synced(database, *where, version)
-    before = migration_statements(version) + lease_statements(database, params["shards"], version)
+    before = migration_statements(version) + lease_statements(database, params["shards"], version, sql.layout)
     # Told before the triggers change: what they send can always be understood.
     if known.get(synced.table_name) != synced:
         before.append(save_statement(synced))
@@ -408,7 +443,7 @@ def _present(module, database, schema, table):
     warnings = _check_against_table(database, declaration, found, facts)
     definer = None if params["definer"] is None else "{}@{}".format(*split_account(params["definer"]))
     if params["delivery"] == "durable":
-        problems, more = _durable_problems(database, declaration, facts)
+        problems, more = _durable_problems(database, declaration, found, facts)
         if problems:
             raise DeclarationError(problems)
         warnings += more
@@ -417,9 +452,9 @@ def _present(module, database, schema, table):
         raise DeclarationError(surroundings)
     for text in warnings + surroundings + more:
         module.warn("table {}: {}".format(params["table"], text))
-    wanted = wanted_triggers(
-        schema, declaration, facts, definer, database.set_sql_mode(SQL_MODE), source=params["source"], shards=params["shards"])
     triggers = read_triggers(database, schema, table)
+    sql = _durable_sql(database, declaration, facts, (schema, table), triggers=triggers, params=params) if params["delivery"] == "durable" else None
+    wanted = wanted_triggers(schema, declaration, facts, definer, database.set_sql_mode(SQL_MODE), body=sql and sql.body)
     for trigger in wanted:
         other = triggers.get(trigger.name)
         if other is not None and other.table != table:
@@ -430,8 +465,8 @@ def _present(module, database, schema, table):
     by_name = {column["name"]: column for column in facts["columns"]}
     real, _missing = match_columns(declaration["columns"], list(by_name))
     kinds = {name: column_kind(by_name[real[name]]) for name in declaration["columns"]}
-    if params["delivery"] == "durable":
-        around = _durable_surroundings(database, declaration, facts, (schema, table), wanted=wanted, params=params)
+    if sql:
+        around = _durable_surroundings(database, declaration, sql, (schema, table), wanted=wanted, params=params)
     else:
         around = _surroundings_without(database, (schema, table))
     # A lock on the table would be one on the outbox and on what other people's triggers write, behind every transaction that has written there.

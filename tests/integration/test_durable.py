@@ -6,6 +6,7 @@ import threading
 
 import pymysql
 import pytest
+from test_sync_table import COMMON, ONLY
 
 pytestmark = pytest.mark.usefixtures("gearman")
 
@@ -90,6 +91,8 @@ STATEMENTS = {
     "on duplicate key of another key": ["INSERT INTO shop.t (id, name, hidden) VALUES (30, 'x', 1) ON DUPLICATE KEY UPDATE name = 'second', id = 31"],
     "replace": ["REPLACE INTO shop.t (id, name) VALUES (1, 'replaced'), (40, 'new')", "REPLACE INTO shop.t (id, name, hidden) VALUES (41, 'took 2', 2)"],
     "insert ignore": ["INSERT IGNORE INTO shop.t (id, name) VALUES (1, 'no'), (50, 'yes')"],
+    "update ignore": ["UPDATE IGNORE shop.t SET id = id + 1 ORDER BY id", "UPDATE IGNORE shop.t SET id = id + 1, name = 'moved' ORDER BY id"],
+    "update limit": ["UPDATE shop.t SET name = 'x', note = 'y' ORDER BY id DESC LIMIT 2", "DELETE FROM shop.t ORDER BY id LIMIT 1"],
     "multi-table update": ["UPDATE shop.t a JOIN shop.t b ON b.id = a.id + 1 SET a.name = b.name, b.note = a.name"],
     "multi-table delete": ["USE shop", "DELETE a, b FROM shop.t a JOIN shop.t b ON b.id = a.id + 1 WHERE a.id = 1"],
     "savepoint": ["START TRANSACTION", "INSERT INTO shop.t (id) VALUES (60)", "SAVEPOINT s", "UPDATE shop.t SET name = 'gone'",
@@ -121,16 +124,12 @@ def test_what_users_run_is_in_the_outbox_row_by_row(database, synced, statements
 def test_load_data_is_in_the_outbox(database, synced, tmp_path):
     file = tmp_path / "rows.txt"
     file.write_text("1\ta\n2\tb\n3\tc\n", encoding="utf-8")
-    tmp_path.chmod(0o755)
-    directory = database.execute("SELECT @@secure_file_priv")[0][0]
-    if directory:
-        pytest.skip(f"the server reads files from {directory} only")
-    for parent in file.parents[:4]:
-        with contextlib.suppress(PermissionError):
-            parent.chmod(parent.stat().st_mode | 0o055)
-    database.execute(f"LOAD DATA INFILE '{file}' INTO TABLE shop.t (id, name)")
+    database.execute("SET GLOBAL local_infile = ON", "INSERT INTO shop.t (id, name) VALUES (2, 'before')")
+    connection = database.connect(local_infile=True)
+    with connection, connection.cursor() as cursor:
+        cursor.execute(f"LOAD DATA LOCAL INFILE '{file}' REPLACE INTO TABLE shop.t (id, name)")
+    assert sorted(database.execute("SELECT id, name FROM shop.t")) == [(1, "a"), (2, "b"), (3, "c")]
     check(database, Replay(["id"]))
-    assert database.execute("SELECT COUNT(*) FROM shop.t") == ((3,),)
 
 
 def test_an_update_that_changes_nothing_declared_writes_nothing(database, synced):
@@ -170,10 +169,14 @@ def test_names_that_need_quoting(database, modules, schema, mode):
 
 
 def test_a_missing_wake_function_fails_no_write(database, modules, synced):
+    changes = ["INSERT INTO shop.t (id, name) VALUES (1, 'a')", "UPDATE shop.t SET id = 2", "DELETE FROM shop.t"]
+    database.execute(*changes)
     database.execute("DROP FUNCTION gman_wake")
     try:
-        database.execute("INSERT INTO shop.t (id, name) VALUES (1, 'a')", "UPDATE shop.t SET id = 2", "DELETE FROM shop.t")
-        assert [row[3] for row in outbox(database)] == ["insert", "delete", "insert", "delete"]
+        # With triggers that the server has read before, and with those that it reads now.
+        database.execute(*changes)
+        database.execute("FLUSH TABLES", *changes)
+        assert [row[3] for row in outbox(database)] == ["insert", "delete", "insert", "delete"] * 3
         result = modules.ok("sync_table", **DECLARATION)
         assert not result["changed"]
         assert "gman_wake" in str(result["warnings"])
@@ -198,6 +201,177 @@ def test_the_writers_insert_id_and_row_count_are_its_own(database, synced):
         assert cursor.fetchone() == (2,)
         cursor.execute("UPDATE shop.t SET id = id + 100")
         assert cursor.rowcount == 3
+
+
+def test_an_insert_id_of_the_outbox_reaches_nobody(database, modules, schema):
+    database.execute("CREATE TABLE shop.t (id INT PRIMARY KEY, name VARCHAR(40), note VARCHAR(40)) ENGINE=InnoDB",
+                     "CREATE TABLE shop.other (id INT AUTO_INCREMENT PRIMARY KEY) AUTO_INCREMENT=700")
+    modules.ok("sync_table", **DECLARATION)
+    connection = database.connect()
+    with connection, connection.cursor() as cursor:
+        cursor.execute("INSERT INTO shop.other VALUES (DEFAULT)")
+        cursor.execute("INSERT INTO shop.t (id, name) VALUES (1, 'a'), (2, 'b')")
+        assert (cursor.lastrowid, cursor.rowcount) == (0, 2)
+        cursor.execute("UPDATE shop.t SET name = 'c'")
+        cursor.execute("SELECT LAST_INSERT_ID(), @@warning_count")
+        assert cursor.fetchone() == (700, 0)
+
+
+def test_the_triggers_do_with_the_rights_that_the_role_grants(database, modules, table):
+    modules.ok("outbox")
+    database.execute("DROP USER IF EXISTS keeper@localhost, writer@localhost", "CREATE USER keeper@localhost ACCOUNT LOCK", "CREATE USER writer@localhost",
+                     "GRANT TRIGGER, SELECT ON shop.t TO keeper@localhost", "GRANT INSERT ON gearsync.outbox TO keeper@localhost",
+                     "GRANT SELECT, INSERT, UPDATE, DELETE ON shop.t TO writer@localhost")
+    modules.ok("sync_table", **DECLARATION, definer="keeper@localhost")
+    connection = pymysql.connect(unix_socket=database.socket, user="writer", autocommit=True)
+    with connection, connection.cursor() as cursor:
+        for statement in ("INSERT INTO shop.t (id, name) VALUES (1, 'a')", "UPDATE shop.t SET id = 2", "UPDATE shop.t SET name = 'b'", "DELETE FROM shop.t"):
+            cursor.execute(statement)
+        with pytest.raises(pymysql.MySQLError):
+            cursor.execute("SELECT * FROM gearsync.outbox")
+    assert [row[3] for row in outbox(database)] == ["insert", "delete", "insert", "update", "delete"]
+
+
+def test_a_table_with_triggers_of_its_own(database, modules, table):
+    database.execute("CREATE TABLE shop.log (id INT AUTO_INCREMENT PRIMARY KEY, what VARCHAR(40))",
+                     "CREATE TRIGGER shop.tidy BEFORE INSERT ON shop.t FOR EACH ROW SET NEW.name = UPPER(NEW.name)",
+                     "CREATE TRIGGER shop.mine AFTER INSERT ON shop.t FOR EACH ROW INSERT INTO shop.log (what) VALUES (NEW.name)")
+    modules.ok("sync_table", **DECLARATION)
+    database.execute("CREATE TRIGGER shop.later AFTER INSERT ON shop.t FOR EACH ROW INSERT INTO shop.log (what) VALUES (NEW.id)",
+                     "CREATE TRIGGER shop.from_log AFTER DELETE ON shop.log FOR EACH ROW UPDATE shop.t SET note = OLD.what WHERE id = 1")
+    database.execute("INSERT INTO shop.t (id, name) VALUES (1, 'a'), (2, 'b')", "DELETE FROM shop.log WHERE id = 1")
+    assert len(outbox(database)) == 3
+    check(database, Replay(["id"]))
+    assert database.execute("SELECT name, note FROM shop.t WHERE id = 1") == (("A", "A"),)
+
+
+def test_every_type_in_the_outbox(database, modules, schema):
+    columns = COMMON + ONLY[database.engine]
+    names = [name for name, _kind, _value, _seen in columns]
+    database.execute("SET SESSION sql_mode = ''", "CREATE TABLE shop.t (id INT NOT NULL PRIMARY KEY, {}) ENGINE=InnoDB".format(
+        ", ".join(f"`{name}` {kind}" for name, kind, _value, _seen in columns)))
+    modules.ok("sync_table", table="shop.t", columns=["id", *names], write=[{"type": "hash", "key": "t:{id}"}])
+    given = [(name, value) for name, _kind, value, _seen in columns if value is not None]
+    database.execute("SET SESSION sql_mode = '', SESSION time_zone = '-07:30'", "INSERT INTO shop.t (id, {}) VALUES (1, {})".format(
+        ", ".join(f"`{name}`" for name, _value in given), ", ".join(value for _name, value in given)))
+    ((*_rest, payload),) = outbox(database)
+    assert json.loads(payload)["new"] == {"id": 1, **{name: seen for name, _kind, _value, seen in columns}}
+    ((row,),) = database.execute("SELECT row_sql FROM gearsync.synced_table")
+    assert json.loads(database.execute(f"SELECT {row} FROM shop.t AS gearsync_row")[0][0]) == json.loads(payload)["new"]
+
+    # Nothing changes, nothing is written; then every column changes alone.
+    database.execute("DELETE FROM gearsync.outbox")
+    database.execute("SET SESSION sql_mode = ''", "UPDATE shop.t SET {}".format(", ".join(f"`{name}` = `{name}`" for name, _value in given)))
+    assert outbox(database) == ()
+    for name, _value in given:
+        database.execute(f"UPDATE shop.t SET `{name}` = NULL")
+    assert [row[3] for row in outbox(database)] == ["update"] * len(given)
+
+
+def test_numbers_that_are_equal_but_not_the_same(database, modules, schema):
+    database.execute("CREATE TABLE shop.t (id DOUBLE PRIMARY KEY, f FLOAT) ENGINE=InnoDB", "INSERT INTO shop.t VALUES (0e0, -0e0)")
+    modules.ok("sync_table", table="shop.t", columns=["id", "f"], write=[{"type": "hash", "key": "t:{id}"}])
+    ((shown, _f),) = database.execute("SELECT CAST(-id AS CHAR), f FROM shop.t")
+    database.execute("UPDATE shop.t SET id = -id")
+    # What a SELECT shows is what is compared: -0 on MySQL, 0 on MariaDB.
+    assert [row[3] for row in outbox(database)] == (["delete", "insert"] if shown == "-0" else [])
+
+
+def test_large_spatial_values_are_compared(database, modules, schema):
+    database.execute("CREATE TABLE shop.t (id INT PRIMARY KEY, shape GEOMETRY) ENGINE=InnoDB")
+    modules.ok("sync_table", table="shop.t", columns=["id", "shape"], write=[{"type": "hash", "key": "t:{id}"}])
+    # In hexadecimal more than max_allowed_packet.
+    points = int(database.execute("SELECT @@max_allowed_packet")[0][0]) // 2 // 16 + 1000
+
+    def line(last):
+        return "CONCAT(X'000000000102000000', X'{}', REPEAT(X'000000000000F03F0000000000000040', {}), X'{}0000000000000040')".format(
+            points.to_bytes(4, "little").hex(), points - 1, last)
+
+    database.execute("SET SESSION sql_mode = ''", f"INSERT INTO shop.t VALUES (1, {line('000000000000F03F')})",
+                     f"UPDATE shop.t SET shape = {line('000000000000F03F')}", f"UPDATE shop.t SET shape = {line('0000000000000040')}")
+    assert [row[3] for row in outbox(database)] == ["reload", "reload"]
+
+
+def test_control_characters_six_times_as_long_in_words(database, modules, schema):
+    database.execute("CREATE TABLE shop.t (id INT PRIMARY KEY, body LONGTEXT) ENGINE=InnoDB")
+    modules.ok("sync_table", table="shop.t", columns=["id", "body"],
+               write=[{"type": "hash", "key": "t:{id}"}, {"type": "set", "key": "{body}", "member": "{id}"}])
+    size = int(database.execute("SELECT @@max_allowed_packet DIV 16")[0][0])
+    database.execute(f"INSERT INTO shop.t VALUES (1, REPEAT(CHAR(1), {size})), (2, REPEAT(CHAR(1), {2 * size}))",
+                     f"UPDATE shop.t SET body = REPEAT(CHAR(2), {size}) WHERE id = 1", f"UPDATE shop.t SET body = REPEAT(CHAR(2), {2 * size}) WHERE id = 2")
+    assert [(row[3], len(json.loads(row[4]).get("new", {"body": ""})["body"])) for row in outbox(database)] == [
+        ("insert", size), ("insert", 2 * size), ("update", size), ("reload", 0)]
+
+
+def test_a_large_text_is_read_as_it_is(database, modules, schema):
+    database.execute("CREATE TABLE shop.t (id INT PRIMARY KEY, body LONGTEXT CHARACTER SET utf16) ENGINE=InnoDB")
+    modules.ok("sync_table", table="shop.t", columns=["id", "body"], write=[{"type": "hash", "key": "t:{id}"}])
+    database.execute(f"INSERT INTO shop.t VALUES (1, REPEAT(_utf8mb4 X'F09F98807A', {16 << 17}))")
+    assert [(row[3], json.loads(row[4])) for row in outbox(database)] == [("reload", {"key": {"id": 1}})]
+    ((large,),) = database.execute("SELECT large_columns FROM gearsync.synced_table")
+    ((text,),) = database.execute(f"SELECT {json.loads(large)[0]['sql']} FROM shop.t AS gearsync_row")
+    assert text == "\U0001f600z" * (16 << 17)
+
+
+def test_rows_that_are_divided_anew_get_other_shards(database, modules, schema):
+    database.execute("CREATE TABLE shop.t (id INT PRIMARY KEY, name VARCHAR(40) NOT NULL UNIQUE, note INT) ENGINE=InnoDB")
+    first, second = ({"table": "shop.t", "columns": ["id", "name", "note"], "write": [{"type": "hash", "key": f"t:{{{key}}}"}]} for key in ("id", "name"))
+
+    def shards():
+        database.execute("INSERT INTO shop.t (id, name) VALUES (1, 'a'), (2, 'b'), (3, 'c'), (4, 'd'), (5, 'e')")
+        found = {row[0] for row in outbox(database)}
+        database.execute("DELETE FROM shop.t", "DELETE FROM gearsync.outbox")
+        return found
+
+    modules.ok("sync_table", **first)
+    assert shards() <= {6, 7, 8, 9}
+    # The number of shards is the same, but the changes of a row may be in others now.
+    modules.ok("sync_table", **second)
+    assert shards() <= {10, 11, 12, 13}
+    assert {10, 11, 12, 13} <= {row[0] for row in database.execute("SELECT shard FROM gearsync.lease")}
+    assert not modules.ok("sync_table", **second)["changed"]
+    database.execute("INSERT INTO gearsync.outbox (shard, table_name, operation, payload) VALUES (7, 'shop.t', 'insert', '{}')")
+    modules.ok("sync_table", **first)
+    # Where one still waits nothing new is written.
+    database.execute("INSERT INTO shop.t (id, name) VALUES (6, 'f')")
+    assert 15 <= outbox(database)[1][0] <= 18
+
+
+@pytest.mark.parametrize("clause", [
+    "", ", b TIMESTAMP(6) GENERATED ALWAYS AS ROW START, e TIMESTAMP(6) GENERATED ALWAYS AS ROW END, PERIOD FOR SYSTEM_TIME (b, e)"])
+def test_a_table_with_system_versions(database, modules, schema, clause):
+    if database.engine != "mariadb":
+        pytest.skip("MySQL has none")
+    database.execute(f"CREATE TABLE shop.t (id INT PRIMARY KEY, name VARCHAR(40), note INT{clause}) ENGINE=InnoDB WITH SYSTEM VERSIONING")
+    modules.ok("sync_table", **DECLARATION)
+    database.execute("INSERT INTO shop.t (id, name) VALUES (1, 'a'), (2, 'b')", "UPDATE shop.t SET name = 'c' WHERE id = 1", "DELETE FROM shop.t WHERE id = 2",
+                     "DELETE HISTORY FROM shop.t")
+    assert len(outbox(database)) == 4
+    check(database, Replay(["id"]))
+
+
+def test_what_durable_delivery_cannot_do_is_said(database, modules, schema):
+    database.execute("CREATE TABLE shop.t (id INT PRIMARY KEY, name INT, note TEXT) ENGINE=MyISAM",
+                     "CREATE TABLE shop.u (id INT PRIMARY KEY, name INT, note TEXT) ENGINE=InnoDB PARTITION BY HASH (id) PARTITIONS 2")
+    if database.engine == "mysql" and database.execute("SELECT @@enforce_gtid_consistency") == (("ON",),):
+        assert "enforce_gtid_consistency" in modules.refused("sync_table", **DECLARATION)
+    else:
+        assert "rolled back" in str(modules.ok("sync_table", **DECLARATION)["blind_spots"])
+    told = {"write": [{"type": "set", "key": "{note}", "member": "{id}:{slug}"}], "transform": "a.b:c", "computed": ["slug"]}
+    spots = modules.ok("sync_table", **{**DECLARATION, "table": "shop.u", **told})["blind_spots"]
+    for words in ("it has partitions", "'note' is in a key", "slug: what a.b:c computes"):
+        assert any(words in spot for spot in spots), words
+
+
+def test_a_name_that_the_outbox_cannot_take_is_refused(database, modules):
+    # Its characters are doubled in the declaration.
+    quoted = "`" + 40 * "``" + "`"
+    database.execute(f"CREATE DATABASE {quoted}", f"CREATE TABLE {quoted}.{quoted} (id INT PRIMARY KEY) ENGINE=InnoDB")
+    try:
+        message = modules.refused("sync_table", table=f"{quoted}.{quoted}", columns=["id"], write=[{"type": "hash", "key": "t:{id}"}])
+    finally:
+        database.execute(f"DROP DATABASE {quoted}")
+    assert "the outbox takes 129" in message
 
 
 def test_a_row_too_large_for_words_is_a_request_to_read_it(database, modules, schema):
@@ -275,6 +449,41 @@ def test_switching_delivery_columns_and_shards_under_writers_loses_nothing(datab
         else:
             rows[change["new"]["id"]] = change["new"]["name"]
     assert rows == dict(database.execute("SELECT id, name FROM shop.t"))
+
+
+def test_switching_the_delivery_under_writers_loses_no_change(database, modules, synced, job_server):
+    stop, written, failures = threading.Event(), [], []
+
+    def writer(first):
+        connection = database.connect()
+        try:
+            with connection, connection.cursor() as cursor:
+                number = 0
+                while not stop.is_set():
+                    number += 1
+                    name = f"{first}-{number}"
+                    cursor.execute("INSERT INTO shop.t (id, name) VALUES (%s, %s) ON DUPLICATE KEY UPDATE name = VALUES(name)", (first, name))
+                    written.append(name)
+                    stop.wait(0.001)
+        except pymysql.MySQLError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=writer, args=(first,)) for first in range(1, 5)]
+    for thread in threads:
+        thread.start()
+    try:
+        for delivery in ("direct", "durable", "direct", "durable"):
+            modules.ok("sync_table", **DECLARATION, delivery=delivery, lock_wait_timeout=30)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert failures == []
+    kept = [json.loads(row[4]) for row in outbox(database)]
+    sent = [json.loads(payload) for payload in job_server.jobs()]
+    assert kept
+    assert sent
+    assert {change["new"]["name"] for change in kept + sent} == set(written)
 
 
 def test_a_long_transaction_on_another_synced_table_holds_nobody_up(database, modules, synced):

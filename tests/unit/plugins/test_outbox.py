@@ -1,0 +1,144 @@
+import re
+import zlib
+
+import pytest
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._outbox import (
+    MIGRATIONS,
+    VERSION,
+    SchemaError,
+    choose_layout,
+    first_shard,
+    layout_of,
+    migration_statements,
+    to_json,
+)
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._triggers import (
+    durable,
+    shard_layouts,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def column(name, data_type="int", **changes):
+    return {"name": name, "data_type": data_type, "column_type": data_type, "collation": None, "precision": None, "nullable": False,
+            "is_json": False, **changes}
+
+
+FACTS = {"name": "t", "unique_keys": [["id"], ["mail"]],
+         "columns": [column("id"), column("mail", "varchar", collation="utf8mb4_bin"), column("body", "longblob"), column("text", "longtext", collation="x")]}
+
+
+def declaration(*keys, **changes):
+    return {"table": "s.t", "delivery": "durable", "function": "f", "events": ["insert", "update", "delete"], "columns": ["id", "mail"],
+            "write": [{"type": "hash", "key": key} for key in keys], **changes}
+
+
+@given(st.integers(1, 256))
+def test_a_shard_tells_the_count_that_it_is_of(shards):
+    numbers = range(first_shard(shards), first_shard(shards) + shards)
+    assert {layout_of(number) for number in numbers} == {shards}
+    assert max(numbers) < first_shard(shards + 1)
+
+
+def expression(column_name, shards):
+    return lambda layout: f"{first_shard(layout)} + CRC32({column_name}) MOD {shards}"
+
+
+@given(steps=st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 8), st.booleans()), min_size=1, max_size=30))
+def test_no_number_stands_for_two_ways_to_divide_the_rows_of_a_table(steps):
+    """Declarations change, and each time some changes may be left in the shards; drained: all of them were applied before."""
+    known, waiting = None, {}
+    for key, shards, drained in steps:
+        if drained:
+            waiting = {}
+        wanted = expression(key, shards)
+        taken = set(waiting) | ({layout_of(int(known.split()[0]))} if known else set())
+        layout = choose_layout(shards, known, wanted, taken.__contains__)
+        assert layout >= shards
+        known = wanted(layout)
+        assert waiting.setdefault(layout, known) == known
+
+
+def test_what_is_in_place_stays():
+    assert choose_layout(4, None, expression("id", 4), lambda layout: False) == 4
+    assert choose_layout(4, expression("id", 4)(4), expression("id", 4), lambda layout: True) == 4
+    assert choose_layout(4, expression("id", 4)(5), expression("id", 4), lambda layout: False) == 5
+    assert choose_layout(4, expression("id", 4)(4), expression("mail", 4), lambda layout: layout == 4) == 5
+    assert choose_layout(256, expression("id", 256)(256), expression("mail", 256), lambda layout: layout == 256) == 257
+    with pytest.raises(SchemaError):
+        choose_layout(256, None, expression("id", 256), lambda layout: True)
+
+
+@given(shards=st.integers(1, 256), layout=st.integers(1, 256))
+def test_shards_are_of_their_layout(shards, layout):
+    layout = max(shards, layout)
+    for keys in (["{id}"], ["a:{id}", "b:{mail}"], ["{mail}"]):
+        sql = durable(declaration(*keys), FACTS, "main", shards, layout)
+        assert layout_of(int(re.match(r"\d+", sql.shard("NEW")).group())) == layout
+        assert shard_layouts(sql.body(event) for event in ("insert", "update", "delete")) == {layout}
+
+
+def test_a_table_without_a_common_key_has_one_shard():
+    sql = durable(declaration("a:{id}", "b:{mail}"), FACTS, "main", 7)
+    assert sql.shard("NEW") == str(first_shard(7) + zlib.crc32(b"s.t") % 7)
+    assert [name for name, _column in sql.key] == ["id"]
+    # An update stays one change then.
+    assert "'delete'" not in sql.body("update")
+
+
+@pytest.mark.parametrize(("writes", "by"), [
+    ([{"type": "hash", "key": "x:{id}"}], "id"),
+    ([{"type": "hash", "key": "x:{mail}"}], "mail"),
+    ([{"type": "hash", "key": "x:{id}:{mail}"}], "id"),
+    ([{"type": "hash", "key": "x:{id}"}, {"type": "set", "key": "all", "member": "{id}"}], "id"),
+    ([{"type": "hash", "key": "x:{id}"}, {"type": "set", "key": "by:{mail}", "member": "{id}"}], "id"),
+    ([{"type": "hash", "key": "x:{id}"}, {"type": "list", "key": "log:{id}", "value": "{mail}"}], "id"),
+    # A log of all rows is in one order.
+    ([{"type": "hash", "key": "x:{id}"}, {"type": "list", "key": "log", "value": "{id}"}], None),
+    ([{"type": "stream", "key": "log"}], None),
+    # What a transform computes is in no key of the table.
+    ([{"type": "hash", "key": "x:{slug}:{id}"}], "id"),
+    ([{"type": "list", "key": "x:{slug}", "value": "{id}"}], None),
+])
+def test_what_rows_are_divided_by(writes, by):
+    text = durable(declaration(write=writes, transform="a:b", computed=["slug"]), FACTS, "main", 4).shard("NEW")
+    assert ("CRC32(" in text) == (by is not None)
+    assert by is None or f"NEW.`{by}`" in text
+
+
+def test_both_rows_of_an_update_count_for_its_size():
+    wanted = declaration("{id}:{text}", columns=["id", "body", "text"])
+    sql = durable(wanted, FACTS, "main", 4)
+    words = "COALESCE(OCTET_LENGTH(NEW.`body`), 0) + COALESCE(OCTET_LENGTH(NEW.`text`), 0) + COALESCE(OCTET_LENGTH(OLD.`text`), 0) > @@max_allowed_packet"
+    assert words in sql.body("update")
+    assert "OLD." not in sql.body("insert")
+    assert "NEW." not in sql.body("delete")
+
+
+def test_the_outbox_is_written_without_a_handler_and_the_wake_with_one():
+    lines = durable(declaration("{id}"), FACTS, "main", 4).body("update").splitlines()
+    inside, inserts, wakes = 0, 0, 0
+    for line in (each.strip() for each in lines[1:-1]):
+        inside += line == "BEGIN"
+        inside -= line == "END;"
+        inserts += line.startswith("INSERT INTO `gearsync`.`outbox`") and not inside
+        wakes += line.startswith("DO gman_wake(") and inside == 1
+    # The update itself, and the two changes that another identity makes of it.
+    assert (inserts, wakes) == (3, 3)
+
+
+def test_migrations_go_on_from_every_version():
+    everything = migration_statements(0)
+    assert everything[0].startswith("CREATE DATABASE IF NOT EXISTS")
+    assert migration_statements(VERSION) == []
+    for version in range(1, VERSION):
+        assert migration_statements(version) == everything[-len(migration_statements(version)):]
+    with pytest.raises(SchemaError, match="later release"):
+        migration_statements(VERSION + 1)
+    assert all(re.match(r"CREATE TABLE IF NOT EXISTS|ALTER TABLE", statement) for statements in MIGRATIONS for statement in statements)
+
+
+@given(st.dictionaries(st.text(), st.text()))
+def test_equal_values_have_equal_json(value):
+    assert to_json(value) == to_json(dict(reversed(value.items())))
