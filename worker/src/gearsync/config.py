@@ -129,7 +129,7 @@ def _check(config: Config) -> list[str]:
         except ValueError as error:
             found.append(f"job_servers[{number}]: {error}")
     settings = config.worker
-    for name, low, high in (("processes", 1, 256), ("drainers", 1, 256), ("prefetch", 1, 10_000), ("batch", 1, 10_000)):
+    for name, low, high in (("processes", 1, 256), ("drainers", 0, 256), ("prefetch", 1, 10_000), ("batch", 1, 10_000)):
         if not low <= getattr(settings, name) <= high:
             found.append(f"worker.{name}: {getattr(settings, name)} is not between {low} and {high}")
     times = ("io_timeout", "reconnect_max", "shutdown_timeout", "lease", "sweep", "linger")

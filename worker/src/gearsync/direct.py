@@ -28,16 +28,14 @@ class Router:
     """Which Redis commands a job's payload stands for. Pure."""
 
     def __init__(self, tables: list[Table], transforms: Optional[dict[str, Transform]] = None) -> None:
-        direct = [table for table in tables if table.delivery == "direct"]
-        self._writers = {table.table: Writer(table, (transforms or {}).get(table.table)) for table in direct}
+        # All tables: jobs of one whose delivery is durable now may wait from before, and come until its triggers are replaced.
+        self._writers = {table.table: Writer(table, (transforms or {}).get(table.table)) for table in tables}
         self._tables: dict[str, list[str]] = {}
-        for table in direct:
-            self._tables.setdefault(table.function, []).append(table.table)
-
-    @property
-    def functions(self) -> list[str]:
+        for table in tables:
+            if table.delivery == "direct":
+                self._tables.setdefault(table.function, []).append(table.table)
+        self.functions = sorted({DEFAULT_FUNCTION, *(table.function for table in tables)})
         """The Gearman functions to offer."""
-        return sorted({DEFAULT_FUNCTION, *self._tables})
 
     def commands(self, function: str, payload: bytes) -> list[Command]:
         """Redis commands for a job. Raises Malformed."""

@@ -139,7 +139,8 @@ class Drain:
         self.counts: Counter[str] = Counter()
         self._source = config.source
         self._settings = config.worker
-        self._writers = {table.table: Writer(table, transforms.get(table.table)) for table in config.durable_tables}
+        # All tables: changes of one that is delivered directly now may wait from before.
+        self._writers = {table.table: Writer(table, transforms.get(table.table)) for table in config.tables}
         self._undeclared: set[str] = set()
         self._database = database
         self._outbox = Outbox(database)

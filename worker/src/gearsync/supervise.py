@@ -148,7 +148,7 @@ def run(config: Config) -> int:
 
     with stop_signals(stop):
         children = [_Child(config, direct) for _number in range(config.worker.processes)]
-        if config.durable_tables:
+        if config.mysql is not None:
             children += [_Child(config, drain) for _number in range(config.worker.drainers)]
         # Ready means: configured and running. Servers that are down are waited for, and must not fail the start.
         notifier.notify("READY=1")

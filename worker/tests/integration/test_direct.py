@@ -84,6 +84,13 @@ def test_a_row_is_written_in_every_shape_and_a_delete_takes_it_away(worker: Work
     assert [fields[b"event"] for _, fields in r.xrange("changes")] == [b"insert", b"update", b"delete"]
 
 
+def test_jobs_of_a_table_that_was_direct_before_are_done(gearmand: Gearmand, redis_server: Redis, start_worker: Callable[..., Worker]) -> None:
+    tables = [{**table, "delivery": "durable"} for table in config(gearmand, redis_server)["tables"]]
+    start_worker({**config(gearmand, redis_server), "mysql": {"user": "nobody", "port": 1}, "tables": tables})
+    gearmand.submit("shop", change("shop.item", "insert", new={"id": 7, "name": "x", "price": 1}))
+    until(lambda: redis_server.client.hget("item:7", "name"), b"x")
+
+
 def test_a_flat_payload_is_written_as_the_one_table_of_its_function_declares(
     gearmand: Gearmand, redis_server: Redis, start_worker: Callable[..., Worker]
 ) -> None:

@@ -121,6 +121,29 @@ def test_of_many_changes_the_last_one_shows(worker: Worker, database: Database, 
     assert redis_server.client.keys("by-name:*") == [b"by-name:n2999"]
 
 
+def test_what_waits_of_a_table_that_was_durable_before_is_applied(
+    config: dict[str, Any], start_worker: Callable[..., Worker], database: Database, redis_server: Redis
+) -> None:
+    database.put(insert(1, "a"), insert(2, "b"))
+    start_worker({**config, "tables": [{**ITEM, "delivery": "direct"}]})
+    drained(database)
+    # Its triggers write on until they are replaced.
+    database.put(update(1, "a", "c"))
+    drained(database)
+    assert redis_server.client.hmget("item:1", "name") + redis_server.client.hmget("item:2", "name") == [b"c", b"b"]
+    assert redis_server.client.smembers("by-name:c") == {b"1"}
+
+
+def test_without_drainers_nothing_is_taken(
+    config: dict[str, Any], start_worker: Callable[..., Worker], database: Database, redis_server: Redis
+) -> None:
+    start_worker({**config, "worker": {**config["worker"], "drainers": 0}})
+    database.put(insert(1))
+    time.sleep(4 * 0.25)
+    assert database.waiting == 1
+    assert not database.execute("SELECT owner FROM gearsync.worker")
+
+
 # What cannot be applied
 
 
