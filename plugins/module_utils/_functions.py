@@ -60,7 +60,7 @@ def drop_sql(name):
 
 def forget_sql(name):
     """For a function that the server has not been able to load."""
-    return f"DELETE FROM `mysql`.`func` WHERE `name` = {literal(name)}"  # noqa: S608  # quoted: recorded statements carry no parameters
+    return f"DELETE FROM `mysql`.`func` WHERE `name` = {literal(name)}"  # quoted: recorded statements carry no parameters
 
 
 def wanted_row(function, soname):

@@ -82,9 +82,31 @@ def read_unique_keys(database, schema, table, columns):
     return [usable[name] for name in sorted(usable, key=lambda name: (name != "PRIMARY", name))]
 
 
+def read_refusable(database, schema, table, columns):
+    """The names of columns whose change the server may refuse: those of unique and foreign keys.
+
+    UPDATE IGNORE goes on after such a refusal, and both servers fire the AFTER UPDATE trigger for the row that it has left as it was.
+    """
+    unique = [row["col"] for row in database.rows(
+        "SELECT COLUMN_NAME AS col FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s AND NON_UNIQUE = 0", schema, table)]
+    if None in unique:
+        # A key of an expression, of whatever columns.
+        return {column["name"] for column in columns}
+    child = database.rows(
+        "SELECT COLUMN_NAME AS col FROM information_schema.KEY_COLUMN_USAGE"
+        " WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s AND REFERENCED_TABLE_NAME IS NOT NULL", schema, table)
+    parent = database.rows(
+        "SELECT REFERENCED_COLUMN_NAME AS col FROM information_schema.KEY_COLUMN_USAGE"
+        " WHERE REFERENCED_TABLE_SCHEMA = %s AND REFERENCED_TABLE_NAME = %s", schema, table)
+    return set(unique) | {row["col"] for row in [*child, *parent]}
+
+
 def read_facts(database, schema, table):
     columns = read_columns(database, schema, table)
-    return {"name": table, "columns": columns, "unique_keys": read_unique_keys(database, schema, table, columns)}
+    return {
+        "name": table, "columns": columns, "unique_keys": read_unique_keys(database, schema, table, columns),
+        "refusable": read_refusable(database, schema, table, columns),
+    }
 
 
 def has_transactions(database, engine):

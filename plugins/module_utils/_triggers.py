@@ -199,10 +199,10 @@ def _indented(lines):
 class Durable:
     """The SQL of one durable table: its triggers' bodies, and what workers are told of it."""
 
-    def __init__(self, declaration, columns, *, shard_columns, key_columns, source, shards, layout=None):
+    def __init__(self, declaration, columns, *, shard_columns, key_columns, refusable, source, shards, layout=None):
         """columns: what the table has, by declared name. shard_columns, key_columns: declared names. source: the pipeline's name.
 
-        layout: the count whose numbers the shards have; their own when it is left out.
+        refusable: the columns, declared or not, whose change the server may refuse. layout: the count whose numbers the shards have; their own when it is left out.
         """
         self.declaration = declaration
         self.source = source
@@ -212,6 +212,7 @@ class Durable:
         self.old = [(name, columns[name]) for name in old_columns(declaration)]
         self.key = [(name, columns[name]) for name in key_columns]
         self._shard = [columns[name] for name in shard_columns]
+        self._refusable = refusable
 
     def shard(self, row):
         """The SQL of a row's shard; equal bytes have equal shards, whatever the session's character sets are."""
@@ -249,17 +250,15 @@ class Durable:
             members.append(f"{literal(name)}, {'NULL' if is_large(column) else value_expression(column, 'OLD')}")
         return f"JSON_OBJECT({', '.join(members)})"
 
-    def _emit(self, operation, row, members, *, reload=None):
-        """One change into the outbox and its wake. reload: (condition, payload) of what is written for a row that is too large."""
-        payload, name = f"JSON_OBJECT({members})", f"'{operation}'"
-        if reload:
-            condition, instead = reload
-            payload, name = f"IF({condition}, {instead}, {payload})", f"IF({condition}, 'reload', {name})"
+    def _emit(self, row, operation, payload):
+        """One change of a row into the outbox, and its wake. operation, payload: SQL."""
         return [
             f"SET gearsync_shard = {self.shard(row)};",
             # No handler: a change that cannot be kept must fail the write.
-            ("INSERT INTO `gearsync`.`outbox` (`shard`, `table_name`, `operation`, `payload`)"
-            f" VALUES (gearsync_shard, {literal(self.declaration['table'])}, {name}, {payload});"),
+            (
+                "INSERT INTO `gearsync`.`outbox` (`shard`, `table_name`, `operation`, `payload`)"
+                f" VALUES (gearsync_shard, {literal(self.declaration['table'])}, {operation}, {payload});"
+            ),
             "BEGIN",
             # Without a wake a worker finds the change by itself.
             "  DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END;",
@@ -267,37 +266,50 @@ class Durable:
             "END;",
         ]
 
-    def _reload(self, condition, with_old):
-        if condition is None:
-            return None
-        members = [f"'key', {_row_object(self.key, 'NEW')}"]
-        if with_old:
-            members.append(f"'old', {self._small_old()}")
-        return condition, f"JSON_OBJECT({', '.join(members)})"
+    def _reload(self, row, old=None):
+        """The payload that has the worker read a row by its key, and remove what the values ``old`` (SQL) had written if they are gone."""
+        members = [f"'key', {_row_object(self.key, row)}"]
+        if old:
+            members.append(f"'old', {old}")
+        return f"JSON_OBJECT({', '.join(members)})"
+
+    def _unless_large(self, operation, large, payload, instead):
+        """Operation and payload of a change that may be too large for words."""
+        if large is None:
+            return f"'{operation}'", payload
+        return f"IF({large}, 'reload', '{operation}')", f"IF({large}, {instead}, {payload})"
 
     def body(self, event):
         """A trigger's body."""
         new, old = f"'new', {self.row('NEW')}", f"'old', {self.old_row('OLD')}"
         large_new, large_old = _too_large((self.new, "NEW")), _too_large((self.old, "OLD"))
         if event == "insert":
-            lines = self._emit("insert", "NEW", new, reload=self._reload(large_new, False))
+            lines = self._emit("NEW", *self._unless_large("insert", large_new, f"JSON_OBJECT({new})", self._reload("NEW")))
         elif event == "delete":
-            lines = self._delete(old, large_old)
+            members = f"'old', IF({large_old}, {self._small_old()}, {self.old_row('OLD')})" if large_old else old
+            lines = self._emit("OLD", "'delete'", f"JSON_OBJECT({members})")
         else:
+            instead = self._reload("NEW", self._small_old())
             # Both rows are in one payload.
-            large = _too_large((self.new, "NEW"), (self.old, "OLD"))
-            lines = self._emit("update", "NEW", f"{new}, {old}", reload=self._reload(large, True))
-            if self._shard:
-                same = " AND ".join(same_expression(column) for column in self._shard)
-                # Another identity may have another shard: what the old one had written is removed there.
-                lines = [f"IF {same} THEN", *_indented(lines), "ELSE",
-                         *_indented(self._delete(old, large_old)),
-                         *_indented(self._emit("insert", "NEW", new, reload=self._reload(large_new, False))), "END IF;"]
+            words = self._unless_large("update", _too_large((self.new, "NEW"), (self.old, "OLD")), f"JSON_OBJECT({new}, {old})", instead)
+            lines = self._update(self._emit("NEW", *words))
             lines = [f"IF NOT ({' AND '.join(same_expression(column) for _name, column in self.new)}) THEN", *_indented(lines), "END IF;"]
         return "\n".join(["BEGIN", "  DECLARE gearsync_shard SMALLINT UNSIGNED;", *_indented(lines), "END"])
 
-    def _delete(self, old, large):
-        return self._emit("delete", "OLD", f"'old', IF({large}, {self._small_old()}, {self.old_row('OLD')})" if large else old)
+    def _update(self, lines):
+        """The change of a row whose key stays, and what is done when it does not, or when it is not sure that the row has changed at all."""
+        if not self.key:
+            return lines
+        keys = [column for _name, column in self.key]
+        others = [column for column in self._refusable if column not in keys]
+        found = [f"IF {' AND '.join(same_expression(column) for column in [*keys, *others])} THEN", *_indented(lines)]
+        # What the table holds is what counts: UPDATE IGNORE may have left the row as it was.
+        if others:
+            found += [f"ELSEIF {' AND '.join(same_expression(column) for column in keys)} THEN",
+                      *_indented(self._emit("NEW", "'reload'", self._reload("NEW", self._small_old())))]
+        # Two identities, which may have two shards: each is read there.
+        return [*found, "ELSE", *_indented(self._emit("OLD", "'reload'", self._reload("OLD", self._small_old()))),
+                *_indented(self._emit("NEW", "'reload'", self._reload("NEW"))), "END IF;"]
 
 
 def _bare(column, row):
@@ -328,7 +340,8 @@ def durable(declaration, facts, source, shards, layout=None):
     columns, real = match(declaration, facts)
     return Durable(
         declaration, columns, shard_columns=shard_columns(declaration, real, facts["unique_keys"]),
-        key_columns=key_columns(declaration, real, facts["unique_keys"]), source=source, shards=shards, layout=layout)
+        key_columns=key_columns(declaration, real, facts["unique_keys"]), source=source, shards=shards, layout=layout,
+        refusable=[column for column in facts["columns"] if column["name"] in facts["refusable"]])
 
 
 def wanted_triggers(schema, declaration, facts, definer, sql_mode, *, body=None):

@@ -37,12 +37,16 @@ class Malformed(ValueError):
 
 
 class Change(msgspec.Struct, frozen=True):
-    """One change. ``table`` is None for a flat payload; ``old`` holds what the triggers send of the old row, if anything."""
+    """One change. ``table`` is None for a flat payload; ``old`` holds what the triggers send of the old row, if anything.
+
+    ``partial``: ``old`` may lack columns that templates name, and nothing has happened that a log should tell.
+    """
 
     table: Optional[str]
     event: str
     new: Optional[Row]
     old: Optional[Row]
+    partial: bool = False
 
 
 _decoder = msgspec.json.Decoder(float_hook=Number)
@@ -107,11 +111,12 @@ def decode(payload: bytes) -> Change:
 
 
 class _Payload(msgspec.Struct):
-    """A payload of the outbox. A reload has ``key`` in place of ``new``."""
+    """A payload of the outbox. A reload has ``key`` in place of ``new``; ``partial``: ``old`` does not have all that templates name."""
 
     new: Optional[dict[str, Any]] = None
     old: Optional[dict[str, Any]] = None
     key: Optional[dict[str, Any]] = None
+    partial: bool = False
 
 
 _payload_decoder = msgspec.json.Decoder(_Payload, float_hook=Number)
@@ -145,4 +150,4 @@ def decode_outbox(table: str, operation: str, payload: bytes) -> Change:
         new = None
     elif new is None:
         raise Malformed(f"{operation} without {'key' if operation == 'reload' else 'new'!r}")
-    return Change(table, operation, new, old)
+    return Change(table, operation, new, old, raw.partial)

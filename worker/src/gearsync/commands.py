@@ -95,6 +95,8 @@ class _Shape:
 
     #: Whether what a put writes does not depend on what stood there.
     absolute = False
+    #: Whether it keeps what was written before.
+    is_log = False
 
     def __init__(self, write: Write, columns: list[str], lenient: bool) -> None:
         """``lenient``: a column that a change does not have is left out, as far as it is not in a template."""
@@ -116,6 +118,10 @@ class _Shape:
         """What removes what ``old`` had written and ``new`` does not write over."""
         key = self.key(old)
         return [] if key is None or key == self.key(new) else [self.removal(key)]
+
+    def knows(self, old: Row) -> bool:
+        """Whether ``old`` tells what must be removed."""
+        return not self.is_log and all(name in old for name in self.key.columns if name != COLUMN_NAME)
 
     def removal(self, key: bytes) -> Step:
         return Step(REMOVE, self, key, key, [("DEL", key)])
@@ -223,6 +229,9 @@ class _Set(_Shape):
         key, member = self.key(row), self.member(row)
         return None if key is None or member is None else (key, member)
 
+    def knows(self, old: Row) -> bool:
+        return super().knows(old) and all(name in old for name in self.member.columns)
+
     def put(self, row: Row) -> list[Step]:
         entry = self.entry(row)
         return [] if entry is None else [Step(PUT, self, entry[0], entry, [(self.add, *entry), *self.expire(entry[0])])]
@@ -252,6 +261,8 @@ class _SortedSet(_Set):
 
 
 class _List(_Shape):
+    is_log = True
+
     def __init__(self, write: Write, columns: list[str], lenient: bool) -> None:
         super().__init__(write, columns, lenient)
         self.value = _Rendered(Template(write.value or ""))
@@ -276,6 +287,8 @@ class _List(_Shape):
 
 class _Stream(_Shape):
     """An entry for every change, deletes too: a stream is read as a log."""
+
+    is_log = True
 
     def entry(self, row: Row, event: str) -> list[Step]:
         key = self.key(row)
@@ -325,12 +338,12 @@ class Writer:
         if event == "none":
             return []
         if event == "delete":
-            return [step for shape in self.shapes for step in shape.remove(old or {})]
+            return [step for shape in self.shapes if not change.partial or shape.knows(old or {}) for step in shape.remove(old or {})]
         found: list[Step] = []
         for shape in self.shapes:
-            if event == "refresh" and isinstance(shape, (_List, _Stream)):
+            if (event == "refresh" or change.partial) and shape.is_log:
                 continue
-            if event == "update" and old is not None:
+            if event == "update" and old is not None and (not change.partial or shape.knows(old)):
                 found += shape.replaced(old, new)
             found += shape.entry(new, event) if isinstance(shape, _Stream) else shape.put(new)
         return found
@@ -340,9 +353,9 @@ class Writer:
         new = None if change.new is None else transformed(function, change.new, self.table)
         old = None if change.old is None else transformed(function, change.old, self.table)
         if new is not None:
-            return Change(change.table, "insert" if change.old is not None and old is None else change.event, new, old)
+            return Change(change.table, "insert" if change.old is not None and old is None else change.event, new, old, change.partial)
         # A row that was never written has nothing to be removed; "none" is no event of a trigger.
-        return Change(change.table, "delete" if old is not None else "none", None, old)
+        return Change(change.table, "delete" if old is not None else "none", None, old, change.partial)
 
     def commands(self, change: Change) -> list[Command]:
         """Redis commands for ``change``, in the order in which they must be executed. Raises Malformed for a missing column."""

@@ -215,6 +215,7 @@ def enqueue_reload(database: Database, source: Source, rows: Sequence[Row]) -> N
             payload = msgspec.json.encode({
                 "key": {column.declared: _wire(row[column.declared]) for column in source.key},
                 "old": {name: _wire(value) for name, value in row.items()},
+                "partial": True,
             })
             # The server's own words for the shard, with the key's values in place of a row.
             ((shard,),) = database.rows(f"SELECT {source.shard_sql} FROM (SELECT {derived}) AS {ALIAS}")
