@@ -57,3 +57,28 @@ def test_names_that_need_quoting_are_synced(host: Host) -> None:
     until(lambda: (host.redis("exists", "order:1:2"), host.redis("hget", "order:1:3", "größe")), ("0", "XL"))
     host.sql("DELETE FROM `order items`;", database="shop")
     until(lambda: host.redis("exists", "order:1:3"), "0")
+
+
+def test_rows_that_were_there_before_are_loaded_and_verified(host: Host) -> None:
+    host.sql("INSERT INTO customer (id, name) VALUES (1, 'one'), (2, 'two'), (3, 'three');", database="shop")
+    gearsync = "/opt/gearsync/venv/bin/gearsync"
+    assert "is in Redis" in host.run(f"{gearsync} barrier")
+    host.redis("del", "customer:1", "customer:doc:2")
+    host.redis("hset", "customer:99", "name", "nobody")
+    assert "2 missing, 1 orphaned" in host.run(f"{gearsync} verify --table shop.customer", ok=False).replace("1 orphaned, 2 missing", "2 missing, 1 orphaned")
+    host.run(f"{gearsync} verify --table shop.customer --repair --prune")
+    assert host.redis("hget", "customer:1", "name") == "one"
+    assert host.redis("exists", "customer:99") == "0"
+    host.redis("flushdb")
+    host.run(f"{gearsync} resync")
+    assert "equal" in host.run(f"{gearsync} verify")
+    assert '"ok":true' in host.sql("SELECT gman_do('gearsync.barrier', 'main');")
+
+
+def test_a_rollback_leaves_nothing_and_a_stopped_worker_loses_nothing(host: Host) -> None:
+    host.run("systemctl stop gearsync-worker")
+    host.sql("START TRANSACTION; INSERT INTO customer (id, name) VALUES (5, 'phantom'); ROLLBACK;"
+             "INSERT INTO customer (id, name) VALUES (6, 'real');", database="shop")
+    host.run("systemctl start gearsync-worker")
+    until(lambda: host.redis("hget", "customer:6", "name"), "real")
+    assert host.redis("exists", "customer:5") == "0"

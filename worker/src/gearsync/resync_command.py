@@ -15,9 +15,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from gearsync import source
+from gearsync import barrier, source
 from gearsync.config import Config, MySQLSettings, parse_address
 from gearsync.database import Database, DatabaseUnavailable
+from gearsync.outbox import Outbox
 from gearsync.resync import Limits, Progress, Resync, never_loaded, replica_lag
 from gearsync.source import NoKey
 from gearsync.verify_command import chosen
@@ -39,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-depth", type=int, default=20_000, metavar="N", help="wait while the outbox holds more rows (default: %(default)s)")
     parser.add_argument("--replica", action="append", default=[], metavar="HOST[:PORT]", help="watch this replica's lag, with the worker's account")
     parser.add_argument("--max-lag", type=float, default=5.0, metavar="S", help="wait while a watched replica is further behind (default: %(default)g)")
+    parser.add_argument("--wait", type=float, default=60.0, metavar="S", help="for the workers to take the last rows; 0 for not at all (default: %(default)g)")
     parser.add_argument("--restart", action="store_true", help="begin anew where an interrupted run would go on")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
 
@@ -72,6 +74,7 @@ def run(config: Config, options: argparse.Namespace) -> int:
             for found in sources:
                 for progress in _runs(functools.partial(Resync, database, found, limits, options.where), options.restart):
                     show(progress)
+        return _wait(database, options.wait) if sources and options.wait else DONE
     except (DatabaseUnavailable, NoKey, ValueError) as error:
         print(f"not done: {error}. Started again, it goes on where it stopped.", file=sys.stderr)
         return FAILED
@@ -81,7 +84,15 @@ def run(config: Config, options: argparse.Namespace) -> int:
     finally:
         for server in (database, *replicas):
             server.close()
-    return DONE
+
+
+def _wait(database: Database, seconds: float) -> int:
+    """Wait until what was loaded is in Redis."""
+    answer = barrier.wait(Outbox(database), seconds)
+    if answer["ok"]:
+        return DONE
+    print(f"all rows are in the outbox, but the workers have not taken them after {seconds:g} s; gearsync barrier waits on", file=sys.stderr)
+    return FAILED
 
 
 def _replica(settings: MySQLSettings, address: str) -> MySQLSettings:

@@ -1,0 +1,310 @@
+"""verify and resync, on tables whose triggers the collection has made, while writers write and processes die."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pymysql
+import pytest
+import yaml
+from conftest import SOURCES, Database, Redis, Worker, collection, free_port, until
+
+TABLE = {
+    "table": "shop.item", "delivery": "durable", "columns": ["id", "name", "price"],
+    "write": [
+        {"type": "hash", "key": "item:{id}"},
+        {"type": "json", "key": "doc:{id}"},
+        {"type": "string", "key": "cell:{id}:{column}"},
+        {"type": "set", "key": "by-name:{name}", "member": "{id}"},
+        {"type": "zset", "key": "by-price", "member": "{id}", "score": "{price}"},
+        {"type": "list", "key": "log", "value": "{id}"},
+    ],
+}
+ODD = {
+    "table": "shop.odd", "delivery": "durable", "columns": ["when", "na`me", "raw", "kind", "f", "text"],
+    "write": [{"type": "hash", "key": "odd:{when}/{na`me}/{raw}/{kind}"}],
+}
+
+
+def sync_table(database: Database, **declaration: Any) -> None:
+    """Make a table's triggers with the collection's own module."""
+    collection("_outbox")
+    path = next(entry for entry in sys.path if "gearsync-collection-" in entry)
+    arguments = {"ANSIBLE_MODULE_ARGS": {"login_user": "root", "login_unix_socket": database.socket, "config_file": "", "shards": 2, **declaration}}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "ansible_collections.gearsync.mysql_redis.plugins.modules.sync_table"],
+        input=json.dumps(arguments), capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": path})
+    assert '"failed": true' not in done.stdout, done.stdout
+    assert '"triggers"' in done.stdout, done.stdout + done.stderr
+
+
+class Commands:
+    """The command line, with one configuration."""
+
+    def __init__(self, config: dict[str, Any], directory: pathlib.Path) -> None:
+        self.path = directory / "commands.yml"
+        self.path.write_text(yaml.safe_dump(config))
+        self.environment = {**os.environ, "PYTHONPATH": str(SOURCES)}
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "gearsync", words[0], "--config", str(self.path), *words[1:]]
+        return subprocess.Popen(command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def run(self, *words: str) -> tuple[int, str]:
+        process = self.start(*words)
+        output, errors = process.communicate(timeout=120)
+        return process.returncode, output + errors
+
+    def verify(self, *words: str) -> tuple[int, dict[str, Any]]:
+        """Exit status, and what it says of the first table."""
+        status, output = self.run("verify", "--json", *words)
+        assert output.startswith("{"), output
+        answer = json.loads(output)
+        assert answer["equal"] == (answer["tables"][0]["different"] == {} and answer["tables"][0]["unsettled"] == 0)
+        return status, answer["tables"][0]
+
+
+@pytest.fixture
+def table(database: Database) -> Database:
+    """A table that had rows before it was synced."""
+    database.execute(
+        "CREATE TABLE shop.item (id BIGINT UNSIGNED PRIMARY KEY, name VARCHAR(40), price DECIMAL(10,2)) ENGINE=InnoDB",
+        "INSERT INTO shop.item VALUES " + ", ".join(f"({number}, 'n{number % 7}', {number / 4})" for number in range(1, 3001)))
+    sync_table(database, **TABLE)
+    return database
+
+
+@pytest.fixture
+def config(table: Database, redis_server: Redis) -> dict[str, Any]:
+    return {
+        "job_servers": [f"127.0.0.1:{free_port()}"], "redis": {"port": redis_server.port}, "mysql": {"user": "root", "unix_socket": table.socket},
+        "worker": {"lease": 1.0, "reconnect_max": 0.5}, "tables": [TABLE],
+    }
+
+
+@pytest.fixture
+def worker(config: dict[str, Any], start_worker: Callable[..., Worker]) -> Worker:
+    return start_worker(config)
+
+
+@pytest.fixture
+def commands(config: dict[str, Any], tmp_path: pathlib.Path) -> Commands:
+    return Commands(config, tmp_path)
+
+
+@pytest.fixture
+def loaded(worker: Worker, commands: Commands) -> Commands:
+    """Both sides equal."""
+    status, output = commands.run("resync")
+    assert status == 0, output
+    return commands
+
+
+@contextmanager
+def writers(database: Database, number: int = 8) -> Iterator[list[int]]:
+    """So many writers, each with all kinds of changes; yields how many statements each has done."""
+    stop, failures, done = threading.Event(), [], [0] * number
+
+    def write(own: int) -> None:
+        chance = random.Random(own)
+        try:
+            with database.connect() as connection, connection.cursor() as cursor:
+                while not stop.is_set():
+                    row = chance.randrange(1, 3500)
+                    statement = chance.choice([
+                        f"UPDATE shop.item SET name = CONCAT('w', {chance.randrange(9)}), price = price + 1 WHERE id = {row}",
+                        f"REPLACE INTO shop.item VALUES ({row}, 'r{own}', {chance.randrange(100)})",
+                        f"DELETE FROM shop.item WHERE id = {row}",
+                        f"UPDATE IGNORE shop.item SET id = id + 1 WHERE id = {row}",
+                    ])
+                    cursor.execute(statement)
+                    done[own] += 1
+                    time.sleep(0.005)
+        except pymysql.MySQLError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=write, args=(own,)) for own in range(number)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield done
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert failures == []
+
+
+def test_a_resync_loads_what_was_there_before_and_verify_proves_it(worker: Worker, commands: Commands, redis_server: Redis) -> None:
+    status, found = commands.verify()
+    assert (status, found["different"]["missing"]) == (1, 6 * 3000 + 2 * 3000 - 3000)
+    assert commands.run("resync")[0] == 0
+    status, found = commands.verify()
+    assert (status, found["different"], found["rows"]) == (0, {}, 3000)
+    assert found["not_verifiable"] == ["write 6 (list log)"]
+    # A row that is loaded is no change of it.
+    assert redis_server.client.exists("log") == 0
+
+
+def test_every_planted_difference_is_found_and_mended(loaded: Commands, redis_server: Redis) -> None:
+    r = redis_server.client
+    r.delete("item:1", "doc:2", "cell:3:name")
+    r.srem("by-name:n4", 4)
+    r.zrem("by-price", 5)
+    r.hset("item:11", "name", "stale")
+    r.hset("item:12", "price", "3")
+    r.hdel("item:13", "name")
+    r.set("doc:14", "{}")
+    r.set("cell:15:price", "0")
+    r.zadd("by-price", {"16": 1})
+    r.delete("item:21", "doc:22", "cell:23:id")
+    r.set("item:21", "x")
+    r.hset("doc:22", "a", "b")
+    r.sadd("cell:23:id", "x")
+    r.hset("item:9999", "id", "9999")
+    r.set("doc:9998", "{}")
+    r.set("cell:9997:name", "x")
+    r.sadd("by-name:n1", 2, 9996)
+    r.sadd("by-name:nobody", 3)
+    r.zadd("by-price", {"9995": 1})
+    # Not ours: no row could have written them.
+    r.hset("item:config", "a", "b")
+    r.set("other", "x")
+    wanted = {"missing": 5, "stale": 6, "wrong_type": 3, "orphaned": 7}
+    status, found = loaded.verify()
+    assert (status, found["different"]) == (1, wanted)
+    status, found = loaded.verify("--repair", "--prune")
+    # A SET writes over whatever there is, the other commands do not: a key of another type is the application's, or a mistake of somebody's.
+    assert (status, found["different"], found["repaired"]) == (1, wanted, 20), found
+    r.delete("item:21")
+    assert loaded.verify("--repair")[0] == 0
+    assert loaded.verify()[0] == 0
+    assert r.exists("item:config", "other") == 2
+
+
+def test_verify_finds_nothing_wrong_while_writers_write(loaded: Commands, table: Database) -> None:
+    with writers(table) as done:
+        status, found = loaded.verify()
+    assert (status, found["different"]) == (0, {}), found
+    assert min(done) > 0
+    assert loaded.verify()[0] == 0
+
+
+def test_verify_cannot_tell_without_its_servers_and_says_so(table: Database, commands: Commands, redis_server: Redis) -> None:
+    redis_server.stop()
+    status, output = commands.run("verify")
+    assert status == 2
+    assert "could not tell" in output
+
+
+@pytest.mark.parametrize("words", [["--table", "shop.nosuch"], ["--sample", "0"]])
+def test_verify_names_what_is_wrong_with_its_arguments(commands: Commands, words: list[str]) -> None:
+    status, output = commands.run("verify", *words)
+    assert status == 2
+    assert words[1] in output
+
+
+def test_a_resync_that_is_killed_goes_on_where_it_was(worker: Worker, commands: Commands, table: Database) -> None:
+    def progress() -> tuple[int, Any]:
+        rows = table.execute("SELECT rows_done, finished_at FROM gearsync.resync")
+        return (int(rows[0][0]), rows[0][1]) if rows else (0, None)
+
+    chance, before = random.Random(1), 0
+    with writers(table):
+        for _number in range(10):
+            process = commands.start("resync", "--chunk", "50", "--rate", "1500")
+            time.sleep(chance.uniform(0.3, 0.9))
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            after, finished = progress()
+            assert after >= before or finished
+            before = after
+            if finished:
+                break
+        assert before > 0
+        assert commands.run("resync")[0] == 0
+    until(lambda: table.waiting, 0, seconds=60)
+    assert commands.verify("--prune")[0] in (0, 1)
+    assert commands.verify()[0] == 0
+
+
+def test_a_locked_row_holds_the_resync_up_and_never_the_writer(worker: Worker, commands: Commands, table: Database) -> None:
+    with table.connect(autocommit=False) as connection, connection.cursor() as cursor:
+        cursor.execute("UPDATE shop.item SET name = 'locked' WHERE id = 1500")
+        process = commands.start("resync", "--chunk", "200", "--json")
+        until(lambda: [int(row[0]) for row in table.execute("SELECT rows_done FROM gearsync.resync")], [1499], seconds=20)
+        # A deadlock with the resync would be an error here, or there.
+        cursor.execute("UPDATE shop.item SET name = 'earlier' WHERE id BETWEEN 1 AND 1600")
+        connection.commit()
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert json.loads(output.splitlines()[-1])["done"]
+    until(lambda: table.waiting, 0, seconds=60)
+    # Index entries of rows that changed before they were loaded were never written.
+    assert commands.verify()[0] == 0
+
+
+def test_one_command_brings_everything_back_after_redis_lost_all(loaded: Commands, redis_server: Redis) -> None:
+    redis_server.client.flushall()
+    assert loaded.verify()[0] == 1
+    assert loaded.run("resync")[0] == 0
+    assert loaded.verify()[0] == 0
+
+
+def test_only_tables_that_were_never_loaded_are_new(worker: Worker, commands: Commands, table: Database) -> None:
+    assert "3,000 rows" in commands.run("resync", "--new")[1]
+    assert commands.run("resync", "--new") == (0, "")
+    sync_table(table, **{**TABLE, "columns": ["id", "name", "price"], "write": TABLE["write"][:2]})
+    assert commands.run("resync", "--new") == (0, "")
+
+
+def test_a_condition_and_a_sample_look_at_a_part(worker: Worker, commands: Commands, redis_server: Redis) -> None:
+    assert commands.run("resync", "--where", "id <= 10")[0] == 0
+    assert len(redis_server.client.keys("item:*")) == 10
+    status, found = commands.verify("--sample", "50")
+    assert status == 1
+    assert 1000 < found["rows"] < 2000
+
+
+def test_keys_of_every_kind_are_walked_and_found(
+    database: Database, redis_server: Redis, start_worker: Callable[..., Worker], tmp_path: pathlib.Path
+) -> None:
+    database.execute(
+        "CREATE TABLE shop.odd (`when` DATETIME(3), `na``me` VARCHAR(20) COLLATE utf8mb4_general_ci, raw VARBINARY(4), kind ENUM('z', 'a', 'm'), f DOUBLE,"
+        " text TEXT, PRIMARY KEY (`when`, `na``me`, raw, kind)) ENGINE=InnoDB")
+    names = ["a", "B", "c'\\", "ä", "😀", "", "%s", "a/b"]
+    with database.connect() as connection, connection.cursor() as cursor:
+        for number in range(400):
+            cursor.execute(
+                "INSERT INTO shop.odd VALUES (%s, %s, %s, %s, %s, %s)",
+                (f"2026-01-0{number % 3 + 1} 01:02:03.{number % 2}", names[number % 8], bytes([number % 256, 0, number // 256]), "zam"[number % 3],
+                 number / 3, "x" * 9))
+    sync_table(database, **ODD)
+    config = {
+        "job_servers": [f"127.0.0.1:{free_port()}"], "redis": {"port": redis_server.port}, "mysql": {"user": "root", "unix_socket": database.socket},
+        "worker": {"lease": 1.0}, "tables": [ODD],
+    }
+    start_worker(config)
+    commands = Commands(config, tmp_path)
+    assert commands.run("resync", "--chunk", "7")[0] == 0
+    status, found = commands.verify()
+    assert (status, found["rows"], found["different"]) == (0, 400, {})
+    assert len(redis_server.client.keys("odd:*")) == 400
+    key = redis_server.client.keys("odd:*")[0]
+    redis_server.client.hset(key, "text", "stale")
+    redis_server.client.rename(redis_server.client.keys("odd:*")[5], "odd:2030-01-01 00:00:00.000/x/y/z")
+    status, found = commands.verify("--repair", "--prune")
+    assert found["different"] == {"stale": 1, "missing": 1, "orphaned": 1}
+    assert status == 0
+    assert commands.verify()[0] == 0
