@@ -10,7 +10,6 @@ import msgspec
 
 from gearsync import source
 from gearsync.change import Change, Json, Malformed, Row, Value, decode_outbox
-from gearsync.commands import as_bytes
 from gearsync.database import SCHEMA, Database, DatabaseUnavailable
 
 #: A larger payload is read by itself, so that a batch of large ones does not fill the memory.
@@ -256,7 +255,7 @@ class Outbox:
         found = decode_outbox(str(change.table), "update", b'{"new":%s}' % small)
         values = {column.declared: _bare(column.kind, value) for column, value in zip(table.large, large)}
         row = {**(found.new or {}), **values}
-        if any(as_bytes(row[name] or b"") != as_bytes(key[name] or b"") for name in (column.declared for column in table.key)):
+        if source.identity_bytes(table.key, row) != source.identity_bytes(table.key, key):
             # 'a' and 'A' are one key for many collations, and two rows for Redis, perhaps in two shards.
             return _gone(change, key)
         return Change(change.table, "update", row, change.old, change.partial)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Optional
 import msgspec
 
 from gearsync.change import Number, Row, Value
+from gearsync.commands import as_bytes
 from gearsync.database import Database
 
 #: The alias that the stored SQL texts use for the row.
@@ -178,6 +179,12 @@ def walk(database: Database, source: Source, size: int, where: str = "", positio
 def identity(source: Source, row: Row) -> Position:
     """The literals of a row's key. Raises KeyError when the row lacks one of its columns, ValueError when one is no value of its kind."""
     return [literal(column.kind, row[column.declared]) for column in source.key]
+
+
+def identity_bytes(key: Sequence[KeyColumn], row: Row) -> tuple[bytes, ...]:
+    """A row's key as Redis sees it: rows are the same when these are, whatever the server's collations say."""
+    values = (row[column.declared] for column in key)
+    return tuple(b"" if value is None else as_bytes(value) for value in values)
 
 
 def _matches(source: Source, positions: Sequence[Position]) -> str:

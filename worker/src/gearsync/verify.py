@@ -14,7 +14,7 @@ import msgspec
 
 from gearsync import source as mysql
 from gearsync.change import Row, decode_outbox
-from gearsync.commands import Command, as_bytes
+from gearsync.commands import Command
 from gearsync.database import Database
 from gearsync.declaration import Table
 from gearsync.expectation import ORPHANED, Expectation, difference
@@ -138,7 +138,7 @@ class Verifier:
         return {self._name(row): row for row in rows}
 
     def _name(self, row: Row) -> tuple[bytes, ...]:
-        return tuple(as_bytes(row[column.declared] or b"") for column in self.source.key)
+        return mysql.identity_bytes(self.source.key, row)
 
     def confirm(self, candidates: list[Difference]) -> list[Difference]:
         """Those of ``candidates`` that are still different when nothing is on its way: a row that was the same before and after the look."""
