@@ -85,7 +85,7 @@ def read_unique_keys(database, schema, table, columns):
 def read_refusable(database, schema, table, columns):
     """The names of columns whose change the server may refuse: those of unique and foreign keys.
 
-    UPDATE IGNORE goes on after such a refusal, and both servers fire the AFTER UPDATE trigger for the row that it has left as it was.
+    UPDATE IGNORE goes on after such a refusal, and MariaDB fires the AFTER UPDATE trigger for the row that it has left as it was.
     """
     unique = [row["col"] for row in database.rows(
         "SELECT COLUMN_NAME AS col FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s AND NON_UNIQUE = 0", schema, table)]

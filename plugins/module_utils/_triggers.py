@@ -202,7 +202,8 @@ class Durable:
     def __init__(self, declaration, columns, *, shard_columns, key_columns, refusable, source, shards, layout=None):
         """columns: what the table has, by declared name. shard_columns, key_columns: declared names. source: the pipeline's name.
 
-        refusable: the columns, declared or not, whose change the server may refuse. layout: the count whose numbers the shards have; their own when it is left out.
+        refusable: the columns, declared or not, whose change the server may refuse.
+        layout: the count whose numbers the shards have; their own when it is left out.
         """
         self.declaration = declaration
         self.source = source
@@ -243,12 +244,15 @@ class Durable:
         """The SQL that is true when a row cannot be put into words."""
         return _too_large((self.new, row)) or "FALSE"
 
-    def _small_old(self):
-        """The old values of a row that is too large, without those that may be so themselves."""
+    def _removable(self):
+        """The old values, and when these are too large for words without those that may be so themselves."""
+        large = _too_large((self.old, "OLD"))
+        if large is None:
+            return self.old_row("OLD")
         members = []
         for name, column in self.old:
             members.append(f"{literal(name)}, {'NULL' if is_large(column) else value_expression(column, 'OLD')}")
-        return f"JSON_OBJECT({', '.join(members)})"
+        return f"IF({large}, JSON_OBJECT({', '.join(members)}), {self.old_row('OLD')})"
 
     def _emit(self, row, operation, payload):
         """One change of a row into the outbox, and its wake. operation, payload: SQL."""
@@ -282,14 +286,12 @@ class Durable:
     def body(self, event):
         """A trigger's body."""
         new, old = f"'new', {self.row('NEW')}", f"'old', {self.old_row('OLD')}"
-        large_new, large_old = _too_large((self.new, "NEW")), _too_large((self.old, "OLD"))
         if event == "insert":
-            lines = self._emit("NEW", *self._unless_large("insert", large_new, f"JSON_OBJECT({new})", self._reload("NEW")))
+            lines = self._emit("NEW", *self._unless_large("insert", _too_large((self.new, "NEW")), f"JSON_OBJECT({new})", self._reload("NEW")))
         elif event == "delete":
-            members = f"'old', IF({large_old}, {self._small_old()}, {self.old_row('OLD')})" if large_old else old
-            lines = self._emit("OLD", "'delete'", f"JSON_OBJECT({members})")
+            lines = self._emit("OLD", "'delete'", f"JSON_OBJECT('old', {self._removable()})")
         else:
-            instead = self._reload("NEW", self._small_old())
+            instead = self._reload("NEW", self._removable())
             # Both rows are in one payload.
             words = self._unless_large("update", _too_large((self.new, "NEW"), (self.old, "OLD")), f"JSON_OBJECT({new}, {old})", instead)
             lines = self._update(self._emit("NEW", *words))
@@ -306,9 +308,9 @@ class Durable:
         # What the table holds is what counts: UPDATE IGNORE may have left the row as it was.
         if others:
             found += [f"ELSEIF {' AND '.join(same_expression(column) for column in keys)} THEN",
-                      *_indented(self._emit("NEW", "'reload'", self._reload("NEW", self._small_old())))]
+                      *_indented(self._emit("NEW", "'reload'", self._reload("NEW", self._removable())))]
         # Two identities, which may have two shards: each is read there.
-        return [*found, "ELSE", *_indented(self._emit("OLD", "'reload'", self._reload("OLD", self._small_old()))),
+        return [*found, "ELSE", *_indented(self._emit("OLD", "'reload'", self._reload("OLD", self._removable()))),
                 *_indented(self._emit("NEW", "'reload'", self._reload("NEW"))), "END IF;"]
 
 

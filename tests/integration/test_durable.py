@@ -100,7 +100,7 @@ STATEMENTS = {
     "on duplicate key of another key": ["INSERT INTO shop.t (id, name, hidden) VALUES (30, 'x', 1) ON DUPLICATE KEY UPDATE name = 'second', id = 31"],
     "replace": ["REPLACE INTO shop.t (id, name) VALUES (1, 'replaced'), (40, 'new')", "REPLACE INTO shop.t (id, name, hidden) VALUES (41, 'took 2', 2)"],
     "insert ignore": ["INSERT IGNORE INTO shop.t (id, name) VALUES (1, 'no'), (50, 'yes')"],
-    "update ignore": ["UPDATE IGNORE shop.t SET id = id + 1 ORDER BY id", "UPDATE IGNORE shop.t SET id = id + 1, name = 'moved' ORDER BY id"],
+    "update ignore of all": ["UPDATE IGNORE shop.t SET id = id + 1 ORDER BY id", "UPDATE IGNORE shop.t SET id = id + 1, name = 'moved' ORDER BY id"],
     "update limit": ["UPDATE shop.t SET name = 'x', note = 'y' ORDER BY id DESC LIMIT 2", "DELETE FROM shop.t ORDER BY id LIMIT 1"],
     "multi-table update": ["UPDATE shop.t a JOIN shop.t b ON b.id = a.id + 1 SET a.name = b.name, b.note = a.name"],
     "multi-table delete": ["USE shop", "DELETE a, b FROM shop.t a JOIN shop.t b ON b.id = a.id + 1 WHERE a.id = 1"],
@@ -114,8 +114,10 @@ STATEMENTS = {
                  "UPDATE shop.t SET id = 2 WHERE id = 99", "COMMIT"],
     "key shift": ["UPDATE shop.t SET id = id + 1 ORDER BY id DESC"],
     "insert select": ["INSERT INTO shop.t (name, note) SELECT name, 'copy' FROM shop.t"],
-    "update ignore": ["UPDATE IGNORE shop.t SET id = id + 1, name = 'moved' WHERE id = 1", "UPDATE IGNORE shop.t SET id = id + 1 WHERE id > 1 ORDER BY id"],
-    "update ignore of another key": ["UPDATE IGNORE shop.t SET hidden = 2, name = 'never' WHERE id = 1", "UPDATE shop.t SET hidden = 9, name = 'yes' WHERE id = 2"],
+    "update ignore": ["UPDATE IGNORE shop.t SET id = id + 1, name = 'moved' WHERE id = 1",
+                      "UPDATE IGNORE shop.t SET id = id + 1 WHERE id > 1 ORDER BY id"],
+    "update ignore of another key": ["UPDATE IGNORE shop.t SET hidden = 2, name = 'never' WHERE id = 1",
+                                     "UPDATE shop.t SET hidden = 9, name = 'yes' WHERE id = 2"],
     "other session settings": ["SET SESSION sql_mode = 'ANSI_QUOTES,NO_BACKSLASH_ESCAPES'", "UPDATE shop.t SET name = 'a\\b''c\"d'", "SET NAMES latin1",
                                "UPDATE shop.t SET note = CONCAT(name, CHAR(228 USING latin1))", "SET NAMES utf8mb4"],
     "statement that fails half way": ["INSERT INTO shop.t (id, name) VALUES (80, 'a'), (1, 'duplicate')"],
@@ -401,6 +403,16 @@ def test_a_row_too_large_for_words_is_a_request_to_read_it(database, modules, sc
     database.execute("INSERT INTO shop.t VALUES (1, 'a', X'00FF')")
     bare = json.loads(large)[0]["sql"]
     assert database.execute(f"SELECT {sql}, {bare} FROM shop.t AS gearsync_row") == (('{"id": 1, "name": "a"}', b"\x00\xff"),)
+
+
+def test_old_values_of_a_type_that_may_be_large_are_told(database, modules, schema):
+    database.execute("CREATE TABLE shop.t (id INT PRIMARY KEY, mail VARCHAR(20) UNIQUE, name TEXT, body LONGTEXT) ENGINE=InnoDB")
+    modules.ok("sync_table", table="shop.t", columns=["id", "mail", "name", "body"], write=WRITE)
+    large = f"REPEAT('x', {database.execute('SELECT @@max_allowed_packet DIV 8')[0][0]} + 1)"
+    database.execute("INSERT INTO shop.t VALUES (1, 'm', 'a', '')", f"UPDATE shop.t SET name = 'b', body = {large}", "UPDATE shop.t SET name = 'c', mail = 'n'",
+                     "UPDATE shop.t SET id = 2", "UPDATE shop.t SET body = ''", "DELETE FROM shop.t")
+    olds = [json.loads(row[4]).get("old", {}).get("name") for row in outbox(database)]
+    assert olds == [None, "a", "b", "c", None, "c", "c"]
 
 
 def test_large_columns_need_a_key_to_find_the_row_by(modules, database, schema):
