@@ -119,7 +119,7 @@ def test_a_key_of_another_type_does_not_hold_up_the_others(worker: Worker, gearm
     gearmand.submit("shop", *[change("shop.item", "insert", new={"id": number, "name": "x", "price": 1}) for number in (1, 2)])
     until(lambda: redis_server.client.hget("item:2", "name"), b"x")
     assert redis_server.client.smembers("by-name:x") == {b"1", b"2"}
-    assert "action=refused" in worker.log.read_text()
+    until(lambda: "action=refused" in worker.log.read_text())
     assert "WRONGTYPE" in worker.log.read_text()
 
 

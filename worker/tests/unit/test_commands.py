@@ -125,6 +125,18 @@ def test_a_missing_column_is_malformed() -> None:
         writer(SHAPES[0]).commands(Change("s.t", "insert", {"id": Number(1), "a": None}, None))
 
 
+def test_a_write_that_former_triggers_do_not_know_leaves_the_others_alone() -> None:
+    """A write is added: until its triggers are replaced, and while their changes wait, a durable table's changes lack its columns."""
+    writes = [Write(type="hash", key="h:{id}"), Write(type="set", key="set:{a}", member="{id}"), Write(type="zset", key="z", member="{id}", score="{b}")]
+    made = Writer(Table(table="s.t", delivery="durable", columns=COLUMNS, write=writes))
+    one = {"id": Number(1), "a": "x"}
+    assert made.commands(Change("s.t", "update", one, {"id": Number(1)})) == [("HSET", b"h:1", "id", "1", "a", "x"), ("SADD", b"set:x", b"1")]
+    assert made.commands(Change("s.t", "delete", None, {"id": Number(1)})) == [("DEL", b"h:1"), ("ZREM", b"z", b"1")]
+    for row in ({}, {"a": "x"}, {"other": "x"}):
+        with pytest.raises(Malformed, match="'id' is missing"):
+            made.commands(Change("s.t", "insert", row, None))
+
+
 def test_the_articles_mapping_writes_every_member_under_its_name() -> None:
     assert article_commands(Change(None, "update", {"name": "hello", "gone": None}, None)) == [("SET", "name", "hello"), ("DEL", "gone")]
 
