@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any, Callable, Optional, Union
@@ -44,11 +45,15 @@ def as_bytes(value: Union[bytes, str, int]) -> bytes:
     return value if isinstance(value, bytes) else b"%d" % value
 
 
+class _ColumnMissing(Malformed):
+    """A change lacks a column that a write needs."""
+
+
 def _cell(row: Row, column: str) -> Value:
     try:
         return row[column]
     except KeyError:
-        raise Malformed(f"column {column!r} is missing; the trigger is older than the worker's declaration, or the other way round") from None
+        raise _ColumnMissing(f"column {column!r} is missing; the trigger is older than the worker's declaration, or the other way round") from None
 
 
 class _Rendered:
@@ -327,25 +332,40 @@ class Writer:
         self.columns = frozenset(table.columns)
         self.transform = transform
         # The triggers of a durable table are replaced while changes of the former ones wait: a column that these did not know yet is left out.
-        lenient = table.delivery == "durable"
-        self.shapes = [_shape(write, table.fields, lenient) for write in table.write]
+        self._lenient = table.delivery == "durable"
+        self.shapes = [_shape(write, table.fields, self._lenient) for write in table.write]
 
     def steps(self, change: Change) -> list[Step]:
-        """What ``change`` does, in the order in which it must be done. Raises Malformed for a missing column."""
+        """What ``change`` does, in the order in which it must be done. Raises Malformed for a missing column.
+
+        For the same reason as columns, a whole write is left out as far as it needs such a column, unless that is so of all of them.
+        """
         if self.transform is not None:
             change = self._transformed(self.transform, change)
         event, new, old = change.event, change.new or {}, change.old
         if event == "none":
             return []
-        if event == "delete":
-            return [step for shape in self.shapes if not change.partial or shape.knows(old or {}) for step in shape.remove(old or {})]
         found: list[Step] = []
+        left_out = 0
         for shape in self.shapes:
-            if (event == "refresh" or change.partial) and shape.is_log:
-                continue
-            if event == "update" and old is not None and (not change.partial or shape.knows(old)):
-                found += shape.replaced(old, new)
-            found += shape.entry(new, event) if isinstance(shape, _Stream) else shape.put(new)
+            try:
+                if event == "delete":
+                    if not change.partial or shape.knows(old or {}):
+                        found += shape.remove(old or {})
+                    continue
+                if (event == "refresh" or change.partial) and shape.is_log:
+                    continue
+                if event == "update" and old is not None and (not change.partial or shape.knows(old)):
+                    found += shape.replaced(old, new)
+                found += shape.entry(new, event) if isinstance(shape, _Stream) else shape.put(new)
+            except _ColumnMissing:
+                left_out += 1
+                if not self._lenient or left_out == len(self.shapes) or self.columns.isdisjoint(new or old or {}):
+                    raise
+                if event == "update":
+                    # Former triggers did not tell the old value, because nothing was written under it.
+                    with contextlib.suppress(_ColumnMissing):
+                        found += shape.put(new)
         return found
 
     def _transformed(self, function: Transform, change: Change) -> Change:
