@@ -35,21 +35,21 @@ MIGRATIONS = (
     (
         # The key begins with the shard, by which the outbox is read and emptied; an auto-increment column needs an index of its own then.
         (f"CREATE TABLE IF NOT EXISTS `gearsync`.`outbox` (`shard` SMALLINT UNSIGNED NOT NULL, `id` BIGINT UNSIGNED NOT NULL AUTO_INCREMENT,"
-        f" {_CHANGE_COLUMNS}, PRIMARY KEY (`shard`, `id`), KEY `id` (`id`)) {_OPTIONS}"),
+         f" {_CHANGE_COLUMNS}, PRIMARY KEY (`shard`, `id`), KEY `id` (`id`)) {_OPTIONS}"),
         (f"CREATE TABLE IF NOT EXISTS `gearsync`.`lease` (`shard` SMALLINT UNSIGNED NOT NULL, `owner` VARCHAR(255) NULL,"
-        f" `epoch` BIGINT UNSIGNED NOT NULL DEFAULT 0, `expires_at` TIMESTAMP(6) NULL DEFAULT NULL, PRIMARY KEY (`shard`)) {_OPTIONS}"),
+         f" `epoch` BIGINT UNSIGNED NOT NULL DEFAULT 0, `expires_at` TIMESTAMP(6) NULL DEFAULT NULL, PRIMARY KEY (`shard`)) {_OPTIONS}"),
         (f"CREATE TABLE IF NOT EXISTS `gearsync`.`worker` (`owner` VARCHAR(255) NOT NULL, `expires_at` TIMESTAMP(6) NOT NULL"
-        f" DEFAULT CURRENT_TIMESTAMP(6), PRIMARY KEY (`owner`)) {_OPTIONS}"),
+         f" DEFAULT CURRENT_TIMESTAMP(6), PRIMARY KEY (`owner`)) {_OPTIONS}"),
         (f"CREATE TABLE IF NOT EXISTS `gearsync`.`dead_letter` (`id` BIGINT UNSIGNED NOT NULL, `shard` SMALLINT UNSIGNED NOT NULL, {_CHANGE_COLUMNS},"
-        f" `failed_at` TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6), `error` TEXT NOT NULL, PRIMARY KEY (`id`)) {_OPTIONS}"),
+         f" `failed_at` TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6), `error` TEXT NOT NULL, PRIMARY KEY (`id`)) {_OPTIONS}"),
         (f"CREATE TABLE IF NOT EXISTS `gearsync`.`synced_table` (`table_name` VARCHAR(129) NOT NULL, `source_schema` VARCHAR(64) NOT NULL,"
-        f" `source_table` VARCHAR(64) NOT NULL, `shards` SMALLINT UNSIGNED NOT NULL, `key_columns` LONGTEXT NOT NULL, `shard_sql` LONGTEXT NOT NULL,"
-        f" `row_sql` LONGTEXT NOT NULL, `old_sql` LONGTEXT NOT NULL, `large_sql` LONGTEXT NOT NULL,"
-        f" `small_sql` LONGTEXT NOT NULL, `large_columns` LONGTEXT NOT NULL, `triggers` LONGTEXT NOT NULL,"
-        f" `changed_at` TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6), PRIMARY KEY (`table_name`)) {_OPTIONS}"),
+         f" `source_table` VARCHAR(64) NOT NULL, `shards` SMALLINT UNSIGNED NOT NULL, `key_columns` LONGTEXT NOT NULL, `shard_sql` LONGTEXT NOT NULL,"
+         f" `row_sql` LONGTEXT NOT NULL, `old_sql` LONGTEXT NOT NULL, `large_sql` LONGTEXT NOT NULL,"
+         f" `small_sql` LONGTEXT NOT NULL, `large_columns` LONGTEXT NOT NULL, `triggers` LONGTEXT NOT NULL,"
+         f" `changed_at` TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6), PRIMARY KEY (`table_name`)) {_OPTIONS}"),
         (f"CREATE TABLE IF NOT EXISTS `gearsync`.`resync` (`table_name` VARCHAR(129) NOT NULL, `condition_sql` TEXT NOT NULL, `row_sql` LONGTEXT NOT NULL,"
-        f" `position` LONGTEXT NULL, `rows_done` BIGINT UNSIGNED NOT NULL, `started_at` TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),"
-        f" `finished_at` TIMESTAMP(6) NULL DEFAULT NULL, PRIMARY KEY (`table_name`)) {_OPTIONS}"),
+         f" `position` LONGTEXT NULL, `rows_done` BIGINT UNSIGNED NOT NULL, `started_at` TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),"
+         f" `finished_at` TIMESTAMP(6) NULL DEFAULT NULL, PRIMARY KEY (`table_name`)) {_OPTIONS}"),
     ),
 )
 VERSION = len(MIGRATIONS)

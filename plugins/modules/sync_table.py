@@ -295,7 +295,8 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._triggers imp
 )
 
 DECLARATION = ("table", "delivery", "function", "events", "columns", "write", "transform", "computed")
-SUBMIT_FUNCTION, WAKE_FUNCTION = "gman_do_background", "gman_wake"
+SUBMIT_FUNCTION = "gman_do_background"
+WAKE_FUNCTION = "gman_wake"
 # The alias that stands for NEW and OLD in the SQL that workers are told.
 ALIAS = "gearsync_row"
 

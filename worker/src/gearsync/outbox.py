@@ -159,7 +159,8 @@ class Outbox:
         # In these directions the search begins beside our own shards, whose deleted changes it would have to walk through otherwise.
         above = f"(SELECT 1 FROM {SCHEMA}.outbox FORCE INDEX (PRIMARY) WHERE shard >= {own.stop} ORDER BY shard, id LIMIT 1)"
         below = f"(SELECT 1 FROM {SCHEMA}.outbox FORCE INDEX (PRIMARY) WHERE shard < {own.start} ORDER BY shard DESC, id DESC LIMIT 1)"
-        if not self.database.rows(f"{above} UNION ALL {below}" if own.start else above):
+        looks = [above, below] if own.start > 0 else [above]
+        if not self.database.rows(" UNION ALL ".join(looks)):
             return []
         return [other for other in self.shards() if other not in own]
 

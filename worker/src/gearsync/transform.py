@@ -39,7 +39,7 @@ def transforms(config: Config) -> dict[str, Transform]:
 
 def transformed(function: Transform, row: Row, table: str) -> Optional[Row]:
     """What ``function`` makes of ``row``, which it may change. Raises Malformed for everything that is no row."""
-    given = {name: Number(value) if type(value) is int else value for name, value in row.items()}
+    given = {name: Number(value) if isinstance(value, int) else value for name, value in row.items()}
     try:
         made = function(given, table)
     except Exception as error:  # noqa: BLE001  # whatever the user's function raises is about this row alone
@@ -53,7 +53,8 @@ def transformed(function: Transform, row: Row, table: str) -> Optional[Row]:
         if not isinstance(name, str) or isinstance(value, bool) or not (value is None or isinstance(value, (bytes, str, int))):
             raise Malformed(f"the transform returned a {type(value).__name__} for {name!r}, not bytes, str, int or None")
         try:
-            _ = value.encode() if isinstance(value, str) else b""
+            if isinstance(value, str):
+                value.encode()
         except UnicodeEncodeError:
             raise Malformed(f"the transform returned text for {name!r} that is not Unicode") from None
     return made
