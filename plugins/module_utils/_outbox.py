@@ -51,6 +51,19 @@ MIGRATIONS = (
          f" `position` LONGTEXT NULL, `rows_done` BIGINT UNSIGNED NOT NULL, `started_at` TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),"
          f" `finished_at` TIMESTAMP(6) NULL DEFAULT NULL, PRIMARY KEY (`table_name`)) {_OPTIONS}"),
     ),
+    (
+        (f"CREATE TABLE IF NOT EXISTS `gearsync`.`worker_report` (`owner` VARCHAR(255) NOT NULL, `report` LONGTEXT NOT NULL,"
+         f" `reported_at` TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6), PRIMARY KEY (`owner`)) {_OPTIONS}"),
+        (f"CREATE TABLE IF NOT EXISTS `gearsync`.`verification` (`table_name` VARCHAR(129) NOT NULL, `finished_at` TIMESTAMP(6) NOT NULL"
+         f" DEFAULT CURRENT_TIMESTAMP(6), `sample` DOUBLE NOT NULL, `rows_seen` BIGINT UNSIGNED NOT NULL, `different` LONGTEXT NOT NULL,"
+         f" `unsettled` BIGINT UNSIGNED NOT NULL, `repaired` BIGINT UNSIGNED NOT NULL, PRIMARY KEY (`table_name`)) {_OPTIONS}"),
+        # Who may see a table's triggers may also drop them. Workers may not: they see checksums, by the rights of the account that makes the triggers.
+        "DROP PROCEDURE IF EXISTS `gearsync`.`trigger_checksums`",
+        ("CREATE PROCEDURE `gearsync`.`trigger_checksums` (IN wanted_schema VARCHAR(64) CHARACTER SET utf8mb4, IN wanted_table VARCHAR(64)"
+         " CHARACTER SET utf8mb4) READS SQL DATA SQL SECURITY DEFINER SELECT TRIGGER_NAME AS trigger_name,"
+         " SHA2(CONVERT(ACTION_STATEMENT USING utf8mb4), 256) AS checksum FROM information_schema.TRIGGERS"
+         " WHERE EVENT_OBJECT_SCHEMA = wanted_schema AND EVENT_OBJECT_TABLE = wanted_table"),
+    ),
 )
 VERSION = len(MIGRATIONS)
 

@@ -10,7 +10,7 @@ from typing import Callable, NamedTuple, Optional
 
 import msgspec
 
-from gearsync import __version__, logs, resync_command, verify_command
+from gearsync import __version__, logs, resync_command, status_command, verify_command
 from gearsync.barrier import TIMEOUT, wait
 from gearsync.config import DEFAULT_PATH, Config, ConfigError, load
 from gearsync.database import Database
@@ -81,6 +81,7 @@ class _Command(NamedTuple):
 
 _COMMANDS = {
     "run": _Command(_run, "take jobs and write to Redis until a signal says stop"),
+    "status": _Command(status_command.run, "show how far behind it is, who drains what, and what somebody should look at", status_command.add_arguments),
     "verify": _Command(verify_command.run, "compare MySQL and Redis, and mend what differs", verify_command.add_arguments),
     "resync": _Command(resync_command.run, "load tables, or load them again, while the application writes", resync_command.add_arguments),
     "barrier": _Command(_barrier, "wait until everything that is committed now is in Redis", _barrier_arguments),

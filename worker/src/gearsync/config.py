@@ -13,6 +13,7 @@ from gearsync.declaration import Table, mistakes
 DEFAULT_PATH = "/etc/gearsync/worker.yml"
 DEFAULT_JOB_PORT = 4730
 DEFAULT_SENTINEL_PORT = 26379
+DEFAULT_METRICS_PORT = 9788
 
 #: It is part of names of Gearman functions and of Redis keys.
 _SOURCE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -72,6 +73,7 @@ class WorkerSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     io_timeout: float = 5.0
     reconnect_max: float = 30.0
     shutdown_timeout: float = 20.0
+    metrics_listen: Optional[str] = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
 
@@ -134,6 +136,11 @@ def _check(config: Config) -> list[str]:
             found.append(f"worker.{name}: {getattr(settings, name)} is not between {low} and {high}")
     times = ("io_timeout", "reconnect_max", "shutdown_timeout", "lease", "sweep", "linger")
     found += [f"worker.{name}: must be greater than 0" for name in times if getattr(settings, name) <= 0]
+    if settings.metrics_listen is not None:
+        try:
+            parse_address(settings.metrics_listen, DEFAULT_METRICS_PORT)
+        except ValueError:
+            found.append(f"worker.metrics_listen: {settings.metrics_listen!r} is no address; write host, host:port or [v6]:port")
     found += _durable_mistakes(config)
     names: dict[str, int] = {}
     for number, table in enumerate(config.tables):

@@ -72,6 +72,11 @@ class Database:
         """The rows of one SELECT. Raises DatabaseUnavailable."""
         return list(self._execute(sql, arguments).fetchall())
 
+    def now(self) -> float:
+        """The server's clock, in seconds since 1970. Raises DatabaseUnavailable."""
+        ((moment,),) = self.rows("SELECT UNIX_TIMESTAMP(NOW(6))")
+        return float(moment)
+
     def named_rows(self, sql: str) -> list[dict[bytes, Any]]:
         """The rows of one SELECT or SHOW by the names of its columns. Raises DatabaseUnavailable."""
         cursor = self._execute(sql, None)

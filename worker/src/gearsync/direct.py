@@ -12,6 +12,7 @@ from gearsync.commands import Command, Writer, article_commands
 from gearsync.config import Config
 from gearsync.declaration import Table
 from gearsync.job_server import Job, JobServers
+from gearsync.metrics import COMMANDS, ERRORS, JOBS, Tally
 from gearsync.reverse import NAME as REVERSE
 from gearsync.reverse import reverse
 from gearsync.target import Target, Unavailable
@@ -61,11 +62,11 @@ class Router:
 class DirectDelivery:
     """One process's loop: ``step`` until ``stopped``."""
 
-    def __init__(self, config: Config, servers: JobServers, target: Target, router: Router) -> None:
+    def __init__(self, config: Config, servers: JobServers, target: Target, router: Router, tally: Tally) -> None:
         self.servers = servers
         self.target = target
         self.router = router
-        self.counts: Counter[str] = Counter()
+        self.tally = tally
         self._reconnect_max = config.worker.reconnect_max
         self._failures = 0
         self._retry_at = 0.0
@@ -112,8 +113,9 @@ class DirectDelivery:
                 self.servers.answer(job, job.data, reverse(job.data))
             else:
                 self.servers.answer(job, b"", _DONE)
-        self.counts["jobs"] += len(jobs)
-        self.counts["commands"] += len(commands)
+        for function, number in Counter(job.function for job in jobs).items():
+            self.tally.count(JOBS, function, number)
+        self.tally.count(COMMANDS, "direct", len(commands))
         log.debug("wrote %d commands for %d jobs", len(commands), len(jobs), extra={"action": "batch"})
         self.servers.finish_batch()
 
@@ -123,7 +125,7 @@ class DirectDelivery:
         try:
             return self.router.commands(job.function, job.data)
         except Malformed as error:
-            self.counts["malformed"] += 1
+            self.tally.count(ERRORS, "malformed")
             log.error(
                 "malformed payload of %d bytes in job %s of %s: %s", len(job.data), job.handle.decode(errors="replace"), job.function, error,
                 extra={"action": "malformed"},
@@ -132,7 +134,7 @@ class DirectDelivery:
 
     def _report(self, job: Job, errors: list[str]) -> None:
         if errors:
-            self.counts["refused"] += 1
+            self.tally.count(ERRORS, "refused")
             log.error(
                 "Redis refused a command of job %s of %s: %s", job.handle.decode(errors="replace"), job.function, errors[0], extra={"action": "refused"}
             )
@@ -140,5 +142,6 @@ class DirectDelivery:
     def _wait_for_redis(self, error: Optional[Exception]) -> None:
         if self._failures == 0:
             log.warning("Redis %s takes no writes, holding jobs and trying again for ever: %s", self.target.name, error, extra={"action": "redis_lost"})
+        self.tally.count(ERRORS, "redis_lost")
         self._retry_at = time.monotonic() + min(0.05 * 2 ** min(self._failures, 16), self._reconnect_max, 2.0)
         self._failures += 1

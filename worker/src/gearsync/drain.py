@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import logging
 import time
-from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple, Optional
 
@@ -17,7 +17,8 @@ from gearsync.config import Config
 from gearsync.database import Database, DatabaseUnavailable
 from gearsync.job_server import Job, JobServers
 from gearsync.lease import Leases
-from gearsync.outbox import Entry, Outbox
+from gearsync.metrics import BATCHES, CHANGES, COMMANDS, ERRORS, STEPS, Tally, Window
+from gearsync.outbox import Entry, Outbox, summary
 from gearsync.target import Applied, Fence, Refused, Target, Unavailable, append_ids
 from gearsync.transform import Transform
 
@@ -27,6 +28,8 @@ DRAIN = "gearsync.drain"
 _DONE = b"done"
 #: Seconds between two looks at the leases; a third of a lease when that is less.
 _REFRESH = 1.0
+#: Seconds between two reports of what was done.
+_REPORT = 5.0
 #: Seconds between two looks after a wake: it comes before its commit. The first and the longest.
 _FIRST_GAP, _LAST_GAP = 0.0005, 0.005
 #: What waits for another count's shard is looked at again after so many seconds.
@@ -84,9 +87,10 @@ class _Shard:
 class _Outage:
     """A server that does not do its work: logged when it begins and when it ends, tried again with a growing pause."""
 
-    def __init__(self, name: str, action: str, longest: float) -> None:
+    def __init__(self, name: str, action: str, longest: float, tally: Tally) -> None:
         self.name = name
         self.action = action
+        self._tally = tally
         self.failures = 0
         self.retry_at = 0.0
         self._longest = min(longest, _LAST_PAUSE)
@@ -96,6 +100,7 @@ class _Outage:
         if words not in self._said:
             log.warning("%s, trying again for ever: %s", self.name, words, extra={"action": f"{self.action}_lost"})
         self._said.add(words)
+        self._tally.count(ERRORS, f"{self.action}_lost")
         self.retry_at = time.monotonic() + min(_FIRST_PAUSE * 2 ** min(self.failures, 16), self._longest)
         self.failures += 1
 
@@ -117,7 +122,7 @@ def work_of(entries: Sequence[Entry], writers: dict[str, Writer], reloaded: dict
     """The steps of a batch, coalesced. ``reloaded`` and ``wrong`` say what became of its reloads. Pure."""
     steps: list[Step] = []
     dead = dict(wrong)
-    for number, (outbox_id, table, operation, payload) in enumerate(entries):
+    for number, (outbox_id, table, operation, payload, _created) in enumerate(entries):
         if outbox_id in wrong:
             continue
         try:
@@ -130,13 +135,20 @@ def work_of(entries: Sequence[Entry], writers: dict[str, Writer], reloaded: dict
     return Work(coalesce(steps), dead)
 
 
+class Servers(NamedTuple):
+    """The edges of a drain."""
+
+    jobs: JobServers
+    target: Target
+    database: Database
+
+
 class Drain:
     """One process's loop: ``step`` until ``stopped``."""
 
-    def __init__(self, config: Config, servers: JobServers, target: Target, database: Database, transforms: dict[str, Transform]) -> None:
-        self.servers = servers
-        self.target = target
-        self.counts: Counter[str] = Counter()
+    def __init__(self, config: Config, servers: Servers, transforms: dict[str, Transform], tally: Tally) -> None:
+        self.servers, self.target, database = servers
+        self.tally = tally
         self._source = config.source
         self._settings = config.worker
         # All tables: changes of one that is delivered directly now may wait from before.
@@ -147,11 +159,14 @@ class Drain:
         self._leases = Leases(database, self._outbox, config.worker.lease)
         self._shards: dict[int, _Shard] = {}
         self._questions: list[_Question] = []
-        self._refresh_at = self._sweep_at = 0.0
+        self._window = Window()
+        #: By how much the server's clock is before ours, in seconds.
+        self._clock_ahead = 0.0
+        self._refresh_at = self._sweep_at = self._report_at = 0.0
         self._stopping = False
         longest = config.worker.reconnect_max
-        self._database_outage = _Outage(f"MySQL {database.name} is away or has no schema", "mysql", longest)
-        self._redis_outage = _Outage(f"Redis {target.name} takes no writes", "redis", longest)
+        self._database_outage = _Outage(f"MySQL {database.name} is away or has no schema", "mysql", longest, tally)
+        self._redis_outage = _Outage(f"Redis {self.target.name} takes no writes", "redis", longest, tally)
         self._offer()
 
     @property
@@ -191,6 +206,7 @@ class Drain:
         if now >= self._refresh_at:
             self._leases.refresh()
             self._refresh_at = now + min(_REFRESH, self._settings.lease / 3)
+            self._tell(now)
         if now >= self._sweep_at:
             self._sweep_at = now + self._settings.sweep
             for shard in self._outbox.shards():
@@ -209,8 +225,18 @@ class Drain:
             self._redis_outage.begin(str(error))
         except _LeaseLost:
             self._leases.lost(shard)
+            self.tally.count(ERRORS, "lease_lost")
         self._leases.balance(shard)
         self._know_shards()
+
+    def _tell(self, now: float) -> None:
+        """Compare the clocks, and tell the other commands what was done."""
+        before = time.time()
+        server = self._database.now()
+        self._clock_ahead = server - (before + time.time()) / 2
+        if now >= self._report_at:
+            self._leases.report(msgspec.json.encode(self._window.report(self.tally, now)))
+            self._report_at = now + _REPORT
 
     def _know_shards(self) -> None:
         """Follow the leases: a shard that was taken is looked at, and its wakes are asked for."""
@@ -364,10 +390,22 @@ class Drain:
                     "change %d of %s (%s) cannot be applied and is in dead_letter: %s", entry.id, entry.table, entry.operation, dead[entry.id],
                     extra={"action": "dead_letter"},
                 )
-        self.counts["changes"] += len(entries)
-        self.counts["steps"] += len(work.steps)
-        self.counts["dead"] += len(dead)
+        self._count(entries, work, dead)
         log.debug("wrote %d steps for %d changes of shard %d", len(work.steps), len(entries), shard, extra={"action": "batch"})
+
+    def _count(self, entries: list[Entry], work: Work, dead: dict[int, Malformed]) -> None:
+        self.tally.count(BATCHES)
+        self.tally.count(STEPS, number=len(work.steps))
+        self.tally.count(COMMANDS, "durable", sum([len(step.commands) for step in work.steps]))
+        if dead:
+            self.tally.count(ERRORS, "dead_letter", len(dead))
+            entries = [entry for entry in entries if entry.id not in dead]
+        now = datetime.datetime.fromtimestamp(time.time() + self._clock_ahead, datetime.timezone.utc).replace(tzinfo=None)
+        for applied in summary(entries):
+            self.tally.count(CHANGES, applied.table, applied.number)
+            # The rows of a resync are no changes: how long they wait says nothing about those.
+            if applied.operation != "refresh":
+                self.tally.lag(applied.table, (now - applied.created).total_seconds(), applied.number)
 
     def _compare(self, state: _Shard, fence: Fence) -> None:
         """Let the fence forget what was deleted by a process before this one, or by a commit whose answer was lost."""
@@ -382,6 +420,7 @@ class Drain:
             log.error(
                 "Redis has lost data: its fence of shard %d is gone; what was in Redis before may be missing, see verify", shard,
                 extra={"action": "redis_lost_data"})
+            self.tally.count(ERRORS, "redis_lost_data")
         state.written = True
         state.deleted = []
         return applied
@@ -397,7 +436,7 @@ class Drain:
 
     def _say_refused(self, shard: int, state: _Shard, refused: Refused) -> None:
         log.warning("a stale batch of shard %d with epoch %d was refused: %s", shard, state.epoch, refused, extra={"action": "stale_batch_refused"})
-        self.counts["refused"] += 1
+        self.tally.count(ERRORS, "stale_batch")
 
     def _refused(self, shard: int, state: _Shard, refused: Refused) -> None:
         self._say_refused(shard, state, refused)

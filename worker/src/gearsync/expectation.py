@@ -13,7 +13,7 @@ from gearsync.commands import _Rendered as Rendered
 from gearsync.declaration import COLUMN_NAME, Table, Template, Write
 
 #: Kinds of difference.
-MISSING, STALE, WRONG_TYPE, ORPHANED = "missing", "stale", "wrong_type", "orphaned"
+MISSING, STALE, WRONG_TYPE, ORPHANED = KINDS = ("missing", "stale", "wrong_type", "orphaned")
 
 #: Shapes that keep what was written before: they say nothing about the row as it is.
 LOGS = ("list", "stream")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import random
@@ -9,7 +10,7 @@ import socket
 import uuid
 from collections.abc import Collection
 
-from gearsync.database import SCHEMA, Database
+from gearsync.database import SCHEMA, Database, DatabaseUnavailable
 from gearsync.outbox import Outbox
 
 log = logging.getLogger(__name__)
@@ -81,6 +82,18 @@ class Leases:
             self.held[shard] = raised
         return bool(found)
 
+    def report(self, words: bytes) -> None:
+        """Tell the other commands what this process has done."""
+        try:
+            self._database.run(
+                f"INSERT INTO {SCHEMA}.worker_report (owner, report) VALUES (%s, %s)"
+                " ON DUPLICATE KEY UPDATE report = VALUES(report), reported_at = CURRENT_TIMESTAMP(6)", (self.owner, words))
+            self._database.run(f"DELETE FROM {SCHEMA}.worker_report WHERE reported_at < NOW(6) - INTERVAL {_FORGET_HOURS} HOUR")
+        except DatabaseUnavailable as error:
+            # A schema of an earlier release, whose owner has not migrated it yet: nothing else depends on it.
+            if not error.statement:
+                raise
+
     def balance(self, shard: int) -> None:
         """Give ``shard`` back when this process holds more than its share."""
         if self._surplus > 0 and shard in self.held:
@@ -92,6 +105,8 @@ class Leases:
         """Give everything back, so that nobody has to wait for the leases to run out."""
         self._release(list(self.held))
         self._database.run(f"DELETE FROM {SCHEMA}.worker WHERE owner = %s", (self.owner,))
+        with contextlib.suppress(DatabaseUnavailable):
+            self._database.run(f"DELETE FROM {SCHEMA}.worker_report WHERE owner = %s", (self.owner,))
 
     def _heartbeat(self) -> None:
         self._database.run(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Optional
 
 import msgspec
@@ -19,6 +21,8 @@ _MOST_BYTES = 8 << 20
 #: Ids that follow one another are deleted as a range from so many on.
 _RUN = 3
 _ERROR_LENGTH = 10_000
+#: Characters of a TIMESTAMP(6).
+_CREATED = 26
 
 
 class Entry(NamedTuple):
@@ -28,6 +32,8 @@ class Entry(NamedTuple):
     table: str
     operation: str
     payload: bytes
+    #: When the statement ran that made it, in UTC, and operation and table, as the server writes them: one object for all that counting needs.
+    stamp: bytes = b""
 
 
 def _gone(change: Change, key: Row) -> Change:
@@ -76,6 +82,21 @@ def _head(text: bytes) -> tuple[str, str]:
     return operation, table
 
 
+class Applied(NamedTuple):
+    """So many changes of one table, by one operation, of one moment, in UTC."""
+
+    created: datetime.datetime
+    operation: str
+    table: str
+    number: int
+
+
+def summary(entries: Iterable[Entry]) -> Iterator[Applied]:
+    """What entries that were read come to, for counting. Pure."""
+    for stamp, number in Counter([entry.stamp for entry in entries]).items():
+        yield Applied(datetime.datetime.fromisoformat(stamp[:_CREATED].decode()), *_head(stamp[_CREATED + 1 :]), number)
+
+
 def _names(names: Iterable[str]) -> str:
     return ", ".join(source.text_literal(name.encode()).decode() for name in sorted(names))
 
@@ -111,14 +132,16 @@ class Outbox:
     def read(self, shard: int, limit: int, without: Iterable[str] = ()) -> Batch:
         """The oldest changes of a shard, in their order, ``without`` those of the named tables."""
         names = _names(without)
-        # The index on id alone would be walked through all other shards' changes. One column in place of three: a client's work is by the column.
+        # The index on id alone would be walked through all other shards' changes. One column in place of five: a client's work is by the column.
         rows = self.database.rows(
-            f"SELECT id, CONCAT(operation, ' ', table_name, X'00', IF(LENGTH(payload) > {_INLINE}, '', payload)) FROM {SCHEMA}.outbox FORCE INDEX (PRIMARY)"
+            f"SELECT CONCAT(id, ' ', created_at, ' ', operation, ' ', table_name, X'00', IF(LENGTH(payload) > {_INLINE}, '', payload))"
+            f" FROM {SCHEMA}.outbox FORCE INDEX (PRIMARY)"
             f" WHERE shard = {shard}{f' AND table_name NOT IN ({names})' if names else ''} ORDER BY id LIMIT {limit}")
         entries: list[Entry] = []
         size = 0
-        for number, text in rows:
+        for (text,) in rows:
             head, _zero, payload = text.partition(b"\0")
+            number, _space, stamp = head.partition(b" ")
             if not payload:
                 if size >= _MOST_BYTES:
                     return Batch(entries, True)
@@ -130,8 +153,8 @@ class Outbox:
             size += len(payload)
             if size > _MOST_BYTES and entries:
                 return Batch(entries, True)
-            operation, table = _head(head)
-            entries.append(Entry(int(number), table, operation, payload))
+            operation, table = _head(stamp[_CREATED + 1 :])
+            entries.append(Entry(int(number), table, operation, payload, stamp))
         return Batch(entries, len(rows) == limit)
 
     def delete(self, shard: int, ids: Sequence[int], dead: dict[int, str]) -> None:

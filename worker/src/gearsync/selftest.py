@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -10,6 +9,7 @@ import pymysql
 
 from gearsync.config import Config, MySQLSettings, parse_address
 from gearsync.database import SCHEMA
+from gearsync.job_server_admin import version
 from gearsync.target import Target, Unavailable
 
 #: What the write types need.
@@ -27,9 +27,7 @@ class Finding(NamedTuple):
 def _job_server(address: str, timeout: float) -> Finding:
     name = f"job server {address}"
     try:
-        with socket.create_connection(parse_address(address), timeout=timeout) as connection:
-            connection.sendall(b"version\n")
-            answer = connection.recv(256).decode(errors="replace").strip()
+        answer = version(parse_address(address), timeout)
     except OSError as error:
         return Finding(name, False, str(error))
     return Finding(name, answer.startswith("OK"), answer)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import gc
 import logging
 import multiprocessing
 import os
+import pathlib
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,12 +21,13 @@ from typing import Any, Callable, Optional, Union
 
 import sdnotify
 
-from gearsync import logs
+from gearsync import exporter, logs, snapshot
 from gearsync.config import Config, parse_address
 from gearsync.database import Database
 from gearsync.direct import DirectDelivery, Router
-from gearsync.drain import Drain
+from gearsync.drain import Drain, Servers
 from gearsync.job_server import JobServers
+from gearsync.metrics import RESTARTS, Tally
 from gearsync.reverse import NAME as REVERSE
 from gearsync.target import Target
 from gearsync.transform import transforms
@@ -32,8 +37,12 @@ log = logging.getLogger(__name__)
 _STEP_SECONDS = 0.5
 _RESTART_SECONDS = 1.0
 #: A process that has not finished a step for so long is stuck; systemd's watchdog then restarts the service.
-_STUCK_SECONDS = 20.0
+STUCK_SECONDS = 20.0
 _WAKE_TIMEOUT = 0.25
+#: Seconds between two times that a process saves what it has counted.
+_SAVE_SECONDS = 1.0
+
+Kind = Callable[[Config, Tally], Union[DirectDelivery, Drain]]
 
 
 @contextmanager
@@ -61,14 +70,14 @@ def _servers(config: Config, functions: Sequence[str], timeout: float) -> JobSer
     )
 
 
-def direct(config: Config) -> DirectDelivery:
+def direct(config: Config, tally: Tally) -> DirectDelivery:
     """The loop of a process that takes jobs."""
     router = Router(config.tables, transforms(config))
     servers = _servers(config, [*router.functions, REVERSE], config.worker.io_timeout)
-    return DirectDelivery(config, servers, Target(config.redis, config.worker.io_timeout), router)
+    return DirectDelivery(config, servers, Target(config.redis, config.worker.io_timeout), router, tally)
 
 
-def drain(config: Config) -> Drain:
+def drain(config: Config, tally: Tally) -> Drain:
     """The loop of a process that drains shards of the outbox."""
     settings = config.worker
     assert config.mysql is not None  # noqa: S101  # the configuration was checked
@@ -78,14 +87,18 @@ def drain(config: Config) -> Drain:
     gc.freeze()
     gc.set_threshold(100_000, 20, 100)
     database = Database(config.mysql, settings.io_timeout, idle=2 * settings.lease)
-    return Drain(config, servers, Target(config.redis, settings.io_timeout), database, transforms(config))
+    return Drain(config, Servers(servers, Target(config.redis, settings.io_timeout), database), transforms(config), tally)
 
 
-def work(config: Config, kind: Callable[[Config], Union[DirectDelivery, Drain]], progress: Any) -> None:
-    """One worker process: runs until it is told to stop. ``progress`` (a shared double) gets the time of each finished step."""
+def work(config: Config, kind: Kind, counted: pathlib.Path, progress: Any) -> None:
+    """One worker process: runs until it is told to stop.
+
+    ``progress`` (a shared double) gets the time of each finished step, the file ``counted`` what was counted by this process and those before it.
+    """
     logs.configure(config.worker.log_level, config.worker.log_format)
-    delivery = kind(config)
-    deadline = float("inf")
+    delivery = kind(config, snapshot.load(counted))
+    before = copy.deepcopy(delivery.tally)
+    deadline, save_at = float("inf"), 0.0
 
     def stop(count: int) -> None:
         nonlocal deadline
@@ -96,19 +109,24 @@ def work(config: Config, kind: Callable[[Config], Union[DirectDelivery, Drain]],
     with stop_signals(stop):
         while not delivery.stopped and time.monotonic() < deadline:
             delivery.step(_STEP_SECONDS)
-            progress.value = time.monotonic()
+            progress.value = now = time.monotonic()
+            if now >= save_at:
+                snapshot.save(counted, delivery.tally)
+                save_at = now + _SAVE_SECONDS
     delivery.close()
     delivery.servers.close()
     delivery.target.close()
-    log.info("stopped after %s", ", ".join(f"{number} {name}" for name, number in delivery.counts.items()) or "nothing", extra={"action": "stopped"})
+    snapshot.save(counted, delivery.tally)
+    log.info("stopped after %s", delivery.tally.since(before).words(), extra={"action": "stopped"})
 
 
 class _Child:
-    """One worker process and when it last made progress."""
+    """One process of the service and when it last made progress."""
 
-    def __init__(self, config: Config, kind: Callable[[Config], Union[DirectDelivery, Drain]]) -> None:
-        self._config = config
-        self._kind = kind
+    def __init__(self, name: str, run: Callable[[Any], None]) -> None:
+        """``run`` is called in the process, with the shared double that takes the time of each step."""
+        self.name = name
+        self._run = run
         # fork: nothing has been opened and no thread was started when the processes are made.
         self._context = multiprocessing.get_context("fork")
         self.progress = self._context.Value("d", time.monotonic(), lock=False)
@@ -117,28 +135,45 @@ class _Child:
 
     def _start(self) -> BaseProcess:
         self.progress.value = time.monotonic()
-        process = self._context.Process(target=work, args=(self._config, self._kind, self.progress), daemon=True)
+        process = self._context.Process(target=self._run, args=(self.progress,), daemon=True)
         process.start()
         return process
 
-    def revive(self, now: float) -> None:
-        """Start the process again when it died, a second after it did."""
+    def revive(self, now: float) -> bool:
+        """Start the process again when it died, a second after it did; whether it was started."""
         if self.process.is_alive():
-            return
+            return False
         if self.restart_at == 0.0:
-            log.error("worker process %s died with status %s", self.process.pid, self.process.exitcode, extra={"action": "process_died"})
+            log.error("process %s (%s) died with status %s", self.process.pid, self.name, self.process.exitcode, extra={"action": "process_died"})
             self.restart_at = now + _RESTART_SECONDS
-        elif now >= self.restart_at:
-            self.restart_at = 0.0
-            self.process = self._start()
+            return False
+        if now < self.restart_at:
+            return False
+        self.restart_at = 0.0
+        self.process = self._start()
+        return True
 
     def signal(self, number: int) -> None:
         if self.process.is_alive() and self.process.pid:
             os.kill(self.process.pid, number)
 
 
+def _workers(config: Config, counted: pathlib.Path) -> list[_Child]:
+    """The processes that write to Redis."""
+    kinds: list[tuple[str, Kind, int]] = [("direct", direct, config.worker.processes)]
+    if config.mysql is not None:
+        kinds.append(("drain", drain, config.worker.drainers))
+    names = [(f"{name}-{number}", kind) for name, kind, numbers in kinds for number in range(numbers)]
+    return [_Child(name, functools.partial(work, config, kind, counted / f"{name}.json")) for name, kind in names]
+
+
 def run(config: Config) -> int:
     """Run the service until it is told to stop; the exit status."""
+    with tempfile.TemporaryDirectory(prefix="gearsync-") as directory:
+        return _run(config, pathlib.Path(directory))
+
+
+def _run(config: Config, counted: pathlib.Path) -> int:
     notifier = sdnotify.SystemdNotifier()
     stops = 0
 
@@ -147,19 +182,25 @@ def run(config: Config) -> int:
         stops = count
 
     with stop_signals(stop):
-        children = [_Child(config, direct) for _number in range(config.worker.processes)]
-        if config.mysql is not None:
-            children += [_Child(config, drain) for _number in range(config.worker.drainers)]
+        workers = _workers(config, counted)
+        children = list(workers)
+        if config.worker.metrics_listen is not None:
+            steps = {child.name: child.progress for child in workers}
+            children.append(_Child("exporter", lambda _progress: exporter.serve(config, counted, steps, STUCK_SECONDS)))
         # Ready means: configured and running. Servers that are down are waited for, and must not fail the start.
         notifier.notify("READY=1")
         log.info(
-            "%d processes for %d tables, job servers %s", len(children), len(config.tables), ", ".join(config.job_servers), extra={"action": "started"}
+            "%d processes for %d tables, job servers %s", len(workers), len(config.tables), ", ".join(config.job_servers), extra={"action": "started"}
         )
+        restarts = Tally()
         while not stops:
             now = time.monotonic()
             for child in children:
-                child.revive(now)
-            if all(now - child.progress.value < _STUCK_SECONDS for child in children):
+                if child.revive(now):
+                    restarts.count(RESTARTS, child.name)
+                    snapshot.save(counted / "restarts.json", restarts)
+            # Nobody waits for the exporter: a service that cannot be looked at still does its work.
+            if all(now - worker.progress.value < STUCK_SECONDS for worker in workers):
                 notifier.notify("WATCHDOG=1")
             time.sleep(_STEP_SECONDS)
 

@@ -48,6 +48,8 @@ class Report(msgspec.Struct):
     keys: int = 0
     different: Counter[str] = msgspec.field(default_factory=Counter)
     repaired: int = 0
+    remaining: Counter[str] = msgspec.field(default_factory=Counter)
+    """What is still different, by kind."""
     unsettled: int = 0
     unverifiable: list[str] = msgspec.field(default_factory=list)
     examples: list[Difference] = msgspec.field(default_factory=list)
@@ -187,13 +189,13 @@ class Verifier:
             if len(self.report.examples) < EXAMPLES:
                 self.report.examples.append(found)
 
-    def repair(self, differences: Sequence[Difference]) -> int:
-        """Have the worker write these rows anew, and remove what no row asks for; how many of ``differences`` are mended then."""
+    def repair(self, differences: Sequence[Difference]) -> list[Difference]:
+        """Have the worker write these rows anew, and remove what no row asks for; those of ``differences`` that are not mended then."""
         if not differences:
-            return 0
+            return []
         mysql.enqueue_reload(self.servers.mysql, self.source, [found.row for found in differences])
         self.servers.settle()
-        return len(differences) - len(self.confirm(list(differences)))
+        return self.confirm(list(differences))
 
 
 def backward(verifiers: Sequence[Verifier], servers: Servers, sample: float) -> Iterator[tuple[Verifier, list[Difference]]]:

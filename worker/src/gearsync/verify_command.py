@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from gearsync import barrier, source
 from gearsync.config import Config
 from gearsync.database import Database, DatabaseUnavailable
+from gearsync.expectation import KINDS
 from gearsync.outbox import Outbox
 from gearsync.resync import estimate
 from gearsync.source import NoKey, Source
@@ -66,6 +67,7 @@ def run(config: Config, options: argparse.Namespace) -> int:
     try:
         sources = chosen(config, source.load(database), options.table or [])
         reports = _verify(config, options, database, target, sources)
+        remember(database, reports, options.sample)
     except (DatabaseUnavailable, Unavailable, Unsettled, NoKey, ValueError) as error:
         print(f"could not tell: {error}", file=sys.stderr)
         return COULD_NOT_TELL
@@ -73,9 +75,25 @@ def run(config: Config, options: argparse.Namespace) -> int:
         database.close()
         target.close()
     _say(reports, options.json)
-    if any(sum(report.different.values()) > report.repaired for report in reports):
+    if any(report.remaining for report in reports):
         return DIFFERENT
     return COULD_NOT_TELL if any(report.unsettled for report in reports) else EQUAL
+
+
+def remember(database: Database, reports: list[Report], sample: float) -> None:
+    """Keep what was found, for `gearsync status` and the exporter."""
+    for report in reports:
+        # All kinds stand there, so that one that has ended is seen to have ended.
+        different = {kind: report.remaining.get(kind, 0) for kind in KINDS}
+        try:
+            database.run(
+                "REPLACE INTO gearsync.verification (table_name, sample, rows_seen, different, unsettled, repaired) VALUES (%s, %s, %s, %s, %s, %s)",
+                (report.table, sample, report.rows, msgspec.json.encode(different), report.unsettled, report.repaired))
+        except DatabaseUnavailable as error:
+            # What was found is told all the same.
+            hint = "; the schema is of an earlier release, which site.yml migrates" if error.schema_absent else ""
+            print(f"the result is not kept for gearsync status: {error}{hint}", file=sys.stderr)
+            return
 
 
 def _verify(config: Config, options: argparse.Namespace, database: Database, target: Target, sources: list[Source]) -> list[Report]:
@@ -100,8 +118,9 @@ def _verify(config: Config, options: argparse.Namespace, database: Database, tar
     def handle(verifier: Verifier, candidates: list[Difference], mend: bool) -> None:
         found = verifier.confirm(candidates)
         verifier.note(found)
-        if mend:
-            verifier.report.repaired += verifier.repair(found)
+        left = verifier.repair(found) if mend else found
+        verifier.report.repaired += len(found) - len(left)
+        verifier.report.remaining.update(difference.kind for difference in left)
 
     with _bars(options.json) as bars:
         for verifier in verifiers:

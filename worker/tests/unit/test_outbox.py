@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 
 import pytest
@@ -10,7 +11,7 @@ from gearsync.commands import Writer
 from gearsync.declaration import Table, Write
 from gearsync.drain import work_of
 from gearsync.lease import share
-from gearsync.outbox import Entry, ids_condition, layout
+from gearsync.outbox import Entry, ids_condition, layout, summary
 from gearsync.target import append_ids, flatten
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,6 +50,15 @@ def test_every_append_has_an_id_of_its_own() -> None:
     assert append_ids(steps, [70]) == ["70.0", "", "70.1"]
     assert flatten(steps, append_ids(steps, [70])) == [
         -1, "70.0", 3, "RPUSH", b"l", b"1", 4, "HSET", b"h:1", "id", 1, -1, "70.1", 7, "XADD", b"x", "*", "event", "insert", "id", 1]
+
+
+def test_changes_of_one_moment_are_counted_together() -> None:
+    first, second = b"2026-01-01 00:00:00.500000 insert s.a", b"2025-12-31 23:59:01.000000 refresh s.b c"
+    entries = [Entry(number, "", "", b"", stamp) for number, stamp in enumerate([first, second, first])]
+    assert list(summary(entries)) == [
+        (datetime.datetime.fromisoformat("2026-01-01 00:00:00.500"), "insert", "s.a", 2),
+        (datetime.datetime.fromisoformat("2025-12-31 23:59:01"), "refresh", "s.b c", 1),
+    ]
 
 
 def test_a_change_that_cannot_be_understood_takes_no_other_with_it() -> None:

@@ -1,0 +1,331 @@
+"""How the pipeline is at this moment, as every server tells it: what `gearsync status` and the exporter show."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Optional
+
+import msgspec
+
+from gearsync import job_server_admin
+from gearsync.config import Config, parse_address
+from gearsync.database import SCHEMA, Database, DatabaseUnavailable
+from gearsync.direct import DEFAULT_FUNCTION
+from gearsync.drain import DRAIN
+from gearsync.job_server_admin import Queue
+from gearsync.metrics import CHANGES, Histogram, Report, Tally
+from gearsync.outbox import Outbox
+from gearsync.source import text_literal
+from gearsync.target import Target, Unavailable
+
+#: Rows of the outbox that are looked at, and as many dead letters: a look must cost the database the same whatever waits there.
+MOST_ROWS = 20_000
+#: A report of a process that is older says nothing about now; seconds.
+_REPORT_VALID = 30
+_TRIGGERS_PAUSE = 60.0
+#: A change that has been waiting for so long is late, whatever the load; seconds.
+LATE_SECONDS = 10.0
+
+
+class Server(msgspec.Struct):
+    """Whether a server can be used, and what it says."""
+
+    name: str
+    ok: bool
+    words: str = ""
+
+
+class JobServer(Server):
+    """A job server and its queues of ours."""
+
+    queues: dict[str, Queue] = msgspec.field(default_factory=dict)
+
+
+class Waiting(msgspec.Struct):
+    """What waits of one table: how many changes, and the age of the oldest in seconds."""
+
+    rows: int
+    oldest: float
+
+
+class Lease(msgspec.Struct):
+    """Who drains a shard. ``seconds_left`` is negative when the lease has run out."""
+
+    shard: int
+    owner: Optional[str]
+    epoch: int
+    seconds_left: Optional[float]
+
+    @property
+    def held(self) -> bool:
+        return self.owner is not None and (self.seconds_left or 0.0) > 0.0
+
+
+class Synced(msgspec.Struct):
+    """A durable table as it was deployed: its name in the server, and the checksums of its triggers by their names."""
+
+    schema: str
+    name: str
+    triggers: dict[str, str]
+
+
+class Verification(msgspec.Struct):
+    """The result of a table's last verification; ``finished`` is in seconds since 1970."""
+
+    finished: float
+    sample: float
+    rows: int
+    different: dict[str, int]
+    unsettled: int
+    repaired: int
+
+
+class Load(msgspec.Struct):
+    """A table's last resync: rows so far, and when it was finished, in seconds since 1970."""
+
+    rows: int
+    finished: Optional[float]
+    whole: bool
+    """Whether it was of all rows."""
+
+
+class InDatabase(msgspec.Struct):
+    """What the schema `gearsync` says."""
+
+    waiting: dict[str, Waiting]
+    truncated: bool
+    """Whether more waits than was looked at: then the numbers of rows are too small, and the ages right."""
+    leases: list[Lease]
+    workers: int
+    dead_letters: dict[str, int]
+    synced: dict[str, Synced]
+    verifications: dict[str, Verification]
+    loads: dict[str, Load]
+    reports: dict[str, Report]
+    triggers: dict[str, Optional[str]]
+    """For each durable table what is wrong with its triggers; None when nothing is. A table is absent when nobody could look."""
+    functions: Optional[dict[str, Any]]
+    """gman_stats(), or None when the database server has no such function."""
+
+
+class State(msgspec.Struct):
+    """Everything. ``time`` is in seconds since 1970; ``database`` is None when MySQL does not answer, or has no schema yet."""
+
+    time: float
+    source: str
+    mysql: Optional[Server]
+    redis: Server
+    job_servers: list[JobServer]
+    database: Optional[InDatabase]
+
+
+def trigger_mistake(wanted: dict[str, str], there: dict[str, str]) -> Optional[str]:
+    """What is wrong with a table's triggers, given name → checksum as deployed and as they are. Pure."""
+    missing = sorted(wanted.keys() - there.keys())
+    if missing:
+        return f"missing: {', '.join(missing)}"
+    changed = sorted(name for name in wanted if wanted[name] != there[name])
+    return f"not as deployed: {', '.join(changed)}" if changed else None
+
+
+def our_functions(config: Config) -> Callable[[str], bool]:
+    """Whether a Gearman function is one of this pipeline's. Pure."""
+    direct = {DEFAULT_FUNCTION, *(table.function for table in config.tables)}
+    return lambda name: name in direct or name.startswith(f"{DRAIN}.{config.source}.")
+
+
+def _seconds(value: Any) -> Optional[float]:
+    return None if value is None else float(value)
+
+
+class Observer:
+    """Looks at all servers, each within ``timeout`` seconds an answer. Keeps its connections from one look to the next."""
+
+    def __init__(self, config: Config, timeout: float) -> None:
+        self._config = config
+        self._timeout = timeout
+        self._database = Database(config.mysql, timeout, idle=120.0) if config.mysql else None
+        self._target = Target(config.redis, timeout)
+        self._triggers: dict[str, Optional[str]] = {}
+        self._triggers_at = float("-inf")
+        self._triggers_of: dict[str, Synced] = {}
+
+    def look(self) -> State:
+        mysql, database = None, None
+        if self._database is not None:
+            mysql = Server(self._database.name, True)
+            try:
+                database = self._in_database(self._database)
+            except DatabaseUnavailable as error:
+                absent = "the schema gearsync is not there, or of an earlier release: " if error.schema_absent else ""
+                mysql = Server(self._database.name, False, f"{absent}{error}")
+        return State(time.time(), self._config.source, mysql, self._redis(), [self._job_server(server) for server in self._config.job_servers], database)
+
+    def close(self) -> None:
+        self._target.close()
+        if self._database is not None:
+            self._database.close()
+
+    def _redis(self) -> Server:
+        try:
+            self._target.ping()
+        except Unavailable as error:
+            return Server(self._target.name, False, str(error))
+        return Server(self._target.name, True)
+
+    def _job_server(self, name: str) -> JobServer:
+        try:
+            found = job_server_admin.queues(parse_address(name), self._timeout)
+        except (OSError, ValueError) as error:
+            return JobServer(name, False, str(error))
+        ours = our_functions(self._config)
+        return JobServer(name, True, "", {function: queue for function, queue in sorted(found.items()) if ours(function)})
+
+    def _in_database(self, database: Database) -> InDatabase:
+        waiting, truncated = self._waiting(database)
+        synced = {
+            name.decode(): Synced(schema.decode(), table.decode(), msgspec.json.decode(triggers, type=dict[str, str]))
+            for name, schema, table, triggers in database.rows(f"SELECT table_name, source_schema, source_table, triggers FROM {SCHEMA}.synced_table")
+        }
+        ((workers,),) = database.rows(f"SELECT COUNT(*) FROM {SCHEMA}.worker WHERE expires_at > NOW(6)")
+        return InDatabase(
+            waiting, truncated, self._leases(database), int(workers), self._dead_letters(database), synced, self._verifications(database),
+            self._loads(database), self._reports(database), self._trigger_mistakes(database, synced), self._functions(database),
+        )
+
+    def _waiting(self, database: Database) -> tuple[dict[str, Waiting], bool]:
+        shards = Outbox(database).shards()
+        if not shards:
+            return {}, False
+        limit = max(1, MOST_ROWS // len(shards))
+        # The oldest of each shard, so that no table is hidden by another shard's backlog.
+        looks = " UNION ALL ".join(
+            f"(SELECT shard, table_name, created_at FROM {SCHEMA}.outbox FORCE INDEX (PRIMARY) WHERE shard = {shard} ORDER BY id LIMIT {limit})"
+            for shard in shards)
+        found: dict[str, Waiting] = {}
+        truncated = False
+        for _shard, table, rows, oldest in database.rows(
+            "SELECT shard, table_name, COUNT(*), UNIX_TIMESTAMP(NOW(6)) - UNIX_TIMESTAMP(MIN(created_at))"
+            f" FROM ({looks}) AS looked_at GROUP BY shard, table_name"
+        ):
+            name = table.decode()
+            before = found.get(name, Waiting(0, 0.0))
+            found[name] = Waiting(before.rows + int(rows), max(before.oldest, float(oldest)))
+        if sum(waiting.rows for waiting in found.values()) >= limit:
+            full = database.rows(" UNION ALL ".join(
+                f"(SELECT 1 FROM {SCHEMA}.outbox FORCE INDEX (PRIMARY) WHERE shard = {shard} ORDER BY id LIMIT 1 OFFSET {limit})" for shard in shards))
+            truncated = bool(full)
+        return found, truncated
+
+    def _leases(self, database: Database) -> list[Lease]:
+        return [
+            Lease(int(shard), owner.decode() if owner else None, int(epoch), _seconds(left))
+            for shard, owner, epoch, left in database.rows(
+                f"SELECT shard, owner, epoch, UNIX_TIMESTAMP(expires_at) - UNIX_TIMESTAMP(NOW(6)) FROM {SCHEMA}.lease ORDER BY shard")
+        ]
+
+    def _dead_letters(self, database: Database) -> dict[str, int]:
+        return {
+            table.decode(): int(number) for table, number in database.rows(
+                f"SELECT table_name, COUNT(*) FROM (SELECT table_name FROM {SCHEMA}.dead_letter LIMIT {MOST_ROWS}) AS looked_at GROUP BY table_name")
+        }
+
+    def _verifications(self, database: Database) -> dict[str, Verification]:
+        return {
+            table.decode(): Verification(
+                float(finished), float(sample), int(rows), msgspec.json.decode(different, type=dict[str, int]), int(unsettled), int(repaired))
+            for table, finished, sample, rows, different, unsettled, repaired in database.rows(
+                f"SELECT table_name, UNIX_TIMESTAMP(finished_at), sample, rows_seen, different, unsettled, repaired FROM {SCHEMA}.verification")
+        }
+
+    def _loads(self, database: Database) -> dict[str, Load]:
+        return {
+            table.decode(): Load(int(rows), _seconds(finished), not where)
+            for table, rows, finished, where in database.rows(
+                f"SELECT table_name, rows_done, UNIX_TIMESTAMP(finished_at), condition_sql FROM {SCHEMA}.resync")
+        }
+
+    def _reports(self, database: Database) -> dict[str, Report]:
+        return {
+            owner.decode(): msgspec.json.decode(report, type=Report)
+            for owner, report in database.rows(
+                f"SELECT owner, report FROM {SCHEMA}.worker_report WHERE reported_at > NOW(6) - INTERVAL {_REPORT_VALID} SECOND")
+        }
+
+    def _trigger_mistakes(self, database: Database, synced: dict[str, Synced]) -> dict[str, Optional[str]]:
+        """Looked at seldom: the server opens files for it."""
+        if time.monotonic() - self._triggers_at >= _TRIGGERS_PAUSE or synced != self._triggers_of:
+            self._triggers = {name: trigger_mistake(table.triggers, self._triggers_on(database, table)) for name, table in synced.items()}
+            self._triggers_at, self._triggers_of = time.monotonic(), synced
+        return self._triggers
+
+    def _triggers_on(self, database: Database, table: Synced) -> dict[str, str]:
+        schema, name = (text_literal(words.encode()).decode() for words in (table.schema, table.name))
+        # A worker's account may not see triggers, for it could drop them then; the procedure shows their checksums with its definer's rights.
+        return {trigger.decode(): checksum.decode() for trigger, checksum in database.rows(f"CALL {SCHEMA}.trigger_checksums({schema}, {name})")}
+
+    def _functions(self, database: Database) -> Optional[dict[str, Any]]:
+        try:
+            ((text,),) = database.rows("SELECT gman_stats()")
+        except DatabaseUnavailable as error:
+            if not error.statement:
+                raise
+            return None
+        return None if text is None else msgspec.json.decode(text, type=dict[str, Any])
+
+
+def mistakes(state: State, config: Config) -> list[str]:
+    """All that somebody should do something about, a sentence each; empty when the pipeline is in order. Pure."""
+    found = []
+    servers: list[tuple[str, Optional[Server]]] = [("MySQL", state.mysql), ("Redis", state.redis)]
+    found += [f"{kind} {server.name} cannot be used: {server.words}" for kind, server in servers if server is not None and not server.ok]
+    found += [f"job server {server.name} cannot be used: {server.words}" for server in state.job_servers if not server.ok]
+    if state.database is not None:
+        found += _database_mistakes(state.database, [table.table for table in config.durable_tables])
+    return found
+
+
+def _database_mistakes(database: InDatabase, declared: list[str]) -> list[str]:
+    found = [f"{name} is declared, but has no triggers yet: run site.yml" for name in declared if name not in database.synced]
+    found += [f"{name}: triggers {words}; run site.yml, then verify" for name, words in database.triggers.items() if words]
+    if declared or database.waiting:
+        if not database.workers:
+            found.append("no worker process is alive: start gearsync-worker on a host of its own")
+        free = [str(lease.shard) for lease in database.leases if not lease.held]
+        if free and database.workers:
+            found.append(f"nobody drains shard {', '.join(free)}")
+    late = {name: waiting.oldest for name, waiting in database.waiting.items() if waiting.oldest > LATE_SECONDS}
+    found += [f"{name}: a change has been waiting for {seconds:.0f} s" for name, seconds in late.items()]
+    found += [f"{name}: {number} dead letters; see gearsync dead-letter list" for name, number in database.dead_letters.items()]
+    for name, result in database.verifications.items():
+        different = sum(result.different.values())
+        if different > 0:
+            found.append(f"{name}: the last verification found {different} differences; see gearsync verify")
+    for server in (database.functions or {}).get("servers", []):
+        if server["state"] != "closed":
+            found.append(f"the database server passes by the job server {server['address']}: {server.get('last_error') or 'its breaker is open'}")
+    return found
+
+
+class Activity(msgspec.Struct):
+    """What was applied of one table in the last minute, by all processes: changes per second, and the lag in seconds."""
+
+    rate: float
+    p50: Optional[float]
+    p99: Optional[float]
+
+
+def activity(reports: Iterable[Report]) -> dict[str, Activity]:
+    """The reports of all processes summed up by table. Pure."""
+    rates: dict[str, float] = {}
+    tally = Tally()
+    for report in reports:
+        tally.add(report.tally)
+        for table, number in report.tally.counters.get(CHANGES, {}).items():
+            rates[table] = rates.get(table, 0.0) + (number / report.seconds if report.seconds else 0.0)
+    nothing = Histogram()
+    return {
+        table: Activity(rate, tally.lags.get(table, nothing).percentile(0.5), tally.lags.get(table, nothing).percentile(0.99))
+        for table, rate in rates.items()
+    }

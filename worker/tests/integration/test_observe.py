@@ -1,0 +1,191 @@
+"""`gearsync status` and the exporter, beside a worker that works on real servers."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+import signal
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from conftest import Database, Gearmand, Redis, Worker, free_port, until
+from prometheus_client.parser import text_string_to_metric_families
+from test_operate import Commands, sync_table
+
+TABLE = {"table": "shop.item", "delivery": "durable", "columns": ["id", "name"], "write": [{"type": "hash", "key": "item:{id}"}]}
+
+
+@dataclasses.dataclass
+class Pipeline:
+    """Everything that a test needs to hold in its hands."""
+
+    config: dict[str, Any]
+    commands: Commands
+    database: Database
+    redis: Redis
+    exporter: Exporter
+    start: Callable[[], Worker]
+
+    def status(self) -> tuple[int, dict[str, Any]]:
+        code, output = self.commands.run("status", "--json")
+        return code, json.loads(output)
+
+
+class Exporter:
+    """The worker's web server, asked over HTTP."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def get(self, path: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=30) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+        except OSError as error:
+            return 0, str(error)
+
+    def value(self, name: str, **labels: str) -> float | None:
+        """One sample; None when it is not there, or nobody answers."""
+        status, text = self.get("/metrics")
+        for family in text_string_to_metric_families(text if status == 200 else ""):
+            for sample in family.samples:
+                if sample.name == name and labels.items() <= sample.labels.items():
+                    return float(sample.value)
+        return None
+
+
+@pytest.fixture
+def pipeline(database: Database, redis_server: Redis, gearmand: Gearmand, start_worker: Callable[..., Worker], tmp_path: pathlib.Path) -> Pipeline:
+    """A synced table, and a worker with an exporter that is not started yet."""
+    exporter = Exporter(free_port())
+    database.execute("CREATE TABLE shop.item (id INT PRIMARY KEY, name VARCHAR(100)) ENGINE=InnoDB")
+    sync_table(database, **TABLE)
+    config = {
+        "job_servers": [f"127.0.0.1:{gearmand.port}"], "redis": {"port": redis_server.port}, "mysql": {"user": "root", "unix_socket": database.socket},
+        "worker": {"lease": 2.0, "io_timeout": 2.0, "reconnect_max": 0.2, "metrics_listen": f"127.0.0.1:{exporter.port}"}, "tables": [TABLE],
+    }
+    return Pipeline(config, Commands(config, tmp_path), database, redis_server, exporter, lambda: start_worker(config))
+
+
+def test_changes_their_lag_and_who_applied_them_are_seen(pipeline: Pipeline) -> None:
+    pipeline.start()
+    until(lambda: pipeline.exporter.get("/readyz")[0], 200)
+    # A sleep in the statement is part of the lag: it counts from the statement's beginning.
+    pipeline.database.execute("INSERT INTO shop.item SELECT 1, SLEEP(0.3)", "INSERT INTO shop.item VALUES (2, 'b'), (3, 'c')")
+    until(lambda: pipeline.exporter.value("gearsync_changes_applied_total", table="shop.item"), 3.0)
+    assert pipeline.exporter.value("gearsync_lag_seconds_count", table="shop.item") == 3.0
+    assert pipeline.exporter.value("gearsync_lag_seconds_bucket", table="shop.item", le="0.25") == 2.0
+    assert 0.3 <= (pipeline.exporter.value("gearsync_lag_seconds_sum", table="shop.item") or 0) < 2.0
+    assert pipeline.exporter.value("gearsync_outbox_rows", table="shop.item") == 0.0
+    assert pipeline.exporter.value("gearsync_triggers_current", table="shop.item") == 1.0
+    assert pipeline.exporter.value("gearsync_lease_held", shard="1") == 1.0
+    assert pipeline.exporter.value("gearsync_live_workers") == 1.0
+    assert pipeline.exporter.value("gearsync_redis_commands_total", delivery="durable") == 3.0
+    assert pipeline.exporter.get("/healthz")[0] == 200
+    assert pipeline.exporter.get("/")[0] == 404
+
+    code, found = pipeline.status()
+    assert (code, found["ok"], found["mistakes"]) == (0, True, [])
+    until(lambda: pipeline.status()[1]["activity"].get("shop.item", {}).get("rate", 0) > 0)
+    code, text = pipeline.commands.run("status")
+    assert code == 0, text
+    assert "shop.item" in text
+    assert "in order" in text
+
+
+def test_counters_go_on_when_a_process_is_killed(pipeline: Pipeline) -> None:
+    worker = pipeline.start()
+    until(lambda: pipeline.exporter.get("/readyz")[0], 200)
+    pipeline.database.execute("INSERT INTO shop.item VALUES (1, 'a')")
+    until(lambda: pipeline.exporter.value("gearsync_changes_applied_total", table="shop.item"), 1.0)
+    children = pathlib.Path(f"/proc/{worker.process.pid}/task/{worker.process.pid}/children").read_text().split()
+    # The processes that write; the exporter is the last one that was started.
+    for child in children[:2]:
+        os.kill(int(child), signal.SIGKILL)
+    until(lambda: pipeline.exporter.value("gearsync_process_restarts_total"), 2.0)
+    pipeline.database.execute("INSERT INTO shop.item VALUES (2, 'b')")
+    until(lambda: pipeline.exporter.value("gearsync_changes_applied_total", table="shop.item"), 2.0)
+    os.kill(int(children[2]), signal.SIGKILL)
+    until(lambda: pipeline.exporter.value("gearsync_process_restarts_total"), 3.0)
+
+
+def test_what_is_wrong_is_told_while_it_is_wrong(pipeline: Pipeline) -> None:
+    code, found = pipeline.status()
+    assert code == 1
+    assert found["mistakes"] == ["no worker process is alive: start gearsync-worker on a host of its own"]
+
+    pipeline.start()
+    until(lambda: pipeline.status()[0], 0)
+    pipeline.database.execute("DROP TRIGGER shop.gearsync_ad_item")
+    assert pipeline.status()[1]["mistakes"] == ["shop.item: triggers missing: gearsync_ad_item; run site.yml, then verify"]
+    sync_table(pipeline.database, **TABLE)
+    pipeline.database.execute("DROP TRIGGER shop.gearsync_ai_item", "CREATE TRIGGER shop.gearsync_ai_item AFTER INSERT ON shop.item FOR EACH ROW SET @x = 1")
+    assert pipeline.status()[1]["mistakes"] == ["shop.item: triggers not as deployed: gearsync_ai_item; run site.yml, then verify"]
+    sync_table(pipeline.database, **TABLE)
+    assert pipeline.status()[0] == 0
+
+    pipeline.redis.stop()
+    until(lambda: pipeline.exporter.get("/readyz")[0], 503)
+    assert "redis" in pipeline.exporter.get("/readyz")[1]
+    assert pipeline.exporter.value("gearsync_redis_up") == 0.0
+    pipeline.database.execute("INSERT INTO shop.item VALUES (1, 'a')")
+    until(lambda: pipeline.exporter.value("gearsync_outbox_rows", table="shop.item"), 1.0)
+    assert (pipeline.exporter.value("gearsync_outbox_oldest_age_seconds", table="shop.item") or 0) > 0
+    pipeline.redis.start()
+    until(lambda: pipeline.exporter.get("/readyz")[0], 200)
+    until(lambda: pipeline.exporter.value("gearsync_outbox_rows", table="shop.item"), 0.0)
+
+    pipeline.database.stop()
+    until(lambda: pipeline.exporter.value("gearsync_mysql_up"), 0.0)
+    assert pipeline.exporter.value("gearsync_outbox_rows", table="shop.item") is None
+    assert pipeline.exporter.get("/readyz")[0] == 503
+    assert pipeline.exporter.get("/healthz")[0] == 200
+    code, found = pipeline.status()
+    assert code == 1
+    assert found["database"] is None
+    pipeline.database.start()
+    until(lambda: pipeline.exporter.get("/readyz")[0], 200, seconds=30)
+
+
+def test_the_result_of_a_verification_is_kept(pipeline: Pipeline) -> None:
+    pipeline.start()
+    pipeline.database.execute("INSERT INTO shop.item VALUES (1, 'a'), (2, 'b')")
+    until(lambda: pipeline.redis.client.exists("item:1", "item:2"), 2)
+    pipeline.redis.client.delete("item:1")
+    assert pipeline.commands.run("verify")[0] == 1
+    until(lambda: pipeline.exporter.value("gearsync_verify_differences", table="shop.item", kind="missing"), 1.0)
+    assert "found 1 differences" in pipeline.status()[1]["mistakes"][0]
+    assert pipeline.commands.run("verify", "--repair")[0] == 0
+    until(lambda: pipeline.exporter.value("gearsync_verify_differences", table="shop.item", kind="missing"), 0.0)
+    assert pipeline.status()[0] == 0
+
+
+def test_a_backlog_of_one_shard_hides_no_other_table(pipeline: Pipeline) -> None:
+    for _number in range(25):
+        pipeline.database.put(*[("insert", "{}")] * 1000, shard=1)
+    pipeline.database.put(("insert", "{}"), shard=2, table="shop.other")
+    found = pipeline.status()[1]["database"]
+    assert found["truncated"] is True
+    assert found["waiting"]["shop.item"]["rows"] == 10_000
+    assert found["waiting"]["shop.other"]["rows"] == 1
+
+
+def test_an_account_without_rights_on_triggers_sees_their_checksums(pipeline: Pipeline, tmp_path: pathlib.Path) -> None:
+    pipeline.start()
+    pipeline.database.execute(
+        "DROP USER IF EXISTS 'limited'@'localhost'", "CREATE USER 'limited'@'localhost' IDENTIFIED BY 'secret'",
+        "GRANT SELECT, INSERT, UPDATE, DELETE, EXECUTE ON gearsync.* TO 'limited'@'localhost'", "GRANT SELECT ON shop.item TO 'limited'@'localhost'")
+    pipeline.commands = Commands({**pipeline.config, "mysql": {"user": "limited", "password": "secret", "unix_socket": pipeline.database.socket}}, tmp_path)
+    until(lambda: pipeline.status()[1]["mistakes"], [])
+    found = pipeline.status()[1]
+    assert found["database"]["triggers"] == {"shop.item": None}
+    assert "secret" not in json.dumps(found)
+    pipeline.database.execute("DROP USER 'limited'@'localhost'")

@@ -1,0 +1,163 @@
+"""What is made of the servers' words: mistakes, readiness, activity, and Prometheus' families."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from gearsync.config import Config
+from gearsync.exporter import counted, readiness, seen
+from gearsync.job_server_admin import Queue
+from gearsync.metrics import CHANGES, ERRORS, Report, Tally
+from gearsync.state import InDatabase, JobServer, Lease, Load, Server, State, Synced, Verification, Waiting, activity, mistakes, our_functions, trigger_mistake
+from gearsync.status_command import as_json, screen
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
+from rich.console import Console
+
+CONFIG = msgspec.convert(
+    {
+        "job_servers": ["127.0.0.1:4730"], "mysql": {"user": "gearsync"}, "tables": [
+            {"table": "s.a", "columns": ["id"], "write": [{"type": "hash", "key": "a:{id}"}]},
+            {"table": "s.b", "delivery": "direct", "function": "bToRedis", "columns": ["id"], "write": [{"type": "hash", "key": "b:{id}"}]},
+        ],
+    }, Config)
+SERVER: dict[str, Any] = {"address": "127.0.0.1:4730", "state": "closed", "jobs_sent": 5, "failures": {"connect": 1, "timeout": 0}, "last_error": None}
+STATS = {"servers": [SERVER] * 2, "wakes": {"sent": 4, "skipped": 3, "dropped": 0}}
+
+
+def in_order(**other: Any) -> State:
+    """A pipeline without mistakes, but for ``other`` members of its database."""
+    report = Report(10.0, Tally({CHANGES: {"s.a": 50}}))
+    report.tally.lag("s.a", 0.002, 50)
+    database: dict[str, Any] = {
+        "waiting": {"s.a": Waiting(2, 0.5)}, "truncated": False, "leases": [Lease(0, "host:1:abc", 3, 9.0)], "workers": 1, "dead_letters": {},
+        "synced": {"s.a": Synced("s", "a", {"gearsync_ai_a": "1"})}, "verifications": {"s.a": Verification(1.0, 100.0, 10, {"missing": 0}, 0, 0)},
+        "loads": {"s.a": Load(10, 1.0, True)}, "reports": {"host:1:abc": report}, "triggers": {"s.a": None}, "functions": STATS,
+    }
+    return State(
+        100.0, "main", Server("/run/mysqld.sock", True), Server("127.0.0.1:6379", True),
+        [JobServer("127.0.0.1:4730", True, "", {"bToRedis": Queue(7, 1, 2)})], InDatabase(**{**database, **other}))
+
+
+def down(state: State, **servers: Any) -> State:
+    return msgspec.structs.replace(state, **servers)
+
+
+def test_a_pipeline_in_order_has_no_mistakes() -> None:
+    state = in_order()
+    assert mistakes(state, CONFIG) == []
+    assert readiness(state) == []
+
+
+@pytest.mark.parametrize(("other", "words"), [
+    ({"waiting": {"s.a": Waiting(2, 60.0)}}, "s.a: a change has been waiting for 60 s"),
+    ({"leases": [Lease(0, "host:1:abc", 3, -1.0)]}, "nobody drains shard 0"),
+    ({"leases": [Lease(0, None, 3, None)]}, "nobody drains shard 0"),
+    ({"workers": 0}, "no worker process is alive"),
+    ({"dead_letters": {"s.a": 3}}, "s.a: 3 dead letters"),
+    ({"synced": {}, "triggers": {}}, "s.a is declared, but has no triggers yet"),
+    ({"triggers": {"s.a": "missing: gearsync_ai_a"}}, "s.a: triggers missing: gearsync_ai_a; run site.yml"),
+    ({"verifications": {"s.a": Verification(1.0, 100.0, 10, {"missing": 2, "stale": 1}, 0, 5)}}, "found 3 differences"),
+    ({"functions": {**STATS, "servers": [{**SERVER, "state": "open", "last_error": "refused"}]}}, "passes by the job server 127.0.0.1:4730: refused"),
+])
+def test_every_mistake_is_told(other: dict[str, Any], words: str) -> None:
+    found = mistakes(in_order(**other), CONFIG)
+    assert len(found) == 1
+    assert words in found[0]
+
+
+def test_servers_that_are_down_are_told_and_only_what_is_needed_makes_it_unready() -> None:
+    state = down(in_order(), job_servers=[JobServer("one:4730", False, "refused"), JobServer("two:4730", True)])
+    assert mistakes(state, CONFIG) == ["job server one:4730 cannot be used: refused"]
+    assert readiness(state) == []
+    state = down(in_order(), mysql=Server("db", False, "gone"), redis=Server("cache", False, "away"), job_servers=[JobServer("one", False, "x")], database=None)
+    assert len(mistakes(state, CONFIG)) == 3
+    assert readiness(state) == ["mysql: gone", "redis: away", "job server one: x"]
+
+
+def test_triggers_are_compared_by_name_and_checksum() -> None:
+    assert trigger_mistake({"a": "1", "b": "2"}, {"a": "1", "b": "2", "theirs": "3"}) is None
+    assert trigger_mistake({"a": "1", "b": "2"}, {"b": "0"}) == "missing: a"
+    assert trigger_mistake({"a": "1", "b": "2"}, {"a": "1", "b": "0"}) == "not as deployed: b"
+
+
+def test_only_our_functions_are_shown() -> None:
+    ours = our_functions(CONFIG)
+    assert [name for name in ("syncToRedis", "bToRedis", "gearsync.drain.main.0", "gearsync.drain.other.0", "theirs") if ours(name)] == [
+        "syncToRedis", "bToRedis", "gearsync.drain.main.0"]
+
+
+def test_the_activity_of_several_processes_is_summed_up() -> None:
+    one, two = Report(10.0, Tally({CHANGES: {"s.a": 50}})), Report(5.0, Tally({CHANGES: {"s.a": 50, "s.c": 5}}))
+    one.tally.lag("s.a", 0.002, 50)
+    found = activity([one, two, Report(0.0, Tally())])
+    assert found["s.a"].rate == pytest.approx(15.0)
+    assert found["s.a"].p50 is not None
+    assert 0.001 < found["s.a"].p50 <= 0.0025
+    assert found["s.c"].p99 is None
+
+
+class _Fixed(Collector):
+    def __init__(self, families: list[Metric]) -> None:
+        self.families = families
+
+    def collect(self) -> list[Metric]:  # type: ignore[override]
+        return self.families
+
+
+def samples(families: list[Metric]) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
+    """What Prometheus reads: name → labels → value."""
+    registry = CollectorRegistry()
+    registry.register(_Fixed(families))
+    found: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
+    for family in text_string_to_metric_families(generate_latest(registry).decode()):
+        for sample in family.samples:
+            labels = tuple(sorted(sample.labels.items()))
+            assert labels not in found.setdefault(sample.name, {}), f"{sample.name} {labels} is there twice"
+            found[sample.name][labels] = sample.value
+    return found
+
+
+def test_prometheus_reads_what_was_seen() -> None:
+    found = samples(list(seen(in_order(), {"source": "main"})))
+    assert found["gearsync_outbox_rows"] == {(("source", "main"), ("table", "s.a")): 2.0}
+    assert found["gearsync_lease_held"] == {(("shard", "0"), ("source", "main")): 1.0}
+    assert found["gearsync_job_server_jobs"] == {(("function", "bToRedis"), ("server", "127.0.0.1:4730"), ("source", "main")): 7.0}
+    assert found["gearsync_udf_jobs_sent_total"] == {(("server", "127.0.0.1:4730"), ("source", "main")): 5.0}
+    assert found["gearsync_udf_wakes_total"][(("result", "skipped"), ("source", "main"))] == 3.0
+    assert found["gearsync_triggers_current"] == {(("source", "main"), ("table", "s.a")): 1.0}
+    assert found["gearsync_mysql_up"] == {(("source", "main"),): 1.0}
+
+
+def test_what_nobody_knows_is_left_out() -> None:
+    found = samples(list(seen(down(in_order(), mysql=Server("db", False, "gone"), database=None), {"source": "main"})))
+    assert found["gearsync_mysql_up"] == {(("source", "main"),): 0.0}
+    assert not [name for name in found if name.startswith(("gearsync_outbox", "gearsync_lease", "gearsync_udf"))]
+
+
+def test_counters_are_there_before_anything_was_counted() -> None:
+    tally = Tally({ERRORS: {"refused": 2}})
+    tally.lag("s.a", 0.3, 4)
+    found = samples(list(counted(tally, {"source": "main"}, ["s.a"], ["bToRedis"])))
+    assert found["gearsync_changes_applied_total"] == {(("source", "main"), ("table", "s.a")): 0.0}
+    assert found["gearsync_errors_total"][(("kind", "refused"), ("source", "main"))] == 2.0
+    assert found["gearsync_errors_total"][(("kind", "dead_letter"), ("source", "main"))] == 0.0
+    assert found["gearsync_lag_seconds_count"] == {(("source", "main"), ("table", "s.a")): 4.0}
+    assert found["gearsync_lag_seconds_bucket"][(("le", "0.25"), ("source", "main"), ("table", "s.a"))] == 0.0
+    assert found["gearsync_lag_seconds_bucket"][(("le", "0.5"), ("source", "main"), ("table", "s.a"))] == 4.0
+
+
+def test_the_screen_shows_both_deliveries_and_the_mistakes() -> None:
+    console = Console(width=200)
+    with console.capture() as captured:
+        console.print(screen(in_order(dead_letters={"s.a": 3}), CONFIG))
+    text = captured.get()
+    for words in ("1 to look at", "s.a", "durable", "s.b", "direct", "current", "equal", "host:1", "127.0.0.1:6379", "breaker closed"):
+        assert words in text
+    answer = msgspec.json.decode(as_json(in_order(), CONFIG))
+    assert answer["ok"] is True
+    assert answer["activity"]["s.a"]["rate"] == 5.0
