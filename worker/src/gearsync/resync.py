@@ -55,15 +55,22 @@ class Store:
         self.source = source
         self.where = where
 
-    def start(self, again: bool) -> tuple[Optional[Position], int]:
-        """Where an earlier run of the same kind was interrupted and after how many rows; ``again`` forgets it."""
+    def _interrupted(self) -> Optional[tuple[Optional[Position], int]]:
         found = self.database.rows(
             "SELECT position, rows_done FROM gearsync.resync WHERE table_name = %s AND condition_sql = %s AND row_sql = %s AND finished_at IS NULL",
             (self.source.table, self.where, self.source.row_sql),
         )
-        if found and not again:
-            position, rows = found[0]
-            return (msgspec.json.decode(position, type=Optional[list[str]]) if position else None), int(rows)
+        return ((msgspec.json.decode(found[0][0], type=Optional[list[str]]) if found[0][0] else None), int(found[0][1])) if found else None
+
+    def rows_done(self) -> int:
+        """How many rows an interrupted run of the same kind has loaded."""
+        return (self._interrupted() or (None, 0))[1]
+
+    def start(self, again: bool) -> tuple[Optional[Position], int]:
+        """Where an earlier run of the same kind was interrupted and after how many rows; ``again`` forgets it."""
+        found = self._interrupted()
+        if found is not None and not again:
+            return found
         self.database.run(
             "REPLACE INTO gearsync.resync (table_name, condition_sql, row_sql, position, rows_done, started_at, finished_at)"
             " VALUES (%s, %s, %s, NULL, 0, CURRENT_TIMESTAMP(6), NULL)",

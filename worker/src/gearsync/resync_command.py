@@ -19,8 +19,8 @@ from gearsync import barrier, source
 from gearsync.config import Config, MySQLSettings, parse_address
 from gearsync.database import Database, DatabaseUnavailable
 from gearsync.outbox import Outbox
-from gearsync.resync import Limits, Progress, Resync, never_loaded, replica_lag
-from gearsync.source import NoKey
+from gearsync.resync import Limits, Progress, Resync, Store, estimate, never_loaded, replica_lag
+from gearsync.source import NoKey, Source
 from gearsync.verify_command import chosen
 
 DONE, FAILED = 0, 1
@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--replica", action="append", default=[], metavar="HOST[:PORT]", help="watch this replica's lag, with the worker's account")
     parser.add_argument("--max-lag", type=float, default=5.0, metavar="S", help="wait while a watched replica is further behind (default: %(default)g)")
     parser.add_argument("--wait", type=float, default=60.0, metavar="S", help="for the workers to take the last rows; 0 for not at all (default: %(default)g)")
+    parser.add_argument("--dry-run", action="store_true", help="only tell which tables would be loaded, and where an interrupted run would go on")
     parser.add_argument("--restart", action="store_true", help="begin anew where an interrupted run would go on")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
 
@@ -70,6 +71,9 @@ def run(config: Config, options: argparse.Namespace) -> int:
         sources = chosen(config, source.load(database), options.table or [])
         if options.new:
             sources = never_loaded(database, sources)
+        if options.dry_run:
+            _tell(database, sources, options)
+            return DONE
         with _shown(options.json) as show:
             for found in sources:
                 for progress in _runs(functools.partial(Resync, database, found, limits, options.where), options.restart):
@@ -84,6 +88,16 @@ def run(config: Config, options: argparse.Namespace) -> int:
     finally:
         for server in (database, *replicas):
             server.close()
+
+
+def _tell(database: Database, sources: list[Source], options: argparse.Namespace) -> None:
+    """What a run would do."""
+    for found in sources:
+        rows, done = estimate(database, found), 0 if options.restart else Store(database, found, options.where).rows_done()
+        if options.json:
+            print(msgspec.json.encode({"table": found.table, "estimate": rows, "rows": done}).decode())
+        else:
+            print(f"{found.table}: about {rows:,} rows" + (f", {done:,} of them by an earlier run" if done else ""))
 
 
 def _wait(database: Database, seconds: float) -> int:

@@ -141,8 +141,8 @@ def after(source: Source, position: Position) -> str:
     return condition
 
 
-def chunk_sql(source: Source, position: Optional[Position], limit: int, where: str = "", lock: str = "") -> str:
-    """The SELECT of the ``limit`` rows behind ``position``. Raises NoKey."""
+def chunk_sql(source: Source, position: Optional[Position], limit: int, where: str = "", tail: str = "") -> str:
+    """The SELECT of the ``limit`` rows behind ``position``; ``tail`` is what follows, a lock for example. Raises NoKey."""
     if not source.key:
         raise NoKey(f"{source.table} has no key that its declaration names; it cannot be walked in pieces")
     conditions = [after(source, position)] if position else []
@@ -152,8 +152,17 @@ def chunk_sql(source: Source, position: Optional[Position], limit: int, where: s
     return " ".join([
         f"SELECT {', '.join(_shown(column) for column in source.key)}, {source.shard_sql}, {source.row_sql} FROM {from_clause(source)}",
         *([f"WHERE {' AND '.join(conditions)}"] if conditions else []),
-        f"ORDER BY {', '.join(order)} LIMIT {limit}", *([lock] if lock else []),
+        f"ORDER BY {', '.join(order)} LIMIT {limit}", *([tail] if tail else []),
     ])
+
+
+def last_sql(source: Source, limit: int) -> str:
+    """The SELECT of the ``limit`` rows with the greatest keys. Raises NoKey."""
+    if not source.key:
+        raise NoKey(f"{source.table} has no key that its declaration names; its last rows cannot be found")
+    order = [f"{_ordered(column)} DESC" for column in source.key]
+    return (f"SELECT {', '.join(_shown(column) for column in source.key)}, {source.shard_sql}, {source.row_sql} FROM {from_clause(source)}"
+            f" ORDER BY {', '.join(order)} LIMIT {limit}")
 
 
 def entries(source: Source, rows: Iterable[Sequence[Any]]) -> list[Entry]:

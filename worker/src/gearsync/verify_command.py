@@ -36,6 +36,8 @@ class Unsettled(Exception):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--table", action="append", metavar="SCHEMA.TABLE", help="only this table; may be given again (default: all durable ones)")
     parser.add_argument("--sample", type=float, default=100.0, metavar="PERCENT", help="look at this share of the rows and keys (default: %(default)g)")
+    parser.add_argument("--quick", action="store_true", help="compare only the first and the last thousand rows of each table, in a moment")
+    parser.add_argument("--settle", type=float, default=_SETTLE, metavar="S", help="wait for changes on their way so long (default: %(default)g)")
     parser.add_argument("--repair", action="store_true", help="have the worker write again what is missing, stale or of another type")
     parser.add_argument("--prune", action="store_true", help="have the worker remove keys and members that no row asks for")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
@@ -59,6 +61,9 @@ def run(config: Config, options: argparse.Namespace) -> int:
     if not 0.0 < options.sample <= 100.0:
         print(f"--sample {options.sample:g} is no share: give more than 0 and at most 100", file=sys.stderr)
         return COULD_NOT_TELL
+    if options.quick and (options.prune or options.sample < 100.0):
+        print("--quick looks at no keys of Redis by themselves, and takes no sample: leave --prune and --sample out", file=sys.stderr)
+        return COULD_NOT_TELL
     if config.mysql is None:
         print("the configuration names no MySQL", file=sys.stderr)
         return COULD_NOT_TELL
@@ -67,7 +72,8 @@ def run(config: Config, options: argparse.Namespace) -> int:
     try:
         sources = chosen(config, source.load(database), options.table or [])
         reports = _verify(config, options, database, target, sources)
-        remember(database, reports, options.sample)
+        if not options.quick:
+            remember(database, reports, options.sample)
     except (DatabaseUnavailable, Unavailable, Unsettled, NoKey, ValueError) as error:
         print(f"could not tell: {error}", file=sys.stderr)
         return COULD_NOT_TELL
@@ -100,9 +106,9 @@ def _verify(config: Config, options: argparse.Namespace, database: Database, tar
     outbox = Outbox(database)
 
     def settle() -> None:
-        answer = barrier.wait(outbox, _SETTLE)
+        answer = barrier.wait(outbox, options.settle)
         if not answer["ok"]:
-            raise Unsettled(f"changes have been waiting in the outbox for {_SETTLE:g} s; is a worker running? (gearsync status)")
+            raise Unsettled(f"changes have been waiting in the outbox for {options.settle:g} s; is a worker running? (gearsync status)")
 
     def scan() -> Iterator[list[bytes]]:
         return target.scan(CHUNK)
@@ -125,10 +131,12 @@ def _verify(config: Config, options: argparse.Namespace, database: Database, tar
     with _bars(options.json) as bars:
         for verifier in verifiers:
             task = bars.add_task(f"{verifier.source.table}: MySQL → Redis", total=estimate(database, verifier.source) * share or None)
-            for candidates in verifier.forward(share):
+            for candidates in verifier.ends() if options.quick else verifier.forward(share):
                 handle(verifier, candidates, options.repair)
                 bars.update(task, completed=verifier.report.rows)
             _finish(bars, task)
+        if options.quick:
+            return [verifier.report for verifier in verifiers]
         task = bars.add_task("Redis → MySQL", total=None)
         for verifier, candidates in backward(verifiers, servers, share):
             handle(verifier, candidates, options.prune)

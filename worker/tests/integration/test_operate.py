@@ -263,10 +263,24 @@ def test_one_command_brings_everything_back_after_redis_lost_all(loaded: Command
 
 
 def test_only_tables_that_were_never_loaded_are_new(worker: Worker, commands: Commands, table: Database) -> None:
+    status, output = commands.run("resync", "--new", "--dry-run")
+    assert status == 0
+    assert output.startswith("shop.item: about ")
+    assert commands.verify("--quick")[1]["different"]["missing"] > 0
     assert "3,000 rows" in commands.run("resync", "--new")[1]
+    assert commands.run("resync", "--new", "--dry-run") == (0, "")
     assert commands.run("resync", "--new") == (0, "")
     sync_table(table, **{**TABLE, "columns": ["id", "name", "price"], "write": TABLE["write"][:2]})
     assert commands.run("resync", "--new") == (0, "")
+
+
+def test_a_quick_look_is_at_both_ends(loaded: Commands, redis_server: Redis) -> None:
+    status, found = loaded.verify("--quick")
+    assert (status, found["rows"], found["different"]) == (0, 2000, {})
+    redis_server.client.delete("item:1", "item:1500", "item:3000")
+    status, found = loaded.verify("--quick")
+    assert (status, found["different"]) == (1, {"missing": 2})
+    assert loaded.run("verify", "--quick", "--prune")[0] == 2
 
 
 def test_a_condition_and_a_sample_look_at_a_part(worker: Worker, commands: Commands, redis_server: Redis) -> None:
