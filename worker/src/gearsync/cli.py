@@ -10,7 +10,7 @@ from typing import Callable, NamedTuple, Optional
 
 import msgspec
 
-from gearsync import __version__, logs, resync_command, status_command, verify_command
+from gearsync import __version__, dead_letter_command, logs, resync_command, status_command, verify_command
 from gearsync.barrier import TIMEOUT, wait
 from gearsync.config import DEFAULT_PATH, Config, ConfigError, load
 from gearsync.database import Database
@@ -84,6 +84,7 @@ _COMMANDS = {
     "status": _Command(status_command.run, "show how far behind it is, who drains what, and what somebody should look at", status_command.add_arguments),
     "verify": _Command(verify_command.run, "compare MySQL and Redis, and mend what differs", verify_command.add_arguments),
     "resync": _Command(resync_command.run, "load tables, or load them again, while the application writes", resync_command.add_arguments),
+    "dead-letter": _Command(dead_letter_command.run, "look at changes that could not be applied, and try them again", dead_letter_command.add_arguments),
     "barrier": _Command(_barrier, "wait until everything that is committed now is in Redis", _barrier_arguments),
     "check-config": _Command(_check_config, "name every mistake of the configuration"),
     "selftest": _Command(_selftest, "ask every configured server whether it can be used"),

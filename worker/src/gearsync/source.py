@@ -227,13 +227,21 @@ def enqueue_reload(database: Database, source: Source, rows: Sequence[Row]) -> N
     """
     with database.transaction():
         for row in rows:
-            derived = ", ".join(f"{value} AS {quote(column.real)}" for column, value in zip(source.key, identity(source, row)))
-            payload = msgspec.json.encode({
-                "key": {column.declared: _wire(row[column.declared]) for column in source.key},
-                "old": {name: _wire(value) for name, value in row.items()},
-                "partial": True,
-            })
-            # The server's own words for the shard, with the key's values in place of a row.
-            ((shard,),) = database.rows(f"SELECT {source.shard_sql} FROM (SELECT {derived}) AS {ALIAS}")
-            database.run(
-                "INSERT INTO gearsync.outbox (shard, table_name, operation, payload) VALUES (%s, %s, 'reload', %s)", (int(shard), source.table, payload))
+            put_change(database, source, row, "reload", reload_payload(source, row))
+
+
+def reload_payload(source: Source, row: Row) -> bytes:
+    """What a reload of one row stands in the outbox as. Raises KeyError when the row lacks a column of its key."""
+    return msgspec.json.encode({
+        "key": {column.declared: _wire(row[column.declared]) for column in source.key},
+        "old": {name: _wire(value) for name, value in row.items()},
+        "partial": True,
+    })
+
+
+def put_change(database: Database, source: Source, row: Row, operation: str, payload: bytes) -> None:
+    """Put a change of ``row`` into its shard of the outbox. Raises DatabaseUnavailable; KeyError and ValueError when the row has no key."""
+    derived = ", ".join(f"{value} AS {quote(column.real)}" for column, value in zip(source.key, identity(source, row)))
+    # The server's own words for the shard, with the key's values in place of a row.
+    ((shard,),) = database.rows(f"SELECT {source.shard_sql} FROM (SELECT {derived}) AS {ALIAS}")
+    database.run("INSERT INTO gearsync.outbox (shard, table_name, operation, payload) VALUES (%s, %s, %s, %s)", (int(shard), source.table, operation, payload))
