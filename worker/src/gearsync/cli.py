@@ -12,12 +12,12 @@ import msgspec
 
 from gearsync import __version__, dead_letter_command, logs, resync_command, status_command, verify_command
 from gearsync.barrier import TIMEOUT, wait
-from gearsync.config import DEFAULT_PATH, Config, ConfigError, load
+from gearsync.config import DEFAULT_PATH, Config, ConfigError, inspect, load
 from gearsync.database import Database
 from gearsync.outbox import Outbox
 from gearsync.selftest import findings
 from gearsync.supervise import run
-from gearsync.transform import TransformError, transforms
+from gearsync.transform import TransformError, mistakes, transforms
 
 
 class Exit(IntEnum):
@@ -34,10 +34,15 @@ def _run(config: Config, _options: argparse.Namespace) -> int:
     return run(config)
 
 
-def _check_config(config: Config, _options: argparse.Namespace) -> int:
-    transforms(config)
-    print(f"ok: {len(config.tables)} tables, {len(config.job_servers)} job servers")
-    return Exit.OK
+def _check_config(options: argparse.Namespace) -> int:
+    config, found = inspect(options.config, mistakes)
+    if options.json:
+        print(msgspec.json.encode([mistake._asdict() for mistake in found]).decode())
+    elif config is not None and not found:
+        print(f"ok: {len(config.tables)} tables, {len(config.job_servers)} job servers")
+    else:
+        print("\n".join(map(str, found)), file=sys.stderr)
+    return Exit.BAD_CONFIG if found else Exit.OK
 
 
 def _barrier(config: Config, options: argparse.Namespace) -> int:
@@ -73,8 +78,16 @@ def _no_arguments(_parser: argparse.ArgumentParser) -> None:
     pass
 
 
+def _check_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print them as a JSON list")
+
+
+_CHECK = "check-config"
+
+
 class _Command(NamedTuple):
-    run: Callable[[Config, argparse.Namespace], int]
+    #: None for the one command that takes a wrong configuration.
+    run: Optional[Callable[[Config, argparse.Namespace], int]]
     words: str
     add_arguments: Callable[[argparse.ArgumentParser], None] = _no_arguments
 
@@ -86,7 +99,7 @@ _COMMANDS = {
     "resync": _Command(resync_command.run, "load tables, or load them again, while the application writes", resync_command.add_arguments),
     "dead-letter": _Command(dead_letter_command.run, "look at changes that could not be applied, and try them again", dead_letter_command.add_arguments),
     "barrier": _Command(_barrier, "wait until everything that is committed now is in Redis", _barrier_arguments),
-    "check-config": _Command(_check_config, "name every mistake of the configuration"),
+    _CHECK: _Command(None, "name every mistake of the configuration, with its line", _check_arguments),
     "selftest": _Command(_selftest, "ask every configured server whether it can be used"),
 }
 
@@ -101,9 +114,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         command.add_argument("--config", default=DEFAULT_PATH, help="configuration file (default: %(default)s)")
         found.add_arguments(command)
     options = parser.parse_args(arguments)
+    run_command = _COMMANDS[options.command].run
     try:
-        config = load(options.config)
-        return int(_COMMANDS[options.command].run(config, options))
+        return int(_check_config(options) if run_command is None else run_command(load(options.config), options))
     except (ConfigError, TransformError) as error:
         print(error, file=sys.stderr)
         return Exit.BAD_CONFIG

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pathlib
 import re
-from typing import Literal, Optional
+from collections.abc import Iterable, Iterator
+from typing import Callable, Literal, NamedTuple, Optional
 
 import msgspec
 
+from gearsync.config_file import Document, Mistake, Path, Unreadable, words
 from gearsync.declaration import Table, mistakes
 
 DEFAULT_PATH = "/etc/gearsync/worker.yml"
@@ -102,69 +104,96 @@ def parse_address(text: str, port: int = DEFAULT_JOB_PORT) -> tuple[str, int]:
     return match["v6"] or match["host"], port
 
 
-def _durable_mistakes(config: Config) -> list[str]:
-    found = []
-    if not _SOURCE.fullmatch(config.source):
-        found.append(f"source: {config.source!r} is no name; use letters, digits, '_', '.' and '-', 64 at most")
-    if config.durable_tables and config.mysql is None:
-        found.append(f"mysql: is needed for the durable delivery of {config.durable_tables[0].table}")
-    if 0 < config.worker.lease < 1:
-        found.append("worker.lease: less than a second would be lost at every pause")
-    settings = config.redis
-    if bool(settings.sentinels) != bool(settings.sentinel_master):
-        found.append("redis: sentinels and sentinel_master need each other")
-    for number, server in enumerate(settings.sentinels):
-        try:
-            parse_address(server, DEFAULT_SENTINEL_PORT)
-        except ValueError:
-            found.append(f"redis.sentinels[{number}]: {server!r} is no address; write host, host:port or [v6]:port")
-    return found
-
-
-def _check(config: Config) -> list[str]:
-    found = []
+def _address_mistakes(config: Config) -> Iterator[Mistake]:
+    lists: list[tuple[Path, list[str], int]] = [
+        (("job_servers",), config.job_servers, DEFAULT_JOB_PORT), (("redis", "sentinels"), config.redis.sentinels, DEFAULT_SENTINEL_PORT)]
+    for path, servers, port in lists:
+        for number, server in enumerate(servers):
+            try:
+                parse_address(server, port)
+            except ValueError:
+                yield Mistake((*path, number), f"{server!r} is no address", "write host, host:port or [v6]:port")
     if not config.job_servers:
-        found.append("job_servers: the list is empty")
-    for number, server in enumerate(config.job_servers):
-        try:
-            parse_address(server)
-        except ValueError as error:
-            found.append(f"job_servers[{number}]: {error}")
-    settings = config.worker
+        yield Mistake(("job_servers",), "the list is empty")
+    listen = config.worker.metrics_listen
+    try:
+        parse_address(listen or "localhost", DEFAULT_METRICS_PORT)
+    except ValueError:
+        yield Mistake(("worker", "metrics_listen"), f"{listen!r} is no address", "write host, host:port or [v6]:port")
+    if bool(config.redis.sentinels) != bool(config.redis.sentinel_master):
+        yield Mistake(("redis", "sentinels"), "sentinels and sentinel_master need each other")
+
+
+def _worker_mistakes(settings: WorkerSettings) -> Iterator[Mistake]:
     for name, low, high in (("processes", 1, 256), ("drainers", 0, 256), ("prefetch", 1, 10_000), ("batch", 1, 10_000)):
         if not low <= getattr(settings, name) <= high:
-            found.append(f"worker.{name}: {getattr(settings, name)} is not between {low} and {high}")
-    times = ("io_timeout", "reconnect_max", "shutdown_timeout", "lease", "sweep", "linger")
-    found += [f"worker.{name}: must be greater than 0" for name in times if getattr(settings, name) <= 0]
-    if settings.metrics_listen is not None:
-        try:
-            parse_address(settings.metrics_listen, DEFAULT_METRICS_PORT)
-        except ValueError:
-            found.append(f"worker.metrics_listen: {settings.metrics_listen!r} is no address; write host, host:port or [v6]:port")
-    found += _durable_mistakes(config)
+            yield Mistake(("worker", name), f"{getattr(settings, name)} is not between {low} and {high}")
+    for name in ("io_timeout", "reconnect_max", "shutdown_timeout", "lease", "sweep", "linger"):
+        if getattr(settings, name) <= 0:
+            yield Mistake(("worker", name), "must be greater than 0")
+    if 0 < settings.lease < 1:
+        yield Mistake(("worker", "lease"), "less than a second would be lost at every pause")
+
+
+def _table_mistakes(config: Config) -> Iterator[Mistake]:
     names: dict[str, int] = {}
     for number, table in enumerate(config.tables):
-        found += [f"tables[{number}] ({table.table}): {sentence}" for sentence in mistakes(table)]
+        # One that could not be read; that is a mistake already.
+        if table is None:
+            continue
+        for found in mistakes(table):
+            yield Mistake(("tables", number, *found.path), f"{table.table}: {found.message}", found.hint)
         if table.table in names:
-            found.append(f"tables[{number}] ({table.table}): declared by tables[{names[table.table]}] already")
+            yield Mistake(("tables", number, "table"), f"{table.table} is declared by tables[{names[table.table]}] already")
         names.setdefault(table.table, number)
-    return found
+
+
+def _check(config: Config, has_mysql: bool) -> Iterator[Mistake]:
+    if not _SOURCE.fullmatch(config.source):
+        yield Mistake(("source",), f"{config.source!r} is no name", "use letters, digits, '_', '.' and '-', 64 at most")
+    durable = [table.table for table in config.tables if table is not None and table.delivery == "durable"]
+    if durable and not has_mysql:
+        yield Mistake(("mysql",), f"is needed for the durable delivery of {durable[0]}")
+    yield from _address_mistakes(config)
+    yield from _worker_mistakes(config.worker)
+    yield from _table_mistakes(config)
+
+
+class Found(NamedTuple):
+    """A mistake as it is shown."""
+
+    file: str
+    line: Optional[int]
+    path: str
+    message: str
+    hint: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{place}: {f'{self.path}: ' if self.path else ''}{self.message}{f'; {self.hint}' if self.hint else ''}"
+
+
+def inspect(path: str, more: Callable[[Config], Iterable[Mistake]] = lambda _config: ()) -> tuple[Optional[Config], list[Found]]:
+    """The configuration in the file ``path``, and all that is wrong with it, by line; ``more`` looks for further mistakes.
+
+    With a mistake the configuration is not to be used.
+    """
+    try:
+        document = Document(pathlib.Path(path).read_bytes())
+    except OSError as error:
+        return None, [Found(path, None, "", error.strerror or str(error), "")]
+    except Unreadable as error:
+        return None, [Found(path, error.line, "", str(error), "")]
+    config, found = document.convert(Config)
+    if config is not None:
+        found += [*_check(config, document.has(("mysql",))), *more(config)]
+    places = [Found(path, document.line(mistake.path), words(mistake.path), mistake.message, mistake.hint) for mistake in found]
+    return config, sorted(places, key=lambda place: place.line or 0)
 
 
 def load(path: str) -> Config:
     """The configuration in the file ``path``. Raises ConfigError with all that is wrong with it."""
-    try:
-        text = pathlib.Path(path).read_bytes()
-    except OSError as error:
-        raise ConfigError([f"{path}: {error.strerror}"]) from None
-    try:
-        config = msgspec.yaml.decode(text, type=Config)
-    except msgspec.ValidationError as error:
-        # msgspec ends its sentence with the path of the field, in JSONPath's way.
-        raise ConfigError([f"{path}: {error}".replace("`$.", "`")]) from None
-    except msgspec.DecodeError as error:
-        raise ConfigError([f"{path}: not YAML: {error}"]) from None
-    found = _check(config)
-    if found:
-        raise ConfigError([f"{path}: {sentence}" for sentence in found])
+    config, found = inspect(path)
+    if found or config is None:
+        raise ConfigError([str(mistake) for mistake in found])
     return config

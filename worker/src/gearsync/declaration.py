@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterator
 from typing import Optional
 
 import msgspec
+
+from gearsync.config_file import Mistake
 
 #: What a template of each write type may be made of, and which of them it must have.
 FIELDS = {
@@ -85,53 +89,62 @@ class Table(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         return [*self.columns, *self.computed]
 
 
-def _write_mistakes(write: Write, columns: list[str]) -> list[str]:
+def _write_mistakes(write: Write, columns: list[str]) -> Iterator[Mistake]:
     if write.type not in FIELDS:
-        return [f"type {write.type!r} is unknown; use one of {', '.join(FIELDS)}"]
+        yield Mistake(("type",), f"type {write.type!r} is unknown", f"use one of {', '.join(FIELDS)}")
+        return
     allowed, required = FIELDS[write.type]
     given = {name for name in ("key", "ttl", "value", "member", "score", "max", "maxlen") if getattr(write, name) is not None}
-    found = [f"a {write.type} has no {name!r}" for name in sorted(given - allowed)]
-    found += [f"a {write.type} needs {name!r}" for name in sorted(required - given)]
+    yield from (Mistake((name,), f"a {write.type} has no {name!r}") for name in sorted(given - allowed))
+    yield from (Mistake((), f"a {write.type} needs {name!r}") for name in sorted(required - given))
     for name in ("ttl", "max", "maxlen"):
         number = getattr(write, name)
         if number is not None and number <= 0:
-            found.append(f"{name} must be greater than 0, not {number}")
-    per_column = write.type == "string" and write.value is None
+            yield Mistake((name,), f"{name} must be greater than 0, not {number}")
     for name in ("key", "value", "member", "score"):
         source = getattr(write, name)
-        if source is None:
-            continue
-        try:
-            template = Template(source)
-        except TemplateError as error:
-            found.append(f"{name}: {error}")
-            continue
-        known = {*columns, COLUMN_NAME} if per_column and name == "key" else set(columns)
-        found += [f"{name} {source!r} names {column!r}, which is not in columns" for column in template.columns if column not in known]
-        if per_column and name == "key" and COLUMN_NAME not in template.columns:
-            found.append(f"key {source!r} of a string needs {{column}}, or the write a value template")
-    return found
+        if source is not None:
+            yield from (Mistake((name,), *found) for found in _template_mistakes(write, name, source, columns))
 
 
-def mistakes(table: Table) -> list[str]:
-    """All that is wrong with ``table``, one sentence each without the table's name; empty when nothing is."""
-    found = []
+def _template_mistakes(write: Write, name: str, source: str, columns: list[str]) -> Iterator[tuple[str, str]]:
+    try:
+        template = Template(source)
+    except TemplateError as error:
+        yield f"{name}: {error}", ""
+        return
+    per_column = write.type == "string" and write.value is None and name == "key"
+    known = {*columns, COLUMN_NAME} if per_column else set(columns)
+    for column in template.columns:
+        if column not in known:
+            close = difflib.get_close_matches(column, columns, n=1)
+            yield f"{name} {source!r} names {column!r}, which is not in columns", f"did you mean {close[0]}?" if close else ""
+    if per_column and COLUMN_NAME not in template.columns:
+        yield f"key {source!r} of a string needs {{column}}, or the write a value template", ""
+
+
+def mistakes(table: Table) -> Iterator[Mistake]:
+    """All that is wrong with ``table``, without the table's name; nothing when nothing is."""
     if table.delivery not in DELIVERIES:
-        found.append(f"delivery {table.delivery!r} is unknown; use {' or '.join(DELIVERIES)}")
-    found += [f"event {event!r} is unknown; use {', '.join(EVENTS)}" for event in table.events if event not in EVENTS]
+        yield Mistake(("delivery",), f"delivery {table.delivery!r} is unknown", f"use {' or '.join(DELIVERIES)}")
+    for number, event in enumerate(table.events):
+        if event not in EVENTS:
+            yield Mistake(("events", number), f"event {event!r} is unknown", f"use {', '.join(EVENTS)}")
     names = table.fields
-    found += [f"column {column!r} is listed twice" for column in sorted({name for name in names if names.count(name) > 1})]
+    yield from (Mistake(("columns",), f"column {column!r} is listed twice") for column in sorted({name for name in names if names.count(name) > 1}))
     if table.computed and table.transform is None:
-        found.append("computed columns need a transform that computes them")
+        yield Mistake(("computed",), "computed columns need a transform that computes them")
     if table.transform is not None and not _FUNCTION.fullmatch(table.transform):
-        found.append(f"transform {table.transform!r} is no function; write package.module:function")
+        yield Mistake(("transform",), f"transform {table.transform!r} is no function", "write package.module:function")
     for name in ("columns", "events", "write"):
         if not getattr(table, name):
-            found.append(f"{name} is empty")
+            yield Mistake((name,), f"{name} is empty")
     keys: dict[str, int] = {}
     for number, write in enumerate(table.write):
-        found += [f"write[{number}]: {sentence}" for sentence in _write_mistakes(write, names)]
+        # One that could not be read; that is a mistake already.
+        if write is None:
+            continue
+        yield from (Mistake(("write", number, *found.path), found.message, found.hint) for found in _write_mistakes(write, names))
         if write.key in keys:
-            found.append(f"write[{number}]: key {write.key!r} is written by write[{keys[write.key]}] already")
+            yield Mistake(("write", number, "key"), f"key {write.key!r} is written by write[{keys[write.key]}] already")
         keys.setdefault(write.key, number)
-    return found

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterator
 from typing import Any, Callable, Optional
 
 from gearsync.change import Malformed, Number, Row
 from gearsync.config import Config
+from gearsync.config_file import Mistake
 
 #: ``function(row, table)`` → the row with its computed columns, or None for a row that is not to be written.
 Transform = Callable[[dict[str, Any], str], Optional[dict[str, Any]]]
@@ -29,11 +31,26 @@ def find(name: str) -> Transform:
     return found  # type: ignore[no-any-return]  # callable is all that can be known of it
 
 
-def transforms(config: Config) -> dict[str, Transform]:
-    """Each table's transform, by the table's name; worker.python_path is searched as well. Raises TransformError."""
+def mistakes(config: Config) -> Iterator[Mistake]:
+    """The transforms that cannot be found."""
+    _search(config)
+    for number, table in enumerate(config.tables):
+        if table is not None and table.transform is not None:
+            try:
+                find(table.transform)
+            except TransformError as error:
+                yield Mistake(("tables", number, "transform"), str(error))
+
+
+def _search(config: Config) -> None:
     path = config.worker.python_path
     if path and path not in sys.path:
         sys.path.insert(0, path)
+
+
+def transforms(config: Config) -> dict[str, Transform]:
+    """Each table's transform, by the table's name; worker.python_path is searched as well. Raises TransformError."""
+    _search(config)
     return {table.table: find(table.transform) for table in config.tables if table.transform is not None}
 
 

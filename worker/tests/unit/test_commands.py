@@ -26,7 +26,7 @@ SHAPES = [
 
 def writer(*writes: Write) -> Writer:
     table = Table(table="s.t", delivery="direct", columns=COLUMNS, write=list(writes))
-    assert mistakes(table) == []
+    assert list(mistakes(table)) == []
     return Writer(table)
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import pathlib
+import tempfile
 
+import msgspec
 import pytest
 from gearsync.cli import Exit, main
-from gearsync.config import ConfigError, load, parse_address
+from gearsync.config import ConfigError, inspect, load, parse_address
+from hypothesis import given
+from hypothesis import strategies as st
 
 GOOD = """
 job_servers: ["127.0.0.1:4730"]
@@ -61,6 +65,73 @@ def test_a_mistake_is_named_with_its_field(tmp_path: pathlib.Path, old: str, new
 def test_all_mistakes_are_named_at_once(tmp_path: pathlib.Path) -> None:
     found = sentences(tmp_path, GOOD.replace("k:{id}", "k:{city}").replace("4730", "99999") + "worker: {processes: 0}\n")
     assert len(found.splitlines()) == 3
+
+
+def test_every_mistake_has_its_line_its_place_and_a_hint(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "worker.yml"
+    path.write_text("""\
+job_servers: ["127.0.0.1"]
+job_servers: [good, "bad:port"]
+redis:
+  pasword: hush
+  port: hush
+worker: {batch: many, sweep: 0}
+mysql: {host: db}
+tables:
+  - table: s.a
+    columns: [id, city]
+    transform: "gearsync_no_such:function"
+    write:
+      - {type: hash, key: "a:{idd}"}
+      - {type: hash, key: "b:{id}", ttl: soon}
+      - {typ: hash, key: "c:{id}"}
+  - {columns: [id], write: []}
+  - just text
+""")
+    assert main(["check-config", "--config", str(path), "--json"]) == Exit.BAD_CONFIG
+    found = [(place["line"], place["path"], place["message"], place["hint"]) for place in msgspec.json.decode(capsys.readouterr().out)]
+    assert found == [
+        (2, "job_servers", "stands there twice, in line 1 too", "leave one of them out"),
+        (2, "job_servers[1]", "'bad:port' is no address", "write host, host:port or [v6]:port"),
+        (4, "redis.pasword", "is unknown", "did you mean password?"),
+        (5, "redis.port", "expected `int`, got `str`", ""),
+        (6, "worker.batch", "expected `int`, got `str`", ""),
+        (6, "worker.sweep", "must be greater than 0", ""),
+        (7, "mysql.user", "is missing", ""),
+        (11, "tables[0].transform", "transform gearsync_no_such:function: ModuleNotFoundError: No module named 'gearsync_no_such'", ""),
+        (13, "tables[0].write[0].key", "s.a: key 'a:{idd}' names 'idd', which is not in columns", "did you mean id?"),
+        (14, "tables[0].write[1].ttl", "expected `int | null`, got `str`", ""),
+        (15, "tables[0].write[2].typ", "is unknown", "did you mean type?"),
+        (15, "tables[0].write[2].type", "is missing", ""),
+        (16, "tables[1].table", "is missing", ""),
+        (17, "tables[2]", "must be a mapping of names to values", ""),
+    ]
+    assert main(["check-config", "--config", str(path)]) == Exit.BAD_CONFIG
+    shown = capsys.readouterr().err
+    assert f"{path}:4: redis.pasword: is unknown; did you mean password?" in shown
+    assert len(shown.splitlines()) == len(found)
+    assert "hush" not in shown
+
+
+@pytest.mark.parametrize(("text", "words"), [
+    ("", "the file is empty"), ("- a", "1: not a mapping"), ("a: [", ":1: not YAML"), ("a: b: c", ":1: not YAML"), ("a: !!python/name:x y", ":1: not YAML"),
+    ("\x00", "not YAML"), ("a: &a [*a]", ":1: not YAML"), ("? [a]\n: b", "not YAML"),
+])
+def test_text_that_is_no_configuration_is_told_so(tmp_path: pathlib.Path, text: str, words: str) -> None:
+    assert words in sentences(tmp_path, text)
+
+
+@given(st.data())
+def test_no_damage_to_a_file_does_more_than_be_told(data: st.DataObject) -> None:
+    text = GOOD.replace("direct", "durable") + "mysql: {user: u, password: hush, port: 1}\nworker: {lease: 2.5, log_level: info}\n"
+    for _number in range(data.draw(st.integers(1, 4))):
+        start = data.draw(st.integers(0, len(text)))
+        text = text[:start] + data.draw(st.text("{}[]:,#&*!|>'\"\n -x0", max_size=3)) + text[start + data.draw(st.integers(0, 8)) :]
+    with tempfile.NamedTemporaryFile() as file:
+        pathlib.Path(file.name).write_text(text)
+        config, found = inspect(file.name)
+    assert (config is None) <= bool(found)
+    assert "hush" not in "".join(map(str, found))
 
 
 def test_two_writes_to_one_key_are_a_mistake(tmp_path: pathlib.Path) -> None:
