@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import pymysql
+from pymysql.constants import ER
 
 from gearsync.config import Config, MySQLSettings, parse_address
 from gearsync.database import SCHEMA
@@ -65,6 +66,8 @@ def _mysql(settings: MySQLSettings, timeout: float, durable: bool) -> Finding:
                     cursor.execute(f"DELETE FROM {SCHEMA}.{table} WHERE FALSE")
                 cursor.execute(f"SELECT 1 FROM {SCHEMA}.synced_table WHERE FALSE")
             except pymysql.MySQLError as error:
+                if error.args[0] in (ER.BAD_DB_ERROR, ER.NO_SUCH_TABLE):
+                    return Finding(name, False, f"{version}, but the schema {SCHEMA} is not there yet")
                 return Finding(name, False, f"{version}, but the schema {SCHEMA} cannot be used: {error.args[-1]}")
         return Finding(name, True, version)
 
