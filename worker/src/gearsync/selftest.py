@@ -67,7 +67,7 @@ def _mysql(settings: MySQLSettings, timeout: float, durable: bool) -> Finding:
                 cursor.execute(f"SELECT 1 FROM {SCHEMA}.synced_table WHERE FALSE")
             except pymysql.MySQLError as error:
                 if error.args[0] in (ER.BAD_DB_ERROR, ER.NO_SUCH_TABLE):
-                    return Finding(name, False, f"{version}, but the schema {SCHEMA} is not there yet")
+                    return Finding(name, False, f"{version}, but the schema {SCHEMA} is not there yet: {error.args[-1]}")
                 return Finding(name, False, f"{version}, but the schema {SCHEMA} cannot be used: {error.args[-1]}")
         return Finding(name, True, version)
 
