@@ -42,6 +42,7 @@ class RedisSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     tls: bool = False
     tls_ca: Optional[str] = None
     sentinels: list[str] = msgspec.field(default_factory=list)
+    cluster: list[str] = msgspec.field(default_factory=list)
     sentinel_master: Optional[str] = None
 
     def __repr__(self) -> str:
@@ -106,7 +107,9 @@ def parse_address(text: str, port: int = DEFAULT_JOB_PORT) -> tuple[str, int]:
 
 def _address_mistakes(config: Config) -> Iterator[Mistake]:
     lists: list[tuple[Path, list[str], int]] = [
-        (("job_servers",), config.job_servers, DEFAULT_JOB_PORT), (("redis", "sentinels"), config.redis.sentinels, DEFAULT_SENTINEL_PORT)]
+        (("job_servers",), config.job_servers, DEFAULT_JOB_PORT), (("redis", "sentinels"), config.redis.sentinels, DEFAULT_SENTINEL_PORT),
+        (("redis", "cluster"), config.redis.cluster, 6379),
+    ]
     for path, servers, port in lists:
         for number, server in enumerate(servers):
             try:
@@ -120,6 +123,8 @@ def _address_mistakes(config: Config) -> Iterator[Mistake]:
         parse_address(listen or "localhost", DEFAULT_METRICS_PORT)
     except ValueError:
         yield Mistake(("worker", "metrics_listen"), f"{listen!r} is no address", "write host, host:port or [v6]:port")
+    if config.redis.cluster and (config.redis.sentinels or config.redis.unix_socket or config.redis.db):
+        yield Mistake(("redis", "cluster"), "a cluster has no sentinels, no unix_socket, and no database but 0")
     if bool(config.redis.sentinels) != bool(config.redis.sentinel_master):
         yield Mistake(("redis", "sentinels"), "sentinels and sentinel_master need each other")
 

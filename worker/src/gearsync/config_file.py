@@ -106,8 +106,7 @@ class Document:
                 mistakes.append(Mistake(here, f"stands there twice, in line {seen[name]} too", "leave one of them out"))
             seen.setdefault(name, key.start_mark.line + 1)
             if name not in fields:
-                close = difflib.get_close_matches(name, fields, n=1)
-                mistakes.append(Mistake(here, "is unknown", f"did you mean {close[0]}?" if close else f"known are {', '.join(fields)}"))
+                mistakes.append(_unknown(path, name, list(fields)))
                 continue
             before = len(mistakes)
             found = self._value(value, types[fields[name].name], here, mistakes)
@@ -133,6 +132,15 @@ class Document:
             inner = tuple(int(part) for part in place.rstrip("`").strip("[]").split("][") if part.isdigit())
             mistakes.append(Mistake((*path, *inner), message[:1].lower() + message[1:]))
             return None
+
+
+def _unknown(path: Path, name: str, fields: list[str]) -> Mistake:
+    close = difflib.get_close_matches(name, fields, n=1)
+    if close:
+        return Mistake((*path, name), "is unknown", f"did you mean {close[0]}?")
+    known = f"known are {', '.join(fields)}"
+    # Where a password is expected, a stray word may be one.
+    return Mistake(path, "holds a name that is unknown", known) if "password" in fields else Mistake((*path, name), "is unknown", known)
 
 
 def _struct_of(kind: Any) -> Optional[type[Any]]:

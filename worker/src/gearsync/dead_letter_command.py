@@ -13,11 +13,11 @@ from gearsync import source
 from gearsync.config import Config
 from gearsync.database import Database, DatabaseUnavailable
 from gearsync.dead_letter import DeadLetters, Letter, Outcome
+from gearsync.declaration import LOGS
 
 DONE, NOT_ALL, WRONG_USE = 0, 1, 2
 #: Seconds that a statement may take.
 _STATEMENT = 60.0
-_LOGS = ("list", "stream")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,7 +74,7 @@ def run(config: Config, options: argparse.Namespace) -> int:
         ids = sorted(set(options.id)) or letters.ids(options.table)
         if options.action == "drop":
             return _tell(letters.drop(ids), "dropped", options.json)
-        logged = [table.table for table in config.tables if any(write.type in _LOGS for write in table.write)]
+        logged = [table.table for table in config.tables if any(write.type in LOGS for write in table.write)]
         status = _tell(letters.retry(ids, source.load(database), logged if options.append else ()), "tried again", options.json)
         if logged and not options.append and not options.json:
             print(f"lists and streams of {', '.join(logged)} get no entry by this; --append does that")

@@ -21,6 +21,8 @@ FIELDS = {
     "list": ({"key", "ttl", "value", "max"}, {"key", "value"}),
     "stream": ({"key", "ttl", "maxlen"}, {"key"}),
 }
+#: Shapes that keep what was written before: they say nothing about the row as it is.
+LOGS = ("list", "stream")
 EVENTS = ("insert", "update", "delete")
 DELIVERIES = ("durable", "direct")
 

@@ -15,6 +15,7 @@ from gearsync.change import Change, Malformed, decode_outbox
 from gearsync.commands import Step, Writer, coalesce
 from gearsync.config import Config
 from gearsync.database import Database, DatabaseUnavailable
+from gearsync.declaration import LOGS
 from gearsync.job_server import Job, JobServers
 from gearsync.lease import Leases
 from gearsync.metrics import BATCHES, CHANGES, COMMANDS, ERRORS, STEPS, Tally, Window
@@ -153,6 +154,7 @@ class Drain:
         self._settings = config.worker
         # All tables: changes of one that is delivered directly now may wait from before.
         self._writers = {table.table: Writer(table, transforms.get(table.table)) for table in config.tables}
+        self._appends = any(write.type in LOGS for table in config.tables for write in table.write)
         self._undeclared: set[str] = set()
         self._database = database
         self._outbox = Outbox(database)
@@ -344,7 +346,7 @@ class Drain:
         ids = [entry.id for entry in entries]
         appended = append_ids(work.steps, ids)
         fence = Fence(self._source, shard, state.epoch)
-        if not state.compared:
+        if not state.compared and self._appends:
             self._compare(state, fence)
         dead = dict(work.dead)
         self.target.send(fence, work.steps, appended, state.deleted)

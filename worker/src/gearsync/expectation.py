@@ -10,14 +10,10 @@ import msgspec
 from gearsync.change import Row
 from gearsync.commands import Command, as_bytes, document
 from gearsync.commands import _Rendered as Rendered
-from gearsync.declaration import COLUMN_NAME, Table, Template, Write
+from gearsync.declaration import COLUMN_NAME, LOGS, Table, Template, Write
 
 #: Kinds of difference.
 MISSING, STALE, WRONG_TYPE, ORPHANED = KINDS = ("missing", "stale", "wrong_type", "orphaned")
-
-#: Shapes that keep what was written before: they say nothing about the row as it is.
-LOGS = ("list", "stream")
-
 
 _REDIS_TYPES = {"hash": b"hash", "json": b"string", "string": b"string", "set": b"set", "zset": b"zset"}
 

@@ -8,10 +8,11 @@ from typing import NamedTuple
 import pymysql
 from pymysql.constants import ER
 
+from gearsync.cluster import open_target
 from gearsync.config import Config, MySQLSettings, parse_address
 from gearsync.database import SCHEMA
 from gearsync.job_server_admin import version
-from gearsync.target import Target, Unavailable
+from gearsync.target import Unavailable
 
 #: What the write types need.
 _WRITES = ("SET", "DEL", "HSET", "HDEL", "SADD", "SREM", "ZADD", "ZREM", "RPUSH", "LREM", "LTRIM", "XADD", "EXPIRE", "EVALSHA", "EVAL", "HMGET", "HGET")
@@ -35,7 +36,7 @@ def _job_server(address: str, timeout: float) -> Finding:
 
 
 def _redis(config: Config) -> Finding:
-    target = Target(config.redis, config.worker.io_timeout)
+    target = open_target(config.redis, config.worker.io_timeout)
     name = f"Redis {target.name}"
     try:
         target.ping()

@@ -9,6 +9,7 @@ from typing import Any, Optional
 import msgspec
 
 from gearsync import job_server_admin
+from gearsync.cluster import open_target
 from gearsync.config import Config, parse_address
 from gearsync.database import SCHEMA, Database, DatabaseUnavailable
 from gearsync.direct import DEFAULT_FUNCTION
@@ -17,7 +18,7 @@ from gearsync.job_server_admin import Queue
 from gearsync.metrics import CHANGES, Histogram, Report, Tally
 from gearsync.outbox import Outbox
 from gearsync.source import text_literal
-from gearsync.target import Target, Unavailable
+from gearsync.target import Unavailable
 
 #: Rows of the outbox that are looked at, and as many dead letters: a look must cost the database the same whatever waits there.
 MOST_ROWS = 20_000
@@ -146,7 +147,7 @@ class Observer:
         self._config = config
         self._timeout = timeout
         self._database = Database(config.mysql, timeout, idle=120.0) if config.mysql else None
-        self._target = Target(config.redis, timeout)
+        self._target = open_target(config.redis, timeout)
         self._triggers: dict[str, Optional[str]] = {}
         self._triggers_at = float("-inf")
         self._triggers_of: dict[str, Synced] = {}

@@ -22,6 +22,7 @@ from typing import Any, Callable, Optional, Union
 import sdnotify
 
 from gearsync import exporter, logs, snapshot
+from gearsync.cluster import open_target
 from gearsync.config import Config, parse_address
 from gearsync.database import Database
 from gearsync.direct import DirectDelivery, Router
@@ -29,7 +30,6 @@ from gearsync.drain import Drain, Servers
 from gearsync.job_server import JobServers
 from gearsync.metrics import RESTARTS, Tally
 from gearsync.reverse import NAME as REVERSE
-from gearsync.target import Target
 from gearsync.transform import transforms
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ def direct(config: Config, tally: Tally) -> DirectDelivery:
     """The loop of a process that takes jobs."""
     router = Router(config.tables, transforms(config))
     servers = _servers(config, [*router.functions, REVERSE], config.worker.io_timeout)
-    return DirectDelivery(config, servers, Target(config.redis, config.worker.io_timeout), router, tally)
+    return DirectDelivery(config, servers, open_target(config.redis, config.worker.io_timeout), router, tally)
 
 
 def drain(config: Config, tally: Tally) -> Drain:
@@ -87,7 +87,7 @@ def drain(config: Config, tally: Tally) -> Drain:
     gc.freeze()
     gc.set_threshold(100_000, 20, 100)
     database = Database(config.mysql, settings.io_timeout, idle=2 * settings.lease)
-    return Drain(config, Servers(servers, Target(config.redis, settings.io_timeout), database), transforms(config), tally)
+    return Drain(config, Servers(servers, open_target(config.redis, settings.io_timeout), database), transforms(config), tally)
 
 
 def work(config: Config, kind: Kind, counted: pathlib.Path, progress: Any) -> None:

@@ -31,7 +31,7 @@ _LATER_CLASSES = (
 #: ARGV: the epoch; the appended ids that are deleted by now; then each step's commands. A positive number is one command of so many arguments;
 #: a negative one is so many commands, before which stands the id under which they are appended once, or nothing.
 #: Every command is tried three times in its place; what fails is reported as pairs of the step's number and the error.
-_FENCED = """
+FENCED = """
 local known = redis.call('HMGET', KEYS[1], 'epoch', 'ids')
 if known[1] and tonumber(known[1]) > tonumber(ARGV[1]) then return {'refused', known[1]} end
 local later_words = {'OOM ', 'READONLY', 'MISCONF', 'NOREPLICAS', 'MASTERDOWN', 'LOADING', 'NOPERM', "can't run this command"}
@@ -88,7 +88,7 @@ end
 if wait then return {'later', wait} end
 return found
 """
-_FENCED_SHA = hashlib.sha1(_FENCED.encode()).hexdigest()  # noqa: S324  # Redis names its scripts so
+FENCED_SHA = hashlib.sha1(FENCED.encode()).hexdigest()  # noqa: S324  # Redis names its scripts so
 
 
 class Refused(Exception):
@@ -155,8 +155,13 @@ class Unavailable(Exception):
     """Redis cannot take writes now; nothing is known to be applied, and all of it is to be tried again."""
 
 
-def _text(answer: Any) -> str:
+def text(answer: Any) -> str:
     return answer.decode(errors="replace") if isinstance(answer, bytes) else str(answer)
+
+
+def later(answer: Any) -> bool:
+    """Whether an answer means that the server cannot or may not write at the moment."""
+    return isinstance(answer, _LATER_CLASSES) or (isinstance(answer, exceptions.RedisError) and str(answer).startswith(_LATER))
 
 
 class Target:
@@ -200,11 +205,10 @@ class Target:
             answers = pipeline.execute(raise_on_error=False)
         except exceptions.RedisError as error:
             raise Unavailable(f"{type(error).__name__}: {error}") from None
-        errors = [str(answer) if isinstance(answer, exceptions.RedisError) else None for answer in answers]
-        for words, answer in zip(errors, answers):
-            if words and (words.startswith(_LATER) or isinstance(answer, _LATER_CLASSES)):
-                raise Unavailable(words)
-        return errors
+        for answer in answers:
+            if later(answer):
+                raise Unavailable(str(answer))
+        return [str(answer) if isinstance(answer, exceptions.RedisError) else None for answer in answers]
 
     def send(self, fence: Fence, steps: Sequence[Step], ids: Sequence[str], deleted: Iterable[str] = ()) -> None:
         """Send ``steps`` to be done in one atomic step, unless Redis knows a greater epoch; ``deleted`` are ids that will not come again.
@@ -213,7 +217,7 @@ class Target:
         """
         self._sent = (1, fence.key, fence.epoch, ",".join(deleted), *flatten(steps, ids))
         try:
-            self._send(("EVALSHA", _FENCED_SHA, *self._sent))
+            self._send(("EVALSHA", FENCED_SHA, *self._sent))
         except (exceptions.RedisError, OSError) as error:
             self.abandon()
             raise Unavailable(f"{type(error).__name__}: {error}") from None
@@ -224,7 +228,7 @@ class Target:
             try:
                 answer = self._fenced.read_response()
             except exceptions.NoScriptError:
-                self._send(("EVAL", _FENCED, *self._sent))
+                self._send(("EVAL", FENCED, *self._sent))
                 answer = self._fenced.read_response()
         except (exceptions.RedisError, OSError) as error:
             # The script reports what its commands say, so that this is about the server.
@@ -237,8 +241,8 @@ class Target:
         if word == b"later":
             # The next attempt connects anew: to the new master, when it is a failover.
             self.abandon()
-            raise Unavailable(_text(known))
-        return Applied(int(known) if known else None, [(int(step), _text(words)) for step, words in zip(errors[::2], errors[1::2])])
+            raise Unavailable(text(known))
+        return Applied(int(known) if known else None, [(int(step), text(words)) for step, words in zip(errors[::2], errors[1::2])])
 
     def abandon(self) -> None:
         """Give up an answer that was not received: the connection is closed, so that it is not taken for the next one's."""
@@ -266,7 +270,7 @@ class Target:
             ids = self._command("HGET", fence.key, "ids")
         except exceptions.RedisError as error:
             raise Unavailable(f"{type(error).__name__}: {error}") from None
-        return _text(ids).split(",") if ids else []
+        return text(ids).split(",") if ids else []
 
     def _command(self, *arguments: Any) -> Any:
         return self._client.execute_command(*arguments)  # type: ignore[no-untyped-call]  # redis-py leaves it untyped

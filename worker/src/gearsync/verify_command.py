@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from gearsync import barrier, source
+from gearsync.cluster import open_target
 from gearsync.config import Config
 from gearsync.database import Database, DatabaseUnavailable
 from gearsync.expectation import KINDS
@@ -68,7 +69,7 @@ def run(config: Config, options: argparse.Namespace) -> int:
         print("the configuration names no MySQL", file=sys.stderr)
         return COULD_NOT_TELL
     database = Database(config.mysql, _STATEMENT, idle=600.0)
-    target = Target(config.redis, config.worker.io_timeout)
+    target = open_target(config.redis, config.worker.io_timeout)
     try:
         sources = chosen(config, source.load(database), options.table or [])
         reports = _verify(config, options, database, target, sources)
