@@ -7,42 +7,33 @@ from __future__ import annotations
 
 import sys
 
-import redis
 from gearsync.change import decode
+from gearsync.cluster import open_target
 from gearsync.commands import Writer, as_bytes
 from gearsync.config import load
 
 CONFIG = "/etc/gearsync/worker.yml"
 
 
-def connect(settings, timeout):
-    if settings.unix_socket:
-        where = {"unix_socket_path": settings.unix_socket}
-    else:
-        where = {"host": settings.host, "port": settings.port}
-    if settings.tls:
-        where.update(ssl=True, ssl_ca_certs=settings.tls_ca)
-    return redis.Redis(**where, db=settings.db, username=settings.username, password=settings.password, socket_timeout=timeout)
-
-
-def is_there(client, name, *words):
-    """Whether Redis looks as it must after a command."""
+def question(name, *words):
+    """The command that shows what a command has done, and whether its answer is as it must be."""
+    key = words[0]
     if name == "SET":
-        return client.get(words[0]) == as_bytes(words[1])
+        return ("GET", key), lambda answer: answer == as_bytes(words[1])
     if name == "DEL":
-        return not client.exists(words[0])
+        return ("EXISTS", key), lambda answer: answer == 0
     if name == "HSET":
-        return client.hmget(words[0], words[1::2]) == [as_bytes(value) for value in words[2::2]]
+        return ("HMGET", key, *words[1::2]), lambda answer: answer == [as_bytes(value) for value in words[2::2]]
     if name == "HDEL":
-        return client.hmget(words[0], words[1:]) == [None] * (len(words) - 1)
+        return ("HMGET", key, *words[1:]), lambda answer: answer == [None] * (len(words) - 1)
     if name in ("SADD", "SREM"):
-        return bool(client.sismember(words[0], words[1])) == (name == "SADD")
+        return ("SISMEMBER", key, words[1]), lambda answer: bool(answer) == (name == "SADD")
     if name == "ZADD":
-        return client.zscore(words[0], words[2]) == float(words[1])
+        return ("ZSCORE", key, words[2]), lambda answer: answer is not None and float(answer) == float(words[1])
     if name == "ZREM":
-        return client.zscore(words[0], words[1]) is None
+        return ("ZSCORE", key, words[1]), lambda answer: answer is None
     if name == "EXPIRE":
-        return client.ttl(words[0]) > 0
+        return ("TTL", key), lambda answer: answer > 0
     sys.exit(f"{name} is no command that can be read back")
 
 
@@ -53,8 +44,12 @@ def main():
     if not tables:
         sys.exit(f"the worker does not know table {change.table}: its configuration is older than the triggers")
     commands = Writer(tables[0]).commands(change)
-    client = connect(config.redis, config.worker.io_timeout)
-    wrong = sorted({str(command[0]) for command in commands if not is_there(client, *command)})
+    questions = [question(*command) for command in commands]
+    answers = open_target(config.redis, config.worker.io_timeout).ask([asked for asked, _right in questions])
+    wrong = sorted({
+        str(command[0]) for command, (_asked, right), answer in zip(commands, questions, answers)
+        if isinstance(answer, Exception) or not right(answer)
+    })
     if wrong:
         sys.exit(f"Redis does not hold what {', '.join(wrong)} of that row write")
     print(f"{len(commands)} commands")
