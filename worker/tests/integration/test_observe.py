@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import signal
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -115,6 +116,15 @@ def test_counters_go_on_when_a_process_is_killed(pipeline: Pipeline) -> None:
     until(lambda: pipeline.exporter.value("gearsync_changes_applied_total", table="shop.item"), 2.0)
     os.kill(int(children[2]), signal.SIGKILL)
     until(lambda: pipeline.exporter.value("gearsync_process_restarts_total"), 3.0)
+
+
+def test_a_stop_does_not_wait_for_the_exporter(pipeline: Pipeline) -> None:
+    worker = pipeline.start()
+    until(lambda: pipeline.exporter.get("/readyz")[0], 200)
+    began = time.monotonic()
+    assert worker.terminate() == 0
+    # Far below shutdown_timeout.
+    assert time.monotonic() - began < 10.0
 
 
 def test_what_is_wrong_is_told_while_it_is_wrong(pipeline: Pipeline) -> None:
