@@ -83,6 +83,13 @@ def test_the_alerts_see_each_server_that_is_away(prometheus: Prometheus, pipelin
     pipeline.redis.start()
     until(lambda: prometheus.alerts() - before, set())
 
+    pipeline.redis.client.config_set("maxmemory", "1mb")
+    pipeline.write(1)
+    until(lambda: prometheus.alerts() - before, {"GearsyncRedisTakesNoWrites"})
+    pipeline.redis.client.config_set("maxmemory", "0")
+    # It looks back for two minutes, in which the writes have failed.
+    before = before | {"GearsyncRedisTakesNoWrites"}
+
     pipeline.job_server.stop()
     until(lambda: prometheus.alerts() - before, {"GearsyncNoJobServer"})
     pipeline.job_server.start()
