@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import pathlib
+import signal
 import socket
 import threading
 import time
@@ -240,6 +241,9 @@ class _Server(ThreadingHTTPServer):
 
 def serve(config: Config, counted_in: pathlib.Path, steps: dict[str, Any], stuck: float) -> None:
     """Serve until a signal ends the process. ``counted_in`` is the directory of the processes' tallies."""
+    # The handlers are the supervisor's, which this process was forked from, and do not end it: there is nothing to finish here.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
     logs.configure(config.worker.log_level, config.worker.log_format)
     looker = Looker(Observer(config, _TIMEOUT))
     try:

@@ -148,6 +148,8 @@ class Observer:
         self._timeout = timeout
         self._database = Database(config.mysql, timeout, idle=120.0) if config.mysql else None
         self._target = open_target(config.redis, timeout)
+        #: Direct delivery alone has no schema, and its worker no rights on one.
+        self._has_schema = bool(config.durable_tables or config.worker.drainers)
         self._triggers: dict[str, Optional[str]] = {}
         self._triggers_at = float("-inf")
         self._triggers_of: dict[str, Synced] = {}
@@ -157,7 +159,7 @@ class Observer:
         if self._database is not None:
             mysql = Server(self._database.name, True)
             try:
-                database = self._in_database(self._database)
+                database = self._in_database(self._database) if self._has_schema else self._without_schema(self._database)
             except DatabaseUnavailable as error:
                 absent = "the schema gearsync is not there, or of an earlier release: " if error.schema_absent else ""
                 mysql = Server(self._database.name, False, f"{absent}{error}")
@@ -194,6 +196,10 @@ class Observer:
             waiting, truncated, self._leases(database), int(workers), self._dead_letters(database), synced, self._verifications(database),
             self._loads(database), self._reports(database), self._trigger_mistakes(database, synced), self._functions(database),
         )
+
+    def _without_schema(self, database: Database) -> InDatabase:
+        """What there is to be seen where nothing is durable: the functions that submit jobs."""
+        return InDatabase({}, False, [], 0, {}, {}, {}, {}, {}, {}, self._functions(database))
 
     def _waiting(self, database: Database) -> tuple[dict[str, Waiting], bool]:
         shards = Outbox(database).shards()
@@ -237,7 +243,9 @@ class Observer:
             table.decode(): Verification(
                 float(finished), float(sample), int(rows), msgspec.json.decode(different, type=dict[str, int]), int(unsettled), int(repaired))
             for table, finished, sample, rows, different, unsettled, repaired in database.rows(
-                f"SELECT table_name, UNIX_TIMESTAMP(finished_at), sample, rows_seen, different, unsettled, repaired FROM {SCHEMA}.verification")
+                f"SELECT table_name, UNIX_TIMESTAMP(finished_at), sample, rows_seen, different, unsettled, repaired FROM {SCHEMA}.verification"
+                # Of a table that is not synced any more, the last result would stand for ever.
+                f" WHERE table_name IN (SELECT table_name FROM {SCHEMA}.synced_table)")
         }
 
     def _loads(self, database: Database) -> dict[str, Load]:

@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import signal
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -117,6 +118,15 @@ def test_counters_go_on_when_a_process_is_killed(pipeline: Pipeline) -> None:
     until(lambda: pipeline.exporter.value("gearsync_process_restarts_total"), 3.0)
 
 
+def test_a_stop_does_not_wait_for_the_exporter(pipeline: Pipeline) -> None:
+    worker = pipeline.start()
+    until(lambda: pipeline.exporter.get("/readyz")[0], 200)
+    began = time.monotonic()
+    assert worker.terminate() == 0
+    # Far below shutdown_timeout.
+    assert time.monotonic() - began < 10.0
+
+
 def test_what_is_wrong_is_told_while_it_is_wrong(pipeline: Pipeline) -> None:
     code, found = pipeline.status()
     assert code == 1
@@ -166,6 +176,21 @@ def test_the_result_of_a_verification_is_kept(pipeline: Pipeline) -> None:
     assert pipeline.commands.run("verify", "--repair")[0] == 0
     until(lambda: pipeline.exporter.value("gearsync_verify_differences", table="shop.item", kind="missing"), 0.0)
     assert pipeline.status()[0] == 0
+    # Of a table that is not synced any more nobody wants to know it.
+    sync_table(pipeline.database, table="shop.item", state="absent")
+    until(lambda: pipeline.exporter.value("gearsync_verify_differences", table="shop.item", kind="missing"), None)
+
+
+def test_direct_delivery_alone_needs_no_schema(pipeline: Pipeline) -> None:
+    pipeline.database.execute(
+        "DROP DATABASE gearsync", "DROP USER IF EXISTS 'limited'@'localhost'", "CREATE USER 'limited'@'localhost' IDENTIFIED BY 'secret'")
+    pipeline.config["mysql"] = {"user": "limited", "password": "secret", "unix_socket": pipeline.database.socket}
+    pipeline.config["worker"]["drainers"] = 0
+    pipeline.config["tables"] = [{**TABLE, "delivery": "direct"}]
+    pipeline.start()
+    until(lambda: pipeline.exporter.get("/readyz")[0], 200)
+    assert pipeline.exporter.value("gearsync_mysql_up") == 1.0
+    pipeline.database.execute("DROP USER 'limited'@'localhost'")
 
 
 def test_a_backlog_of_one_shard_hides_no_other_table(pipeline: Pipeline) -> None:

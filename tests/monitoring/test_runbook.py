@@ -1,0 +1,54 @@
+"""The runbook names what there is: alerts, log lines, commands with their options, role variables, playbooks and its own sections."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import yaml
+from conftest import ROOT
+from test_rules import alerts, anchors
+
+TEXT = (ROOT / "docs/operations.md").read_text()
+
+
+def test_it_knows_every_alert_and_no_other() -> None:
+    assert set(re.findall(r"\bGearsync[A-Z]\w+", TEXT)) == {rule["alert"] for rule in alerts()}
+
+
+def test_its_links_lead_somewhere() -> None:
+    for page, anchor in re.findall(r"\]\(([\w.]*)#([\w-]+)\)", TEXT):
+        assert anchor in anchors((ROOT / "docs" / page).read_text() if page else TEXT), (page, anchor)
+
+
+def test_the_log_lines_are_those_of_the_worker() -> None:
+    sources = "".join(path.read_text() for path in (ROOT / "worker/src/gearsync").glob("*.py"))
+    named = {name for group in re.findall(r"action=\(?([a-z_|]+)", TEXT) for name in group.split("|")}
+    assert named, "the runbook names no log line any more"
+    # Those of an outage are made of the server's kind: mysql and redis.
+    assert {name for name in named if f'"{name}"' not in sources} <= {"mysql_lost", "redis_lost"}
+
+
+def test_the_commands_take_these_options() -> None:
+    uses = re.findall(r"gearsync ((?:dead-letter )?(?:status|verify|resync|barrier|list|show|retry|drop|check-config|selftest))\b([^`#&\n]*)", TEXT)
+    assert len(uses) > 30
+    helps: dict[str, str] = {}
+    for command, rest in uses:
+        if command not in helps:
+            asked = [sys.executable, "-m", "gearsync", *command.split(), "--help"]
+            helps[command] = subprocess.run(asked, capture_output=True, text=True, check=True, env={"PYTHONPATH": str(ROOT / "worker/src")}).stdout
+        for option in re.findall(r"--[a-z-]+", rest):
+            assert option in helps[command], f"gearsync {command} has no {option}"
+
+
+def test_the_variables_are_those_of_the_roles() -> None:
+    known = {name for path in ROOT.glob("roles/*/defaults/main.yml") for name in yaml.safe_load(path.read_text())}
+    named = set(re.findall(r"`((?:worker|redis|gearmand|mysql|sync_triggers)_[a-z_]+)[`:]", TEXT))
+    assert {name for name in named if name not in known and not name.endswith(("_lost", "_back"))} == set()
+
+
+def test_the_playbooks_are_there() -> None:
+    for name in set(re.findall(r"\b(?:playbooks/)?\w+\.yml\b", TEXT)):
+        if name not in ("inventory.yml", "worker.yml", "prometheus.yml", "rules.yml"):
+            assert (ROOT / name).exists(), name
