@@ -72,7 +72,8 @@ class Bench:
 
     def start_database(self, *options: str) -> None:
         """MariaDB with the collection's schema `gearsync`, and a schema `bench`."""
-        user = ["--user=root"] if os.geteuid() == 0 else []
+        # A server that starts removes the temporary tables that it finds in /tmp, those of another one too.
+        user = [f"--tmpdir={self.home}", *(["--user=root"] if os.geteuid() == 0 else [])]
         subprocess.run(
             ["mariadb-install-db", "--no-defaults", f"--datadir={self.home}/data", "--auth-root-authentication-method=normal", "--skip-test-db", *user],
             check=True, capture_output=True)

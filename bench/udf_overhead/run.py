@@ -89,14 +89,14 @@ class Bench:
         )
         user = pwd.getpwuid(os.getuid()).pw_name
         subprocess.run(
-            ["mariadb-install-db", "--no-defaults", f"--datadir={home}/data", "--auth-root-authentication-method=normal", f"--user={user}"],
+            ["mariadb-install-db", "--no-defaults", f"--datadir={home}/data", f"--tmpdir={home}", "--auth-root-authentication-method=normal", f"--user={user}"],
             check=True,
             stdout=subprocess.DEVNULL,
         )
         with (home / "log").open("wb") as log:
             self.server = subprocess.Popen(
-                [shutil.which("mariadbd", path=SBIN) or "mariadbd", "--no-defaults", f"--user={user}", f"--datadir={home}/data", f"--socket={self.socket}",
-                 f"--plugin-dir={home}/plugin", "--skip-networking", "--innodb-buffer-pool-size=256M"],
+                [shutil.which("mariadbd", path=SBIN) or "mariadbd", "--no-defaults", f"--user={user}", f"--datadir={home}/data", f"--tmpdir={home}",
+                 f"--socket={self.socket}", f"--plugin-dir={home}/plugin", "--skip-networking", "--innodb-buffer-pool-size=256M"],
                 stdout=log, stderr=log,
             )  # fmt: skip
         self.gearmand = subprocess.Popen(

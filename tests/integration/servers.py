@@ -52,17 +52,20 @@ class DatabaseServer:
 
     def _initialize(self):
         data = self.directory / "data"
+        # A MariaDB that starts removes the temporary tables that it finds in /tmp, those of another one too.
+        common = [f"--datadir={data}", f"--tmpdir={self.directory}", "--user=root"]
         if self.engine == "mariadb":
-            command = ["mariadb-install-db", "--no-defaults", f"--datadir={data}", "--user=root", "--auth-root-authentication-method=normal", "--skip-test-db"]
+            command = ["mariadb-install-db", "--no-defaults", *common, "--auth-root-authentication-method=normal", "--skip-test-db"]
         else:
-            command = [self.binary, "--no-defaults", "--initialize-insecure", f"--datadir={data}", "--user=root"]
+            command = [self.binary, "--no-defaults", "--initialize-insecure", *common]
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         if done.returncode:
             raise StartError(done.stdout)
 
     def start(self):
         command = [
-            self.binary, "--no-defaults", "--user=root", f"--datadir={self.directory / 'data'}", f"--socket={self.socket}", f"--port={self.port}",
+            self.binary, "--no-defaults", "--user=root", f"--datadir={self.directory / 'data'}", f"--tmpdir={self.directory}",
+            f"--socket={self.socket}", f"--port={self.port}",
             "--bind-address=127.0.0.1", f"--plugin-dir={self.plugin_dir}", f"--pid-file={self.directory / 'pid'}",
             "--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=64M", "--character-set-server=utf8mb4", "--log-bin=binlog", "--server-id=1",
             "--sync-binlog=0", "--max-allowed-packet=64M", "--performance-schema=ON",

@@ -315,8 +315,9 @@ class Database:
         for name in ("libgearman_mysql_udf.so", "lib_mysqludf_json.so"):
             shutil.copy(BUILD / name, home / "plugin")
         user = pwd.getpwuid(os.getuid()).pw_name
+        # A server that starts removes the temporary tables that it finds in /tmp, those of another one too.
         subprocess.run(
-            ["mariadb-install-db", "--no-defaults", f"--datadir={home}/data", "--auth-root-authentication-method=normal", f"--user={user}"],
+            ["mariadb-install-db", "--no-defaults", f"--datadir={home}/data", f"--tmpdir={home}", "--auth-root-authentication-method=normal", f"--user={user}"],
             check=True,
             stdout=subprocess.DEVNULL,
         )
@@ -329,6 +330,7 @@ class Database:
                 "--no-defaults",
                 f"--user={user}",
                 f"--datadir={home}/data",
+                f"--tmpdir={home}",
                 f"--socket={self.socket}",
                 f"--plugin-dir={home}/plugin",
                 "--skip-networking",

@@ -204,8 +204,10 @@ class Database:
             make = ["mariadb-install-db", "--no-defaults", f"--datadir={directory / 'data'}", "--auth-root-authentication-method=normal", "--skip-test-db"]
         else:
             make = [program, "--no-defaults", "--initialize-insecure", f"--datadir={directory / 'data'}"]
-        user = ["--user=root"] if os.geteuid() == 0 else []
-        subprocess.run(make + user, check=True, capture_output=True)
+        # A MariaDB that starts removes the temporary tables that it finds in /tmp, those of another one too.
+        user = [f"--tmpdir={directory}", *(["--user=root"] if os.geteuid() == 0 else [])]
+        made = subprocess.run(make + user, check=False, capture_output=True, text=True)
+        assert made.returncode == 0, made.stdout + made.stderr
         self.command = [
             program, "--no-defaults", *user, f"--datadir={directory / 'data'}", f"--socket={self.socket}", "--skip-networking",
             f"--pid-file={directory / 'pid'}", "--innodb-buffer-pool-size=64M", "--max-allowed-packet=64M", "--character-set-server=utf8mb4",
