@@ -7,7 +7,6 @@ import json
 import os
 import pathlib
 import signal
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -119,12 +118,11 @@ def test_counters_go_on_when_a_process_is_killed(pipeline: Pipeline) -> None:
 
 
 def test_a_stop_does_not_wait_for_the_exporter(pipeline: Pipeline) -> None:
+    # An exporter that goes on would be waited for longer than this test waits.
+    pipeline.config["worker"]["shutdown_timeout"] = 600.0
     worker = pipeline.start()
     until(lambda: pipeline.exporter.get("/readyz")[0], 200)
-    began = time.monotonic()
     assert worker.terminate() == 0
-    # Far below shutdown_timeout.
-    assert time.monotonic() - began < 10.0
 
 
 def test_what_is_wrong_is_told_while_it_is_wrong(pipeline: Pipeline) -> None:
