@@ -57,6 +57,12 @@ MIGRATIONS = (
         (f"CREATE TABLE IF NOT EXISTS `gearsync`.`verification` (`table_name` VARCHAR(129) NOT NULL, `finished_at` TIMESTAMP(6) NOT NULL"
          f" DEFAULT CURRENT_TIMESTAMP(6), `sample` DOUBLE NOT NULL, `rows_seen` BIGINT UNSIGNED NOT NULL, `different` LONGTEXT NOT NULL,"
          f" `unsettled` BIGINT UNSIGNED NOT NULL, `repaired` BIGINT UNSIGNED NOT NULL, PRIMARY KEY (`table_name`)) {_OPTIONS}"),
+        # A load of some rows says nothing of a load of all: each has its own row. What was noted before is forgotten, and the load done again.
+        "DROP TABLE IF EXISTS `gearsync`.`resync`",
+        (f"CREATE TABLE IF NOT EXISTS `gearsync`.`resync` (`table_name` VARCHAR(129) NOT NULL, `condition_hash` CHAR(64) CHARACTER SET ascii"
+         f" COLLATE ascii_bin NOT NULL, `condition_sql` TEXT NOT NULL, `row_sql` LONGTEXT NOT NULL, `position` LONGTEXT NULL,"
+         f" `rows_done` BIGINT UNSIGNED NOT NULL, `started_at` TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),"
+         f" `finished_at` TIMESTAMP(6) NULL DEFAULT NULL, PRIMARY KEY (`table_name`, `condition_hash`)) {_OPTIONS}"),
         # Who may see a table's triggers may also drop them. Workers may not: they see checksums, by the rights of the account that makes the triggers.
         "DROP PROCEDURE IF EXISTS `gearsync`.`trigger_checksums`",
         ("CREATE PROCEDURE `gearsync`.`trigger_checksums` (IN wanted_schema VARCHAR(64) CHARACTER SET utf8mb4, IN wanted_table VARCHAR(64)"
@@ -181,8 +187,9 @@ def save_statement(synced):
     return f"INSERT INTO `{SCHEMA}`.`synced_table` ({names}) VALUES ({', '.join(values)}) ON DUPLICATE KEY UPDATE {updates}"
 
 
-def forget_statement(table_name):
-    return f"DELETE FROM `{SCHEMA}`.`synced_table` WHERE `table_name` = {literal(table_name)}"
+def forget_statements(table_name):
+    """What was loaded is forgotten too: a table that is declared again has changed unseen."""
+    return [f"DELETE FROM `{SCHEMA}`.`{name}` WHERE `table_name` = {literal(table_name)}" for name in ("resync", "synced_table")]
 
 
 def to_json(value):

@@ -256,7 +256,7 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._outbox impor
     SchemaError,
     SyncedTable,
     choose_layout,
-    forget_statement,
+    forget_statements,
     lease_statements,
     migration_statements,
     read_synced,
@@ -422,14 +422,15 @@ def _durable_surroundings(database, declaration, sql, where, *, wanted, params):
     # Told before the triggers change: what they send can always be understood.
     if known.get(synced.table_name) != synced:
         before.append(save_statement(synced))
-    after = [forget_statement(name) for name in sorted(known) if name != synced.table_name]
+    after = [statement for name in sorted(known) if name != synced.table_name for statement in forget_statements(name)]
     return Surroundings(before, after, _known(known.get(synced.table_name)), _known(synced))
 
 
 def _surroundings_without(database, where):
     """Forget a table that has no durable triggers any more."""
     known = read_synced(database, *where, read_version(database))
-    return Surroundings([], [forget_statement(name) for name in sorted(known)], "".join(_known(known[name]) for name in sorted(known)), "")
+    after = [statement for name in sorted(known) for statement in forget_statements(name)]
+    return Surroundings([], after, "".join(_known(known[name]) for name in sorted(known)), "")
 
 
 def _present(module, database, schema, table):

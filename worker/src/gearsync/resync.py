@@ -57,7 +57,8 @@ class Store:
 
     def _interrupted(self) -> Optional[tuple[Optional[Position], int]]:
         found = self.database.rows(
-            "SELECT position, rows_done FROM gearsync.resync WHERE table_name = %s AND condition_sql = %s AND row_sql = %s AND finished_at IS NULL",
+            "SELECT position, rows_done FROM gearsync.resync"
+            " WHERE table_name = %s AND condition_hash = SHA2(%s, 256) AND row_sql = %s AND finished_at IS NULL",
             (self.source.table, self.where, self.source.row_sql),
         )
         return ((msgspec.json.decode(found[0][0], type=Optional[list[str]]) if found[0][0] else None), int(found[0][1])) if found else None
@@ -72,17 +73,21 @@ class Store:
         if found is not None and not again:
             return found
         self.database.run(
-            "REPLACE INTO gearsync.resync (table_name, condition_sql, row_sql, position, rows_done, started_at, finished_at)"
-            " VALUES (%s, %s, %s, NULL, 0, CURRENT_TIMESTAMP(6), NULL)",
-            (self.source.table, self.where, self.source.row_sql),
+            "REPLACE INTO gearsync.resync (table_name, condition_hash, condition_sql, row_sql, position, rows_done, started_at, finished_at)"
+            " VALUES (%s, SHA2(%s, 256), %s, %s, NULL, 0, CURRENT_TIMESTAMP(6), NULL)",
+            (self.source.table, self.where, self.where, self.source.row_sql),
         )
         return None, 0
 
     def save(self, position: Optional[Position], rows: int, done: bool) -> None:
-        """Note how far it is, in the caller's transaction."""
+        """Note how far it is, in the caller's transaction. That some rows were loaded need not be known afterwards."""
+        run = "table_name = %s AND condition_hash = SHA2(%s, 256)"
+        if done and self.where:
+            self.database.run(f"DELETE FROM gearsync.resync WHERE {run}", (self.source.table, self.where))
+            return
         self.database.run(
-            "UPDATE gearsync.resync SET position = %s, rows_done = %s, finished_at = IF(%s, CURRENT_TIMESTAMP(6), NULL) WHERE table_name = %s",
-            (msgspec.json.encode(position), rows, done, self.source.table),
+            f"UPDATE gearsync.resync SET position = %s, rows_done = %s, finished_at = IF(%s, CURRENT_TIMESTAMP(6), NULL) WHERE {run}",
+            (msgspec.json.encode(position), rows, done, self.source.table, self.where),
         )
 
 

@@ -252,7 +252,9 @@ class Observer:
         return {
             table.decode(): Load(int(rows), _seconds(finished), not where)
             for table, rows, finished, where in database.rows(
-                f"SELECT table_name, rows_done, UNIX_TIMESTAMP(finished_at), condition_sql FROM {SCHEMA}.resync")
+                f"SELECT table_name, rows_done, UNIX_TIMESTAMP(finished_at), condition_sql FROM {SCHEMA}.resync"
+                # The last one counts: what runs now, rather than what is done.
+                " ORDER BY finished_at IS NULL, started_at")
         }
 
     def _reports(self, database: Database) -> dict[str, Report]:

@@ -239,6 +239,25 @@ def test_a_resync_that_is_killed_goes_on_where_it_was(worker: Worker, commands: 
     assert commands.verify()[0] == 0
 
 
+def test_a_load_of_some_rows_leaves_a_load_of_all_as_it_was(loaded: Commands, table: Database) -> None:
+    def new() -> str:
+        return loaded.run("resync", "--new", "--dry-run")[1]
+
+    assert loaded.run("resync", "--restart")[0] == 0
+    assert new() == ""
+    assert loaded.run("resync", "--where", "id < 10")[0] == 0
+    assert new() == ""
+    # Interrupted half way: it goes on where it was, whatever is loaded meanwhile.
+    table.execute("UPDATE gearsync.resync SET finished_at = NULL, position = '[\"1000\"]', rows_done = 1000")
+    assert loaded.run("resync", "--where", "id = 1")[0] == 0
+    assert loaded.run("resync", "--json")[0] == 0
+    assert [int(row[0]) for row in table.execute("SELECT rows_done FROM gearsync.resync")] == [3000]
+    # Taken out and declared again: what changed in between is not in Redis.
+    sync_table(table, table="shop.item", state="absent")
+    sync_table(table, **TABLE)
+    assert "shop.item" in new()
+
+
 def test_a_locked_row_holds_the_resync_up_and_never_the_writer(worker: Worker, commands: Commands, table: Database) -> None:
     with table.connect(autocommit=False) as connection, connection.cursor() as cursor:
         cursor.execute("UPDATE shop.item SET name = 'locked' WHERE id = 1500")
