@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from conftest import Host, Playbooks, names, recap, until
+import pathlib
+
+import yaml
+from conftest import ROOT, SECRET, Host, Playbooks, names, recap, until
 
 
 def test_verify_passes_on_equal_sides_and_changes_nothing(playbooks: Playbooks) -> None:
@@ -69,3 +72,29 @@ def test_the_status_tells_of_a_trigger_that_is_gone(host: Host, playbooks: Playb
     status, output = playbooks.run("site.yml", "--limit", host.name, "--tags", "sync_triggers")
     assert status == 0, output
     host.run("/opt/gearsync/venv/bin/gearsync status")
+
+
+def test_a_table_is_taken_out_of_the_sync_without_leaving_a_change_behind(playbooks: Playbooks, tmp_path: pathlib.Path) -> None:
+    host = Host(names()[0])
+    host.sql("CREATE TABLE retired (id INT AUTO_INCREMENT PRIMARY KEY) ENGINE=InnoDB;", database="shop")
+    declared = yaml.safe_load((ROOT / "molecule/inventory/group_vars/scenario.yml").read_text())["gearsync_tables"]
+    extended = tmp_path / "extended.yml"
+    extended.write_text(yaml.safe_dump({"gearsync_tables": [*declared, {"table": "shop.retired", "write": [{"type": "hash", "key": "retired:{id}"}]}]}))
+    run = ["site.yml", "--limit", host.name, "--tags", "worker,sync_triggers"]
+    status, output = playbooks.run(*run, "--extra-vars", f"@{extended}")
+    assert status == 0, output
+    try:
+        # Somebody writes all the time, until after the last trigger is gone.
+        writer = "while :; do echo 'INSERT INTO retired () VALUES ();'; sleep 0.01; done | mysql shop"
+        host.run(f'nohup sh -c "{writer}" >/dev/null 2>&1 & echo $! >/run/writer.pid')
+        until(lambda: host.redis("exists", "retired:100"), "1")
+        status, output = playbooks.run(*run)
+        assert status == 0, output
+    finally:
+        host.run("pkill -P $(cat /run/writer.pid); kill $(cat /run/writer.pid)", ok=False)
+    assert host.sql("SELECT COUNT(*) FROM gearsync.outbox WHERE table_name = 'shop.retired';") == "0"
+    assert host.sql("SELECT COUNT(*) FROM information_schema.triggers WHERE event_object_table = 'retired';") == "0"
+    assert int(host.sql("SELECT COUNT(*) FROM retired;", database="shop")) > 100
+    host.run("/opt/gearsync/venv/bin/gearsync status")
+    host.sql("DROP TABLE retired;", database="shop")
+    host.run("redis-cli --scan --pattern 'retired:*' | xargs redis-cli unlink >/dev/null", env={"REDISCLI_AUTH": SECRET})
