@@ -4,8 +4,9 @@
 usage: bench/operate.py [--rows 1000000] [--writers 8] [--seconds 20]     with the environment of bench/requirements.txt
 
 Starts what bench/pipeline.py starts. The writers update random rows as fast as they can; the time of each write is measured without a resync and then
-while `gearsync resync` loads the whole table. When they have stopped, `gearsync verify` must find the two sides equal; then it is run again while they
-write, when it must report nothing; and once more after 1,000 differences were planted, each of which it must report.
+while `gearsync resync` loads the whole table. A second resync is killed ten times at random moments and must go on where it was. When the writers have
+stopped, `gearsync verify` must find the two sides equal; then it is run again while they write, when it must report nothing; and once more after 1,000
+differences were planted, each of which it must report.
 """
 
 from __future__ import annotations
@@ -85,6 +86,22 @@ def command(servers: Bench, *words: str) -> tuple[int, str, float, float]:
     return process.returncode, output, time.perf_counter() - began, usage.ru_maxrss / 1024
 
 
+def killed(servers: Bench, seconds: float, times: int) -> bool:
+    """A resync that is killed so often within about ``seconds``, and then left alone: whether each went on where the one before was, and the last ended."""
+    chance, last = random.Random(2), 0
+    for _number in range(times):
+        process = servers.run(sys.executable, "-m", "gearsync", "resync", "--config", str(servers.home / "worker.yml"), log="killed.log")
+        time.sleep(0.5 + chance.uniform(0.1, 1.9) * seconds / (times + 1))
+        process.kill()
+        process.wait()
+        ((rows, finished),) = servers.sql("SELECT rows_done, finished_at FROM gearsync.resync")
+        print(f"killed after {rows:,} rows", flush=True)
+        if rows < last or finished:
+            return False
+        last = rows
+    return last > 0 and command(servers, "resync", "--wait", "300")[0] == 0
+
+
 def verify(servers: Bench, what: str, rows: int) -> tuple[dict[str, int], float, float]:
     status, output, seconds, memory = command(servers, "verify", "--json")
     found = json.loads(output)["tables"][0]
@@ -129,9 +146,14 @@ def main() -> int:
         print(f"with it: {beside.words()}; p99 {beside.p99 / alone.p99:.2f} of that without (bar {BARS['p99']})")
         speed = f"{seconds:.1f} s, {rows / seconds:,.0f} rows/s, {memory:.0f} MiB"
         print(f"resync of {rows:,} rows under {options.writers} writers: {speed}, exit status {status}", flush=True)
+        loading = seconds
+        with Writers(servers, rows, options.writers):
+            began, on = time.perf_counter(), killed(servers, loading, 10)
+        words = "went on where it was, each time" if on else "did not go on"
+        print(f"resync that was killed 10 times: {words}, {time.perf_counter() - began:.1f} s", flush=True)
         command(servers, "barrier", "--timeout", "120")
         different, seconds, memory = verify(servers, "nobody writes", rows)
-        bad += ["resync"] if status or different else []
+        bad += ["resync"] if status or different or not on else []
         bad += [name for name, value in (("verify", seconds), ("memory", memory), ("p99", beside.p99 / alone.p99)) if value > BARS[name]]
         with Writers(servers, rows, options.writers) as beside:
             different, _seconds, _memory = verify(servers, f"{options.writers} writers at work", rows)

@@ -37,6 +37,7 @@ TRIGGERS = {
     "a libgearman client per call": "DO shape_do_background({port}, 'bench', " + PAYLOAD + ")",
     "gman_do_background": "DO gman_do_background('bench', " + PAYLOAD + ")",
     "outbox row": "INSERT INTO outbox (payload) VALUES (" + PAYLOAD + ")",
+    "outbox row + what does nothing": "BEGIN INSERT INTO outbox (payload) VALUES (" + PAYLOAD + "); DO 1; END",
     "outbox row + gman_wake": "BEGIN INSERT INTO outbox (payload) VALUES (" + PAYLOAD + "); DO gman_wake('bench_wake', 'shard-1'); END",
     "gman_wake": "DO gman_wake('bench_wake', 'shard-1')",
 }
@@ -252,7 +253,8 @@ def main() -> None:
     wake, both = medians["gman_wake"][many], medians["outbox row + gman_wake"][many]
     print(
         f"{ROWS}-row INSERT: gman_wake adds {wake - medians['no trigger'][many]:.2f} us a row to no trigger (bar 1.5), "
-        f"{wake - medians['a trigger that does nothing'][many]:.2f} to one that does nothing, {both - medians['outbox row'][many]:.2f} to the outbox row's"
+        f"{wake - medians['a trigger that does nothing'][many]:.2f} to one that does nothing, {both - medians['outbox row'][many]:.2f} to the outbox row's, "
+        f"{both - medians['outbox row + what does nothing'][many]:.2f} to an outbox row with a statement that does nothing"
     )
     print(f"autocommit: outbox row + wake / no trigger = {medians['outbox row + gman_wake'][columns[0]] / medians['no trigger'][columns[0]]:.2f} (bar 1.25)")
     if options.json:
