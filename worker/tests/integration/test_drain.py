@@ -697,19 +697,3 @@ def test_the_command_barrier_needs_no_job_server(worker: Worker, database: Datab
     done = command(worker, "barrier", "--timeout", "0.2", "--json")
     assert done.returncode == 1
     assert "does not answer" in json.loads(done.stdout)["error"]
-
-
-def test_redis_is_found_by_its_sentinels(
-    config: dict[str, Any], start_worker: Callable[..., Worker], database: Database, redis_server: Redis, tmp_path: pathlib.Path
-) -> None:
-    port = free_port()
-    (tmp_path / "sentinel.conf").write_text(f"port {port}\ndir {tmp_path}\nsentinel monitor shop 127.0.0.1 {redis_server.port} 1\n")
-    sentinel = subprocess.Popen(["redis-server", str(tmp_path / "sentinel.conf"), "--sentinel"], stdout=subprocess.DEVNULL)
-    try:
-        start_worker({**config, "redis": {"sentinels": [f"127.0.0.1:{port}"], "sentinel_master": "shop"}})
-        database.put(insert(1))
-        drained(database)
-        assert redis_server.client.exists("item:1") == 1
-    finally:
-        sentinel.terminate()
-        sentinel.wait()
