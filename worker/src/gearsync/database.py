@@ -16,10 +16,11 @@ SCHEMA = "gearsync"
 
 #: The schema or one of its tables is not there (yet).
 _ABSENT = (ER.BAD_DB_ERROR, ER.NO_SUCH_TABLE)
-#: A statement that will fail in the same way the next time, whatever the server's state.
 #: A lock could not be had: at once (MySQL's NOWAIT), or in time (and MariaDB's NOWAIT).
 _LOCKED = (3572, ER.LOCK_WAIT_TIMEOUT)
-_STATEMENT = (ER.BAD_FIELD_ERROR, ER.NO_SUCH_TABLE, ER.PARSE_ERROR, ER.BAD_DB_ERROR, ER.SP_DOES_NOT_EXIST)
+#: A statement that will fail in the same way the next time, whatever the server's state. NO_DB_ERROR is MySQL's word for a function that is not there:
+#: it looks for one in the session's schema, and there is none.
+_STATEMENT = (ER.BAD_FIELD_ERROR, ER.NO_SUCH_TABLE, ER.PARSE_ERROR, ER.BAD_DB_ERROR, ER.SP_DOES_NOT_EXIST, ER.NO_DB_ERROR)
 
 
 class DatabaseUnavailable(Exception):
