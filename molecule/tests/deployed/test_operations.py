@@ -78,8 +78,9 @@ def test_a_table_is_taken_out_of_the_sync_without_leaving_a_change_behind(playbo
     host = Host(names()[0])
     host.sql("CREATE TABLE retired (id INT AUTO_INCREMENT PRIMARY KEY) ENGINE=InnoDB;", database="shop")
     declared = yaml.safe_load((ROOT / "molecule/inventory/group_vars/scenario.yml").read_text())["gearsync_tables"]
+    added = {"table": "shop.retired", "columns": ["id"], "write": [{"type": "hash", "key": "retired:{id}"}]}
     extended = tmp_path / "extended.yml"
-    extended.write_text(yaml.safe_dump({"gearsync_tables": [*declared, {"table": "shop.retired", "write": [{"type": "hash", "key": "retired:{id}"}]}]}))
+    extended.write_text(yaml.safe_dump({"gearsync_tables": [*declared, added]}))
     run = ["site.yml", "--limit", host.name, "--tags", "worker,sync_triggers"]
     status, output = playbooks.run(*run, "--extra-vars", f"@{extended}")
     assert status == 0, output

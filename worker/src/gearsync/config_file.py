@@ -12,6 +12,10 @@ import yaml
 Path = tuple[Union[str, int], ...]
 
 
+#: A name that is longer is none of a field.
+_LONGEST_NAME = 40
+
+
 class Mistake(NamedTuple):
     """Something wrong at a place of the file."""
 
@@ -33,6 +37,14 @@ def words(path: Path) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
 
 
+def _without_content(problem: str) -> str:
+    """A sentence of PyYAML's without what it quotes from the file, which may be a password that begins with ! or *. Pure.
+
+    What it expected, and the one character or the kind of token that it found, are no content.
+    """
+    return problem if problem.startswith(("expected ", "found character ", "found unknown escape character ")) else problem.partition("'")[0].rstrip()
+
+
 class Document:
     """The file's tree."""
 
@@ -49,7 +61,7 @@ class Document:
             self._loader.construct_object(root, deep=True)
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
-            problem = error.problem or error.context or "it cannot be read"
+            problem = _without_content(error.problem or error.context or "it cannot be read")
             raise Unreadable(f"not YAML: {problem}" + (f", column {mark.column + 1}" if mark else ""), mark.line + 1 if mark else None) from None
         except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
             raise Unreadable(f"not YAML: {type(error).__name__}", None) from None
@@ -102,7 +114,7 @@ class Document:
         for key, value in node.value:
             name = str(key.value) if isinstance(key, yaml.ScalarNode) else "?"
             here = (*path, name)
-            if name in seen:
+            if name in seen and name in fields:
                 mistakes.append(Mistake(here, f"stands there twice, in line {seen[name]} too", "leave one of them out"))
             seen.setdefault(name, key.start_mark.line + 1)
             if name not in fields:
@@ -136,11 +148,11 @@ class Document:
 
 def _unknown(path: Path, name: str, fields: list[str]) -> Mistake:
     close = difflib.get_close_matches(name, fields, n=1)
-    if close:
-        return Mistake((*path, name), "is unknown", f"did you mean {close[0]}?")
-    known = f"known are {', '.join(fields)}"
-    # Where a password is expected, a stray word may be one.
-    return Mistake(path, "holds a name that is unknown", known) if "password" in fields else Mistake((*path, name), "is unknown", known)
+    hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(fields)}"
+    # A missing colon or comma makes a name of a password: alone, with what follows it, or behind its own name.
+    longest = _LONGEST_NAME if "password" not in fields else len(close[0]) if close else 0
+    shown = name.isidentifier() and len(name) <= longest
+    return Mistake((*path, name), "is unknown", hint) if shown else Mistake(path, "holds a name that is unknown", hint)
 
 
 def _struct_of(kind: Any) -> Optional[type[Any]]:
