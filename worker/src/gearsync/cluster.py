@@ -17,7 +17,7 @@ from redis.retry import Retry
 
 from gearsync.commands import Command, Step
 from gearsync.config import RedisSettings, parse_address
-from gearsync.target import FENCED, FENCED_SHA, Applied, Fence, Refused, Target, Unavailable, flatten, later, text
+from gearsync.target import FENCED, FENCED_SHA, Applied, Fence, Refused, Target, Unavailable, flatten, later, text, too_few, wait_for
 
 SLOTS = 16384
 _DEFAULT_PORT = 6379
@@ -58,6 +58,7 @@ class ClusterTarget(Target):
         if settings.tls:
             self._options |= {"ssl": True, "ssl_ca_certs": settings.tls_ca}
         self._cluster: Optional[RedisCluster] = None
+        self._wait = wait_for(settings)
         self._tags: list[str] = []
         #: What was sent: the fence, the steps, their ids, and the ids to forget, by slot.
         self._batch: Optional[tuple[Fence, Sequence[Step], Sequence[str], dict[int, list[str]]]] = None
@@ -139,12 +140,31 @@ class ClusterTarget(Target):
             errors += [(groups[slot][int(step)], text(words)) for step, words in zip(failed[::2], failed[1::2])] if word == b"ok" else []
         if greatest:
             raise Refused(greatest)
+        if self._wait:
+            self._wait_for_replicas(fence, slots, self._wait)
         for append_ids in forget.values():
             for append_id in append_ids:
                 self._slots.pop(append_id, None)
         self._slots.update({ids[number]: slot for slot in groups for number in groups[slot] if ids[number]})
         # A slot that nobody has written to has no fence: its absence says nothing about lost data.
         return Applied(0, errors)
+
+    def _wait_for_replicas(self, fence: Fence, slots: Sequence[int], wait: tuple[Any, ...]) -> None:
+        """Raises Unavailable when too few of a node's replicas have what it was sent."""
+        # A node's replicas take its writes in one order: who has a fence that is written now has all that was written before, by whichever connection.
+        one_of = {self._redis.nodes_manager.get_node_from_slot(slot): slot for slot in slots}
+        for node, slot in one_of.items():
+            pipeline = self._redis.get_redis_connection(node).pipeline(transaction=False)
+            pipeline.execute_command("EVALSHA", FENCED_SHA, 1, self._fence_key(fence, slot), fence.epoch, "")
+            pipeline.execute_command(*wait)
+            try:
+                (word, _known, *_errors), copies = pipeline.execute()
+            except _FAILURES as error:
+                self.abandon()
+                raise Unavailable(f"{type(error).__name__}: {error}") from None
+            missing = too_few(copies, wait) if word == b"ok" else f"the fence of {node.name} is {text(word)}"
+            if missing:
+                raise Unavailable(f"{node.name}: {missing}")
 
     def _fence_key(self, fence: Fence, slot: int) -> str:
         self._tags = self._tags or tags()

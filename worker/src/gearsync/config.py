@@ -44,6 +44,8 @@ class RedisSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     sentinels: list[str] = msgspec.field(default_factory=list)
     cluster: list[str] = msgspec.field(default_factory=list)
     sentinel_master: Optional[str] = None
+    replicas: int = 0
+    replicas_timeout: float = 1.0
 
     def __repr__(self) -> str:
         return f"RedisSettings(host={self.host!r}, port={self.port}, db={self.db}, unix_socket={self.unix_socket!r}, tls={self.tls})"
@@ -129,6 +131,14 @@ def _address_mistakes(config: Config) -> Iterator[Mistake]:
         yield Mistake(("redis", "sentinels"), "sentinels and sentinel_master need each other")
 
 
+def _replica_mistakes(config: Config) -> Iterator[Mistake]:
+    if config.redis.replicas < 0:
+        yield Mistake(("redis", "replicas"), "must be 0 or more")
+    if config.redis.replicas > 0 and not 0.001 <= config.redis.replicas_timeout < config.worker.io_timeout:
+        words = f"{config.redis.replicas_timeout:g} is not between 0.001 and worker.io_timeout, {config.worker.io_timeout:g}"
+        yield Mistake(("redis", "replicas_timeout"), words)
+
+
 def _worker_mistakes(settings: WorkerSettings) -> Iterator[Mistake]:
     for name, low, high in (("processes", 1, 256), ("drainers", 0, 256), ("prefetch", 1, 10_000), ("batch", 1, 10_000)):
         if not low <= getattr(settings, name) <= high:
@@ -160,6 +170,7 @@ def _check(config: Config, has_mysql: bool) -> Iterator[Mistake]:
     if durable and not has_mysql:
         yield Mistake(("mysql",), f"is needed for the durable delivery of {durable[0]}")
     yield from _address_mistakes(config)
+    yield from _replica_mistakes(config)
     yield from _worker_mistakes(config.worker)
     yield from _table_mistakes(config)
 

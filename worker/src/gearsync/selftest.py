@@ -40,7 +40,7 @@ def _redis(config: Config) -> Finding:
     name = f"Redis {target.name}"
     try:
         target.ping()
-        refused = target.may_write(_WRITES)
+        refused = target.may_write((*_WRITES, *(["WAIT"] if config.redis.replicas else [])))
     except Unavailable as error:
         return Finding(name, False, str(error))
     finally:

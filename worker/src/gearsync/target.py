@@ -151,6 +151,17 @@ def append_ids(steps: Sequence[Step], outbox_ids: Sequence[int]) -> list[str]:
     return found
 
 
+def wait_for(settings: RedisSettings) -> Optional[tuple[Any, ...]]:
+    """The command that answers how many replicas have what its connection wrote; None when none need to. Pure."""
+    return ("WAIT", settings.replicas, int(settings.replicas_timeout * 1000)) if settings.replicas else None
+
+
+def too_few(copies: int, wait: tuple[Any, ...]) -> Optional[str]:
+    """Why the answer to ``wait`` is not enough; None when it is. Pure."""
+    _word, wanted, milliseconds = wait
+    return f"{copies} of {wanted} replicas had the batch after {milliseconds / 1000:g} s" if copies < wanted else None
+
+
 class Unavailable(Exception):
     """Redis cannot take writes now; nothing is known to be applied, and all of it is to be tried again."""
 
@@ -193,6 +204,7 @@ class Target:
         # A connection of its own, so that an answer can be waited for while the database works.
         self._fenced: Any = self._client.connection_pool.make_connection()
         self._sent: tuple[Any, ...] = ()
+        self._wait = wait_for(settings)
 
     def apply(self, commands: Sequence[Command]) -> list[Optional[str]]:
         """Execute ``commands`` in their order in one round trip; for each, None or its error. Raises Unavailable."""
@@ -223,13 +235,12 @@ class Target:
             raise Unavailable(f"{type(error).__name__}: {error}") from None
 
     def receive(self) -> Applied:
-        """The answer to what was sent. Raises Refused and Unavailable."""
+        """The answer to what was sent, when as many replicas have it as the settings ask for. Raises Refused and Unavailable."""
         try:
-            try:
-                answer = self._fenced.read_response()
-            except exceptions.NoScriptError:
+            answer, copies = self._answers()
+            if isinstance(answer, exceptions.NoScriptError):
                 self._send(("EVAL", FENCED, *self._sent))
-                answer = self._fenced.read_response()
+                answer, copies = self._answers()
         except (exceptions.RedisError, OSError) as error:
             # The script reports what its commands say, so that this is about the server.
             self.abandon()
@@ -242,6 +253,10 @@ class Target:
             # The next attempt connects anew: to the new master, when it is a failover.
             self.abandon()
             raise Unavailable(text(known))
+        missing = too_few(copies, self._wait) if self._wait else None
+        if missing:
+            self.abandon()
+            raise Unavailable(missing)
         return Applied(int(known) if known else None, [(int(step), text(words)) for step, words in zip(errors[::2], errors[1::2])])
 
     def abandon(self) -> None:
@@ -262,7 +277,15 @@ class Target:
     def _send(self, command: tuple[Any, ...]) -> None:
         # Does nothing when it is connected; only here a sentinel is asked for the master.
         self._fenced.connect()
-        self._fenced.send_packed_command([hiredis.pack_command(command)])
+        self._fenced.send_packed_command([hiredis.pack_command(each) for each in (command, self._wait) if each])
+
+    def _answers(self) -> tuple[Any, int]:
+        """What the script answers, or that it is not known, and how many replicas have it."""
+        try:
+            answer = self._fenced.read_response()
+        except exceptions.NoScriptError as error:
+            answer = error
+        return answer, self._fenced.read_response() if self._wait else 0
 
     def appended(self, fence: Fence) -> list[str]:
         """The ids that the fence keeps of what was appended. Raises Unavailable."""

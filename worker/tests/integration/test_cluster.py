@@ -35,10 +35,10 @@ class Node(Server):
 
     def __init__(self, directory: pathlib.Path) -> None:
         directory.mkdir()
-        port = free_port()
+        port, self.bus = free_port(), free_port()
         super().__init__(
             [shutil.which("redis-server") or "valkey-server", "--port", str(port), "--dir", str(directory), "--cluster-enabled", "yes",
-             "--cluster-port", str(free_port()), "--cluster-node-timeout", "2000", "--appendonly", "yes", "--appendfsync", "always"], port)
+             "--cluster-port", str(self.bus), "--cluster-node-timeout", "2000", "--appendonly", "yes", "--appendfsync", "always"], port)
 
 
 class Cluster:
@@ -130,6 +130,28 @@ def ids_kept(cluster: Cluster) -> int:
     """How many appended ids the fences remember."""
     fences = list(cluster.client.scan_iter("gearsync:*:fence:*", count=10_000))
     return sum(len((cluster.client.hget(key, "ids") or b"").split(b",")) for key in fences if cluster.client.hexists(key, "ids"))
+
+
+def test_a_batch_waits_for_the_replicas_of_the_nodes_that_it_is_written_to(cluster: Cluster, tmp_path: pathlib.Path) -> None:
+    replica = Node(tmp_path / "replica")
+    try:
+        with redis.Redis(port=replica.port) as client, redis.Redis(port=cluster.nodes[0].port) as first:
+            client.execute_command("CLUSTER", "MEET", "127.0.0.1", cluster.nodes[0].port, cluster.nodes[0].bus)
+            owner = first.execute_command("CLUSTER", "MYID").decode()
+            until(lambda: owner in str(client.execute_command("CLUSTER", "NODES")))
+            client.execute_command("CLUSTER", "REPLICATE", owner)
+            until(lambda: client.info("replication").get("master_link_status"), "up")
+        table = Writer(Table(table="s.t", columns=["id"], write=[Write(type="hash", key="k:{id}")]))
+        steps = [step for number in range(100) for step in table.steps(decode_outbox("s.t", "insert", b'{"new":{"id":%d}}' % number))]
+        covered = [step for step in steps if cluster.client.get_node_from_key(step.key).port == cluster.nodes[0].port]
+        assert 0 < len(covered) < len(steps)
+        target = ClusterTarget(RedisSettings(cluster=cluster.addresses, replicas=1, replicas_timeout=0.5), 5.0)
+        assert target.apply_fenced(Fence("main", 0, 7), covered, [""] * len(covered)).errors == []
+        with pytest.raises(Unavailable, match=r"0 of 1 replicas had the batch after 0\.5 s"):
+            target.apply_fenced(Fence("main", 0, 7), steps, [""] * len(steps))
+        target.close()
+    finally:
+        replica.stop()
 
 
 def test_nothing_is_lost_while_slots_move_and_a_node_is_away(
