@@ -61,7 +61,7 @@ class Host:
         return self.run("for u in mariadb mysql mysqld; do systemctl is-active --quiet $u && echo $u && break; done")
 
 
-def until(what: Callable[[], object], wanted: object = True, seconds: float = 20) -> None:
+def until(what: Callable[[], object], wanted: object = True, seconds: float = 30) -> None:
     """Wait until ``what()`` equals ``wanted``; after ``seconds`` the last answer is the failure's message."""
     deadline = time.monotonic() + seconds
     answer = what()

@@ -33,7 +33,7 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def until(what: Callable[[], Any], wanted: Any = True, seconds: float = 15.0) -> None:
+def until(what: Callable[[], Any], wanted: Any = True, seconds: float = 30.0) -> None:
     """Wait until ``what()`` equals ``wanted``."""
     deadline = time.monotonic() + seconds
     while (answer := what()) != wanted:
