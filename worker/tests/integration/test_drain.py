@@ -63,7 +63,7 @@ def drained(database: Database, seconds: float = 30) -> None:
     until(lambda: database.waiting, 0, seconds=seconds)
 
 
-def log_has(worker: Worker, words: str, seconds: float = 15) -> None:
+def log_has(worker: Worker, words: str, seconds: float = 30) -> None:
     until(lambda: words in worker.log.read_text(), seconds=seconds)
 
 
@@ -493,6 +493,8 @@ def test_redis_without_memory_is_waited_for(worker: Worker, database: Database, 
 
 def test_mysqld_may_be_killed(worker: Worker, database: Database, redis_server: Redis) -> None:
     shop(database)
+    # What has no connection yet has none to lose.
+    until(lambda: bool(database.execute("SELECT 1 FROM gearsync.lease WHERE owner IS NOT NULL")))
     writers = Writers(database)
     time.sleep(0.5)
     database.stop()
