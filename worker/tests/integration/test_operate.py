@@ -216,19 +216,24 @@ def test_verify_names_what_is_wrong_with_its_arguments(commands: Commands, words
 
 
 def test_a_resync_that_is_killed_goes_on_where_it_was(worker: Worker, commands: Commands, table: Database) -> None:
-    def progress() -> tuple[int, Any]:
-        rows = table.execute("SELECT rows_done, finished_at FROM gearsync.resync")
-        return (int(rows[0][0]), rows[0][1]) if rows else (0, None)
+    def progress() -> tuple[int, bool]:
+        rows = table.execute("SELECT rows_done, finished_at IS NOT NULL FROM gearsync.resync")
+        return (int(rows[0][0]), bool(rows[0][1])) if rows else (0, False)
 
-    chance, before = random.Random(1), 0
+    def advanced(rows: int) -> bool:
+        now, finished = progress()
+        return finished or now > rows
+
+    chance, before, finished = random.Random(1), 0, False
     with writers(table):
         for _number in range(10):
             process = commands.start("resync", "--chunk", "50", "--rate", "1500")
-            time.sleep(chance.uniform(0.3, 0.9))
+            until(lambda rows=before: advanced(rows))
+            time.sleep(chance.uniform(0.0, 0.2))
             process.send_signal(signal.SIGKILL)
             process.communicate()
             after, finished = progress()
-            assert after >= before or finished
+            assert after >= before
             before = after
             if finished:
                 break
