@@ -648,7 +648,7 @@ def test_a_wake_is_followed_by_a_look_even_when_it_comes_before_its_commit(
         gearmand.submit("gearsync.drain.main.0", b"")
         time.sleep(0.003)
         database.put(insert(number))
-        until(lambda key=number: redis_server.client.exists(f"item:{key}"), 1, seconds=5)
+        until(lambda key=number: redis_server.client.exists(f"item:{key}"), 1)
 
 
 def test_a_barrier_answers_when_everything_is_in_redis(woken: Worker, gearmand: Gearmand, database: Database, redis_server: Redis) -> None:
