@@ -45,7 +45,7 @@ def test_the_dashboard_and_the_rules_name_all_metrics_that_are_there_and_no_othe
 @pytest.mark.parametrize("expression", [pytest.param(expression, id=title) for title, expression in queries()])
 def test_every_query_of_the_dashboard_has_an_answer(prometheus: Prometheus, expression: str) -> None:
     # Also that of the annotation: the verification found a difference, which is an alert.
-    until(lambda: bool(prometheus.query(substituted(expression))), seconds=10)
+    until(lambda: bool(prometheus.query(substituted(expression))), seconds=30)
 
 
 def test_every_rule_is_evaluated_without_an_error(prometheus: Prometheus) -> None:
