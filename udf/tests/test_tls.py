@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import BUILD, Certificates, Driver, Gearmand, Refused, RowError, TlsFront, Value, wait_until
+from conftest import BUILD, Driver, Gearmand, Refused, RowError, Value, wait_until
 from fake_server import FakeServer
+from tls_front import Certificates, TlsFront
 
 # Far beyond connect and I/O timeout together, and far below what would be waited for without them.
 BOUND = 3.0

@@ -30,6 +30,14 @@ class ConfigError(Exception):
         self.sentences = sentences
 
 
+class TlsSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Files of TLS to the job servers; ``ca`` empty for the system's authorities, ``cert`` and ``key`` empty for no certificate of one's own."""
+
+    ca: Optional[str] = None
+    cert: Optional[str] = None
+    key: Optional[str] = None
+
+
 class RedisSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Where Redis is."""
 
@@ -87,6 +95,7 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """The whole file."""
 
     job_servers: list[str]
+    job_server_tls: Optional[TlsSettings] = None
     source: str = "main"
     redis: RedisSettings = msgspec.field(default_factory=RedisSettings)
     mysql: Optional[MySQLSettings] = None
@@ -120,6 +129,9 @@ def _address_mistakes(config: Config) -> Iterator[Mistake]:
                 yield Mistake((*path, number), f"{server!r} is no address", "write host, host:port or [v6]:port")
     if not config.job_servers:
         yield Mistake(("job_servers",), "the list is empty")
+    tls = config.job_server_tls
+    if tls and bool(tls.cert) != bool(tls.key):
+        yield Mistake(("job_server_tls",), "cert and key need each other")
     listen = config.worker.metrics_listen
     try:
         parse_address(listen or "localhost", DEFAULT_METRICS_PORT)

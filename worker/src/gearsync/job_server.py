@@ -13,6 +13,7 @@ import logging
 import os
 import selectors
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Sequence
@@ -34,6 +35,9 @@ from python3_gearman.protocol import (
 from python3_gearman.worker import GearmanWorker
 from python3_gearman.worker_handler import GearmanWorkerCommandHandler
 
+from gearsync.config import TlsSettings
+from gearsync.job_server_socket import connect
+
 log = logging.getLogger(__name__)
 
 _HEADER = struct.Struct("!4sII")
@@ -44,6 +48,8 @@ _MAX_PACKET = 1 << 30
 #: After so long without a word a server is asked for one; without an answer in the same time it counts as lost.
 _SILENCE = 30.0
 _FIRST_WINDOW = 4
+#: The socket, or TLS above it, can neither read nor write now.
+_NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class Job(NamedTuple):
@@ -61,6 +67,7 @@ class JobServer(GearmanConnection):  # type: ignore[misc]  # the library has no 
     """One connection, in bytes, with timeouts."""
 
     timeout = 5.0
+    tls: Optional[TlsSettings] = None
     _outgoing_buffer: bytes
 
     def __init__(self, host: str, port: int) -> None:
@@ -83,10 +90,9 @@ class JobServer(GearmanConnection):  # type: ignore[misc]  # the library has no 
 
     def _create_client_socket(self) -> None:
         try:
-            found = socket.create_connection((self.gearman_host, self.gearman_port), timeout=self.timeout)
+            found = connect((self.gearman_host, self.gearman_port), self.timeout, self.tls)
         except OSError as error:
             self.throw_exception(message=str(error))
-        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         # Unacknowledged data ends the connection in a known time, in place of the kernel's quarter of an hour.
         found.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(_SILENCE * 1000))
@@ -96,8 +102,9 @@ class JobServer(GearmanConnection):  # type: ignore[misc]  # the library has no 
 
     def read_data_from_socket(self, bytes_to_read: int = _READ_SIZE) -> int:
         try:
+            # More than a record of TLS, so that none is kept in part where the selector does not see it.
             data = self.gearman_socket.recv(bytes_to_read)
-        except BlockingIOError:
+        except _NOT_NOW:
             return len(self._incoming)
         except OSError as error:
             self.throw_exception(message=str(error))
@@ -135,7 +142,7 @@ class JobServer(GearmanConnection):  # type: ignore[misc]  # the library has no 
     def send_data_to_socket(self) -> int:
         try:
             sent = self.gearman_socket.send(self._outgoing_buffer)
-        except BlockingIOError:
+        except _NOT_NOW:
             return len(self._outgoing_buffer)
         except OSError as error:
             self.throw_exception(message=str(error))
@@ -226,7 +233,10 @@ class JobServers(GearmanWorker):  # type: ignore[misc]  # the library has no typ
     command_handler_class = _Handler
     connection_class = JobServer
 
-    def __init__(self, addresses: Sequence[tuple[str, int]], functions: Sequence[str], prefetch: int, timeout: float, reconnect_max: float) -> None:
+    def __init__(
+        self, addresses: Sequence[tuple[str, int]], functions: Sequence[str], *, prefetch: int, timeout: float, reconnect_max: float,
+        tls: Optional[TlsSettings] = None,
+    ) -> None:
         """``prefetch`` jobs may be held on one connection; ``timeout`` and ``reconnect_max`` are seconds."""
         super().__init__(host_list=list(addresses))
         self.prefetch = prefetch
@@ -236,6 +246,7 @@ class JobServers(GearmanWorker):  # type: ignore[misc]  # the library has no typ
         self._selector = selectors.DefaultSelector()
         for connection in self.connection_list:
             connection.timeout = timeout
+            connection.tls = tls
         self.worker_abilities = dict.fromkeys(functions)
         self.set_client_id(f"gearsync-{socket.gethostname()}-{os.getpid()}")
         self._update_initial_state()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import socket
-from typing import NamedTuple
+from typing import NamedTuple, Optional
+
+from gearsync.config import TlsSettings
+from gearsync.job_server_socket import connect
 
 #: The end of a list of gearmand's.
 _END = b"\n.\n"
@@ -18,16 +20,16 @@ class Queue(NamedTuple):
     workers: int
 
 
-def version(address: tuple[str, int], timeout: float) -> str:
+def version(address: tuple[str, int], timeout: float, tls: Optional[TlsSettings] = None) -> str:
     """The server's answer to `version`, ``OK`` and the version. Raises OSError."""
-    with socket.create_connection(address, timeout=timeout) as connection:
+    with connect(address, timeout, tls) as connection:
         connection.sendall(b"version\n")
         return connection.recv(256).decode(errors="replace").strip()
 
 
-def queues(address: tuple[str, int], timeout: float) -> dict[str, Queue]:
+def queues(address: tuple[str, int], timeout: float, tls: Optional[TlsSettings] = None) -> dict[str, Queue]:
     """The functions that the server knows. Raises OSError, and ValueError for an answer that is none."""
-    with socket.create_connection(address, timeout=timeout) as connection:
+    with connect(address, timeout, tls) as connection:
         connection.sendall(b"status\n")
         text = b"\n"
         while not text.endswith(_END):

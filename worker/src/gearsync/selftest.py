@@ -26,10 +26,10 @@ class Finding(NamedTuple):
     words: str
 
 
-def _job_server(address: str, timeout: float) -> Finding:
+def _job_server(address: str, config: Config) -> Finding:
     name = f"job server {address}"
     try:
-        answer = version(parse_address(address), timeout)
+        answer = version(parse_address(address), config.worker.io_timeout, config.job_server_tls)
     except OSError as error:
         return Finding(name, False, str(error))
     return Finding(name, answer.startswith("OK"), answer)
@@ -76,7 +76,7 @@ def _mysql(settings: MySQLSettings, timeout: float, durable: bool) -> Finding:
 def findings(config: Config) -> Iterator[Finding]:
     """One finding for each configured server, as they come."""
     for address in config.job_servers:
-        yield _job_server(address, config.worker.io_timeout)
+        yield _job_server(address, config)
     yield _redis(config)
     if config.mysql is not None:
         yield _mysql(config.mysql, config.worker.io_timeout, bool(config.durable_tables))

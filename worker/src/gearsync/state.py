@@ -179,7 +179,7 @@ class Observer:
 
     def _job_server(self, name: str) -> JobServer:
         try:
-            found = job_server_admin.queues(parse_address(name), self._timeout)
+            found = job_server_admin.queues(parse_address(name), self._timeout, self._config.job_server_tls)
         except (OSError, ValueError) as error:
             return JobServer(name, False, str(error))
         ours = our_functions(self._config)

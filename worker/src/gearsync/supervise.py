@@ -66,7 +66,7 @@ def stop_signals(action: Any) -> Iterator[None]:
 def _servers(config: Config, functions: Sequence[str], timeout: float) -> JobServers:
     return JobServers(
         [parse_address(server) for server in config.job_servers], functions,
-        prefetch=config.worker.prefetch, timeout=timeout, reconnect_max=config.worker.reconnect_max,
+        prefetch=config.worker.prefetch, timeout=timeout, reconnect_max=config.worker.reconnect_max, tls=config.job_server_tls,
     )
 
 
