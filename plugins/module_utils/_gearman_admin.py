@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the gearsync developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Gearman's text protocol for administrators, over a plain socket with one deadline for all of it."""
+"""Gearman's text protocol for administrators, over a socket with one deadline for all of it."""
 
 from __future__ import annotations
 
@@ -48,12 +48,19 @@ class Deadline:
         return left
 
 
-def open_connection(host, port, deadline):
-    """A socket to a job server, over IPv6 or IPv4 as its name resolves."""
+def open_connection(host, port, deadline, tls=None):
+    """A socket to a job server, over IPv6 or IPv4 as its name resolves; inside it TLS, when an ssl.SSLContext is given."""
     try:
         connection = socket.create_connection((host, port), timeout=deadline.left())
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return connection
+        try:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if tls is None:
+                return connection
+            connection.settimeout(deadline.left())
+            return tls.wrap_socket(connection, server_hostname=host)
+        except BaseException:
+            connection.close()
+            raise
     except (OSError, UnicodeError) as error:
         raise JobServerError(f"job server {format_address(host, port)} cannot be reached: {error}") from error
 
@@ -61,10 +68,10 @@ def open_connection(host, port, deadline):
 class Admin:
     """A conversation with one job server."""
 
-    def __init__(self, host, port, timeout):
+    def __init__(self, host, port, timeout, tls=None):
         self.name = format_address(host, port)
         self.deadline = Deadline(timeout)
-        self.connection = open_connection(host, port, self.deadline)
+        self.connection = open_connection(host, port, self.deadline, tls)
         self.buffer = b""
 
     def __enter__(self):

@@ -60,10 +60,10 @@ def fit_unique(unique):
 
 
 class Connection:
-    def __init__(self, host, port, deadline):
+    def __init__(self, host, port, deadline, tls=None):
         self.name = format_address(host, port)
         self.deadline = deadline
-        self.socket = open_connection(host, port, deadline)
+        self.socket = open_connection(host, port, deadline, tls)
 
     def __enter__(self):
         return self
@@ -98,11 +98,11 @@ class Connection:
         return command, body
 
 
-def run_job(host, port, function, data, *, unique=b"", priority="normal", background=False, timeout=10.0):
+def run_job(host, port, function, data, *, unique=b"", priority="normal", background=False, timeout=10.0, tls=None):
     """Submit a job and, unless it goes to the background, wait for its end. All bytes."""
     outcome = Outcome("", [], [], None)
     try:
-        with Connection(host, port, Deadline(timeout)) as connection:
+        with Connection(host, port, Deadline(timeout), tls) as connection:
             if not background:
                 # Otherwise the server turns a worker's exception into a bare failure.
                 connection.send(OPTION_REQ, b"exceptions")

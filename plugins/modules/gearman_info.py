@@ -17,6 +17,7 @@ author:
 extends_documentation_fragment:
   - gearsync.mysql_redis.attributes
   - gearsync.mysql_redis.attributes.info_module
+  - gearsync.mysql_redis.job_server_tls
 options:
   host:
     description:
@@ -119,6 +120,11 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._gearman_admi
     Admin,
     JobServerError,
 )
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._gearman_tls import (
+    TlsError,
+    tls_argument_spec,
+    tls_context,
+)
 
 
 def main():
@@ -127,16 +133,17 @@ def main():
             "host": {"type": "str", "default": "127.0.0.1"},
             "port": {"type": "int", "default": 4730},
             "timeout": {"type": "float", "default": 5.0},
+            **tls_argument_spec(),
         },
         supports_check_mode=True,
     )
     try:
-        with Admin(module.params["host"], module.params["port"], module.params["timeout"]) as admin:
+        with Admin(module.params["host"], module.params["port"], module.params["timeout"], tls_context(module.params)) as admin:
             version = admin.version()
             functions = sorted(admin.functions(), key=lambda function: function["name"])
             # A connection that can do nothing is a client, this one for example.
             workers = [worker for worker in admin.workers() if worker["functions"]]
-    except JobServerError as error:
+    except (JobServerError, TlsError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(
         changed=False,

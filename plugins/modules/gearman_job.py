@@ -17,6 +17,7 @@ author:
   - The gearsync developers (@gearsync)
 extends_documentation_fragment:
   - gearsync.mysql_redis.attributes
+  - gearsync.mysql_redis.job_server_tls
 attributes:
   check_mode:
     support: full
@@ -121,6 +122,11 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._gearman_job 
     JobError,
     run_job,
 )
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._gearman_tls import (
+    TlsError,
+    tls_argument_spec,
+    tls_context,
+)
 
 
 def _shown(outcome):
@@ -143,6 +149,7 @@ def main():
             "priority": {"type": "str", "choices": ["low", "normal", "high"], "default": "normal"},
             "background": {"type": "bool", "default": False},
             "timeout": {"type": "float", "default": 10.0},
+            **tls_argument_spec(),
         },
         supports_check_mode=True,
     )
@@ -152,13 +159,15 @@ def main():
             module.fail_json(msg=f"{name} has a NUL byte, which ends it for the job server")
     if not params["function"]:
         module.fail_json(msg="function is empty")
-    if module.check_mode:
-        module.exit_json(changed=True)
     try:
+        tls = tls_context(params)
+        if module.check_mode:
+            module.exit_json(changed=True)
         outcome = run_job(
             params["host"], params["port"], params["function"].encode("utf-8"), params["data"].encode("utf-8"),
-            unique=params["unique"].encode("utf-8"), priority=params["priority"], background=params["background"], timeout=params["timeout"])
-    except JobServerError as error:
+            unique=params["unique"].encode("utf-8"), priority=params["priority"], background=params["background"], timeout=params["timeout"],
+            tls=tls)
+    except (JobServerError, TlsError) as error:
         module.fail_json(msg=str(error))
     except JobError as failure:
         module.fail_json(msg=str(failure), **_shown(failure.outcome))

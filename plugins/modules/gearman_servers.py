@@ -18,6 +18,7 @@ author:
 extends_documentation_fragment:
   - gearsync.mysql_redis.attributes
   - gearsync.mysql_redis.login
+  - gearsync.mysql_redis.job_server_tls
 attributes:
   check_mode:
     support: full
@@ -40,6 +41,7 @@ options:
     description:
       - Whether each job server must answer, seen from the managed host, before anything is changed.
       - With V(false) those that do not answer are returned only.
+      - The options of TLS are for these questions; what the functions speak is set by C(gman_configure).
       - In check mode one that does not answer is a warning, because the run may be about to install it.
     type: bool
     default: true
@@ -102,6 +104,11 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._gearman_admi
     format_address,
     parse_address,
 )
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._gearman_tls import (
+    TlsError,
+    tls_argument_spec,
+    tls_context,
+)
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import (
     ER_FUNCTION_UNKNOWN,
     ServerError,
@@ -129,14 +136,18 @@ def _addresses(module):
 
 def _unreachable(module, addresses):
     """The job servers that do not answer, with the reason."""
-    reasons = ((format_address(*address), _silence(address, module.params["timeout"])) for address in addresses)
+    try:
+        tls = tls_context(module.params)
+    except TlsError as error:
+        module.fail_json(msg=str(error), queries=[], silent=[])
+    reasons = ((format_address(*address), _silence(address, module.params["timeout"], tls)) for address in addresses)
     return [(name, reason) for name, reason in reasons if reason]
 
 
-def _silence(address, timeout):
+def _silence(address, timeout, tls):
     """Why a job server does not answer; None when it does."""
     try:
-        with Admin(*address, timeout) as admin:
+        with Admin(*address, timeout, tls) as admin:
             admin.version()
     except JobServerError as error:
         return str(error)
@@ -166,6 +177,7 @@ def main():
         check_reachable={"type": "bool", "default": True},
         timeout={"type": "float", "default": 3.0},
         state={"type": "str", "choices": ["present", "absent"], "default": "present"},
+        **tls_argument_spec(),
     )
     module = AnsibleModule(argument_spec=argument_spec, required_if=[("state", "present", ("servers",))], supports_check_mode=True)
     params = module.params

@@ -12,6 +12,8 @@ import pytest
 from servers import DatabaseServer, JobServer
 
 ROOT = Path(__file__).resolve().parents[2]
+# For tls_front.py.
+sys.path.append(str(ROOT / "udf/tests"))
 PACKAGE = "ansible_collections.gearsync.mysql_redis.plugins.modules"
 GEARMAN_LIBRARY = "libgearman_mysql_udf.so"
 JSON_LIBRARY = "lib_mysqludf_json.so"
