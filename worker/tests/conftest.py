@@ -233,11 +233,18 @@ class Database:
         self.process.wait(timeout=60)
 
     def connect(self, **options: Any) -> Any:
-        # PyMySQL leaves the socket of a failed attempt to the garbage collection, which the tests take for an error.
-        with socket.socket(socket.AF_UNIX) as attempt:
-            if attempt.connect_ex(self.socket) != 0:
-                raise pymysql.err.OperationalError(2003, "the server is down")
-        return pymysql.connect(unix_socket=self.socket, user="root", charset="utf8mb4", **{"autocommit": True, **options})
+        connection = pymysql.connect(unix_socket=self.socket, user="root", charset="utf8mb4", defer_connect=True, **{"autocommit": True, **options})
+        # PyMySQL leaves the socket of a failed attempt of its own to the garbage collection, which the tests take for an error.
+        found = socket.socket(socket.AF_UNIX)
+        try:
+            found.connect(self.socket)
+            connection.connect(found)
+        except BaseException as error:
+            found.close()
+            if isinstance(error, OSError):
+                raise pymysql.err.OperationalError(2003, "the server is down") from error
+            raise
+        return connection
 
     def execute(self, *statements: str) -> list[tuple[Any, ...]]:
         """Run statements; the rows of the last one."""
