@@ -139,7 +139,9 @@ def _unreachable(module, addresses):
     try:
         tls = tls_context(module.params)
     except TlsError as error:
-        module.fail_json(msg=str(error), queries=[], silent=[])
+        if not module.check_mode:
+            module.fail_json(msg=f"{error}. Nothing was changed", queries=[], silent=[])
+        return [(format_address(*address), str(error)) for address in addresses]
     reasons = ((format_address(*address), _silence(address, module.params["timeout"], tls)) for address in addresses)
     return [(name, reason) for name, reason in reasons if reason]
 
