@@ -46,6 +46,8 @@ def test_a_good_file_is_taken_and_its_password_not_shown(tmp_path: pathlib.Path)
     ("{password:", "{sentinels: [h], password:", ["sentinel_master"]),
     ("{password:", "{replicas: -1, password:", ["redis.replicas", "0 or more"]),
     ("{password:", "{replicas: 1, replicas_timeout: 60, password:", ["redis.replicas_timeout", "worker.io_timeout, 5"]),
+    ("redis:", "job_server_tls: {cert: /a}\nredis:", ["job_server_tls", "cert and key"]),
+    ("redis:", "job_server_tls: {certificate: /a}\nredis:", ["job_server_tls", "certificate"]),
     ("columns: [id]", "columns: [id, id]", ["'id'", "twice"]),
     ("columns: [id]", "columns: []", ["columns is empty"]),
     ("{type: hash,", "{type: set,", ["needs 'member'"]),
