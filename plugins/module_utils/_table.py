@@ -114,16 +114,27 @@ def has_transactions(database, engine):
     return database.value("SELECT TRANSACTIONS FROM information_schema.ENGINES WHERE ENGINE = %s", engine or "") in (None, "YES")
 
 
+def _cascade_triggers(database):
+    """ON or OFF: whether rows that a foreign key changes fire triggers. None on servers that cannot do that, those before MySQL 9.7 and MariaDB."""
+    try:
+        # The storage engine's own foreign keys know of no triggers.
+        return database.variable("enable_cascade_triggers") if database.variable("innodb_native_foreign_keys") == "OFF" else None
+    except ServerError:
+        return None
+
+
 def blind_spots(database, schema, table, engine):
     """What the triggers of a table will not see, as sentences."""
     warnings = []
+    cascade_triggers = _cascade_triggers(database)
+    hint = "" if cascade_triggers is None else "; SET PERSIST enable_cascade_triggers = ON lets it see them"
     for row in database.rows(
             "SELECT CONSTRAINT_NAME AS name, REFERENCED_TABLE_NAME AS parent, DELETE_RULE AS on_delete, UPDATE_RULE AS on_update"
             " FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE CONSTRAINT_SCHEMA = %s AND TABLE_NAME = %s ORDER BY CONSTRAINT_NAME", schema, table):
         for event, rule in (("DELETE", row["on_delete"]), ("UPDATE", row["on_update"])):
-            if rule in ("CASCADE", "SET NULL", "SET DEFAULT"):
+            if rule in ("CASCADE", "SET NULL", "SET DEFAULT") and cascade_triggers != "ON":
                 warnings.append(f"foreign key {row['name']}: rows that it changes because of ON {event} {rule} when {row['parent']} changes "
-                                "fire no trigger, so Redis keeps their old state")
+                                f"fire no trigger, so Redis keeps their old state{hint}")
     if not has_transactions(database, engine):
         warnings.append(f"engine {engine} has no transactions: a statement that fails half way keeps the rows it had changed")
     if database.rows(

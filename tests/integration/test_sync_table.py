@@ -317,6 +317,23 @@ def test_blind_spots(database, schema, modules):
         database.execute(f"SET GLOBAL binlog_format = '{before}'")
 
 
+def test_cascades_are_no_blind_spot_where_the_server_lets_them_fire_triggers(database, schema, modules, payloads):
+    if not database.execute("SHOW GLOBAL VARIABLES LIKE 'enable_cascade_triggers'"):
+        pytest.skip("MySQL before 9.7, and MariaDB, cannot do that")
+    database.execute("CREATE TABLE shop.parent (id INT PRIMARY KEY)",
+                     "CREATE TABLE shop.t (id INT PRIMARY KEY, name INT, FOREIGN KEY (name) REFERENCES shop.parent (id) ON DELETE SET NULL)")
+    assert "enable_cascade_triggers" in modules.ok("sync_table", **DECLARATION)["blind_spots"][0]
+    database.execute("SET GLOBAL enable_cascade_triggers = ON")
+    try:
+        assert modules.ok("sync_table", **DECLARATION)["blind_spots"] == []
+        database.execute("INSERT INTO shop.parent VALUES (1)", "INSERT INTO shop.t VALUES (7, 1)")
+        payloads()
+        database.execute("DELETE FROM shop.parent")
+        assert payloads() == [{"$gearsync": 1, "table": "shop.t", "event": "update", "new": {"id": 7, "name": None}, "old": {"id": 7}}]
+    finally:
+        database.execute("SET GLOBAL enable_cascade_triggers = OFF")
+
+
 @pytest.mark.usefixtures("table")
 def test_a_lock_that_cannot_be_had_changes_nothing(database, modules, triggers):
     holder = database.connect()
