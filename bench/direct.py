@@ -19,6 +19,7 @@ from typing import Any
 
 from gearsync.config import Config, RedisSettings
 from gearsync.declaration import Table, Write
+from gearsync.metrics import JOBS, Tally
 from gearsync.supervise import direct
 from python3_gearman import GearmanWorker
 from servers import Bench, bench, machine
@@ -84,9 +85,10 @@ def library(servers: Bench, jobs: int) -> float:
 
 def ours(servers: Bench, jobs: int) -> float:
     submit(servers, jobs)
-    delivery = direct(Config(job_servers=[f"127.0.0.1:{servers.gearmand_port}"], redis=RedisSettings(port=servers.redis_port), tables=[TABLE]))
+    tally = Tally()
+    delivery = direct(Config(job_servers=[f"127.0.0.1:{servers.gearmand_port}"], redis=RedisSettings(port=servers.redis_port), tables=[TABLE]), tally)
     start = time.perf_counter()
-    while delivery.counts["jobs"] < jobs:
+    while tally.total(JOBS) < jobs:
         delivery.step(0.5)
     seconds = time.perf_counter() - start
     delivery.servers.close()

@@ -22,8 +22,6 @@ import sys
 import time
 from typing import Any
 
-from latency import prepare
-from pipeline import sync_table
 from servers import ROOT, Bench, bench, machine, until
 
 TABLE = {"table": "bench.account", "columns": ["id", "name", "balance"], "write": [{"type": "hash", "key": "account:{id}"}]}
@@ -32,7 +30,8 @@ PLANTED = {"missing": 250, "stale": 250, "orphaned": 250, "wrong_type": 250}
 
 
 def write(servers: Bench, rows: int, seed: int, running: Any, times: Any) -> None:
-    chance, found = random.Random(seed), []
+    chance = random.Random(seed)
+    found: list[float] = []
     with servers.connect() as connection, connection.cursor() as cursor:
         while running.is_set():
             began = time.perf_counter()
@@ -131,12 +130,12 @@ def main() -> int:
     options = parser.parse_args()
     rows, bad = options.rows, []
     with bench() as servers:
-        prepare(servers)
+        servers.start_pipeline()
         servers.sql("CREATE TABLE bench.account (id INT PRIMARY KEY, name VARCHAR(40), balance BIGINT NOT NULL) ENGINE=InnoDB",
                     f"INSERT INTO bench.account SELECT seq, MD5(seq), 0 FROM bench.seq_1_to_{rows}")
-        sync_table(servers, **TABLE)
+        servers.sync_table(**TABLE)
         servers.start_worker([TABLE])
-        until(lambda: servers.sql("SELECT COUNT(*) FROM gearsync.lease WHERE owner IS NOT NULL")[0][0] >= 4)
+        until(lambda: servers.drained_by(4))
         print(f"{machine()}; MariaDB {servers.sql('SELECT VERSION()')[0][0]}; {rows:,} rows, {options.writers} writers", flush=True)
         with Writers(servers, rows, options.writers) as alone:
             time.sleep(options.seconds)

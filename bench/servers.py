@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import json
 import os
 import platform
 import shutil
@@ -123,6 +124,33 @@ class Bench:
             "mysql": {"user": "root", "unix_socket": self.socket}, "worker": settings, "tables": tables,
         }))
         return self.run(sys.executable, "-m", "gearsync", "run", "--config", str(path), log="worker.log")
+
+    def start_pipeline(self) -> None:
+        """MariaDB with the functions of udf/ that durable triggers need, Redis and gearmand."""
+        plugins = self.home / "plugin"
+        plugins.mkdir()
+        subprocess.run(["make", "-s", "-C", ROOT / "udf", "all", f"BUILD_DIR={self.home}/build"], check=True, stdout=subprocess.DEVNULL)
+        for library in (self.home / "build").glob("*.so"):
+            shutil.copy(library, plugins)
+        self.start_database(f"--plugin-dir={plugins}", "--skip-networking")
+        self.start_redis()
+        self.start_gearmand()
+        self.sql(
+            "USE mysql", "CREATE FUNCTION gman_wake RETURNS INTEGER SONAME 'libgearman_mysql_udf.so'",
+            "CREATE FUNCTION gman_servers_set RETURNS STRING SONAME 'libgearman_mysql_udf.so'", f"SELECT gman_servers_set('127.0.0.1:{self.gearmand_port}')")
+
+    def sync_table(self, **declaration: object) -> None:
+        """Make a table's triggers with the collection's module."""
+        arguments = {"ANSIBLE_MODULE_ARGS": {"login_user": "root", "login_unix_socket": self.socket, "config_file": "", **declaration}}
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-m", "ansible_collections.gearsync.mysql_redis.plugins.modules.sync_table"], input=json.dumps(arguments),
+            capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(self.home)})
+        if '"queries"' not in done.stdout or '"failed": true' in done.stdout:
+            raise RuntimeError(done.stdout + done.stderr)
+
+    def drained_by(self, leases: int) -> bool:
+        """Whether so many shards have an owner."""
+        return bool(self.sql("SELECT COUNT(*) FROM gearsync.lease WHERE owner IS NOT NULL")[0][0] >= leases)
 
     def stop(self, process: subprocess.Popen[bytes]) -> None:
         process.terminate()
