@@ -41,9 +41,9 @@ static void write_server(struct buffer *out, const struct server_list *list, str
     else
         buffer_text(out, "null");
     buffer_format(out, ",\"state\":\"%s\",\"breaker_openings\":%llu", breaker_name(&server->breaker), (unsigned long long)server->breaker.openings);
-    buffer_format(out, ",\"idle_connections\":%zu,\"connects\":%llu,\"stale_connections\":%llu", server->idle, atomic_load(&server->connects), atomic_load(&server->stale));
-    unsigned long long connects = atomic_load(&server->connects);
-    buffer_format(out, ",\"reconnects\":%llu,\"jobs_sent\":%llu,\"refused\":%llu", connects ? connects - 1 : 0, atomic_load(&server->jobs_sent), atomic_load(&server->refused));
+    buffer_format(out, ",\"busy_connections\":%ld,\"idle_connections\":%zu,\"connects\":%llu,\"stale_connections\":%llu", atomic_load(&server->busy), server->idle,
+                  atomic_load(&server->connects), atomic_load(&server->stale));
+    buffer_format(out, ",\"reconnects\":%llu,\"jobs_sent\":%llu,\"refused\":%llu", atomic_load(&server->reconnects), atomic_load(&server->jobs_sent), atomic_load(&server->refused));
     buffer_format(out, ",\"wakes_sent\":%llu,\"wakes_dropped\":%llu,\"failures\":{", atomic_load(&server->wakes_sent), atomic_load(&server->wakes_dropped));
     for (int kind = 0; kind < FAILURE_KINDS; kind++)
         buffer_format(out, kind ? ",\"%s\":%llu" : "\"%s\":%llu", failure_name((enum failure_kind)kind), atomic_load(&server->failures[kind]));
