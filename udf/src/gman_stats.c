@@ -20,14 +20,16 @@ UDF_EXPORT udf_bool gman_stats_init(udf_init *initid, udf_args *args, char *mess
 UDF_EXPORT char *gman_stats(udf_init *initid, udf_args *args, char *result, unsigned long *length, unsigned char *is_null, unsigned char *error);
 UDF_EXPORT void gman_stats_deinit(udf_init *initid);
 
+enum { STATS_MAX = 16 * 1024 * 1024 };
+
 udf_bool gman_stats_init(udf_init *initid, udf_args *args, char *message) {
     if (args->arg_count)
         return udf_refuse(message, "gman_stats takes no arguments");
     initid->maybe_null = 1;
     initid->const_item = 0;
-    initid->max_length = UDF_MAX_LENGTH;
+    initid->max_length = STATS_MAX;
     udf_utf8_result(initid);
-    if (!udf_buffer_new(initid, UDF_MAX_LENGTH))
+    if (!udf_buffer_new(initid, STATS_MAX))
         return udf_refuse(message, "gman_stats: out of memory");
     return 0;
 }
