@@ -234,8 +234,11 @@ class Gearmand:
         return 0
 
 
+SBIN = os.environ["PATH"] + ":/usr/sbin:/usr/libexec"
+
+
 class Database:
-    """A private mariadbd with both libraries in its plugin directory."""
+    """A private mariadbd, or the mysqld of a machine that has none, with both libraries in its plugin directory."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -244,15 +247,20 @@ class Database:
         for name in ("libgearman_mysql_udf.so", "lib_mysqludf_json.so"):
             shutil.copy(BUILD / name, home / "plugin")
         user = pwd.getpwuid(os.getuid()).pw_name
-        # A server that starts removes the temporary tables that it finds in /tmp, those of another one too.
-        subprocess.run(
-            ["mariadb-install-db", "--no-defaults", f"--datadir={home}/data", f"--tmpdir={home}", "--auth-root-authentication-method=normal", f"--user={user}"],
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
-        program = shutil.which("mariadbd", path=os.environ["PATH"] + ":/usr/sbin:/usr/libexec")
+        program = shutil.which("mariadbd", path=SBIN) or shutil.which("mysqld", path=SBIN)
         assert program, "mariadbd is missing: tests/apt-packages.txt names what the tests need"
+        mysql = program.endswith("mysqld")
+        # A server that starts removes the temporary tables that it finds in /tmp, those of another one too.
+        places = [f"--datadir={home}/data", f"--tmpdir={home}", f"--user={user}"]
         self.log = (home / "log").open("wb")
+        subprocess.run(
+            [program, "--no-defaults", "--initialize-insecure", *places]
+            if mysql
+            else ["mariadb-install-db", "--no-defaults", *places, "--auth-root-authentication-method=normal"],
+            check=True,
+            stdout=self.log,
+            stderr=self.log if mysql else None,
+        )
         self.process = subprocess.Popen(
             [
                 program,
@@ -268,6 +276,7 @@ class Database:
                 "--innodb-flush-log-at-trx-commit=0",
                 "--character-set-server=utf8mb4",
                 "--max-connections=200",
+                *(["--mysqlx=OFF"] if mysql else []),
             ],
             stdout=self.log,
             stderr=self.log,
