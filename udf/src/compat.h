@@ -53,8 +53,8 @@ _Static_assert(sizeof(udf_bool) == 1, "the server's boolean is one byte");
 #define UDF_MESSAGE_SIZE 80
 /* The result buffer that the server hands to a row function. */
 #define UDF_RESULT_SIZE 255
-/* The longest result that a server stores in a column made from one. */
-#define UDF_MAX_LENGTH 16777215UL
+/* Results that a server keeps in a temporary table, or makes a column of, are cut at what _init announces. From here on it is a LONGTEXT. */
+#define UDF_MAX_LENGTH 4294967295UL
 
 #define UDF_EXPORT __attribute__((visibility("default")))
 #define UNUSED __attribute__((unused))

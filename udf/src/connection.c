@@ -27,8 +27,8 @@ int64_t clock_ns(void) {
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-/* 0 at the deadline, otherwise the events (POLLERR and POLLHUP count as readiness: the next call tells what is wrong). */
-static short wait_for(int fd, short events, int64_t deadline) {
+/* POLLERR and POLLHUP count as readiness: the next call tells what is wrong. */
+short socket_wait(int fd, short events, int64_t deadline) {
     struct pollfd poll_fd = {.fd = fd, .events = events};
     for (;;) {
         int64_t left = deadline - clock_ns();
@@ -67,7 +67,7 @@ int socket_begin(const struct endpoint *endpoint) {
 }
 
 enum io_result socket_finish(int fd, int64_t deadline) {
-    if (!wait_for(fd, POLLOUT, deadline)) {
+    if (!socket_wait(fd, POLLOUT, deadline)) {
         errno = ETIMEDOUT;
         return IO_TIMEOUT;
     }
@@ -99,14 +99,14 @@ bool connection_current(const struct connection *connection) { return connection
 
 /* Until there is input, or room for the output that is left over. */
 static bool wait_for_tls(const struct connection *connection, int64_t deadline) {
-    return wait_for(connection->fd, tls_has_output(connection->tls) ? POLLIN | POLLOUT : POLLIN, deadline);
+    return socket_wait(connection->fd, tls_has_output(connection->tls) ? POLLIN | POLLOUT : POLLIN, deadline);
 }
 
-enum io_result connection_secure(struct connection *connection, const struct address *address, int64_t deadline, char what[WHAT_MAX]) {
+enum io_result connection_secure(struct connection *connection, const struct address *address, bool load, int64_t deadline, char what[WHAT_MAX]) {
     if (!connection->tls && !setting(TLS))
         return IO_OK;
     if (!connection->tls)
-        connection->tls = tls_begin(address, what);
+        connection->tls = tls_begin(address, load, what);
     if (!connection->tls)
         return IO_INSECURE;
     for (;;) {
@@ -122,14 +122,14 @@ enum io_result connection_secure(struct connection *connection, const struct add
     }
 }
 
-enum io_result connection_open(const struct endpoint *endpoints, size_t count, const struct address *address, int64_t deadline, struct connection **out,
+enum io_result connection_open(const struct endpoints *endpoints, const struct address *address, int64_t deadline, struct connection **out,
                                char what[WHAT_MAX]) {
     enum io_result result = IO_CLOSED;
     snprintf(what, WHAT_MAX, "connect: %s", strerror(EADDRNOTAVAIL));
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < endpoints->count; i++) {
         /* Of several addresses, one that is not answered leaves time for the others. */
-        int64_t now = clock_ns(), share = now + (deadline - now) / (int64_t)(count - i);
-        int fd = socket_begin(&endpoints[i]);
+        int64_t now = clock_ns(), share = now + (deadline - now) / (int64_t)(endpoints->count - i);
+        int fd = socket_begin(&endpoints->list[i]);
         if (fd >= 0) {
             result = socket_finish(fd, share);
             if (result != IO_OK) {
@@ -148,7 +148,7 @@ enum io_result connection_open(const struct endpoint *endpoints, size_t count, c
             snprintf(what, WHAT_MAX, "connect: %s", strerror(errno));
             return IO_MEMORY;
         }
-        result = connection_secure(*out, address, share, what);
+        result = connection_secure(*out, address, true, share, what);
         if (result == IO_OK)
             return IO_OK;
         result = IO_INSECURE;
@@ -269,8 +269,8 @@ static enum io_result send_secure(struct connection *connection, struct slice he
             return IO_CLOSED;
         if (result == TLS_OK)
             continue;
-        short ready = wait_for(connection->fd, take_input ? POLLIN | POLLOUT : POLLOUT, deadline);
-        if (!ready)
+        short ready = socket_wait(connection->fd, take_input ? POLLIN | POLLOUT : POLLOUT, deadline);
+        if (!ready || clock_ns() >= deadline)
             return IO_TIMEOUT;
         if (take_input && (ready & POLLIN)) {
             enum io_result got = read_some(connection);
@@ -303,8 +303,8 @@ enum io_result connection_send(struct connection *connection, struct slice head,
             continue;
         if (errno != EAGAIN && errno != EWOULDBLOCK)
             return IO_CLOSED;
-        short ready = wait_for(connection->fd, take_input ? POLLIN | POLLOUT : POLLOUT, deadline);
-        if (!ready)
+        short ready = socket_wait(connection->fd, take_input ? POLLIN | POLLOUT : POLLOUT, deadline);
+        if (!ready || clock_ns() >= deadline)
             return IO_TIMEOUT;
         if (take_input && (ready & POLLIN)) {
             enum io_result result = read_some(connection);
@@ -316,7 +316,7 @@ enum io_result connection_send(struct connection *connection, struct slice head,
 }
 
 enum io_result connection_receive(struct connection *connection, struct packet *packet, int64_t deadline) {
-    for (;;) {
+    for (bool more = false;; more = true) {
         if (connection->start < connection->end) {
             switch (packet_parse(connection->input + connection->start, connection->end - connection->start, packet)) {
             case PARSE_OK:
@@ -327,10 +327,12 @@ enum io_result connection_receive(struct connection *connection, struct packet *
             case PARSE_INCOMPLETE: break;
             }
         }
+        if (more && clock_ns() >= deadline)
+            return IO_TIMEOUT;
         /* What TLS has received already is not seen by waiting for the socket. */
         enum io_result result = connection->tls ? read_some(connection) : IO_TIMEOUT;
         if (result == IO_TIMEOUT) {
-            if (connection->tls ? !wait_for_tls(connection, deadline) : !wait_for(connection->fd, POLLIN, deadline))
+            if (connection->tls ? !wait_for_tls(connection, deadline) : !socket_wait(connection->fd, POLLIN, deadline))
                 return IO_TIMEOUT;
             result = read_some(connection);
         }

@@ -9,7 +9,7 @@
  *   function  a string of at most 255 bytes
  * Returns the list as it is stored: with ports, in lower case.
  * Errors: an entry that is none fails the statement and names it; the old list stays.
- * Cost: looks host names up (which the system's resolver bounds); connects to nothing.
+ * Cost: looks host names up, for five seconds at most; connects to nothing.
  */
 #include <stdio.h>
 #include <stdlib.h>

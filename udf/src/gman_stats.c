@@ -20,14 +20,16 @@ UDF_EXPORT udf_bool gman_stats_init(udf_init *initid, udf_args *args, char *mess
 UDF_EXPORT char *gman_stats(udf_init *initid, udf_args *args, char *result, unsigned long *length, unsigned char *is_null, unsigned char *error);
 UDF_EXPORT void gman_stats_deinit(udf_init *initid);
 
+enum { STATS_MAX = 16 * 1024 * 1024 };
+
 udf_bool gman_stats_init(udf_init *initid, udf_args *args, char *message) {
     if (args->arg_count)
         return udf_refuse(message, "gman_stats takes no arguments");
     initid->maybe_null = 1;
     initid->const_item = 0;
-    initid->max_length = UDF_MAX_LENGTH;
+    initid->max_length = STATS_MAX;
     udf_utf8_result(initid);
-    if (!udf_buffer_new(initid, UDF_MAX_LENGTH))
+    if (!udf_buffer_new(initid, STATS_MAX))
         return udf_refuse(message, "gman_stats: out of memory");
     return 0;
 }
@@ -41,9 +43,9 @@ static void write_server(struct buffer *out, const struct server_list *list, str
     else
         buffer_text(out, "null");
     buffer_format(out, ",\"state\":\"%s\",\"breaker_openings\":%llu", breaker_name(&server->breaker), (unsigned long long)server->breaker.openings);
-    buffer_format(out, ",\"idle_connections\":%zu,\"connects\":%llu,\"stale_connections\":%llu", server->idle, atomic_load(&server->connects), atomic_load(&server->stale));
-    unsigned long long connects = atomic_load(&server->connects);
-    buffer_format(out, ",\"reconnects\":%llu,\"jobs_sent\":%llu,\"refused\":%llu", connects ? connects - 1 : 0, atomic_load(&server->jobs_sent), atomic_load(&server->refused));
+    buffer_format(out, ",\"busy_connections\":%ld,\"idle_connections\":%zu,\"connects\":%llu,\"stale_connections\":%llu", atomic_load(&server->busy), server->idle,
+                  atomic_load(&server->connects), atomic_load(&server->stale));
+    buffer_format(out, ",\"reconnects\":%llu,\"jobs_sent\":%llu,\"refused\":%llu", atomic_load(&server->reconnects), atomic_load(&server->jobs_sent), atomic_load(&server->refused));
     buffer_format(out, ",\"wakes_sent\":%llu,\"wakes_dropped\":%llu,\"failures\":{", atomic_load(&server->wakes_sent), atomic_load(&server->wakes_dropped));
     for (int kind = 0; kind < FAILURE_KINDS; kind++)
         buffer_format(out, kind ? ",\"%s\":%llu" : "\"%s\":%llu", failure_name((enum failure_kind)kind), atomic_load(&server->failures[kind]));

@@ -27,8 +27,10 @@ UDF_EXPORT void gman_sum_add(udf_init *initid, udf_args *args, unsigned char *is
 UDF_EXPORT long long gman_sum(udf_init *initid, udf_args *args, unsigned char *is_null, unsigned char *error);
 UDF_EXPORT void gman_sum_deinit(udf_init *initid);
 
-/* More jobs than this wait for their results at a time: the rest follow as results come in. */
-enum { IN_FLIGHT_MAX = 10000 };
+enum {
+    IN_FLIGHT_MAX = 10000, /* so many jobs at most wait for their results at a time: the rest follow as results come in */
+    TAKEN_PER_ROW = 1000,  /* packets: of a flood, no row takes more */
+};
 
 struct sum {
     bool failed;
@@ -75,7 +77,7 @@ static bool add_number(struct sum *sum, struct slice text) {
     return true;
 }
 
-/* Take what has come. IO_TIMEOUT: nothing more until the deadline. */
+/* Take what has come. IO_TIMEOUT: nothing that is whole. */
 static enum io_result take_packet(struct sum *sum, int64_t deadline) {
     struct packet packet;
     struct slice parts[2];
@@ -101,6 +103,13 @@ static enum io_result take_packet(struct sum *sum, int64_t deadline) {
     case GEARMAN_ERROR: give_up(sum, FAIL_REJECTED, "gman_sum: the server refused a job"); return IO_CLOSED;
     default: give_up(sum, FAIL_JOB, "gman_sum: the worker failed a job"); return IO_CLOSED;
     }
+}
+
+/* Until no more than so many jobs are left; the group is given up at the deadline, however many other packets come. */
+static void wait_for_results(struct sum *sum, size_t left, int64_t deadline) {
+    while (sum->connected && sum->wanted - sum->finished > left)
+        if (clock_ns() >= deadline || take_packet(sum, deadline) == IO_TIMEOUT)
+            give_up(sum, FAIL_JOB_TIMEOUT, "gman_sum: no result within job_timeout_ms");
 }
 
 udf_bool gman_sum_init(udf_init *initid, udf_args *args, char *message) {
@@ -138,9 +147,7 @@ void gman_sum_add(udf_init *initid, udf_args *args, unsigned char *is_null UNUSE
         sum->created = sum->wanted = 1;
         return;
     }
-    while (sum->connected && sum->wanted - sum->finished >= IN_FLIGHT_MAX)
-        if (take_packet(sum, clock_ns() + setting_ns(JOB_TIMEOUT_MS)) == IO_TIMEOUT)
-            give_up(sum, FAIL_JOB_TIMEOUT, "gman_sum: no result within job_timeout_ms");
+    wait_for_results(sum, IN_FLIGHT_MAX - 1, clock_ns() + setting_ns(JOB_TIMEOUT_MS));
     if (!sum->connected)
         return;
     unsigned char head[SUBMIT_PREFIX_MAX];
@@ -153,7 +160,7 @@ void gman_sum_add(udf_init *initid, udf_args *args, unsigned char *is_null UNUSE
     }
     atomic_fetch_add_explicit(&sum->job.server->jobs_sent, 1, memory_order_relaxed);
     sum->wanted++;
-    while (sum->connected && take_packet(sum, 0) == IO_OK) {
+    for (int i = 0; i < TAKEN_PER_ROW && sum->connected && take_packet(sum, 0) == IO_OK; i++) {
     }
 }
 
@@ -165,10 +172,7 @@ void gman_sum_reset(udf_init *initid, udf_args *args, unsigned char *is_null, un
 
 long long gman_sum(udf_init *initid, udf_args *args UNUSED, unsigned char *is_null, unsigned char *error UNUSED) {
     struct sum *sum = (struct sum *)(void *)initid->ptr;
-    int64_t deadline = clock_ns() + setting_ns(JOB_TIMEOUT_MS);
-    while (sum->connected && sum->finished < sum->wanted)
-        if (take_packet(sum, deadline) == IO_TIMEOUT)
-            give_up(sum, FAIL_JOB_TIMEOUT, "gman_sum: no result within job_timeout_ms");
+    wait_for_results(sum, 0, clock_ns() + setting_ns(JOB_TIMEOUT_MS));
     if (sum->connected) {
         if (sum->created == sum->wanted)
             job_done(&sum->job);

@@ -32,49 +32,51 @@ static void explain(struct job_error *error, const struct server *server, const 
     snprintf(error->text, sizeof error->text, "%.100s: %.90s", server->address.text, what);
 }
 
-/* From the packet that follows a submission. */
-static enum attempt take_answer(struct server *server, struct connection *connection, struct job *job, int64_t deadline, struct job_error *error) {
+/* The end of a connection on which a submission failed. blameless: it says nothing about the server's health. */
+static void failed(struct server *server, struct connection *connection, bool blameless, enum failure_kind kind, const char *what, struct job_error *error) {
+    explain(error, server, what);
+    if (blameless)
+        server_noted(server, kind, what);
+    else
+        server_failed(server, &connection->pass, kind, what);
+    pool_drop(server, connection);
+}
+
+/* From the packet that follows a submission. cut: servers before this one have left it less than io_timeout_ms. */
+static enum attempt take_answer(struct server *server, struct connection *connection, struct job *job, int64_t deadline, bool cut, struct job_error *error) {
     struct packet packet;
     struct slice parts[2];
     char what[128];
-    bool kept = connection->kept;
     enum io_result result = connection_receive(connection, &packet, deadline);
     if (result == IO_OK && packet.type == JOB_CREATED && packet.body.length > 0 && packet.body.length <= HANDLE_MAX) {
         memcpy(job->handle, packet.body.data, packet.body.length);
         job->handle_length = packet.body.length;
         job->handle[job->handle_length] = 0;
+        server_works(server, &connection->pass);
         return TAKEN;
     }
     if (result == IO_OK && packet.type == GEARMAN_ERROR && packet_split(&packet, parts, 2)) {
         snprintf(what, sizeof what, "refused with %.*s: %.*s", (int)(parts[0].length < 40 ? parts[0].length : 40), parts[0].data,
                  (int)(parts[1].length < 60 ? parts[1].length : 60), parts[1].data);
+        server_works(server, &connection->pass);
         server_noted(server, FAIL_REJECTED, what);
         explain(error, server, what);
         pool_put(server, connection);
         return NOT_TAKEN;
     }
     snprintf(what, sizeof what, "%s", connection_ending(connection, "closed the connection instead of an answer"));
-    connection_close(connection);
+    enum attempt outcome = UNKNOWN;
     switch (result) {
-    case IO_TIMEOUT:
-        explain(error, server, "no answer within io_timeout_ms");
-        server_failed(server, FAIL_TIMEOUT, "no answer within io_timeout_ms");
-        return UNKNOWN;
-    case IO_CLOSED:
-        explain(error, server, what);
-        /* A kept connection that dies says that the server was restarted, a new one that it is ill. */
-        (kept ? server_noted : server_failed)(server, FAIL_CLOSED, what);
-        return UNKNOWN;
-    case IO_MEMORY:
-        explain(error, server, "out of memory");
-        server_noted(server, FAIL_MEMORY, "out of memory");
-        return UNKNOWN;
+    case IO_TIMEOUT: failed(server, connection, cut, FAIL_TIMEOUT, cut ? "no answer in the time that was left" : "no answer within io_timeout_ms", error); break;
+    /* A kept connection that dies says that the server was restarted, a new one that it is ill. */
+    case IO_CLOSED: failed(server, connection, connection->kept, FAIL_CLOSED, what, error); break;
+    case IO_MEMORY: failed(server, connection, true, FAIL_MEMORY, "out of memory", error); break;
     default:
-        explain(error, server, "the answer is not that of a Gearman server");
-        server_failed(server, FAIL_PROTOCOL, "the answer is not that of a Gearman server");
         /* Who does not speak the protocol on a fresh connection took no job. */
-        return kept ? UNKNOWN : NOT_TAKEN;
+        outcome = connection->kept ? UNKNOWN : NOT_TAKEN;
+        failed(server, connection, false, FAIL_PROTOCOL, "the answer is not that of a Gearman server", error);
     }
+    return outcome;
 }
 
 static enum attempt attempt(struct server *server, struct slice head, const struct request *request, int64_t deadline, struct job *job, struct job_error *error) {
@@ -86,26 +88,27 @@ static enum attempt attempt(struct server *server, struct slice head, const stru
         return NOT_TAKEN;
     }
     int64_t limit = clock_ns() + setting_ns(IO_TIMEOUT_MS);
-    if (limit > deadline)
+    bool cut = limit > deadline;
+    if (cut)
         limit = deadline;
     limit += (int64_t)(request->workload.length / 16384) * 1000000;
     size_t sent;
     enum io_result result = connection_send(connection, head, request->workload, false, limit, &sent);
     if (result != IO_OK) {
         /* A server handles whole packets only, so a job that did not go out whole is not taken. */
-        bool kept = connection->kept;
-        connection_close(connection);
-        if (result == IO_CLOSED && kept) {
+        if (result == IO_CLOSED && connection->kept) {
             atomic_fetch_add(&server->stale, 1);
+            pool_drop(server, connection);
             return STALE;
         }
-        const char *what = result == IO_TIMEOUT ? "does not read what is sent to it" : "closed the connection";
-        explain(error, server, what);
-        server_failed(server, result == IO_TIMEOUT ? FAIL_TIMEOUT : FAIL_CLOSED, what);
+        if (result == IO_TIMEOUT)
+            failed(server, connection, cut, FAIL_TIMEOUT, "does not read what is sent to it", error);
+        else
+            failed(server, connection, false, FAIL_CLOSED, "closed the connection", error);
         return NOT_TAKEN;
     }
     atomic_fetch_add_explicit(&server->jobs_sent, 1, memory_order_relaxed);
-    enum attempt outcome = take_answer(server, connection, job, limit, error);
+    enum attempt outcome = take_answer(server, connection, job, limit, cut, error);
     if (outcome == TAKEN) {
         job->server = server;
         job->connection = connection;
@@ -171,7 +174,8 @@ static enum io_result wait_for_result(const struct job *job, struct buffer *resu
     for (;;) {
         struct packet packet;
         struct slice data;
-        enum io_result got = work_packet(job, &packet, &data, deadline);
+        /* A worker that goes on and on about its progress is not waited for either. */
+        enum io_result got = clock_ns() < deadline ? work_packet(job, &packet, &data, deadline) : IO_TIMEOUT;
         if (got != IO_OK) {
             *kind = got == IO_TIMEOUT ? FAIL_JOB_TIMEOUT : got == IO_CLOSED ? FAIL_CLOSED : got == IO_MEMORY ? FAIL_MEMORY : FAIL_PROTOCOL;
             return got;
@@ -217,6 +221,6 @@ void job_done(struct job *job) {
 }
 
 void job_abandon(struct job *job) {
-    connection_close(job->connection);
+    pool_drop(job->server, job->connection);
     servers_release(&job->server, 1);
 }

@@ -80,17 +80,19 @@ static enum argument_kind kind_of(udf_args *args, unsigned int index) {
         /* The interface does not say whether an integer has a sign, but its text has it right. Types and expressions that can be
          * beyond a signed 64-bit number are 19 to 21 characters wide, and all others are left alone, because the text of a BIT
          * is its bytes. (BIT(19) to BIT(21) are told apart in json_value.) */
-        if (args->lengths[index] == 64)
-            return KIND_BITS;
-        if (args->lengths[index] < 19 || args->lengths[index] > 21)
+        if (args->lengths[index] != 64 && (args->lengths[index] < 19 || args->lengths[index] > 21))
             return KIND_INTEGER;
         udf_as_text(args, index);
-        return KIND_WHOLE;
+        return args->lengths[index] == 64 ? KIND_BITS : KIND_WHOLE;
     case DECIMAL_RESULT: return KIND_DECIMAL;
-    case REAL_RESULT: return args->lengths[index] == 12 ? KIND_FLOAT : KIND_DOUBLE; /* the width of a FLOAT column */
+    case REAL_RESULT: return KIND_DOUBLE;
     default: udf_as_text(args, index); return KIND_TEXT;
     }
 }
+
+/* The interface has one type for FLOAT and DOUBLE. A DOUBLE(M,D) has M digits at most, so a value with more is of a FLOAT(M,D), or of a FLOAT, whose
+ * width is 12. From 16 on the digits tell nothing: a DOUBLE without (M,D), as nearly all are, is 22 wide. */
+static int digits_of(const udf_args *args, unsigned int index) { return args->lengths[index] <= 15 ? (int)args->lengths[index] : 17; }
 
 struct json_state *json_begin(udf_init *initid, udf_args *args, char *message, const char *function) {
     struct json_state *state = malloc(sizeof *state + args->arg_count * sizeof state->arguments[0]);
@@ -105,7 +107,7 @@ struct json_state *json_begin(udf_init *initid, udf_args *args, char *message, c
     udf_charsets_open(&charsets);
     for (unsigned int i = 0; i < args->arg_count; i++) {
         bool text = args->arg_type[i] == STRING_RESULT;
-        state->arguments[i] = (struct argument){.kind = kind_of(args, i), .name = {NULL, 0}};
+        state->arguments[i] = (struct argument){.digits = digits_of(args, i), .kind = kind_of(args, i), .name = {NULL, 0}};
         if (text && state->arguments[i].kind != KIND_BASE64)
             udf_charsets_argument(&charsets, args, i);
     }
@@ -179,6 +181,27 @@ static void base64(struct buffer *out, const char *text, size_t length) {
     buffer_byte(out, '"');
 }
 
+void json_row(struct json_state *state, const udf_args *args) {
+    enum { AROUND = 32 }; /* quotes, commas and a number, more or less */
+    size_t room = state->names.length;
+    for (unsigned int i = 0; i < args->arg_count; i++)
+        room += AROUND + (args->args[i] && state->arguments[i].kind != KIND_INTEGER && state->arguments[i].kind != KIND_DOUBLE ? args->lengths[i] : 0);
+    buffer_clear(&state->out);
+    /* What is too much to reserve may be too much to write, which is seen then. */
+    if (room <= state->out.limit)
+        buffer_reserve(&state->out, room);
+}
+
+/* The text of a BIT(64) is its eight bytes. An integer that is 64 wide and has eight characters does not begin with zeros: those are 64 characters. */
+static bool eight_digits(const char *text) {
+    if (text[0] != '-' && (text[0] < '1' || text[0] > '9'))
+        return false;
+    for (int i = 1; i < 8; i++)
+        if (text[i] < '0' || text[i] > '9')
+            return false;
+    return true;
+}
+
 void json_value(struct json_state *state, const udf_args *args, unsigned int index) {
     struct buffer *out = &state->out;
     const char *data = args->args[index];
@@ -194,17 +217,19 @@ void json_value(struct json_state *state, const udf_args *args, unsigned int ind
         buffer_format(out, "%lld", value);
         return;
     }
-    case KIND_BITS: {
-        unsigned long long value;
-        memcpy(&value, data, sizeof value);
-        buffer_format(out, "%llu", value);
-        return;
-    }
-    case KIND_DOUBLE:
-    case KIND_FLOAT: {
+    case KIND_BITS:
+        if (length == 8 && !eight_digits(data)) {
+            unsigned long long value = 0;
+            for (size_t i = 0; i < length; i++)
+                value = value << 8 | (unsigned char)data[i];
+            buffer_format(out, "%llu", value);
+            return;
+        }
+        break;
+    case KIND_DOUBLE: {
         double value;
         memcpy(&value, data, sizeof value);
-        number_double(out, value, state->arguments[index].kind == KIND_FLOAT);
+        number_double(out, value, state->arguments[index].digits);
         return;
     }
     case KIND_WHOLE:

@@ -11,11 +11,10 @@
 enum argument_kind {
     KIND_TEXT,
     KIND_WHOLE,   /* integers that may need 64 bits without a sign: the server's text of it */
-    KIND_BITS,    /* BIT(64) */
+    KIND_BITS,    /* BIT(64), or an integer that is shown so wide */
     KIND_INTEGER, /* all other integers, and BIT */
     KIND_DECIMAL,
     KIND_DOUBLE,
-    KIND_FLOAT,
     KIND_JSON,    /* json_…: taken as JSON when it is JSON, otherwise text */
     KIND_MEMBERS, /* json_members…: the same, for the inside of an object */
     KIND_BASE64,  /* base64_…: any bytes */
@@ -23,6 +22,7 @@ enum argument_kind {
 
 struct argument {
     enum argument_kind kind;
+    int digits;        /* of a DOUBLE: that its type can have, 17 for all */
     struct slice name; /* of the member, in json_object; it points into names */
 };
 
@@ -36,6 +36,8 @@ struct json_state {
 struct json_state *json_begin(udf_init *initid, udf_args *args, char *message, const char *function);
 /* Names for the members. */
 bool json_names(struct json_state *state, const udf_args *args, char *message, const char *function);
+/* An empty buffer with room for a row, which the values of nearly all rows need not grow. */
+void json_row(struct json_state *state, const udf_args *args);
 /* A row's value as JSON. */
 void json_value(struct json_state *state, const udf_args *args, unsigned int index);
 /* The row's result. */

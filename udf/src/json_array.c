@@ -14,7 +14,7 @@ static udf_bool init(udf_init *initid, udf_args *args, char *message, const char
 
 static char *row(udf_init *initid, udf_args *args, char *result, unsigned long *length, unsigned char *is_null, unsigned char *error UNUSED, const char *function UNUSED) {
     struct json_state *state = JSON_STATE(initid);
-    buffer_clear(&state->out);
+    json_row(state, args);
     buffer_byte(&state->out, '[');
     json_write_values(state, args);
     buffer_byte(&state->out, ']');

@@ -25,7 +25,7 @@ static udf_bool init(udf_init *initid, udf_args *args, char *message, const char
 
 static char *row(udf_init *initid, udf_args *args, char *result, unsigned long *length, unsigned char *is_null, unsigned char *error, const char *function) {
     struct json_state *state = JSON_STATE(initid);
-    buffer_clear(&state->out);
+    json_row(state, args);
     for (unsigned int i = 0; i < args->arg_count; i += 2) {
         struct slice name = udf_argument(args, i);
         if (!name.data) {

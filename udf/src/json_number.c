@@ -40,8 +40,33 @@ static bool neighbour(char *text, size_t size, double value) {
     return false;
 }
 
-void number_double(struct buffer *out, double value, bool single) {
-    char text[48], other[48];
+static void shortest(char *text, size_t size, double value, bool single) {
+    char other[48];
+    /* All normal numbers of so many digits read back; the smallest ones need not have so many. */
+    int enough = single ? 6 : 15, most = single ? 9 : 17;
+    int precision = fabs(value) < (single ? (double)FLT_MIN : DBL_MIN) ? 1 : enough;
+    do
+        snprintf(text, size, "%.*g", precision, value);
+    while (precision++ < most && !reads_back(text, value, single));
+    if (!single && precision > most && neighbour(other, sizeof other, value))
+        snprintf(text, size, "%s", other);
+    decimal_point(text);
+}
+
+/* Those between the first and the last that is not zero. */
+static int significant(const char *text) {
+    int count = 0, zeros = 0;
+    for (; *text && *text != 'e'; text++) {
+        if (*text < '0' || *text > '9')
+            continue;
+        zeros = *text == '0' ? zeros + (count > 0) : 0;
+        count += *text != '0' || count > 0;
+    }
+    return count - zeros;
+}
+
+void number_double(struct buffer *out, double value, int digits) {
+    char text[48];
     if (!isfinite(value)) {
         buffer_text(out, "null");
         return;
@@ -50,21 +75,11 @@ void number_double(struct buffer *out, double value, bool single) {
         buffer_text(out, signbit(value) ? "-0.0" : "0");
         return;
     }
+    shortest(text, sizeof text, value, false);
     /* What a FLOAT holds is exact as a double, but has far more digits there than it had in the column. */
-    single = single && (double)(float)value == value;
-    /* All normal numbers of so many digits read back; the smallest ones need not have so many. */
-    int enough = single ? 6 : 15, most = single ? 9 : 17;
-    int precision = fabs(value) < (single ? (double)FLT_MIN : DBL_MIN) ? 1 : enough;
-    do
-        snprintf(text, sizeof text, "%.*g", precision, value);
-    while (precision++ < most && !reads_back(text, value, single));
-    decimal_point(text);
-    if (!single && precision > most && neighbour(other, sizeof other, value)) {
-        decimal_point(other);
-        buffer_text(out, other);
-    } else {
-        buffer_text(out, text);
-    }
+    if ((double)(float)value == value && significant(text) > digits)
+        shortest(text, sizeof text, value, true);
+    buffer_text(out, text);
 }
 
 static size_t count_digits(const char *text, size_t length, size_t at) {

@@ -44,7 +44,7 @@ static bool member(struct json_state *state, const udf_args *args, unsigned int 
 static char *row(udf_init *initid, udf_args *args, char *result, unsigned long *length, unsigned char *is_null, unsigned char *error UNUSED, const char *function UNUSED) {
     struct json_state *state = JSON_STATE(initid);
     bool any = false;
-    buffer_clear(&state->out);
+    json_row(state, args);
     buffer_byte(&state->out, '{');
     for (unsigned int i = 0; i < args->arg_count; i++)
         any |= member(state, args, i, any);

@@ -36,99 +36,131 @@ static struct connection *take_kept(struct server *server) {
             return connection;
         }
         atomic_fetch_add(&server->stale, 1);
+        server_lost(server);
         connection_close(connection);
     }
 }
 
-static size_t copy_endpoints(struct server *server, struct endpoint out[ENDPOINTS_MAX]) {
-    pthread_mutex_lock(&registry_lock);
-    size_t count = server->endpoint_count;
-    memcpy(out, server->endpoints, count * sizeof *out);
-    pthread_mutex_unlock(&registry_lock);
-    return count;
-}
-
 static void describe(char out[WHAT_MAX], const char *what, int error) { snprintf(out, WHAT_MAX, "%s: %s", what, strerror(error)); }
 
-static struct connection *open_new(struct server *server, int64_t deadline) {
-    struct endpoint endpoints[ENDPOINTS_MAX];
-    size_t count = copy_endpoints(server, endpoints);
+static struct connection *open_new(struct server *server, struct pass *pass, int64_t deadline) {
+    struct endpoints endpoints;
+    server_endpoints(server, &endpoints);
     int64_t limit = clock_ns() + setting_ns(CONNECT_TIMEOUT_MS);
-    struct connection *connection;
+    bool cut = deadline < limit;
+    struct connection *connection = NULL;
     char what[WHAT_MAX];
-    enum io_result result = connection_open(endpoints, count, &server->address, limit < deadline ? limit : deadline, &connection, what);
+    enum io_result result;
+    do {
+        connection_close(connection);
+        result = connection_open(&endpoints, &server->address, cut ? deadline : limit, &connection, what);
+    } while (result == IO_OK && !connection_current(connection)); /* TLS was changed while it was being made */
+    enum failure_kind kind = result == IO_INSECURE ? FAIL_TLS : FAIL_CONNECT;
     if (result == IO_OK)
-        atomic_fetch_add(&server->connects, 1);
+        server_connected(server);
+    else if (cut && clock_ns() >= deadline)
+        server_noted(server, kind, what); /* another server has used up the time that this one should have had */
     else
-        server_failed(server, result == IO_INSECURE ? FAIL_TLS : FAIL_CONNECT, what);
+        server_failed(server, pass, kind, what);
     return connection;
 }
 
-/* Begin or go on with a probe, for a few milliseconds at most. Connected and answered: IO_OK. Under way: IO_TIMEOUT. */
-static enum io_result probe_step(struct server *server, int64_t deadline, enum failure_kind *kind, char what[WHAT_MAX]) {
+/* Begin to connect, to the next address. Without one: what the lookup of the name says. */
+static enum io_result probe_begin(struct server *server, int64_t deadline, enum failure_kind *kind, char what[WHAT_MAX]) {
+    struct endpoints endpoints;
+    enum lookup_result looked = server_lookup(server, deadline);
+    /* The lookup goes on beside the probe: a name server that is down does not keep a job server away whose address is known. */
+    server_endpoints(server, &endpoints);
+    server->probe_addresses = endpoints.count;
+    if (endpoints.count == 0) {
+        *kind = FAIL_RESOLVE;
+        snprintf(what, WHAT_MAX, "the host's name has no address");
+        return looked == LOOKUP_WAIT ? IO_TIMEOUT : IO_CLOSED;
+    }
+    *kind = FAIL_CONNECT;
+    int fd = socket_begin(&endpoints.list[server->probe_endpoint++ % endpoints.count]);
+    if (fd >= 0)
+        server->probe = connection_wrap(fd);
+    if (!server->probe) {
+        describe(what, "connect", errno);
+        return IO_CLOSED;
+    }
+    server->probe_connected = false;
+    server->probe_deadline = clock_ns() + setting_ns(CONNECT_TIMEOUT_MS);
+    return IO_OK;
+}
+
+static enum io_result probe_connect(struct server *server, int64_t deadline, enum failure_kind *kind, char what[WHAT_MAX]) {
     int64_t now = clock_ns();
     *kind = FAIL_CONNECT;
-    if (!server->probe) {
-        struct endpoint endpoints[ENDPOINTS_MAX];
-        if (!server_resolve(server)) {
-            *kind = FAIL_RESOLVE;
-            snprintf(what, WHAT_MAX, "the host's name has no address");
-            return IO_CLOSED;
-        }
-        size_t count = copy_endpoints(server, endpoints);
-        now = clock_ns();
-        int64_t wait = now + setting_ns(PROBE_WAIT_MS);
-        deadline = wait < deadline ? wait : deadline;
-        /* Several addresses: each probe takes the next. */
-        int fd = socket_begin(&endpoints[server->probe_endpoint++ % count]);
-        if (fd >= 0)
-            server->probe = connection_wrap(fd);
-        if (!server->probe) {
-            describe(what, "connect", errno);
-            return IO_CLOSED;
-        }
-        server->probe_connected = false;
-        server->probe_deadline = now + setting_ns(CONNECT_TIMEOUT_MS);
-    } else {
-        deadline = now; /* begun by an earlier call: only a look */
+    enum io_result result = socket_finish(server->probe->fd, deadline);
+    if (result == IO_TIMEOUT && now < server->probe_deadline)
+        return IO_TIMEOUT;
+    describe(what, "connect", errno);
+    if (result != IO_OK)
+        return IO_CLOSED;
+    *kind = FAIL_TLS;
+    result = connection_secure(server->probe, &server->address, true, deadline, what);
+    if (result == IO_TIMEOUT && now < server->probe_deadline)
+        return IO_TIMEOUT;
+    if (result != IO_OK)
+        return IO_CLOSED;
+    *kind = FAIL_CLOSED;
+    unsigned char header[PACKET_HEADER];
+    size_t sent;
+    packet_header(header, ECHO_REQ, sizeof probe_text);
+    result = connection_send(server->probe, (struct slice){(const char *)header, sizeof header}, (struct slice){probe_text, sizeof probe_text}, false, now, &sent);
+    if (result != IO_OK) {
+        snprintf(what, WHAT_MAX, "probe: closed by the server");
+        return IO_CLOSED;
     }
+    server->probe_connected = true;
+    server->probe_deadline = clock_ns() + setting_ns(IO_TIMEOUT_MS);
+    return IO_OK;
+}
 
-    enum io_result result;
-    if (!server->probe_connected) {
-        result = socket_finish(server->probe->fd, deadline);
-        if (result == IO_TIMEOUT && now < server->probe_deadline)
-            return IO_TIMEOUT;
-        describe(what, "connect", errno);
-        if (result != IO_OK)
-            return IO_CLOSED;
-        *kind = FAIL_TLS;
-        result = connection_secure(server->probe, &server->address, deadline, what);
-        if (result == IO_TIMEOUT && now < server->probe_deadline)
-            return IO_TIMEOUT;
-        if (result != IO_OK)
-            return IO_CLOSED;
-        *kind = FAIL_CLOSED;
-        unsigned char header[PACKET_HEADER];
-        size_t sent;
-        packet_header(header, ECHO_REQ, sizeof probe_text);
-        result = connection_send(server->probe, (struct slice){(const char *)header, sizeof header}, (struct slice){probe_text, sizeof probe_text}, false, now, &sent);
-        if (result != IO_OK) {
-            snprintf(what, WHAT_MAX, "probe: closed by the server");
-            return IO_CLOSED;
-        }
-        server->probe_connected = true;
-        server->probe_deadline = clock_ns() + setting_ns(IO_TIMEOUT_MS);
-    }
-
+static enum io_result probe_answer(struct server *server, int64_t deadline, enum failure_kind *kind, char what[WHAT_MAX]) {
+    int64_t now = clock_ns();
     struct packet packet;
-    result = connection_receive(server->probe, &packet, deadline);
-    if (result == IO_OK && packet.type == ECHO_RES && packet.body.length == sizeof probe_text && memcmp(packet.body.data, probe_text, sizeof probe_text) == 0)
+    enum io_result result = connection_receive(server->probe, &packet, deadline);
+    if (result == IO_OK && packet.type == ECHO_RES && packet.body.length == sizeof probe_text &&
+        memcmp(packet.body.data, probe_text, sizeof probe_text) == 0 && connection_idle(server->probe))
         return IO_OK;
     if (result == IO_TIMEOUT && now < server->probe_deadline)
         return IO_TIMEOUT;
     *kind = result == IO_TIMEOUT ? FAIL_TIMEOUT : result == IO_CLOSED ? FAIL_CLOSED : FAIL_PROTOCOL;
     snprintf(what, WHAT_MAX, "probe: %s", result == IO_TIMEOUT ? "no answer" : result == IO_CLOSED ? connection_ending(server->probe, "closed by the server") : "no answer of a Gearman server");
     return IO_CLOSED;
+}
+
+/* Begin or go on with a probe, for a few milliseconds at most. Connected and answered: IO_OK. Under way: IO_TIMEOUT. */
+static enum io_result probe_step(struct server *server, int64_t deadline, enum failure_kind *kind, char what[WHAT_MAX]) {
+    int64_t now = clock_ns(), wait = now + setting_ns(PROBE_WAIT_MS);
+    /* Begun by an earlier call: only a look. */
+    deadline = server->probing ? now : wait < deadline ? wait : deadline;
+    if (!server->probing)
+        server->probe_tries = 0;
+    server->probing = true;
+    for (;;) {
+        if (server->probe && !connection_current(server->probe)) { /* begun before TLS was switched on, say: it must not be used */
+            connection_close(server->probe);
+            server->probe = NULL;
+        }
+        enum io_result result = server->probe ? IO_OK : probe_begin(server, deadline, kind, what);
+        if (result == IO_OK && !server->probe_connected)
+            result = probe_connect(server, deadline, kind, what);
+        if (result == IO_OK)
+            result = probe_answer(server, deadline, kind, what);
+        if (result == IO_OK && !connection_current(server->probe))
+            continue;
+        if (result != IO_CLOSED)
+            return result;
+        /* A host with several addresses is down when none of them answers. */
+        if (*kind == FAIL_RESOLVE || ++server->probe_tries >= server->probe_addresses)
+            return IO_CLOSED;
+        connection_close(server->probe);
+        server->probe = NULL;
+    }
 }
 
 static struct connection *probe(struct server *server, int64_t deadline) {
@@ -141,39 +173,67 @@ static struct connection *probe(struct server *server, int64_t deadline) {
         breaker_pending(&server->breaker, clock_ns(), look_again);
     } else if (result == IO_OK) {
         connection = server->probe;
-        breaker_close(&server->breaker);
-        server->last_error[0] = 0;
+        breaker_trial(&server->breaker, &connection->pass);
     } else {
         failed = server->probe;
         snprintf(server->last_error, sizeof server->last_error, "%s", what);
         breaker_open(&server->breaker, clock_ns(), setting_ns(BREAKER_RETRY_MS));
     }
-    if (result != IO_TIMEOUT)
+    if (result != IO_TIMEOUT) {
         server->probe = NULL;
+        server->probing = false;
+    }
     pthread_mutex_unlock(&registry_lock);
     connection_close(failed);
-    if (result == IO_CLOSED)
+    if (result == IO_CLOSED && kind != FAIL_RESOLVE) /* that the lookup has counted */
         atomic_fetch_add(&server->failures[kind], 1);
     if (connection)
-        atomic_fetch_add(&server->connects, 1);
+        server_connected(server);
     return connection;
 }
 
 struct connection *pool_take(struct server *server, int64_t deadline) {
+    struct pass pass;
+    struct connection *connection = NULL;
     pthread_mutex_lock(&registry_lock);
-    enum breaker_verdict verdict = breaker_ask(&server->breaker, clock_ns());
+    enum breaker_verdict verdict = breaker_ask(&server->breaker, clock_ns(), &pass);
     pthread_mutex_unlock(&registry_lock);
     switch (verdict) {
-    case BREAKER_PROBE: return probe(server, deadline);
-    case BREAKER_REFUSE: atomic_fetch_add(&server->refused, 1); return NULL;
-    case BREAKER_PASS: break;
+    case BREAKER_PROBE: connection = probe(server, deadline); break;
+    case BREAKER_REFUSE: atomic_fetch_add(&server->refused, 1); break;
+    case BREAKER_PASS:
+        connection = take_kept(server);
+        if (!connection)
+            connection = open_new(server, &pass, deadline);
+        if (connection)
+            connection->pass = pass;
     }
-    struct connection *connection = take_kept(server);
-    return connection ? connection : open_new(server, deadline);
+    if (connection)
+        atomic_fetch_add(&server->busy, 1);
+    return connection;
+}
+
+/* A trial that ended without a word about the server, for want of time or memory: another one follows. */
+static void end_trial(struct server *server, struct connection *connection) {
+    if (!connection->pass.trial)
+        return;
+    pthread_mutex_lock(&registry_lock);
+    breaker_open(&server->breaker, clock_ns(), setting_ns(BREAKER_RETRY_MS));
+    pthread_mutex_unlock(&registry_lock);
+    connection->pass.trial = false;
+}
+
+void pool_drop(struct server *server, struct connection *connection) {
+    end_trial(server, connection);
+    server_lost(server);
+    atomic_fetch_sub(&server->busy, 1);
+    connection_close(connection);
 }
 
 void pool_put(struct server *server, struct connection *connection) {
     struct connection *surplus = NULL;
+    end_trial(server, connection);
+    atomic_fetch_sub(&server->busy, 1);
     connection->idle_since = clock_ns();
     connection->kept = true;
     pthread_mutex_lock(&registry_lock);

@@ -36,19 +36,20 @@ size_t packet_submit(unsigned char *out, enum packet_type type, struct slice fun
     return (size_t)(at - out);
 }
 
-static bool known(uint32_t type) {
+/* The longest body of an answer; -1 when the type is none of an answer. */
+static int64_t longest(uint32_t type) {
     switch (type) {
+    case WORK_COMPLETE:
+    case WORK_EXCEPTION:
+    case WORK_DATA:
+    case WORK_WARNING: return PACKET_MAX;
     case JOB_CREATED:
     case WORK_STATUS:
-    case WORK_COMPLETE:
     case WORK_FAIL:
     case ECHO_RES:
     case GEARMAN_ERROR:
-    case WORK_EXCEPTION:
-    case OPTION_RES:
-    case WORK_DATA:
-    case WORK_WARNING: return true;
-    default: return false;
+    case OPTION_RES: return PLAIN_PACKET_MAX;
+    default: return -1;
     }
 }
 
@@ -59,7 +60,7 @@ enum parse_result packet_parse(const unsigned char *data, size_t length, struct 
     if (length < PACKET_HEADER)
         return PARSE_INCOMPLETE;
     uint32_t type = get32(data + 4), body = get32(data + 8);
-    if (!known(type) || body > PACKET_MAX)
+    if ((int64_t)body > longest(type))
         return PARSE_BAD;
     packet->type = (enum packet_type)type;
     packet->body = (struct slice){(const char *)data + PACKET_HEADER, body};

@@ -36,7 +36,8 @@ enum {
     UNIQUE_MAX = 63,            /* bytes of a unique key: gearmand cuts what is longer */
     HANDLE_MAX = 200,           /* bytes of a job handle that we take: gearmand's have less than 64 */
     RESULT_MAX = 16 * 1024 * 1024, /* bytes of a job's result */
-    PACKET_MAX = RESULT_MAX + HANDLE_MAX + 1,
+    PACKET_MAX = RESULT_MAX + HANDLE_MAX + 1, /* of a packet that carries a worker's data */
+    PLAIN_PACKET_MAX = 64 * 1024,  /* of all others */
     SUBMIT_PREFIX_MAX = PACKET_HEADER + FUNCTION_MAX + 1 + UNIQUE_MAX + 1,
 };
 
@@ -56,7 +57,7 @@ enum parse_result { PARSE_OK, PARSE_INCOMPLETE, PARSE_BAD };
 /* Everything of a SUBMIT packet before the workload; returns its length (<= SUBMIT_PREFIX_MAX). */
 size_t packet_submit(unsigned char *out, enum packet_type type, struct slice function, struct slice unique, size_t workload);
 void packet_header(unsigned char out[PACKET_HEADER], enum packet_type type, size_t body);
-/* The first packet of what a server sent. PARSE_BAD: no answer packet, or one longer than PACKET_MAX. */
+/* The first packet of what a server sent. PARSE_BAD: no answer packet, or one longer than its type has. */
 enum parse_result packet_parse(const unsigned char *data, size_t length, struct packet *packet);
 /* Take the body apart at its first count-1 NUL bytes; the last part is the rest. False when there are too few. */
 bool packet_split(const struct packet *packet, struct slice *parts, size_t count);

@@ -13,6 +13,10 @@
 /* Guards the lists, references, breakers, pools and addresses. Nobody waits for anything while holding it. */
 pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 
+/* What gman_servers_set takes for all its names together, so that mysqld's start does not wait for a name server that hangs; and how soon the answer
+ * must come of one that does not. */
+static const int64_t lookup_budget = 5LL * 1000000000, quick = 500LL * 1000000;
+
 static struct server *all_servers;
 static struct server_list *all_lists;
 
@@ -39,50 +43,120 @@ static void server_free(struct server *server) {
     }
     connection_close(server->probe);
     connection_close(server->wake.connection);
+    lookup_free(server->lookup);
     free(server);
 }
 
-bool server_resolve(struct server *server) {
-    int64_t began = clock_ns();
-    pthread_mutex_lock(&registry_lock);
-    bool have = server->endpoint_count > 0;
-    bool skip = (have && server->address.numeric) || began < server->resolve_after;
-    pthread_mutex_unlock(&registry_lock);
-    if (skip)
-        return have;
+/* --- addresses --- */
 
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV | (server->address.numeric ? AI_NUMERICHOST : 0)};
-    struct addrinfo *found = NULL;
-    int error = getaddrinfo(server->address.host, server->address.port, &hints, &found);
-    int64_t now = clock_ns();
-
+void server_endpoints(struct server *server, struct endpoints *out) {
     pthread_mutex_lock(&registry_lock);
-    /* getaddrinfo has no timeout of its own: a name server that is slow is asked seldom. */
-    server->resolve_after = now + 10 * (now - began);
-    /* When the name server fails, the addresses that we have are better than none. */
-    if (!error) {
-        size_t count = 0;
-        for (struct addrinfo *one = found; one && count < ENDPOINTS_MAX; one = one->ai_next) {
-            if (one->ai_addrlen > sizeof server->endpoints[0].address)
-                continue;
-            memcpy(&server->endpoints[count].address, one->ai_addr, one->ai_addrlen);
-            server->endpoints[count++].length = one->ai_addrlen;
-        }
-        server->endpoint_count = count;
-    }
-    have = server->endpoint_count > 0;
+    *out = server->endpoints;
     pthread_mutex_unlock(&registry_lock);
-    if (found)
-        freeaddrinfo(found);
-    return have;
 }
 
-static void fail(struct server *server, enum failure_kind kind, const char *what, bool trip) {
+/* The system's resolver: for an IP address, which it only reads, or, because it has no timeout, from gman_servers_set alone. */
+static enum lookup_result resolve(struct server *server) {
+    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV | (server->address.numeric ? AI_NUMERICHOST : 0)};
+    struct addrinfo *found = NULL;
+    struct endpoints endpoints = {.count = 0};
+    if (getaddrinfo(server->address.host, server->address.port, &hints, &found) != 0)
+        return LOOKUP_NO_NAME;
+    for (struct addrinfo *one = found; one && endpoints.count < ENDPOINTS_MAX; one = one->ai_next) {
+        struct endpoint *endpoint = &endpoints.list[endpoints.count];
+        if (one->ai_addrlen > sizeof endpoint->address)
+            continue;
+        memcpy(&endpoint->address, one->ai_addr, one->ai_addrlen);
+        endpoint->length = one->ai_addrlen;
+        endpoints.count++;
+    }
+    freeaddrinfo(found);
+    if (endpoints.count == 0)
+        return LOOKUP_NO_NAME;
+    pthread_mutex_lock(&registry_lock);
+    server->endpoints = endpoints;
+    pthread_mutex_unlock(&registry_lock);
+    return LOOKUP_DONE;
+}
+
+enum lookup_result server_lookup(struct server *server, int64_t deadline) {
+    pthread_mutex_lock(&registry_lock);
+    bool known = server->endpoints.count > 0, mine = !server->looking && !server->address.numeric;
+    struct lookup *lookup = server->lookup;
+    enum lookup_result result = server->looking ? LOOKUP_WAIT : known ? LOOKUP_DONE : LOOKUP_FAILED;
+    mine = mine && (lookup || clock_ns() >= server->lookup_after);
+    server->looking |= mine;
+    pthread_mutex_unlock(&registry_lock);
+    if (!mine)
+        return server->address.numeric && !known ? resolve(server) : result;
+
+    struct endpoints found = {.count = 0};
+    if (!lookup)
+        lookup = lookup_new(&server->address);
+    result = lookup ? lookup_step(lookup, deadline, &found) : LOOKUP_FAILED;
+    if (result == LOOKUP_NO_NAME)
+        server_noted(server, FAIL_RESOLVE, "the host's name has no address");
+    else if (result == LOOKUP_FAILED)
+        server_noted(server, FAIL_RESOLVE, "no name server says the address of the host's name");
+    pthread_mutex_lock(&registry_lock);
+    server->looking = false;
+    server->lookup = result == LOOKUP_WAIT ? lookup : NULL;
+    if (result == LOOKUP_DONE)
+        server->endpoints = found;
+    /* Less than the pause between two probes, so that each probe has a lookup. */
+    if (result != LOOKUP_WAIT)
+        server->lookup_after = clock_ns() + setting_ns(BREAKER_RETRY_MS) / 2;
+    pthread_mutex_unlock(&registry_lock);
+    if (result != LOOKUP_WAIT)
+        lookup_free(lookup);
+    return result;
+}
+
+/* For gman_servers_set. False: the name has no address yet. */
+static bool resolve_now(struct server *server, int64_t deadline) {
+    if (server->address.numeric)
+        return resolve(server) == LOOKUP_DONE;
+    int64_t began = clock_ns();
+    pthread_mutex_lock(&registry_lock);
+    server->lookup_after = 0;
+    pthread_mutex_unlock(&registry_lock);
+    enum lookup_result result = server_lookup(server, deadline);
+    /* Names may come from elsewhere, too (nsswitch.conf). But the resolver asks the name servers again, and waits for those that hang. */
+    if ((result == LOOKUP_NO_NAME || result == LOOKUP_FAILED) && clock_ns() - began < quick)
+        result = resolve(server);
+    struct endpoints endpoints;
+    server_endpoints(server, &endpoints);
+    return endpoints.count > 0;
+}
+
+/* --- what happens to a server --- */
+
+void server_connected(struct server *server) {
+    atomic_fetch_add(&server->connects, 1);
+    long lost = atomic_load(&server->lost);
+    while (lost > 0 && !atomic_compare_exchange_weak(&server->lost, &lost, lost - 1)) {
+    }
+    if (lost > 0)
+        atomic_fetch_add(&server->reconnects, 1);
+}
+
+void server_lost(struct server *server) { atomic_fetch_add(&server->lost, 1); }
+
+void server_works(struct server *server, struct pass *pass) {
+    if (!pass->trial)
+        return;
+    pthread_mutex_lock(&registry_lock);
+    if (breaker_works(&server->breaker, pass))
+        server->last_error[0] = 0;
+    pthread_mutex_unlock(&registry_lock);
+}
+
+static void fail(struct server *server, struct pass *pass, enum failure_kind kind, const char *what) {
     struct connection *dropped = NULL;
     atomic_fetch_add(&server->failures[kind], 1);
     pthread_mutex_lock(&registry_lock);
     snprintf(server->last_error, sizeof server->last_error, "%s", what);
-    if (trip && breaker_trip(&server->breaker, clock_ns(), setting_ns(BREAKER_RETRY_MS))) {
+    if (pass && breaker_trip(&server->breaker, pass, clock_ns(), setting_ns(BREAKER_RETRY_MS))) {
         dropped = server->newest;
         server->newest = server->oldest = NULL;
         server->idle = 0;
@@ -90,14 +164,25 @@ static void fail(struct server *server, enum failure_kind kind, const char *what
     pthread_mutex_unlock(&registry_lock);
     while (dropped) {
         struct connection *older = dropped->older;
+        server_lost(server);
         connection_close(dropped);
         dropped = older;
     }
 }
 
-void server_failed(struct server *server, enum failure_kind kind, const char *what) { fail(server, kind, what, true); }
+void server_failed(struct server *server, struct pass *pass, enum failure_kind kind, const char *what) { fail(server, pass, kind, what); }
 
-void server_noted(struct server *server, enum failure_kind kind, const char *what) { fail(server, kind, what, false); }
+void server_noted(struct server *server, enum failure_kind kind, const char *what) { fail(server, NULL, kind, what); }
+
+/* A name without an address: the breaker opens, and the probes look it up again. */
+static void server_unknown(struct server *server) {
+    pthread_mutex_lock(&registry_lock);
+    struct pass pass = {.closings = server->breaker.closings};
+    breaker_trip(&server->breaker, &pass, clock_ns(), setting_ns(BREAKER_RETRY_MS));
+    pthread_mutex_unlock(&registry_lock);
+}
+
+/* --- lists --- */
 
 /* With the lock held. The servers that nobody needs any more, to be freed without it. */
 static struct server *drop_references(struct server *const *servers, size_t count) {
@@ -217,9 +302,10 @@ bool servers_set(const char *function, const struct address *addresses, size_t c
     }
 
     /* The list holds references, so the servers stay while their names are looked up. */
+    int64_t deadline = clock_ns() + lookup_budget;
     for (size_t i = 0; i < count; i++)
-        if (!server_resolve(list->servers[i]))
-            server_failed(list->servers[i], FAIL_RESOLVE, "the host's name has no address");
+        if (!resolve_now(list->servers[i], deadline))
+            server_unknown(list->servers[i]);
 
     pthread_mutex_lock(&registry_lock);
     struct server_list **link = &all_lists;

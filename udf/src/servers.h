@@ -14,6 +14,7 @@
 #include "breaker.h"
 #include "buffer.h"
 #include "connection.h"
+#include "lookup.h"
 
 enum failure_kind {
     FAIL_RESOLVE,  /* the host's name has no address */
@@ -29,12 +30,11 @@ enum failure_kind {
     FAILURE_KINDS,
 };
 
-enum { ENDPOINTS_MAX = 8 };
-
 /* The connection for gman_wake: guarded by a lock of its own, see wake.c. */
 struct wake_line {
     struct connection *connection; /* NULL: none */
     bool connected;
+    bool lost;                /* since the last answer a connection has failed: perhaps the name has other addresses now */
     size_t endpoint;          /* which address the next attempt takes */
     int64_t began;            /* when connecting began */
     int64_t unanswered_since; /* the first packet since the last answer; 0: all is answered */
@@ -48,9 +48,10 @@ struct server {
     unsigned references;
     struct address address;
 
-    struct endpoint endpoints[ENDPOINTS_MAX];
-    size_t endpoint_count;
-    int64_t resolve_after; /* the next look-up of the name is not before this time */
+    struct endpoints endpoints;
+    struct lookup *lookup; /* of the name, under way */
+    bool looking;          /* a thread is at it right now */
+    int64_t lookup_after;  /* the next one does not begin before this time */
 
     struct breaker breaker;
     struct connection *newest, *oldest; /* idle connections: taken and put back at the newest end */
@@ -58,14 +59,16 @@ struct server {
 
     /* Of the one thread that probes. */
     struct connection *probe;
+    bool probing; /* begun by an earlier call */
     bool probe_connected;
-    size_t probe_endpoint;
+    size_t probe_endpoint, probe_tries, probe_addresses;
     int64_t probe_deadline;
 
     struct wake_line wake;
 
     char last_error[128]; /* guarded by the registry's lock */
-    atomic_ullong jobs_sent, connects, stale, refused, wakes_sent, wakes_dropped, failures[FAILURE_KINDS];
+    atomic_long busy, lost; /* connections in use; lost ones that no new one has replaced yet */
+    atomic_ullong jobs_sent, connects, reconnects, stale, refused, wakes_sent, wakes_dropped, failures[FAILURE_KINDS];
 };
 
 /* One list per function name; "" is the list for all functions that have none of their own. */
@@ -79,7 +82,8 @@ struct server_list {
 
 extern pthread_mutex_t registry_lock;
 
-/* Replace a function's list; count 0 removes it. Names are looked up before it takes effect. False: out of memory. */
+/* Replace a function's list; count 0 removes it. Names are looked up before it takes effect, for some seconds at most: the others are left to
+ * the probes. False: out of memory. */
 bool servers_set(const char *function, const struct address *addresses, size_t count, struct buffer *text);
 /* The function's servers in their order, each with a reference more. */
 size_t servers_take(struct slice function, struct server *out[LIST_MAX]);
@@ -89,10 +93,17 @@ const struct server_list *servers_lists(void);
 /* Close and free everything: the library is being unloaded. */
 void servers_unload(void);
 
-/* Look the name up, if it is one and the time has come. Never with the lock held: it can take seconds. False: no address. */
-bool server_resolve(struct server *server);
+/* Begin to look the name up, if it is one and the time has come, or go on with it, until the deadline (0: without waiting). The addresses that
+ * are known stay until there are new ones. LOOKUP_WAIT: call again. Never with the lock held. */
+enum lookup_result server_lookup(struct server *server, int64_t deadline);
+void server_endpoints(struct server *server, struct endpoints *out);
+/* A connection was made, or one that was made is of no use any more. */
+void server_connected(struct server *server);
+void server_lost(struct server *server);
+/* It took a job, or said why not: so it works. */
+void server_works(struct server *server, struct pass *pass);
 /* Something went wrong that is the server's fault: count it, remember it, open the breaker, drop its idle connections. */
-void server_failed(struct server *server, enum failure_kind kind, const char *what);
+void server_failed(struct server *server, struct pass *pass, enum failure_kind kind, const char *what);
 /* Something went wrong that says nothing about the server's health: only count and remember it. */
 void server_noted(struct server *server, enum failure_kind kind, const char *what);
 const char *failure_name(enum failure_kind kind);

@@ -85,10 +85,11 @@ struct tls {
     char problem[TLS_PROBLEM_MAX];
 };
 
-/* Guards api (while it is filled), context and atexit. Held for no more than a load of OpenSSL. */
+/* Guards api (while it is filled), context, no_context and atexit. Held for no more than a load of OpenSSL. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static bool loaded;
 static SSL_CTX *context;
+static char no_context[TLS_PROBLEM_MAX] = "TLS: not configured"; /* why there is none */
 static atomic_uint generation;
 /* The process is ending, and OpenSSL has cleared itself away before us. */
 static atomic_bool ending;
@@ -226,6 +227,8 @@ bool tls_reload(char *problem, size_t size) {
     if (setting(TLS)) {
         made = context_new(problem, size);
         pthread_mutex_lock(&lock);
+        if (!made)
+            snprintf(no_context, sizeof no_context, "%s", problem);
         bool keep = !made && context;
         pthread_mutex_unlock(&lock);
         if (keep)
@@ -236,14 +239,18 @@ bool tls_reload(char *problem, size_t size) {
 }
 
 /* With a reference more. */
-static SSL_CTX *take_context(char *problem) {
+static SSL_CTX *take_context(bool load_it, char *problem) {
     pthread_mutex_lock(&lock);
     SSL_CTX *taken = context;
     if (taken)
         api.SSL_CTX_up_ref(taken);
+    else
+        snprintf(problem, TLS_PROBLEM_MAX, "%s", no_context);
     pthread_mutex_unlock(&lock);
     if (taken)
         return taken;
+    if (!load_it)
+        return NULL;
     /* It could not be made when it was asked for: perhaps the files have come meanwhile. */
     taken = context_new(problem, TLS_PROBLEM_MAX);
     if (!taken)
@@ -277,8 +284,8 @@ static bool expect(SSL *ssl, const struct address *address) {
     return inet_pton(v6 ? AF_INET6 : AF_INET, host, ip) == 1 && api.X509_VERIFY_PARAM_set1_ip(api.SSL_get0_param(ssl), ip, v6 ? 16 : 4) == 1;
 }
 
-struct tls *tls_begin(const struct address *address, char problem[TLS_PROBLEM_MAX]) {
-    SSL_CTX *from = take_context(problem);
+struct tls *tls_begin(const struct address *address, bool load_it, char problem[TLS_PROBLEM_MAX]) {
+    SSL_CTX *from = take_context(load_it, problem);
     if (!from)
         return NULL;
     api.ERR_clear_error();

@@ -30,8 +30,8 @@ bool tls_reload(char *problem, size_t size);
 /* Free everything but OpenSSL itself. */
 void tls_unload(void);
 
-/* A session with the server that the address names. NULL with the reason. */
-struct tls *tls_begin(const struct address *address, char problem[TLS_PROBLEM_MAX]);
+/* A session with the server that the address names. NULL with the reason. load: without a configuration, try to make one, which reads files. */
+struct tls *tls_begin(const struct address *address, bool load, char problem[TLS_PROBLEM_MAX]);
 void tls_end(struct tls *tls, int fd);
 /* TLS_OK: the server is who it should be, and data may flow. Otherwise, but for TLS_WAIT, problem says why not. */
 enum tls_result tls_handshake(struct tls *tls, int fd, char problem[TLS_PROBLEM_MAX]);

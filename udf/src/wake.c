@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "wake.h"
 
+#include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "servers.h"
 #include "settings.h"
 
-enum { SETS = 128, WAYS = 8 }; /* wake-ups of one interval that we can tell apart */
+enum {
+    SETS = 128, WAYS = 8, /* wake-ups of one interval that we can tell apart */
+    DRAIN_PACKETS = 64, DRAIN_BYTES = 128 * 1024, /* what a call takes of the answers */
+};
 
 /* When a wake-up was last sent, by the hash of its function and unique. */
 static struct {
@@ -28,8 +33,8 @@ static uint64_t hash_bytes(uint64_t hash, const char *data, size_t length) {
     return hash;
 }
 
-/* Claim the right to send: at most once per interval. */
-static bool due(struct slice function, struct slice unique) {
+/* Has none of its kind been sent in this interval? With claim, this one counts as sent from now on. */
+static bool due(struct slice function, struct slice unique, bool claim) {
     uint64_t hash = hash_bytes(0xcbf29ce484222325, function.data, function.length);
     hash = hash_bytes(hash_bytes(hash, "", 1), unique.data, unique.length);
     int64_t now = clock_ns(), interval = setting_ns(WAKE_INTERVAL_MS);
@@ -49,18 +54,25 @@ static bool due(struct slice function, struct slice unique) {
     }
     /* A full set of fresh wake-ups cannot remember one more, so that one is not sent: the bound holds. */
     if (recent[set][victim].sent == 0 || now - recent[set][victim].sent >= interval) {
-        recent[set][victim].hash = hash;
-        recent[set][victim].sent = now;
+        if (claim) {
+            recent[set][victim].hash = hash;
+            recent[set][victim].sent = now;
+        }
         result = true;
     }
     pthread_mutex_unlock(&recent_lock);
     return result;
 }
 
-static void hang_up(struct wake_line *line, int64_t now) {
+/* kind: FAILURE_KINDS when it is no failure, or has been counted. */
+static void hang_up(struct server *server, int64_t now, enum failure_kind kind, const char *what) {
+    struct wake_line *line = &server->wake;
+    if (kind != FAILURE_KINDS)
+        server_noted(server, kind, what);
     connection_close(line->connection);
     line->connection = NULL;
     line->connected = false;
+    line->lost = true;
     line->rest_length = 0;
     line->unanswered_since = 0;
     line->endpoint++;
@@ -70,74 +82,109 @@ static void hang_up(struct wake_line *line, int64_t now) {
 /* The answers are of no interest, but must not fill the server's buffers. A few at a time, so that nobody is kept busy by a flood. */
 static enum io_result drain(struct wake_line *line) {
     struct packet packet;
-    enum io_result result = IO_OK;
-    for (int i = 0; i < 64 && result == IO_OK; i++) {
-        result = connection_receive(line->connection, &packet, 0);
+    size_t bytes = 0;
+    for (int i = 0; i < DRAIN_PACKETS && bytes < DRAIN_BYTES; i++) {
+        enum io_result result = connection_receive(line->connection, &packet, 0);
         if (result != IO_OK)
-            break;
+            return result == IO_TIMEOUT ? IO_OK : result;
         if (packet.type != JOB_CREATED && packet.type != GEARMAN_ERROR)
             return IO_GARBAGE;
+        bytes += packet.total;
         line->unanswered_since = 0;
+        line->lost = false;
     }
-    return result == IO_TIMEOUT ? IO_OK : result;
+    return IO_OK;
 }
 
-/* Go on with the connect and with TLS. Why TLS cannot be had is kept with the server: a wake-up has no other way to tell. */
-static enum io_result finish(struct server *server) {
-    char what[WHAT_MAX];
-    enum io_result result = socket_finish(server->wake.connection->fd, 0);
-    if (result == IO_OK) {
-        result = connection_secure(server->wake.connection, &server->address, 0, what);
-        if (result == IO_INSECURE)
-            server_noted(server, FAIL_TLS, what);
+/* Take what has come, and hang up when the connection is of no use any more. */
+static void look_after(struct server *server, int64_t now) {
+    struct wake_line *line = &server->wake;
+    char ending[WHAT_MAX];
+    if (!connection_current(line->connection)) {
+        hang_up(server, now, FAILURE_KINDS, "");
+        line->not_before = 0;
+        line->lost = false;
+        return;
     }
-    return result;
+    if (!line->connected)
+        return;
+    enum io_result result = drain(line);
+    switch (result) {
+    case IO_OK:
+        if (line->unanswered_since && now - line->unanswered_since > setting_ns(IO_TIMEOUT_MS))
+            hang_up(server, now, FAIL_TIMEOUT, "gman_wake: no answer within io_timeout_ms");
+        return;
+    case IO_CLOSED:
+        /* Closed after a while, as by a restart of the server: try again at once. */
+        if (now - line->began > setting_ns(BREAKER_RETRY_MS)) {
+            hang_up(server, now, FAILURE_KINDS, "");
+            line->not_before = 0;
+            return;
+        }
+        snprintf(ending, sizeof ending, "gman_wake: %.100s", connection_ending(line->connection, "closed the connection"));
+        hang_up(server, now, FAIL_CLOSED, ending);
+        return;
+    case IO_MEMORY: hang_up(server, now, FAIL_MEMORY, "gman_wake: out of memory"); return;
+    default: hang_up(server, now, FAIL_PROTOCOL, "gman_wake: the answer is not that of a Gearman server");
+    }
 }
 
+/* Begin to connect. After a failure the name is looked up again, and so is one without an address; nobody waits for that either. */
 static bool begin(struct server *server, int64_t now) {
     struct wake_line *line = &server->wake;
-    struct endpoint endpoint = {.length = 0};
-    pthread_mutex_lock(&registry_lock);
-    if (server->endpoint_count)
-        endpoint = server->endpoints[line->endpoint % server->endpoint_count];
-    pthread_mutex_unlock(&registry_lock);
-    int fd = endpoint.length ? socket_begin(&endpoint) : -1;
+    enum lookup_result looked = LOOKUP_DONE;
+    struct endpoints endpoints;
+    server_endpoints(server, &endpoints);
+    if (endpoints.count == 0 || line->lost) {
+        looked = server_lookup(server, 0);
+        server_endpoints(server, &endpoints);
+    }
+    if (endpoints.count == 0) {
+        if (looked != LOOKUP_WAIT)
+            hang_up(server, now, FAILURE_KINDS, "");
+        return false;
+    }
+    int fd = socket_begin(&endpoints.list[line->endpoint % endpoints.count]);
     if (fd >= 0)
         line->connection = connection_wrap(fd);
     line->began = now;
-    return line->connection != NULL;
+    if (line->connection)
+        return true;
+    char what[WHAT_MAX];
+    snprintf(what, sizeof what, "gman_wake: connect: %s", strerror(errno));
+    hang_up(server, now, FAIL_CONNECT, what);
+    return false;
+}
+
+/* Go on with the connect and with TLS, whose configuration must be there: no files are read for it here. */
+static void finish(struct server *server, int64_t now) {
+    struct wake_line *line = &server->wake;
+    char what[WHAT_MAX], why[WHAT_MAX + 16];
+    enum failure_kind kind = FAIL_CONNECT;
+    enum io_result result = socket_finish(line->connection->fd, 0);
+    snprintf(what, sizeof what, "connect: %s", strerror(errno));
+    if (result == IO_OK) {
+        kind = FAIL_TLS;
+        result = connection_secure(line->connection, &server->address, false, 0, what);
+    }
+    line->connected = result == IO_OK;
+    if (result == IO_OK)
+        return;
+    if (result != IO_TIMEOUT || now - line->began > setting_ns(CONNECT_TIMEOUT_MS)) {
+        snprintf(why, sizeof why, "gman_wake: %s", what);
+        hang_up(server, now, kind, why);
+    }
 }
 
 /* Get to a connection that can be written to, without waiting for one. */
 static bool ready(struct server *server, int64_t now) {
     struct wake_line *line = &server->wake;
-    if (line->connection && !connection_current(line->connection)) {
-        hang_up(line, now);
-        line->not_before = 0;
-    }
-    if (line->connected) {
-        enum io_result result = drain(line);
-        if (result != IO_OK) {
-            bool settled = now - line->began > setting_ns(BREAKER_RETRY_MS);
-            hang_up(line, now);
-            /* Closed after a while, as by a restart of the server: try again at once. */
-            if (result == IO_CLOSED && settled)
-                line->not_before = 0;
-        } else if (line->unanswered_since && now - line->unanswered_since > setting_ns(IO_TIMEOUT_MS)) {
-            hang_up(line, now);
-        }
-    }
-    if (!line->connection && (now < line->not_before || !begin(server, now))) {
-        if (now >= line->not_before)
-            hang_up(line, now);
+    if (line->connection)
+        look_after(server, now);
+    if (!line->connection && (now < line->not_before || !begin(server, now)))
         return false;
-    }
-    if (!line->connected) {
-        enum io_result result = finish(server);
-        line->connected = result == IO_OK;
-        if (result == IO_CLOSED || result == IO_INSECURE || (result == IO_TIMEOUT && now - line->began > setting_ns(CONNECT_TIMEOUT_MS)))
-            hang_up(line, now);
-    }
+    if (!line->connected)
+        finish(server, now);
     return line->connected;
 }
 
@@ -149,7 +196,7 @@ static bool hand_over(struct server *server, struct slice packet, int64_t now) {
     if (!ready(server, now))
         return false;
     if (connection_send(line->connection, rest, packet, false, 0, &sent) == IO_CLOSED) {
-        hang_up(line, now);
+        hang_up(server, now, FAIL_CLOSED, "gman_wake: closed the connection");
         return false;
     }
     if (sent < rest.length) {
@@ -168,31 +215,38 @@ static bool hand_over(struct server *server, struct slice packet, int64_t now) {
     return true;
 }
 
+/* With the lock of the lines held. */
+static bool send_to_one(struct slice function, struct slice unique) {
+    struct server *servers[LIST_MAX];
+    unsigned char bytes[SUBMIT_PREFIX_MAX];
+    char key[UNIQUE_MAX + 1];
+    struct slice packet = {(const char *)bytes, packet_submit(bytes, SUBMIT_JOB_BG, function, unique_key(unique, key), 0)};
+    size_t count = servers_take(function, servers);
+    int64_t now = clock_ns();
+    bool sent = false;
+    for (size_t i = 0; i < count && !sent; i++) {
+        sent = hand_over(servers[i], packet, now);
+        atomic_fetch_add_explicit(sent ? &servers[i]->wakes_sent : &servers[i]->wakes_dropped, 1, memory_order_relaxed);
+    }
+    servers_release(servers, count);
+    return sent;
+}
+
 enum wake_result wake_send(struct slice function, struct slice unique) {
-    if (!due(function, unique)) {
-        atomic_fetch_add_explicit(&skipped_count, 1, memory_order_relaxed);
-        return WAKE_SKIPPED;
-    }
-    enum wake_result result = WAKE_DROPPED;
-    if (pthread_mutex_trylock(&line_lock) == 0) {
-        struct server *servers[LIST_MAX];
-        unsigned char bytes[SUBMIT_PREFIX_MAX];
-        char key[UNIQUE_MAX + 1];
-        struct slice packet = {(const char *)bytes, packet_submit(bytes, SUBMIT_JOB_BG, function, unique_key(unique, key), 0)};
-        size_t count = servers_take(function, servers);
-        int64_t now = clock_ns();
-        for (size_t i = 0; i < count && result == WAKE_DROPPED; i++) {
-            if (hand_over(servers[i], packet, now)) {
-                atomic_fetch_add_explicit(&servers[i]->wakes_sent, 1, memory_order_relaxed);
+    enum wake_result result = WAKE_SKIPPED;
+    if (due(function, unique, false)) {
+        result = WAKE_DROPPED;
+        /* Who finds another thread at it drops this one, but claims nothing: the next call sends. */
+        if (pthread_mutex_trylock(&line_lock) == 0) {
+            if (!due(function, unique, true))
+                result = WAKE_SKIPPED;
+            else if (send_to_one(function, unique))
                 result = WAKE_SENT;
-            } else {
-                atomic_fetch_add_explicit(&servers[i]->wakes_dropped, 1, memory_order_relaxed);
-            }
+            pthread_mutex_unlock(&line_lock);
         }
-        servers_release(servers, count);
-        pthread_mutex_unlock(&line_lock);
     }
-    atomic_fetch_add_explicit(result == WAKE_SENT ? &sent_count : &dropped_count, 1, memory_order_relaxed);
+    atomic_ullong *count = result == WAKE_SENT ? &sent_count : result == WAKE_SKIPPED ? &skipped_count : &dropped_count;
+    atomic_fetch_add_explicit(count, 1, memory_order_relaxed);
     return result;
 }
 

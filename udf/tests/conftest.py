@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -22,6 +23,7 @@ from tls_front import Certificates
 HERE = Path(__file__).resolve().parent
 BUILD = Path(os.environ.get("UDF_BUILD_DIR", HERE.parent / "build"))
 SANITIZED = BUILD / "sanitized"
+THREADS = BUILD / "threads"
 HOST = os.environ.get("UDF_TEST_HOST", "127.0.0.1")
 
 
@@ -58,13 +60,22 @@ def word(value: object) -> str:
 class Driver:
     """The sanitized driver. A finding of a sanitizer ends it, and so every test that asks it something."""
 
-    def __init__(self, library: str) -> None:
-        self.library = library
+    def __init__(self, library: str, build: Path = SANITIZED) -> None:
+        self.library, self.build = build / library, build
         environment = dict(os.environ)
+        # What the sanitized build takes for /etc/hosts and /etc/resolv.conf. Nobody answers there, unless a test starts a FakeDns.
+        self.files = tempfile.TemporaryDirectory(prefix="udf")
+        self.hosts, self.resolv_conf, self.dns_port = Path(self.files.name) / "hosts", Path(self.files.name) / "resolv.conf", free_udp_port()
+        self.hosts.write_text("127.0.0.1 localhost\n")
+        self.resolv_conf.write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
+        environment |= {"GMAN_TEST_HOSTS": str(self.hosts), "GMAN_TEST_RESOLV_CONF": str(self.resolv_conf), "GMAN_TEST_DNS_PORT": str(self.dns_port)}
         environment["ASAN_OPTIONS"] = "detect_leaks=1:abort_on_error=0:exitcode=86:detect_stack_use_after_return=1:strict_string_checks=1"
         environment["UBSAN_OPTIONS"] = "print_stacktrace=1:halt_on_error=1:exitcode=87"
+        environment["TSAN_OPTIONS"] = "exitcode=88:second_deadlock_stack=1"
+        # The sanitizer of threads knows fewer places for the program's memory than newer kernels use.
+        program = ["setarch", "--addr-no-randomize", build / "driver"] if build == THREADS else [build / "driver"]
         self.process = subprocess.Popen(
-            [SANITIZED / "driver"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+            program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
         )
         self.load()
 
@@ -83,7 +94,7 @@ class Driver:
         return answer.rstrip("\n")
 
     def load(self) -> None:
-        assert self.ask("load", str(SANITIZED / self.library)) == "ok"
+        assert self.ask("load", str(self.library)) == "ok"
 
     def unload(self) -> None:
         assert self.ask("unload") == "ok"
@@ -123,13 +134,33 @@ class Driver:
         calls, nulls, worst, mean = map(int, self.ask("storm", str(threads), str(seconds), function, *map(word, values)).split())
         return calls, nulls, worst, mean
 
+    def mix(self, threads: int, seconds: float, *calls: tuple[object, ...]) -> tuple[int, int, int, int]:
+        """The same, for threads that take the calls in turn."""
+        words = [item for call in calls for item in ("/", str(call[0]), *map(word, call[1:]))][1:]
+        total, nulls, worst, mean = map(int, self.ask("mix", str(threads), str(seconds), *words).split())
+        return total, nulls, worst, mean
+
+    def start(self, function: str, *values: object) -> None:
+        """A call in a thread of its own; join waits for it and says whether it was NULL."""
+        assert self.ask("start", function, *map(word, values)) == "ok"
+
+    def join(self) -> bool:
+        return self.ask("join") == "1"
+
     def close(self) -> None:
         assert self.process.stdin
         assert self.process.stderr
         self.process.stdin.close()
         complaints = self.process.stderr.read()
         code = self.process.wait(timeout=60)
+        self.files.cleanup()
         assert (code, complaints) == (0, ""), f"exit {code}:\n{complaints}"
+
+
+def free_udp_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def free_port() -> int:
@@ -204,8 +235,11 @@ class Gearmand:
         return 0
 
 
+SBIN = os.environ["PATH"] + ":/usr/sbin:/usr/libexec"
+
+
 class Database:
-    """A private mariadbd with both libraries in its plugin directory."""
+    """A private mariadbd, or the mysqld of a machine that has none, with both libraries in its plugin directory."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -214,15 +248,20 @@ class Database:
         for name in ("libgearman_mysql_udf.so", "lib_mysqludf_json.so"):
             shutil.copy(BUILD / name, home / "plugin")
         user = pwd.getpwuid(os.getuid()).pw_name
-        # A server that starts removes the temporary tables that it finds in /tmp, those of another one too.
-        subprocess.run(
-            ["mariadb-install-db", "--no-defaults", f"--datadir={home}/data", f"--tmpdir={home}", "--auth-root-authentication-method=normal", f"--user={user}"],
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
-        program = shutil.which("mariadbd", path=os.environ["PATH"] + ":/usr/sbin:/usr/libexec")
+        program = shutil.which("mariadbd", path=SBIN) or shutil.which("mysqld", path=SBIN)
         assert program, "mariadbd is missing: tests/apt-packages.txt names what the tests need"
+        mysql = program.endswith("mysqld")
+        # A server that starts removes the temporary tables that it finds in /tmp, those of another one too.
+        places = [f"--datadir={home}/data", f"--tmpdir={home}", f"--user={user}"]
         self.log = (home / "log").open("wb")
+        subprocess.run(
+            [program, "--no-defaults", "--initialize-insecure", *places]
+            if mysql
+            else ["mariadb-install-db", "--no-defaults", *places, "--auth-root-authentication-method=normal"],
+            check=True,
+            stdout=self.log,
+            stderr=self.log if mysql else None,
+        )
         self.process = subprocess.Popen(
             [
                 program,
@@ -238,6 +277,7 @@ class Database:
                 "--innodb-flush-log-at-trx-commit=0",
                 "--character-set-server=utf8mb4",
                 "--max-connections=200",
+                *(["--mysqlx=OFF", "--secure-file-priv=NULL", "--skip-log-bin"] if mysql else []),
             ],
             stdout=self.log,
             stderr=self.log,
@@ -259,7 +299,12 @@ class Database:
         return self.process.poll() is None
 
     def descriptors(self) -> int:
-        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+        """Without the server's own files, of which it opens and closes some when it likes."""
+        count = 0
+        for one in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                count += not os.readlink(one).startswith(str(self.home))
+        return count
 
     def maps(self, library: str) -> bool:
         return library in Path(f"/proc/{self.process.pid}/maps").read_text()

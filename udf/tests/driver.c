@@ -12,9 +12,12 @@
  *   integer FUNCTION ARGUMENT…        -> ok NUMBER | null | error | init HEX
  *   sum FUNCTION ARGUMENT… / …        -> ok NUMBER | null | …; each / ends a row of the group
  *   storm THREADS SECONDS FUNCTION ARGUMENT…  -> calls nulls worst(us) mean(us)
+ *   mix THREADS SECONDS FUNCTION ARGUMENT… / FUNCTION ARGUMENT… / …  -> the same, for threads that take the calls in turn
+ *   start FUNCTION ARGUMENT…          -> ok: a call in a thread of its own
+ *   join                              -> the number of NULLs of that call, when it is over
  *   fds                               -> the number of open descriptors
  *   overrun, overflow, leak           -> nothing: mistakes, to see that the sanitizers are at work
- *   name HOST ADDRESS                 -> from now on HOST resolves to ADDRESS ("-": to nothing)
+ *   name HOST ADDRESS                 -> from now on HOST resolves to ADDRESS ("-": to nothing, "~": after three seconds to nothing)
  *
  * ARGUMENT is TYPE:CONST:WIDTH:NAME:VALUE: TYPE S string, I integer, B bit, R real, D decimal; CONST 0 or 1; WIDTH is the maximal
  * length that the server reports; NAME is the attribute, in hex; VALUE is hex of its text (of its bytes for S), or - for NULL.
@@ -29,6 +32,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "../src/compat.h"
 
@@ -51,7 +55,9 @@ int getaddrinfo(const char *host, const char *service, const struct addrinfo *hi
     if (!real)
         *(void **)&real = dlsym(RTLD_NEXT, "getaddrinfo");
     if (fake_host[0] && strcmp(host, fake_host) == 0) {
-        if (fake_address[0] == '-')
+        if (fake_address[0] == '~')
+            sleep(3);
+        if (fake_address[0] == '-' || fake_address[0] == '~')
             return EAI_NONAME;
         host = fake_address;
     }
@@ -340,21 +346,27 @@ static void *storm_thread(void *data) {
     struct call *call = begin(storm->function, words, storm->count);
     if (initialise(call)) {
         text_function *row;
+        integer_function *whole;
         *(void **)&row = call->row;
+        *(void **)&whole = call->row;
+        bool integer = strcmp(storm->function, "gman_wake") == 0;
         char *result = need(malloc(UDF_RESULT_SIZE));
         for (unsigned i = 0; i < storm->count; i++)
             fill(call, i);
-        while (microseconds() < storm->until) {
+        do {
             unsigned long length = UDF_RESULT_SIZE;
             unsigned char is_null = 0, error = 0;
             int64_t began = microseconds();
-            row(&call->initid, &call->args, result, &length, &is_null, &error);
+            if (integer)
+                whole(&call->initid, &call->args, &is_null, &error);
+            else
+                row(&call->initid, &call->args, result, &length, &is_null, &error);
             int64_t took = microseconds() - began;
             storm->calls++;
             storm->nulls += is_null;
             storm->total += took;
             storm->worst = took > storm->worst ? took : storm->worst;
-        }
+        } while (microseconds() < storm->until);
         call->deinit(&call->initid);
         free(result);
     }
@@ -364,12 +376,18 @@ static void *storm_thread(void *data) {
     return NULL;
 }
 
-static void run_storm(unsigned threads, double seconds, const char *function, char **words, unsigned count) {
+/* Words: the calls, each a function and its arguments, with / between them. */
+static void run_storm(unsigned threads, double seconds, char **words, unsigned count) {
+    unsigned at = 0;
     struct storm *storms = need(calloc(threads, sizeof *storms)), all = {.worst = 0};
     pthread_t *ids = need(calloc(threads, sizeof *ids));
     int64_t until = microseconds() + (int64_t)(seconds * 1e6);
     for (unsigned i = 0; i < threads; i++) {
-        storms[i] = (struct storm){.function = function, .words = words, .count = count, .until = until};
+        unsigned stop = at;
+        while (stop < count && strcmp(words[stop], "/") != 0)
+            stop++;
+        storms[i] = (struct storm){.function = words[at], .words = words + at + 1, .count = stop - at - 1, .until = until};
+        at = stop < count ? stop + 1 : 0;
         if (pthread_create(&ids[i], NULL, storm_thread, &storms[i]) != 0)
             abort();
     }
@@ -383,6 +401,28 @@ static void run_storm(unsigned threads, double seconds, const char *function, ch
     printf("%lu %lu %lld %lld\n", all.calls, all.nulls, (long long)all.worst, (long long)(all.calls ? all.total / (int64_t)all.calls : 0));
     free(ids);
     free(storms);
+}
+
+/* One call that goes on while other commands are carried out. */
+static struct storm one;
+static pthread_t one_thread;
+
+static void run_start(const char *function, char **words, unsigned count) {
+    one = (struct storm){.function = need(strdup(function)), .words = need(calloc(count + 1, sizeof *words)), .count = count};
+    for (unsigned i = 0; i < count; i++)
+        one.words[i] = need(strdup(words[i]));
+    if (pthread_create(&one_thread, NULL, storm_thread, &one) != 0)
+        abort();
+    puts("ok");
+}
+
+static void run_join(void) {
+    pthread_join(one_thread, NULL);
+    for (unsigned i = 0; i < one.count; i++)
+        free(one.words[i]);
+    free(one.words);
+    free((char *)(uintptr_t)one.function);
+    printf("%lu\n", one.nulls);
 }
 
 static int count_fds(void) {
@@ -419,13 +459,17 @@ int main(void) {
             run_integer(words[1], words + 2, count - 2);
         } else if (strcmp(words[0], "sum") == 0) {
             run_sum(words[1], words + 2, count - 2);
-        } else if (strcmp(words[0], "storm") == 0) {
-            run_storm((unsigned)strtoul(words[1], NULL, 10), strtod(words[2], NULL), words[3], words + 4, count - 4);
+        } else if (strcmp(words[0], "storm") == 0 || strcmp(words[0], "mix") == 0) {
+            run_storm((unsigned)strtoul(words[1], NULL, 10), strtod(words[2], NULL), words + 3, count - 3);
+        } else if (strcmp(words[0], "start") == 0) {
+            run_start(words[1], words + 2, count - 2);
+        } else if (strcmp(words[0], "join") == 0) {
+            run_join();
         } else if (strcmp(words[0], "fds") == 0) {
             printf("%d\n", count_fds());
         } else if (strcmp(words[0], "overrun") == 0) {
-            volatile char *one = need(malloc(count));
-            one[count] = 1;
+            volatile char *byte = need(malloc(count));
+            byte[count] = 1;
         } else if (strcmp(words[0], "overflow") == 0) {
             volatile int most = INT32_MAX;
             most += (int)count;

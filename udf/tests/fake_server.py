@@ -9,7 +9,7 @@ import struct
 import threading
 import time
 
-SUBMIT_JOB_BG, JOB_CREATED, ECHO_REQ, ECHO_RES, ERROR = 18, 8, 16, 17, 19
+SUBMIT_JOB_BG, JOB_CREATED, WORK_STATUS, ECHO_REQ, ECHO_RES, ERROR = 18, 8, 12, 16, 17, 19
 
 
 def packet(kind: int, *parts: bytes) -> bytes:
@@ -22,7 +22,8 @@ class FakeServer:
 
     good: a job handle. silent: accepts, reads, never answers. deaf: accepts and never reads. close: closes when it has a job.
     half: sends half of an answer and closes. garbage: speaks another protocol. error: an ERROR packet. slow: waits `delay`.
-    drip: sends its answer byte by byte. flood: sends packets without end that nobody asked for. huge: announces 4 GiB.
+    endless: a job handle, and then one WORK_STATUS after the other. echo: answers probes and no job. late: answers probes after `delay`.
+    large: announces a handle of 100 kB. drip: sends its answer byte by byte. flood: sends packets without end that nobody asked for. huge: announces 4 GiB.
     With a context it speaks TLS, and misbehaves inside of it.
     """
 
@@ -94,6 +95,8 @@ class FakeServer:
                 kind, length = struct.unpack(">II", header[4:])
                 body = stream.read(length)
                 if kind == ECHO_REQ:
+                    if self.mode == "late":
+                        time.sleep(self.delay)
                     if self.mode not in ("silent", "garbage"):
                         connection.sendall(packet(ECHO_RES, body))
                     continue
@@ -103,8 +106,15 @@ class FakeServer:
 
     def _answer(self, connection: socket.socket, answer: bytes) -> None:
         mode = self.mode
-        if mode == "good":
+        if mode in ("good", "late"):
             connection.sendall(answer)
+        elif mode == "endless":
+            connection.sendall(answer)
+            status = packet(WORK_STATUS, answer[12:], b"1", b"2") * 100
+            while not self._closing:
+                connection.sendall(status)
+        elif mode == "large":
+            connection.sendall(b"\0RES" + struct.pack(">II", JOB_CREATED, 100_000))
         elif mode == "slow":
             time.sleep(self.delay)
             connection.sendall(answer)

@@ -414,6 +414,7 @@ def test_unroutable_server_costs_the_connect_timeout(gman: Driver) -> None:
         ("error", "rejected", False),
         ("huge", "protocol", True),
         ("flood", "protocol", True),
+        ("large", "protocol", True),
     ],
 )
 def test_misbehaviour(gman: Driver, fake: FakeServer, mode: str, kind: str, opens: bool) -> None:
@@ -497,24 +498,81 @@ def test_kept_connection_that_the_server_has_closed(gman: Driver, fake: FakeServ
     assert state["connects"] == 3
 
 
-def test_address_change(gman: Driver) -> None:
-    gman.ask("name", "job.example", "127.0.0.2")
-    with FakeServer(host="127.0.0.2") as old:
-        use(gman, f"job.example:{old.port}")
-        assert gman.call("gman_do_background", "f", "x") == b"H:fake:1"
-    with FakeServer(host="127.0.0.3", port=old.port) as new:
-        gman.ask("name", "job.example", "127.0.0.3")
-        wait_until(lambda: gman.call("gman_do_background", "f", "y"), seconds=RETRY + 1, what="the new address is found")
-        assert len(new.jobs) == 1
-
-
-def test_name_that_resolves_later(gman: Driver, fake: FakeServer) -> None:
-    gman.ask("name", "job.example", "-")
-    use(gman, f"job.example:{fake.port}")
+def test_server_that_answers_probes_and_takes_no_job(gman: Driver, fake: FakeServer) -> None:
+    """One job at a time tries it, after pauses that double."""
+    fake.mode = "echo"
+    use(gman, fake.address)
+    gman.call("gman_configure", "breaker_retry_ms", 50)
+    gman.call("gman_configure", "io_timeout_ms", 50)
+    calls, nulls, _, mean = gman.storm(8, 3.0, "gman_do_background", "f", "x")
+    assert nulls == calls > 1000
+    assert 2 <= len(fake.jobs) <= 8 + 8  # all threads at first, then after 0.05, 0.1, 0.2, 0.4, 0.8 and 1.6 s
+    assert server(gman, fake.address)["breaker_openings"] == 1
+    assert mean < 2000
+    fake.mode = "good"
+    wait_until(lambda: gman.call("gman_do_background", "f", "x"), what="it is tried again")
+    # Then the pause is the short one again.
+    fake.mode = "silent"
     assert gman.call("gman_do_background", "f", "x") is None
-    assert server(gman, f"job.example:{fake.port}")["failures"]["resolve"] == 1
-    gman.ask("name", "job.example", "127.0.0.1")
-    wait_until(lambda: gman.call("gman_do_background", "f", "y"), seconds=RETRY + 1)
+    fake.mode = "good"
+    wait_until(lambda: gman.call("gman_do_background", "f", "x"), seconds=1.0, what="it is tried again soon")
+
+
+def test_timeout_of_an_old_call_does_not_open_the_breaker_again(gman: Driver, fake: FakeServer) -> None:
+    use(gman, fake.address)
+    gman.call("gman_configure", "io_timeout_ms", 3000)
+    gman.call("gman_configure", "breaker_retry_ms", 10)
+    fake.mode = "silent"
+    gman.start("gman_do_background", "f", "old")
+    wait_until(lambda: fake.jobs, what="the job that nobody answers")
+    fake.mode = "close"
+    assert gman.call("gman_do_background", "f", "x") is None
+    assert server(gman, fake.address)["state"] != "closed"
+    fake.mode = "good"
+    wait_until(lambda: gman.call("gman_do_background", "f", "x"), what="the breaker closes")
+    assert gman.join()
+    state = server(gman, fake.address)
+    assert (state["state"], state["breaker_openings"], state["failures"]["timeout"]) == ("closed", 1, 1)
+
+
+def test_time_used_up_by_another_server_is_not_blamed_on_the_next(gman: Driver) -> None:
+    with FakeServer("silent") as first, FakeServer("slow") as second:
+        second.delay = IO * 0.8
+        use(gman, first.address, second.address)
+        assert gman.call("gman_do_background", "f", "x", "key") is None  # the second has CONNECT of the time, at most
+        assert server(gman, first.address)["state"] != "closed"
+        state = server(gman, second.address)
+        assert (state["state"], state["breaker_openings"], state["failures"]["timeout"]) == ("closed", 0, 1)
+        wait_until(lambda: gman.call("gman_do_background", "f", "x", "key"), what="the second one has its time")
+
+
+@pytest.mark.parametrize("kind", ["gman_do", "gman_sum"])
+def test_progress_without_end_ends_at_the_job_timeout(gman: Driver, fake: FakeServer, kind: str) -> None:
+    fake.mode = "endless"
+    use(gman, fake.address)
+    gman.call("gman_configure", "job_timeout_ms", 300)
+    began = time.monotonic()
+    assert (gman.call("gman_do", "f", "x") if kind == "gman_do" else gman.sum("f", [1, 2, 3])) is None
+    assert time.monotonic() - began < 5  # without a bound, it would never end
+    assert server(gman, fake.address)["failures"]["job_timeout"] == 1
+
+
+def test_connections_are_counted(gman: Driver, fake: FakeServer) -> None:
+    use(gman, fake.address)
+    gman.storm(8, 0.5, "gman_do_background", "f", "x")
+    state = server(gman, fake.address)
+    assert state["connects"] >= 1
+    assert (state["reconnects"], state["busy_connections"]) == (0, 0)  # some at a time are no reconnects
+    gman.call("gman_configure", "io_timeout_ms", 5000)
+    fake.mode, fake.delay = "slow", 1.0
+    gman.start("gman_do_background", "f", "x")
+    wait_until(lambda: server(gman, fake.address)["busy_connections"] == 1, what="a connection in use")
+    gman.join()
+    assert server(gman, fake.address)["busy_connections"] == 0
+    fake.mode = "good"
+    fake.hang_up()
+    wait_until(lambda: gman.call("gman_do_background", "f", "x"), what="a new connection")
+    assert server(gman, fake.address)["reconnects"] >= 1
 
 
 def test_background_errors_can_fail_the_statement(gman: Driver) -> None:
@@ -549,6 +607,28 @@ def test_wake_without_a_server_listening(gman: Driver) -> None:
     use(gman, f"127.0.0.1:{free_port()}")
     assert gman.integer("gman_wake", "f", "x") == 0
     assert stats(gman)["wakes"]["dropped"] == 1
+
+
+@pytest.mark.parametrize(("mode", "kind"), [("silent", "timeout"), ("close", "closed"), ("garbage", "protocol")])
+def test_failures_of_wake_connections_are_told(gman: Driver, fake: FakeServer, mode: str, kind: str) -> None:
+    fake.mode = mode
+    use(gman, fake.address)
+
+    def counted() -> bool:
+        gman.integer("gman_wake", "f", "x")
+        return server(gman, fake.address)["failures"][kind] > 0
+
+    wait_until(counted, what="the failure is counted")
+    assert server(gman, fake.address)["last_error"].startswith("gman_wake: ")
+    assert server(gman, fake.address)["breaker_openings"] == 0
+
+
+def test_wakes_at_the_same_time_do_not_take_each_others_turn(gman: Driver, fake: FakeServer) -> None:
+    use(gman, fake.address)
+    wake(gman, "f", "first")
+    gman.call("gman_configure", "wake_interval_ms", 60000)
+    gman.mix(8, 0.5, *(("gman_wake", "f", f"shard-{n}") for n in range(8)))
+    wait_until(lambda: sorted(job[2] for job in fake.jobs if job[2] != b"first") == [b"shard-%d" % n for n in range(8)], what="each is sent once")
 
 
 def test_wake_goes_to_the_next_server(gman: Driver, fake: FakeServer) -> None:
@@ -664,6 +744,23 @@ def test_storm_through_restarts(gman: Driver, own_gearmand: Gearmand) -> None:
     assert calls > nulls
     assert worst < (CONNECT + IO + SLACK) * 1e6 + 3 * jitter(gman, 16)
     wait_until(lambda: gman.call("gman_do_background", "f", "x"), seconds=RETRY + 0.5)
+    gman.unload()
+    assert gman.ask("fds") == before
+    gman.load()
+
+
+def test_storm_of_all_functions(gman: Driver, own_gearmand: Gearmand) -> None:
+    """Lists that come and go, wake-ups and jobs at the same time."""
+    gman.unload()
+    before = gman.ask("fds")
+    gman.load()
+    use(gman, own_gearmand.address)
+    here, away = own_gearmand.address, f"127.0.0.1:{free_port()}"
+    calls, *_ = gman.mix(
+        12, 2.0, ("gman_do_background", "f", "x"), ("gman_wake", "f", "x"), ("gman_stats",), ("gman_servers_set", here),
+        ("gman_servers_set", f"{away},{here}"), ("gman_wake", "f", "y"),
+    )  # fmt: skip
+    assert calls > 100
     gman.unload()
     assert gman.ask("fds") == before
     gman.load()

@@ -130,23 +130,24 @@ def test_json_of_every_type(sql: Session) -> None:
     sql.all(
         """CREATE TABLE t (ti tinyint, bu bigint unsigned, b bigint, z int(8) zerofill, d decimal(30,10), dz decimal(6,2) zerofill,
              f float, db double, dt datetime(3), ts timestamp, ti6 time(6), y year, b1 bit(1), b8 bit(8), b19 bit(19), b20 bit(20), b21 bit(21), b24 bit(24),
-             b48 bit(48), b64 bit(64), bl blob, e enum('a','b'), s set('x','y'), js json, text4 text character set utf8mb4)"""
+             b48 bit(48), b64 bit(64), f102 float(10,2), d122 double(12,2), d123 double(12,3), i64 int(64), bl blob, e enum('a','b'), s set('x','y'), js json, text4 text character set utf8mb4)"""
     )
     sql.all(
         """INSERT INTO t VALUES (-5, 18446744073709551615, -9223372036854775808, 42, -12345678901234567890.1234567891, 7.5, 1.1, 0.1,
              '2020-01-02 03:04:05.678', '2020-01-01', '-12:00:00.000001',
              2020, 1, 0x31, 0x73132, 0x0F3132, 0x1F3132, 0x313233, 0x313233343536, 0xffffffffffffffff,
-             x'00ff', 'b', 'x,y', '{"k":[1]}', '€ 😀')"""
+             1.1, 1234567.25, 2097152.125, -5, x'00ff', 'b', 'x,y', '{"k":[1]}', '€ 😀')"""
     )
     written = json.loads(
-        str(sql.one("SELECT udf_json_object(ti,bu,b,z,d,dz,f,db,dt,ts,ti6,y,b1,b8,b19,b20,b21,b24,b48,b64,bl AS base64_bl,e,s,js AS json_js,js,text4) FROM t")),
+        str(sql.one("SELECT udf_json_object(ti,bu,b,z,d,dz,f,db,dt,ts,ti6,y,b1,b8,b19,b20,b21,b24,b48,b64,f102,d122,d123,i64,bl AS base64_bl,e,s,js AS json_js,js,text4) FROM t")),
         parse_float=str,
     )
     assert json.loads(written.pop("js")) == {"k": [1]}
     assert written == {
         "ti": -5, "bu": 18446744073709551615, "b": -9223372036854775808, "z": 42, "d": "-12345678901234567890.1234567891", "dz": "7.50", "f": "1.1",
         "db": "0.1", "dt": "2020-01-02 03:04:05.678", "ts": "2020-01-01 00:00:00", "ti6": "-12:00:00.000001", "y": 2020, "b1": 1, "b8": 0x31,
-        "b19": 0x73132, "b20": 0x0F3132, "b21": 0x1F3132, "b24": 0x313233, "b48": 0x313233343536, "b64": 2**64 - 1, "base64_bl": "AP8=", "e": "b",
+        "b19": 0x73132, "b20": 0x0F3132, "b21": 0x1F3132, "b24": 0x313233, "b48": 0x313233343536, "b64": 2**64 - 1, "f102": "1.1",
+        "d122": "1234567.25", "d123": "2097152.125", "i64": -5, "base64_bl": "AP8=", "e": "b",
         "s": "x,y", "json_js": {"k": [1]}, "text4": "€ 😀",
     }  # fmt: skip
     expressions = "NULL, TRUE, 1.50, 1e0, -5, b8 + 0, ~0, CAST(bu AS UNSIGNED), bu + 0, bu - 1, IF(1, bu, 1), COALESCE(bu, 1)"
@@ -158,6 +159,21 @@ def test_json_of_every_type(sql: Session) -> None:
     assert sql.one("SELECT udf_json_array(json_object('a', 1), udf_json_object(ti)) FROM t") == '[{"a": 1},{"ti":-5}]'
     sql.all("CREATE VIEW v AS SELECT udf_json_object(t.ti, t.e AS 'kind') j FROM t")
     assert sql.one("SELECT j FROM v") == '{"ti":-5,"kind":"b"}'
+
+
+def test_json_of_more_than_16_mib_is_whole(sql: Session, database: Database) -> None:
+    size = 20_000_000
+    sql.all("SET GLOBAL max_allowed_packet = 64 * 1024 * 1024")
+    session = Session(database)
+    session.all("USE test; CREATE TABLE t (a longtext); INSERT INTO t VALUES (REPEAT('x', 20000000))")
+    assert session.one("SELECT LENGTH(udf_json_array(a)) FROM t") == size + 4
+    assert session.one("SELECT udf_json_array(a) FROM t") == f'["{"x" * size}"]'
+    # through a temporary table, and into a column
+    assert session.one("SELECT LENGTH(j) FROM (SELECT udf_json_object(a) j FROM t UNION ALL SELECT '' LIMIT 9) d ORDER BY 1 DESC LIMIT 1") == size + 8
+    session.all("CREATE TABLE made AS SELECT udf_json_array(a) j FROM t")
+    assert session.one("SELECT LENGTH(j) FROM made") == size + 4
+    session.connection.close()
+    sql.all("SET GLOBAL max_allowed_packet = DEFAULT")
 
 
 def test_character_sets(sql: Session) -> None:

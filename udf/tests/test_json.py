@@ -112,7 +112,16 @@ def test_float_column_has_the_digits_of_a_float(json_driver: Driver, value: floa
     answer = json_driver.call("json_values", Value(value, kind="R", width=12))
     assert answer is not None
     assert struct.pack("f", float(answer)) == struct.pack("f", value)
-    assert len(answer.decode().lstrip("-").replace(".", "").split("e")[0].strip("0")) <= 9
+    assert len(answer.decode().lstrip("-").replace(".", "").split("e")[0].strip("0")) <= 12
+
+
+@FEWER
+@given(st.decimals(allow_nan=False, allow_infinity=False, places=2, min_value=-(10**10) + 1, max_value=10**10 - 1))
+def test_double_of_the_width_of_a_float_keeps_its_digits(json_driver: Driver, value: Decimal) -> None:
+    """A DOUBLE(12,2)."""
+    answer = json_driver.call("json_values", Value(float(value), kind="R", width=12))
+    assert answer is not None
+    assert Decimal(answer.decode()) == value
 
 
 @FEWER
@@ -148,6 +157,21 @@ def test_double_has_no_digit_too_many(json_driver: Driver, value: float) -> None
         (Value(9007199254740993.0), b"9007199254740992"),
         (Value(math.pi), b"3.141592653589793"),
         (Value(1.100000023841858, kind="R", width=12), b"1.1"),
+        (Value(1.100000023841858, kind="R", width=10), b"1.1"),  # FLOAT(10,2)
+        (Value(1.100000023841858, kind="R", width=22), b"1.100000023841858"),
+        # DOUBLE(12,2), a FLOAT as well
+        (Value(1234567.25, kind="R", width=12), b"1234567.25"),
+        (Value(2097152.125, kind="R", width=12), b"2097152.125"),
+        (Value(1234567936.0, kind="R", width=12), b"1234567936"),
+        (Value(-0.25, kind="R", width=5), b"-0.25"),
+        (Value(1234567890.12, kind="R", width=12), b"1234567890.12"),
+        (Value(struct.unpack("f", struct.pack("f", 1.1e20))[0], kind="R", width=12), b"1.1e+20"),
+        (Value(1e20, kind="R", width=12), b"1e+20"),
+        (Value(-5, width=64), b"-5"),  # INT(64)
+        (Value(12345678, width=64), b"12345678"),
+        (Value(-1234567, width=64), b"-1234567"),
+        (Value(b"0" * 56 + b"00000042", kind="I", width=64), b"42"),
+        (Value(0x3031323334353637, kind="B", width=64), b"3472611983179986487"),
         (Value(b"nan", kind="R"), b"null"),
         (Value(b"inf", kind="R"), b"null"),
         (Value(None, kind="I"), b"null"),

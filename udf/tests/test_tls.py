@@ -338,6 +338,24 @@ def test_kept_connection_that_the_server_has_closed(gman: Driver, certificates: 
     assert server(gman)["breaker_openings"] == 0
 
 
+def test_probe_from_before_tls_is_not_used_after(gman: Driver, certificates: Certificates) -> None:
+    """The answer to a probe in plain text comes when TLS is on already: nothing may be sent over that connection."""
+    with FakeServer("close") as fake:
+        use(gman, fake.address)
+        gman.call("gman_configure", "breaker_retry_ms", 10)
+        gman.call("gman_configure", "io_timeout_ms", 10_000)
+        assert gman.call("gman_do_background", "f", "plain") is None
+        fake.mode, fake.delay = "late", 1.0
+        accepted = fake.accepted
+        wait_until(lambda: (gman.call("gman_do_background", "f", "plain"), fake.accepted > accepted)[1], what="a probe begins")
+        secure(gman, certificates)
+        before = len(fake.jobs)
+        end = time.monotonic() + 2
+        while time.monotonic() < end:
+            assert gman.call("gman_do_background", "f", "secret") is None
+        assert len(fake.jobs) == before
+
+
 # --- the settings ---
 
 

@@ -56,10 +56,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         double value;
         memcpy(&value, data, sizeof value);
         buffer_clear(&out);
-        number_double(&out, value, false);
+        number_double(&out, value, 17);
         expect(json_is_value(out.data, out.length));
         buffer_byte(&out, 0);
         expect(value != value || value - value != 0 || strtod(out.data, NULL) == value);
+        /* As a FLOAT, it reads back as the same FLOAT. */
+        for (int digits = 0; digits < 17; digits += 4) {
+            buffer_clear(&out);
+            number_double(&out, value, digits);
+            expect(json_is_value(out.data, out.length));
+            buffer_byte(&out, 0);
+            expect(value != value || value - value != 0 || strtod(out.data, NULL) == value || strtof(out.data, NULL) == (float)value);
+        }
     }
     buffer_free(&out);
     return 0;

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -26,6 +27,11 @@ static uint64_t hash_packet(uint64_t hash, const struct packet *packet) {
     return hash;
 }
 
+static bool pending(int fd) {
+    int bytes = 0;
+    return ioctl(fd, FIONREAD, &bytes) == 0 && bytes > 0;
+}
+
 /* All packets of the stream, sent in two pieces. */
 static uint64_t play(const uint8_t *data, size_t size, size_t cut) {
     int pair[2];
@@ -42,8 +48,10 @@ static uint64_t play(const uint8_t *data, size_t size, size_t cut) {
         size_t length = piece ? size - cut : cut;
         if (length && write(pair[1], start, length) != (ssize_t)length)
             abort();
-        while ((result = connection_receive(connection, &packet, 0)) == IO_OK)
-            hash = hash_packet(hash, &packet);
+        /* A call takes one piece of a packet that is not whole yet. */
+        while ((result = connection_receive(connection, &packet, 0)) == IO_OK || (result == IO_TIMEOUT && pending(pair[0])))
+            if (result == IO_OK)
+                hash = hash_packet(hash, &packet);
         if (result != IO_TIMEOUT)
             break;
     }

@@ -1,0 +1,25 @@
+"""All functions of the Gearman library at the same time, under the sanitizer of threads."""
+
+from __future__ import annotations
+
+from conftest import THREADS, Driver, wait_until
+from fake_dns import FakeDns
+from fake_server import FakeServer
+
+
+def test_no_data_race() -> None:
+    gman = Driver("libgearman_mysql_udf.so", THREADS)
+    with FakeServer() as good, FakeServer("close") as ill, FakeDns(gman.dns_port) as dns:
+        dns.names["job.example"] = ["127.0.0.1"]
+        name, both = f"job.example:{good.port}", f"{ill.address},{good.address}"
+        gman.call("gman_configure", "breaker_retry_ms", 20)
+        gman.call("gman_servers_set", both)
+        calls, *_ = gman.mix(
+            10, 4.0, ("gman_do_background", "f", "x"), ("gman_wake", "f", "x"), ("gman_stats",), ("gman_servers_set", both), ("gman_servers_set", name),
+            ("gman_wake", "g", "y"), ("gman_do_background", "g", "y", "key"), ("gman_servers_set", ill.address, "g"), ("gman_servers_set", "", "g"),
+            ("gman_configure", "io_timeout_ms", 100),
+        )  # fmt: skip
+        assert calls > 100
+        gman.call("gman_servers_set", good.address)
+        wait_until(lambda: gman.call("gman_do_background", "f", "x"), seconds=30, what="jobs are taken")
+    gman.close()
