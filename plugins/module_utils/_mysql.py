@@ -280,8 +280,10 @@ def blocking_connections(database, schema, table):
 
 
 def describe_connection(row):
-    doing = f"runs {row['statement'][:120]!r}" if row["statement"] else "is idle inside a transaction"
-    return f"connection {row['id']} of {row['user']}@{row['host']} {doing} for {row['time']} s"
+    # Of its statement no more than the verb: the rest may hold anybody's data.
+    verb = re.match(r"(?:/\*.*?\*/|\s|\()*([A-Za-z]{1,20})\b", (row["statement"] or "")[:200], re.DOTALL)
+    doing = f"runs {verb.group(1).upper() if verb else 'a statement'}" if row["statement"] else "is idle inside a transaction"
+    return f"connection {row['id']} of {row['user']}@{row['host']} {doing} for {row['time']} s (command {row['command']})"
 
 
 def lock_timeout_message(database, schema, table, seconds, done="Nothing was changed."):
