@@ -262,7 +262,7 @@ def test_a_function_is_not_replaced_under_an_open_transaction(database, modules,
     holder.close()
     result = modules.ok("mysql_udf", soname="numbered.so", functions=[BUILD_NUMBER])
     assert result["queries"][0] == "LOCK TABLES `shop`.`t` WRITE"
-    assert result["queries"][-1] == "UNLOCK TABLES"
+    assert "UNLOCK TABLES" in result["queries"]
     assert not result["reloaded"]
 
 
