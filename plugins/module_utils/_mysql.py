@@ -49,9 +49,9 @@ def login_argument_spec():
         "login_unix_socket": {"type": "path"},
         "config_file": {"type": "path", "default": "~/.my.cnf"},
         "connect_timeout": {"type": "int", "default": 10},
-        "client_cert": {"type": "path"},
-        "client_key": {"type": "path"},
-        "ca_cert": {"type": "path"},
+        "client_cert": {"type": "path", "aliases": ["ssl_cert"]},
+        "client_key": {"type": "path", "aliases": ["ssl_key"]},
+        "ca_cert": {"type": "path", "aliases": ["ssl_ca"]},
         "check_hostname": {"type": "bool"},
     }
 
