@@ -49,15 +49,18 @@ options:
     description:
       - The client's certificate, a file on the managed host.
     type: path
+    aliases: [ssl_cert]
   client_key:
     description:
       - The key of O(client_cert), a file on the managed host.
     type: path
+    aliases: [ssl_key]
   ca_cert:
     description:
       - The certificate authority that must have signed the server's certificate, a file on the managed host.
       - Setting it demands TLS.
     type: path
+    aliases: [ssl_ca]
   check_hostname:
     description:
       - Whether the server's certificate must be made out to O(login_host).

@@ -59,6 +59,11 @@ def fit_unique(unique):
     return unique if len(unique) <= MAX_UNIQUE else hashlib.sha256(unique).hexdigest()[:MAX_UNIQUE].encode("ascii")
 
 
+def submit_name(priority, background):
+    """What the protocol calls the packet that submits such a job."""
+    return "SUBMIT_JOB" + {"low": "_LOW", "normal": "", "high": "_HIGH"}[priority] + ("_BG" if background else "")
+
+
 class Connection:
     def __init__(self, host, port, deadline, tls=None):
         self.name = format_address(host, port)

@@ -49,9 +49,9 @@ def login_argument_spec():
         "login_unix_socket": {"type": "path"},
         "config_file": {"type": "path", "default": "~/.my.cnf"},
         "connect_timeout": {"type": "int", "default": 10},
-        "client_cert": {"type": "path"},
-        "client_key": {"type": "path"},
-        "ca_cert": {"type": "path"},
+        "client_cert": {"type": "path", "aliases": ["ssl_cert"]},
+        "client_key": {"type": "path", "aliases": ["ssl_key"]},
+        "ca_cert": {"type": "path", "aliases": ["ssl_ca"]},
         "check_hostname": {"type": "bool"},
     }
 
@@ -280,8 +280,10 @@ def blocking_connections(database, schema, table):
 
 
 def describe_connection(row):
-    doing = f"runs {row['statement'][:120]!r}" if row["statement"] else "is idle inside a transaction"
-    return f"connection {row['id']} of {row['user']}@{row['host']} {doing} for {row['time']} s"
+    # Of its statement no more than the verb: the rest may hold anybody's data.
+    verb = re.match(r"(?:/\*.*?\*/|\s|\()*([A-Za-z]{1,20})\b", (row["statement"] or "")[:200], re.DOTALL)
+    doing = f"runs {verb.group(1).upper() if verb else 'a statement'}" if row["statement"] else "is idle inside a transaction"
+    return f"connection {row['id']} of {row['user']}@{row['host']} {doing} for {row['time']} s (command {row['command']})"
 
 
 def lock_timeout_message(database, schema, table, seconds, done="Nothing was changed."):

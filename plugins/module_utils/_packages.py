@@ -83,17 +83,21 @@ def dnf_plan(status, out, err):
 
 def endangered(plan, protect):
     """``name (why)`` of every protected package that the plan removes, or moves to another release series."""
+    return [f"{name} (removed)" for name in plan.removes if _matches(name, protect)] + [
+        f"{name} ({old} would become {new})" for name, (old, new) in _renewed(plan, protect) if series(old) != series(new)]
 
-    def protected(name):
-        return any(re.fullmatch(pattern, name) for pattern in protect)
 
-    lost = [f"{name} (removed)" for name in plan.removes if protected(name)]
-    moved = [
-        f"{name} ({old} would become {new})"
-        for name, (old, new) in sorted(plan.changed.items())
-        if protected(name) and name not in plan.removes and series(old) != series(new)
-    ]
-    return lost + moved
+def updated(plan, protect):
+    """The same of every protected package that the plan moves to another version of its release series: its server is restarted then."""
+    return [f"{name} ({old} would become {new})" for name, (old, new) in _renewed(plan, protect) if series(old) == series(new)]
+
+
+def _matches(name, protect):
+    return any(re.fullmatch(pattern, name) for pattern in protect)
+
+
+def _renewed(plan, protect):
+    return [(name, versions) for name, versions in sorted(plan.changed.items()) if _matches(name, protect) and name not in plan.removes]
 
 
 def series(version):

@@ -53,6 +53,12 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+queries:
+  description: The commands of the administration protocol that were sent.
+  returned: success
+  type: list
+  elements: str
+  sample: [version, status, workers]
 version:
   description: The job server's version.
   returned: success
@@ -147,6 +153,7 @@ def main():
         module.fail_json(msg=str(error))
     module.exit_json(
         changed=False,
+        queries=["version", "status", "workers"],
         version=version,
         functions=functions,
         workers=workers,

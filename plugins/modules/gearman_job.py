@@ -23,8 +23,8 @@ attributes:
     support: full
     details: Submits nothing.
   diff_mode:
-    support: none
-    details: What a job does is known to its worker only.
+    support: partial
+    details: Shows that the job is submitted. What it does is known to its worker only.
   idempotent:
     support: none
     details: Each run submits a job.
@@ -92,6 +92,12 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+queries:
+  description: The packet that submits the job, or would in check mode, by its name in Gearman's protocol; and the function. Not the data.
+  returned: success, and when the job was taken
+  type: list
+  elements: str
+  sample: ["SUBMIT_JOB_LOW_BG syncToRedis"]
 handle:
   description: The job's handle, as the job server's and the worker's logs name it.
   returned: when the job was taken
@@ -121,6 +127,7 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._gearman_admi
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._gearman_job import (
     JobError,
     run_job,
+    submit_name,
 )
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._gearman_tls import (
     TlsError,
@@ -159,10 +166,14 @@ def main():
             module.fail_json(msg=f"{name} has a NUL byte, which ends it for the job server")
     if not params["function"]:
         module.fail_json(msg="function is empty")
+    queries = [f"{submit_name(params['priority'], params['background'])} {params['function']}"]
+    submitted = {"queries": queries}
+    if module._diff:
+        submitted["diff"] = {"before": "", "after": f"{queries[0]}\n"}
     try:
         tls = tls_context(params)
         if module.check_mode:
-            module.exit_json(changed=True)
+            module.exit_json(changed=True, **submitted)
         outcome = run_job(
             params["host"], params["port"], params["function"].encode("utf-8"), params["data"].encode("utf-8"),
             unique=params["unique"].encode("utf-8"), priority=params["priority"], background=params["background"], timeout=params["timeout"],
@@ -170,8 +181,8 @@ def main():
     except (JobServerError, TlsError) as error:
         module.fail_json(msg=str(error))
     except JobError as failure:
-        module.fail_json(msg=str(failure), **_shown(failure.outcome))
-    module.exit_json(changed=True, **_shown(outcome))
+        module.fail_json(msg=str(failure), queries=queries, **_shown(failure.outcome))
+    module.exit_json(changed=True, **submitted, **_shown(outcome))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,9 @@ description:
   - A library that has changed is never written over while the server has it mapped. The new file is put beside the old one, the tables whose
     triggers call its functions are locked so that no write meets a missing function, all functions of the library are dropped, the file
     is renamed, the functions are created again, and the tables are released. When the server refuses the new library, the old one is put back.
-    Job servers that were set with C(gman_servers_set) are set again.
+    Settings that were changed with C(gman_configure), and then the job servers that were set with C(gman_servers_set), are set again. When TLS was
+    switched on and cannot be again, the job servers are not set, and the module fails and says so.
+  - Functions that are registered otherwise than wanted are replaced in the same way.
   - What a run that was interrupted has left behind is completed by the next one.
 author:
   - The gearsync developers (@gearsync)
@@ -268,6 +270,8 @@ class Library:
     def go_back(self):
         if os.path.exists(self.old):
             os.rename(self.old, self.path)
+        elif os.path.exists(self.path):
+            os.unlink(self.path)
 
     def tidy(self):
         for path in (self.new, self.old):
@@ -414,50 +418,83 @@ def _reopen(module, database, names):
                         f"FLUSH TABLES, which failed: {error}")
 
 
-def _job_server_lists(database, rows):
-    """The job servers that a Gearman library has been told of, which it forgets when it is unloaded."""
-    if not {"gman_stats", "gman_servers_set"}.issubset(row["name"] for row in rows):
-        return {}
-    try:
-        return json.loads(database.value("SELECT gman_stats()")).get("server_lists", {})
-    except (ServerError, TypeError, ValueError, AttributeError):
-        return {}  # another library's function of that name, or a broken one
+class Memory:
+    """What a Gearman library has been told, and forgets when it is unloaded: its settings and the job servers."""
+
+    def __init__(self, module, database, rows):
+        self.module = module
+        self.database = database
+        self.settings, self.lists = {}, {}
+        if {"gman_stats", "gman_servers_set"}.issubset(row["name"] for row in rows):
+            stats = self._stats()
+            self.settings, self.lists = stats.get("settings", {}), stats.get("server_lists", {})
+
+    def _stats(self):
+        try:
+            stats = json.loads(self.database.value("SELECT gman_stats()"))
+            return stats if isinstance(stats, dict) else {}
+        except (ServerError, TypeError, ValueError):
+            return {}  # another library's function of that name, or a broken one
+
+    def tell(self):
+        """Tell it again, settings before job servers: nothing may go to these in plain text. Returns what is wrong, '' if nothing is."""
+        if not self.settings and not self.lists:
+            return ""
+        secure = self.settings.get("tls") == "on"
+        for name, value in sorted(self._forgotten().items(), key=lambda setting: (setting[0] == "tls", setting[0])):
+            # Not DO, which forgets errors.
+            error = self.database.attempt(f"SELECT gman_configure({literal(name)}, {literal(str(value))})")
+            if error is not None and not (secure and name.startswith("tls")):
+                self.module.warn(f"the library does not take the setting {name} that it had, {value}: {error}")
+            elif error is not None:
+                return (f"The functions speak to no job server until TLS is set and the job servers are set again, because {name}, {value!r} before, "
+                        f"cannot be set again: {error}")
+        if secure and not self.module.check_mode and self._stats().get("settings", {}).get("tls") != "on":
+            return "The functions speak to no job server, because they spoke TLS before and the library cannot"
+        for function, servers in sorted(self.lists.items()):
+            arguments = literal(servers) + (f", {literal(function)}" if function else "")
+            error = self.database.attempt(f"DO gman_servers_set({arguments})")
+            if error is not None:
+                self.module.warn(f"the library does not take the job servers that were set, {servers}: {error}")
+        return ""
+
+    def _forgotten(self):
+        """The settings that the library, as it is loaded now, has otherwise."""
+        if self.module.check_mode:
+            return {}  # a library that is not loaded yet cannot be asked for its defaults
+        now = self._stats().get("settings", {})
+        return {name: value for name, value in self.settings.items() if now.get(name) != value and (name in now or name == "tls")}
 
 
-def _set_job_servers(module, database, lists):
-    for function, servers in sorted(lists.items()):
-        arguments = literal(servers) + (f", {literal(function)}" if function else "")
-        error = database.attempt(f"DO gman_servers_set({arguments})")
-        if error is not None:
-            module.warn(f"the library does not take the job servers that were set, {servers}: {error}")
-
-
-def _reload(module, database, locker, plan, library):
-    """Exchange the library of registered functions; nobody writes to the tables whose triggers call them."""
-    tables = _tables(_calling_triggers(database, [row["name"] for row in plan.registered]))
-    lists = _job_server_lists(database, plan.registered)
+def _exchange(module, database, locker, plan, library):
+    """Drop what has to go, exchange the file, create everything; nobody writes to the tables whose triggers call these functions meanwhile."""
+    gone = plan.registered + [row for row in plan.drop if row not in plan.registered] if plan.reload else plan.drop
+    tables = _tables(_calling_triggers(database, [row["name"] for row in gone]))
+    memory = Memory(module, database, gone)
     _lock(module, locker, tables)
     database.queries.extend(locker.queries)
     dropped, created, exchanged = [], [], False
+    problem = ""
     try:
-        for row in plan.registered:
+        for row in gone:
             _drop(database, row["name"])
             dropped.append(row)
         if plan.install and not module.check_mode:
             library.install()
             exchanged = True
-        created.extend(_recreate(module, database, plan))
+        if plan.reload:
+            created.extend(_recreate(module, database, plan))
         created.extend(_create(database, plan))
     except (ServerError, OSError) as error:
         reason = _explain(error, library) if isinstance(error, ServerError) else str(error)
-        back = _go_back(database, library, dropped, created, exchanged)
-        module.fail_json(msg=f"library {library.soname}: {reason}. {back}", queries=database.queries)
-    finally:
-        _set_job_servers(module, database, lists)
-        if tables:
-            # A locker that is closed releases them too.
-            locker.attempt("UNLOCK TABLES")
-            database.queries.append("UNLOCK TABLES")
+        problem = f"library {library.soname}: {reason}. {_go_back(database, library, dropped, created, exchanged)}"
+    untold = memory.tell()
+    if tables:
+        # A locker that is closed releases them too.
+        locker.attempt("UNLOCK TABLES")
+        database.queries.append("UNLOCK TABLES")
+    if problem or untold:
+        module.fail_json(msg=" ".join(part for part in (problem, untold) if part), queries=database.queries)
 
 
 def _go_back(database, library, dropped, created, exchanged):
@@ -489,13 +526,8 @@ def _present(module, database, library):
     try:
         if install and not module.check_mode:
             library.stage()
-        if plan.reload:
-            with contextlib.closing(connect(module)) as locker:
-                _reload(module, database, locker, plan, library)
-        else:
-            if install and not module.check_mode:
-                library.install()
-            _replace(module, database, plan, library)
+        with contextlib.closing(connect(module)) as locker:
+            _exchange(module, database, locker, plan, library)
         plan.create = [(function, statement) for function, statement in plan.create if function["name"] not in plan.skipped]
         if not module.check_mode:
             _reopen(module, database, [function["name"] for function, _statement in plan.create] + [row["name"] for row in plan.registered if plan.reload])
@@ -503,16 +535,6 @@ def _present(module, database, library):
         if install and not module.check_mode:
             library.tidy()
     return plan
-
-
-def _replace(module, database, plan, library):
-    try:
-        for row in plan.drop:
-            _drop(database, row["name"])
-        for _name in _create(database, plan):
-            pass
-    except ServerError as error:
-        module.fail_json(msg=f"library {library.soname}: {_explain(error, library)}", queries=database.queries)
 
 
 def _absent(module, database, library):

@@ -12,7 +12,8 @@ version_added: 1.0.0
 description:
   - Simulates the installation of packages with the host's own package manager, and fails with the packages' names when it
     would remove an installed database server, replace it by another package, or move it to another release series
-    (from 10.5 to 10.11, from 8.0 to 8.4). A newer version of the same series is no reason to fail.
+    (from 10.5 to 10.11, from 8.0 to 8.4); and, unless O(allow_server_update=true), when it would update it within its series, because
+    the package restarts the server then.
   - Packages that are installed already are left out of the simulation, as M(ansible.builtin.apt) and M(ansible.builtin.dnf)
     with O(ansible.builtin.apt#module:state=present) leave them alone.
   - Installs and removes nothing, in check mode or out of it. As any question to it, the simulation may refresh the caches of the package manager.
@@ -49,6 +50,11 @@ options:
       - When left out, the server packages of MariaDB, MySQL and Percona as the distributions and the vendors name them.
     type: list
     elements: str
+  allow_server_update:
+    description:
+      - Whether the installation may bring a newer version of the server's release series, and with it the server's restart.
+    type: bool
+    default: false
   allow_unresolved:
     description:
       - Do not fail when the package manager does not know a package or finds no solution, but return RV(unknown) and RV(problem).
@@ -100,7 +106,7 @@ problem:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gearsync.mysql_redis.plugins.module_utils._packages import SERVERS, Plan, apt_plan, dnf_plan, endangered
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._packages import SERVERS, Plan, apt_plan, dnf_plan, endangered, updated
 
 #: The messages are parsed, so they must come in English.
 ENVIRONMENT = {"LC_ALL": "C", "LANGUAGE": "C", "DEBIAN_FRONTEND": "noninteractive"}
@@ -179,6 +185,7 @@ def main():
             "enablerepo": {"type": "list", "elements": "str", "default": []},
             "install_recommends": {"type": "bool", "default": False},
             "protect": {"type": "list", "elements": "str"},
+            "allow_server_update": {"type": "bool", "default": False},
             "allow_unresolved": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
@@ -194,6 +201,15 @@ def main():
             msg=(
                 f"Installing {', '.join(names)} would take the database server away: {', '.join(lost)}. Nothing was installed. "
                 "Leave out the package that conflicts with the server, or take it from where the server comes from."
+            ),
+            **result,
+        )
+    restarted = [] if module.params["allow_server_update"] else updated(plan, protect)
+    if restarted:
+        module.fail_json(
+            msg=(
+                f"Installing {', '.join(names)} would update the database server, which restarts it: {', '.join(restarted)}. Nothing was installed. "
+                "Update the server yourself when a restart suits, or allow it (allow_server_update of this module, mysql_restart_allowed of the roles)."
             ),
             **result,
         )

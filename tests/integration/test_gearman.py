@@ -62,9 +62,13 @@ def test_nobody_does_the_job(modules, job_server):
 @pytest.mark.parametrize("priority", ["low", "normal", "high"])
 def test_background_and_check_mode(modules, job_server, priority):
     arguments = {"port": job_server.port, "function": "later", "data": "x", "priority": priority, "background": True}
-    assert modules.ok("gearman_job", check=True, **arguments)["changed"]
+    predicted = modules.ok("gearman_job", check=True, **arguments)
+    assert predicted["changed"]
     assert job_server.jobs("later") == []
     result = modules.ok("gearman_job", **arguments)
+    name = {"low": "SUBMIT_JOB_LOW_BG", "normal": "SUBMIT_JOB_BG", "high": "SUBMIT_JOB_HIGH_BG"}[priority]
+    assert result["queries"] == predicted["queries"] == [f"{name} later"]
+    assert result["diff"] == predicted["diff"] == {"before": "", "after": f"{name} later\n"}
     assert result["handle"].startswith("H:")
     assert "result" not in result
     assert job_server.jobs("later") == [b"x"]
@@ -89,6 +93,7 @@ def test_info(modules, job_server):
         assert result["running"] >= 1
         assert not result["changed"]
     assert result["version"].startswith("1.")
+    assert result["queries"] == ["version", "status", "workers"]
     job_server.jobs("counted")
 
 

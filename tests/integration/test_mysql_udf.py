@@ -1,12 +1,15 @@
+import json
 import os
 import shutil
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pymysql
 import pytest
 from conftest import GEARMAN_FUNCTIONS, GEARMAN_LIBRARY, JSON_LIBRARY
+from tls_front import Certificates
 
 # A function whose answer tells which build of the library is loaded, and what a library without it looks like.
 SOURCE = """
@@ -242,6 +245,35 @@ def test_an_open_transaction_is_named_and_nothing_is_changed(database, modules, 
     assert modules.ok("mysql_udf", soname="numbered.so", src=build(2), functions=[BUILD_NUMBER])["reloaded"]
 
 
+def test_a_function_is_not_replaced_under_an_open_transaction(database, modules, registered, build):
+    """Its trigger would meet the moment without the function."""
+    modules.ok("mysql_udf", soname="numbered.so", src=build(1), functions=[{"name": "build_number", "returns": "string"}])
+    database.execute("CREATE TABLE shop.t (id INT)", "CREATE TRIGGER shop.calls AFTER INSERT ON shop.t FOR EACH ROW SET @a = build_number()")
+    before = registered()
+    holder = database.connect()
+    holder.begin()
+    with holder.cursor() as cursor:
+        cursor.execute("INSERT INTO shop.t VALUES (1)")
+    result = modules.run("mysql_udf", soname="numbered.so", functions=[BUILD_NUMBER], lock_wait_timeout=1)
+    assert result["failed"]
+    assert "shop.t" in result["msg"]
+    assert registered() == before
+    holder.rollback()
+    holder.close()
+    result = modules.ok("mysql_udf", soname="numbered.so", functions=[BUILD_NUMBER])
+    assert result["queries"][0] == "LOCK TABLES `shop`.`t` WRITE"
+    assert "UNLOCK TABLES" in result["queries"]
+    assert not result["reloaded"]
+
+
+def test_a_function_that_cannot_be_replaced_is_put_back(modules, registered, build):
+    modules.ok("mysql_udf", soname="numbered.so", src=build(1), functions=[{"name": "build_number", "returns": "string"}])
+    before = registered()
+    message = modules.refused("mysql_udf", soname="numbered.so", functions=[BUILD_NUMBER, EXTRA_NUMBER])
+    assert "extra_number" in message
+    assert registered() == before
+
+
 def test_no_write_meets_a_missing_function_while_the_library_is_exchanged(database, modules, build):
     """A trigger as in the article, without a handler: any error of its function would fail the write."""
     libraries = [build(number) for number in range(10)]
@@ -279,9 +311,43 @@ def test_no_write_meets_a_missing_function_while_the_library_is_exchanged(databa
     assert len(set(builds)) > 5
 
 
-def test_the_job_servers_survive_an_exchange(database, modules, gearman, libraries, tmp_path):
-    # An ELF file may carry anything behind its end.
-    longer = tmp_path / GEARMAN_LIBRARY
-    longer.write_bytes((libraries / GEARMAN_LIBRARY).read_bytes() + b"another build")
-    assert modules.ok("mysql_udf", soname=GEARMAN_LIBRARY, src=str(longer), functions=GEARMAN_FUNCTIONS)["reloaded"]
+@pytest.fixture
+def another_build(modules, libraries, tmp_path):
+    """Exchange the Gearman library for another build of it."""
+    number = iter(range(100))
+
+    def exchange():
+        # An ELF file may carry anything behind its end.
+        longer = tmp_path / GEARMAN_LIBRARY
+        longer.write_bytes((libraries / GEARMAN_LIBRARY).read_bytes() + b"build %d" % next(number))
+        return modules.run("mysql_udf", soname=GEARMAN_LIBRARY, src=str(longer), functions=GEARMAN_FUNCTIONS)
+    return exchange
+
+
+def stats(database):
+    return json.loads(database.execute("SELECT gman_stats()")[0][0])
+
+
+def test_job_servers_and_settings_survive_an_exchange(database, modules, gearman, another_build):
+    defaults = stats(database)["settings"]
+    database.execute("SELECT gman_configure('io_timeout_ms', '777')", "SELECT gman_configure('background_errors', 'error')")
+    assert another_build()["reloaded"]
+    assert stats(database)["settings"] == {**defaults, "io_timeout_ms": 777, "background_errors": "error"}
     assert not modules.ok("gearman_servers", servers=[gearman.address])["changed"]
+    database.execute("SELECT gman_configure('io_timeout_ms', 'default')", "SELECT gman_configure('background_errors', 'default')")
+
+
+def test_tls_survives_an_exchange_or_there_are_no_job_servers(database, modules, gearman, another_build, tmp_path):
+    authority = Path(Certificates(tmp_path).path("ca.pem"))
+    database.execute(f"SELECT gman_configure('tls_ca', '{authority}')", "SELECT gman_configure('tls', 'on')")
+    assert another_build()["reloaded"]
+    assert (stats(database)["settings"]["tls"], stats(database)["server_lists"]) == ("on", {"": gearman.address})
+    authority.unlink()
+    result = another_build()
+    assert result["failed"]
+    assert "tls" in result["msg"]
+    assert "job server" in result["msg"]
+    assert stats(database)["server_lists"] == {}
+    assert sorted(row[0] for row in database.execute(f"SELECT name FROM mysql.func WHERE dl = '{GEARMAN_LIBRARY}'")) == sorted(
+        function["name"] for function in GEARMAN_FUNCTIONS)
+    database.execute("SELECT gman_configure('tls_ca', 'default')", "SELECT gman_configure('tls', 'off')")

@@ -1,9 +1,11 @@
+import json
 import os
 import re
 import shutil
 import subprocess
 
 import pytest
+import yaml
 from conftest import GEARMAN_LIBRARY, ROOT
 
 PLAYBOOK = """
@@ -40,28 +42,42 @@ PLAYBOOK = """
 """
 
 
-@pytest.mark.usefixtures("schema")
-def test_all_modules_in_a_play(database, gearman, triggers, tmp_path):
-    """Packed up and sent by Ansible, with the login given once by the collection's action group."""
-    database.execute("CREATE TABLE shop.t (id INT PRIMARY KEY)")
+@pytest.fixture
+def run(tmp_path):
+    """Run a play, and return what it says of each task: whether it changed something."""
     play = tmp_path / "play.yml"
     config = tmp_path / "ansible.cfg"
     config.touch()
-    play.write_text(PLAYBOOK.format(socket=database.socket, library=GEARMAN_LIBRARY, address=gearman.address, port=gearman.port))
     environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".collections"), "ANSIBLE_NOCOLOR": "1",
                    "ANSIBLE_CONFIG": str(config), "ANSIBLE_PYTHON_INTERPRETER": "auto_silent", "ANSIBLE_LOCALHOST_WARNING": "false"}
     ansible = shutil.which("ansible-playbook", path=f"{ROOT}/.work/venv/bin:{os.environ['PATH']}")
 
-    def run(*options):
+    def run(text, *options):
+        play.write_text(text)
         done = subprocess.run([ansible, "-i", "localhost,", "-e", f"ansible_python_interpreter={shutil.which('python3', path=os.path.dirname(ansible))}",
                                str(play), *options], capture_output=True, text=True, env=environment, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return [word == "changed" for word in re.findall(r"^(ok|changed): \[localhost\]", done.stdout, re.MULTILINE)]
+    return run
 
+
+@pytest.mark.usefixtures("schema")
+def test_all_modules_in_a_play(database, gearman, triggers, run):
+    """Packed up and sent by Ansible, with the login given once by the collection's action group."""
+    database.execute("CREATE TABLE shop.t (id INT PRIMARY KEY)")
+    play = PLAYBOOK.format(socket=database.socket, library=GEARMAN_LIBRARY, address=gearman.address, port=gearman.port)
     before = triggers()
-    assert run("--check") == [False, False, True, True, False, True]
+    assert run(play, "--check") == [False, False, True, True, False, True]
     assert triggers() == before
-    assert run() == [False, False, True, True, False, True]
+    assert run(play) == [False, False, True, True, False, True]
     assert len(triggers()) == 4
-    assert run("--diff") == [False, False, False, False, False, True]
+    assert run(play, "--diff") == [False, False, False, False, False, True]
     gearman.jobs("played")
+
+
+def test_the_login_options_as_the_readme_gives_them(database, gearman, run):
+    example = re.search(r"^module_defaults:\n  .*\n", (ROOT / "README.md").read_text(), re.MULTILINE).group()
+    play = yaml.safe_load(example.replace("/run/mysqld/mysqld.sock", database.socket))
+    tasks = [{"gearsync.mysql_redis.gearman_servers": {"servers": [gearman.address]}}, {"gearsync.mysql_redis.gearman_info": {"port": gearman.port}},
+             {"gearsync.mysql_redis.package_guard": {"name": ["bash"]}}]
+    assert run(json.dumps([{"hosts": "localhost", "connection": "local", "gather_facts": False, **play, "tasks": tasks}])) == [False, False, False]

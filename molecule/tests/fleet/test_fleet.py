@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pathlib
+import subprocess
 from collections.abc import Iterator
 
 import pytest
-from conftest import SECRET, Host, Playbooks, until
+from conftest import ROOT, SECRET, Host, Playbooks, until
 
 DB, CACHE = Host("fleet-db"), Host("fleet-cache")
 JOB_SERVERS = [Host("fleet-jobs"), Host("fleet-worker2")]
@@ -96,9 +98,21 @@ def test_redis_wants_a_password_from_the_network() -> None:
     assert answer.startswith("-NOAUTH")
 
 
-def test_a_second_run_changes_nothing_and_prints_no_secret(playbooks: Playbooks) -> None:
-    status, output = playbooks.run("gearsync.mysql_redis.site", "-vvv")
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """The built archive, installed: the directory of collections."""
+    there = tmp_path_factory.mktemp("archive")
+    galaxy = ["ansible-galaxy", "collection"]
+    subprocess.run([*galaxy, "build", "--output-path", there, ROOT], check=True, capture_output=True)
+    subprocess.run([*galaxy, "install", "--no-deps", "--offline", "--collections-path", there, *there.glob("*.tar.gz")], check=True, capture_output=True)
+    return there
+
+
+def test_a_run_of_the_installed_archive_finds_nothing_to_change_and_prints_no_secret(playbooks: Playbooks, installed: pathlib.Path) -> None:
+    """Its sources are compared with those that were deployed from the checkout, file by file."""
+    status, output = playbooks.run("gearsync.mysql_redis.site", "-vvv", env={"ANSIBLE_COLLECTIONS_PATH": str(installed)})
     assert status == 0, output
+    assert f"{installed}/ansible_collections/gearsync/mysql_redis/roles/worker" in output
     assert SECRET not in output
     assert "never-print-this-MySQL-password" not in output
     assert "changed=0 " in output

@@ -8,6 +8,7 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._gearman_admi
 )
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._gearman_job import MAX_UNIQUE, fit_unique, packet
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import (
+    describe_connection,
     literal,
     parse_version,
     quote,
@@ -123,3 +124,12 @@ def test_uniques_fit_and_stay_apart(one, other):
 
 def test_packets():
     assert packet(7, b"f", b"", b"data") == b"\0REQ\0\0\0\x07\0\0\0\x07f\0\0data"
+
+
+@pytest.mark.parametrize(("statement", "doing"), [
+    ("UPDATE account SET pin = '4711'", "runs UPDATE for"), ("/* 4711 */ select 4711", "runs SELECT for"), ("(SELECT 4711)", "runs SELECT for"),
+    ("4711", "runs a statement for"), ("x" * 30, "runs a statement for"), (None, "is idle inside a transaction for"), ("", "is idle inside a transaction for"),
+])
+def test_of_another_connections_statement_only_the_verb_is_told(statement, doing):
+    told = describe_connection({"id": 7, "user": "app", "host": "web1", "command": "Query", "time": 3, "statement": statement})
+    assert told == f"connection 7 of app@web1 {doing} 3 s (command Query)"

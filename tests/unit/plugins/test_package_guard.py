@@ -1,12 +1,18 @@
 """package_guard: what apt-get and dnf really printed (Debian sid with MySQL 9.7, dnf 4 with MariaDB 10.11), and what is concluded from it."""
 
+import json
 import re
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
-from ansible_collections.gearsync.mysql_redis.plugins.module_utils._packages import SERVERS, Plan, apt_plan, dnf_plan, endangered, series
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._packages import SERVERS, Plan, apt_plan, dnf_plan, endangered, series, updated
+from ansible_collections.gearsync.mysql_redis.plugins.modules import package_guard
 from ansible_collections.gearsync.mysql_redis.plugins.modules.package_guard import Apt, make_plan
+
+COLLECTIONS = str(Path(__file__).resolve().parents[3] / ".collections")
 
 APT_REMOVES_THE_SERVER = """\
 Reading package lists...
@@ -114,8 +120,11 @@ def test_apt_may_mend_the_server_but_not_move_it_to_another_series():
     same = apt_plan(0, APT_UPGRADES_THE_SERVER.format(version="1:10.11.14-0+deb12u2"), "")
     assert same.installs == ["libc6", "mariadb-server"]
     assert lost(same) == []
+    assert updated(same, SERVERS) == ["mariadb-server (1:10.11.6-0+deb12u1 would become 1:10.11.14-0+deb12u2)"]
     other = apt_plan(0, APT_UPGRADES_THE_SERVER.format(version="1:11.8.3-0+deb13u1"), "")
     assert lost(other) == ["mariadb-server (1:10.11.6-0+deb12u1 would become 1:11.8.3-0+deb13u1)"]
+    assert updated(other, SERVERS) == []
+    assert updated(apt_plan(0, APT_UPGRADES_THE_SERVER.replace("mariadb-server", "libmariadb3").format(version="2"), ""), SERVERS) == []
 
 
 @pytest.mark.parametrize("words", [
@@ -205,6 +214,26 @@ class RealRunner:
         environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **environ_update}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         return done.returncode, done.stdout, done.stderr
+
+
+def stub(path, text):
+    path.write_text("#!/bin/sh\n" + text)
+    path.chmod(0o755)
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_an_update_of_the_server_is_refused_unless_a_restart_is_allowed(tmp_path, allowed):
+    stub(tmp_path / "dpkg-query", "exit 1\n")
+    stub(tmp_path / "apt-get", f"cat <<EOT\n{APT_UPGRADES_THE_SERVER.format(version='1:10.11.14-0+deb12u2')}EOT\n")
+    arguments = tmp_path / "arguments.json"
+    arguments.write_text(json.dumps({"ANSIBLE_MODULE_ARGS": {"name": ["libmariadb-dev"], "use": "apt", "allow_server_update": allowed}}))
+    done = subprocess.run([sys.executable, "-m", package_guard.__name__, str(arguments)], capture_output=True, text=True, check=False,
+                          env={"PATH": f"{tmp_path}:/usr/bin:/bin", "PYTHONPATH": COLLECTIONS})
+    result = json.loads(done.stdout)
+    assert result.get("failed", False) != allowed
+    if not allowed:
+        assert "mariadb-server (1:10.11.6-0+deb12u1 would become 1:10.11.14-0+deb12u2)" in result["msg"]
+        assert "mysql_restart_allowed" in result["msg"]
 
 
 @pytest.mark.skipif(not shutil.which("apt-get"), reason="this machine has no apt")
