@@ -187,9 +187,29 @@ def save_statement(synced):
     return f"INSERT INTO `{SCHEMA}`.`synced_table` ({names}) VALUES ({', '.join(values)}) ON DUPLICATE KEY UPDATE {updates}"
 
 
-def forget_statements(table_name):
-    """What was loaded is forgotten too: a table that is declared again has changed unseen."""
-    return [f"DELETE FROM `{SCHEMA}`.`{name}` WHERE `table_name` = {literal(table_name)}" for name in ("resync", "synced_table")]
+# What stands in place of the triggers of a table that has none any more, while changes that they have made may still have to be read.
+NO_TRIGGERS = "{}"
+
+
+def is_needed(database, table_name):
+    """Whether a change that waits, or a dead letter, is of a table."""
+    return any(
+        database.rows(f"SELECT 1 AS one FROM `{SCHEMA}`.`{name}` WHERE table_name = %s LIMIT 1", table_name) for name in ("outbox", "dead_letter"))
+
+
+def leave_statements(database, synced):
+    """What is done with a table that has no durable triggers any more: it is forgotten, but not before what it has left can do without it.
+
+    A reload is a row that the worker has yet to read, with the SQL that is kept here.
+    """
+    # What was loaded is forgotten at once: a table that is declared again has changed unseen.
+    name = literal(synced.table_name)
+    resync, table = (f"DELETE FROM `{SCHEMA}`.`{each}` WHERE `table_name` = {name}" for each in ("resync", "synced_table"))
+    if not is_needed(database, synced.table_name):
+        return [resync, table]
+    if synced.triggers == NO_TRIGGERS:
+        return []
+    return [resync, f"UPDATE `{SCHEMA}`.`synced_table` SET `triggers` = {literal(NO_TRIGGERS)} WHERE `table_name` = {name}"]
 
 
 def to_json(value):

@@ -43,7 +43,8 @@ options:
         the schema C(gearsync) and brings it up to date.
       - V(direct) submits the change as a Gearman job. It is cheap, but a transaction
         that is rolled back has sent its jobs already, and a change is lost when no job server takes it.
-      - A table can be switched from one to the other at any time.
+      - A table can be switched from one to the other at any time. What the schema C(gearsync) knows of a table that is not durable any more is kept
+        as long as changes or dead letters of it are there, which a worker needs it for; a later run forgets it.
     type: str
     default: durable
   source:
@@ -143,7 +144,8 @@ options:
     default: 5
   state:
     description:
-      - V(absent) drops the triggers that this module has made on the table, and nothing else.
+      - V(absent) drops the triggers that this module has made on the table, and forgets what the schema C(gearsync) knows of it, the latter only when
+        no change and no dead letter of it is left.
     type: str
     choices: [present, absent]
     default: present
@@ -252,12 +254,14 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import
 )
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._outbox import (
     MAX_TABLE_NAME,
+    NO_TRIGGERS,
     OUTBOX,
     SchemaError,
     SyncedTable,
     choose_layout,
-    forget_statements,
+    is_needed,
     lease_statements,
+    leave_statements,
     migration_statements,
     read_synced,
     read_version,
@@ -300,8 +304,9 @@ WAKE_FUNCTION = "gman_wake"
 # The alias that stands for NEW and OLD in the SQL that workers are told.
 ALIAS = "gearsync_row"
 
-# statements before the triggers change and after that, as text for the diff: what is known of the table now and what will be.
-Surroundings = collections.namedtuple("Surroundings", "before after known wanted")
+# before: statements before the triggers change. left: what is known of the table under names that no triggers serve afterwards.
+# known, wanted: as text for the diff, what is known of the table now and what will be.
+Surroundings = collections.namedtuple("Surroundings", "before left known wanted")
 # steps: of the triggers. where: schema and table as the server has them. lock: whether the table may be locked for all steps together.
 Plan = collections.namedtuple("Plan", "steps around where lock")
 
@@ -422,15 +427,16 @@ def _durable_surroundings(database, declaration, sql, where, *, wanted, params):
     # Told before the triggers change: what they send can always be understood.
     if known.get(synced.table_name) != synced:
         before.append(save_statement(synced))
-    after = [statement for name in sorted(known) if name != synced.table_name for statement in forget_statements(name)]
-    return Surroundings(before, after, _known(known.get(synced.table_name)), _known(synced))
+    left = [known[name] for name in sorted(known) if name != synced.table_name]
+    return Surroundings(before, left, _known(known.get(synced.table_name)), _known(synced))
 
 
 def _surroundings_without(database, where):
-    """Forget a table that has no durable triggers any more."""
+    """Leave a table that has no durable triggers any more."""
     known = read_synced(database, *where, read_version(database))
-    after = [statement for name in sorted(known) for statement in forget_statements(name)]
-    return Surroundings([], after, "".join(_known(known[name]) for name in sorted(known)), "")
+    left = [known[name] for name in sorted(known)]
+    kept = [synced._replace(triggers=NO_TRIGGERS) for synced in left if is_needed(database, synced.table_name)]
+    return Surroundings([], left, "".join(map(_known, left)), "".join(map(_known, kept)))
 
 
 def _present(module, database, schema, table):
@@ -544,8 +550,10 @@ def main():
         for statement in plan.around.before:
             database.change(statement)
         apply(module, database, *plan.where, plan.steps, together=plan.lock)
-        for statement in plan.around.after:
-            database.change(statement)
+        # Only now nothing more can come from the triggers that were there.
+        for synced in plan.around.left:
+            for statement in leave_statements(database, synced):
+                database.change(statement)
     except SchemaError as wrong:
         module.fail_json(msg=f"table {name}: {wrong}", problems=[str(wrong)], queries=database.queries)
     except DeclarationError as wrong:
