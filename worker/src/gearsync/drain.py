@@ -21,7 +21,7 @@ from gearsync.lease import Leases
 from gearsync.metrics import BATCHES, CHANGES, COMMANDS, ERRORS, STEPS, Tally, Window
 from gearsync.outbox import Entry, Outbox, summary
 from gearsync.target import Applied, Fence, Refused, Target, Unavailable, append_ids
-from gearsync.transform import Transform
+from gearsync.transform import Transform, shown
 
 log = logging.getLogger(__name__)
 
@@ -128,9 +128,10 @@ def work_of(entries: Sequence[Entry], writers: dict[str, Writer], reloaded: dict
             continue
         try:
             change = reloaded[outbox_id] if operation == "reload" else decode_outbox(table, operation, payload)
-            for step in writers[table].steps(change):
+            found = writers[table].steps(change)
+            for step in found:
                 step.change = number
-                steps.append(step)
+            steps += found
         except Malformed as error:
             dead[outbox_id] = error
     return Work(coalesce(steps), dead)
@@ -138,6 +139,11 @@ def work_of(entries: Sequence[Entry], writers: dict[str, Writer], reloaded: dict
 
 class Servers(NamedTuple):
     """The edges of a drain."""
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001  # ours or a transform's: one change must not stop the process again and again
+            words = f"applying it raised {type(error).__name__}"
+            dead[outbox_id] = Malformed(words, f"{words}: {shown(error)}")
 
     jobs: JobServers
     target: Target

@@ -163,7 +163,8 @@ class Outbox:
             self.database.run(
                 f"REPLACE INTO {SCHEMA}.dead_letter (id, shard, table_name, operation, payload, created_at, failed_at, error)"
                 f" SELECT id, shard, table_name, operation, payload, created_at, NOW(6), %s FROM {SCHEMA}.outbox WHERE shard = %s AND id = %s",
-                (error[:_ERROR_LENGTH], shard, number),
+                # What a transform has raised may hold half of a surrogate pair.
+                (error[:_ERROR_LENGTH].encode(errors="replace").decode(), shard, number),
             )
         if ids:
             self.database.run(f"DELETE FROM {SCHEMA}.outbox WHERE shard = {shard} AND ({ids_condition(ids)})")
