@@ -19,7 +19,7 @@ from gearsync.declaration import LOGS
 from gearsync.job_server import Job, JobServers
 from gearsync.lease import Leases
 from gearsync.metrics import BATCHES, CHANGES, COMMANDS, ERRORS, STEPS, Tally, Window
-from gearsync.outbox import Entry, Outbox, summary
+from gearsync.outbox import Batch, Entry, Outbox, RowsDenied, summary
 from gearsync.target import Applied, Fence, Refused, Target, Unavailable, append_ids
 from gearsync.transform import Transform, shown
 
@@ -33,11 +33,13 @@ _REFRESH = 1.0
 _REPORT = 5.0
 #: Seconds between two looks after a wake: it comes before its commit. The first and the longest.
 _FIRST_GAP, _LAST_GAP = 0.0005, 0.005
-#: What waits for another count's shard is looked at again after so many seconds.
+#: What waits for another count's shard is looked at again after so many seconds; a table whose rows may not be read.
 _TURN = 0.02
+_HELD = 5.0
 _FIRST_PAUSE, _LAST_PAUSE = 0.05, 2.0
 #: A batch with reloads is read so much further: what follows in it must not show an earlier state than the row that was read.
 _RELOAD_FACTOR = 10
+_MOST_AHEAD = 10_000
 
 
 class _LeaseLost(Exception):
@@ -168,6 +170,8 @@ class Drain:
         self._shards: dict[int, _Shard] = {}
         self._questions: list[_Question] = []
         self._window = Window()
+        self._outdated: set[str] = set()
+        self._held: dict[str, float] = {}
         #: By how much the server's clock is before ours, in seconds.
         self._clock_ahead = 0.0
         self._refresh_at = self._sweep_at = self._report_at = 0.0
@@ -299,15 +303,11 @@ class Drain:
     def _read(self, shard: int) -> _Ready:
         """The shard's oldest changes that may be applied, made ready."""
         limit = self._settings.batch
-        batch = self._outbox.read(shard, limit, self._undeclared)
-        reloaded: dict[int, Change] = {}
-        wrong: dict[int, Malformed] = {}
-        if any(entry.operation == "reload" for entry in batch.entries):
-            batch, reloaded, wrong = self._outbox.read_with_rows(shard, limit * _RELOAD_FACTOR, self._undeclared)
+        batch, reloaded, wrong = self._read_rows(shard, limit)
         declared = self._declared(batch.entries)
         entries, waiting = self._in_turn(shard, declared)
         if waiting and not entries and batch.more:
-            batch = self._outbox.read(shard, limit, self._undeclared | waiting)
+            batch = self._outbox.read(shard, limit, self._left_out() | waiting)
             declared = [entry for entry in self._declared(batch.entries) if entry.operation != "reload"]
             entries, _waiting = self._in_turn(shard, declared)
         found = {entry.id for entry in entries} if wrong else set()
@@ -316,7 +316,7 @@ class Drain:
 
     def _read_ahead(self, shard: int) -> Optional[_Ready]:
         """Within the transaction that has deleted a batch: what comes after it, when there is nothing special about it."""
-        batch = self._outbox.read(shard, self._settings.batch, self._undeclared)
+        batch = self._outbox.read(shard, self._settings.batch, self._left_out())
         if not batch.entries or any(entry.operation == "reload" or entry.table not in self._writers for entry in batch.entries):
             return None
         entries, waiting = self._in_turn(shard, batch.entries)
@@ -358,6 +358,32 @@ class Drain:
         self.target.send(fence, work.steps, appended, state.deleted)
         try:
             if not dead:
+    def _read_rows(self, shard: int, limit: int) -> tuple[Batch, dict[int, Change], dict[int, Malformed]]:
+        """The shard's oldest changes, and what its reloads come to."""
+        while True:
+            batch = self._outbox.read(shard, limit, self._left_out())
+            if all(entry.operation != "reload" for entry in batch.entries):
+                return batch, {}, {}
+            try:
+                # The lease is not renewed meanwhile.
+                ahead = max(limit, min(limit * _RELOAD_FACTOR, _MOST_AHEAD))
+                found = self._outbox.read_with_rows(shard, ahead, self._left_out(), self._settings.lease / 3)
+            except RowsDenied as denied:
+                # Somebody can give that right; until then the table's changes wait in their order, and hold up no other table.
+                if denied.table not in self._held:
+                    log.warning("changes of %s wait, because its rows may not be read: %s", denied.table, denied, extra={"action": "rows_denied"})
+                self._held[denied.table] = time.monotonic() + _HELD
+                continue
+            for table in {entry.table for entry in found[0].entries if entry.operation == "reload"} & self._held.keys():
+                del self._held[table]
+                log.info("the rows of %s may be read again", table, extra={"action": "rows_readable"})
+            return found
+
+    def _left_out(self) -> set[str]:
+        """The tables whose changes are not read now."""
+        now = time.monotonic()
+        return self._undeclared | self._outdated | {table for table, due in self._held.items() if now < due}
+
                 try:
                     # While Redis works, the deletion and the next batch are prepared; the commit waits for what Redis says.
                     with self._database.transaction():
