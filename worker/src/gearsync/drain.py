@@ -184,6 +184,7 @@ class Drain:
     @property
     def stopped(self) -> bool:
         """Whether a stop was asked for; between two steps nothing is in hand."""
+        self._database_error: Optional[DatabaseUnavailable] = None
         return self._stopping
 
     def stop(self) -> None:
@@ -197,10 +198,7 @@ class Drain:
                 self._look()
                 self._database_outage.end()
             except DatabaseUnavailable as error:
-                # What is in the outbox waits there; nobody knows whether a batch was deleted.
-                for state in self._shards.values():
-                    state.compared = False
-                self._database_outage.begin("the schema is not there yet" if error.schema_absent else str(error))
+                self._begin_outage(error)
         self._answer()
         self.servers.poll(self._pause(seconds))
         self._take_jobs()
@@ -211,6 +209,13 @@ class Drain:
             self._leases.close()
         except DatabaseUnavailable as error:
             log.warning("the leases were not given back and run out by themselves: %s", error, extra={"action": "leases_kept"})
+    def _begin_outage(self, error: DatabaseUnavailable) -> None:
+        # What is in the outbox waits there; nobody knows whether a batch was deleted.
+        for state in self._shards.values():
+            state.compared = False
+        self._database_error = error
+        self._database_outage.begin("the schema is not there yet" if error.schema_absent else str(error))
+
         self._database.close()
 
     def _look(self) -> None:
@@ -512,7 +517,7 @@ class Drain:
         now = time.monotonic()
         open_questions = []
         for question in self._questions:
-            answer: Optional[dict[str, object]] = question.barrier.look() if now >= question.barrier.next_look else None
+            answer = self._look_for(question.barrier, now) if now >= question.barrier.next_look else None
             if answer is None:
                 open_questions.append(question)
             else:
@@ -521,3 +526,13 @@ class Drain:
 
     def _reply(self, job: Job, answer: dict[str, object]) -> None:
         self.servers.answer(job, b"", msgspec.json.encode(answer))
+    def _look_for(self, question: barrier.Barrier, now: float) -> Optional[dict[str, object]]:
+        outage = self._database_outage
+        if now >= outage.retry_at:
+            try:
+                return question.look()
+            except DatabaseUnavailable as error:
+                # Many questions may be open: the others do not make an attempt of their own, each of which may take seconds.
+                self._begin_outage(error)
+        return question.failed(self._database_error)
+
