@@ -259,10 +259,13 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._outbox impor
     SchemaError,
     SyncedTable,
     choose_layout,
+    declaration_statements,
+    fingerprint,
     is_needed,
     lease_statements,
     leave_statements,
     migration_statements,
+    read_fingerprints,
     read_synced,
     read_version,
     save_statement,
@@ -394,9 +397,10 @@ def _wrong_surroundings(database, definer, delivery):
     return problems, warnings
 
 
-def _known(synced):
+def _known(synced, fingerprints=()):
     """What workers are told of a table, as diffs show it."""
-    return "" if synced is None else "".join(f"-- {name}: {value}\n" for name, value in zip(SyncedTable._fields, synced))
+    newest = "".join(f"-- declaration: {each}\n" for each in fingerprints[-1:])
+    return newest if synced is None else "".join(f"-- {name}: {value}\n" for name, value in zip(SyncedTable._fields, synced)) + newest
 
 
 def _durable_sql(database, declaration, facts, where, *, triggers, params):
@@ -424,11 +428,13 @@ def _durable_surroundings(database, declaration, sql, where, *, wanted, params):
         to_json({trigger.name: checksum(trigger.body) for trigger in wanted}))
     known = read_synced(database, *where, version)
     before = migration_statements(version) + lease_statements(database, params["shards"], version, sql.layout)
-    # Told before the triggers change: what they send can always be understood.
+    # Told before the triggers change: what they send can always be understood, and a worker that has an older declaration leaves it alone.
     if known.get(synced.table_name) != synced:
         before.append(save_statement(synced))
+    fingerprints, newest = read_fingerprints(database, synced.table_name), fingerprint(declaration)
+    before += declaration_statements(synced.table_name, fingerprints, newest)
     left = [known[name] for name in sorted(known) if name != synced.table_name]
-    return Surroundings(before, left, _known(known.get(synced.table_name)), _known(synced))
+    return Surroundings(before, left, _known(known.get(synced.table_name), fingerprints), _known(synced, [newest]))
 
 
 def _surroundings_without(database, where):

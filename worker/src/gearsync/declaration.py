@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
+import json
 import re
 from collections.abc import Iterator
 from typing import Optional
@@ -89,6 +91,13 @@ class Table(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     def fields(self) -> list[str]:
         """What a row has when it is written: the columns, and what the transform adds."""
         return [*self.columns, *self.computed]
+
+
+def fingerprint(table: Table) -> str:
+    """What a declaration says of a row, in few words: that of two workers is the same when both make the same of it. ``sync_table`` computes it too."""
+    write = [{name: value for name, value in msgspec.structs.asdict(each).items() if value is not None} for each in table.write]
+    words = {"columns": table.columns, "computed": table.computed, "transform": table.transform, "write": write}
+    return hashlib.sha256(json.dumps(words, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _write_mistakes(write: Write, columns: list[str]) -> Iterator[Mistake]:
