@@ -35,7 +35,7 @@ _REPORT = 5.0
 _FIRST_GAP, _LAST_GAP = 0.0005, 0.005
 #: What waits for another count's shard is looked at again after so many seconds; a table whose rows may not be read.
 _TURN = 0.02
-_HELD = 5.0
+_HELD = 2.0
 _FIRST_PAUSE, _LAST_PAUSE = 0.05, 2.0
 #: A batch with reloads is read so much further: what follows in it must not show an earlier state than the row that was read.
 _RELOAD_FACTOR = 10
@@ -180,7 +180,8 @@ class Drain:
         self._window = Window()
         #: By how much the server's clock is before ours, in seconds.
         self._clock_ahead = 0.0
-        self._refresh_at = self._sweep_at = self._report_at = 0.0
+        self._refresh_at = self._sweep_at = self._report_at = self._ping_at = 0.0
+        self._reaches_redis = True
         self._stopping = False
         longest = config.worker.reconnect_max
         self._database_outage = _Outage(f"MySQL {database.name} is away or has no schema", "mysql", longest, tally)
@@ -276,16 +277,17 @@ class Drain:
         outage = self._redis_outage
         if not outage.failures or now - outage.since < self._settings.lease:
             return False
-        if now < outage.retry_at:
-            return self._leases.aside
-        try:
-            self.target.ping()
-        except Unavailable as error:
-            outage.begin(str(error))
-            return True
-        if self._leases.aside:
+        if now >= self._ping_at:
+            self._ping_at = now + _LAST_PAUSE
+            try:
+                self.target.ping()
+                self._reaches_redis = True
+            except Unavailable as error:
+                self._reaches_redis = False
+                outage.begin(str(error))
+        if self._reaches_redis and self._leases.aside:
             outage.end()
-        return False
+        return not self._reaches_redis
 
     def _older(self, known: dict[str, list[str]]) -> set[str]:
         """The tables of which triggers are made by a later declaration than ours; one that is not known yet is newer than all."""

@@ -17,7 +17,10 @@ from typing import Any
 import pymysql
 import pytest
 from conftest import SOURCES, Database, Gearmand, Redis, Worker, free_port, until
-from gearsync.outbox import layout
+from gearsync import database as edge
+from gearsync.barrier import Barrier
+from gearsync.config import MySQLSettings
+from gearsync.outbox import Outbox, layout
 
 ITEM = {
     "table": "shop.item", "columns": ["id", "name", "price"],
@@ -259,7 +262,7 @@ def test_after_a_reload_no_earlier_state_shows(
 
 
 TRANSFORM = '''
-import os, time
+import os, sys, time
 
 def shout(row, table):
     pause = os.environ.get("PAUSE", "/nonexistent")
@@ -270,6 +273,10 @@ def shout(row, table):
         return None
     if row["name"] == "bad":
         raise ValueError("no " + row["name"])
+    if row["name"] == "exit":
+        sys.exit(3)
+    if row["name"] == "half":
+        raise ValueError("half a pair: \\udcff")
     row["loud"] = f"{row['name']}!".upper()
     return row
 '''
@@ -292,13 +299,14 @@ def test_a_transform_adds_columns_leaves_rows_out_and_its_errors_are_dead_letter
 ) -> None:
     r = redis_server.client
     worker = start_worker(shouting)
-    database.put(insert(1, "one"), insert(2, "secret"), insert(3, "bad"), insert(4, "four"))
+    database.put(insert(1, "one"), insert(2, "secret"), insert(3, "bad"), insert(4, "four"), insert(5, "exit"), insert(6, "half"))
     drained(database)
     assert r.hgetall("item:1") == {b"id": b"1", b"name": b"one", b"price": b"1", b"loud": b"ONE!"}
     assert r.smembers("loud:FOUR!") == {b"4"}
-    assert r.exists("item:2", "item:3") == 0
-    ((error,),) = database.execute("SELECT error FROM gearsync.dead_letter")
-    assert error == "the transform raised ValueError: no bad"
+    assert r.exists("item:2", "item:3", "item:5", "item:6") == 0
+    assert database.execute("SELECT error FROM gearsync.dead_letter ORDER BY id") == [
+        ("the transform raised ValueError: no bad",), ("the transform raised SystemExit: 3",), ("the transform raised ValueError: half a pair: ?",)]
+    assert "action=process_died" not in worker.log.read_text()
     assert "no bad" not in worker.log.read_text()
 
     database.put(update(1, "one", "uno"), update(4, "four", "secret"), update(2, "secret", "open"))
@@ -489,6 +497,22 @@ def test_redis_without_memory_is_waited_for(worker: Worker, database: Database, 
     assert database.execute("SELECT * FROM gearsync.dead_letter") == []
 
 
+@pytest.mark.parametrize("missing", ["resetkeys ~item:* ~gearsync:*", "-zadd", "-hset", "-evalsha -eval", "resetkeys ~item:*"])
+def test_rights_that_are_missing_in_redis_are_waited_for(
+    config: dict[str, Any], start_worker: Callable[..., Worker], database: Database, redis_server: Redis, missing: str
+) -> None:
+    r = redis_server.client
+    r.execute_command("ACL", "SETUSER", "worker", "on", ">secret", "~*", "+@all", *missing.split())
+    worker = start_worker({**config, "redis": {"port": redis_server.port, "username": "worker", "password": "secret"}})
+    database.put(insert(1))
+    log_has(worker, "action=redis_lost ")
+    assert database.waiting == 1
+    r.execute_command("ACL", "SETUSER", "worker", "~*", "+@all")
+    drained(database)
+    assert r.exists("item:1", "doc:1", "by-name:x", "by-price") == 4
+    assert database.execute("SELECT * FROM gearsync.dead_letter") == []
+
+
 def test_mysqld_may_be_killed(worker: Worker, database: Database, redis_server: Redis) -> None:
     shop(database)
     # What has no connection yet has none to lose.
@@ -666,6 +690,24 @@ def test_a_barrier_says_what_is_missing(woken: Worker, gearmand: Gearmand, datab
     database.put(insert(1), insert(2), table="shop.unknown", shard=3)
     answer = json.loads(gearmand.do("gearsync.barrier.main", b"")[-1][1])
     assert (answer["ok"], answer["missing"]) == (False, {"3": 2})
+
+
+def test_a_barrier_tells_of_changes_that_became_dead_letters(
+    config: dict[str, Any], start_worker: Callable[..., Worker], database: Database, redis_server: Redis
+) -> None:
+    connection = edge.Database(MySQLSettings(user="root", unix_socket=database.socket), 20.0)
+    redis_server.client.set("item:1", "not a hash")
+    database.put(insert(1), insert(2))
+    question = Barrier(Outbox(connection), 30.0)
+    assert question.look() is None
+    worker = start_worker(config)
+    drained(database)
+    answer = question.look()
+    connection.close()
+    assert answer is not None
+    assert (answer["ok"], answer["dead"], "missing" in answer) == (False, 1, False)
+    # What had died before is not what is asked for.
+    assert json.loads(command(worker, "barrier", "--json").stdout)["ok"] is True
 
 
 def command(worker: Worker, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from gearsync.cli import Exit, main
 from gearsync.config import ConfigError, inspect, load, parse_address
+from gearsync.declaration import Table, Write, fingerprint
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -156,6 +157,14 @@ def test_no_damage_to_a_file_does_more_than_be_told(data: st.DataObject) -> None
 def test_two_writes_to_one_key_are_a_mistake(tmp_path: pathlib.Path) -> None:
     doubled = GOOD.replace('[{type: hash, key: "k:{id}"}]', '[{type: hash, key: "k:{id}"}, {type: json, key: "k:{id}"}]')
     assert "write[0] already" in sentences(tmp_path, doubled)
+
+
+def test_a_declaration_has_the_fingerprint_that_sync_table_computes_too() -> None:
+    # The same text stands in tests/unit/plugins/test_outbox.py.
+    write = [Write(type="hash", key="k:{id}", ttl=60), Write(type="set", key="größe:{größe}", member="{id}")]
+    table = Table(table="s.t", columns=["id", "größe"], write=write, transform="a.b:c", computed=["slug"])
+    assert fingerprint(table) == "0749a2cba7fee504ad8a2a900fbbb142ed26d6c2f3fdb8e41b54e932f9a234ed"
+    assert fingerprint(msgspec.structs.replace(table, events=["insert"], delivery="direct", function="g")) == fingerprint(table)
 
 
 def test_check_config_exits_with_2_for_a_bad_file(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
