@@ -376,7 +376,12 @@ def _durable_problems(database, declaration, found, facts):
         if any(name in write_columns(write, ("key", "member")) for write in declaration["write"]):
             warnings.append(f"column {name!r} is in a key or a member: what a value of an eighth of max_allowed_packet or more has written there is not"
                             " removed again")
-    if large and not key_columns(declaration, real, facts["unique_keys"]):
+    key = key_columns(declaration, real, facts["unique_keys"])
+    inexact = [name for name in key if by_name[real[name]]["data_type"].lower() == "float"]
+    if inexact:
+        problems.append(f"column {', '.join(map(repr, inexact))} is a FLOAT, of which the server shows fewer digits than it compares, so that a worker would"
+                        " not find a row by it; make it a DOUBLE or a DECIMAL, or let the keys name another unique key")
+    if large and not key:
         problems.append(f"{', '.join(large)} may be too large for a change, so that a worker must find the row by itself, but columns does not name "
                         "all columns of a PRIMARY KEY or of a UNIQUE key of NOT NULL columns; add them")
     return problems, warnings

@@ -376,6 +376,12 @@ def test_what_durable_delivery_cannot_do_is_said(database, modules, schema):
         assert any(words in spot for spot in spots), words
 
 
+def test_a_key_that_a_worker_could_not_find_its_row_by_is_refused(database, modules, schema):
+    database.execute("CREATE TABLE shop.t (name FLOAT PRIMARY KEY, id INT NOT NULL UNIQUE, note DOUBLE NOT NULL) ENGINE=InnoDB")
+    assert "'name' is a FLOAT" in modules.refused("sync_table", **{**DECLARATION, "write": [{"type": "hash", "key": "t:{name}"}]})
+    modules.ok("sync_table", **{**DECLARATION, "write": [{"type": "hash", "key": "t:{id}"}]})
+
+
 def test_a_name_that_the_outbox_cannot_take_is_refused(database, modules):
     # Its characters are doubled in the declaration.
     quoted = "`" + 40 * "``" + "`"
