@@ -20,8 +20,9 @@ SCHEMA = "gearsync"
 # The longest name of a table in the schema, as the declaration has it.
 MAX_TABLE_NAME = 129
 MAX_SHARD = 65535
-# A row without large columns has 65,535 bytes at most, each of which may become six in words, and an update has two rows.
-SMALLEST_PACKET = 1 << 20
+# A row's columns that cannot be large have 65,535 bytes at most, each of which may become six in words, and an update has two rows: 786,420 bytes. Beside
+# them those that can be large may have an eighth of the packet in all, which is six eighths of it in words. So a quarter must be enough for the former.
+SMALLEST_PACKET = 4 << 20
 OUTBOX = "`gearsync`.`outbox`"
 
 _OPTIONS = "ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
