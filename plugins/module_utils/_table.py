@@ -114,16 +114,29 @@ def has_transactions(database, engine):
     return database.value("SELECT TRANSACTIONS FROM information_schema.ENGINES WHERE ENGINE = %s", engine or "") in (None, "YES")
 
 
+def _cascades(database):
+    """(what can be done about cascades that fire no trigger, whether they fire them). MySQL 9.7 is the first that can be told to."""
+    try:
+        wanted, native = database.variable("enable_cascade_triggers"), database.variable("innodb_native_foreign_keys")
+    except ServerError:
+        return "", False
+    if wanted is None:
+        return "", False
+    # Sessions may have it otherwise; that is theirs to know.
+    return "; set enable_cascade_triggers=ON and innodb_native_foreign_keys=OFF on this server", (wanted, native) == ("ON", "OFF")
+
+
 def blind_spots(database, schema, table, engine):
     """What the triggers of a table will not see, as sentences."""
     warnings = []
+    words, cascades_fire = _cascades(database)
     for row in database.rows(
             "SELECT CONSTRAINT_NAME AS name, REFERENCED_TABLE_NAME AS parent, DELETE_RULE AS on_delete, UPDATE_RULE AS on_update"
             " FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE CONSTRAINT_SCHEMA = %s AND TABLE_NAME = %s ORDER BY CONSTRAINT_NAME", schema, table):
         for event, rule in (("DELETE", row["on_delete"]), ("UPDATE", row["on_update"])):
-            if rule in ("CASCADE", "SET NULL", "SET DEFAULT"):
+            if rule in ("CASCADE", "SET NULL", "SET DEFAULT") and not cascades_fire:
                 warnings.append(f"foreign key {row['name']}: rows that it changes because of ON {event} {rule} when {row['parent']} changes "
-                                "fire no trigger, so Redis keeps their old state")
+                                f"fire no trigger, so Redis keeps their old state{words}")
     if not has_transactions(database, engine):
         warnings.append(f"engine {engine} has no transactions: a statement that fails half way keeps the rows it had changed")
     if database.rows(
