@@ -387,6 +387,10 @@ class Writer:
         """Redis commands for ``change``, in the order in which they must be executed. Raises Malformed for a missing column."""
         return [command for step in self.steps(change) for command in step.commands]
 
+    def appends(self, change: Change) -> list[Command]:
+        """Those of them that add to a list or a stream."""
+        return [command for step in self.steps(change) if step.kind == APPEND for command in step.commands]
+
 
 def coalesce(steps: Sequence[Step]) -> list[Step]:
     """Those of ``steps`` that are needed to end where all of them end: of what is written to one place, the last state."""
