@@ -172,6 +172,8 @@ class Drain:
         self._undeclared: set[str] = set()
         self._outdated: set[str] = set()
         self._held: dict[str, float] = {}
+        #: Until when it is known that nothing of a table is in these shards.
+        self._nothing_in: dict[tuple[str, tuple[int, ...]], float] = {}
         self._database = database
         self._outbox = Outbox(database)
         self._leases = Leases(database, self._outbox, config.worker.lease)
@@ -418,7 +420,7 @@ class Drain:
         others = self._outbox.others(shard) if entries else []
         if not others:
             return entries, set()
-        first = {table: self._outbox.oldest(table, others) for table in {entry.table for entry in entries}}
+        first = {table: self._oldest(table, others) for table in {entry.table for entry in entries}}
         found, waiting = [], set()
         for entry in entries:
             before = first[entry.table]
@@ -427,6 +429,17 @@ class Drain:
             else:
                 waiting.add(entry.table)
         return found, waiting
+
+    def _oldest(self, table: str, shards: list[int]) -> Optional[int]:
+        """The smallest id of a table's changes in shards of another count, whose backlog is long when it is other tables'."""
+        question, now = (table, tuple(shards)), time.monotonic()
+        if now < self._nothing_in.get(question, now):
+            return None
+        found = self._outbox.oldest(table, shards)
+        # While its triggers write to one place, none can come to be there that should be before those that are here.
+        if found is None and self._outbox.is_settled(table):
+            self._nothing_in = {key: until for key, until in self._nothing_in.items() if now < until} | {question: now + _REFRESH}
+        return found
 
     def _write(self, shard: int, state: _Shard, ready: _Ready) -> None:
         entries, work = ready.entries, ready.work

@@ -29,6 +29,8 @@ _ATTEMPTS = 3
 #: Ids that follow one another are deleted as a range from so many on.
 _RUN = 3
 _ERROR_LENGTH = 10_000
+#: Longer than a table's triggers take to be replaced.
+_SETTLED_MINUTES = 10
 #: Characters of a TIMESTAMP(6).
 _CREATED = 26
 
@@ -366,6 +368,11 @@ class Outbox:
             for shard in shards
         ]
         return min((int(rows[0][0]) for rows in found if rows), default=None)
+
+    def is_settled(self, table: str) -> bool:
+        """Whether nobody has changed, for minutes, to which shards the triggers of ``table`` write."""
+        return bool(self.database.rows(
+            f"SELECT 1 FROM {SCHEMA}.synced_table WHERE table_name = %s AND changed_at < NOW(6) - INTERVAL {_SETTLED_MINUTES} MINUTE", (table,)))
 
     def spans(self) -> dict[int, tuple[int, int]]:
         """The smallest and the greatest id of each shard that are committed now."""

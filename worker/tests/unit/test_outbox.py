@@ -81,6 +81,29 @@ def test_an_error_that_nobody_expected_is_about_one_change(monkeypatch: pytest.M
     assert [step.change for step in work.steps] == [0, 0, 0, 2, 2, 2]
 
 
+def test_other_tables_backlog_is_not_looked_through_for_every_batch() -> None:
+    class Backlog:
+        found, settled, looks = None, True, 0
+
+        def oldest(self, _table: str, _shards: list[int]) -> int | None:
+            self.looks += 1
+            return self.found
+
+        def is_settled(self, _table: str) -> bool:
+            return self.settled
+
+    drain, backlog = object.__new__(Drain), Backlog()
+    drain._outbox, drain._nothing_in = backlog, {}  # type: ignore[assignment]  # as much of one as is needed
+    assert [drain._oldest("s.t", [1, 2]) for _ in range(3)] == [None] * 3
+    assert backlog.looks == 1
+    # What is there is asked for each time, and so is what may be changing.
+    backlog.found = 7  # type: ignore[assignment]
+    assert [drain._oldest("s.t", [1, 2, 3]) for _ in range(3)] == [7] * 3
+    backlog.found, backlog.settled = None, False
+    assert [drain._oldest("s.u", [1, 2]) for _ in range(3)] == [None] * 3
+    assert backlog.looks == 7
+
+
 def test_open_barriers_make_one_attempt_while_the_database_is_away() -> None:
     attempts = 0
 
