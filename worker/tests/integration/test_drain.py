@@ -21,6 +21,7 @@ from gearsync import database as edge
 from gearsync.barrier import Barrier
 from gearsync.config import MySQLSettings
 from gearsync.outbox import Outbox, layout
+from test_operate import sync_table
 
 ITEM = {
     "table": "shop.item", "columns": ["id", "name", "price"],
@@ -376,15 +377,9 @@ class Writers:
 
 
 def shop(database: Database, shards: int = 4) -> None:
-    """The table with triggers that write into ``shards`` shards, made by a row's key as sync_table makes them."""
-    first = shards * (shards - 1) // 2
+    """The table with the triggers that users get."""
     database.execute("CREATE TABLE IF NOT EXISTS shop.item (id BIGINT UNSIGNED PRIMARY KEY, name VARCHAR(100), price DECIMAL(10,2)) CHARACTER SET utf8mb4")
-    parts = {row: f"'{row.lower()}', JSON_OBJECT('id', {row}.id, 'name', {row}.name, 'price', {row}.price)" for row in ("NEW", "OLD")}
-    for event, rows in (("insert", ["NEW"]), ("update", ["NEW", "OLD"]), ("delete", ["OLD"])):
-        database.execute(
-            f"DROP TRIGGER IF EXISTS shop.item_{event}",
-            f"CREATE TRIGGER shop.item_{event} AFTER {event} ON shop.item FOR EACH ROW INSERT INTO gearsync.outbox (shard, table_name, operation, payload)"
-            f" VALUES ({first} + MOD(CRC32({rows[0]}.id), {shards}), 'shop.item', '{event}', JSON_OBJECT({', '.join(parts[row] for row in rows)}))")
+    sync_table(database, **ITEM, shards=shards)
 
 
 def assert_equal(database: Database, redis_server: Redis) -> None:
@@ -611,7 +606,6 @@ def test_processes_share_the_shards_and_give_them_back(
         return sorted(number for (number,) in database.execute("SELECT COUNT(*) FROM gearsync.lease WHERE owner IS NOT NULL GROUP BY owner"))
 
     shop(database, shards=8)
-    database.execute(*[f"INSERT INTO gearsync.lease (shard) VALUES ({shard})" for shard in layout(28)])
     first = start_worker({**config, "worker": {**config["worker"], "drainers": 2}})
     until(owners, [4, 4])
     second = start_worker(config)
@@ -638,7 +632,7 @@ def test_another_count_of_shards_keeps_the_order(
     shop(database, shards=4)
     database.execute("UPDATE shop.item SET name = 'fourth'", "INSERT INTO shop.item VALUES (2, 'again', 1)")
     # Nobody may drain the shards of two at first: all that came after them has to wait.
-    database.execute("INSERT INTO gearsync.lease (shard, owner, epoch, expires_at) SELECT DISTINCT shard, 'nobody', 5, NOW() + INTERVAL 3 SECOND"
+    database.execute("REPLACE INTO gearsync.lease (shard, owner, epoch, expires_at) SELECT DISTINCT shard, 'nobody', 5, NOW() + INTERVAL 3 SECOND"
                      " FROM gearsync.outbox WHERE shard < 6")
     start_worker(config)
     until(lambda: database.execute("SELECT COUNT(*) FROM gearsync.outbox WHERE shard >= 6"), [(2,)])
