@@ -160,6 +160,12 @@ def _template_problems(write, where, field, columns):
             problems.append(f"{where}: {field} {text!r} uses {{column}}, which only the key of a string may")
         else:
             problems.append(f"{where}: {field} {text!r} names the column {name!r}, which is not in columns ({', '.join(columns)})")
+    if field in ("key", "member"):
+        parts = parse_template(text)
+        for (_before, first), (between, second) in zip(parts, parts[1:]):
+            if second is not None and not between:
+                problems.append(f"{where}: {field} {text!r} has {{{first}}} and {{{second}}} side by side, so that other values make the same text"
+                                " (1 and 23, 12 and 3); put something between them")
     return problems
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import collections
+import hashlib
 import json
 import math
 import re
@@ -19,8 +20,9 @@ SCHEMA = "gearsync"
 # The longest name of a table in the schema, as the declaration has it.
 MAX_TABLE_NAME = 129
 MAX_SHARD = 65535
-# A row without large columns has 65,535 bytes at most, each of which may become six in words, and an update has two rows.
-SMALLEST_PACKET = 1 << 20
+# A row's columns that cannot be large have 65,535 bytes at most, each of which may become six in words, and an update has two rows: 786,420 bytes. Beside
+# them those that can be large may have an eighth of the packet in all, which is six eighths of it in words. So a quarter must be enough for the former.
+SMALLEST_PACKET = 4 << 20
 OUTBOX = "`gearsync`.`outbox`"
 
 _OPTIONS = "ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
@@ -69,6 +71,10 @@ MIGRATIONS = (
          " CHARACTER SET utf8mb4) READS SQL DATA SQL SECURITY DEFINER SELECT TRIGGER_NAME AS trigger_name,"
          " SHA2(CONVERT(ACTION_STATEMENT USING utf8mb4), 256) AS checksum FROM information_schema.TRIGGERS"
          " WHERE EVENT_OBJECT_SCHEMA = wanted_schema AND EVENT_OBJECT_TABLE = wanted_table"),
+    ),
+    (
+        (f"CREATE TABLE IF NOT EXISTS `gearsync`.`declaration` (`table_name` VARCHAR(129) NOT NULL, `fingerprints` TEXT NOT NULL,"
+         f" `changed_at` TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6), PRIMARY KEY (`table_name`)) {_OPTIONS}"),
     ),
 )
 VERSION = len(MIGRATIONS)
@@ -187,9 +193,64 @@ def save_statement(synced):
     return f"INSERT INTO `{SCHEMA}`.`synced_table` ({names}) VALUES ({', '.join(values)}) ON DUPLICATE KEY UPDATE {updates}"
 
 
-def forget_statements(table_name):
-    """What was loaded is forgotten too: a table that is declared again has changed unseen."""
-    return [f"DELETE FROM `{SCHEMA}`.`{name}` WHERE `table_name` = {literal(table_name)}" for name in ("resync", "synced_table")]
+# What stands in place of the triggers of a table that has none any more, while changes that they have made may still have to be read.
+NO_TRIGGERS = "{}"
+
+
+def is_needed(database, table_name):
+    """Whether a change that waits, or a dead letter, is of a table."""
+    return any(
+        database.rows(f"SELECT 1 AS one FROM `{SCHEMA}`.`{name}` WHERE table_name = %s LIMIT 1", table_name) for name in ("outbox", "dead_letter"))
+
+
+# So many declarations of a table are known; a worker with an older one is believed to have a newer one.
+MOST_FINGERPRINTS = 16
+
+
+def fingerprint(declaration):
+    """What a declaration says of a row, in few words. Workers compute it too, to know that theirs is not the newest."""
+    write = [{name: value for name, value in each.items() if value is not None} for each in declaration["write"]]
+    words = {"columns": declaration["columns"], "computed": declaration.get("computed") or [], "transform": declaration.get("transform") or None,
+             "write": write}
+    return hashlib.sha256(to_json(words).encode("utf-8")).hexdigest()
+
+
+def read_fingerprints(database, table_name):
+    """Those of a table's declarations, the newest one last; empty in a schema that does not keep them yet."""
+    if not _keeps_declarations(database):
+        return []
+    rows = database.rows(f"SELECT fingerprints FROM `{SCHEMA}`.declaration WHERE table_name = %s", table_name)
+    return json.loads(_text(rows[0]["fingerprints"])) if rows else []
+
+
+def _keeps_declarations(database):
+    return bool(database.value("SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = %s AND TABLE_NAME = 'declaration'", SCHEMA))
+
+
+def declaration_statements(table_name, known, newest):
+    """What makes a fingerprint the newest of a table."""
+    if known[-1:] == [newest]:
+        return []
+    fingerprints = to_json([*(each for each in known if each != newest), newest][-MOST_FINGERPRINTS:])
+    values = f"{literal(table_name)}, {literal(fingerprints)}"
+    update = "ON DUPLICATE KEY UPDATE `fingerprints` = VALUES(`fingerprints`)"
+    return [f"INSERT INTO `{SCHEMA}`.`declaration` (`table_name`, `fingerprints`) VALUES ({values}) {update}"]
+
+
+def leave_statements(database, synced):
+    """What is done with a table that has no durable triggers any more: it is forgotten, but not before what it has left can do without it.
+
+    A reload is a row that the worker has yet to read, with the SQL that is kept here.
+    """
+    # What was loaded is forgotten at once: a table that is declared again has changed unseen.
+    name = literal(synced.table_name)
+    delete = {each: f"DELETE FROM `{SCHEMA}`.`{each}` WHERE `table_name` = {name}" for each in ("resync", "declaration", "synced_table")}
+    at_once = [delete["resync"], *([delete["declaration"]] if _keeps_declarations(database) else [])]
+    if not is_needed(database, synced.table_name):
+        return [*at_once, delete["synced_table"]]
+    if synced.triggers == NO_TRIGGERS:
+        return []
+    return [*at_once, f"UPDATE `{SCHEMA}`.`synced_table` SET `triggers` = {literal(NO_TRIGGERS)} WHERE `table_name` = {name}"]
 
 
 def to_json(value):

@@ -43,7 +43,8 @@ options:
         the schema C(gearsync) and brings it up to date.
       - V(direct) submits the change as a Gearman job. It is cheap, but a transaction
         that is rolled back has sent its jobs already, and a change is lost when no job server takes it.
-      - A table can be switched from one to the other at any time.
+      - A table can be switched from one to the other at any time. What the schema C(gearsync) knows of a table that is not durable any more is kept
+        as long as changes or dead letters of it are there, which a worker needs it for; a later run forgets it.
     type: str
     default: durable
   source:
@@ -143,7 +144,8 @@ options:
     default: 5
   state:
     description:
-      - V(absent) drops the triggers that this module has made on the table, and nothing else.
+      - V(absent) drops the triggers that this module has made on the table, and forgets what the schema C(gearsync) knows of it, the latter only when
+        no change and no dead letter of it is left.
     type: str
     choices: [present, absent]
     default: present
@@ -252,13 +254,18 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import
 )
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._outbox import (
     MAX_TABLE_NAME,
+    NO_TRIGGERS,
     OUTBOX,
     SchemaError,
     SyncedTable,
     choose_layout,
-    forget_statements,
+    declaration_statements,
+    fingerprint,
+    is_needed,
     lease_statements,
+    leave_statements,
     migration_statements,
+    read_fingerprints,
     read_synced,
     read_version,
     save_statement,
@@ -300,8 +307,9 @@ WAKE_FUNCTION = "gman_wake"
 # The alias that stands for NEW and OLD in the SQL that workers are told.
 ALIAS = "gearsync_row"
 
-# statements before the triggers change and after that, as text for the diff: what is known of the table now and what will be.
-Surroundings = collections.namedtuple("Surroundings", "before after known wanted")
+# before: statements before the triggers change. left: what is known of the table under names that no triggers serve afterwards.
+# known, wanted: as text for the diff, what is known of the table now and what will be.
+Surroundings = collections.namedtuple("Surroundings", "before left known wanted")
 # steps: of the triggers. where: schema and table as the server has them. lock: whether the table may be locked for all steps together.
 Plan = collections.namedtuple("Plan", "steps around where lock")
 
@@ -368,7 +376,12 @@ def _durable_problems(database, declaration, found, facts):
         if any(name in write_columns(write, ("key", "member")) for write in declaration["write"]):
             warnings.append(f"column {name!r} is in a key or a member: what a value of an eighth of max_allowed_packet or more has written there is not"
                             " removed again")
-    if large and not key_columns(declaration, real, facts["unique_keys"]):
+    key = key_columns(declaration, real, facts["unique_keys"])
+    inexact = [name for name in key if by_name[real[name]]["data_type"].lower() == "float"]
+    if inexact:
+        problems.append(f"column {', '.join(map(repr, inexact))} is a FLOAT, of which the server shows fewer digits than it compares, so that a worker would"
+                        " not find a row by it; make it a DOUBLE or a DECIMAL, or let the keys name another unique key")
+    if large and not key:
         problems.append(f"{', '.join(large)} may be too large for a change, so that a worker must find the row by itself, but columns does not name "
                         "all columns of a PRIMARY KEY or of a UNIQUE key of NOT NULL columns; add them")
     return problems, warnings
@@ -389,9 +402,10 @@ def _wrong_surroundings(database, definer, delivery):
     return problems, warnings
 
 
-def _known(synced):
+def _known(synced, fingerprints=()):
     """What workers are told of a table, as diffs show it."""
-    return "" if synced is None else "".join(f"-- {name}: {value}\n" for name, value in zip(SyncedTable._fields, synced))
+    newest = "".join(f"-- declaration: {each}\n" for each in fingerprints[-1:])
+    return newest if synced is None else "".join(f"-- {name}: {value}\n" for name, value in zip(SyncedTable._fields, synced)) + newest
 
 
 def _durable_sql(database, declaration, facts, where, *, triggers, params):
@@ -419,18 +433,21 @@ def _durable_surroundings(database, declaration, sql, where, *, wanted, params):
         to_json({trigger.name: checksum(trigger.body) for trigger in wanted}))
     known = read_synced(database, *where, version)
     before = migration_statements(version) + lease_statements(database, params["shards"], version, sql.layout)
-    # Told before the triggers change: what they send can always be understood.
+    # Told before the triggers change: what they send can always be understood, and a worker that has an older declaration leaves it alone.
     if known.get(synced.table_name) != synced:
         before.append(save_statement(synced))
-    after = [statement for name in sorted(known) if name != synced.table_name for statement in forget_statements(name)]
-    return Surroundings(before, after, _known(known.get(synced.table_name)), _known(synced))
+    fingerprints, newest = read_fingerprints(database, synced.table_name), fingerprint(declaration)
+    before += declaration_statements(synced.table_name, fingerprints, newest)
+    left = [known[name] for name in sorted(known) if name != synced.table_name]
+    return Surroundings(before, left, _known(known.get(synced.table_name), fingerprints), _known(synced, [newest]))
 
 
 def _surroundings_without(database, where):
-    """Forget a table that has no durable triggers any more."""
+    """Leave a table that has no durable triggers any more."""
     known = read_synced(database, *where, read_version(database))
-    after = [statement for name in sorted(known) for statement in forget_statements(name)]
-    return Surroundings([], after, "".join(_known(known[name]) for name in sorted(known)), "")
+    left = [known[name] for name in sorted(known)]
+    kept = [synced._replace(triggers=NO_TRIGGERS) for synced in left if is_needed(database, synced.table_name)]
+    return Surroundings([], left, "".join(map(_known, left)), "".join(map(_known, kept)))
 
 
 def _present(module, database, schema, table):
@@ -544,8 +561,10 @@ def main():
         for statement in plan.around.before:
             database.change(statement)
         apply(module, database, *plan.where, plan.steps, together=plan.lock)
-        for statement in plan.around.after:
-            database.change(statement)
+        # Only now nothing more can come from the triggers that were there.
+        for synced in plan.around.left:
+            for statement in leave_statements(database, synced):
+                database.change(statement)
     except SchemaError as wrong:
         module.fail_json(msg=f"table {name}: {wrong}", problems=[str(wrong)], queries=database.queries)
     except DeclarationError as wrong:

@@ -376,6 +376,12 @@ def test_what_durable_delivery_cannot_do_is_said(database, modules, schema):
         assert any(words in spot for spot in spots), words
 
 
+def test_a_key_that_a_worker_could_not_find_its_row_by_is_refused(database, modules, schema):
+    database.execute("CREATE TABLE shop.t (name FLOAT PRIMARY KEY, id INT NOT NULL UNIQUE, note DOUBLE NOT NULL) ENGINE=InnoDB")
+    assert "'name' is a FLOAT" in modules.refused("sync_table", **{**DECLARATION, "write": [{"type": "hash", "key": "t:{name}"}]})
+    modules.ok("sync_table", **{**DECLARATION, "write": [{"type": "hash", "key": "t:{id}"}]})
+
+
 def test_a_name_that_the_outbox_cannot_take_is_refused(database, modules):
     # Its characters are doubled in the declaration.
     quoted = "`" + 40 * "``" + "`"
@@ -507,6 +513,48 @@ def test_switching_the_delivery_under_writers_loses_no_change(database, modules,
     assert kept
     assert sent
     assert {change["new"]["name"] for change in kept + sent} == set(written)
+
+
+@pytest.mark.parametrize("end", [{"delivery": "direct", "function": "f"}, {"state": "absent"}])
+@pytest.mark.parametrize("left", ["outbox", "dead_letter"])
+def test_what_is_left_of_a_table_can_be_read_after_it_was_durable(database, modules, synced, end, left):
+    def known():
+        return database.execute("SELECT * FROM gearsync.synced_table"), database.execute("SELECT * FROM gearsync.declaration")
+
+    database.execute("INSERT INTO shop.t (id, name) VALUES (1, 'a')", "DELETE FROM gearsync.outbox", "UPDATE shop.t SET id = 2")
+    if left == "dead_letter":
+        database.execute("INSERT INTO gearsync.dead_letter (id, shard, table_name, operation, payload, error)"
+                         " SELECT id, shard, table_name, operation, payload, 'x' FROM gearsync.outbox", "DELETE FROM gearsync.outbox")
+    (before,), (_fingerprints,) = known()
+    arguments = {"table": "shop.t", **end} if "state" in end else {**DECLARATION, **end}
+    modules.converge("sync_table", known, **arguments)
+    (after,), declarations = known()
+    assert declarations == ()
+    assert [one == other for one, other in zip(before, after)].count(False) == 2
+    # What the worker does with it in the end, and the next run.
+    database.execute(f"DELETE FROM gearsync.{left}")
+    assert modules.ok("sync_table", **arguments)["changed"]
+    assert known() == ((), ())
+    # Another switch before that is one as any other.
+    modules.converge("sync_table", known, **DECLARATION)
+
+
+def test_each_declaration_is_noted_before_the_triggers_are_made_of_it(database, modules, synced):
+    def fingerprints():
+        ((known,),) = database.execute("SELECT fingerprints FROM gearsync.declaration")
+        return json.loads(known)
+
+    (first,) = fingerprints()
+    other = {**DECLARATION, "write": [{**WRITE[0], "ttl": 5}, WRITE[1]]}
+    assert modules.ok("sync_table", **{**DECLARATION, "columns": ["id", "name"]})["queries"][0].startswith("INSERT INTO `gearsync`.`synced_table`")
+    assert modules.ok("sync_table", **{**DECLARATION, "columns": ["id", "name"]})["changed"] is False
+    # The triggers stay as they are, the workers' part does not.
+    modules.converge("sync_table", fingerprints, **other)
+    assert len(set(fingerprints())) == 3
+    assert fingerprints()[0] == first
+    modules.ok("sync_table", **DECLARATION)
+    assert fingerprints()[2] == first
+    assert len(set(fingerprints())) == 3
 
 
 def test_a_long_transaction_on_another_synced_table_holds_nobody_up(database, modules, synced):

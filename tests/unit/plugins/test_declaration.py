@@ -80,6 +80,8 @@ def test_a_good_declaration_has_no_problems():
     ([{"type": "hash", "key": "{id}", "max": 3}], "has no max"),
     ([{"type": "hash", "key": "{id}", "ttl": -1}], "1 or more"),
     ([{"type": "hash", "key": "x:{id}"}, {"type": "set", "key": "x:{id}", "member": "{a}"}], "both write the key"),
+    ([{"type": "hash", "key": "{id}{a}"}], "side by side"),
+    ([{"type": "set", "key": "x:{a}", "member": "{a}-{id}{a}"}], "{id} and {a} side by side"),
     # One string per column, and a hash that would have the key of one of them.
     ([{"type": "string", "key": "{id}:{column}"}, {"type": "hash", "key": "{id}:a"}], "both write the key '{id}:a'"),
 ])

@@ -7,6 +7,8 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._outbox impor
     VERSION,
     SchemaError,
     choose_layout,
+    declaration_statements,
+    fingerprint,
     first_shard,
     layout_of,
     migration_statements,
@@ -136,6 +138,25 @@ def test_migrations_go_on_from_every_version():
         migration_statements(VERSION + 1)
     repeatable = r"CREATE TABLE IF NOT EXISTS|DROP TABLE IF EXISTS|DROP PROCEDURE IF EXISTS|CREATE PROCEDURE"
     assert all(re.match(repeatable, statement) for statements in MIGRATIONS for statement in statements)
+
+
+def test_a_declaration_has_the_fingerprint_that_workers_know_it_by():
+    # The same text stands in worker/tests/unit/test_config.py.
+    write = [{"type": "hash", "key": "k:{id}", "ttl": 60, "value": None}, {"type": "set", "key": "größe:{größe}", "member": "{id}", "ttl": None}]
+    wanted = declaration(write=write, columns=["id", "größe"], transform="a.b:c", computed=["slug"])
+    assert fingerprint(wanted) == "0749a2cba7fee504ad8a2a900fbbb142ed26d6c2f3fdb8e41b54e932f9a234ed"
+    assert fingerprint({**wanted, "events": ["insert"], "delivery": "direct", "function": "g"}) == fingerprint(wanted)
+    assert fingerprint(declaration("{id}")) == fingerprint(declaration("{id}", transform="", computed=None)) != fingerprint(declaration("{id}", computed=["x"]))
+
+
+def test_the_newest_fingerprint_is_the_last_one():
+    def after(known, newest):
+        return re.findall(r'"(\w+)"', "".join(declaration_statements("s.t", known, newest)).replace('"]', '"'))
+
+    assert after(["a", "b"], "b") == []
+    assert after([], "a") == ["a"]
+    assert after(["a", "b"], "a") == ["b", "a"]
+    assert after([f"n{number}" for number in range(16)], "x") == [*(f"n{number}" for number in range(1, 16)), "x"]
 
 
 @given(st.dictionaries(st.text(), st.text()))

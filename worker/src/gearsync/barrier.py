@@ -21,32 +21,59 @@ class Barrier:
         self._outbox = outbox
         self._started = time.monotonic()
         self._timeout = timeout
-        self._missing: Optional[dict[int, int]] = None
+        self._noted: Optional[dict[int, tuple[int, int]]] = None
+        self._missing: dict[int, int] = {}
+        #: Dead letters of the noted ids that were there before.
+        self._dead_before = 0
         self._gap = 0.001
         self.next_look = self._started
 
     def look(self) -> Optional[dict[str, Any]]:
-        """The answer when there is one: nothing is missing any more, or the time is over."""
-        over = time.monotonic() - self._started >= self._timeout
-        try:
-            if self._missing is None:
-                self._missing = self._outbox.greatest()
-            self._missing = {shard: number for shard, number in self._missing.items() if self._outbox.waits(shard, number)}
-            answer: dict[str, Any] = {"ok": not self._missing}
-            if self._missing and over:
-                answer["missing"] = {str(shard): self._outbox.count(shard, number) for shard, number in self._missing.items()}
-        except DatabaseUnavailable as error:
-            answer = {"ok": False, "error": f"the database does not answer: {error}"}
-        now = time.monotonic()
-        if answer["ok"] or over:
-            return {**answer, "seconds": round(now - self._started, 6)}
-        self.next_look, self._gap = now + self._gap, min(self._gap * 1.5, _SLOWEST)
+        """The answer when there is one: nothing is missing any more, or the time is over. Raises DatabaseUnavailable."""
+        if self._noted is None:
+            with self._outbox.database.snapshot():
+                noted = self._outbox.spans()
+                self._dead_before = self._outbox.dead(noted)
+            self._noted, self._missing = noted, {shard: last for shard, (_first, last) in noted.items()}
+        self._missing = {shard: number for shard, number in self._missing.items() if self._outbox.waits(shard, number)}
+        if self._missing and not self._is_over:
+            self._wait()
+            return None
+        # What could not be applied is not in Redis, though nobody waits for it any more.
+        dead = self._outbox.dead(self._noted) - self._dead_before
+        answer: dict[str, Any] = {"ok": not self._missing and dead <= 0}
+        if self._missing:
+            answer["missing"] = {str(shard): self._outbox.count(shard, number) for shard, number in self._missing.items()}
+        if dead > 0:
+            answer["dead"] = dead
+        return self._answer(answer)
+
+    def failed(self, error: Optional[DatabaseUnavailable]) -> Optional[dict[str, Any]]:
+        """The answer while the database is away: none until the time is over."""
+        if self._is_over:
+            return self._answer({"ok": False, "error": f"the database does not answer: {error}"})
+        self._wait()
         return None
+
+    @property
+    def _is_over(self) -> bool:
+        return time.monotonic() - self._started >= self._timeout
+
+    def _wait(self) -> None:
+        self.next_look, self._gap = time.monotonic() + self._gap, min(self._gap * 1.5, _SLOWEST)
+
+    def _answer(self, words: dict[str, Any]) -> dict[str, Any]:
+        return {**words, "seconds": round(time.monotonic() - self._started, 6)}
 
 
 def wait(outbox: Outbox, timeout: float) -> dict[str, Any]:
     """The answer of a barrier, waited for."""
     barrier = Barrier(outbox, timeout)
-    while (answer := barrier.look()) is None:
+    while True:
+        try:
+            answer = barrier.look()
+        except DatabaseUnavailable as error:
+            answer = barrier.failed(error)
+        if answer is not None:
+            return answer
         time.sleep(max(0.0, barrier.next_look - time.monotonic()))
-    return answer

@@ -57,7 +57,9 @@ def _barrier(config: Config, options: argparse.Namespace) -> int:
         print(f"ok: everything that was committed is in Redis, after {answer['seconds']:.3f} s")
     else:
         missing = ", ".join(f"{number} of shard {shard}" for shard, number in answer.get("missing", {}).items())
-        print(f"FAILED after {answer['seconds']:.3f} s: {answer.get('error') or f'changes that are not in Redis yet: {missing}'}")
+        reasons = [answer.get("error"), missing and f"changes that are not in Redis yet: {missing}",
+                   answer.get("dead") and f"changes that could not be applied, see gearsync dead-letter list: {answer['dead']}"]
+        print(f"FAILED after {answer['seconds']:.3f} s: {'; '.join(filter(None, reasons))}")
     return Exit.OK if answer["ok"] else Exit.FAILED
 
 

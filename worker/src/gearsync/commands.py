@@ -371,7 +371,13 @@ class Writer:
     def _transformed(self, function: Transform, change: Change) -> Change:
         """The change when the rows that ``function`` leaves out are taken for rows that there are not."""
         new = None if change.new is None else transformed(function, change.new, self.table)
-        old = None if change.old is None else transformed(function, change.old, self.table)
+        try:
+            old = None if change.old is None else transformed(function, change.old, self.table)
+        except Malformed:
+            # A function need not understand a row of which only some columns are known; then nothing is known that could be removed.
+            if not change.partial:
+                raise
+            old = None
         if new is not None:
             return Change(change.table, "insert" if change.old is not None and old is None else change.event, new, old, change.partial)
         # A row that was never written has nothing to be removed; "none" is no event of a trigger.
@@ -380,6 +386,10 @@ class Writer:
     def commands(self, change: Change) -> list[Command]:
         """Redis commands for ``change``, in the order in which they must be executed. Raises Malformed for a missing column."""
         return [command for step in self.steps(change) for command in step.commands]
+
+    def appends(self, change: Change) -> list[Command]:
+        """Those of them that add to a list or a stream."""
+        return [command for step in self.steps(change) if step.kind == APPEND for command in step.commands]
 
 
 def coalesce(steps: Sequence[Step]) -> list[Step]:

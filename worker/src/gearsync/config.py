@@ -10,7 +10,7 @@ from typing import Callable, Literal, NamedTuple, Optional
 import msgspec
 
 from gearsync.config_file import Document, Mistake, Path, Unreadable, words
-from gearsync.declaration import Table, mistakes
+from gearsync.declaration import Table, mistakes, shared_keys
 
 DEFAULT_PATH = "/etc/gearsync/worker.yml"
 DEFAULT_JOB_PORT = 4730
@@ -185,6 +185,7 @@ def _check(config: Config, has_mysql: bool) -> Iterator[Mistake]:
     yield from _replica_mistakes(config)
     yield from _worker_mistakes(config.worker)
     yield from _table_mistakes(config)
+    yield from shared_keys(config.tables)
 
 
 class Found(NamedTuple):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Optional
 
 import msgspec
@@ -21,6 +23,8 @@ FIELDS = {
     "list": ({"key", "ttl", "value", "max"}, {"key", "value"}),
     "stream": ({"key", "ttl", "maxlen"}, {"key"}),
 }
+#: Shapes whose key is one row's.
+WHOLE = ("string", "hash", "json")
 #: Shapes that keep what was written before: they say nothing about the row as it is.
 LOGS = ("list", "stream")
 EVENTS = ("insert", "update", "delete")
@@ -91,6 +95,13 @@ class Table(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         return [*self.columns, *self.computed]
 
 
+def fingerprint(table: Table) -> str:
+    """What a declaration says of a row, in few words: that of two workers is the same when both make the same of it. ``sync_table`` computes it too."""
+    write = [{name: value for name, value in msgspec.structs.asdict(each).items() if value is not None} for each in table.write]
+    words = {"columns": table.columns, "computed": table.computed, "transform": table.transform, "write": write}
+    return hashlib.sha256(json.dumps(words, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
 def _write_mistakes(write: Write, columns: list[str]) -> Iterator[Mistake]:
     if write.type not in FIELDS:
         yield Mistake(("type",), f"type {write.type!r} is unknown", f"use one of {', '.join(FIELDS)}")
@@ -121,8 +132,52 @@ def _template_mistakes(write: Write, name: str, source: str, columns: list[str])
         if column not in known:
             close = difflib.get_close_matches(column, columns, n=1)
             yield f"{name} {source!r} names {column!r}, which is not in columns", f"did you mean {close[0]}?" if close else ""
+    if name in ("key", "member"):
+        for text, first, second in zip(template.texts[1:], template.columns, template.columns[1:]):
+            if not text:
+                yield f"{name} {source!r} has {{{first}}} and {{{second}}} side by side, so that other values make the same text", "put something between them"
     if per_column and COLUMN_NAME not in template.columns:
         yield f"key {source!r} of a string needs {{column}}, or the write a value template", ""
+
+
+def _key_texts(table: Table, write: Write) -> set[tuple[str, ...]]:
+    """What stands between the columns in the keys that a write comes to, whatever these columns are called."""
+    template = Template(write.key)
+    if write.type != "string" or write.value is not None:
+        return {tuple(template.texts)}
+    found = set()
+    for column in table.columns:
+        texts = [template.texts[0]]
+        for name, text in zip(template.columns, template.texts[1:]):
+            if name == COLUMN_NAME:
+                texts[-1] += column + text
+            else:
+                texts.append(text)
+        found.add(tuple(texts))
+    return found
+
+
+def shared_keys(tables: Sequence[Optional[Table]]) -> Iterator[Mistake]:
+    """Keys of which two tables would each write the whole: rows with equal columns would put away what the other table's have written.
+
+    Tables may add to one set or to one list together.
+    """
+    seen: dict[tuple[str, ...], tuple[Table, Write]] = {}
+    for number, table in enumerate(tables):
+        # What could not be read is a mistake already.
+        for place, write in enumerate(table.write if table is not None else ()):
+            if table is None or write is None or write.type not in FIELDS:
+                continue
+            try:
+                texts = _key_texts(table, write)
+            except TemplateError:
+                continue
+            for text in sorted(texts):
+                other, its = seen.setdefault(text, (table, write))
+                if other is not table and (write.type in WHOLE or its.type in WHOLE):
+                    words = f"{table.table}: key {write.key!r} may be one of those that {other.table} writes as {its.key!r}"
+                    yield Mistake(("tables", number, "write", place, "key"), words, "begin it with the table's name")
+                    break
 
 
 def mistakes(table: Table) -> Iterator[Mistake]:

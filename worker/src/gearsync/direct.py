@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from typing import Optional
+from typing import Callable, Optional
 
-from gearsync.change import Malformed, decode
+from gearsync.change import Change, Malformed, decode
 from gearsync.commands import Command, Writer, article_commands
 from gearsync.config import Config
+from gearsync.database import DatabaseUnavailable
 from gearsync.declaration import Table
 from gearsync.job_server import Job, JobServers
+from gearsync.late import LateJobs
 from gearsync.metrics import COMMANDS, ERRORS, JOBS, Tally
 from gearsync.reverse import NAME as REVERSE
 from gearsync.reverse import reverse
@@ -38,14 +40,14 @@ class Router:
         self.functions = sorted({DEFAULT_FUNCTION, *(table.function for table in tables)})
         """The Gearman functions to offer."""
 
-    def commands(self, function: str, payload: bytes) -> list[Command]:
-        """Redis commands for a job. Raises Malformed."""
+    def commands(self, function: str, payload: bytes, is_late: Callable[[Change], bool] = lambda _change: False) -> list[Command]:
+        """Redis commands for a job; of a change that ``is_late`` only what adds to a list or a stream. Raises Malformed."""
         change = decode(payload)
         if change.table is not None:
             writer = self._writers.get(change.table)
             if writer is None:
                 raise Malformed(f"table {change.table!r} is not declared")
-            return writer.commands(change)
+            return writer.appends(change) if is_late(change) else writer.commands(change)
         declared = self._tables.get(function, [])
         if len(declared) > 1:
             raise Malformed(f"no table is named, and {function!r} serves {', '.join(declared)}")
@@ -62,11 +64,15 @@ class Router:
 class DirectDelivery:
     """One process's loop: ``step`` until ``stopped``."""
 
-    def __init__(self, config: Config, servers: JobServers, target: Target, router: Router, tally: Tally) -> None:
+    def __init__(self, config: Config, servers: JobServers, target: Target, router: Router, tally: Tally, *, late: Optional[LateJobs] = None) -> None:
+        """``late`` is what becomes of jobs for durable tables; without it they are written as they are."""
         self.servers = servers
         self.target = target
         self.router = router
         self.tally = tally
+        self._late = late
+        self._late_changes: list[Change] = []
+        self._waits_for = ""
         self._reconnect_max = config.worker.reconnect_max
         self._failures = 0
         self._retry_at = 0.0
@@ -82,6 +88,8 @@ class DirectDelivery:
 
     def close(self) -> None:
         """Nothing is held beside jobs, which go back to their queues."""
+        if self._late is not None:
+            self._late.close()
 
     def step(self, seconds: float) -> None:
         """Wait up to ``seconds`` for jobs, and write what came."""
@@ -95,17 +103,23 @@ class DirectDelivery:
     def _write(self, jobs: list[Job]) -> None:
         commands: list[Command] = []
         spans: list[tuple[Job, int, int]] = []
-        for job in jobs:
-            first = len(commands)
-            commands += self._commands(job)
-            spans.append((job, first, len(commands)))
+        self._late_changes = []
         try:
+            for job in jobs:
+                first = len(commands)
+                commands += self._commands(job)
+                spans.append((job, first, len(commands)))
+            if self._late is not None:
+                self._late.put(self._late_changes)
             errors = self.target.apply(commands)
         except Unavailable as error:
-            self._wait_for_redis(error)
+            self._wait("redis", f"Redis {self.target.name} takes no writes", error)
+            return
+        except DatabaseUnavailable as error:
+            self._wait("mysql", "MySQL does not tell what is durable", error)
             return
         if self._failures:
-            log.info("Redis %s takes writes again", self.target.name, extra={"action": "redis_back"})
+            log.info("jobs are done again", extra={"action": f"{self._waits_for}_back"})
         self._failures, self._retry_at = 0, 0.0
         for job, first, last in spans:
             self._report(job, [error for error in errors[first:last] if error])
@@ -123,14 +137,23 @@ class DirectDelivery:
         if job.function == REVERSE:
             return []
         try:
-            return self.router.commands(job.function, job.data)
-        except Malformed as error:
+            return self.router.commands(job.function, job.data, self._is_late)
+        except DatabaseUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever is wrong with one job must not stop the process again and again
+            error = error if isinstance(error, Malformed) else Malformed(f"applying it raised {type(error).__name__}")
             self.tally.count(ERRORS, "malformed")
             log.error(
                 "malformed payload of %d bytes in job %s of %s: %s", len(job.data), job.handle.decode(errors="replace"), job.function, error,
                 extra={"action": "malformed"},
             )
             return []
+
+    def _is_late(self, change: Change) -> bool:
+        if self._late is None or not self._late.concern(str(change.table)):
+            return False
+        self._late_changes.append(change)
+        return True
 
     def _report(self, job: Job, errors: list[str]) -> None:
         if errors:
@@ -139,9 +162,10 @@ class DirectDelivery:
                 "Redis refused a command of job %s of %s: %s", job.handle.decode(errors="replace"), job.function, errors[0], extra={"action": "refused"}
             )
 
-    def _wait_for_redis(self, error: Optional[Exception]) -> None:
-        if self._failures == 0:
-            log.warning("Redis %s takes no writes, holding jobs and trying again for ever: %s", self.target.name, error, extra={"action": "redis_lost"})
-        self.tally.count(ERRORS, "redis_lost")
+    def _wait(self, action: str, words: str, error: Exception) -> None:
+        if self._failures == 0 or self._waits_for != action:
+            log.warning("%s, holding jobs and trying again for ever: %s", words, error, extra={"action": f"{action}_lost"})
+        self._waits_for = action
+        self.tally.count(ERRORS, f"{action}_lost")
         self._retry_at = time.monotonic() + min(0.05 * 2 ** min(self._failures, 16), self._reconnect_max, 2.0)
         self._failures += 1

@@ -15,13 +15,13 @@ from gearsync.change import Change, Malformed, decode_outbox
 from gearsync.commands import Step, Writer, coalesce
 from gearsync.config import Config
 from gearsync.database import Database, DatabaseUnavailable
-from gearsync.declaration import LOGS
+from gearsync.declaration import LOGS, fingerprint
 from gearsync.job_server import Job, JobServers
 from gearsync.lease import Leases
 from gearsync.metrics import BATCHES, CHANGES, COMMANDS, ERRORS, STEPS, Tally, Window
-from gearsync.outbox import Entry, Outbox, summary
+from gearsync.outbox import Batch, Entry, Outbox, RowsDenied, summary
 from gearsync.target import Applied, Fence, Refused, Target, Unavailable, append_ids
-from gearsync.transform import Transform
+from gearsync.transform import Transform, shown
 
 log = logging.getLogger(__name__)
 
@@ -33,11 +33,13 @@ _REFRESH = 1.0
 _REPORT = 5.0
 #: Seconds between two looks after a wake: it comes before its commit. The first and the longest.
 _FIRST_GAP, _LAST_GAP = 0.0005, 0.005
-#: What waits for another count's shard is looked at again after so many seconds.
+#: What waits for another count's shard is looked at again after so many seconds; a table whose rows may not be read.
 _TURN = 0.02
+_HELD = 2.0
 _FIRST_PAUSE, _LAST_PAUSE = 0.05, 2.0
 #: A batch with reloads is read so much further: what follows in it must not show an earlier state than the row that was read.
 _RELOAD_FACTOR = 10
+_MOST_AHEAD = 10_000
 
 
 class _LeaseLost(Exception):
@@ -93,6 +95,7 @@ class _Outage:
         self.action = action
         self._tally = tally
         self.failures = 0
+        self.since = 0.0
         self.retry_at = 0.0
         self._longest = min(longest, _LAST_PAUSE)
         self._said: set[str] = set()
@@ -102,7 +105,9 @@ class _Outage:
             log.warning("%s, trying again for ever: %s", self.name, words, extra={"action": f"{self.action}_lost"})
         self._said.add(words)
         self._tally.count(ERRORS, f"{self.action}_lost")
-        self.retry_at = time.monotonic() + min(_FIRST_PAUSE * 2 ** min(self.failures, 16), self._longest)
+        now = time.monotonic()
+        self.since = self.since if self.failures else now
+        self.retry_at = now + min(_FIRST_PAUSE * 2 ** min(self.failures, 16), self._longest)
         self.failures += 1
 
     def end(self) -> None:
@@ -128,11 +133,17 @@ def work_of(entries: Sequence[Entry], writers: dict[str, Writer], reloaded: dict
             continue
         try:
             change = reloaded[outbox_id] if operation == "reload" else decode_outbox(table, operation, payload)
-            for step in writers[table].steps(change):
+            found = writers[table].steps(change)
+            for step in found:
                 step.change = number
-                steps.append(step)
+            steps += found
         except Malformed as error:
             dead[outbox_id] = error
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001  # ours or a transform's: one change must not stop the process again and again
+            words = f"applying it raised {type(error).__name__}"
+            dead[outbox_id] = Malformed(words, f"{words}: {shown(error)}")
     return Work(coalesce(steps), dead)
 
 
@@ -155,7 +166,14 @@ class Drain:
         # All tables: changes of one that is delivered directly now may wait from before.
         self._writers = {table.table: Writer(table, transforms.get(table.table)) for table in config.tables}
         self._appends = any(write.type in LOGS for table in config.tables for write in table.write)
+        self._fingerprints = {table.table: fingerprint(table) for table in config.tables}
+        #: Tables whose changes wait: those that are not declared, those whose triggers are of a later declaration, and those whose rows may not be read,
+        #: with the time of the next look.
         self._undeclared: set[str] = set()
+        self._outdated: set[str] = set()
+        self._held: dict[str, float] = {}
+        #: Until when it is known that nothing of a table is in these shards.
+        self._nothing_in: dict[tuple[str, tuple[int, ...]], float] = {}
         self._database = database
         self._outbox = Outbox(database)
         self._leases = Leases(database, self._outbox, config.worker.lease)
@@ -164,10 +182,12 @@ class Drain:
         self._window = Window()
         #: By how much the server's clock is before ours, in seconds.
         self._clock_ahead = 0.0
-        self._refresh_at = self._sweep_at = self._report_at = 0.0
+        self._refresh_at = self._sweep_at = self._report_at = self._ping_at = 0.0
+        self._reaches_redis = True
         self._stopping = False
         longest = config.worker.reconnect_max
         self._database_outage = _Outage(f"MySQL {database.name} is away or has no schema", "mysql", longest, tally)
+        self._database_error: Optional[DatabaseUnavailable] = None
         self._redis_outage = _Outage(f"Redis {self.target.name} takes no writes", "redis", longest, tally)
         self._offer()
 
@@ -187,13 +207,17 @@ class Drain:
                 self._look()
                 self._database_outage.end()
             except DatabaseUnavailable as error:
-                # What is in the outbox waits there; nobody knows whether a batch was deleted.
-                for state in self._shards.values():
-                    state.compared = False
-                self._database_outage.begin("the schema is not there yet" if error.schema_absent else str(error))
+                self._begin_outage(error)
         self._answer()
         self.servers.poll(self._pause(seconds))
         self._take_jobs()
+
+    def _begin_outage(self, error: DatabaseUnavailable) -> None:
+        # What is in the outbox waits there; nobody knows whether a batch was deleted.
+        for state in self._shards.values():
+            state.compared = False
+        self._database_error = error
+        self._database_outage.begin("the schema is not there yet" if error.schema_absent else str(error))
 
     def close(self) -> None:
         """Give the shards to others."""
@@ -206,7 +230,7 @@ class Drain:
     def _look(self) -> None:
         now = time.monotonic()
         if now >= self._refresh_at:
-            self._leases.refresh()
+            self._leases.refresh(self._unfit(now))
             self._refresh_at = now + min(_REFRESH, self._settings.lease / 3)
             self._tell(now)
         if now >= self._sweep_at:
@@ -240,6 +264,37 @@ class Drain:
             self._leases.report(msgspec.json.encode(self._window.report(self.tally, now)))
             self._report_at = now + _REPORT
 
+    def _unfit(self, now: float) -> str:
+        """Why other processes should do the work, if there are any: empty when this one can do as well as they."""
+        known = self._outbox.fingerprints(self._undeclared | self._outdated)
+        self._outdated &= self._older(known)
+        # Of a table that is synced no more changes may be left, which nobody is to write.
+        outdated = self._outdated | (self._undeclared & known.keys())
+        if outdated:
+            return f"its configuration is older than the triggers of {', '.join(sorted(outdated))}"
+        return f"Redis {self.target.name} is out of reach" if self._cut_off(now) else ""
+
+    def _cut_off(self, now: float) -> bool:
+        """Whether Redis has been out of this process's reach for longer than a lease."""
+        outage = self._redis_outage
+        if not outage.failures or now - outage.since < self._settings.lease:
+            return False
+        if now >= self._ping_at:
+            self._ping_at = now + _LAST_PAUSE
+            try:
+                self.target.ping()
+                self._reaches_redis = True
+            except Unavailable as error:
+                self._reaches_redis = False
+                outage.begin(str(error))
+        if self._reaches_redis and self._leases.aside:
+            outage.end()
+        return not self._reaches_redis
+
+    def _older(self, known: dict[str, list[str]]) -> set[str]:
+        """The tables of which triggers are made by a later declaration than ours; one that is not known yet is newer than all."""
+        return {table for table, fingerprints in known.items() if self._fingerprints.get(table) in fingerprints[:-1]}
+
     def _know_shards(self) -> None:
         """Follow the leases: a shard that was taken is looked at, and its wakes are asked for."""
         held = self._leases.held
@@ -272,6 +327,9 @@ class Drain:
     def _drain(self, shard: int, state: _Shard) -> None:
         """Apply and delete the shard's oldest changes. Raises DatabaseUnavailable, Unavailable and _LeaseLost."""
         ready, state.ahead = state.ahead or self._read(shard), None
+        if not ready.entries and self._redis_outage.failures:
+            # Nothing to write is no sign that it takes writes.
+            self.target.ping()
         if ready.entries:
             try:
                 self._write(shard, state, ready)
@@ -293,45 +351,76 @@ class Drain:
     def _read(self, shard: int) -> _Ready:
         """The shard's oldest changes that may be applied, made ready."""
         limit = self._settings.batch
-        batch = self._outbox.read(shard, limit, self._undeclared)
-        reloaded: dict[int, Change] = {}
-        wrong: dict[int, Malformed] = {}
-        if any(entry.operation == "reload" for entry in batch.entries):
-            batch, reloaded, wrong = self._outbox.read_with_rows(shard, limit * _RELOAD_FACTOR, self._undeclared)
+        batch, reloaded, wrong = self._read_rows(shard, limit)
         declared = self._declared(batch.entries)
         entries, waiting = self._in_turn(shard, declared)
         if waiting and not entries and batch.more:
-            batch = self._outbox.read(shard, limit, self._undeclared | waiting)
+            batch = self._outbox.read(shard, limit, self._left_out() | waiting)
             declared = [entry for entry in self._declared(batch.entries) if entry.operation != "reload"]
             entries, _waiting = self._in_turn(shard, declared)
         found = {entry.id for entry in entries} if wrong else set()
         work = work_of(entries, self._writers, reloaded, {number: error for number, error in wrong.items() if number in found})
         return _Ready(entries, work, batch.more and bool(entries or len(declared) < len(batch.entries)), bool(waiting))
 
+    def _read_rows(self, shard: int, limit: int) -> tuple[Batch, dict[int, Change], dict[int, Malformed]]:
+        """The shard's oldest changes, and what its reloads come to."""
+        while True:
+            batch = self._outbox.read(shard, limit, self._left_out())
+            if all(entry.operation != "reload" for entry in batch.entries):
+                return batch, {}, {}
+            try:
+                # The lease is not renewed meanwhile.
+                ahead = max(limit, min(limit * _RELOAD_FACTOR, _MOST_AHEAD))
+                found = self._outbox.read_with_rows(shard, ahead, self._left_out(), self._settings.lease / 3)
+            except RowsDenied as denied:
+                # Somebody can give that right; until then the table's changes wait in their order, and hold up no other table.
+                if denied.table not in self._held:
+                    log.warning("changes of %s wait, because its rows may not be read: %s", denied.table, denied, extra={"action": "rows_denied"})
+                self._held[denied.table] = time.monotonic() + _HELD
+                continue
+            for table in {entry.table for entry in found[0].entries if entry.operation == "reload"} & self._held.keys():
+                del self._held[table]
+                log.info("the rows of %s may be read again", table, extra={"action": "rows_readable"})
+            return found
+
+    def _left_out(self) -> set[str]:
+        """The tables whose changes are not read now."""
+        now = time.monotonic()
+        return self._undeclared | self._outdated | {table for table, due in self._held.items() if now < due}
+
     def _read_ahead(self, shard: int) -> Optional[_Ready]:
         """Within the transaction that has deleted a batch: what comes after it, when there is nothing special about it."""
-        batch = self._outbox.read(shard, self._settings.batch, self._undeclared)
+        batch = self._outbox.read(shard, self._settings.batch, self._left_out())
         if not batch.entries or any(entry.operation == "reload" or entry.table not in self._writers for entry in batch.entries):
+            return None
+        if self._older(self._outbox.fingerprints({entry.table for entry in batch.entries})):
             return None
         entries, waiting = self._in_turn(shard, batch.entries)
         return None if waiting else _Ready(entries, work_of(entries, self._writers, {}, {}), batch.more, False)
 
     def _declared(self, entries: list[Entry]) -> list[Entry]:
-        """The changes of tables that this worker knows. The others' wait for a worker that does, and hold up nobody."""
-        unknown = {entry.table for entry in entries} - self._writers.keys()
-        if not unknown:
-            return entries
+        """The changes of tables that this worker knows, by their newest declaration. The others' wait for a worker that does, and hold up nobody."""
+        tables = {entry.table for entry in entries}
+        unknown = tables - self._writers.keys()
         for table in sorted(unknown - self._undeclared):
             log.warning("changes of %s wait in the outbox, which this worker's configuration does not declare", table, extra={"action": "undeclared_table"})
         self._undeclared |= unknown
-        return [entry for entry in entries if entry.table not in unknown]
+        # Asked after the changes were read: one that newer triggers have made is never taken for one of ours.
+        outdated = self._older(self._outbox.fingerprints(tables))
+        for table in sorted(outdated - self._outdated):
+            log.warning("changes of %s wait in the outbox: its triggers are of a later declaration than ours", table, extra={"action": "outdated_table"})
+        self._outdated |= outdated
+        if not unknown and not outdated:
+            return entries
+        self._refresh_at = 0.0
+        return [entry for entry in entries if entry.table not in unknown and entry.table not in outdated]
 
     def _in_turn(self, shard: int, entries: list[Entry]) -> tuple[list[Entry], set[str]]:
         """The changes that may be applied now, and the tables of those that must wait for an older change in a shard of another count."""
         others = self._outbox.others(shard) if entries else []
         if not others:
             return entries, set()
-        first = {table: self._outbox.oldest(table, others) for table in {entry.table for entry in entries}}
+        first = {table: self._oldest(table, others) for table in {entry.table for entry in entries}}
         found, waiting = [], set()
         for entry in entries:
             before = first[entry.table]
@@ -340,6 +429,17 @@ class Drain:
             else:
                 waiting.add(entry.table)
         return found, waiting
+
+    def _oldest(self, table: str, shards: list[int]) -> Optional[int]:
+        """The smallest id of a table's changes in shards of another count, whose backlog is long when it is other tables'."""
+        question, now = (table, tuple(shards)), time.monotonic()
+        if now < self._nothing_in.get(question, now):
+            return None
+        found = self._outbox.oldest(table, shards)
+        # While its triggers write to one place, none can come to be there that should be before those that are here.
+        if found is None and self._outbox.is_settled(table):
+            self._nothing_in = {key: until for key, until in self._nothing_in.items() if now < until} | {question: now + _REFRESH}
+        return found
 
     def _write(self, shard: int, state: _Shard, ready: _Ready) -> None:
         entries, work = ready.entries, ready.work
@@ -480,12 +580,22 @@ class Drain:
         now = time.monotonic()
         open_questions = []
         for question in self._questions:
-            answer: Optional[dict[str, object]] = question.barrier.look() if now >= question.barrier.next_look else None
+            answer = self._look_for(question.barrier, now) if now >= question.barrier.next_look else None
             if answer is None:
                 open_questions.append(question)
             else:
                 self._reply(question.job, answer)
         self._questions = open_questions
+
+    def _look_for(self, question: barrier.Barrier, now: float) -> Optional[dict[str, object]]:
+        outage = self._database_outage
+        if now >= outage.retry_at:
+            try:
+                return question.look()
+            except DatabaseUnavailable as error:
+                # Many questions may be open: the others do not make an attempt of their own, each of which may take seconds.
+                self._begin_outage(error)
+        return question.failed(self._database_error)
 
     def _reply(self, job: Job, answer: dict[str, object]) -> None:
         self.servers.answer(job, b"", msgspec.json.encode(answer))

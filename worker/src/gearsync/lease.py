@@ -41,9 +41,22 @@ class Leases:
         self._microseconds = int(seconds * 1e6)
         #: Shards beyond this process's share.
         self._surplus = 0
+        #: Whether everything is left to other processes.
+        self.aside = False
 
-    def refresh(self) -> None:
-        """Say that this process lives, renew what it holds, notice what it has lost, take what is free up to its share."""
+    def refresh(self, reason: str = "") -> None:
+        """Say that this process lives, renew what it holds, notice what it has lost, take what is free up to its share.
+
+        With a ``reason`` it stands aside: it gives back what it holds and takes nothing, as long as others live that have none.
+        """
+        if reason and self._stand_aside():
+            if not self.aside:
+                log.warning("leaves all shards to other processes: %s", reason, extra={"action": "stands_aside"})
+            self.aside = True
+            return
+        if self.aside:
+            log.info("takes its share of the shards again", extra={"action": "takes_part"})
+        self.aside = False
         self._heartbeat()
         shards = self._shards()
         self._renew()
@@ -107,6 +120,17 @@ class Leases:
         self._database.run(f"DELETE FROM {SCHEMA}.worker WHERE owner = %s", (self.owner,))
         with contextlib.suppress(DatabaseUnavailable):
             self._database.run(f"DELETE FROM {SCHEMA}.worker_report WHERE owner = %s", (self.owner,))
+
+    def _stand_aside(self) -> bool:
+        """Leave the list of those that share the shards, unless nobody else would be left on it."""
+        with self._database.transaction():
+            # Locked, so that of two that want to leave the second one sees that it is the last.
+            living = {owner.decode() for (owner,) in self._database.rows(f"SELECT owner FROM {SCHEMA}.worker WHERE expires_at > NOW(6) FOR UPDATE")}
+            if not living - {self.owner}:
+                return False
+            self._database.run(f"DELETE FROM {SCHEMA}.worker WHERE owner = %s", (self.owner,))
+        self._release(list(self.held))
+        return True
 
     def _heartbeat(self) -> None:
         self._database.run(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime
 import functools
+import itertools
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, Optional
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Callable, NamedTuple, Optional
 
 import msgspec
 
@@ -14,13 +16,21 @@ from gearsync import source
 from gearsync.change import Change, Json, Malformed, Row, Value, decode_outbox
 from gearsync.database import SCHEMA, Database, DatabaseUnavailable
 
-#: A larger payload is read by itself, so that a batch of large ones does not fill the memory.
+#: A larger payload is read by its id, so that a batch of large ones does not fill the memory. A long batch has less for each.
 _INLINE = 16_384
 #: A batch's payloads, in bytes; a single change may be larger.
 _MOST_BYTES = 8 << 20
+#: Rows that are read by one SELECT, when nothing is known of their sizes and at most.
+_FIRST_ROWS, _MOST_ROWS = 8, 256
+#: While the rows of one SELECT are no more bytes than this, the next one is for twice as many.
+_FEW_BYTES = 1 << 20
+#: A row that the server refuses to show is asked for so many times.
+_ATTEMPTS = 3
 #: Ids that follow one another are deleted as a range from so many on.
 _RUN = 3
 _ERROR_LENGTH = 10_000
+#: Longer than a table's triggers take to be replaced.
+_SETTLED_MINUTES = 10
 #: Characters of a TIMESTAMP(6).
 _CREATED = 26
 
@@ -34,6 +44,18 @@ class Entry(NamedTuple):
     payload: bytes
     #: When the statement ran that made it, in UTC, and operation and table, as the server writes them: one object for all that counting needs.
     stamp: bytes = b""
+
+
+class RowsDenied(Exception):
+    """The account may not read the rows of ``table``; the message is the server's."""
+
+    def __init__(self, table: str, error: DatabaseUnavailable) -> None:
+        super().__init__(str(error))
+        self.table = table
+
+
+class _Unclear(Exception):
+    """Not all rows of a SELECT can be understood, so that they are to be read one by one."""
 
 
 def _gone(change: Change, key: Row) -> Change:
@@ -116,6 +138,130 @@ class _Readable(NamedTuple):
     large: list[_Large]
     select: str
 
+    def condition(self, keys: Sequence[Row]) -> str:
+        """What holds for the rows with these keys. Raises KeyError and ValueError."""
+        names = [f"{source.ALIAS}.{source.quote(column.real)}" for column in self.key]
+        literals = [[source.literal(column.kind, key[column.declared]) for column in self.key] for key in keys]
+        if len(names) == 1 and len(keys) > 1:
+            return f"{names[0]} IN ({', '.join(text for (text,) in literals)})"
+        return " OR ".join("(" + " AND ".join(f"{name} = {text}" for name, text in zip(names, each)) + ")" for each in literals)
+
+
+class _Rows:
+    """The rows that the reloads of a batch ask for, read some at a time, all in one snapshot."""
+
+    def __init__(self, database: Database, entries: list[Entry], readable: Callable[[str], Optional[_Readable]]) -> None:
+        self._database = database
+        self._entries = entries
+        self._readable = readable
+        self._tables: dict[str, Optional[_Readable]] = {}
+        self._few: dict[str, int] = {}
+        #: What was found out so far, by the entries' ids.
+        self.changes: dict[int, Change] = {}
+        self.wrong: dict[int, Malformed] = {}
+        self.bytes = 0
+
+    def look(self, number: int) -> None:
+        """Find out what the reload at ``number`` comes to, and some of the same table behind it. Raises DatabaseUnavailable and RowsDenied."""
+        first = self._entries[number]
+        if first.table not in self._tables:
+            self._tables[first.table] = self._readable(first.table)
+        table = self._tables[first.table]
+        few = self._few.setdefault(first.table, _FIRST_ROWS if table is None or table.large else _MOST_ROWS)
+        asked: dict[int, Change] = {}
+        same = (entry for entry in itertools.islice(self._entries, number, None) if entry.operation == "reload" and entry.table == first.table)
+        for entry in itertools.islice(same, few):
+            try:
+                asked[entry.id] = decode_outbox(entry.table, entry.operation, entry.payload)
+                if table is None or not table.key:
+                    raise Malformed("reload of a table that synced_table does not know, or knows no key of")
+                table.condition([asked[entry.id].new or {}])
+            except Malformed as error:
+                self.wrong[entry.id] = error
+                asked.pop(entry.id, None)
+            except (KeyError, ValueError) as error:
+                self.wrong[entry.id] = Malformed(f"reload with a wrong key: {error}")
+                asked.pop(entry.id, None)
+        if table is not None and asked:
+            before = self.bytes
+            self._read(table, asked)
+            self._few[first.table] = min(2 * few, _MOST_ROWS) if self.bytes - before <= _FEW_BYTES else max(few // 4, 1)
+
+    def _read(self, table: _Readable, asked: dict[int, Change]) -> None:
+        if len(asked) > 1:
+            try:
+                self._read_together(table, asked)
+            except _Unclear:
+                # Most often it is one row's fault, which is found in a few steps.
+                pairs = list(asked.items())
+                self._read(table, dict(pairs[: len(pairs) // 2]))
+                self._read(table, dict(pairs[len(pairs) // 2 :]))
+            return
+        for number, change in asked.items():
+            try:
+                self._read_alone(table, number, change)
+            except Malformed as error:
+                self.wrong[number] = error
+
+    def _read_together(self, table: _Readable, asked: dict[int, Change]) -> None:
+        keys = {source.identity_bytes(table.key, change.new or {}): change.new or {} for change in asked.values()}
+        try:
+            rows = self._select(table, list(keys.values()), next(iter(asked.values())))
+        except DatabaseUnavailable as error:
+            if error.statement or error.refused:
+                raise _Unclear from None
+            raise
+        found: dict[tuple[bytes, ...], Row] = {}
+        for columns in rows:
+            if columns[0] is None:
+                raise _Unclear
+            try:
+                row = self._row(table, columns)
+            except Malformed:
+                raise _Unclear from None
+            found[source.identity_bytes(table.key, row)] = row
+        for number, change in asked.items():
+            self._take(table, number, change, found)
+
+    def _read_alone(self, table: _Readable, number: int, change: Change) -> None:
+        """Raises Malformed."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                rows = self._select(table, [change.new or {}], change)
+                break
+            except DatabaseUnavailable as error:
+                if not error.statement and not error.refused:
+                    raise
+                if attempt == _ATTEMPTS:
+                    raise Malformed(f"the row cannot be read, error {error.code}", f"the row cannot be read: {error}") from None
+        if rows and rows[0][0] is None:
+            raise Malformed("the row is too large to be put into words; raise max_allowed_packet")
+        found = [self._row(table, columns) for columns in rows]
+        self._take(table, number, change, {source.identity_bytes(table.key, row): row for row in found})
+
+    def _select(self, table: _Readable, keys: list[Row], change: Change) -> list[tuple[Optional[bytes], ...]]:
+        try:
+            rows = self._database.rows(f"{table.select} WHERE {table.condition(keys)}")
+        except DatabaseUnavailable as error:
+            if error.denied:
+                raise RowsDenied(str(change.table), error) from None
+            raise
+        self.bytes += sum(len(value) for columns in rows for value in columns if value is not None)
+        return rows
+
+    @staticmethod
+    def _row(table: _Readable, columns: tuple[Optional[bytes], ...]) -> Row:
+        small, *large = columns
+        found = decode_outbox("", "update", b'{"new":%s}' % (small or b"null"))
+        values = {column.declared: _bare(column.kind, value) for column, value in zip(table.large, large)}
+        return {**(found.new or {}), **values}
+
+    def _take(self, table: _Readable, number: int, change: Change, found: dict[tuple[bytes, ...], Row]) -> None:
+        key = change.new or {}
+        # 'a' and 'A' are one key for many collations, and two rows for Redis, perhaps in two shards.
+        row = found.get(source.identity_bytes(table.key, key))
+        self.changes[number] = _gone(change, key) if row is None else Change(change.table, "update", dict(row), change.old, change.partial)
+
 
 def _bare(kind: str, value: Optional[bytes]) -> Value:
     if value is None or kind == "binary":
@@ -132,30 +278,42 @@ class Outbox:
     def read(self, shard: int, limit: int, without: Iterable[str] = ()) -> Batch:
         """The oldest changes of a shard, in their order, ``without`` those of the named tables."""
         names = _names(without)
+        inline = max(256, min(_INLINE, 2 * _MOST_BYTES // limit))
         # The index on id alone would be walked through all other shards' changes. One column in place of five: a client's work is by the column.
+        # A NUL begins no JSON: it says that the payload's length follows.
         rows = self.database.rows(
-            f"SELECT CONCAT(id, ' ', created_at, ' ', operation, ' ', table_name, X'00', IF(LENGTH(payload) > {_INLINE}, '', payload))"
+            "SELECT CONCAT(id, ' ', created_at, ' ', operation, ' ', table_name, X'00',"
+            f" IF(LENGTH(payload) > {inline}, CONCAT(X'00', LENGTH(payload)), payload))"
             f" FROM {SCHEMA}.outbox FORCE INDEX (PRIMARY)"
             f" WHERE shard = {shard}{f' AND table_name NOT IN ({names})' if names else ''} ORDER BY id LIMIT {limit}")
         entries: list[Entry] = []
+        apart: list[int] = []
         size = 0
+        more = len(rows) == limit
         for (text,) in rows:
             head, _zero, payload = text.partition(b"\0")
             number, _space, stamp = head.partition(b" ")
-            if not payload:
-                if size >= _MOST_BYTES:
-                    return Batch(entries, True)
-                found = self.database.rows(f"SELECT payload FROM {SCHEMA}.outbox WHERE shard = {shard} AND id = {number.decode()}")
-                if not found:
-                    # Deleted meanwhile: the lease is another's by now.
-                    continue
-                payload = found[0][0]
-            size += len(payload)
+            large = payload[:1] == b"\0" and payload[1:].isdigit()
+            size += int(payload[1:]) if large else len(payload)
             if size > _MOST_BYTES and entries:
-                return Batch(entries, True)
+                more = True
+                break
+            if large:
+                apart.append(int(number))
             operation, table = _head(stamp[_CREATED + 1 :])
             entries.append(Entry(int(number), table, operation, payload, stamp))
-        return Batch(entries, len(rows) == limit)
+        return Batch(self._with_payloads(shard, entries, apart) if apart else entries, more)
+
+    def _with_payloads(self, shard: int, entries: list[Entry], apart: list[int]) -> list[Entry]:
+        """``entries`` with the payloads of those that were read without."""
+        found = {
+            int(number): payload
+            for number, payload in self.database.rows(f"SELECT id, payload FROM {SCHEMA}.outbox WHERE shard = {shard} AND ({ids_condition(apart)})")
+        }
+        # What was deleted meanwhile is left out: the lease is another's by now.
+        wanted = set(apart)
+        return [
+            entry._replace(payload=found[entry.id]) if entry.id in found else entry for entry in entries if entry.id in found or entry.id not in wanted]
 
     def delete(self, shard: int, ids: Sequence[int], dead: dict[int, str]) -> None:
         """Within the caller's transaction: keep the ``dead`` (id → why) as dead letters, and delete ``ids``, the dead among them."""
@@ -163,10 +321,26 @@ class Outbox:
             self.database.run(
                 f"REPLACE INTO {SCHEMA}.dead_letter (id, shard, table_name, operation, payload, created_at, failed_at, error)"
                 f" SELECT id, shard, table_name, operation, payload, created_at, NOW(6), %s FROM {SCHEMA}.outbox WHERE shard = %s AND id = %s",
-                (error[:_ERROR_LENGTH], shard, number),
+                # What a transform has raised may hold half of a surrogate pair.
+                (error[:_ERROR_LENGTH].encode(errors="replace").decode(), shard, number),
             )
         if ids:
             self.database.run(f"DELETE FROM {SCHEMA}.outbox WHERE shard = {shard} AND ({ids_condition(ids)})")
+
+    def fingerprints(self, tables: Iterable[str]) -> dict[str, list[str]]:
+        """Those of the declarations of ``tables`` that triggers were made of, the newest one last; of a table that is synced no more there are none.
+
+        Asked for after changes were read, it is known that none of these is by triggers of a later declaration than the newest one.
+        """
+        names = _names(tables)
+        try:
+            rows = self.database.rows(f"SELECT table_name, fingerprints FROM {SCHEMA}.declaration WHERE table_name IN ({names})") if names else []
+        except DatabaseUnavailable as error:
+            # A schema of an earlier release, whose owner has not migrated it yet.
+            if not error.schema_absent:
+                raise
+            return {}
+        return {name.decode(): msgspec.json.decode(known, type=list[str]) for name, known in rows}
 
     def shards(self) -> list[int]:
         """The shards that have changes."""
@@ -195,14 +369,25 @@ class Outbox:
         ]
         return min((int(rows[0][0]) for rows in found if rows), default=None)
 
-    def greatest(self) -> dict[int, int]:
-        """The greatest id of each shard that is committed now."""
+    def is_settled(self, table: str) -> bool:
+        """Whether nobody has changed, for minutes, to which shards the triggers of ``table`` write."""
+        return bool(self.database.rows(
+            f"SELECT 1 FROM {SCHEMA}.synced_table WHERE table_name = %s AND changed_at < NOW(6) - INTERVAL {_SETTLED_MINUTES} MINUTE", (table,)))
+
+    def spans(self) -> dict[int, tuple[int, int]]:
+        """The smallest and the greatest id of each shard that are committed now."""
         found = {}
         for shard in self.shards():
-            ((number,),) = self.database.rows(f"SELECT MAX(id) FROM {SCHEMA}.outbox WHERE shard = {shard}")
-            if number is not None:
-                found[shard] = int(number)
+            ((first, last),) = self.database.rows(f"SELECT MIN(id), MAX(id) FROM {SCHEMA}.outbox WHERE shard = {shard}")
+            if first is not None:
+                found[shard] = int(first), int(last)
         return found
+
+    def dead(self, spans: Mapping[int, tuple[int, int]]) -> int:
+        """How many dead letters there are of changes with these ids."""
+        conditions = " OR ".join(f"id BETWEEN {first} AND {last} AND shard = {shard}" for shard, (first, last) in spans.items())
+        ((number,),) = self.database.rows(f"SELECT COUNT(*) FROM {SCHEMA}.dead_letter WHERE {conditions}") if conditions else ((0,),)
+        return int(number)
 
     def waits(self, shard: int, number: int) -> bool:
         """Whether a change of ``shard`` up to the id ``number`` is not deleted yet."""
@@ -219,29 +404,25 @@ class Outbox:
             return set()
         return {int(number) for (number,) in self.database.rows(f"SELECT id FROM {SCHEMA}.outbox WHERE shard = {shard} AND id IN ({', '.join(map(str, ids))})")}
 
-    def read_with_rows(self, shard: int, limit: int, without: Iterable[str]) -> tuple[Batch, dict[int, Change], dict[int, Malformed]]:
+    def read_with_rows(
+        self, shard: int, limit: int, without: Iterable[str], seconds: float
+    ) -> tuple[Batch, dict[int, Change], dict[int, Malformed]]:
         """A batch, and for its reloads what their rows are in the same snapshot: the changes that they come to by id, and those that come to none.
 
-        It is cut when the rows are large.
+        It is cut when the rows are large, or when reading them has taken so many ``seconds``: nobody renews a lease meanwhile. Raises RowsDenied too.
         """
-        changes: dict[int, Change] = {}
-        wrong: dict[int, Malformed] = {}
-        tables: dict[str, Optional[_Readable]] = {}
+        over = time.monotonic() + seconds
         with self.database.snapshot():
             batch = self.read(shard, limit, without)
-            size = 0
+            rows = _Rows(self.database, batch.entries, self._readable)
             for number, entry in enumerate(batch.entries):
-                if size > _MOST_BYTES:
-                    return Batch(batch.entries[:number], True), changes, wrong
-                if entry.operation == "reload":
-                    if entry.table not in tables:
-                        tables[entry.table] = self._readable(entry.table)
-                    try:
-                        changes[entry.id] = self._reload(tables[entry.table], decode_outbox(entry.table, entry.operation, entry.payload))
-                        size += sum(len(value) for value in (changes[entry.id].new or {}).values() if isinstance(value, (bytes, str)))
-                    except Malformed as error:
-                        wrong[entry.id] = error
-        return batch, changes, wrong
+                if entry.operation != "reload" or entry.id in rows.changes or entry.id in rows.wrong:
+                    continue
+                if number and (rows.bytes > _MOST_BYTES or time.monotonic() > over):
+                    batch = Batch(batch.entries[:number], True)
+                    break
+                rows.look(number)
+        return batch, rows.changes, rows.wrong
 
     def _readable(self, table: str) -> Optional[_Readable]:
         rows = self.database.rows(
@@ -254,32 +435,3 @@ class Outbox:
         return _Readable(
             msgspec.json.decode(key, type=list[source.KeyColumn]), columns,
             f"SELECT {wanted} FROM {source.quote(schema.decode())}.{source.quote(name.decode())} AS {source.ALIAS}")
-
-    def _reload(self, table: Optional[_Readable], change: Change) -> Change:
-        """What a row that is to be read comes to. Raises Malformed."""
-        key: Row = change.new or {}
-        if table is None or not table.key:
-            raise Malformed("reload of a table that synced_table does not know, or knows no key of")
-        try:
-            literals = [source.literal(column.kind, key[column.declared]) for column in table.key]
-        except (KeyError, ValueError) as error:
-            raise Malformed(f"reload with a wrong key: {error}") from None
-        condition = " AND ".join(f"{source.ALIAS}.{source.quote(column.real)} = {text}" for column, text in zip(table.key, literals))
-        try:
-            rows = self.database.rows(f"{table.select} WHERE {condition}")
-        except DatabaseUnavailable as error:
-            if error.statement:
-                raise Malformed(f"the row cannot be read: {error}") from None
-            raise
-        if not rows:
-            return _gone(change, key)
-        small, *large = rows[0]
-        if small is None:
-            raise Malformed("the row is too large to be put into words; raise max_allowed_packet")
-        found = decode_outbox(str(change.table), "update", b'{"new":%s}' % small)
-        values = {column.declared: _bare(column.kind, value) for column, value in zip(table.large, large)}
-        row = {**(found.new or {}), **values}
-        if source.identity_bytes(table.key, row) != source.identity_bytes(table.key, key):
-            # 'a' and 'A' are one key for many collations, and two rows for Redis, perhaps in two shards.
-            return _gone(change, key)
-        return Change(change.table, "update", row, change.old, change.partial)

@@ -28,6 +28,7 @@ from gearsync.database import Database
 from gearsync.direct import DirectDelivery, Router
 from gearsync.drain import Drain, Servers
 from gearsync.job_server import JobServers
+from gearsync.late import LateJobs
 from gearsync.metrics import RESTARTS, Tally
 from gearsync.reverse import NAME as REVERSE
 from gearsync.transform import transforms
@@ -74,7 +75,9 @@ def direct(config: Config, tally: Tally) -> DirectDelivery:
     """The loop of a process that takes jobs."""
     router = Router(config.tables, transforms(config))
     servers = _servers(config, [*router.functions, REVERSE], config.worker.io_timeout)
-    return DirectDelivery(config, servers, open_target(config.redis, config.worker.io_timeout), router, tally)
+    durable = [table.table for table in config.durable_tables]
+    late = LateJobs(Database(config.mysql, config.worker.io_timeout), durable) if config.mysql is not None and durable else None
+    return DirectDelivery(config, servers, open_target(config.redis, config.worker.io_timeout), router, tally, late=late)
 
 
 def drain(config: Config, tally: Tally) -> Drain:

@@ -34,7 +34,8 @@ _LATER_CLASSES = (
 FENCED = """
 local known = redis.call('HMGET', KEYS[1], 'epoch', 'ids')
 if known[1] and tonumber(known[1]) > tonumber(ARGV[1]) then return {'refused', known[1]} end
-local later_words = {'OOM ', 'READONLY', 'MISCONF', 'NOREPLICAS', 'MASTERDOWN', 'LOADING', 'NOPERM', "can't run this command"}
+local later_words = {'OOM ', 'READONLY', 'MISCONF', 'NOREPLICAS', 'MASTERDOWN', 'LOADING', 'NOPERM', "can't run this command", 'ACL failure in script',
+  "can't access at least one of the keys", 'o permissions to '}
 local function later(text)
   for _, word in ipairs(later_words) do if string.find(text, word, 1, true) then return true end end
   return false

@@ -54,14 +54,24 @@ def transforms(config: Config) -> dict[str, Transform]:
     return {table.table: find(table.transform) for table in config.tables if table.transform is not None}
 
 
+def shown(error: BaseException) -> str:
+    """What an error says; its words may be somebody else's code, which may raise something itself."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001  # see above
+        return "no words"
+
+
 def transformed(function: Transform, row: Row, table: str) -> Optional[Row]:
     """What ``function`` makes of ``row``, which it may change. Raises Malformed for everything that is no row."""
     given = {name: Number(value) if isinstance(value, int) else value for name, value in row.items()}
     try:
         made = function(given, table)
-    except Exception as error:  # noqa: BLE001  # whatever the user's function raises is about this row alone
+    except (KeyboardInterrupt, MemoryError):
+        raise
+    except BaseException as error:  # noqa: BLE001  # whatever the user's function raises, SystemExit too, is about this row alone
         words = f"the transform raised {type(error).__name__}"
-        raise Malformed(words, f"{words}: {error}") from None
+        raise Malformed(words, f"{words}: {shown(error)}") from None
     if made is None:
         return None
     if not isinstance(made, dict):

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import JOB_CREATED, WORK_COMPLETE, WORK_DATA, Gearmand, Redis, Worker, free_port, until
+from conftest import JOB_CREATED, WORK_COMPLETE, WORK_DATA, Database, Gearmand, Redis, Worker, free_port, until
+from test_operate import sync_table
 
 USER_LIST = {
     "table": "test.user_list", "delivery": "direct", "events": ["insert", "update"], "columns": ["name", "password"],
@@ -84,11 +85,32 @@ def test_a_row_is_written_in_every_shape_and_a_delete_takes_it_away(worker: Work
     assert [fields[b"event"] for _, fields in r.xrange("changes")] == [b"insert", b"update", b"delete"]
 
 
-def test_jobs_of_a_table_that_was_direct_before_are_done(gearmand: Gearmand, redis_server: Redis, start_worker: Callable[..., Worker]) -> None:
+def test_jobs_of_a_table_that_was_direct_before_put_no_older_value_over_a_newer_one(
+    gearmand: Gearmand, redis_server: Redis, start_worker: Callable[..., Worker], database: Database
+) -> None:
+    r = redis_server.client
     tables = [{**table, "delivery": "durable"} for table in config(gearmand, redis_server)["tables"]]
-    start_worker({**config(gearmand, redis_server), "mysql": {"user": "nobody", "port": 1}, "tables": tables})
+    worker = start_worker({**config(gearmand, redis_server), "mysql": {"user": "root", "unix_socket": database.socket}, "tables": tables})
+    # Until the triggers are replaced nothing newer is there.
     gearmand.submit("shop", change("shop.item", "insert", new={"id": 7, "name": "x", "price": 1}))
-    until(lambda: redis_server.client.hget("item:7", "name"), b"x")
+    until(lambda: r.hget("item:7", "name"), b"x")
+    database.execute("CREATE TABLE shop.item (id INT PRIMARY KEY, name VARCHAR(40), price INT) ENGINE=InnoDB")
+    sync_table(database, **next(table for table in tables if table["table"] == "shop.item"))
+    database.execute("INSERT INTO shop.item VALUES (7, 'newest', 1), (8, 'newest', 1)")
+    until(lambda: r.hget("item:8", "name"), b"newest")
+    until(lambda: database.waiting, 0)
+    gearmand.submit(
+        "shop", change("shop.item", "insert", new={"id": 7, "name": "older", "price": 1}),
+        change("shop.item", "delete", old={"id": 8, "name": "newest", "price": 1}), change("shop.item", "insert", new={"id": 9, "name": "gone", "price": 1}),
+        change("shop.item", "delete", old={"name": "nobody", "price": 1}))
+    until(lambda: gearmand.queue("shop")[0], 0)
+    until(lambda: database.waiting, 0)
+    assert r.hmget("item:7", "name") + r.hmget("item:8", "name") == [b"newest", b"newest"]
+    assert r.exists("item:9", "by-name:gone", "by-name:older") == 0
+    # What adds to a list has no older value.
+    assert r.lrange("log", 0, -1) == [b"7", b"9"]
+    assert "action=late_job" in worker.log.read_text()
+    assert database.execute("SELECT * FROM gearsync.dead_letter") == []
 
 
 def test_a_flat_payload_is_written_as_the_one_table_of_its_function_declares(

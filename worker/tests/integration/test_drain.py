@@ -17,7 +17,11 @@ from typing import Any
 import pymysql
 import pytest
 from conftest import SOURCES, Database, Gearmand, Redis, Worker, free_port, until
-from gearsync.outbox import layout
+from gearsync import database as edge
+from gearsync.barrier import Barrier
+from gearsync.config import MySQLSettings
+from gearsync.outbox import Outbox, layout
+from test_operate import sync_table
 
 ITEM = {
     "table": "shop.item", "columns": ["id", "name", "price"],
@@ -259,7 +263,7 @@ def test_after_a_reload_no_earlier_state_shows(
 
 
 TRANSFORM = '''
-import os, time
+import os, sys, time
 
 def shout(row, table):
     pause = os.environ.get("PAUSE", "/nonexistent")
@@ -270,6 +274,10 @@ def shout(row, table):
         return None
     if row["name"] == "bad":
         raise ValueError("no " + row["name"])
+    if row["name"] == "exit":
+        sys.exit(3)
+    if row["name"] == "half":
+        raise ValueError("half a pair: \\udcff")
     row["loud"] = f"{row['name']}!".upper()
     return row
 '''
@@ -292,13 +300,14 @@ def test_a_transform_adds_columns_leaves_rows_out_and_its_errors_are_dead_letter
 ) -> None:
     r = redis_server.client
     worker = start_worker(shouting)
-    database.put(insert(1, "one"), insert(2, "secret"), insert(3, "bad"), insert(4, "four"))
+    database.put(insert(1, "one"), insert(2, "secret"), insert(3, "bad"), insert(4, "four"), insert(5, "exit"), insert(6, "half"))
     drained(database)
     assert r.hgetall("item:1") == {b"id": b"1", b"name": b"one", b"price": b"1", b"loud": b"ONE!"}
     assert r.smembers("loud:FOUR!") == {b"4"}
-    assert r.exists("item:2", "item:3") == 0
-    ((error,),) = database.execute("SELECT error FROM gearsync.dead_letter")
-    assert error == "the transform raised ValueError: no bad"
+    assert r.exists("item:2", "item:3", "item:5", "item:6") == 0
+    assert database.execute("SELECT error FROM gearsync.dead_letter ORDER BY id") == [
+        ("the transform raised ValueError: no bad",), ("the transform raised SystemExit: 3",), ("the transform raised ValueError: half a pair: ?",)]
+    assert "action=process_died" not in worker.log.read_text()
     assert "no bad" not in worker.log.read_text()
 
     database.put(update(1, "one", "uno"), update(4, "four", "secret"), update(2, "secret", "open"))
@@ -368,15 +377,9 @@ class Writers:
 
 
 def shop(database: Database, shards: int = 4) -> None:
-    """The table with triggers that write into ``shards`` shards, made by a row's key as sync_table makes them."""
-    first = shards * (shards - 1) // 2
+    """The table with the triggers that users get."""
     database.execute("CREATE TABLE IF NOT EXISTS shop.item (id BIGINT UNSIGNED PRIMARY KEY, name VARCHAR(100), price DECIMAL(10,2)) CHARACTER SET utf8mb4")
-    parts = {row: f"'{row.lower()}', JSON_OBJECT('id', {row}.id, 'name', {row}.name, 'price', {row}.price)" for row in ("NEW", "OLD")}
-    for event, rows in (("insert", ["NEW"]), ("update", ["NEW", "OLD"]), ("delete", ["OLD"])):
-        database.execute(
-            f"DROP TRIGGER IF EXISTS shop.item_{event}",
-            f"CREATE TRIGGER shop.item_{event} AFTER {event} ON shop.item FOR EACH ROW INSERT INTO gearsync.outbox (shard, table_name, operation, payload)"
-            f" VALUES ({first} + MOD(CRC32({rows[0]}.id), {shards}), 'shop.item', '{event}', JSON_OBJECT({', '.join(parts[row] for row in rows)}))")
+    sync_table(database, **ITEM, shards=shards)
 
 
 def assert_equal(database: Database, redis_server: Redis) -> None:
@@ -489,6 +492,22 @@ def test_redis_without_memory_is_waited_for(worker: Worker, database: Database, 
     assert database.execute("SELECT * FROM gearsync.dead_letter") == []
 
 
+@pytest.mark.parametrize("missing", ["resetkeys ~item:* ~gearsync:*", "-zadd", "-hset", "-evalsha -eval", "resetkeys ~item:*"])
+def test_rights_that_are_missing_in_redis_are_waited_for(
+    config: dict[str, Any], start_worker: Callable[..., Worker], database: Database, redis_server: Redis, missing: str
+) -> None:
+    r = redis_server.client
+    r.execute_command("ACL", "SETUSER", "worker", "on", ">secret", "~*", "+@all", *missing.split())
+    worker = start_worker({**config, "redis": {"port": redis_server.port, "username": "worker", "password": "secret"}})
+    database.put(insert(1))
+    log_has(worker, "action=redis_lost ")
+    assert database.waiting == 1
+    r.execute_command("ACL", "SETUSER", "worker", "~*", "+@all")
+    drained(database)
+    assert r.exists("item:1", "doc:1", "by-name:x", "by-price") == 4
+    assert database.execute("SELECT * FROM gearsync.dead_letter") == []
+
+
 def test_mysqld_may_be_killed(worker: Worker, database: Database, redis_server: Redis) -> None:
     shop(database)
     # What has no connection yet has none to lose.
@@ -587,7 +606,6 @@ def test_processes_share_the_shards_and_give_them_back(
         return sorted(number for (number,) in database.execute("SELECT COUNT(*) FROM gearsync.lease WHERE owner IS NOT NULL GROUP BY owner"))
 
     shop(database, shards=8)
-    database.execute(*[f"INSERT INTO gearsync.lease (shard) VALUES ({shard})" for shard in layout(28)])
     first = start_worker({**config, "worker": {**config["worker"], "drainers": 2}})
     until(owners, [4, 4])
     second = start_worker(config)
@@ -614,7 +632,7 @@ def test_another_count_of_shards_keeps_the_order(
     shop(database, shards=4)
     database.execute("UPDATE shop.item SET name = 'fourth'", "INSERT INTO shop.item VALUES (2, 'again', 1)")
     # Nobody may drain the shards of two at first: all that came after them has to wait.
-    database.execute("INSERT INTO gearsync.lease (shard, owner, epoch, expires_at) SELECT DISTINCT shard, 'nobody', 5, NOW() + INTERVAL 3 SECOND"
+    database.execute("REPLACE INTO gearsync.lease (shard, owner, epoch, expires_at) SELECT DISTINCT shard, 'nobody', 5, NOW() + INTERVAL 3 SECOND"
                      " FROM gearsync.outbox WHERE shard < 6")
     start_worker(config)
     until(lambda: database.execute("SELECT COUNT(*) FROM gearsync.outbox WHERE shard >= 6"), [(2,)])
@@ -666,6 +684,24 @@ def test_a_barrier_says_what_is_missing(woken: Worker, gearmand: Gearmand, datab
     database.put(insert(1), insert(2), table="shop.unknown", shard=3)
     answer = json.loads(gearmand.do("gearsync.barrier.main", b"")[-1][1])
     assert (answer["ok"], answer["missing"]) == (False, {"3": 2})
+
+
+def test_a_barrier_tells_of_changes_that_became_dead_letters(
+    config: dict[str, Any], start_worker: Callable[..., Worker], database: Database, redis_server: Redis
+) -> None:
+    connection = edge.Database(MySQLSettings(user="root", unix_socket=database.socket), 20.0)
+    redis_server.client.set("item:1", "not a hash")
+    database.put(insert(1), insert(2))
+    question = Barrier(Outbox(connection), 30.0)
+    assert question.look() is None
+    worker = start_worker(config)
+    drained(database)
+    answer = question.look()
+    connection.close()
+    assert answer is not None
+    assert (answer["ok"], answer["dead"], "missing" in answer) == (False, 1, False)
+    # What had died before is not what is asked for.
+    assert json.loads(command(worker, "barrier", "--json").stdout)["ok"] is True
 
 
 def command(worker: Worker, *arguments: str) -> subprocess.CompletedProcess[str]:

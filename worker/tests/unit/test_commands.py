@@ -24,6 +24,19 @@ SHAPES = [
 ]
 
 
+def test_a_transform_that_does_not_understand_a_partial_row_loses_nothing_but_the_removal() -> None:
+    def double(row: dict[str, Any], _table: str) -> dict[str, Any]:
+        return {**row, "twice": row["a"] * 2}
+
+    writes = [Write(type="hash", key="h:{id}"), Write(type="list", key="l", value="{a}")]
+    table = Table(table="s.t", columns=["id", "a"], computed=["twice"], transform="m:f", write=writes)
+    change = Change("s.t", "update", {"id": "1", "a": "x"}, {"id": "1"}, True)
+    assert Writer(table, double).commands(change) == [("HSET", b"h:1", "id", "1", "a", "x", "twice", "xx")]
+    assert Writer(table, double).commands(Change("s.t", "delete", None, {"id": "1"}, True)) == []
+    with pytest.raises(Malformed):
+        Writer(table, double).commands(Change("s.t", "update", {"id": "1", "a": "x"}, {"id": "1"}))
+
+
 def writer(*writes: Write) -> Writer:
     table = Table(table="s.t", delivery="direct", columns=COLUMNS, write=list(writes))
     assert list(mistakes(table)) == []

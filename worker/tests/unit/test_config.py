@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from gearsync.cli import Exit, main
 from gearsync.config import ConfigError, inspect, load, parse_address
+from gearsync.declaration import Table, Write, fingerprint, mistakes, shared_keys
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -156,6 +157,38 @@ def test_no_damage_to_a_file_does_more_than_be_told(data: st.DataObject) -> None
 def test_two_writes_to_one_key_are_a_mistake(tmp_path: pathlib.Path) -> None:
     doubled = GOOD.replace('[{type: hash, key: "k:{id}"}]', '[{type: hash, key: "k:{id}"}, {type: json, key: "k:{id}"}]')
     assert "write[0] already" in sentences(tmp_path, doubled)
+
+
+@pytest.mark.parametrize(("one", "other", "clash"), [
+    ('{type: hash, key: "u:{id}"}', '{type: json, key: "u:{nr}"}', True), ('{type: hash, key: "u:{id}"}', '{type: set, key: "u:{nr}", member: x}', True),
+    ('{type: set, key: "u:{id}", member: x}', '{type: set, key: "u:{nr}", member: y}', False),
+    ('{type: list, key: all, value: x}', '{type: stream, key: all}', False),
+    ('{type: hash, key: "u:{id}"}', '{type: hash, key: "v:{nr}"}', False), ('{type: string, key: "{column}"}', '{type: string, key: "{column}"}', False),
+    ('{type: string, key: "{id}:{column}"}', '{type: hash, key: "{nr}:id"}', True),
+])
+def test_two_tables_that_write_one_key_are_a_mistake_unless_they_add_to_it(one: str, other: str, clash: bool) -> None:
+    def table(name: str, column: str, write: str) -> Table:
+        return msgspec.yaml.decode(f"{{table: {name}, columns: [{column}], write: [{write}]}}".encode(), type=Table)
+
+    found = list(shared_keys([table("s.one", "id", one), table("s.other", "nr", other)]))
+    assert [mistake.path for mistake in found] == ([("tables", 1, "write", 0, "key")] if clash else [])
+    assert list(shared_keys([table("s.one", "id", one)])) == []
+
+
+@pytest.mark.parametrize("template", ["{id}{a}", "x:{a}-{id}{a}"])
+def test_columns_side_by_side_are_a_mistake_where_they_must_tell_rows_apart(template: str) -> None:
+    for write in (Write(type="hash", key=template), Write(type="set", key="x", member=template)):
+        (mistake,) = mistakes(Table(table="s.t", columns=["id", "a"], write=[write]))
+        assert "side by side" in mistake.message
+    assert list(mistakes(Table(table="s.t", columns=["id", "a"], write=[Write(type="list", key="x", value=template)]))) == []
+
+
+def test_a_declaration_has_the_fingerprint_that_sync_table_computes_too() -> None:
+    # The same text stands in tests/unit/plugins/test_outbox.py.
+    write = [Write(type="hash", key="k:{id}", ttl=60), Write(type="set", key="größe:{größe}", member="{id}")]
+    table = Table(table="s.t", columns=["id", "größe"], write=write, transform="a.b:c", computed=["slug"])
+    assert fingerprint(table) == "0749a2cba7fee504ad8a2a900fbbb142ed26d6c2f3fdb8e41b54e932f9a234ed"
+    assert fingerprint(msgspec.structs.replace(table, events=["insert"], delivery="direct", function="g")) == fingerprint(table)
 
 
 def test_check_config_exits_with_2_for_a_bad_file(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:

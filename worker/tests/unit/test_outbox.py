@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import datetime
 import re
+from types import SimpleNamespace
 
 import pytest
+from gearsync.barrier import Barrier
 from gearsync.change import Change, Malformed
-from gearsync.commands import Writer
+from gearsync.commands import Step, Writer
+from gearsync.database import DatabaseUnavailable
 from gearsync.declaration import Table, Write
-from gearsync.drain import work_of
+from gearsync.drain import Drain, _Outage, work_of
 from gearsync.lease import share
+from gearsync.metrics import Tally
 from gearsync.outbox import Entry, ids_condition, layout, summary
 from gearsync.target import append_ids, flatten
 from hypothesis import given
@@ -59,6 +63,64 @@ def test_changes_of_one_moment_are_counted_together() -> None:
         (datetime.datetime.fromisoformat("2026-01-01 00:00:00.500"), "insert", "s.a", 2),
         (datetime.datetime.fromisoformat("2025-12-31 23:59:01"), "refresh", "s.b c", 1),
     ]
+
+
+def test_an_error_that_nobody_expected_is_about_one_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = Writer(Table(table="s.log", columns=["id"], write=WRITES))
+    steps = writer.steps
+
+    def fail(change: Change) -> list[Step]:
+        if change.new == {"id": 2}:
+            raise ZeroDivisionError("secret")
+        return steps(change)
+
+    monkeypatch.setattr(writer, "steps", fail)
+    work = work_of([Entry(number, "s.log", "insert", b'{"new":{"id":%d}}' % number) for number in (1, 2, 3)], {"s.log": writer}, {}, {})
+    assert {number: (str(error), error.detail) for number, error in work.dead.items()} == {
+        2: ("applying it raised ZeroDivisionError", "applying it raised ZeroDivisionError: secret")}
+    assert [step.change for step in work.steps] == [0, 0, 0, 2, 2, 2]
+
+
+def test_other_tables_backlog_is_not_looked_through_for_every_batch() -> None:
+    class Backlog:
+        found, settled, looks = None, True, 0
+
+        def oldest(self, _table: str, _shards: list[int]) -> int | None:
+            self.looks += 1
+            return self.found
+
+        def is_settled(self, _table: str) -> bool:
+            return self.settled
+
+    drain, backlog = object.__new__(Drain), Backlog()
+    drain._outbox, drain._nothing_in = backlog, {}  # type: ignore[assignment]  # as much of one as is needed
+    assert [drain._oldest("s.t", [1, 2]) for _ in range(3)] == [None] * 3
+    assert backlog.looks == 1
+    # What is there is asked for each time, and so is what may be changing.
+    backlog.found = 7  # type: ignore[assignment]
+    assert [drain._oldest("s.t", [1, 2, 3]) for _ in range(3)] == [7] * 3
+    backlog.found, backlog.settled = None, False
+    assert [drain._oldest("s.u", [1, 2]) for _ in range(3)] == [None] * 3
+    assert backlog.looks == 7
+
+
+def test_open_barriers_make_one_attempt_while_the_database_is_away() -> None:
+    attempts = 0
+
+    class Away:
+        def snapshot(self) -> None:
+            nonlocal attempts
+            attempts += 1
+            raise DatabaseUnavailable(OSError("away"))
+
+    drain = object.__new__(Drain)
+    drain._database_outage, drain._shards = _Outage("MySQL", "mysql", 2.0, Tally()), {}
+    questions = [Barrier(SimpleNamespace(database=Away()), timeout) for timeout in (10.0, 10.0, 0.0)]  # type: ignore[arg-type]
+    answers = [drain._look_for(question, 0.0) for question in questions]
+    assert attempts == 1
+    assert answers[:2] == [None, None]
+    assert answers[2] is not None
+    assert (answers[2]["ok"], answers[2]["error"]) == (False, "the database does not answer: away")
 
 
 def test_a_change_that_cannot_be_understood_takes_no_other_with_it() -> None:

@@ -1,0 +1,71 @@
+"""Jobs of direct delivery that come for a table which is durable by now: older than what was written since, so that their rows are looked at again."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Collection, Iterator, Sequence
+
+from gearsync import source
+from gearsync.change import Change, Row
+from gearsync.database import Database, DatabaseUnavailable
+from gearsync.source import Source
+
+log = logging.getLogger(__name__)
+
+#: Seconds for which it is believed which tables have triggers for durable delivery.
+_VALID = 1.0
+
+
+def rows(found: Source, change: Change) -> Iterator[Row]:
+    """What the change tells of its row before and after it, where that tells which row it is. Pure."""
+    for row in (change.old, change.new):
+        if row is not None and found.key and all(row.get(column.declared) is not None for column in found.key):
+            yield row
+
+
+class LateJobs:
+    """Puts such changes into the outbox, as requests to read their rows."""
+
+    def __init__(self, database: Database, tables: Collection[str]) -> None:
+        """``tables``: those that the configuration declares as durable."""
+        self._database = database
+        self._tables = frozenset(tables)
+        self._sources: dict[str, Source] = {}
+        self._valid_until = float("-inf")
+
+    def concern(self, table: str) -> bool:
+        """Whether changes of ``table`` come through the outbox. Raises DatabaseUnavailable."""
+        if table not in self._tables:
+            return False
+        if time.monotonic() >= self._valid_until:
+            try:
+                self._sources = source.load(self._database)
+            except DatabaseUnavailable as error:
+                # The workers get their configuration before the schema is made.
+                if not error.schema_absent:
+                    raise
+                self._sources = {}
+            self._valid_until = time.monotonic() + _VALID
+        return table in self._sources
+
+    def put(self, changes: Sequence[Change]) -> None:
+        """Raises DatabaseUnavailable; then none of them is there."""
+        if not changes:
+            return
+        with self._database.transaction():
+            for change in changes:
+                found = self._sources[str(change.table)]
+                known = list(rows(found, change))
+                for row in known:
+                    try:
+                        source.put_change(self._database, found, row, "reload", source.reload_payload(found, row))
+                    except ValueError:
+                        known = []
+                if not known:
+                    log.warning(
+                        "a job of %s is not written: the table is durable by now, and the job does not tell which row it is of", change.table,
+                        extra={"action": "late_job"})
+
+    def close(self) -> None:
+        self._database.close()
