@@ -57,7 +57,8 @@ def _barrier(config: Config, options: argparse.Namespace) -> int:
         print(f"ok: everything that was committed is in Redis, after {answer['seconds']:.3f} s")
     else:
         missing = ", ".join(f"{number} of shard {shard}" for shard, number in answer.get("missing", {}).items())
-        print(f"FAILED after {answer['seconds']:.3f} s: {answer.get('error') or f'changes that are not in Redis yet: {missing}'}")
+        tables = ", ".join(answer.get("tables", ()))
+        print(f"FAILED after {answer['seconds']:.3f} s: {answer.get('error') or f'changes that are not in Redis yet: {missing}, of {tables}'}")
     return Exit.OK if answer["ok"] else Exit.FAILED
 
 

@@ -104,13 +104,18 @@ def _in_database(database: InDatabase, labels: dict[str, str]) -> Iterator[Metri
         "gearsync_triggers_current", "Whether the table's triggers are there as they were deployed", labels,
         *[({"table": name}, words is None) for name, words in sorted(database.triggers.items())])
     results = sorted(database.verifications.items())
+    when = dict.fromkeys(database.synced, 0.0) | {name: result.finished for name, result in results}
     yield _gauge(
-        "gearsync_verify_last_run_timestamp_seconds", "When the table was verified", labels, *[({"table": name}, result.finished) for name, result in results])
+        "gearsync_verify_last_run_timestamp_seconds", "When the table was verified; 0 when it never was", labels,
+        *[({"table": name}, finished) for name, finished in sorted(when.items())])
     yield _gauge(
         "gearsync_verify_differences", "What the last verification found, and did not mend", labels,
         *[({"table": name, "kind": kind}, number) for name, result in results for kind, number in sorted(result.different.items())])
     yield _gauge("gearsync_verify_unsettled", "Rows that could not be compared", labels, *[({"table": name}, result.unsettled) for name, result in results])
     yield _gauge("gearsync_verify_rows", "Rows that were compared", labels, *[({"table": name}, result.rows) for name, result in results])
+    yield _gauge(
+        "gearsync_verify_could_not_tell", "Whether the last verification could not look at the table, or at some of its rows", labels,
+        *[({"table": name}, bool(result.error) or result.unsettled > 0) for name, result in results])
 
 
 def _functions(stats: dict[str, Any], labels: dict[str, str]) -> Iterator[Metric]:

@@ -133,10 +133,13 @@ def _verified(database: InDatabase, name: str, now: float) -> str:
     result = database.verifications.get(name)
     if result is None:
         return "never"
+    if not result.finished:
+        return f"could not tell: {result.error}"
     different = ", ".join(f"{number:,} {kind.replace('_', ' ')}" for kind, number in sorted(result.different.items()) if number) or "equal"
     share = f", {result.sample:g} % of it" if result.sample < 100 else ""
     unsettled = f", {result.unsettled:,} unsettled" if result.unsettled else ""
-    return f"{different}{unsettled} {_ago(now - result.finished)}{share}"
+    failed = "; since then it could not tell" if result.error else ""
+    return f"{different}{unsettled} {_ago(now - result.finished)}{share}{failed}"
 
 
 def _shards(database: InDatabase) -> Table:
