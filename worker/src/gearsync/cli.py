@@ -30,7 +30,7 @@ class Exit(IntEnum):
 
 def _run(config: Config, _options: argparse.Namespace) -> int:
     transforms(config)  # a mistake in one is the configuration's, not a process's that dies again and again
-    logs.configure(config.worker.log_level, config.worker.log_format)
+    logs.configure(config.worker.log_level, config.worker.log_format, config.source)
     return run(config)
 
 

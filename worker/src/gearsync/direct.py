@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 #: Offered by every worker, declared or not: the article's function.
 DEFAULT_FUNCTION = "syncToRedis"
 _DONE = b"done"
+#: Jobs that a line of the log names.
+_HANDLES = 5
 
 
 class Router:
@@ -95,9 +97,13 @@ class DirectDelivery:
     def _write(self, jobs: list[Job]) -> None:
         commands: list[Command] = []
         spans: list[tuple[Job, int, int]] = []
+        malformed: list[tuple[Job, str]] = []
         for job in jobs:
             first = len(commands)
-            commands += self._commands(job)
+            try:
+                commands += [] if job.function == REVERSE else self.router.commands(job.function, job.data)
+            except Malformed as error:
+                malformed.append((job, f"payload of {len(job.data)} bytes: {error}"))
             spans.append((job, first, len(commands)))
         try:
             errors = self.target.apply(commands)
@@ -107,8 +113,10 @@ class DirectDelivery:
         if self._failures:
             log.info("Redis %s takes writes again", self.target.name, extra={"action": "redis_back"})
         self._failures, self._retry_at = 0, 0.0
-        for job, first, last in spans:
-            self._report(job, [error for error in errors[first:last] if error])
+        self._report(malformed, "malformed", "malformed payload")
+        refused = [(job, next((error for error in errors[first:last] if error), None)) for job, first, last in spans]
+        self._report([(job, error) for job, error in refused if error], "refused", "Redis refused a command")
+        for job, _first, _last in spans:
             if job.function == REVERSE:
                 self.servers.answer(job, job.data, reverse(job.data))
             else:
@@ -119,25 +127,16 @@ class DirectDelivery:
         log.debug("wrote %d commands for %d jobs", len(commands), len(jobs), extra={"action": "batch"})
         self.servers.finish_batch()
 
-    def _commands(self, job: Job) -> list[Command]:
-        if job.function == REVERSE:
-            return []
-        try:
-            return self.router.commands(job.function, job.data)
-        except Malformed as error:
-            self.tally.count(ERRORS, "malformed")
+    def _report(self, lost: list[tuple[Job, str]], kind: str, words: str) -> None:
+        """One line for each function of a batch, whatever the number of its jobs."""
+        if lost:
+            self.tally.count(ERRORS, kind, len(lost))
+        for function in sorted({job.function for job, _why in lost}):
+            found = [(job.handle.decode(errors="replace"), why) for job, why in lost if job.function == function]
+            handles = [handle for handle, _why in found[:_HANDLES]]
             log.error(
-                "malformed payload of %d bytes in job %s of %s: %s", len(job.data), job.handle.decode(errors="replace"), job.function, error,
-                extra={"action": "malformed"},
-            )
-            return []
-
-    def _report(self, job: Job, errors: list[str]) -> None:
-        if errors:
-            self.tally.count(ERRORS, "refused")
-            log.error(
-                "Redis refused a command of job %s of %s: %s", job.handle.decode(errors="replace"), job.function, errors[0], extra={"action": "refused"}
-            )
+                "%s, %d jobs of %s, the first of them %s: %s", words, len(found), function, ", ".join(handles), found[0][1],
+                extra={"action": kind, "count": len(found), "ids": handles})
 
     def _wait_for_redis(self, error: Optional[Exception]) -> None:
         if self._failures == 0:
