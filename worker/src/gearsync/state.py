@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, Optional
@@ -200,11 +201,38 @@ def _seconds(value: Any) -> Optional[float]:
     return None if value is None else float(value)
 
 
-class Observer:
-    """Looks at all servers, each within ``timeout`` seconds an answer. Keeps its connections from one look to the next."""
+class _Look:
+    """One server asked in a thread of its own, so that one that does not answer costs no other its turn."""
 
-    def __init__(self, config: Config, timeout: float) -> None:
+    def __init__(self, ask: Callable[[], Any]) -> None:
+        self._ask = ask
+        self._found: Any = None
+        self._error: Optional[BaseException] = None
+        self.done = threading.Event()
+        # Nobody waits at the end for a server that does not answer.
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            self._found = self._ask()
+        except BaseException as error:  # noqa: BLE001  # it is the looker's
+            self._error = error
+        self.done.set()
+
+    def result(self) -> Any:
+        """What was found, when it is done; raises what was raised."""
+        if self._error is not None:
+            raise self._error
+        return self._found
+
+
+class Observer:
+    """Looks at all servers at once, each within ``timeout`` seconds an answer, and within ``bound`` as a whole. Keeps its connections between looks."""
+
+    def __init__(self, config: Config, timeout: float, bound: float) -> None:
         self._config = config
+        self._bound = bound
+        self._looks: dict[str, _Look] = {}
         self._timeout = timeout
         self._database = Database(config.mysql, timeout, idle=120.0) if config.mysql else None
         self._target = open_target(config.redis, timeout)
@@ -215,15 +243,29 @@ class Observer:
         self._triggers_of: dict[str, Synced] = {}
 
     def look(self) -> State:
-        mysql, database = None, None
-        if self._database is not None:
-            mysql = Server(self._database.name, True)
-            try:
-                database = self._in_database(self._database) if self._has_schema else self._without_schema(self._database)
-            except DatabaseUnavailable as error:
-                absent = "the schema gearsync is not there, or of an earlier release: " if error.schema_absent or error.statement else ""
-                mysql = Server(self._database.name, False, f"{absent}{error}")
-        return State(time.time(), self._config.source, mysql, self._redis(), [self._job_server(server) for server in self._config.job_servers], database)
+        asks: dict[str, Callable[[], Any]] = {"mysql": self._mysql, "redis": self._redis}
+        asks.update({name: functools.partial(self._job_server, name) for name in self._config.job_servers})
+        # A look that was given up may be at its connection still, and what it has found by now is old.
+        busy = {name for name, look in self._looks.items() if not look.done.is_set()}
+        self._looks.update({name: _Look(ask) for name, ask in asks.items() if name not in busy})
+        deadline = time.monotonic() + self._bound
+        answered = {name for name in asks if self._looks[name].done.wait(max(0.0, deadline - time.monotonic())) and name not in busy}
+        words = f"no answer within {self._bound:g} s"
+        mysql, database = (
+            self._looks["mysql"].result() if "mysql" in answered else (Server(self._database.name, False, words) if self._database else None, None))
+        redis = self._looks["redis"].result() if "redis" in answered else Server(self._target.name, False, words)
+        servers = [self._looks[name].result() if name in answered else JobServer(name, False, words) for name in self._config.job_servers]
+        return State(time.time(), self._config.source, mysql, redis, servers, database)
+
+    def _mysql(self) -> tuple[Optional[Server], Optional[InDatabase]]:
+        if self._database is None:
+            return None, None
+        try:
+            found = self._in_database(self._database) if self._has_schema else self._without_schema(self._database)
+        except DatabaseUnavailable as error:
+            absent = "the schema gearsync is not there, or of an earlier release: " if error.schema_absent or error.statement else ""
+            return Server(self._database.name, False, f"{absent}{error}"), None
+        return Server(self._database.name, True), found
 
     def close(self) -> None:
         self._target.close()

@@ -20,6 +20,8 @@ from gearsync.state import Activity, InDatabase, Observer, State, activity, mist
 IN_ORDER, MISTAKES = 0, 1
 #: What a server may take to answer; seconds.
 _TIMEOUT = 5.0
+#: What a look may take as a whole.
+_BOUND = 15.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +35,7 @@ def run(config: Config, options: argparse.Namespace) -> int:
     if options.interval <= 0:
         print(f"--interval must be more than 0, not {options.interval:g}", file=sys.stderr)
         return MISTAKES
-    observer = Observer(config, _TIMEOUT)
+    observer = Observer(config, _TIMEOUT, _BOUND)
     try:
         state = observer.look()
         if not options.watch:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import Any
 
 import msgspec
@@ -15,6 +17,7 @@ from gearsync.state import (
     JobServer,
     Lease,
     Load,
+    Observer,
     Server,
     State,
     Synced,
@@ -141,6 +144,25 @@ def test_a_table_that_was_never_verified_is_told_from_one_that_was() -> None:
     failed = {"s.a": Verification(0.0, 100.0, 0, {}, 0, 0, "away")}
     found = samples(list(seen(in_order(verifications=failed), {"source": "main"})))
     assert found["gearsync_verify_could_not_tell"] == {(("source", "main"), ("table", "s.a")): 1.0}
+
+
+def test_servers_that_do_not_answer_cost_one_bound_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = msgspec.convert({"job_servers": [f"127.0.0.1:{port}" for port in range(1, 30)]}, Config)
+    observer = Observer(config, 60.0, 0.3)
+    silent = threading.Event()
+    monkeypatch.setattr(observer, "_job_server", lambda name: silent.wait(60) and JobServer(name, True))
+    monkeypatch.setattr(observer, "_redis", lambda: Server("redis", True))
+    began = time.monotonic()
+    for _look in range(2):
+        state = observer.look()
+        assert {(server.ok, server.words) for server in state.job_servers} == {(False, "no answer within 0.3 s")}
+        assert state.redis.ok
+    assert time.monotonic() - began < 20
+    silent.set()
+    until = time.monotonic() + 30
+    while not all(server.ok for server in observer.look().job_servers):
+        assert time.monotonic() < until
+    observer.close()
 
 
 def test_only_our_functions_are_shown() -> None:
