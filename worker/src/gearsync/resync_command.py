@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--table", action="append", metavar="SCHEMA.TABLE", help="only this table; may be given again (default: all durable ones)")
     parser.add_argument("--new", action="store_true", help="only tables that were never loaded as a whole as they are declared now")
     parser.add_argument("--where", default="", metavar="SQL", help="only rows that meet this condition")
-    parser.add_argument("--chunk", type=int, default=1000, metavar="N", help="rows of one transaction (default: %(default)s)")
+    parser.add_argument("--chunk", type=int, default=1000, metavar="N", help="rows of one transaction at most (default: %(default)s)")
     parser.add_argument("--rate", type=float, default=0.0, metavar="R", help="rows per second at most (default: no limit)")
     parser.add_argument("--max-depth", type=int, default=20_000, metavar="N", help="wait while the outbox holds more rows (default: %(default)s)")
     parser.add_argument("--replica", action="append", default=[], metavar="HOST[:PORT]", help="watch this replica's lag, with the worker's account")
