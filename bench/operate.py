@@ -3,10 +3,11 @@
 
 usage: bench/operate.py [--rows 1000000] [--writers 8] [--seconds 20]     with the environment of bench/requirements.txt
 
-Starts what bench/pipeline.py starts. The writers update random rows as fast as they can; the time of each write is measured without a resync and then
-while `gearsync resync` loads the whole table. A second resync is killed ten times at random moments and must go on where it was. When the writers have
-stopped, `gearsync verify` must find the two sides equal; then it is run again while they write, when it must report nothing; and once more after 1,000
-differences were planted, each of which it must report.
+Starts what bench/pipeline.py starts. The writers insert, update and delete random rows as fast as they can; the time of each write is measured without a
+resync and then while `gearsync resync` loads the whole table. When they have stopped, `gearsync verify` must find the two sides equal. Then Redis is emptied,
+and a second resync is killed ten times at random moments: it must go on where it was, and both sides be equal again. Then verify is run while the writers
+write, when it must report nothing; after 1,000 differences were planted, each of which it must report; and after Redis was emptied once more, which one
+command must mend. Each bar is printed with its limit; the exit status is 1 when one was missed.
 """
 
 from __future__ import annotations
@@ -32,11 +33,20 @@ PLANTED = {"missing": 250, "stale": 250, "orphaned": 250, "wrong_type": 250}
 def write(servers: Bench, rows: int, seed: int, running: Any, times: Any) -> None:
     chance = random.Random(seed)
     found: list[float] = []
+    deleted: list[int] = []
     with servers.connect() as connection, connection.cursor() as cursor:
         while running.is_set():
+            row = chance.randrange(1, rows + 1)
+            # What was deleted comes back as often: the table keeps its size.
+            statement = chance.choices([
+                f"UPDATE bench.account SET name = '{seed}-{len(found)}', balance = balance + 1 WHERE id = {row}", f"DELETE FROM bench.account WHERE id = {row}",
+                f"INSERT IGNORE INTO bench.account VALUES ({deleted.pop() if deleted else rows + row}, '{seed}-new', 0)",
+            ], [8, 1, 1])[0]
             began = time.perf_counter()
-            cursor.execute(f"UPDATE bench.account SET name = '{seed}-{len(found)}', balance = balance + 1 WHERE id = {chance.randrange(1, rows + 1)}")
+            cursor.execute(statement)
             found.append(time.perf_counter() - began)
+            if statement.startswith("DELETE"):
+                deleted.append(row)
     times.put(found)
 
 
@@ -85,20 +95,30 @@ def command(servers: Bench, *words: str) -> tuple[int, str, float, float]:
     return process.returncode, output, time.perf_counter() - began, usage.ru_maxrss / 1024
 
 
-def killed(servers: Bench, seconds: float, times: int) -> bool:
-    """A resync that is killed so often within about ``seconds``, and then left alone: whether each went on where the one before was, and the last ended."""
+def killed(servers: Bench, seconds: float, times: int) -> str:
+    """A resync that is killed so often within about ``seconds``, and then left alone: what went wrong, or nothing."""
+    def progress() -> tuple[int, bool]:
+        ((rows, finished),) = servers.sql("SELECT rows_done, finished_at IS NOT NULL FROM gearsync.resync")
+        return int(rows), bool(finished)
+
     chance, last = random.Random(2), 0
-    for _number in range(times):
-        process = servers.run(sys.executable, "-m", "gearsync", "resync", "--config", str(servers.home / "worker.yml"), log="killed.log")
-        time.sleep(0.5 + chance.uniform(0.1, 1.9) * seconds / (times + 1))
+    for number in range(times):
+        # The first one begins anew: the load before it is done.
+        words = ["--restart"] if number == 0 else []
+        process = servers.run(sys.executable, "-m", "gearsync", "resync", "--config", str(servers.home / "worker.yml"), *words, log="killed.log")
+        until(lambda: (progress()[1] is False and progress()[0] > last) or process.poll() is not None, 60)  # noqa: B023  # it ends before the next turn
+        time.sleep(chance.uniform(0.1, 1.9) * 0.7 * seconds / (times + 1))
         process.kill()
         process.wait()
-        ((rows, finished),) = servers.sql("SELECT rows_done, finished_at FROM gearsync.resync")
+        rows, finished = progress()
         print(f"killed after {rows:,} rows", flush=True)
-        if rows < last or finished:
-            return False
+        if rows < last:
+            return f"began anew after {last:,} rows"
+        if finished:
+            return f"was done after {number} kills"
         last = rows
-    return last > 0 and command(servers, "resync", "--wait", "300")[0] == 0
+    status = command(servers, "resync", "--wait", "300")[0]
+    return f"exit status {status}" if status else ""
 
 
 def verify(servers: Bench, what: str, rows: int) -> tuple[dict[str, int], float, float]:
@@ -108,18 +128,32 @@ def verify(servers: Bench, what: str, rows: int) -> tuple[dict[str, int], float,
     return found["different"], seconds, memory
 
 
-def plant(servers: Bench, rows: int) -> None:
-    chance = iter(random.Random(1).sample(range(1, rows + 1), 750))
+def plant(servers: Bench) -> None:
+    """Differences, and no others: rows that are there, and keys of none."""
+    ids = [row for (row,) in servers.sql(f"SELECT id FROM bench.account ORDER BY RAND(1) LIMIT {sum(PLANTED.values())}")]
+    ((last,),) = servers.sql("SELECT MAX(id) FROM bench.account")
     for _number in range(PLANTED["missing"]):
-        servers.redis.delete(f"account:{next(chance)}")
+        servers.redis.delete(f"account:{ids.pop()}")
     for _number in range(PLANTED["stale"]):
-        servers.redis.hset(f"account:{next(chance)}", "name", "stale")
+        servers.redis.hset(f"account:{ids.pop()}", "name", "stale")
     for number in range(PLANTED["orphaned"]):
-        servers.redis.hset(f"account:{rows + 1 + number}", "name", "nobody")
+        servers.redis.hset(f"account:{last + 1 + number}", "name", "nobody")
     for _number in range(PLANTED["wrong_type"]):
-        key = f"account:{next(chance)}"
+        key = f"account:{ids.pop()}"
         servers.redis.delete(key)
         servers.redis.set(key, "text")
+
+
+class Bars:
+    """What must hold, printed as it is known."""
+
+    def __init__(self) -> None:
+        self.missed: list[str] = []
+
+    def held(self, what: str, value: object, limit: str, holds: bool) -> None:
+        print(f"bar: {what}: {value}, limit {limit}: {'held' if holds else 'missed'}", flush=True)
+        if not holds:
+            self.missed.append(what)
 
 
 def main() -> int:
@@ -128,7 +162,7 @@ def main() -> int:
     parser.add_argument("--writers", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=20, help="of writing without a resync")
     options = parser.parse_args()
-    rows, bad = options.rows, []
+    rows, bars = options.rows, Bars()
     with bench() as servers:
         servers.start_pipeline()
         servers.sql("CREATE TABLE bench.account (id INT PRIMARY KEY, name VARCHAR(40), balance BIGINT NOT NULL) ENGINE=InnoDB",
@@ -141,29 +175,40 @@ def main() -> int:
             time.sleep(options.seconds)
         print(f"without a resync: {alone.words()}", flush=True)
         with Writers(servers, rows, options.writers) as beside:
-            status, _output, seconds, memory = command(servers, "resync", "--wait", "300")
-        print(f"with it: {beside.words()}; p99 {beside.p99 / alone.p99:.2f} of that without (bar {BARS['p99']})")
-        speed = f"{seconds:.1f} s, {rows / seconds:,.0f} rows/s, {memory:.0f} MiB"
-        print(f"resync of {rows:,} rows under {options.writers} writers: {speed}, exit status {status}", flush=True)
-        loading = seconds
-        with Writers(servers, rows, options.writers):
-            began, on = time.perf_counter(), killed(servers, loading, 10)
-        words = "went on where it was, each time" if on else "did not go on"
-        print(f"resync that was killed 10 times: {words}, {time.perf_counter() - began:.1f} s", flush=True)
+            status, _output, loading, memory = command(servers, "resync", "--wait", "300")
+        print(f"with it: {beside.words()}", flush=True)
+        slower = beside.p99 / alone.p99
+        bars.held("p99 of the writers beside a resync, of that without", f"{slower:.2f}", f"{BARS['p99']:g}", slower <= BARS["p99"])
+        print(f"resync of {rows:,} rows: {loading:.1f} s, {rows / loading:,.0f} rows/s, {memory:.0f} MiB, exit status {status}", flush=True)
         command(servers, "barrier", "--timeout", "120")
         different, seconds, memory = verify(servers, "nobody writes", rows)
-        bad += ["resync"] if status or different or not on else []
-        bad += [name for name, value in (("verify", seconds), ("memory", memory), ("p99", beside.p99 / alone.p99)) if value > BARS[name]]
+        bars.held("resync under writers ends equal", different or "equal", "equal", not status and not different)
+        bars.held("seconds of verify", f"{seconds:.1f}", f"{BARS['verify']:g}", seconds <= BARS["verify"])
+        bars.held("MiB of verify", f"{memory:.0f}", f"{BARS['memory']:g}", memory <= BARS["memory"])
+
+        servers.redis.flushall()
+        with Writers(servers, rows, options.writers):
+            wrong = killed(servers, loading, 10)
+        command(servers, "barrier", "--timeout", "120")
+        different, _seconds, _memory = verify(servers, "after a resync that was killed 10 times", rows)
+        bars.held("resync that is killed goes on where it was", wrong or "each time", "each time", not wrong)
+        bars.held("resync that is killed ends equal", different or "equal", "equal", not different)
+
         with Writers(servers, rows, options.writers) as beside:
             different, _seconds, _memory = verify(servers, f"{options.writers} writers at work", rows)
         print(f"while it ran: {beside.words()}")
-        bad += ["reported under writers"] if different else []
+        bars.held("verify of an equal pair under writers", different or "equal", "equal", not different)
         command(servers, "barrier", "--timeout", "120")
-        plant(servers, rows)
+        plant(servers)
         different, _seconds, _memory = verify(servers, f"{sum(PLANTED.values()):,} differences planted", rows)
-        bad += ["planted"] if different != PLANTED else []
-    print(f"missed: {', '.join(bad)}" if bad else "all bars are met")
-    return 1 if bad else 0
+        bars.held("planted differences", different, str(PLANTED), different == PLANTED)
+
+        servers.redis.flushall()
+        status, _output, _seconds, _memory = command(servers, "resync", "--restart", "--wait", "300")
+        different, _seconds, _memory = verify(servers, "after FLUSHALL and one resync", rows)
+        bars.held("one command after FLUSHALL", different or "equal", "equal", not status and not different)
+    print(f"missed: {', '.join(bars.missed)}" if bars.missed else "all bars are held")
+    return 1 if bars.missed else 0
 
 
 if __name__ == "__main__":

@@ -76,6 +76,22 @@ MIGRATIONS = (
         (f"CREATE TABLE IF NOT EXISTS `gearsync`.`declaration` (`table_name` VARCHAR(129) NOT NULL, `fingerprints` TEXT NOT NULL,"
          f" `changed_at` TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6), PRIMARY KEY (`table_name`)) {_OPTIONS}"),
     ),
+    (
+        # A load is of a declaration: its columns, its writes, its key and its transform; and of a run, of which Redis has a mark.
+        "DROP TABLE IF EXISTS `gearsync`.`resync`",
+        (f"CREATE TABLE IF NOT EXISTS `gearsync`.`resync` (`table_name` VARCHAR(129) NOT NULL, `condition_hash` CHAR(64) CHARACTER SET ascii"
+         f" COLLATE ascii_bin NOT NULL, `condition_sql` TEXT NOT NULL, `shape` CHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,"
+         f" `run` CHAR(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, `position` LONGTEXT NULL,"
+         f" `rows_done` BIGINT UNSIGNED NOT NULL, `started_at` TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),"
+         f" `finished_at` TIMESTAMP(6) NULL DEFAULT NULL, PRIMARY KEY (`table_name`, `condition_hash`)) {_OPTIONS}"),
+        # What a sample has found, or that nobody could tell, must not stand in the place of what was found in the whole table.
+        "DROP TABLE IF EXISTS `gearsync`.`verification`",
+        (f"CREATE TABLE IF NOT EXISTS `gearsync`.`verification` (`table_name` VARCHAR(129) NOT NULL, `kind` VARCHAR(8) CHARACTER SET ascii"
+         f" COLLATE ascii_bin NOT NULL, `finished_at` TIMESTAMP(6) NOT NULL"
+         f" DEFAULT CURRENT_TIMESTAMP(6), `sample` DOUBLE NOT NULL, `rows_seen` BIGINT UNSIGNED NOT NULL, `different` LONGTEXT NOT NULL,"
+         f" `unsettled` BIGINT UNSIGNED NOT NULL, `repaired` BIGINT UNSIGNED NOT NULL, `error` TEXT NOT NULL,"
+         f" PRIMARY KEY (`table_name`, `kind`)) {_OPTIONS}"),
+    ),
 )
 VERSION = len(MIGRATIONS)
 

@@ -22,6 +22,11 @@ import pymysql
 import pytest
 import redis
 import yaml
+from hypothesis import settings
+
+# A machine that is busy is no mistake.
+settings.register_profile("busy", deadline=None)
+settings.load_profile("busy")
 
 SOURCES = pathlib.Path(__file__).resolve().parent.parent / "src"
 SUBMIT_JOB, SUBMIT_JOB_BG, JOB_CREATED, WORK_COMPLETE, WORK_DATA = 7, 18, 8, 13, 28

@@ -30,7 +30,7 @@ class Exit(IntEnum):
 
 def _run(config: Config, _options: argparse.Namespace) -> int:
     transforms(config)  # a mistake in one is the configuration's, not a process's that dies again and again
-    logs.configure(config.worker.log_level, config.worker.log_format)
+    logs.configure(config.worker.log_level, config.worker.log_format, config.source)
     return run(config)
 
 
@@ -57,7 +57,8 @@ def _barrier(config: Config, options: argparse.Namespace) -> int:
         print(f"ok: everything that was committed is in Redis, after {answer['seconds']:.3f} s")
     else:
         missing = ", ".join(f"{number} of shard {shard}" for shard, number in answer.get("missing", {}).items())
-        reasons = [answer.get("error"), missing and f"changes that are not in Redis yet: {missing}",
+        tables = ", ".join(answer.get("tables", ()))
+        reasons = [answer.get("error"), missing and f"changes that are not in Redis yet: {missing}, of {tables}",
                    answer.get("dead") and f"changes that could not be applied, see gearsync dead-letter list: {answer['dead']}"]
         print(f"FAILED after {answer['seconds']:.3f} s: {'; '.join(filter(None, reasons))}")
     return Exit.OK if answer["ok"] else Exit.FAILED

@@ -17,7 +17,7 @@ from redis.retry import Retry
 
 from gearsync.commands import Command, Step
 from gearsync.config import RedisSettings, parse_address
-from gearsync.target import FENCED, FENCED_SHA, Applied, Fence, Refused, Target, Unavailable, flatten, later, text, too_few, wait_for
+from gearsync.target import FENCED, FENCED_SHA, Applied, Fence, Refused, Target, Unavailable, flatten, later, refused_on, text, too_few, wait_for
 
 SLOTS = 16384
 _DEFAULT_PORT = 6379
@@ -209,24 +209,23 @@ class ClusterTarget(Target):
                     break
 
     def ping(self) -> None:
-        self._on_primaries("PING")
-
-    def may_write(self, commands: Sequence[str]) -> list[str]:
-        return [name for name in commands if not self._on_primaries(name)]
-
-    def _on_primaries(self, name: str) -> bool:
-        """Whether all of them let this account execute a command, asked for without its arguments. Raises Unavailable."""
         for node in self._redis.get_primaries():
             try:
-                self._redis.get_redis_connection(node).execute_command(name)
-            except exceptions.NoPermissionError:
-                return False
-            except exceptions.ResponseError:
-                continue
+                self._redis.get_redis_connection(node).ping()
             except _FAILURES as error:
                 self.abandon()
                 raise Unavailable(f"{type(error).__name__}: {error}") from None
-        return True
+
+    def refused(self, commands: Sequence[Command]) -> list[str]:
+        found: set[str] = set()
+        for node in self._redis.get_primaries():
+            try:
+                # A node that has not the key's slot looks at the account first.
+                found.update(refused_on(self._redis.get_redis_connection(node).connection_pool.make_connection(), commands))
+            except _FAILURES as error:
+                self.abandon()
+                raise Unavailable(f"{type(error).__name__}: {error}") from None
+        return [name for name in dict.fromkeys(text(command[0]) for command in commands) if name in found]
 
     def close(self) -> None:
         self.abandon()

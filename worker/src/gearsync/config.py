@@ -128,38 +128,38 @@ def _address_mistakes(config: Config) -> Iterator[Mistake]:
             except ValueError:
                 yield Mistake((*path, number), f"{server!r} is no address", "write host, host:port or [v6]:port")
     if not config.job_servers:
-        yield Mistake(("job_servers",), "the list is empty")
+        yield Mistake(("job_servers",), "the list is empty", "name one at least: host or host:port")
     tls = config.job_server_tls
     if tls and bool(tls.cert) != bool(tls.key):
-        yield Mistake(("job_server_tls",), "cert and key need each other")
+        yield Mistake(("job_server_tls",), "cert and key need each other", "name both files, or neither")
     listen = config.worker.metrics_listen
     try:
         parse_address(listen or "localhost", DEFAULT_METRICS_PORT)
     except ValueError:
         yield Mistake(("worker", "metrics_listen"), f"{listen!r} is no address", "write host, host:port or [v6]:port")
     if config.redis.cluster and (config.redis.sentinels or config.redis.unix_socket or config.redis.db):
-        yield Mistake(("redis", "cluster"), "a cluster has no sentinels, no unix_socket, and no database but 0")
+        yield Mistake(("redis", "cluster"), "a cluster has no sentinels, no unix_socket, and no database but 0", "leave these out")
     if bool(config.redis.sentinels) != bool(config.redis.sentinel_master):
-        yield Mistake(("redis", "sentinels"), "sentinels and sentinel_master need each other")
+        yield Mistake(("redis", "sentinels"), "sentinels and sentinel_master need each other", "name both, or neither")
 
 
 def _replica_mistakes(config: Config) -> Iterator[Mistake]:
     if config.redis.replicas < 0:
-        yield Mistake(("redis", "replicas"), "must be 0 or more")
+        yield Mistake(("redis", "replicas"), "must be 0 or more", "0 waits for none")
     if config.redis.replicas > 0 and not 0.001 <= config.redis.replicas_timeout < config.worker.io_timeout:
         words = f"{config.redis.replicas_timeout:g} is not between 0.001 and worker.io_timeout, {config.worker.io_timeout:g}"
-        yield Mistake(("redis", "replicas_timeout"), words)
+        yield Mistake(("redis", "replicas_timeout"), words, "give less, or raise worker.io_timeout")
 
 
 def _worker_mistakes(settings: WorkerSettings) -> Iterator[Mistake]:
     for name, low, high in (("processes", 1, 256), ("drainers", 0, 256), ("prefetch", 1, 10_000), ("batch", 1, 10_000)):
         if not low <= getattr(settings, name) <= high:
-            yield Mistake(("worker", name), f"{getattr(settings, name)} is not between {low} and {high}")
+            yield Mistake(("worker", name), f"{getattr(settings, name)} is not between {low} and {high}", f"the default is {getattr(WorkerSettings(), name)}")
     for name in ("io_timeout", "reconnect_max", "shutdown_timeout", "lease", "sweep", "linger"):
         if getattr(settings, name) <= 0:
-            yield Mistake(("worker", name), "must be greater than 0")
+            yield Mistake(("worker", name), "must be greater than 0", f"the default is {getattr(WorkerSettings(), name):g} seconds")
     if 0 < settings.lease < 1:
-        yield Mistake(("worker", "lease"), "less than a second would be lost at every pause")
+        yield Mistake(("worker", "lease"), "less than a second would be lost at every pause", "give a second or more")
 
 
 def _table_mistakes(config: Config) -> Iterator[Mistake]:
@@ -169,9 +169,9 @@ def _table_mistakes(config: Config) -> Iterator[Mistake]:
         if table is None:
             continue
         for found in mistakes(table):
-            yield Mistake(("tables", number, *found.path), f"{table.table}: {found.message}", found.hint)
+            yield Mistake(("tables", number, *found.path), f"{table.table}: {found.message}" if table.table else found.message, found.hint)
         if table.table in names:
-            yield Mistake(("tables", number, "table"), f"{table.table} is declared by tables[{names[table.table]}] already")
+            yield Mistake(("tables", number, "table"), f"{table.table} is declared by tables[{names[table.table]}] already", "leave one of them out")
         names.setdefault(table.table, number)
 
 
@@ -180,7 +180,8 @@ def _check(config: Config, has_mysql: bool) -> Iterator[Mistake]:
         yield Mistake(("source",), f"{config.source!r} is no name", "use letters, digits, '_', '.' and '-', 64 at most")
     durable = [table.table for table in config.tables if table is not None and table.delivery == "durable"]
     if durable and not has_mysql:
-        yield Mistake(("mysql",), f"is needed for the durable delivery of {durable[0]}")
+        words = f"is needed for the durable delivery of {durable[0] or 'a table'}"
+        yield Mistake(("mysql",), words, "say where it is, or declare the table with delivery: direct")
     yield from _address_mistakes(config)
     yield from _replica_mistakes(config)
     yield from _worker_mistakes(config.worker)
@@ -215,7 +216,9 @@ def inspect(path: str, more: Callable[[Config], Iterable[Mistake]] = lambda _con
         return None, [Found(path, error.line, "", str(error), "")]
     config, found = document.convert(Config)
     if config is not None:
-        found += [*_check(config, document.has(("mysql",))), *more(config)]
+        further = [*_check(config, document.has(("mysql",))), *more(config)]
+        # What stands in the place of something that is wrong or missing is no further mistake.
+        found += [mistake for mistake in further if not any(mistake.path[:length] in document.replaced for length in range(1, len(mistake.path) + 1))]
     places = [Found(path, document.line(mistake.path), words(mistake.path), mistake.message, mistake.hint) for mistake in found]
     return config, sorted(places, key=lambda place: place.line or 0)
 

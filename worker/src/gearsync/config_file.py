@@ -66,6 +66,8 @@ class Document:
         except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
             raise Unreadable(f"not YAML: {type(error).__name__}", None) from None
         self._root = root
+        #: The fields that could not be read by `convert`, in whose place another value stands.
+        self.replaced: set[Path] = set()
 
     def line(self, path: Path) -> int:
         """The line of ``path``, or of the nearest thing around it that is there; the first is 1."""
@@ -97,14 +99,14 @@ class Document:
     def convert(self, kind: type[Any]) -> tuple[Any, list[Mistake]]:
         """The document as a struct, and what is wrong with it.
 
-        A field that is wrong has its default, an element of a list that is wrong is None; the whole is None when a field without a default is missing.
+        A field that is wrong or missing has its default, or an empty value when it has none, so that the rest can be looked at; what is no mapping is None.
         """
         mistakes: list[Mistake] = []
         return self._struct(self._root, kind, (), mistakes), mistakes
 
     def _struct(self, node: yaml.Node, kind: type[Any], path: Path, mistakes: list[Mistake]) -> Any:
         if not isinstance(node, yaml.MappingNode):
-            mistakes.append(Mistake(path, "must be a mapping of names to values"))
+            mistakes.append(Mistake(path, "must be a mapping of names to values", "write name: value, a line each, or {name: value, …}"))
             return None
         self._loader.flatten_mapping(node)
         fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
@@ -125,10 +127,15 @@ class Document:
             # A list keeps its good elements, and a struct its good fields.
             if len(mistakes) == before or found is not None:
                 values[fields[name].name] = found
+            else:
+                self.replaced.add(here)
         for name, field in fields.items():
             if field.required and name not in seen:
-                mistakes.append(Mistake((*path, name), "is missing"))
-        return kind(**values) if all(field.name in values for field in fields.values() if field.required) else None
+                mistakes.append(Mistake((*path, name), "is missing", "it has no default: add it"))
+            if field.required and values.get(field.name) is None:
+                self.replaced.add((*path, name))
+                values[field.name] = [] if get_origin(types[field.name]) is list else ""
+        return kind(**values)
 
     def _value(self, node: yaml.Node, kind: Any, path: Path, mistakes: list[Mistake]) -> Any:
         struct = _struct_of(kind)
@@ -142,8 +149,17 @@ class Document:
         except msgspec.ValidationError as error:
             message, _dash, place = str(error).partition(" - at `$")
             inner = tuple(int(part) for part in place.rstrip("`").strip("[]").split("][") if part.isdigit())
-            mistakes.append(Mistake((*path, *inner), message[:1].lower() + message[1:]))
+            mistakes.append(Mistake((*path, *inner), message[:1].lower() + message[1:], _hint(message)))
             return None
+
+
+#: What to write, by what a message says that was expected.
+_KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text, in quotes where it looks like something else", "array": "a list"}
+
+
+def _hint(message: str) -> str:
+    expected = message.partition("`")[2].partition("`")[0].partition(" ")[0]
+    return f"write {_KINDS[expected]}" if expected in _KINDS else "write one of the values that the documentation names"
 
 
 def _unknown(path: Path, name: str, fields: list[str]) -> Mistake:

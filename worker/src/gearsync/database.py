@@ -94,6 +94,28 @@ class Database:
         """The rows of one SELECT. Raises DatabaseUnavailable."""
         return list(self._execute(sql, arguments).fetchall())
 
+    def rows_within(self, sql: Union[str, bytes], most: int) -> tuple[list[tuple[Any, ...]], bool]:
+        """The first rows of one SELECT, until they hold ``most`` bytes, at least one; whether others were left. Raises DatabaseUnavailable."""
+        cursor = self.connection.cursor(pymysql.cursors.SSCursor)
+        found: list[tuple[Any, ...]] = []
+        try:
+            cursor.execute(sql)
+            while most > 0 and (row := cursor.fetchone()) is not None:
+                found.append(row)
+                most -= sum([len(value) for value in row if value is not None])
+            cut = most <= 0 and cursor.fetchone() is not None
+            # What is left is read and thrown away.
+            cursor.close()
+        except BaseException as error:
+            # The rest would be looked for on a connection that is closed.
+            if cursor._result is not None:
+                cursor._result.unbuffered_active = False
+            if isinstance(error, (pymysql.MySQLError, OSError)):
+                raise self.failed(error) from None
+            self.close()
+            raise
+        return found, cut
+
     def now(self) -> float:
         """The server's clock, in seconds since 1970. Raises DatabaseUnavailable."""
         ((moment,),) = self.rows("SELECT UNIX_TIMESTAMP(NOW(6))")

@@ -108,12 +108,12 @@ def _write_mistakes(write: Write, columns: list[str]) -> Iterator[Mistake]:
         return
     allowed, required = FIELDS[write.type]
     given = {name for name in ("key", "ttl", "value", "member", "score", "max", "maxlen") if getattr(write, name) is not None}
-    yield from (Mistake((name,), f"a {write.type} has no {name!r}") for name in sorted(given - allowed))
-    yield from (Mistake((), f"a {write.type} needs {name!r}") for name in sorted(required - given))
+    yield from (Mistake((name,), f"a {write.type} has no {name!r}", f"it may have {', '.join(sorted(allowed))}") for name in sorted(given - allowed))
+    yield from (Mistake((), f"a {write.type} needs {name!r}", f"add {name}, a template of columns") for name in sorted(required - given))
     for name in ("ttl", "max", "maxlen"):
         number = getattr(write, name)
         if number is not None and number <= 0:
-            yield Mistake((name,), f"{name} must be greater than 0, not {number}")
+            yield Mistake((name,), f"{name} must be greater than 0, not {number}", "leave it out for no limit")
     for name in ("key", "value", "member", "score"):
         source = getattr(write, name)
         if source is not None:
@@ -124,20 +124,21 @@ def _template_mistakes(write: Write, name: str, source: str, columns: list[str])
     try:
         template = Template(source)
     except TemplateError as error:
-        yield f"{name}: {error}", ""
+        yield f"{name}: {error}", "a column's name stands between braces"
         return
     per_column = write.type == "string" and write.value is None and name == "key"
     known = {*columns, COLUMN_NAME} if per_column else set(columns)
     for column in template.columns:
-        if column not in known:
+        # Without columns that could be read nobody knows which there are.
+        if column not in known and columns:
             close = difflib.get_close_matches(column, columns, n=1)
-            yield f"{name} {source!r} names {column!r}, which is not in columns", f"did you mean {close[0]}?" if close else ""
+            yield f"{name} {source!r} names {column!r}, which is not in columns", f"did you mean {close[0]}?" if close else "add it to columns, or name another"
     if name in ("key", "member"):
         for text, first, second in zip(template.texts[1:], template.columns, template.columns[1:]):
             if not text:
                 yield f"{name} {source!r} has {{{first}}} and {{{second}}} side by side, so that other values make the same text", "put something between them"
     if per_column and COLUMN_NAME not in template.columns:
-        yield f"key {source!r} of a string needs {{column}}, or the write a value template", ""
+        yield f"key {source!r} of a string needs {{column}}, or the write a value template", "write {column} in the key for one key a column, or add value"
 
 
 def _key_texts(table: Table, write: Write) -> set[tuple[str, ...]]:
@@ -188,14 +189,15 @@ def mistakes(table: Table) -> Iterator[Mistake]:
         if event not in EVENTS:
             yield Mistake(("events", number), f"event {event!r} is unknown", f"use {', '.join(EVENTS)}")
     names = table.fields
-    yield from (Mistake(("columns",), f"column {column!r} is listed twice") for column in sorted({name for name in names if names.count(name) > 1}))
+    twice = sorted({name for name in names if names.count(name) > 1})
+    yield from (Mistake(("columns",), f"column {column!r} is listed twice", "leave one of them out") for column in twice)
     if table.computed and table.transform is None:
-        yield Mistake(("computed",), "computed columns need a transform that computes them")
+        yield Mistake(("computed",), "computed columns need a transform that computes them", "add transform, or leave computed out")
     if table.transform is not None and not _FUNCTION.fullmatch(table.transform):
         yield Mistake(("transform",), f"transform {table.transform!r} is no function", "write package.module:function")
     for name in ("columns", "events", "write"):
         if not getattr(table, name):
-            yield Mistake((name,), f"{name} is empty")
+            yield Mistake((name,), f"{name} is empty", "name one at least")
     keys: dict[str, int] = {}
     for number, write in enumerate(table.write):
         # One that could not be read; that is a mistake already.
@@ -203,5 +205,5 @@ def mistakes(table: Table) -> Iterator[Mistake]:
             continue
         yield from (Mistake(("write", number, *found.path), found.message, found.hint) for found in _write_mistakes(write, names))
         if write.key in keys:
-            yield Mistake(("write", number, "key"), f"key {write.key!r} is written by write[{keys[write.key]}] already")
+            yield Mistake(("write", number, "key"), f"key {write.key!r} is written by write[{keys[write.key]}] already", "each write needs keys of its own")
         keys.setdefault(write.key, number)

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 #: Offered by every worker, declared or not: the article's function.
 DEFAULT_FUNCTION = "syncToRedis"
 _DONE = b"done"
+#: Jobs that a line of the log names.
+_HANDLES = 5
 
 
 class Router:
@@ -104,10 +106,14 @@ class DirectDelivery:
         commands: list[Command] = []
         spans: list[tuple[Job, int, int]] = []
         self._late_changes = []
+        malformed: list[tuple[Job, str]] = []
         try:
             for job in jobs:
                 first = len(commands)
-                commands += self._commands(job)
+                try:
+                    commands += self._commands(job)
+                except Malformed as error:
+                    malformed.append((job, f"payload of {len(job.data)} bytes: {error}"))
                 spans.append((job, first, len(commands)))
             if self._late is not None:
                 self._late.put(self._late_changes)
@@ -121,8 +127,10 @@ class DirectDelivery:
         if self._failures:
             log.info("jobs are done again", extra={"action": f"{self._waits_for}_back"})
         self._failures, self._retry_at = 0, 0.0
-        for job, first, last in spans:
-            self._report(job, [error for error in errors[first:last] if error])
+        self._report(malformed, "malformed", "malformed payload")
+        refused = [(job, next((error for error in errors[first:last] if error), None)) for job, first, last in spans]
+        self._report([(job, error) for job, error in refused if error], "refused", "Redis refused a command")
+        for job, _first, _last in spans:
             if job.function == REVERSE:
                 self.servers.answer(job, job.data, reverse(job.data))
             else:
@@ -134,20 +142,15 @@ class DirectDelivery:
         self.servers.finish_batch()
 
     def _commands(self, job: Job) -> list[Command]:
+        """Raises Malformed and DatabaseUnavailable."""
         if job.function == REVERSE:
             return []
         try:
             return self.router.commands(job.function, job.data, self._is_late)
-        except DatabaseUnavailable:
+        except (DatabaseUnavailable, Malformed):
             raise
         except Exception as error:  # noqa: BLE001  # whatever is wrong with one job must not stop the process again and again
-            error = error if isinstance(error, Malformed) else Malformed(f"applying it raised {type(error).__name__}")
-            self.tally.count(ERRORS, "malformed")
-            log.error(
-                "malformed payload of %d bytes in job %s of %s: %s", len(job.data), job.handle.decode(errors="replace"), job.function, error,
-                extra={"action": "malformed"},
-            )
-            return []
+            raise Malformed(f"applying it raised {type(error).__name__}") from None
 
     def _is_late(self, change: Change) -> bool:
         if self._late is None or not self._late.concern(str(change.table)):
@@ -155,12 +158,16 @@ class DirectDelivery:
         self._late_changes.append(change)
         return True
 
-    def _report(self, job: Job, errors: list[str]) -> None:
-        if errors:
-            self.tally.count(ERRORS, "refused")
+    def _report(self, lost: list[tuple[Job, str]], kind: str, words: str) -> None:
+        """One line for each function of a batch, whatever the number of its jobs."""
+        if lost:
+            self.tally.count(ERRORS, kind, len(lost))
+        for function in sorted({job.function for job, _why in lost}):
+            found = [(job.handle.decode(errors="replace"), why) for job, why in lost if job.function == function]
+            handles = [handle for handle, _why in found[:_HANDLES]]
             log.error(
-                "Redis refused a command of job %s of %s: %s", job.handle.decode(errors="replace"), job.function, errors[0], extra={"action": "refused"}
-            )
+                "%s, %d jobs of %s, the first of them %s: %s", words, len(found), function, ", ".join(handles), found[0][1],
+                extra={"action": kind, "count": len(found), "ids": handles})
 
     def _wait(self, action: str, words: str, error: Exception) -> None:
         if self._failures == 0 or self._waits_for != action:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Optional, Union
 
-import msgspec
-
-from gearsync.change import Row
+from gearsync.change import Malformed, Row
 from gearsync.commands import Command, as_bytes, document
 from gearsync.commands import _Rendered as Rendered
 from gearsync.declaration import COLUMN_NAME, LOGS, Table, Template, Write
@@ -15,7 +15,9 @@ from gearsync.declaration import COLUMN_NAME, LOGS, Table, Template, Write
 #: Kinds of difference.
 MISSING, STALE, WRONG_TYPE, ORPHANED = KINDS = ("missing", "stale", "wrong_type", "orphaned")
 
-_REDIS_TYPES = {"hash": b"hash", "json": b"string", "string": b"string", "set": b"set", "zset": b"zset"}
+_REDIS_TYPES = {"hash": b"hash", "json": b"string", "string": b"string", "set": b"set", "zset": b"zset", "list": b"list", "stream": b"stream"}
+#: What TTL answers for a key that never expires.
+_FOR_EVER = -1
 
 
 class Probe(NamedTuple):
@@ -29,10 +31,20 @@ class Probe(NamedTuple):
     kind: str
 
 
-def difference(probe: Probe, answer: Any, expires: bool) -> Optional[str]:
-    """How ``answer`` differs from what the probe expects; None when it does not. ``expires``: the key has a time to live and may be gone."""
+def is_wrong_type(answer: Any) -> bool:
+    """Whether an answer says that the key is of another type than the command's."""
+    return isinstance(answer, Exception) and str(answer).startswith("WRONGTYPE")
+
+
+def difference(probe: Probe, answer: Any, expires: bool, seconds: Any = None) -> Optional[str]:
+    """How ``answer`` differs from what the probe expects; None when it does not. ``expires``: the key has a time to live and may be gone.
+
+    ``seconds`` is what TTL says of a key that expires. An answer that says nothing about the key is raised.
+    """
     if isinstance(answer, Exception):
-        return WRONG_TYPE if str(answer).startswith("WRONGTYPE") else STALE
+        if is_wrong_type(answer):
+            return WRONG_TYPE
+        raise answer
     gone = answer is None or (probe.kind == "hash" and all(value is None for value in answer)) or (probe.kind == "set" and not answer)
     if probe.kind == "hash":
         same = answer == probe.expected
@@ -44,6 +56,8 @@ def difference(probe: Probe, answer: Any, expires: bool) -> Optional[str]:
         same = answer == probe.expected or (answer is not None and _same_document(answer, probe.expected))
     else:
         same = answer == probe.expected
+    if same and not gone and seconds == _FOR_EVER:
+        return STALE
     if same or (gone and expires):
         return None
     return MISSING if gone else STALE
@@ -54,10 +68,29 @@ def _same_score(answer: Any, expected: Optional[bytes]) -> bool:
 
 
 def _same_document(answer: bytes, expected: bytes) -> bool:
+    # Digit by digit, and a number is no text and no truth value: msgspec and ==, which know 1.0, true and 2**70, take them for the same.
+    def exactly(text: bytes) -> Any:
+        return json.loads(text, parse_int=_digits, parse_float=_digits)
+
     try:
-        return bool(msgspec.json.decode(answer) == msgspec.json.decode(expected))
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _alike(exactly(answer), exactly(expected))
+    except (ValueError, RecursionError):
         return False
+
+
+def _digits(text: str) -> tuple[str]:
+    return (text,)
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Equal, with true and 1 being two things."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_alike(value, other[name]) for name, value in one.items())
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(_alike, one, other))
+    return bool(one == other)
 
 
 class Pattern:
@@ -117,8 +150,9 @@ class _Shape:
         if kind in LOGS:
             return
         if self.per_column:
+            self._complete(row)
             for column in self.columns:
-                key, value = self.key.render(row, column), row.get(column)
+                key, value = self.key.render(row, column), row[column]
                 if key is not None:
                     yield Probe(self.number, key, None, ("GET", key), None if value is None else as_bytes(value), "string")
             return
@@ -126,6 +160,7 @@ class _Shape:
         if key is None:
             return
         if kind == "hash":
+            self._complete(row)
             fields = [None if value is None else as_bytes(value) for value in (row[column] for column in self.columns)]
             yield Probe(self.number, key, None, ("HMGET", key, *self.columns), fields, kind)
         elif kind == "json":
@@ -137,12 +172,33 @@ class _Shape:
             if member is not None and kind == "set":
                 yield Probe(self.number, key, member, ("SISMEMBER", key, member), True, kind)
             elif member is not None and self.score is not None:
-                yield Probe(self.number, key, member, ("ZSCORE", key, member), self.score(row), kind)
+                yield Probe(self.number, key, member, ("ZSCORE", key, member), self._number(self.score(row)), kind)
+
+    def _complete(self, row: Row) -> None:
+        missing = next((column for column in self.columns if column not in row), None)
+        if missing is not None:
+            raise Malformed(f"column {missing!r} is neither in the deployed declaration nor computed: run site.yml")
+
+    def _number(self, score: Optional[bytes]) -> Optional[bytes]:
+        try:
+            usable = score is None or not math.isnan(float(score))
+        except ValueError:
+            usable = False
+        if not usable:
+            raise Malformed(f"the score of write {self.number + 1} is no number")
+        return score
+
+    def may_be(self, key: bytes) -> bool:
+        """Whether this write may have made ``key``."""
+        if not self.per_column:
+            return next(self.key.parses(key), None) is not None
+        return any(found[COLUMN_NAME].decode(errors="replace") in self.columns for found in self.key.parses(key))
 
     def holds(self, row: Row, key: bytes, member: Optional[bytes]) -> bool:
-        """Whether ``row`` writes this key, and this member of it."""
+        """Whether ``row`` writes this key, and this member of it. Raises Malformed for a row without a column that this takes."""
         if self.per_column:
-            return any(self.key.render(row, column) == key and row.get(column) is not None for column in self.columns)
+            self._complete(row)
+            return any(self.key.render(row, column) == key and row[column] is not None for column in self.columns)
         if self.key.render(row) != key:
             return False
         if self.member is None:
@@ -164,21 +220,26 @@ class Expectation:
             if shape.write.type in LOGS or not self._names_row(shape)
         ]
         self._verifiable = [shape for shape in self.shapes if shape.write.type not in LOGS and self._names_row(shape)]
+        self._others = [shape for shape in self.shapes if shape not in self._verifiable]
 
     def _names_row(self, shape: _Shape) -> bool:
         named = set(shape.key.columns) | set(shape.member.columns if shape.member else [])
         return bool(self.identity) and self.identity <= named
 
     def probes(self, row: Row) -> list[Probe]:
-        """What to ask Redis about ``row``. Raises KeyError for a row without a declared column."""
+        """What to ask Redis about ``row``. Raises Malformed for a row of which nobody can say what it writes."""
         return [probe for shape in self._verifiable for probe in shape.probes(row)]
 
     def expires(self, probe: Probe) -> bool:
         return self.shapes[probe.write].write.ttl is not None
 
     def claims(self, key: bytes) -> list[int]:
-        """The writes that may have made ``key``."""
-        return [shape.number for shape in self._verifiable if next(shape.key.parses(key), None) is not None]
+        """The writes that may have made ``key``, and whose rows can be asked for."""
+        return [shape.number for shape in self._verifiable if shape.may_be(key)]
+
+    def may_hold(self, key: bytes, redis_type: bytes) -> bool:
+        """Whether a write whose rows cannot be asked for may have made ``key``, which is of this type."""
+        return any(_REDIS_TYPES[shape.write.type] == redis_type and shape.may_be(key) for shape in self._others)
 
     def redis_type(self, number: int) -> bytes:
         """The type of the keys that write ``number`` makes, as Redis' TYPE names it."""

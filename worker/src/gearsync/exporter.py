@@ -29,8 +29,9 @@ log = logging.getLogger(__name__)
 
 #: A look at the servers serves all requests for so long, so that several scrapers do not cost the database more than one.
 _FRESH_SECONDS = 2.0
-#: What a server may take to answer; a scrape that waits for three that do not stays below Prometheus' ten seconds.
+#: What a server may take to answer, and a look at all of them; a scrape stays far below Prometheus' ten seconds, however many do not answer.
 _TIMEOUT = 2.0
+_BOUND = 3.0
 
 
 def _gauge(name: str, words: str, labels: dict[str, str], *values: tuple[dict[str, str], float]) -> Metric:
@@ -104,13 +105,18 @@ def _in_database(database: InDatabase, labels: dict[str, str]) -> Iterator[Metri
         "gearsync_triggers_current", "Whether the table's triggers are there as they were deployed", labels,
         *[({"table": name}, words is None) for name, words in sorted(database.triggers.items())])
     results = sorted(database.verifications.items())
+    when = dict.fromkeys(database.synced, 0.0) | {name: result.finished for name, result in results}
     yield _gauge(
-        "gearsync_verify_last_run_timestamp_seconds", "When the table was verified", labels, *[({"table": name}, result.finished) for name, result in results])
+        "gearsync_verify_last_run_timestamp_seconds", "When the table was verified; 0 when it never was", labels,
+        *[({"table": name}, finished) for name, finished in sorted(when.items())])
     yield _gauge(
         "gearsync_verify_differences", "What the last verification found, and did not mend", labels,
         *[({"table": name, "kind": kind}, number) for name, result in results for kind, number in sorted(result.different.items())])
     yield _gauge("gearsync_verify_unsettled", "Rows that could not be compared", labels, *[({"table": name}, result.unsettled) for name, result in results])
     yield _gauge("gearsync_verify_rows", "Rows that were compared", labels, *[({"table": name}, result.rows) for name, result in results])
+    yield _gauge(
+        "gearsync_verify_could_not_tell", "Whether the last verification could not look at the table, or at some of its rows", labels,
+        *[({"table": name}, bool(result.error) or result.unsettled > 0) for name, result in results])
 
 
 def _functions(stats: dict[str, Any], labels: dict[str, str]) -> Iterator[Metric]:
@@ -197,7 +203,17 @@ class _Handler(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         if path == "/metrics":
             encode, kind = choose_encoder(self.headers.get("Accept", ""))
-            self._answer(HTTPStatus.OK, kind, encode(self.server.registry))
+            try:
+                body = encode(self.server.registry)
+            except Exception as error:  # whatever it is, it must be seen, and not at each scrape
+                log.log(
+                    logging.DEBUG if self.server.failing else logging.WARNING, "metrics cannot be collected: %s: %s", type(error).__name__, error,
+                    exc_info=True, extra={"action": "metrics_failed"})
+                self.server.failing = True
+                self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, "text/plain", b"the worker's log says why\n")
+                return
+            self.server.failing = False
+            self._answer(HTTPStatus.OK, kind, body)
         elif path == "/healthz":
             self._checked([f"{name} makes no progress" for name in self.server.health.stuck()])
         elif path == "/readyz":
@@ -230,6 +246,8 @@ class _Server(ThreadingHTTPServer):
         host, port = parse_address(str(config.worker.metrics_listen), DEFAULT_METRICS_PORT)
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.health, self.looker = health, looker
+        #: Whether the last metrics could not be collected.
+        self.failing = False
         self.registry = CollectorRegistry()
         self.registry.register(_Families(config, counted_in, health, looker))
         super().__init__((host, port), _Handler)
@@ -244,8 +262,8 @@ def serve(config: Config, counted_in: pathlib.Path, steps: dict[str, Any], stuck
     # The handlers are the supervisor's, which this process was forked from, and do not end it: there is nothing to finish here.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
-    logs.configure(config.worker.log_level, config.worker.log_format)
-    looker = Looker(Observer(config, _TIMEOUT))
+    logs.configure(config.worker.log_level, config.worker.log_format, config.source)
+    looker = Looker(Observer(config, _TIMEOUT, _BOUND))
     try:
         server = _Server(config, counted_in, Health(steps, stuck), looker)
     except OSError as error:

@@ -82,7 +82,7 @@ class Leases:
     def lost(self, shard: int) -> None:
         """Forget a lease that is another's by now."""
         if self.held.pop(shard, None) is not None:
-            log.warning("the lease of shard %d is lost", shard, extra={"action": "lease_lost"})
+            log.warning("the lease of shard %d is lost", shard, extra={"action": "lease_lost", "shard": shard})
 
     def raise_above(self, shard: int, epoch: int) -> bool:
         """Make the lease's epoch greater than ``epoch``; False when the lease is lost."""
@@ -112,7 +112,7 @@ class Leases:
         if self._surplus > 0 and shard in self.held:
             self._surplus -= 1
             self._release([shard])
-            log.info("gave shard %d to another process", shard, extra={"action": "lease_released"})
+            log.info("gave shard %d to another process", shard, extra={"action": "lease_released", "shard": shard})
 
     def close(self) -> None:
         """Give everything back, so that nobody has to wait for the leases to run out."""
@@ -167,7 +167,7 @@ class Leases:
             rows = self._database.rows(f"SELECT epoch FROM {SCHEMA}.lease WHERE shard = %s AND owner = %s", (shard, self.owner)) if taken else []
         if rows:
             self.held[shard] = int(rows[0][0])
-            log.info("drains shard %d with epoch %d", shard, self.held[shard], extra={"action": "lease_taken"})
+            log.info("drains shard %d with epoch %d", shard, self.held[shard], extra={"action": "lease_taken", "shard": shard})
 
     def _release(self, shards: Collection[int]) -> None:
         for shard in shards:

@@ -6,19 +6,29 @@ The lock is never waited for with others in hand, so that no writer can be the v
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, Optional
+import uuid
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, NamedTuple, Optional
 
 import msgspec
 
 from gearsync.database import Database, DatabaseUnavailable
-from gearsync.source import Entry, Position, Source, chunk_sql, entries, text_literal
+from gearsync.declaration import Table
+from gearsync.source import Entry, Pace, Position, Source, Wanted, piece, text_literal
+from gearsync.target import Target, Unavailable, text
 
 #: What a piece's INSERT may hold at most, bytes; far below every sensible max_allowed_packet.
 _PACKET = 1 << 20
 #: Seconds between two looks at a lock or at a limit.
 _PAUSE = 0.05
+#: A limit of rows per second is kept over so many seconds at most: a session that says nothing for long is ended.
+_RATE_SECONDS = 5.0
+#: Seconds that a run's mark stays in Redis when nobody goes on with the run.
+_MARK_SECONDS = 30 * 86400
+#: Seconds to wait for another run of the same table: a process that was killed leaves its lock a moment later.
+_LOCK_SECONDS = 3
 
 
 class Progress(msgspec.Struct):
@@ -42,53 +52,123 @@ class Limits(msgspec.Struct):
     """Rows per second; 0 is without a limit."""
     depth: int = 20_000
     """It waits while the outbox holds more rows than this."""
+    tables: list[str] = msgspec.field(default_factory=list)
+    """The declared tables, whose rows are counted; those of others may wait for ever."""
     lag: Callable[[], float] = lambda: 0.0
     """Seconds that the slowest watched replica is behind."""
     max_lag: float = 0.0
 
 
+class Busy(Exception):
+    """Another resync of the table is running; the message says so."""
+
+
+class LostMeanwhile(Exception):
+    """What a run has loaded is gone before its end; it is to begin anew."""
+
+
+def shape(table: Table, source: Source) -> str:
+    """What a load of a table is of: a hash of its columns and how they are read, its writes, its key and its transform. Pure."""
+    parts = [table.fields, msgspec.to_builtins(table.write), msgspec.to_builtins(source.key), table.transform, source.words_sql]
+    return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
+
+
+class Mark:
+    """A run's mark in Redis. When it is gone, so is what the run has loaded."""
+
+    def __init__(self, target: Target, name: str, table: str, where: str) -> None:
+        """``name`` is the pipeline's source."""
+        self.target = target
+        self.key = f"gearsync:{name}:resync:{table}" + (f":{hashlib.sha256(where.encode()).hexdigest()[:16]}" if where else "")
+
+    def _ask(self, *command: Any) -> Any:
+        (answer,) = self.target.ask([command])
+        if isinstance(answer, Exception):
+            raise Unavailable(f"{command[0]} {self.key}: {answer}")
+        return answer
+
+    def set(self, run: str) -> None:
+        """Raises Unavailable."""
+        self._ask("SET", self.key, run, "EX", _MARK_SECONDS)
+
+    def is_of(self, run: str) -> bool:
+        """Whether Redis has lost nothing since the run began. Raises Unavailable."""
+        answer = self._ask("GET", self.key)
+        return answer is not None and text(answer) == run
+
+    def remove(self) -> None:
+        """Raises Unavailable."""
+        self._ask("DEL", self.key)
+
+
+class Run(NamedTuple):
+    """A run that was interrupted, or begins."""
+
+    id: str
+    position: Optional[Position]
+    rows: int
+    started: str
+    """When, in UTC; empty for one that begins."""
+    words: str
+    """Why it goes on, or why it does not; empty when there was no other."""
+
+
 class Store:
     """What gearsync.resync remembers, so that an interrupted run goes on where it stopped."""
 
-    def __init__(self, database: Database, source: Source, where: str) -> None:
+    def __init__(self, database: Database, source: Source, shape: str, where: str, mark: Mark) -> None:
         self.database = database
         self.source = source
+        self.shape = shape
         self.where = where
+        self.mark = mark
 
-    def _interrupted(self) -> Optional[tuple[Optional[Position], int]]:
+    def interrupted(self) -> Optional[Run]:
+        """The run that would be gone on with, or begun anew for a reason; None when none was interrupted. Raises DatabaseUnavailable and Unavailable."""
         found = self.database.rows(
-            "SELECT position, rows_done FROM gearsync.resync"
-            " WHERE table_name = %s AND condition_hash = SHA2(%s, 256) AND row_sql = %s AND finished_at IS NULL",
-            (self.source.table, self.where, self.source.row_sql),
-        )
-        return ((msgspec.json.decode(found[0][0], type=Optional[list[str]]) if found[0][0] else None), int(found[0][1])) if found else None
+            "SELECT run, position, rows_done, started_at, shape FROM gearsync.resync"
+            " WHERE table_name = %s AND condition_hash = SHA2(%s, 256) AND finished_at IS NULL", (self.source.table, self.where))
+        if not found:
+            return None
+        run, position, rows, began, shape = found[0]
+        words = f"{int(rows):,} rows of the run of {began.decode()[:19]} UTC"
+        if shape.decode() != self.shape:
+            return Run("", None, 0, "", f"begins anew in place of going on after {words}: the declaration has changed since")
+        if not self.mark.is_of(run.decode()):
+            return Run("", None, 0, "", f"begins anew in place of going on after {words}: Redis has lost its data since")
+        where = msgspec.json.decode(position, type=Optional[list[str]]) if position else None
+        return Run(run.decode(), where, int(rows), began.decode(), f"goes on after {words}; --restart begins anew" if rows else "")
 
-    def rows_done(self) -> int:
-        """How many rows an interrupted run of the same kind has loaded."""
-        return (self._interrupted() or (None, 0))[1]
-
-    def start(self, again: bool) -> tuple[Optional[Position], int]:
+    def start(self, again: bool) -> Run:
         """Where an earlier run of the same kind was interrupted and after how many rows; ``again`` forgets it."""
-        found = self._interrupted()
-        if found is not None and not again:
+        found = None if again else self.interrupted()
+        if found is not None and found.id:
             return found
+        run = uuid.uuid4().hex
+        # Before the database knows of the run: without its mark it would begin anew.
+        self.mark.set(run)
         self.database.run(
-            "REPLACE INTO gearsync.resync (table_name, condition_hash, condition_sql, row_sql, position, rows_done, started_at, finished_at)"
-            " VALUES (%s, SHA2(%s, 256), %s, %s, NULL, 0, CURRENT_TIMESTAMP(6), NULL)",
-            (self.source.table, self.where, self.where, self.source.row_sql),
+            "REPLACE INTO gearsync.resync (table_name, condition_hash, condition_sql, shape, run, position, rows_done, started_at, finished_at)"
+            " VALUES (%s, SHA2(%s, 256), %s, %s, %s, NULL, 0, CURRENT_TIMESTAMP(6), NULL)",
+            (self.source.table, self.where, self.where, self.shape, run),
         )
-        return None, 0
+        return Run(run, None, 0, "", found.words if found else "")
 
-    def save(self, position: Optional[Position], rows: int, done: bool) -> None:
-        """Note how far it is, in the caller's transaction. That some rows were loaded need not be known afterwards."""
-        run = "table_name = %s AND condition_hash = SHA2(%s, 256)"
-        if done and self.where:
-            self.database.run(f"DELETE FROM gearsync.resync WHERE {run}", (self.source.table, self.where))
-            return
+    def save(self, position: Optional[Position], rows: int) -> None:
+        """Note how far it is, in the caller's transaction."""
         self.database.run(
-            f"UPDATE gearsync.resync SET position = %s, rows_done = %s, finished_at = IF(%s, CURRENT_TIMESTAMP(6), NULL) WHERE {run}",
-            (msgspec.json.encode(position), rows, done, self.source.table, self.where),
-        )
+            "UPDATE gearsync.resync SET position = %s, rows_done = %s WHERE table_name = %s AND condition_hash = SHA2(%s, 256)",
+            (msgspec.json.encode(position), rows, self.source.table, self.where))
+
+    def finish(self, run: str) -> bool:
+        """Note that all is loaded; False when Redis has lost its data meanwhile. That some rows were loaded need not be known afterwards."""
+        if not self.mark.is_of(run):
+            return False
+        of = "WHERE table_name = %s AND condition_hash = SHA2(%s, 256)"
+        done = f"DELETE FROM gearsync.resync {of}" if self.where else f"UPDATE gearsync.resync SET finished_at = CURRENT_TIMESTAMP(6) {of}"
+        self.database.run(done, (self.source.table, self.where))
+        self.mark.remove()
+        return True
 
 
 def estimate(database: Database, source: Source) -> int:
@@ -97,9 +177,13 @@ def estimate(database: Database, source: Source) -> int:
     return int(found[0][0] or 0) if found else 0
 
 
-def depth(database: Database, limit: int) -> int:
-    """Rows of the outbox, counted up to ``limit`` + 1."""
-    ((number,),) = database.rows("SELECT COUNT(*) FROM (SELECT 1 FROM gearsync.outbox LIMIT %s) AS few", (limit + 1,))
+def depth(database: Database, limit: int, tables: Collection[str]) -> int:
+    """Rows of the outbox, counted up to ``limit`` + 1; only those of ``tables`` when there are more: the others may wait for ever."""
+    few = "SELECT COUNT(*) FROM (SELECT 1 FROM gearsync.outbox{} LIMIT %s) AS few"
+    ((number,),) = database.rows(few.format(""), (limit + 1,))
+    if int(number) > limit:
+        names = ", ".join(text_literal(table.encode()).decode().replace("%", "%%") for table in sorted(tables))
+        ((number,),) = database.rows(few.format(f" WHERE table_name IN ({names})"), (limit + 1,))
     return int(number)
 
 
@@ -148,43 +232,49 @@ def _value(kind: str, text: str) -> Any:
 class Resync:
     """One table's run."""
 
-    def __init__(self, database: Database, source: Source, limits: Limits, where: str = "", again: bool = False) -> None:
-        """``where`` is SQL that the rows must meet; ``again`` forgets an interrupted run. Raises DatabaseUnavailable."""
+    def __init__(self, database: Database, store: Store, limits: Limits, again: bool = False) -> None:
+        """``again`` forgets an interrupted run. Raises DatabaseUnavailable, Unavailable, and Busy while another run of the table has its lock."""
         self.database = database
-        self.source = source
+        self.source = store.source
         self.limits = limits
-        self.store = Store(database, source, where)
+        self.store = store
         self._lock = lock_clause(database)
-        position, rows = self.store.start(again)
-        self.progress = Progress(source.table, rows, estimate(database, source), False, "", position)
+        # The session's: it ends with it.
+        self._name = f"gearsync.resync.{hashlib.sha256(self.source.table.encode()).hexdigest()[:32]}"
+        ((taken,),) = database.rows("SELECT GET_LOCK(%s, %s)", (self._name, _LOCK_SECONDS))
+        if not int(taken or 0):
+            ((holder,),) = database.rows("SELECT IS_USED_LOCK(%s)", (self._name,))
+            raise Busy(f"another resync of {self.source.table} is running, on MySQL's connection {int(holder or 0)}; let it end, or kill it")
+        self.begun = store.start(again)
+        self.progress = Progress(self.source.table, self.begun.rows, estimate(database, self.source), False, "", self.begun.position)
 
     def run(self) -> Iterator[Progress]:
-        """One Progress after each piece and each wait, until the table is done."""
-        progress, size = self.progress, self.limits.chunk
+        """One Progress after each piece and each wait, until the table is done. Raises LostMeanwhile."""
+        progress = self.progress
+        most = min(self.limits.chunk, max(1, int(self.limits.rate * _RATE_SECONDS))) if self.limits.rate else self.limits.chunk
+        pace = Pace(most)
         while not progress.done:
             began = time.monotonic()
             yield from self._hold_back()
             try:
-                number = self._piece(size)
+                number = self._piece(pace)
             except DatabaseUnavailable as error:
                 if not error.locked:
                     raise
                 progress.waiting = "a row that a transaction has locked"
                 yield progress
-                # A smaller piece passes what is in the way, up to the row itself.
-                size = max(1, size // 4)
+                pace.blocked()
                 time.sleep(_PAUSE)
                 continue
             progress.waiting = ""
             yield progress
-            # Halfway back to the full size with every piece that went well.
-            size = min(self.limits.chunk, size * 2)
             if self.limits.rate:
                 time.sleep(max(0.0, number / self.limits.rate - (time.monotonic() - began)))
+        self.database.run("DO RELEASE_LOCK(%s)", (self._name,))
 
     def _hold_back(self) -> Iterator[Progress]:
         while True:
-            if depth(self.database, self.limits.depth) > self.limits.depth:
+            if depth(self.database, self.limits.depth, self.limits.tables or [self.source.table]) > self.limits.depth:
                 self.progress.waiting = f"the outbox, which holds more than {self.limits.depth} rows"
             elif self.limits.max_lag and self.limits.lag() > self.limits.max_lag:
                 self.progress.waiting = f"a replica that is more than {self.limits.max_lag:g} s behind"
@@ -193,27 +283,31 @@ class Resync:
             yield self.progress
             time.sleep(_PAUSE)
 
-    def _piece(self, size: int) -> int:
-        """Copy the next ``size`` rows in one transaction; how many there were."""
-        progress = self.progress
+    def _piece(self, pace: Pace) -> int:
+        """Copy the next rows in one transaction; how many there were."""
+        progress, size = self.progress, pace.size
         # One row alone may be waited for: no other lock is held meanwhile.
         lock = self._lock if size == 1 else f"{self._lock} NOWAIT"
         with self.database.transaction():
-            found = entries(self.source, self.database.rows(chunk_sql(self.source, progress.position, size, self.store.where, lock)))
-            for statement in insert_statements(self.source, found):
+            found = piece(self.database, self.source, progress.position, size, Wanted(self.store.where, lock=lock))
+            for statement in insert_statements(self.source, found.entries):
                 self.database.run(statement)
-            position = found[-1].position if found else progress.position
-            rows, done = progress.rows + len(found), len(found) < size
-            self.store.save(position, rows, done)
-        progress.position, progress.rows, progress.done = position, rows, done
-        return len(found)
+            rows = progress.rows + len(found.entries)
+            self.store.save(found.position, rows)
+        progress.position, progress.rows = found.position, rows
+        pace.went(found)
+        if found.done:
+            if not self.store.finish(self.begun.id):
+                raise LostMeanwhile(f"Redis has lost its data while {self.source.table} was loaded")
+            progress.done = True
+        return len(found.entries)
 
 
-def never_loaded(database: Database, sources: list[Source]) -> list[Source]:
-    """Those of ``sources`` that were never loaded as a whole, as they are declared now."""
-    found = database.rows("SELECT table_name, row_sql FROM gearsync.resync WHERE condition_sql = '' AND finished_at IS NOT NULL")
-    loaded = {(name.decode(), sql.decode()) for name, sql in found}
-    return [source for source in sources if (source.table, source.row_sql) not in loaded]
+def never_loaded(database: Database, shapes: dict[str, str]) -> list[str]:
+    """Those tables that were never loaded as a whole as they are declared now; ``shapes`` are these declarations, by the tables' names."""
+    found = database.rows("SELECT table_name, shape FROM gearsync.resync WHERE condition_sql = '' AND finished_at IS NOT NULL")
+    loaded = {name.decode(): shape.decode() for name, shape in found}
+    return [name for name, wanted in shapes.items() if loaded.get(name) != wanted]
 
 
 def replica_lag(database: Database) -> float:

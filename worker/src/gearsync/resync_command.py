@@ -16,11 +16,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 
 from gearsync import barrier, source
+from gearsync.cluster import open_target
 from gearsync.config import Config, MySQLSettings, parse_address
 from gearsync.database import Database, DatabaseUnavailable
-from gearsync.outbox import Outbox
-from gearsync.resync import Limits, Progress, Resync, Store, estimate, never_loaded, replica_lag
-from gearsync.source import NoKey, Source
+from gearsync.resync import Busy, Limits, LostMeanwhile, Mark, Progress, Resync, Store, estimate, never_loaded, replica_lag, shape
+from gearsync.source import NoKey
+from gearsync.target import Unavailable
 from gearsync.verify_command import chosen
 
 DONE, FAILED = 0, 1
@@ -29,13 +30,15 @@ _STATEMENT = 60.0
 _LINES = 5.0
 _AGAIN = 1.0
 _ATTEMPTS = 60
+#: How often a table is loaded anew because Redis was emptied meanwhile.
+_LOSSES = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--table", action="append", metavar="SCHEMA.TABLE", help="only this table; may be given again (default: all durable ones)")
     parser.add_argument("--new", action="store_true", help="only tables that were never loaded as a whole as they are declared now")
     parser.add_argument("--where", default="", metavar="SQL", help="only rows that meet this condition")
-    parser.add_argument("--chunk", type=int, default=1000, metavar="N", help="rows of one transaction (default: %(default)s)")
+    parser.add_argument("--chunk", type=int, default=1000, metavar="N", help="rows of one transaction at most (default: %(default)s)")
     parser.add_argument("--rate", type=float, default=0.0, metavar="R", help="rows per second at most (default: no limit)")
     parser.add_argument("--max-depth", type=int, default=20_000, metavar="N", help="wait while the outbox holds more rows (default: %(default)s)")
     parser.add_argument("--replica", action="append", default=[], metavar="HOST[:PORT]", help="watch this replica's lag, with the worker's account")
@@ -52,6 +55,13 @@ def _mistake(config: Config, options: argparse.Namespace) -> str:
     for name, value, least in (("--chunk", options.chunk, 1), ("--rate", options.rate, 0), ("--max-depth", options.max_depth, 1)):
         if value < least:
             return f"{name} must be {least} or more, not {value:g}"
+    if options.max_lag <= 0:
+        return f"--max-lag must be more than 0, not {options.max_lag:g}"
+    for address in options.replica:
+        try:
+            parse_address(address)
+        except ValueError:
+            return f"--replica {address!r} is no address; write host, host:port or [v6]:port"
     return ""
 
 
@@ -62,25 +72,33 @@ def run(config: Config, options: argparse.Namespace) -> int:
         print(mistake, file=sys.stderr)
         return FAILED
     database = Database(config.mysql, _STATEMENT, idle=60.0)
+    target = open_target(config.redis, config.worker.io_timeout)
     replicas = [Database(_replica(config.mysql, address), config.worker.io_timeout, idle=60.0) for address in options.replica]
     limits = Limits(
         chunk=options.chunk, rate=options.rate, depth=options.max_depth, max_lag=options.max_lag if replicas else 0.0,
-        lag=lambda: max((replica_lag(replica) for replica in replicas), default=0.0),
+        lag=lambda: max((replica_lag(replica) for replica in replicas), default=0.0), tables=[table.table for table in config.tables],
     )
     try:
-        sources = chosen(config, source.load(database), options.table or [])
+        tables, sources = {table.table: table for table in config.tables}, source.load(database)
+        stores = [
+            Store(database, found, shape(tables[found.table], found), options.where, Mark(target, config.source, found.table, options.where))
+            for found in chosen(config, sources, options.table or [])]
         if options.new:
-            sources = never_loaded(database, sources)
+            new = never_loaded(database, {store.source.table: store.shape for store in stores})
+            stores = [store for store in stores if store.source.table in new]
         if options.dry_run:
-            _tell(database, sources, options)
+            _tell(database, stores, options)
             return DONE
         with _shown(options.json) as show:
-            for found in sources:
-                for progress in _runs(functools.partial(Resync, database, found, limits, options.where), options.restart):
+            for store in stores:
+                for progress in _runs(functools.partial(Resync, database, store, limits), options.restart):
                     show(progress)
-        return _wait(database, options.wait) if sources and options.wait else DONE
-    except (DatabaseUnavailable, NoKey, ValueError) as error:
-        print(f"not done: {error}. Started again, it goes on where it stopped.", file=sys.stderr)
+        return _wait(database, [store.source.table for store in stores], options.wait) if stores and options.wait else DONE
+    except Busy as error:
+        print(error, file=sys.stderr)
+        return FAILED
+    except (DatabaseUnavailable, Unavailable, LostMeanwhile, NoKey, ValueError) as error:
+        print(f"not done: {error}. Started again, it goes on where it stopped, unless Redis has lost its data meanwhile.", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         print("interrupted. Started again, it goes on where it stopped.", file=sys.stderr)
@@ -88,22 +106,23 @@ def run(config: Config, options: argparse.Namespace) -> int:
     finally:
         for server in (database, *replicas):
             server.close()
+        target.close()
 
 
-def _tell(database: Database, sources: list[Source], options: argparse.Namespace) -> None:
+def _tell(database: Database, stores: list[Store], options: argparse.Namespace) -> None:
     """What a run would do."""
-    for found in sources:
-        rows, done = estimate(database, found), 0 if options.restart else Store(database, found, options.where).rows_done()
+    for store in stores:
+        rows, begun = estimate(database, store.source), None if options.restart else store.interrupted()
         if options.json:
-            print(msgspec.json.encode({"table": found.table, "estimate": rows, "rows": done}).decode())
+            words = {"table": store.source.table, "estimate": rows, "rows": begun.rows if begun else 0, "words": begun.words if begun else ""}
+            print(msgspec.json.encode(words).decode())
         else:
-            print(f"{found.table}: about {rows:,} rows" + (f", {done:,} of them by an earlier run" if done else ""))
+            print(f"{store.source.table}: about {rows:,} rows" + (f"; it {begun.words}" if begun and begun.words else ""))
 
 
-def _wait(database: Database, seconds: float) -> int:
+def _wait(database: Database, tables: list[str], seconds: float) -> int:
     """Wait until what was loaded is in Redis."""
-    answer = barrier.wait(Outbox(database), seconds)
-    if answer["ok"]:
+    if barrier.wait_for_tables(database, tables, seconds):
         return DONE
     print(f"all rows are in the outbox, but the workers have not taken them after {seconds:g} s; gearsync barrier waits on", file=sys.stderr)
     return FAILED
@@ -115,20 +134,32 @@ def _replica(settings: MySQLSettings, address: str) -> MySQLSettings:
 
 
 def _runs(make: Callable[[bool], Resync], again: bool) -> Iterator[Progress]:
-    """One table's progress, over lost connections."""
-    failures = 0
+    """One table's progress, over lost connections. Raises what does not end by itself."""
+    failures, lost, begun = 0, 0, False
     while True:
         try:
             resync = make(again)
+            begun = True
+            if resync.begun.words:
+                print(f"{resync.source.table}: {resync.begun.words}", file=sys.stderr, flush=True)
             # From here on an interruption is one: what is done is not done again.
             again = False
             for progress in resync.run():
                 failures = 0
                 yield progress
             return
-        except DatabaseUnavailable as error:
+        except LostMeanwhile as error:
+            lost += 1
+            if lost > _LOSSES:
+                raise
+            print(f"{error}: it begins anew", file=sys.stderr, flush=True)
+            again = True
+        except (DatabaseUnavailable, Unavailable, Busy) as error:
+            # Our own lock may still be there, of the connection that was lost.
+            if not begun and not isinstance(error, DatabaseUnavailable):
+                raise
             failures += 1
-            if error.statement or failures > _ATTEMPTS:
+            if (isinstance(error, DatabaseUnavailable) and error.statement) or failures > _ATTEMPTS:
                 raise
             time.sleep(_AGAIN)
 

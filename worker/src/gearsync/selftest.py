@@ -9,13 +9,29 @@ import pymysql
 from pymysql.constants import ER
 
 from gearsync.cluster import open_target
+from gearsync.commands import Command
 from gearsync.config import Config, MySQLSettings, parse_address
 from gearsync.database import SCHEMA
 from gearsync.job_server_admin import version
 from gearsync.target import Unavailable
 
-#: What the write types need.
-_WRITES = ("SET", "DEL", "HSET", "HDEL", "SADD", "SREM", "ZADD", "ZREM", "RPUSH", "LREM", "LTRIM", "XADD", "EXPIRE", "EVALSHA", "EVAL", "HMGET", "HGET")
+#: What the write types and the drain need, after the key.
+_WRITES: dict[str, Command] = {
+    "SET": ("v",), "DEL": (), "HSET": ("f", "v"), "HDEL": ("f",), "SADD": ("m",), "SREM": ("m",), "ZADD": (1, "m"), "ZREM": ("m",), "RPUSH": ("v",),
+    "LREM": (1, "v"), "LTRIM": (0, 1), "XADD": ("*", "f", "v"), "EXPIRE": (1,), "HMGET": ("f",), "HGET": ("f",),
+}
+#: What verify and resync need beside these.
+_READS: dict[str, Command] = {"GET": (), "SSCAN": (0,), "ZSCAN": (0,), "TYPE": (), "TTL": (), "SISMEMBER": ("m",), "ZSCORE": ("m",)}
+
+
+def _commands(config: Config) -> list[Command]:
+    """One of each kind that this configuration needs."""
+    key = f"gearsync:{config.source}:selftest"
+    found: list[Command] = [(name, key, *rest) for name, rest in _WRITES.items()]
+    found += [("EVAL", "return 1", 1, key), ("EVALSHA", "0" * 40, 1, key)]
+    if config.durable_tables:
+        found += [*((name, key, *rest) for name, rest in _READS.items()), ("SCAN", 0)]
+    return [*found, ("WAIT", 0, 1)] if config.redis.replicas else found
 
 
 class Finding(NamedTuple):
@@ -40,7 +56,7 @@ def _redis(config: Config) -> Finding:
     name = f"Redis {target.name}"
     try:
         target.ping()
-        refused = target.may_write((*_WRITES, *(["WAIT"] if config.redis.replicas else [])))
+        refused = target.refused(_commands(config))
     except Unavailable as error:
         return Finding(name, False, str(error))
     finally:
@@ -63,7 +79,7 @@ def _mysql(settings: MySQLSettings, timeout: float, durable: bool) -> Finding:
         if durable:
             try:
                 # Nothing is read or written: the server only looks whether the account may.
-                for table in ("outbox", "lease", "worker", "dead_letter"):
+                for table in ("outbox", "lease", "worker", "dead_letter", "resync", "verification"):
                     cursor.execute(f"DELETE FROM {SCHEMA}.{table} WHERE FALSE")
                 cursor.execute(f"SELECT 1 FROM {SCHEMA}.synced_table WHERE FALSE")
             except pymysql.MySQLError as error:

@@ -8,12 +8,19 @@ from typing import Any, NamedTuple, Optional
 
 import msgspec
 
-from gearsync.change import Number, Row, Value
+from gearsync.change import Json, Number, Row, Value, decode_outbox
 from gearsync.commands import as_bytes
 from gearsync.database import Database
 
 #: The alias that the stored SQL texts use for the row.
 ALIAS = "gearsync_row"
+
+#: Bytes that the rows of one piece may have together; one row alone may have more.
+BUDGET = 4 << 20
+#: Rows of the first piece of a walk, when nobody knows how large rows are.
+_FIRST = 100
+#: Where only some rows are wanted, a piece is looked for among so many times its size.
+_SPARSE = 10
 
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?")
 
@@ -32,6 +39,14 @@ class KeyColumn(msgspec.Struct):
     data_type: str = ""
 
 
+class LargeColumn(msgspec.Struct):
+    """A column whose values may be too large for a row's JSON, and the SQL of its bare value."""
+
+    declared: str
+    kind: str
+    sql: str
+
+
 class Source(msgspec.Struct):
     """One row of gearsync.synced_table."""
 
@@ -43,6 +58,16 @@ class Source(msgspec.Struct):
     shard_sql: str
     row_sql: str
     old_sql: str
+    #: True for a row that is too large to be put into words as a whole.
+    large_sql: str = "FALSE"
+    #: The row without its large columns, and these.
+    small_sql: str = ""
+    large: list[LargeColumn] = msgspec.field(default_factory=list)
+
+    @property
+    def words_sql(self) -> str:
+        """The row as JSON; NULL when it is too large, in place of JSON that lacks a part."""
+        return self.row_sql if self.large_sql == "FALSE" else f"IF({self.large_sql}, NULL, {self.row_sql})"
 
 
 #: Values of the key columns as SQL literals, in the key's order.
@@ -84,8 +109,9 @@ def literal(kind: str, value: Value) -> str:
 def load(database: Database) -> dict[str, Source]:
     """The durable tables by their declared names. Raises DatabaseUnavailable."""
     found = {}
-    for name, schema, table, shards, key, *sql in database.rows(
-        "SELECT table_name, source_schema, source_table, shards, key_columns, shard_sql, row_sql, old_sql FROM gearsync.synced_table"
+    for name, schema, table, shards, key, large, *sql in database.rows(
+        "SELECT table_name, source_schema, source_table, shards, key_columns, large_columns, shard_sql, row_sql, old_sql, large_sql, small_sql"
+        " FROM gearsync.synced_table"
     ):
         columns = msgspec.json.decode(key, type=list[KeyColumn])
         for column in columns:
@@ -94,7 +120,10 @@ def load(database: Database) -> dict[str, Source]:
                 (schema, table, column.real),
             )
             column.data_type = _text(types[0][0]).lower() if types else ""
-        found[_text(name)] = Source(_text(name), _text(schema), _text(table), int(shards), columns, *[_text(part) for part in sql])
+        shard_sql, row_sql, old_sql, large_sql, small_sql = map(_text, sql)
+        found[_text(name)] = Source(
+            _text(name), _text(schema), _text(table), int(shards), columns, shard_sql, row_sql, old_sql, large_sql, small_sql,
+            msgspec.json.decode(large, type=list[LargeColumn]))
     return found
 
 
@@ -141,19 +170,87 @@ def after(source: Source, position: Position) -> str:
     return condition
 
 
-def chunk_sql(source: Source, position: Optional[Position], limit: int, where: str = "", tail: str = "") -> str:
-    """The SELECT of the ``limit`` rows behind ``position``; ``tail`` is what follows, a lock for example. Raises NoKey."""
+def upto(source: Source, position: Position) -> str:
+    """The condition that holds for ``position`` and all rows before it in the key's order."""
+    names = [_ordered(column) for column in source.key]
+    condition = f"{names[-1]} <= {position[-1]}"
+    for name, value in zip(reversed(names[:-1]), reversed(position[:-1])):
+        condition = f"({name} <= {value} AND ({name} < {value} OR {condition}))"
+    return condition
+
+
+def _select(source: Source, columns: Sequence[str], conditions: Sequence[str], end: str) -> str:
+    """A SELECT of the key and ``columns`` in the key's order. Raises NoKey."""
     if not source.key:
         raise NoKey(f"{source.table} has no key that its declaration names; it cannot be walked in pieces")
+    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    order = ", ".join(_ordered(column) for column in source.key)
+    return f"SELECT {', '.join([*map(_shown, source.key), *columns])} FROM {from_clause(source)}{where} ORDER BY {order} {end}"
+
+
+class Piece(NamedTuple):
+    """Some rows of a walk: those found, their bytes, the place that the walk has come to, and whether it is the table's end."""
+
+    entries: list[Entry]
+    size: int
+    position: Optional[Position]
+    done: bool
+
+
+class Wanted(NamedTuple):
+    """Which rows a walk is of, and how they are locked: SQL."""
+
+    where: str = ""
+    share: float = 1.0
+    """A random part of them."""
+    lock: str = ""
+
+
+_ALL = Wanted()
+
+
+def piece(database: Database, source: Source, position: Optional[Position], size: int, wanted: Wanted = _ALL) -> Piece:
+    """At most ``size`` rows behind ``position`` that are ``wanted``, and no more than BUDGET bytes.
+
+    When not all rows are wanted, a piece is a range of the key: however few there are, no statement looks for long. Raises NoKey and DatabaseUnavailable.
+    """
     conditions = [after(source, position)] if position else []
-    if where:
-        conditions.append(f"({where})")
-    order = [_ordered(column) for column in source.key]
-    return " ".join([
-        f"SELECT {', '.join(_shown(column) for column in source.key)}, {source.shard_sql}, {source.row_sql} FROM {from_clause(source)}",
-        *([f"WHERE {' AND '.join(conditions)}"] if conditions else []),
-        f"ORDER BY {', '.join(order)} LIMIT {limit}", *([tail] if tail else []),
-    ])
+    last: Optional[Position] = None
+    where, share, lock = wanted
+    if where or share < 1.0:
+        # One row alone may be waited for by whoever locks: then it must be one.
+        span = 1 if size == 1 else size * _SPARSE
+        found = database.rows(_select(source, [], conditions, f"LIMIT 1 OFFSET {span - 1}"))
+        last = [_place(column, shown) for column, shown in zip(source.key, found[0])] if found else None
+        conditions += [upto(source, last)] if last else []
+        conditions += [f"({where})"] if where else []
+        conditions += [f"RAND() < {share!r}"] if share < 1.0 else []
+    limit = f"LIMIT {size} {lock}" if lock else f"LIMIT {size}"
+    rows, cut = database.rows_within(_select(source, [source.shard_sql, source.words_sql], conditions, limit), BUDGET)
+    there = entries(source, rows)
+    weight = sum([len(entry.row) for entry in there if entry.row is not None])
+    if cut or len(there) == size:
+        return Piece(there, weight, there[-1].position, False)
+    if last is not None:
+        return Piece(there, weight, last, False)
+    return Piece(there, weight, there[-1].position if there else position, True)
+
+
+class Pace:
+    """How many rows the next piece has: few at first, then as many as fit into BUDGET, ``most`` at most."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.size = min(_FIRST, most)
+
+    def went(self, found: Piece) -> None:
+        """After a piece: twice as many the next time, if they are as large as these."""
+        fits = BUDGET * len(found.entries) // found.size if found.size else self.most
+        self.size = max(1, min(self.most, self.size * 2, fits))
+
+    def blocked(self) -> None:
+        """A row was locked: a smaller piece passes what is in the way, up to the row itself."""
+        self.size = max(1, self.size // 4)
 
 
 def last_sql(source: Source, limit: int) -> str:
@@ -161,12 +258,12 @@ def last_sql(source: Source, limit: int) -> str:
     if not source.key:
         raise NoKey(f"{source.table} has no key that its declaration names; its last rows cannot be found")
     order = [f"{_ordered(column)} DESC" for column in source.key]
-    return (f"SELECT {', '.join(_shown(column) for column in source.key)}, {source.shard_sql}, {source.row_sql} FROM {from_clause(source)}"
+    return (f"SELECT {', '.join(_shown(column) for column in source.key)}, {source.shard_sql}, {source.words_sql} FROM {from_clause(source)}"
             f" ORDER BY {', '.join(order)} LIMIT {limit}")
 
 
 def entries(source: Source, rows: Iterable[Sequence[Any]]) -> list[Entry]:
-    """What a SELECT of chunk_sql has answered, over a connection that leaves values as bytes."""
+    """The rows of a SELECT of the key, the shard and the words, over a connection that leaves values as bytes."""
     width = len(source.key)
     return [
         Entry([_place(column, shown) for column, shown in zip(source.key, row)], int(row[width]), row[width + 1])
@@ -174,15 +271,43 @@ def entries(source: Source, rows: Iterable[Sequence[Any]]) -> list[Entry]:
     ]
 
 
-def walk(database: Database, source: Source, size: int, where: str = "", position: Optional[Position] = None) -> Iterator[list[Entry]]:
-    """The table's rows in pieces of ``size``, without locks, in the key's order. Raises NoKey and DatabaseUnavailable."""
+def walk(database: Database, source: Source, most: int, share: float = 1.0) -> Iterator[Piece]:
+    """The table's rows, or a random ``share`` of them, in pieces of ``most`` at most, without locks, in the key's order.
+
+    Raises NoKey and DatabaseUnavailable.
+    """
+    pace, position = Pace(most), None
     while True:
-        found = entries(source, database.rows(chunk_sql(source, position, size, where)))
-        if found:
-            yield found
-            position = found[-1].position
-        if len(found) < size:
+        found = piece(database, source, position, pace.size, Wanted(share=share))
+        yield found
+        if found.done:
             return
+        position = found.position
+        pace.went(found)
+
+
+def ends(database: Database, source: Source, number: int) -> Iterator[Piece]:
+    """The rows with the least keys and those with the greatest, so many of each, or as many as fit into BUDGET. Raises NoKey and DatabaseUnavailable."""
+    yield piece(database, source, None, number)
+    rows, _cut = database.rows_within(last_sql(source, number), BUDGET)
+    yield Piece(entries(source, rows), 0, None, True)
+
+
+def large_row(database: Database, source: Source, position: Position) -> Optional[Row]:
+    """A row that is too large for words, its large columns as they are; None when it is not there. Raises Malformed and DatabaseUnavailable."""
+    columns = ", ".join([source.small_sql, *(column.sql for column in source.large)])
+    rows = database.rows(f"SELECT {columns} FROM {from_clause(source)} WHERE {_matches(source, [position])}")
+    if not rows:
+        return None
+    small, *values = rows[0]
+    row = decode_outbox(source.table, "update", b'{"new":%s}' % (small or b"null")).new or {}
+    return {**row, **{column.declared: _bare(column.kind, value) for column, value in zip(source.large, values)}}
+
+
+def _bare(kind: str, value: Optional[bytes]) -> Value:
+    if value is None or kind == "binary":
+        return value
+    return Json(value.decode()) if kind == "json" else value.decode()
 
 
 def identity(source: Source, row: Row) -> Position:
@@ -203,14 +328,22 @@ def _matches(source: Source, positions: Sequence[Position]) -> str:
     return " OR ".join("(" + " AND ".join(f"{name} = {value}" for name, value in zip(names, position)) + ")" for position in positions)
 
 
-def fetch(database: Database, source: Source, positions: Sequence[Position], sql: str = "") -> list[bytes]:
-    """The rows with these keys as they are now, as JSON by ``sql`` (row_sql when none is given); rows that are not there are left out."""
-    found: list[bytes] = []
-    for start in range(0, len(positions), 500):
-        condition = _matches(source, positions[start : start + 500])
-        rows = database.rows(f"SELECT {sql or source.row_sql} FROM {from_clause(source)} WHERE {condition}")
-        found += [row for (row,) in rows if row is not None]
-    return found
+def fetch(database: Database, source: Source, positions: Sequence[Position], sql: str = "") -> Iterator[list[tuple[Position, Optional[bytes]]]]:
+    """The rows with these keys as they are now, some at a time: their places, and JSON by ``sql`` (all columns when none is given).
+
+    It is None for a row that is too large for words; rows that are not there are left out. Raises DatabaseUnavailable.
+    """
+    names = ", ".join(map(_shown, source.key))
+    groups = [positions[start : start + 500] for start in range(0, len(positions), 500)]
+    while groups:
+        group = groups.pop(0)
+        statement = f"SELECT {names}, {sql or source.words_sql} FROM {from_clause(source)} WHERE {_matches(source, group)}"
+        rows, cut = database.rows_within(statement, BUDGET)
+        if cut and len(group) > 1:
+            half = len(group) // 2
+            groups[:0] = [group[:half], group[half:]]
+            continue
+        yield [([_place(column, shown) for column, shown in zip(source.key, row)], row[-1]) for row in rows]
 
 
 def _wire(value: Value) -> Any:

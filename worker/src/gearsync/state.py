@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import re
+import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, Optional
@@ -12,6 +15,7 @@ from gearsync import job_server_admin
 from gearsync.cluster import open_target
 from gearsync.config import Config, parse_address
 from gearsync.database import SCHEMA, Database, DatabaseUnavailable
+from gearsync.declaration import Table, Template
 from gearsync.direct import DEFAULT_FUNCTION
 from gearsync.drain import DRAIN
 from gearsync.job_server_admin import Queue
@@ -27,6 +31,9 @@ _REPORT_VALID = 30
 _TRIGGERS_PAUSE = 60.0
 #: A change that has been waiting for so long is late, whatever the load; seconds.
 LATE_SECONDS = 10.0
+
+#: A quoted text, a quoted name, or one character.
+_TOKEN = re.compile(r"'(?:[^'\\]|\\.|'')*'|`(?:[^`]|``)*`|.", re.DOTALL)
 
 
 class Server(msgspec.Struct):
@@ -64,11 +71,14 @@ class Lease(msgspec.Struct):
 
 
 class Synced(msgspec.Struct):
-    """A durable table as it was deployed: its name in the server, and the checksums of its triggers by their names."""
+    """A durable table as it was deployed: its name in the server, the checksums of its triggers by their names, and the columns that they tell."""
 
     schema: str
     name: str
     triggers: dict[str, str]
+    #: Of a row, and of what an update or a delete has to remove; None when the SQL is not in the form that we know.
+    columns: Optional[list[str]] = None
+    old_columns: Optional[list[str]] = None
 
 
 class Verification(msgspec.Struct):
@@ -80,6 +90,23 @@ class Verification(msgspec.Struct):
     different: dict[str, int]
     unsettled: int
     repaired: int
+    error: str = ""
+    """Why a later one could not tell; empty when there was none."""
+
+
+def last_verification(of_kinds: dict[str, Verification]) -> Verification:
+    """What is to be shown of the results of the whole table, of a sample and of those that could not tell. Pure.
+
+    A sample that finds nothing says nothing about what was found in the whole.
+    """
+    full, sample, failed = of_kinds.get("full"), of_kinds.get("sample"), of_kinds.get("failed")
+    later = full and sample and sample.finished > full.finished and sum(sample.different.values()) > 0
+    shown = (sample if later else full) or sample
+    if failed is None or (shown is not None and shown.finished > failed.finished):
+        return shown or Verification(0.0, 0.0, 0, {}, 0, 0)
+    if shown is None:
+        return msgspec.structs.replace(failed, finished=0.0, rows=0, different={}, unsettled=0)
+    return msgspec.structs.replace(shown, error=failed.error)
 
 
 class Load(msgspec.Struct):
@@ -130,6 +157,40 @@ def trigger_mistake(wanted: dict[str, str], there: dict[str, str]) -> Optional[s
     return f"not as deployed: {', '.join(changed)}" if changed else None
 
 
+def declaration_mistake(table: Table, synced: Optional[Synced]) -> Optional[str]:
+    """What the deployed triggers do not tell of what the worker's configuration declares; None when nothing. Pure."""
+    if synced is None:
+        return "missing: it is declared, and was never deployed"
+    if synced.columns is not None and sorted(synced.columns) != sorted(table.columns):
+        different = sorted({*synced.columns} ^ {*table.columns})
+        return f"of another declaration: {', '.join(different)}"
+    named = {column for write in table.write for template in (write.key, write.value, write.member, write.score) if template
+             for column in Template(template).columns}
+    untold = sorted(named & {*table.columns} - {*synced.old_columns}) if synced.old_columns is not None else []
+    return f"of another declaration: they do not tell the old {', '.join(untold)}" if untold else None
+
+
+@functools.lru_cache(maxsize=1000)
+def object_names(sql: str) -> Optional[list[str]]:
+    """The names of the members of the JSON object that an SQL text of ours makes; None when it is none. Pure."""
+    if not (sql.startswith("JSON_OBJECT(") and sql.endswith(")")):
+        return None
+    # Quoted texts and names, brackets, commas; the rest is not looked at.
+    arguments, depth = [""], 0
+    for part in _TOKEN.findall(sql[len("JSON_OBJECT(") : -1]):
+        depth += (part == "(") - (part == ")")
+        if part == "," and not depth:
+            arguments.append("")
+        else:
+            arguments[-1] += part
+    if arguments == [""]:
+        return []
+    names = [argument.strip() for argument in arguments[::2]]
+    if len(arguments) % 2 or not all(len(name) > 1 and name[0] == name[-1] == "'" for name in names):
+        return None
+    return [name[1:-1].replace("''", "'").replace("\\\\", "\\") for name in names]
+
+
 def our_functions(config: Config) -> Callable[[str], bool]:
     """Whether a Gearman function is one of this pipeline's. Pure."""
     direct = {DEFAULT_FUNCTION, *(table.function for table in config.tables)}
@@ -140,11 +201,38 @@ def _seconds(value: Any) -> Optional[float]:
     return None if value is None else float(value)
 
 
-class Observer:
-    """Looks at all servers, each within ``timeout`` seconds an answer. Keeps its connections from one look to the next."""
+class _Look:
+    """One server asked in a thread of its own, so that one that does not answer costs no other its turn."""
 
-    def __init__(self, config: Config, timeout: float) -> None:
+    def __init__(self, ask: Callable[[], Any]) -> None:
+        self._ask = ask
+        self._found: Any = None
+        self._error: Optional[BaseException] = None
+        self.done = threading.Event()
+        # Nobody waits at the end for a server that does not answer.
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            self._found = self._ask()
+        except BaseException as error:  # noqa: BLE001  # it is the looker's
+            self._error = error
+        self.done.set()
+
+    def result(self) -> Any:
+        """What was found, when it is done; raises what was raised."""
+        if self._error is not None:
+            raise self._error
+        return self._found
+
+
+class Observer:
+    """Looks at all servers at once, each within ``timeout`` seconds an answer, and within ``bound`` as a whole. Keeps its connections between looks."""
+
+    def __init__(self, config: Config, timeout: float, bound: float) -> None:
         self._config = config
+        self._bound = bound
+        self._looks: dict[str, _Look] = {}
         self._timeout = timeout
         self._database = Database(config.mysql, timeout, idle=120.0) if config.mysql else None
         self._target = open_target(config.redis, timeout)
@@ -155,15 +243,29 @@ class Observer:
         self._triggers_of: dict[str, Synced] = {}
 
     def look(self) -> State:
-        mysql, database = None, None
-        if self._database is not None:
-            mysql = Server(self._database.name, True)
-            try:
-                database = self._in_database(self._database) if self._has_schema else self._without_schema(self._database)
-            except DatabaseUnavailable as error:
-                absent = "the schema gearsync is not there, or of an earlier release: " if error.schema_absent else ""
-                mysql = Server(self._database.name, False, f"{absent}{error}")
-        return State(time.time(), self._config.source, mysql, self._redis(), [self._job_server(server) for server in self._config.job_servers], database)
+        asks: dict[str, Callable[[], Any]] = {"mysql": self._mysql, "redis": self._redis}
+        asks.update({name: functools.partial(self._job_server, name) for name in self._config.job_servers})
+        # A look that was given up may be at its connection still, and what it has found by now is old.
+        busy = {name for name, look in self._looks.items() if not look.done.is_set()}
+        self._looks.update({name: _Look(ask) for name, ask in asks.items() if name not in busy})
+        deadline = time.monotonic() + self._bound
+        answered = {name for name in asks if self._looks[name].done.wait(max(0.0, deadline - time.monotonic())) and name not in busy}
+        words = f"no answer within {self._bound:g} s"
+        mysql, database = (
+            self._looks["mysql"].result() if "mysql" in answered else (Server(self._database.name, False, words) if self._database else None, None))
+        redis = self._looks["redis"].result() if "redis" in answered else Server(self._target.name, False, words)
+        servers = [self._looks[name].result() if name in answered else JobServer(name, False, words) for name in self._config.job_servers]
+        return State(time.time(), self._config.source, mysql, redis, servers, database)
+
+    def _mysql(self) -> tuple[Optional[Server], Optional[InDatabase]]:
+        if self._database is None:
+            return None, None
+        try:
+            found = self._in_database(self._database) if self._has_schema else self._without_schema(self._database)
+        except DatabaseUnavailable as error:
+            absent = "the schema gearsync is not there, or of an earlier release: " if error.schema_absent or error.statement else ""
+            return Server(self._database.name, False, f"{absent}{error}"), None
+        return Server(self._database.name, True), found
 
     def close(self) -> None:
         self._target.close()
@@ -188,8 +290,10 @@ class Observer:
     def _in_database(self, database: Database) -> InDatabase:
         waiting, truncated = self._waiting(database)
         synced = {
-            name.decode(): Synced(schema.decode(), table.decode(), msgspec.json.decode(triggers, type=dict[str, str]))
-            for name, schema, table, triggers in database.rows(f"SELECT table_name, source_schema, source_table, triggers FROM {SCHEMA}.synced_table")
+            name.decode(): Synced(
+                schema.decode(), table.decode(), msgspec.json.decode(triggers, type=dict[str, str]), object_names(row.decode()), object_names(old.decode()))
+            for name, schema, table, triggers, row, old in database.rows(
+                f"SELECT table_name, source_schema, source_table, triggers, row_sql, old_sql FROM {SCHEMA}.synced_table")
         }
         ((workers,),) = database.rows(f"SELECT COUNT(*) FROM {SCHEMA}.worker WHERE expires_at > NOW(6)")
         return InDatabase(
@@ -239,14 +343,16 @@ class Observer:
         }
 
     def _verifications(self, database: Database) -> dict[str, Verification]:
-        return {
-            table.decode(): Verification(
-                float(finished), float(sample), int(rows), msgspec.json.decode(different, type=dict[str, int]), int(unsettled), int(repaired))
-            for table, finished, sample, rows, different, unsettled, repaired in database.rows(
-                f"SELECT table_name, UNIX_TIMESTAMP(finished_at), sample, rows_seen, different, unsettled, repaired FROM {SCHEMA}.verification"
-                # Of a table that is not synced any more, the last result would stand for ever.
-                f" WHERE table_name IN (SELECT table_name FROM {SCHEMA}.synced_table)")
-        }
+        found: dict[str, dict[str, Verification]] = {}
+        for table, kind, finished, sample, rows, different, unsettled, repaired, error in database.rows(
+            "SELECT table_name, kind, UNIX_TIMESTAMP(finished_at), sample, rows_seen, different, unsettled, repaired, error"
+            # Of a table that is not synced any more, the last result would stand for ever.
+            f" FROM {SCHEMA}.verification WHERE table_name IN (SELECT table_name FROM {SCHEMA}.synced_table)"
+        ):
+            found.setdefault(table.decode(), {})[kind.decode()] = Verification(
+                float(finished), float(sample), int(rows), msgspec.json.decode(different, type=dict[str, int]), int(unsettled), int(repaired),
+                error.decode(errors="replace"))
+        return {table: last_verification(of_kinds) for table, of_kinds in found.items()}
 
     def _loads(self, database: Database) -> dict[str, Load]:
         return {
@@ -267,7 +373,12 @@ class Observer:
     def _trigger_mistakes(self, database: Database, synced: dict[str, Synced]) -> dict[str, Optional[str]]:
         """Looked at seldom: the server opens files for it."""
         if time.monotonic() - self._triggers_at >= _TRIGGERS_PAUSE or synced != self._triggers_of:
-            self._triggers = {name: trigger_mistake(table.triggers, self._triggers_on(database, table)) for name, table in synced.items()}
+            declared = {table.table: table for table in self._config.durable_tables}
+            self._triggers = {
+                name: trigger_mistake(table.triggers, self._triggers_on(database, table)) or (
+                    declaration_mistake(declared[name], table) if name in declared else None)
+                for name, table in synced.items()}
+            self._triggers.update({name: declaration_mistake(table, None) for name, table in declared.items() if name not in synced})
             self._triggers_at, self._triggers_of = time.monotonic(), synced
         return self._triggers
 
@@ -299,7 +410,7 @@ def mistakes(state: State, config: Config) -> list[str]:
 
 def _database_mistakes(database: InDatabase, declared: list[str]) -> list[str]:
     found = [f"{name} is declared, but has no triggers yet: run site.yml" for name in declared if name not in database.synced]
-    found += [f"{name}: triggers {words}; run site.yml, then verify" for name, words in database.triggers.items() if words]
+    found += [f"{name}: triggers {words}; run site.yml, then verify" for name, words in database.triggers.items() if words and name in database.synced]
     if declared or database.waiting:
         if not database.workers:
             found.append("no worker process is alive: start gearsync-worker on a host of its own")
@@ -313,6 +424,8 @@ def _database_mistakes(database: InDatabase, declared: list[str]) -> list[str]:
         different = sum(result.different.values())
         if different > 0:
             found.append(f"{name}: the last verification found {different} differences; see gearsync verify")
+        if result.error:
+            found.append(f"{name}: the last verification could not tell: {result.error}")
     for server in (database.functions or {}).get("servers", []):
         if server["state"] != "closed":
             found.append(f"the database server passes by the job server {server['address']}: {server.get('last_error') or 'its breaker is open'}")

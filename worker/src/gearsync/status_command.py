@@ -20,6 +20,8 @@ from gearsync.state import Activity, InDatabase, Observer, State, activity, mist
 IN_ORDER, MISTAKES = 0, 1
 #: What a server may take to answer; seconds.
 _TIMEOUT = 5.0
+#: What a look may take as a whole.
+_BOUND = 15.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +35,7 @@ def run(config: Config, options: argparse.Namespace) -> int:
     if options.interval <= 0:
         print(f"--interval must be more than 0, not {options.interval:g}", file=sys.stderr)
         return MISTAKES
-    observer = Observer(config, _TIMEOUT)
+    observer = Observer(config, _TIMEOUT, _BOUND)
     try:
         state = observer.look()
         if not options.watch:
@@ -133,10 +135,13 @@ def _verified(database: InDatabase, name: str, now: float) -> str:
     result = database.verifications.get(name)
     if result is None:
         return "never"
+    if not result.finished:
+        return f"could not tell: {result.error}"
     different = ", ".join(f"{number:,} {kind.replace('_', ' ')}" for kind, number in sorted(result.different.items()) if number) or "equal"
     share = f", {result.sample:g} % of it" if result.sample < 100 else ""
     unsettled = f", {result.unsettled:,} unsettled" if result.unsettled else ""
-    return f"{different}{unsettled} {_ago(now - result.finished)}{share}"
+    failed = "; since then it could not tell" if result.error else ""
+    return f"{different}{unsettled} {_ago(now - result.finished)}{share}{failed}"
 
 
 def _shards(database: InDatabase) -> Table:

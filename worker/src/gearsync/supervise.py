@@ -98,7 +98,7 @@ def work(config: Config, kind: Kind, counted: pathlib.Path, progress: Any) -> No
 
     ``progress`` (a shared double) gets the time of each finished step, the file ``counted`` what was counted by this process and those before it.
     """
-    logs.configure(config.worker.log_level, config.worker.log_format)
+    logs.configure(config.worker.log_level, config.worker.log_format, config.source)
     delivery = kind(config, snapshot.load(counted))
     before = copy.deepcopy(delivery.tally)
     deadline, save_at = float("inf"), 0.0

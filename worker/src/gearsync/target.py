@@ -176,6 +176,27 @@ def later(answer: Any) -> bool:
     return isinstance(answer, _LATER_CLASSES) or (isinstance(answer, exceptions.RedisError) and str(answer).startswith(_LATER))
 
 
+def refused_on(connection: Any, commands: Sequence[Command]) -> list[str]:
+    """The names of those of ``commands`` that a connection's account may not execute. Raises RedisError and OSError; the connection is closed."""
+    def answer(*command: Any) -> Any:
+        connection.send_command(*command)
+        try:
+            return connection.read_response()
+        except exceptions.ResponseError as error:
+            return error
+
+    try:
+        connection.connect()
+        # Redis looks at an account's rights when a command is queued, and at the number of its arguments before that.
+        if isinstance(answer("MULTI"), Exception):
+            return []
+        found = [text(command[0]) for command in commands if isinstance(answer(*command), exceptions.NoPermissionError)]
+        answer("DISCARD")
+        return found
+    finally:
+        connection.disconnect()
+
+
 class Target:
     """One Redis server."""
 
@@ -325,7 +346,10 @@ class Target:
         while True:
             (answer,) = self.ask([(*command, cursor, "COUNT", page)])
             if isinstance(answer, Exception):
-                return
+                if len(command) > 1 and str(answer).startswith("WRONGTYPE"):
+                    return
+                # Keys that nobody may see are not keys that are not there.
+                raise Unavailable(f"{text(command[0])}: {answer}")
             cursor, found = int(answer[0]), answer[1]
             if found:
                 yield found
@@ -339,22 +363,12 @@ class Target:
         except exceptions.RedisError as error:
             raise Unavailable(f"{type(error).__name__}: {error}") from None
 
-    def may_write(self, commands: Sequence[str]) -> list[str]:
-        """Those of ``commands`` (names) that this account may not execute. Raises Unavailable."""
+    def refused(self, commands: Sequence[Command]) -> list[str]:
+        """The names of those of ``commands`` that this account may not execute; none of them is executed. Raises Unavailable."""
         try:
-            return [name for name in commands if not self._allowed(name)]
-        except exceptions.RedisError as error:
+            return refused_on(self._client.connection_pool.make_connection(), commands)
+        except (exceptions.RedisError, OSError) as error:
             raise Unavailable(f"{type(error).__name__}: {error}") from None
-
-    def _allowed(self, name: str) -> bool:
-        # Asked for without its arguments: whoever may execute the command is told that they are missing, which writes nothing.
-        try:
-            self._command(name)
-        except exceptions.NoPermissionError:
-            return False
-        except exceptions.ResponseError:
-            return True
-        return True
 
     def close(self) -> None:
         self._fenced.disconnect()

@@ -39,7 +39,7 @@ def mistakes(config: Config) -> Iterator[Mistake]:
             try:
                 find(table.transform)
             except TransformError as error:
-                yield Mistake(("tables", number, "transform"), str(error))
+                yield Mistake(("tables", number, "transform"), str(error), "worker.python_path is the directory of your modules")
 
 
 def _search(config: Config) -> None:

@@ -13,19 +13,25 @@ from typing import Any, NamedTuple, Optional
 import msgspec
 
 from gearsync import source as mysql
-from gearsync.change import Row, decode_outbox
+from gearsync.change import Malformed, Row, decode_outbox
 from gearsync.commands import Command
-from gearsync.database import Database
+from gearsync.database import Database, DatabaseUnavailable
 from gearsync.declaration import Table
-from gearsync.expectation import ORPHANED, Expectation, difference
+from gearsync.expectation import ORPHANED, Expectation, Probe, difference, is_wrong_type
 from gearsync.source import Source
+from gearsync.target import Unavailable, text
 from gearsync.transform import Transform, transformed
 
 #: Rows of one SELECT, and keys of one page of SCAN.
 CHUNK = 1000
 #: How often a row that changes while it is looked at is looked at again.
 ROUNDS = 8
+#: How often a difference is seen, each time beside a row that was the same before and after. Once may be a row that went to and fro in between.
+LOOKS = 3
 EXAMPLES = 10
+
+#: A row's identity as Redis sees it.
+Name = tuple[bytes, ...]
 
 
 class Difference(NamedTuple):
@@ -40,6 +46,17 @@ class Difference(NamedTuple):
     """The row's identity, as far as it is known."""
 
 
+class Seen(NamedTuple):
+    """A row as MySQL has it."""
+
+    name: Name
+    identity: Row
+    row: Optional[Row]
+    """What is written of it; None when the transform leaves it out."""
+    mistake: str
+    """Why nobody can say what is to be written; empty when it can be said."""
+
+
 class Report(msgspec.Struct):
     """What a verification of one table found."""
 
@@ -51,77 +68,241 @@ class Report(msgspec.Struct):
     remaining: Counter[str] = msgspec.field(default_factory=Counter)
     """What is still different, by kind."""
     unsettled: int = 0
+    reasons: Counter[str] = msgspec.field(default_factory=Counter)
+    """Why rows could not be compared, and how many."""
     unverifiable: list[str] = msgspec.field(default_factory=list)
+    shared: int = 0
+    """Keys that no row of this table asks for, but that another write may have made whose rows cannot be asked for."""
     examples: list[Difference] = msgspec.field(default_factory=list)
+    error: str = ""
+    """Why the table could not be looked at to its end."""
 
     @property
     def equal(self) -> bool:
-        return not self.different and not self.unsettled
+        return not self.remaining and not self.unsettled and not self.error
+
+    def unsettle(self, reason: str, number: int = 1) -> None:
+        self.unsettled += number
+        self.reasons[reason] += number
 
 
 class Servers(NamedTuple):
-    """The edges: MySQL, Redis, and the wait until all that is committed now is in Redis."""
+    """The edges: MySQL, Redis, and the wait until all that is committed now of a table is in Redis."""
 
     mysql: Database
     ask: Callable[[Sequence[Command]], list[Any]]
     scan: Callable[[], Iterator[list[bytes]]]
     scan_members: Callable[[bytes, bool], Iterator[list[bytes]]]
-    settle: Callable[[], None]
+    settle: Callable[[str], None]
 
 
 class Verifier:
     """One declared table."""
 
-    def __init__(self, servers: Servers, table: Table, source: Source, transform: Optional[Transform] = None) -> None:
+    def __init__(self, servers: Servers, table: Table, source: Source, transform: Optional[Transform] = None, examples: int = EXAMPLES) -> None:
         self.servers = servers
         self.source = source
         self.transform = transform
         self.expectation = Expectation(table, [column.declared for column in source.key])
         self.report = Report(table.table, unverifiable=self.expectation.unverifiable)
+        self._examples = examples
 
-    def row(self, text: bytes) -> Optional[Row]:
-        """A row of MySQL's as it is written; None for one that the transform leaves out."""
-        row = decode_outbox(self.source.table, "update", b'{"new":' + text + b"}").new
-        return row if self.transform is None or row is None else transformed(self.transform, row, self.source.table)
+    # Rows
 
-    def identity(self, row: Row) -> Row:
-        return {column.declared: row[column.declared] for column in self.source.key}
+    def _seen(self, row: Row) -> Seen:
+        """Raises Malformed for a row whose identity cannot be told."""
+        try:
+            identity = {column.declared: row[column.declared] for column in self.source.key}
+        except KeyError as error:
+            raise Malformed(f"column {error} of the key is not in the row: run site.yml") from None
+        name = mysql.identity_bytes(self.source.key, identity)
+        try:
+            return Seen(name, identity, row if self.transform is None else transformed(self.transform, row, self.source.table), "")
+        except Malformed as error:
+            return Seen(name, identity, None, str(error))
 
-    def forward(self, sample: float, where: str = "") -> Iterator[list[Difference]]:
+    def _read(self, position: mysql.Position, words: Optional[bytes]) -> Optional[Seen]:
+        """A row that was read; None when it is gone. Raises Malformed."""
+        if words is not None:
+            row = decode_outbox(self.source.table, "update", b'{"new":' + words + b"}").new
+        else:
+            row = mysql.large_row(self.servers.mysql, self.source, position)
+        return None if row is None else self._seen(row)
+
+    def _fetch(self, identities: Sequence[Row], sql: str = "") -> Iterator[Seen]:
+        """The rows with these identities as they are now."""
+        positions = [mysql.identity(self.source, row) for row in identities]
+        for group in mysql.fetch(self.servers.mysql, self.source, positions, sql):
+            for position, words in group:
+                try:
+                    seen = self._read(position, words)
+                except Malformed as error:
+                    self.report.unsettle(str(error))
+                    continue
+                if seen is not None:
+                    yield seen
+
+    def name(self, row: Row) -> Name:
+        return mysql.identity_bytes(self.source.key, row)
+
+    def _ask(self, commands: Sequence[Command]) -> list[Any]:
+        """What Redis answers; WRONGTYPE stands as the exception. Raises Unavailable for every other refusal: it says nothing about the key."""
+        answers = self.servers.ask(commands)
+        for command, answer in zip(commands, answers):
+            if isinstance(answer, Exception) and not is_wrong_type(answer):
+                raise Unavailable(f"{text(command[0])}: {answer}")
+        return answers
+
+    # From MySQL to Redis
+
+    def forward(self, sample: float) -> Iterator[list[Difference]]:
         """Pieces of what MySQL has and Redis has not as it should; ``sample`` is the share of rows to look at. Raises mysql.NoKey."""
-        if sample < 1.0:
-            where = f"({where}) AND RAND() < {sample!r}" if where else f"RAND() < {sample!r}"
-        for piece in mysql.walk(self.servers.mysql, self.source, CHUNK, where):
-            yield self._look(piece)
+        for piece in mysql.walk(self.servers.mysql, self.source, CHUNK, sample):
+            yield from self._look(piece.entries)
 
     def ends(self) -> Iterator[list[Difference]]:
         """The same for the rows with the least and with the greatest keys alone, which costs as much for a large table as for a small one."""
-        for statement in (mysql.chunk_sql(self.source, None, CHUNK), mysql.last_sql(self.source, CHUNK)):
-            yield self._look(mysql.entries(self.source, self.servers.mysql.rows(statement)))
+        for piece in mysql.ends(self.servers.mysql, self.source, CHUNK):
+            yield from self._look(piece.entries)
 
-    def _look(self, piece: Sequence[mysql.Entry]) -> list[Difference]:
-        texts = [entry.row for entry in piece if entry.row is not None]
-        # Too large to be put into words by the server: nobody can tell.
-        self.report.unsettled += len(piece) - len(texts)
-        rows = [row for row in map(self.row, texts) if row is not None]
-        self.report.rows += len(piece)
-        return [self._different(probe, kind, row) for row, probe, kind in self._compare(rows)]
+    def _look(self, entries: Sequence[mysql.Entry]) -> Iterator[list[Difference]]:
+        self.report.rows += len(entries)
+        # A row that is too large for words is larger than a piece: each by itself.
+        for group in ([entry for entry in entries if entry.row is not None], *([entry] for entry in entries if entry.row is None)):
+            rows = []
+            for entry in group:
+                try:
+                    seen = self._read(entry.position, entry.row)
+                except Malformed as error:
+                    self.report.unsettle(str(error))
+                    continue
+                if seen is not None:
+                    rows.append(seen)
+            yield self._compare(rows)
 
-    def _different(self, probe: Any, kind: str, row: Row) -> Difference:
-        return Difference(self.source.table, kind, probe.write, probe.key, probe.member, self.identity(row))
+    def _probes(self, seen: Seen) -> list[Probe]:
+        """Raises Malformed."""
+        if seen.mistake:
+            raise Malformed(seen.mistake)
+        return [] if seen.row is None else self.expectation.probes(seen.row)
 
-    def _compare(self, rows: Sequence[Row]) -> list[tuple[Row, Any, str]]:
-        probes = [(row, probe) for row in rows for probe in self.expectation.probes(row)]
+    def _compare(self, rows: Sequence[Seen]) -> list[Difference]:
+        probes: list[tuple[Seen, Probe]] = []
+        for seen in rows:
+            try:
+                probes += [(seen, probe) for probe in self._probes(seen)]
+            except Malformed as error:
+                self.report.unsettle(str(error))
         self.report.keys += len(probes)
-        answers = self.servers.ask([probe.command for _row, probe in probes])
-        found = []
-        for (row, probe), answer in zip(probes, answers):
-            if answer == probe.expected:
+        kinds = self._kinds([probe for _seen, probe in probes])
+        return [
+            Difference(self.source.table, kind, probe.write, probe.key, probe.member, seen.identity)
+            for (seen, probe), kind in zip(probes, kinds) if kind
+        ]
+
+    def _kinds(self, probes: Sequence[Probe]) -> list[Optional[str]]:
+        """What is different about each, asked in one round trip."""
+        # Of a set all members are probed: its time to live is asked for once.
+        expiring = list(dict.fromkeys(probe.key for probe in probes if self.expectation.expires(probe)))
+        commands: list[Command] = [probe.command for probe in probes]
+        answers = self._ask([*commands, *(("TTL", key) for key in expiring)])
+        seconds = dict(zip(expiring, answers[len(probes) :]))
+        # Almost all are equal.
+        return [
+            None if answer == probe.expected and probe.key not in seconds
+            else difference(probe, answer, self.expectation.expires(probe), seconds.get(probe.key))
+            for probe, answer in zip(probes, answers)
+        ]
+
+    # Again
+
+    def confirm(self, candidates: list[Difference], orphans: bool) -> list[Difference]:
+        """Those of ``candidates`` that are still different when nothing is on its way.
+
+        That is: beside a row that was the same before and after each of several looks. ``orphans``: also what MySQL does not ask for, if it is there.
+        """
+        confirmed: list[Difference] = []
+        for _round in range(ROUNDS):
+            if not candidates:
+                return confirmed
+            candidates, found = self._round(candidates, orphans)
+            confirmed += found
+        if candidates:
+            self.report.unsettle("changed at every look", len({self.name(found.row) for found in candidates}))
+        return confirmed
+
+    def _round(self, candidates: list[Difference], orphans: bool) -> tuple[list[Difference], list[Difference]]:
+        """Those whose rows have changed meanwhile, and those that are different."""
+        moving: list[Difference] = []
+        before = self._now(candidates)
+        for _look in range(LOOKS):
+            self.servers.settle(self.source.table)
+            kinds = self._again(candidates, before, orphans)
+            after = self._now(candidates)
+            different = []
+            for found, kind in zip(candidates, kinds):
+                name = self.name(found.row)
+                if before.get(name) != after.get(name):
+                    moving.append(found)
+                elif kind:
+                    different.append(found._replace(kind=kind))
+            candidates = different
+            if not candidates:
+                break
+        return moving, candidates
+
+    def _now(self, candidates: Sequence[Difference]) -> dict[Name, Seen]:
+        identities = {self.name(found.row): found.row for found in candidates}
+        return {seen.name: seen for seen in self._fetch(list(identities.values()))}
+
+    def _again(self, candidates: Sequence[Difference], rows: dict[Name, Seen], orphans: bool) -> list[Optional[str]]:
+        """How each differs now, with ``rows`` as MySQL has them."""
+        wanted: dict[tuple[Name, int, bytes, Optional[bytes]], Probe] = {}
+        unclear: set[Name] = set()
+        for seen in {self.name(found.row): rows.get(self.name(found.row)) for found in candidates}.values():
+            if seen is None:
                 continue
-            kind = difference(probe, answer, self.expectation.expires(probe))
-            if kind:
-                found.append((row, probe, kind))
-        return found
+            try:
+                wanted.update({(seen.name, probe.write, probe.key, probe.member): probe for probe in self._probes(seen)})
+            except Malformed as error:
+                unclear.add(seen.name)
+                self.report.unsettle(str(error))
+        places = [(self.name(found.row), found.write, found.key, found.member) for found in candidates]
+        probes = [wanted[place] for place in places if place in wanted]
+        kinds = dict(zip([place for place in places if place in wanted], self._kinds(probes)))
+        # MySQL does not ask for these keys or members: are they there?
+        others = [place for place in places if place not in wanted and place[0] not in unclear] if orphans else []
+        for place, answer in zip(others, self._ask([self._presence(*place[1:]) for place in others])):
+            kinds[place] = ORPHANED if self._is_there(place[1], answer) else None
+        return [kinds.get(place) for place in places]
+
+    def _presence(self, write: int, key: bytes, member: Optional[bytes]) -> Command:
+        if member is None:
+            return ("TYPE", key)
+        return ("SISMEMBER" if self.expectation.redis_type(write) == b"set" else "ZSCORE", key, member)
+
+    def _is_there(self, write: int, answer: Any) -> bool:
+        if self.expectation.has_members(write):
+            return answer is not None and not isinstance(answer, Exception) and (self.expectation.redis_type(write) == b"zset" or bool(answer))
+        # A key of another type is none that this write has made.
+        return bool(answer == self.expectation.redis_type(write))
+
+    def note(self, differences: Sequence[Difference]) -> None:
+        """Count what was confirmed."""
+        for found in differences:
+            self.report.different[found.kind] += 1
+            if len(self.report.examples) < self._examples:
+                self.report.examples.append(found)
+
+    def repair(self, differences: Sequence[Difference], orphans: bool) -> list[Difference]:
+        """Have the worker write these rows anew, and remove what no row asks for; those of ``differences`` that are not mended then."""
+        if not differences:
+            return []
+        mysql.enqueue_reload(self.servers.mysql, self.source, [found.row for found in differences])
+        self.servers.settle(self.source.table)
+        return self.confirm(list(differences), orphans)
+
+    # From Redis to MySQL
 
     def candidates(self, write: int, key: bytes, member: Optional[bytes]) -> Iterator[Row]:
         """Rows that may have made this key, and this member of it: those whose identity is one."""
@@ -132,91 +313,80 @@ class Verifier:
                 continue
             yield row
 
-    def fetch_keys(self, rows: Sequence[Row]) -> dict[tuple[bytes, ...], Row]:
-        """The rows with these identities, by identity, with what their keys are made of."""
-        return self._fetch(rows, "" if self.transform or self.expectation.needs_values else self.source.old_sql)
+    def asked_for(self, claims: Sequence[_Claim]) -> set[int]:
+        """The candidates, by number, that a row of MySQL's asks for, or may ask for."""
+        by_name: dict[Name, list[_Claim]] = {}
+        for claim in claims:
+            by_name.setdefault(self.name(claim.row), []).append(claim)
+        found: set[int] = set()
+        sql = "" if self.transform or self.expectation.needs_values else self.source.old_sql
+        try:
+            for seen in self._fetch([same[0].row for same in by_name.values()], sql):
+                found.update(claim.candidate for claim in by_name.get(seen.name, ()) if self._holds(seen, claim))
+        except DatabaseUnavailable as error:
+            if not error.statement:
+                raise
+            # This table alone cannot be asked: nobody knows what it asks for.
+            self.report.error = self.report.error or str(error)
+            return {claim.candidate for claim in claims}
+        return found
 
-    def asks_for(self, write: int, there: dict[tuple[bytes, ...], Row], row: Row, key: bytes, member: Optional[bytes]) -> bool:
-        """Whether MySQL's row of this identity makes this key, and this member of it."""
-        found = there.get(self._name(row))
-        return found is not None and self.expectation.holds(write, found, key, member)
-
-    def _fetch(self, identities: Sequence[Row], sql: str = "") -> dict[tuple[bytes, ...], Row]:
-        """The rows as they are now, by their identity."""
-        positions = [mysql.identity(self.source, row) for row in identities]
-        rows = [row for row in map(self.row, mysql.fetch(self.servers.mysql, self.source, positions, sql)) if row is not None]
-        return {self._name(row): row for row in rows}
-
-    def _name(self, row: Row) -> tuple[bytes, ...]:
-        return mysql.identity_bytes(self.source.key, row)
-
-    def confirm(self, candidates: list[Difference]) -> list[Difference]:
-        """Those of ``candidates`` that are still different when nothing is on its way: a row that was the same before and after the look."""
-        confirmed: list[Difference] = []
-        for _round in range(ROUNDS):
-            if not candidates:
-                return confirmed
-            identities = list({self._name(found.row): found.row for found in candidates}.values())
-            before = self._fetch(identities)
-            self.servers.settle()
-            looks = [self._again(found, before.get(self._name(found.row))) for found in candidates]
-            later = self._fetch(identities)
-            moving = []
-            for found, look in zip(candidates, looks):
-                name = self._name(found.row)
-                if before.get(name) != later.get(name):
-                    moving.append(found)
-                elif look is not None:
-                    confirmed.append(look)
-            candidates = moving
-        self.report.unsettled += len(candidates)
-        return confirmed
-
-    def _again(self, found: Difference, row: Optional[Row]) -> Optional[Difference]:
-        """The difference as it is now, with ``row`` as MySQL has it."""
-        if row is not None:
-            wanted = [probe for probe in self.expectation.probes(row) if (probe.write, probe.key, probe.member) == (found.write, found.key, found.member)]
-            if wanted:
-                (answer,) = self.servers.ask([wanted[0].command])
-                kind = difference(wanted[0], answer, self.expectation.expires(wanted[0]))
-                return None if kind is None else found._replace(kind=kind)
-        # MySQL does not ask for this key or member: is it there?
-        write = self.expectation.shapes[found.write].write
-        command: Command = ("EXISTS", found.key)
-        if found.member is not None:
-            command = ("SISMEMBER" if write.type == "set" else "ZSCORE", found.key, found.member)
-        (answer,) = self.servers.ask([command])
-        there = answer is not None and answer != 0 if write.type == "zset" and found.member is not None else answer not in (None, 0) and not isinstance(
-            answer, Exception)
-        return found._replace(kind=ORPHANED) if there else None
-
-    def note(self, differences: Sequence[Difference]) -> None:
-        """Count what was confirmed."""
-        for found in differences:
-            self.report.different[found.kind] += 1
-            if len(self.report.examples) < EXAMPLES:
-                self.report.examples.append(found)
-
-    def repair(self, differences: Sequence[Difference]) -> list[Difference]:
-        """Have the worker write these rows anew, and remove what no row asks for; those of ``differences`` that are not mended then."""
-        if not differences:
-            return []
-        mysql.enqueue_reload(self.servers.mysql, self.source, [found.row for found in differences])
-        self.servers.settle()
-        return self.confirm(list(differences))
+    def _holds(self, seen: Seen, claim: _Claim) -> bool:
+        try:
+            if seen.mistake:
+                raise Malformed(seen.mistake)
+            return seen.row is not None and self.expectation.holds(claim.write, seen.row, claim.key, claim.member)
+        except Malformed:
+            # Counted where its row was compared.
+            return True
 
 
-def backward(verifiers: Sequence[Verifier], servers: Servers, sample: float) -> Iterator[tuple[Verifier, list[Difference]]]:
-    """What Redis has and no row of MySQL asks for, by table; ``sample`` is the share of keys to look at.
+class _Claim(NamedTuple):
+    """A row that may have made a key, or a member of one, that was found in Redis."""
 
-    Redis is walked once for all tables. A key that several writes may have made is orphaned when none of them asks for it.
+    candidate: int
+    write: int
+    key: bytes
+    member: Optional[bytes]
+    row: Row
+
+
+class Declared(NamedTuple):
+    """All declared tables, as claimants of Redis' keys."""
+
+    chosen: Sequence[Verifier]
+    """Those whose orphans are looked for."""
+    others: Sequence[Verifier]
+    unknown: Sequence[Expectation]
+    """Tables whose rows cannot be asked for: those of direct delivery, and those without triggers."""
+
+    @property
+    def verifiers(self) -> list[Verifier]:
+        return [*self.chosen, *self.others]
+
+    def may_hold(self, key: bytes, redis_type: bytes) -> bool:
+        """Whether a write may have made ``key`` of which nobody knows what it has written."""
+        return any(found.may_hold(key, redis_type) for found in (*(verifier.expectation for verifier in self.verifiers), *self.unknown))
+
+
+_Claims = list[tuple[Verifier, int]]
+_Candidate = tuple[bytes, Optional[bytes], _Claims]
+
+
+def backward(declared: Declared, servers: Servers, sample: float) -> Iterator[tuple[Verifier, list[Difference]]]:
+    """What Redis has and no row of MySQL asks for, by chosen table; ``sample`` is the share of keys to look at.
+
+    Redis is walked once for all tables. A key that several writes may have made, also those of tables that are not chosen, is orphaned when none of them
+    asks for it.
     """
     for page in servers.scan():
         keys = [key for key in page if sample >= 1.0 or random.random() < sample]  # noqa: S311  # a sample, no secret
-        claimed = [(key, claims) for key, claims in ((key, _claims(verifiers, key)) for key in keys) if claims]
-        # Only where several types come into question is the type asked for.
+        claimed = [(key, claims) for key, claims in ((key, _claims(declared, key)) for key in keys) if claims]
+        # Only where several types come into question is the type asked for. What is orphaned is asked for its type anyway.
         unclear = [number for number, (_key, claims) in enumerate(claimed) if len({verifier.expectation.redis_type(write) for verifier, write in claims}) > 1]
         for number, kind in zip(unclear, servers.ask([("TYPE", claimed[number][0]) for number in unclear])):
+            if isinstance(kind, Exception):
+                raise Unavailable(f"TYPE: {kind}")
             key, claims = claimed[number]
             claimed[number] = (key, [(verifier, write) for verifier, write in claims if verifier.expectation.redis_type(write) == kind])
         plain: list[_Candidate] = []
@@ -225,39 +395,42 @@ def backward(verifiers: Sequence[Verifier], servers: Servers, sample: float) -> 
             if with_members:
                 kind = with_members[0][0].expectation.redis_type(with_members[0][1])
                 for members in servers.scan_members(key, kind == b"zset"):
-                    yield from _unclaimed([(key, member, with_members) for member in members])
+                    yield from _unclaimed([(key, member, with_members) for member in members], declared)
             elif claims:
                 plain.append((key, None, claims))
-        yield from _unclaimed(plain)
+        yield from _unclaimed(plain, declared)
 
 
-_Claims = list[tuple[Verifier, int]]
-_Candidate = tuple[bytes, Optional[bytes], _Claims]
+def _claims(declared: Declared, key: bytes) -> _Claims:
+    """The writes that may have made a key; none when no chosen table's may."""
+    chosen = [(verifier, write) for verifier in declared.chosen for write in verifier.expectation.claims(key)]
+    return chosen and chosen + [(verifier, write) for verifier in declared.others for write in verifier.expectation.claims(key)]
 
 
-def _claims(verifiers: Sequence[Verifier], key: bytes) -> _Claims:
-    return [(verifier, write) for verifier in verifiers for write in verifier.expectation.claims(key)]
-
-
-def _unclaimed(candidates: Sequence[_Candidate]) -> Iterator[tuple[Verifier, list[Difference]]]:
-    """Those keys and members that no row asks for, by the first table whose row they may have been."""
-    told: list[list[tuple[Verifier, int, Row]]] = []
-    wanted: dict[int, list[Row]] = {}
-    verifiers: dict[int, Verifier] = {}
-    for key, member, claims in candidates:
-        rows = [(verifier, write, row) for verifier, write in claims for row in verifier.candidates(write, key, member)]
-        told.append(rows)
-        for verifier, _write, row in rows:
-            verifiers[id(verifier)] = verifier
-            wanted.setdefault(id(verifier), []).append(row)
-    there = {number: verifiers[number].fetch_keys(rows) for number, rows in wanted.items()}
+def _unclaimed(candidates: Sequence[_Candidate], declared: Declared) -> Iterator[tuple[Verifier, list[Difference]]]:
+    """Those keys and members that no row asks for, by the first chosen table whose row they may have been."""
+    owners: dict[int, tuple[Verifier, _Claim]] = {}
+    claimed: dict[int, list[_Claim]] = {}
+    verifiers = {id(verifier): verifier for verifier in declared.verifiers}
+    chosen = {id(verifier) for verifier in declared.chosen}
+    for number, (key, member, claims) in enumerate(candidates):
+        for verifier, write in claims:
+            for row in verifier.candidates(write, key, member):
+                claim = _Claim(number, write, key, member, row)
+                claimed.setdefault(id(verifier), []).append(claim)
+                if id(verifier) in chosen:
+                    owners.setdefault(number, (verifier, claim))
+    asked: set[int] = set()
+    for found, its in claimed.items():
+        verifiers[found].report.keys += len(its)
+        asked |= verifiers[found].asked_for(its)
     orphans: dict[int, list[Difference]] = {}
-    for (key, member, _claims), rows in zip(candidates, told):
-        if not rows or any(verifier.asks_for(write, there[id(verifier)], row, key, member) for verifier, write, row in rows):
+    for number, (verifier, claim) in owners.items():
+        if number in asked:
             continue
-        verifier, write, row = rows[0]
-        orphans.setdefault(id(verifier), []).append(Difference(verifier.source.table, ORPHANED, write, key, member, row))
-    for number, verifier in verifiers.items():
-        verifier.report.keys += len(wanted[number])
-        if number in orphans:
-            yield verifier, orphans[number]
+        if declared.may_hold(claim.key, verifier.expectation.redis_type(claim.write)):
+            verifier.report.shared += 1
+            continue
+        orphans.setdefault(id(verifier), []).append(Difference(verifier.source.table, ORPHANED, claim.write, claim.key, claim.member, claim.row))
+    for found, differences in orphans.items():
+        yield verifiers[found], differences

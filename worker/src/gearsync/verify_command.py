@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import time
-from collections.abc import Iterator
+import traceback
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -16,18 +18,19 @@ from gearsync import barrier, source
 from gearsync.cluster import open_target
 from gearsync.config import Config
 from gearsync.database import Database, DatabaseUnavailable
-from gearsync.expectation import KINDS
-from gearsync.outbox import Outbox
+from gearsync.expectation import KINDS, Expectation
 from gearsync.resync import estimate
 from gearsync.source import NoKey, Source
 from gearsync.target import Target, Unavailable
 from gearsync.transform import transforms
-from gearsync.verify import CHUNK, Difference, Report, Servers, Verifier, backward
+from gearsync.verify import CHUNK, EXAMPLES, Declared, Difference, Report, Servers, Verifier, backward
 
 EQUAL, DIFFERENT, COULD_NOT_TELL = 0, 1, 2
 #: Seconds that a statement of the verification may take, and that changes on their way are waited for.
 _STATEMENT = 60.0
 _SETTLE = 60.0
+#: The same when they have been waited for in vain already.
+_IMPATIENT = 1.0
 
 
 class Unsettled(Exception):
@@ -41,108 +44,183 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--settle", type=float, default=_SETTLE, metavar="S", help="wait for changes on their way so long (default: %(default)g)")
     parser.add_argument("--repair", action="store_true", help="have the worker write again what is missing, stale or of another type")
     parser.add_argument("--prune", action="store_true", help="have the worker remove keys and members that no row asks for")
+    parser.add_argument("--examples", type=int, default=EXAMPLES, metavar="N", help="keys to name of each table, which are data (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
+
+def declared(config: Config, wanted: list[str]) -> list[str]:
+    """The tables that a command is about. Raises ValueError for one that cannot be."""
+    durable = [table.table for table in config.durable_tables]
+    for name in wanted:
+        if name not in durable:
+            raise ValueError(f"{name} is not among the tables with durable delivery: {', '.join(durable) or 'there is none'}")
+    return wanted or durable
+
+
+def without_triggers(name: str) -> str:
+    return f"the database has no triggers for {name}; deploy them first (site.yml)"
 
 
 def chosen(config: Config, sources: dict[str, Source], wanted: list[str]) -> list[Source]:
     """The sources that a command is about. Raises ValueError for a table that cannot be."""
-    durable = [table.table for table in config.tables if table.delivery == "durable"]
-    for name in wanted:
-        if name not in durable:
-            raise ValueError(f"{name} is not among the tables with durable delivery: {', '.join(durable) or 'there is none'}")
-    names = wanted or durable
+    names = declared(config, wanted)
     absent = [name for name in names if name not in sources]
     if absent:
-        raise ValueError(f"the database has no triggers for {', '.join(absent)}; deploy them first (site.yml)")
+        raise ValueError(without_triggers(", ".join(absent)))
     return [sources[name] for name in names]
+
+
+def _mistake(config: Config, options: argparse.Namespace) -> str:
+    if not 0.0 < options.sample <= 100.0:
+        return f"--sample {options.sample:g} is no share: give more than 0 and at most 100"
+    if options.quick and (options.prune or options.sample < 100.0):
+        return "--quick looks at no keys of Redis by themselves, and takes no sample: leave --prune and --sample out"
+    if options.examples < 0:
+        return f"--examples must be 0 or more, not {options.examples}"
+    return "" if config.mysql else "the configuration names no MySQL"
 
 
 def run(config: Config, options: argparse.Namespace) -> int:
     """The exit status: 0 equal, 1 different, 2 could not tell."""
-    if not 0.0 < options.sample <= 100.0:
-        print(f"--sample {options.sample:g} is no share: give more than 0 and at most 100", file=sys.stderr)
-        return COULD_NOT_TELL
-    if options.quick and (options.prune or options.sample < 100.0):
-        print("--quick looks at no keys of Redis by themselves, and takes no sample: leave --prune and --sample out", file=sys.stderr)
-        return COULD_NOT_TELL
-    if config.mysql is None:
-        print("the configuration names no MySQL", file=sys.stderr)
-        return COULD_NOT_TELL
+    mistake = _mistake(config, options)
+    if mistake or config.mysql is None:
+        return _could_not_tell(mistake, options.json)
     database = Database(config.mysql, _STATEMENT, idle=600.0)
     target = open_target(config.redis, config.worker.io_timeout)
     try:
-        sources = chosen(config, source.load(database), options.table or [])
-        reports = _verify(config, options, database, target, sources)
+        reports = _Run(config, options, database, target).reports()
         if not options.quick:
             remember(database, reports, options.sample)
-    except (DatabaseUnavailable, Unavailable, Unsettled, NoKey, ValueError) as error:
-        print(f"could not tell: {error}", file=sys.stderr)
-        return COULD_NOT_TELL
+    except (DatabaseUnavailable, Unavailable, ValueError) as error:
+        return _could_not_tell(str(error), options.json)
+    except Exception as error:  # noqa: BLE001  # a status that says "different" would be a lie
+        traceback.print_exc()
+        return _could_not_tell(f"{type(error).__name__}: {error}", options.json)
     finally:
         database.close()
         target.close()
-    _say(reports, options.json)
+    _say(reports, options)
+    return _status(reports)
+
+
+def _could_not_tell(words: str, as_json: bool) -> int:
+    print(f"could not tell: {words}", file=sys.stderr)
+    if as_json:
+        print(msgspec.json.encode({
+            "time": time.time(), "status": COULD_NOT_TELL, "equal": False, "complete": False, "error": words, "tables": []}).decode())
+    return COULD_NOT_TELL
+
+
+def _status(reports: Sequence[Report]) -> int:
     if any(report.remaining for report in reports):
         return DIFFERENT
-    return COULD_NOT_TELL if any(report.unsettled for report in reports) else EQUAL
+    return EQUAL if all(report.equal for report in reports) else COULD_NOT_TELL
 
 
 def remember(database: Database, reports: list[Report], sample: float) -> None:
-    """Keep what was found, for `gearsync status` and the exporter."""
+    """Keep what was found, for `gearsync status` and the exporter: the last result of a whole table, of a sample, and that nobody could tell."""
     for report in reports:
+        kind = "failed" if report.error else "full" if sample >= 100.0 else "sample"
         # All kinds stand there, so that one that has ended is seen to have ended.
         different = {kind: report.remaining.get(kind, 0) for kind in KINDS}
         try:
             database.run(
-                "REPLACE INTO gearsync.verification (table_name, sample, rows_seen, different, unsettled, repaired) VALUES (%s, %s, %s, %s, %s, %s)",
-                (report.table, sample, report.rows, msgspec.json.encode(different), report.unsettled, report.repaired))
+                "REPLACE INTO gearsync.verification (table_name, kind, sample, rows_seen, different, unsettled, repaired, error)"
+                " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+                (report.table, kind, sample, report.rows, msgspec.json.encode(different), report.unsettled, report.repaired, report.error[:1000]))
         except DatabaseUnavailable as error:
             # What was found is told all the same.
-            hint = "; the schema is of an earlier release, which site.yml migrates" if error.schema_absent else ""
+            hint = "; the schema is of an earlier release, which site.yml migrates" if error.schema_absent or error.statement else ""
             print(f"the result is not kept for gearsync status: {error}{hint}", file=sys.stderr)
             return
 
 
-def _verify(config: Config, options: argparse.Namespace, database: Database, target: Target, sources: list[Source]) -> list[Report]:
-    outbox = Outbox(database)
+class _Run:
+    """One verification of the chosen tables."""
 
-    def settle() -> None:
-        answer = barrier.wait(outbox, options.settle)
-        if not answer["ok"]:
-            raise Unsettled(f"changes have been waiting in the outbox for {options.settle:g} s; is a worker running? (gearsync status)")
+    def __init__(self, config: Config, options: argparse.Namespace, database: Database, target: Target) -> None:
+        """Raises ValueError for tables that cannot be verified, and DatabaseUnavailable."""
+        self._config = config
+        self._options = options
+        self._database = database
+        self._share = options.sample / 100.0
+        self._patience = options.settle
+        self._servers = Servers(
+            database, target.ask, lambda: target.scan(CHUNK), lambda key, scored: target.scan_members(key, scored, CHUNK), self._settle)
+        self._names = declared(config, options.table or [])
+        sources = source.load(database)
+        hooks = transforms(config)
+        self._verifiers = {
+            table.table: Verifier(self._servers, table, sources[table.table], hooks.get(table.table), options.examples)
+            for table in config.durable_tables if table.table in sources}
+        self._unknown = [Expectation(table, []) for table in config.tables if table.table not in self._verifiers]
+        self._absent = {name: Report(name, error=without_triggers(name)) for name in self._names if name not in self._verifiers}
 
-    def scan() -> Iterator[list[bytes]]:
-        return target.scan(CHUNK)
+    def _settle(self, table: str) -> None:
+        if not barrier.wait_for_tables(self._database, [table], self._patience):
+            seconds, self._patience = self._patience, min(self._patience, _IMPATIENT)
+            raise Unsettled(f"changes have been waiting in the outbox for {seconds:g} s; is a worker running that declares the table? (gearsync status)")
 
-    def scan_members(key: bytes, scored: bool) -> Iterator[list[bytes]]:
-        return target.scan_members(key, scored, CHUNK)
+    def reports(self) -> list[Report]:
+        """One for each chosen table: what is wrong with one, or with its rows, says nothing about the others."""
+        chosen = [self._verifiers[name] for name in self._names if name in self._verifiers]
+        try:
+            with _bars(self._options.json) as bars:
+                for verifier in chosen:
+                    self._forward(verifier, bars)
+                if not self._options.quick:
+                    task = bars.add_task("Redis → MySQL", total=None)
+                    self._backward([verifier for verifier in chosen if not verifier.report.error])
+                    _finish(bars, task)
+        except (DatabaseUnavailable, Unavailable) as error:
+            # A server that is away is away for all of them.
+            for verifier in chosen:
+                verifier.report.error = verifier.report.error or str(error)
+        return [self._absent.get(name) or self._verifiers[name].report for name in self._names]
 
-    servers = Servers(database, target.ask, scan, scan_members, settle)
-    hooks, tables = transforms(config), {table.table: table for table in config.tables}
-    verifiers = [Verifier(servers, tables[found.table], found, hooks.get(found.table)) for found in sources]
-    share = options.sample / 100.0
+    def _forward(self, verifier: Verifier, bars: Progress) -> None:
+        """Raises DatabaseUnavailable and Unavailable when no other table can be looked at either."""
+        with _only(verifier):
+            words, total = f"{verifier.source.table}: MySQL → Redis", estimate(self._database, verifier.source) * self._share
+            task = bars.add_task(words, total=total or None)
+            for candidates in verifier.ends() if self._options.quick else verifier.forward(self._share):
+                self._handle(verifier, candidates, self._options.repair, orphans=False)
+                bars.update(task, completed=verifier.report.rows)
+            _finish(bars, task)
 
-    def handle(verifier: Verifier, candidates: list[Difference], mend: bool) -> None:
-        found = verifier.confirm(candidates)
+    def _backward(self, chosen: list[Verifier]) -> None:
+        if not chosen:
+            return
+        others = [verifier for verifier in self._verifiers.values() if verifier not in chosen]
+        for verifier, candidates in backward(Declared(chosen, others, self._unknown), self._servers, self._share):
+            if not verifier.report.error:
+                with _only(verifier):
+                    self._handle(verifier, candidates, self._options.prune, orphans=True)
+
+    def _handle(self, verifier: Verifier, candidates: list[Difference], mend: bool, orphans: bool) -> None:
+        found = verifier.confirm(candidates, orphans)
         verifier.note(found)
-        left = verifier.repair(found) if mend else found
+        left = verifier.repair(found, orphans) if mend else found
         verifier.report.repaired += len(found) - len(left)
         verifier.report.remaining.update(difference.kind for difference in left)
 
-    with _bars(options.json) as bars:
-        for verifier in verifiers:
-            task = bars.add_task(f"{verifier.source.table}: MySQL → Redis", total=estimate(database, verifier.source) * share or None)
-            for candidates in verifier.ends() if options.quick else verifier.forward(share):
-                handle(verifier, candidates, options.repair)
-                bars.update(task, completed=verifier.report.rows)
-            _finish(bars, task)
-        if options.quick:
-            return [verifier.report for verifier in verifiers]
-        task = bars.add_task("Redis → MySQL", total=None)
-        for verifier, candidates in backward(verifiers, servers, share):
-            handle(verifier, candidates, options.prune)
-        _finish(bars, task)
-    return [verifier.report for verifier in verifiers]
+
+@contextlib.contextmanager
+def _only(verifier: Verifier) -> Iterator[None]:
+    """What is wrong with one table ends the look at that one."""
+    try:
+        yield
+    except DatabaseUnavailable as error:
+        if not error.statement:
+            raise
+        verifier.report.error = str(error)
+    except (NoKey, Unsettled) as error:
+        verifier.report.error = str(error)
+    except Unavailable:
+        raise
+    except Exception as error:  # noqa: BLE001  # whatever it is, the other tables can be looked at
+        traceback.print_exc()
+        verifier.report.error = f"{type(error).__name__}: {error}"
 
 
 def _bars(quiet: bool) -> Progress:
@@ -163,24 +241,44 @@ def _words(found: Difference) -> dict[str, Any]:
     return words if found.member is None else {**words, "member": found.member.decode(errors="backslashreplace")}
 
 
-def _say(reports: list[Report], as_json: bool) -> None:
-    if as_json:
+def _partial(report: Report, options: argparse.Namespace) -> list[str]:
+    """What of a table was not compared, as far as it is known."""
+    found = [f"{write} cannot be compared: it says nothing about a row as it is, or does not name the row" for write in report.unverifiable]
+    found += [f"{number:,} rows: {reason}" for reason, number in sorted(report.reasons.items())]
+    found += [f"{report.shared:,} keys may be of another write, whose rows cannot be asked for"] if report.shared else []
+    found += [f"a sample of {options.sample:g} %"] if options.sample < 100.0 else []
+    return found + (["only the first and the last rows, and no keys by themselves"] if options.quick else [])
+
+
+def _say(reports: list[Report], options: argparse.Namespace) -> None:
+    if options.json:
         answer = [
             {
-                "table": report.table, "rows": report.rows, "keys": report.keys, "different": dict(report.different), "repaired": report.repaired,
-                "unsettled": report.unsettled, "not_verifiable": report.unverifiable, "examples": [_words(found) for found in report.examples],
+                "table": report.table, "equal": report.equal, "rows": report.rows, "keys": report.keys, "different": dict(report.different),
+                "repaired": report.repaired, "remaining": dict(+report.remaining), "unsettled": report.unsettled, "error": report.error or None,
+                "complete": not report.error and not _partial(report, options), "not_compared": _partial(report, options),
+                "not_verifiable": report.unverifiable, "examples": [_words(found) for found in report.examples],
             }
             for report in reports
         ]
-        print(msgspec.json.encode({"time": time.time(), "equal": all(report.equal for report in reports), "tables": answer}).decode())
+        status = _status(reports)
+        print(msgspec.json.encode({
+            "time": time.time(), "status": status, "equal": status == EQUAL, "complete": all(table["complete"] for table in answer), "tables": answer,
+        }).decode())
         return
     for report in reports:
-        what = ", ".join(f"{number:,} {kind.replace('_', ' ')}" for kind, number in sorted(report.different.items())) or "equal"
-        mended = f"; {report.repaired:,} mended" if report.repaired else ""
-        unsettled = f"; {report.unsettled:,} rows changed all the time or are too large to compare" if report.unsettled else ""
-        print(f"{report.table}: {what}{mended}{unsettled} ({report.rows:,} rows, {report.keys:,} comparisons)")
+        print(f"{report.table}: {_result(report)} ({report.rows:,} rows, {report.keys:,} comparisons)")
         for found in report.examples:
             words = _words(found)
             print(f"    {words['kind'].replace('_', ' ')}: {words['key']}" + (f" member {words['member']}" if "member" in words else ""))
-        for write in report.unverifiable:
-            print(f"    not verifiable: {write}")
+        for reason in _partial(report, options):
+            print(f"    not compared: {reason}")
+
+
+def _result(report: Report) -> str:
+    found = ", ".join(f"{number:,} {kind.replace('_', ' ')}" for kind, number in sorted(report.different.items()))
+    parts = [found] if found else [] if report.error else ["equal"] if not report.unsettled else ["equal as far as anybody can tell"]
+    parts += [f"{report.repaired:,} mended"] if report.repaired else []
+    parts += [f"{report.unsettled:,} rows could not be compared"] if report.unsettled else []
+    parts += [f"could not tell: {report.error}"] if report.error else []
+    return "; ".join(parts)

@@ -179,6 +179,40 @@ def test_the_result_of_a_verification_is_kept(pipeline: Pipeline) -> None:
     until(lambda: pipeline.exporter.value("gearsync_verify_differences", table="shop.item", kind="missing"), None)
 
 
+def test_a_sample_and_a_failure_are_kept_beside_the_result_of_the_whole(pipeline: Pipeline) -> None:
+    worker = pipeline.start()
+    pipeline.database.execute("INSERT INTO shop.item VALUES (1, 'a'), (2, 'b')")
+    until(lambda: pipeline.redis.client.exists("item:1", "item:2"), 2)
+    until(lambda: pipeline.exporter.value("gearsync_verify_last_run_timestamp_seconds", table="shop.item"), 0.0)
+    pipeline.redis.client.delete("item:1")
+    assert pipeline.commands.run("verify")[0] == 1
+    assert pipeline.commands.run("verify", "--sample", "0.0001")[0] == 0
+    until(lambda: pipeline.exporter.value("gearsync_verify_differences", table="shop.item", kind="missing"), 1.0)
+    worker.terminate()
+    pipeline.database.put(("insert", {"new": {"id": 3, "name": "c"}}), shard=1)
+    assert pipeline.commands.run("verify", "--settle", "0.1")[0] == 2
+    result = pipeline.status()[1]["database"]["verifications"]["shop.item"]
+    assert (result["rows"], result["different"]["missing"]) == (2, 1)
+    assert "waiting in the outbox" in result["error"]
+
+
+def test_triggers_of_another_declaration_than_the_configurations_are_told(pipeline: Pipeline, tmp_path: pathlib.Path) -> None:
+    pipeline.database.execute("ALTER TABLE shop.item ADD COLUMN more INT")
+    changed = {**TABLE, "columns": ["id", "name", "more"]}
+    never = {**TABLE, "table": "shop.never", "write": [{"type": "hash", "key": "never:{id}"}]}
+    pipeline.config["tables"] = [changed, never]
+    pipeline.commands = Commands(pipeline.config, tmp_path)
+    pipeline.start()
+    until(lambda: pipeline.status()[1]["mistakes"], [
+        "shop.never is declared, but has no triggers yet: run site.yml",
+        "shop.item: triggers of another declaration: more; run site.yml, then verify",
+    ])
+    until(lambda: pipeline.exporter.value("gearsync_triggers_current", table="shop.item"), 0.0)
+    assert pipeline.exporter.value("gearsync_triggers_current", table="shop.never") == 0.0
+    sync_table(pipeline.database, **changed)
+    until(lambda: pipeline.status()[1]["mistakes"], ["shop.never is declared, but has no triggers yet: run site.yml"])
+
+
 def test_direct_delivery_alone_needs_no_schema(pipeline: Pipeline) -> None:
     pipeline.database.execute(
         "DROP DATABASE gearsync", "DROP USER IF EXISTS 'limited'@'localhost'", "CREATE USER 'limited'@'localhost' IDENTIFIED BY 'secret'")

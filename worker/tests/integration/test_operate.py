@@ -15,10 +15,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import gearsync.database
 import pymysql
 import pytest
 import yaml
 from conftest import SOURCES, Database, Redis, Worker, collection, free_port, until
+from gearsync import source
+from gearsync.config import MySQLSettings
 
 TABLE = {
     "table": "shop.item", "delivery": "durable", "columns": ["id", "name", "price"],
@@ -71,7 +74,7 @@ class Commands:
         status, output = self.run("verify", "--json", *words)
         assert output.startswith("{"), output
         answer = json.loads(output)
-        assert answer["equal"] == (answer["tables"][0]["different"] == {} and answer["tables"][0]["unsettled"] == 0)
+        assert (answer["status"], answer["equal"]) == (status, status == 0)
         return status, answer["tables"][0]
 
 
@@ -206,6 +209,128 @@ def test_verify_cannot_tell_without_its_servers_and_says_so(table: Database, com
     status, output = commands.run("verify")
     assert status == 2
     assert "could not tell" in output
+    status, found = commands.verify()
+    assert (status, found["equal"], found["complete"]) == (2, False, False)
+    assert found["error"]
+
+
+def test_keys_of_tables_that_are_not_chosen_are_theirs(
+    database: Database, redis_server: Redis, start_worker: Callable[..., Worker], tmp_path: pathlib.Path
+) -> None:
+    tables: list[dict[str, Any]] = []
+    for name, key, delivery in (("user", "user:{name}", "durable"), ("tag", "user:{name}:tags", "durable"), ("seen", "user:{name}:seen", "direct")):
+        database.execute(f"CREATE TABLE shop.{name} (name VARCHAR(40) PRIMARY KEY, v INT) ENGINE=InnoDB", f"INSERT INTO shop.{name} VALUES ('a', 1)")
+        tables.append({"table": f"shop.{name}", "delivery": delivery, "columns": ["name", "v"], "write": [{"type": "hash", "key": key}]})
+    for declaration in tables[:2]:
+        sync_table(database, **declaration)
+    config = {
+        "job_servers": [f"127.0.0.1:{free_port()}"], "redis": {"port": redis_server.port}, "mysql": {"user": "root", "unix_socket": database.socket},
+        "worker": {"lease": 1.0}, "tables": tables,
+    }
+    start_worker(config)
+    commands = Commands(config, tmp_path)
+    assert commands.run("resync")[0] == 0
+    # What direct delivery has written; a set that looks like a user's hash; and orphans of the one and of the other.
+    redis_server.client.hset("user:a:seen", "v", "1")
+    redis_server.client.sadd("user:somebody", "else")
+    redis_server.client.hset("user:gone", "v", "1")
+    redis_server.client.hset("user:gone:tags", "v", "1")
+    status, found = commands.verify("--table", "shop.user", "--prune")
+    assert (status, found["different"]) == (0, {"orphaned": 2})
+    assert sorted(redis_server.client.keys()) == sorted(
+        [b"user:a", b"user:a:tags", b"user:a:seen", b"user:somebody", *redis_server.client.keys("gearsync:*")])
+
+
+def test_what_redis_refuses_to_tell_is_not_taken_for_absent(loaded: Commands, redis_server: Redis, config: dict[str, Any], tmp_path: pathlib.Path) -> None:
+    r = redis_server.client
+    r.hset("item:9999", "id", "9999")
+    for refused in ("scan", "hmget", "type"):
+        r.execute_command("ACL", "SETUSER", "limited", "reset", "on", ">secret", "~*", "+@all", f"-{refused}")
+        (tmp_path / refused).mkdir()
+        limited = Commands({**config, "redis": {**config["redis"], "username": "limited", "password": "secret"}}, tmp_path / refused)
+        status, output = limited.run("verify")
+        assert status == 2, output
+        assert refused.upper() in output
+        assert refused.upper() in limited.run("selftest")[1]
+
+
+def test_one_table_that_cannot_be_looked_at_does_not_hide_the_others(
+    table: Database, worker: Worker, config: dict[str, Any], redis_server: Redis, tmp_path: pathlib.Path
+) -> None:
+    table.execute("CREATE TABLE shop.late (id INT PRIMARY KEY, a INT) ENGINE=InnoDB", "INSERT INTO shop.late VALUES (1, 1)")
+    late = {"table": "shop.late", "delivery": "durable", "columns": ["id"], "write": [{"type": "hash", "key": "late:{id}"}]}
+    sync_table(table, **late)
+    absent = {"table": "shop.absent", "delivery": "durable", "columns": ["id"], "write": [{"type": "hash", "key": "absent:{id}"}]}
+    commands = Commands({**config, "tables": [{**late, "columns": ["id", "a"]}, absent, *config["tables"]]}, tmp_path)
+    status, output = commands.run("resync", "--table", "shop.item")
+    assert status == 0, output
+    status, output = commands.run("verify", "--json")
+    answer = json.loads(output)
+    assert (status, answer["status"], answer["complete"]) == (2, 2, False)
+    found = {entry["table"]: entry for entry in answer["tables"]}
+    assert "'a'" in found["shop.late"]["not_compared"][0]
+    assert found["shop.late"]["unsettled"] == 1
+    assert "no triggers" in found["shop.absent"]["error"]
+    assert found["shop.item"]["equal"] is True
+    # What differs for certain counts more.
+    redis_server.client.delete("item:1")
+    assert commands.run("verify")[0] == 1
+
+
+def test_rows_of_megabytes_are_compared(
+    database: Database, redis_server: Redis, start_worker: Callable[..., Worker], tmp_path: pathlib.Path
+) -> None:
+    big = {"table": "shop.big", "delivery": "durable", "columns": ["id", "t", "b"], "write": [{"type": "hash", "key": "big:{id}"}]}
+    database.execute(
+        "CREATE TABLE shop.big (id INT PRIMARY KEY, t LONGTEXT, b LONGBLOB) ENGINE=InnoDB",
+        # The last but one is too large to be put into words.
+        "INSERT INTO shop.big SELECT id, REPEAT('ä', n), REPEAT(x'00ff', n) FROM (SELECT 1 AS id, 700000 AS n UNION SELECT 2, 700000 UNION SELECT 3, 700000"
+        " UNION SELECT 4, 700000 UNION SELECT 5, 3000000 UNION SELECT 6, 1) AS rows_")
+    sync_table(database, **big)
+    config = {
+        "job_servers": [f"127.0.0.1:{free_port()}"], "redis": {"port": redis_server.port}, "mysql": {"user": "root", "unix_socket": database.socket},
+        "worker": {"lease": 2.0}, "tables": [big],
+    }
+    start_worker(config)
+    commands = Commands(config, tmp_path)
+    assert commands.run("resync")[0] == 0
+    status, found = commands.verify()
+    assert (status, found["rows"], found["different"], found["unsettled"]) == (0, 6, {}, 0)
+    redis_server.client.hset("big:5", "b", "stale")
+    status, found = commands.verify("--repair")
+    assert (status, found["different"], found["remaining"]) == (0, {"stale": 1}, {})
+
+
+def test_a_key_that_should_expire_and_does_not_is_stale(
+    database: Database, redis_server: Redis, start_worker: Callable[..., Worker], tmp_path: pathlib.Path
+) -> None:
+    short = {"table": "shop.short", "delivery": "durable", "columns": ["id", "a"], "write": [
+        {"type": "hash", "key": "short:{id}", "ttl": 3600}, {"type": "set", "key": "shorts", "member": "{id}", "ttl": 3600}]}
+    database.execute("CREATE TABLE shop.short (id INT PRIMARY KEY, a INT) ENGINE=InnoDB", "INSERT INTO shop.short VALUES (1, 1), (2, 2)")
+    sync_table(database, **short)
+    config = {
+        "job_servers": [f"127.0.0.1:{free_port()}"], "redis": {"port": redis_server.port}, "mysql": {"user": "root", "unix_socket": database.socket},
+        "worker": {"lease": 1.0}, "tables": [short],
+    }
+    start_worker(config)
+    commands = Commands(config, tmp_path)
+    assert commands.run("resync")[0] == 0
+    assert commands.verify()[0] == 0
+    redis_server.client.persist("short:1")
+    redis_server.client.delete("short:2")
+    status, found = commands.verify("--repair")
+    assert (status, found["different"]) == (0, {"stale": 1})
+    assert 0 < redis_server.client.ttl("short:1") <= 3600
+
+
+def test_a_table_that_nobody_declares_holds_up_no_other(loaded: Commands, table: Database, redis_server: Redis) -> None:
+    table.put(*[("insert", {"new": {"id": 1}})] * 3, shard=1, table="shop.nobodys")
+    redis_server.client.delete("item:1")
+    assert loaded.verify("--repair")[0] == 0
+    assert loaded.run("resync", "--restart", "--max-depth", "2", "--chunk", "500")[0] == 0
+    status, output = loaded.run("barrier", "--timeout", "0.1")
+    assert status == 1
+    assert "shop.nobodys" in output
 
 
 @pytest.mark.parametrize("words", [["--table", "shop.nosuch"], ["--sample", "0"]])
@@ -244,7 +369,97 @@ def test_a_resync_that_is_killed_goes_on_where_it_was(worker: Worker, commands: 
     assert commands.verify()[0] == 0
 
 
-def test_a_load_of_some_rows_leaves_a_load_of_all_as_it_was(loaded: Commands, table: Database) -> None:
+def _interrupt(commands: Commands, table: Database) -> int:
+    """A resync that was killed on its way; after how many rows."""
+    process = commands.start("resync", "--chunk", "50", "--rate", "500")
+    until(lambda: table.execute("SELECT COUNT(*) FROM gearsync.resync WHERE rows_done > 0")[0][0], 1)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    ((rows,),) = table.execute("SELECT rows_done FROM gearsync.resync WHERE finished_at IS NULL")
+    return int(rows)
+
+
+def test_an_interrupted_resync_goes_on_and_says_so(worker: Worker, commands: Commands, table: Database) -> None:
+    rows = _interrupt(commands, table)
+    status, output = commands.run("resync", "--dry-run")
+    assert f"goes on after {rows:,} rows of the run of 20" in output
+    status, output = commands.run("resync")
+    assert (status, f"goes on after {rows:,} rows of the run of 20" in output) == (0, True), output
+    assert commands.verify()[0] == 0
+
+
+def test_a_resync_of_before_a_loss_begins_anew(worker: Worker, commands: Commands, table: Database, redis_server: Redis) -> None:
+    assert _interrupt(commands, table) > 0
+    redis_server.client.flushall()
+    status, output = commands.run("resync")
+    assert (status, "begins anew" in output, "Redis has lost its data" in output) == (0, True, True), output
+    assert commands.verify()[0] == 0
+    assert redis_server.client.keys("gearsync:*:resync:*") == []
+
+
+def test_a_loss_while_a_resync_runs_has_it_begin_anew(worker: Worker, commands: Commands, table: Database, redis_server: Redis) -> None:
+    process = commands.start("resync", "--chunk", "100", "--rate", "2000")
+    until(lambda: table.execute("SELECT COUNT(*) FROM gearsync.resync WHERE rows_done > 1000")[0][0], 1)
+    redis_server.client.flushall()
+    _output, errors = process.communicate(timeout=60)
+    assert (process.returncode, "begins anew" in errors) == (0, True), errors
+    assert commands.verify()[0] == 0
+
+
+def test_a_resync_of_another_declaration_begins_anew(
+    worker: Worker, commands: Commands, table: Database, config: dict[str, Any], tmp_path: pathlib.Path
+) -> None:
+    assert _interrupt(commands, table) > 0
+    more = {**TABLE, "write": [*TABLE["write"], {"type": "hash", "key": "more:{id}"}]}
+    (tmp_path / "more").mkdir()
+    changed = Commands({**config, "tables": [more]}, tmp_path / "more")
+    assert "the declaration has changed since" in changed.run("resync", "--dry-run")[1]
+    assert commands.run("resync")[0] == 0
+    assert commands.run("resync", "--new", "--dry-run") == (0, "")
+    # A write over the same columns: nothing of it is in Redis yet.
+    assert "shop.item" in changed.run("resync", "--new", "--dry-run")[1]
+
+
+def test_two_resyncs_of_a_table_do_not_run_at_once(worker: Worker, commands: Commands, table: Database) -> None:
+    process = commands.start("resync", "--chunk", "50", "--rate", "200")
+    until(lambda: table.execute("SELECT COUNT(*) FROM gearsync.resync WHERE rows_done > 0")[0][0], 1)
+    status, output = commands.run("resync")
+    assert (status, "another resync of shop.item is running" in output) == (1, True)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+def test_a_sparse_condition_is_looked_for_piece_by_piece(table: Database) -> None:
+    database = gearsync.database.Database(MySQLSettings(user="root", unix_socket=table.socket), 20.0)
+    found = source.load(database)["shop.item"]
+    pieces, position = [], None
+    while not pieces or not pieces[-1].done:
+        pieces.append(source.piece(database, found, position, 100, source.Wanted("id = 2500")))
+        position = pieces[-1].position
+    database.close()
+    assert [len(piece.entries) for piece in pieces] == [0, 0, 1, 0]
+    assert [piece.position for piece in pieces[:3]] == [["1000"], ["2000"], ["3000"]]
+
+
+def test_the_bytes_of_a_piece_are_bounded(table: Database) -> None:
+    database = gearsync.database.Database(MySQLSettings(user="root", unix_socket=table.socket), 20.0)
+    rows, cut = database.rows_within("SELECT id, REPEAT('x', 1000) FROM shop.item ORDER BY id", 10_000)
+    assert (len(rows), cut) == (10, True)
+    # The rest was read, and is no answer to what comes next.
+    assert database.rows("SELECT 7") == [(b"7",)]
+    rows, cut = database.rows_within("SELECT id FROM shop.item ORDER BY id", 1 << 20)
+    assert (len(rows), cut) == (3000, False)
+    database.close()
+
+
+@pytest.mark.parametrize(("words", "named"), [(["--max-lag", "0"], "--max-lag"), (["--replica", "a:b:c"], "a:b:c")])
+def test_resync_names_what_is_wrong_with_its_arguments(commands: Commands, words: list[str], named: str) -> None:
+    status, output = commands.run("resync", *words)
+    assert status == 1
+    assert named in output
+
+
+def test_a_load_of_some_rows_leaves_a_load_of_all_as_it_was(loaded: Commands, table: Database, redis_server: Redis) -> None:
     def new() -> str:
         return loaded.run("resync", "--new", "--dry-run")[1]
 
@@ -253,7 +468,8 @@ def test_a_load_of_some_rows_leaves_a_load_of_all_as_it_was(loaded: Commands, ta
     assert loaded.run("resync", "--where", "id < 10")[0] == 0
     assert new() == ""
     # Interrupted half way: it goes on where it was, whatever is loaded meanwhile.
-    table.execute("UPDATE gearsync.resync SET finished_at = NULL, position = '[\"1000\"]', rows_done = 1000")
+    table.execute("UPDATE gearsync.resync SET finished_at = NULL, position = '[\"1000\"]', rows_done = 1000, run = 'one'")
+    redis_server.client.set("gearsync:main:resync:shop.item", "one")
     assert loaded.run("resync", "--where", "id = 1")[0] == 0
     assert loaded.run("resync", "--json")[0] == 0
     assert [int(row[0]) for row in table.execute("SELECT rows_done FROM gearsync.resync")] == [3000]

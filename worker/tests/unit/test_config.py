@@ -99,23 +99,47 @@ tables:
         (2, "job_servers", "stands there twice, in line 1 too", "leave one of them out"),
         (2, "job_servers[1]", "'bad:port' is no address", "write host, host:port or [v6]:port"),
         (4, "redis.pasword", "is unknown", "did you mean password?"),
-        (5, "redis.port", "expected `int`, got `str`", ""),
-        (6, "worker.batch", "expected `int`, got `str`", ""),
-        (6, "worker.sweep", "must be greater than 0", ""),
-        (7, "mysql.user", "is missing", ""),
-        (11, "tables[0].transform", "transform gearsync_no_such:function: ModuleNotFoundError: No module named 'gearsync_no_such'", ""),
+        (5, "redis.port", "expected `int`, got `str`", "write a whole number"),
+        (6, "worker.batch", "expected `int`, got `str`", "write a whole number"),
+        (6, "worker.sweep", "must be greater than 0", "the default is 0.25 seconds"),
+        (7, "mysql.user", "is missing", "it has no default: add it"),
+        (11, "tables[0].transform", "transform gearsync_no_such:function: ModuleNotFoundError: No module named 'gearsync_no_such'",
+         "worker.python_path is the directory of your modules"),
         (13, "tables[0].write[0].key", "s.a: key 'a:{idd}' names 'idd', which is not in columns", "did you mean id?"),
-        (14, "tables[0].write[1].ttl", "expected `int | null`, got `str`", ""),
+        (14, "tables[0].write[1].ttl", "expected `int | null`, got `str`", "write a whole number"),
         (15, "tables[0].write[2].typ", "is unknown", "did you mean type?"),
-        (15, "tables[0].write[2].type", "is missing", ""),
-        (16, "tables[1].table", "is missing", ""),
-        (17, "tables[2]", "must be a mapping of names to values", ""),
+        (15, "tables[0].write[2].type", "is missing", "it has no default: add it"),
+        (16, "tables[1].table", "is missing", "it has no default: add it"),
+        (16, "tables[1].write", "write is empty", "name one at least"),
+        (17, "tables[2]", "must be a mapping of names to values", "write name: value, a line each, or {name: value, …}"),
     ]
     assert main(["check-config", "--config", str(path)]) == Exit.BAD_CONFIG
     shown = capsys.readouterr().err
     assert f"{path}:4: redis.pasword: is unknown; did you mean password?" in shown
     assert len(shown.splitlines()) == len(found)
     assert "hush" not in shown
+
+
+def test_a_field_that_is_missing_hides_no_other_mistake(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "worker.yml"
+    path.write_text("""\
+source: "a b"
+worker: {batch: 0}
+tables:
+  - table: s.a
+    write: [{type: hash, key: "a:{id}"}, {type: blob}]
+  - columns: [id]
+    events: [never]
+    write: [{type: hash, key: "b:{no}"}, {key: "c:{id"}]
+""")
+    _config, found = inspect(str(path))
+    assert [(place.path, place.message) for place in found] == [
+        ("job_servers", "is missing"), ("source", "'a b' is no name"), ("mysql", "is needed for the durable delivery of s.a"),
+        ("worker.batch", "0 is not between 1 and 10000"), ("tables[0].columns", "is missing"), ("tables[0].write[1].key", "is missing"),
+        ("tables[0].write[1].type", "s.a: type 'blob' is unknown"), ("tables[1].table", "is missing"), ("tables[1].events[0]", "event 'never' is unknown"),
+        ("tables[1].write[1].type", "is missing"), ("tables[1].write[0].key", "key 'b:{no}' names 'no', which is not in columns"),
+    ]
+    assert all(place.hint for place in found), [place for place in found if not place.hint]
 
 
 @pytest.mark.parametrize(("text", "words"), [

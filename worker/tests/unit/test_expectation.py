@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Optional
 
 import pytest
-from gearsync.change import Change, Row
+from gearsync.change import Change, Malformed, Row
 from gearsync.commands import Writer
 from gearsync.declaration import Table, Write
 from gearsync.expectation import MISSING, STALE, WRONG_TYPE, Expectation, Pattern, Probe, difference
@@ -108,6 +108,43 @@ def test_an_ambiguous_key_is_taken_apart_in_every_way(values: list[str]) -> None
 @pytest.mark.parametrize(("template", "key"), [("u:{id}", b"v:1"), ("u:{id}:x", b"u:1"), ("u:{id}:{id}", b"u:1:2"), ("u:{id}", b"u")])
 def test_a_key_of_another_form_is_none_of_ours(template: str, key: bytes) -> None:
     assert list(Pattern(template).parses(key)) == []
+
+
+@pytest.mark.parametrize(("there", "wanted", "same"), [
+    (b'{"a": 1}', b'{"a":1}', True), (b'{"b":2,"a":1}', b'{"a":1,"b":2}', True), (b'{"a":true}', b'{"a":1}', False), (b'{"a":"1"}', b'{"a":1}', False),
+    (b'{"a":123456789012345678901234567891}', b'{"a":123456789012345678901234567890}', False), (b'{"a":1.50}', b'{"a":1.5}', False),
+    (b'{"a":[1,null]}', b'{"a":[1,false]}', False), (b'{"a":1', b'{"a":1}', False),
+])
+def test_documents_are_compared_exactly(there: bytes, wanted: bytes, same: bool) -> None:
+    assert (difference(Probe(0, b"k", None, ("GET", b"k"), wanted, "json"), there, expires=False) is None) == same
+
+
+def test_a_refusal_says_nothing_about_the_key() -> None:
+    (probe, *_rest) = Expectation(TABLE, ["id"]).probes({"id": 1, "a": "x", "b": "y"})
+    with pytest.raises(RuntimeError):
+        difference(probe, RuntimeError("NOPERM this user has no permissions"), expires=False)
+
+
+def test_a_key_without_an_end_where_one_is_declared_is_stale() -> None:
+    (probe, *_rest) = Expectation(TABLE, ["id"]).probes({"id": 1, "a": "x", "b": "y"})
+    assert difference(probe, [b"1", b"x", b"y"], expires=True, seconds=-1) == STALE
+    assert difference(probe, [b"1", b"x", b"y"], expires=True, seconds=9) is None
+
+
+@pytest.mark.parametrize("score", ["x", "nan", ""])
+def test_a_score_that_is_no_number_is_named(score: str) -> None:
+    table = Table(table="s.t", columns=["id", "a"], write=[Write(type="zset", key="z", member="{id}", score="{a}")])
+    with pytest.raises(Malformed, match="score of write 1"):
+        Expectation(table, ["id"]).probes({"id": 1, "a": score})
+
+
+def test_writes_whose_rows_cannot_be_asked_for_still_hold_their_keys() -> None:
+    direct = Expectation(TABLE, [])
+    assert direct.claims(b"h:1") == []
+    assert direct.may_hold(b"h:1", b"hash")
+    assert not direct.may_hold(b"h:1", b"string")
+    assert direct.may_hold(b"s:1:a", b"string")
+    assert not direct.may_hold(b"s:1:other", b"string")
 
 
 def test_a_wrong_type_is_told_from_a_wrong_value() -> None:

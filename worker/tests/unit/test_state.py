@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import Any
 
 import msgspec
@@ -10,7 +12,25 @@ from gearsync.config import Config
 from gearsync.exporter import counted, readiness, seen
 from gearsync.job_server_admin import Queue
 from gearsync.metrics import CHANGES, ERRORS, Report, Tally
-from gearsync.state import InDatabase, JobServer, Lease, Load, Server, State, Synced, Verification, Waiting, activity, mistakes, our_functions, trigger_mistake
+from gearsync.state import (
+    InDatabase,
+    JobServer,
+    Lease,
+    Load,
+    Observer,
+    Server,
+    State,
+    Synced,
+    Verification,
+    Waiting,
+    activity,
+    declaration_mistake,
+    last_verification,
+    mistakes,
+    object_names,
+    our_functions,
+    trigger_mistake,
+)
 from gearsync.status_command import as_json, screen
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
@@ -62,6 +82,8 @@ def test_a_pipeline_in_order_has_no_mistakes() -> None:
     ({"synced": {}, "triggers": {}}, "s.a is declared, but has no triggers yet"),
     ({"triggers": {"s.a": "missing: gearsync_ai_a"}}, "s.a: triggers missing: gearsync_ai_a; run site.yml"),
     ({"verifications": {"s.a": Verification(1.0, 100.0, 10, {"missing": 2, "stale": 1}, 0, 5)}}, "found 3 differences"),
+    ({"verifications": {"s.a": Verification(1.0, 100.0, 10, {"missing": 0}, 0, 0, "Redis was away")}}, "could not tell: Redis was away"),
+    ({"synced": {}, "triggers": {"s.a": "missing: it is declared, and was never deployed"}}, "s.a is declared, but has no triggers yet"),
     ({"functions": {**STATS, "servers": [{**SERVER, "state": "open", "last_error": "refused"}]}}, "passes by the job server 127.0.0.1:4730: refused"),
 ])
 def test_every_mistake_is_told(other: dict[str, Any], words: str) -> None:
@@ -83,6 +105,64 @@ def test_triggers_are_compared_by_name_and_checksum() -> None:
     assert trigger_mistake({"a": "1", "b": "2"}, {"a": "1", "b": "2", "theirs": "3"}) is None
     assert trigger_mistake({"a": "1", "b": "2"}, {"b": "0"}) == "missing: a"
     assert trigger_mistake({"a": "1", "b": "2"}, {"a": "1", "b": "0"}) == "not as deployed: b"
+
+
+def test_the_deployed_declaration_is_compared_with_the_configuration() -> None:
+    (table, _direct) = CONFIG.tables
+    assert declaration_mistake(table, None) == "missing: it is declared, and was never deployed"
+    assert declaration_mistake(table, Synced("s", "a", {}, ["id"], ["id"])) is None
+    assert declaration_mistake(table, Synced("s", "a", {}, ["id", "old"], ["id"])) == "of another declaration: old"
+    assert declaration_mistake(table, Synced("s", "a", {}, ["id"], [])) == "of another declaration: they do not tell the old id"
+    # SQL that we do not know says nothing.
+    assert declaration_mistake(table, Synced("s", "a", {})) is None
+
+
+@pytest.mark.parametrize(("sql", "names"), [
+    ("JSON_OBJECT('id', gearsync_row.`id`, 'a''b', JSON_OBJECT('$hex', HEX(gearsync_row.`a''b`)), 'c,d', IF(x, ',', ')'))", ["id", "a'b", "c,d"]),
+    ("JSON_OBJECT('back\\\\slash', gearsync_row.`b,``(`)", ["back\\slash"]), ("JSON_OBJECT()", []), ("NULL", None), ("JSON_OBJECT(1, 2)", None),
+])
+def test_the_names_of_a_json_object_are_read_from_its_sql(sql: str, names: list[str] | None) -> None:
+    assert object_names(sql) == names
+
+
+def test_the_result_of_a_sample_does_not_hide_that_of_the_whole() -> None:
+    full = Verification(10.0, 100.0, 1000, {"stale": 3}, 0, 0)
+    equal, different = Verification(20.0, 1.0, 10, {"stale": 0}, 0, 0), Verification(20.0, 1.0, 10, {"stale": 1}, 0, 0)
+    failed = Verification(30.0, 100.0, 5, {"stale": 0}, 0, 0, "away")
+    assert last_verification({"full": full, "sample": equal}) == full
+    assert last_verification({"full": full, "sample": different}) == different
+    assert last_verification({"sample": equal}) == equal
+    assert last_verification({"full": full, "failed": failed}) == msgspec.structs.replace(full, error="away")
+    # It was verified since.
+    assert last_verification({"full": msgspec.structs.replace(full, finished=40.0), "failed": failed}).error == ""
+    assert last_verification({"failed": failed}).finished == 0.0
+
+
+def test_a_table_that_was_never_verified_is_told_from_one_that_was() -> None:
+    found = samples(list(seen(in_order(verifications={}), {"source": "main"})))
+    assert found["gearsync_verify_last_run_timestamp_seconds"] == {(("source", "main"), ("table", "s.a")): 0.0}
+    failed = {"s.a": Verification(0.0, 100.0, 0, {}, 0, 0, "away")}
+    found = samples(list(seen(in_order(verifications=failed), {"source": "main"})))
+    assert found["gearsync_verify_could_not_tell"] == {(("source", "main"), ("table", "s.a")): 1.0}
+
+
+def test_servers_that_do_not_answer_cost_one_bound_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = msgspec.convert({"job_servers": [f"127.0.0.1:{port}" for port in range(1, 30)]}, Config)
+    observer = Observer(config, 60.0, 0.3)
+    silent = threading.Event()
+    monkeypatch.setattr(observer, "_job_server", lambda name: silent.wait(60) and JobServer(name, True))
+    monkeypatch.setattr(observer, "_redis", lambda: Server("redis", True))
+    began = time.monotonic()
+    for _look in range(2):
+        state = observer.look()
+        assert {(server.ok, server.words) for server in state.job_servers} == {(False, "no answer within 0.3 s")}
+        assert state.redis.ok
+    assert time.monotonic() - began < 20
+    silent.set()
+    until = time.monotonic() + 30
+    while not all(server.ok for server in observer.look().job_servers):
+        assert time.monotonic() < until
+    observer.close()
 
 
 def test_only_our_functions_are_shown() -> None:
