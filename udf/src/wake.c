@@ -33,10 +33,16 @@ static uint64_t hash_bytes(uint64_t hash, const char *data, size_t length) {
     return hash;
 }
 
+/* Texts that differ in their last characters only (shard-1, shard-2) differ in few bits of it: spread them. */
+static uint64_t spread(uint64_t hash) {
+    hash = (hash ^ hash >> 33) * 0xff51afd7ed558ccd;
+    return hash ^ hash >> 33;
+}
+
 /* Has none of its kind been sent in this interval? With claim, this one counts as sent from now on. */
 static bool due(struct slice function, struct slice unique, bool claim) {
     uint64_t hash = hash_bytes(0xcbf29ce484222325, function.data, function.length);
-    hash = hash_bytes(hash_bytes(hash, "", 1), unique.data, unique.length);
+    hash = spread(hash_bytes(hash_bytes(hash, "", 1), unique.data, unique.length));
     int64_t now = clock_ns(), interval = setting_ns(WAKE_INTERVAL_MS);
     int64_t oldest = INT64_MAX;
     size_t set = (size_t)(hash >> 32) % SETS, victim = 0;

@@ -74,9 +74,7 @@ class Driver:
         environment["TSAN_OPTIONS"] = "exitcode=88:second_deadlock_stack=1"
         # The sanitizer of threads knows fewer places for the program's memory than newer kernels use.
         program = ["setarch", "--addr-no-randomize", build / "driver"] if build == THREADS else [build / "driver"]
-        self.process = subprocess.Popen(
-            program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-        )
+        self.process = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
         self.load()
 
     def ask(self, *words: str) -> str:

@@ -333,7 +333,8 @@ struct storm {
     const char *function;
     char **words;
     unsigned count;
-    int64_t until;
+    int64_t lasts;
+    pthread_barrier_t *start; /* NULL: at once */
     unsigned long calls, nulls;
     int64_t worst, total;
 };
@@ -353,6 +354,9 @@ static void *storm_thread(void *data) {
         char *result = need(malloc(UDF_RESULT_SIZE));
         for (unsigned i = 0; i < storm->count; i++)
             fill(call, i);
+        if (storm->start)
+            pthread_barrier_wait(storm->start);
+        int64_t until = microseconds() + storm->lasts;
         do {
             unsigned long length = UDF_RESULT_SIZE;
             unsigned char is_null = 0, error = 0;
@@ -366,7 +370,7 @@ static void *storm_thread(void *data) {
             storm->nulls += is_null;
             storm->total += took;
             storm->worst = took > storm->worst ? took : storm->worst;
-        } while (microseconds() < storm->until);
+        } while (microseconds() < until);
         call->deinit(&call->initid);
         free(result);
     }
@@ -381,12 +385,14 @@ static void run_storm(unsigned threads, double seconds, char **words, unsigned c
     unsigned at = 0;
     struct storm *storms = need(calloc(threads, sizeof *storms)), all = {.worst = 0};
     pthread_t *ids = need(calloc(threads, sizeof *ids));
-    int64_t until = microseconds() + (int64_t)(seconds * 1e6);
+    int64_t lasts = (int64_t)(seconds * 1e6);
+    pthread_barrier_t start;
+    pthread_barrier_init(&start, NULL, threads);
     for (unsigned i = 0; i < threads; i++) {
         unsigned stop = at;
         while (stop < count && strcmp(words[stop], "/") != 0)
             stop++;
-        storms[i] = (struct storm){.function = words[at], .words = words + at + 1, .count = stop - at - 1, .until = until};
+        storms[i] = (struct storm){.function = words[at], .words = words + at + 1, .count = stop - at - 1, .lasts = lasts, .start = &start};
         at = stop < count ? stop + 1 : 0;
         if (pthread_create(&ids[i], NULL, storm_thread, &storms[i]) != 0)
             abort();
@@ -399,6 +405,7 @@ static void run_storm(unsigned threads, double seconds, char **words, unsigned c
         all.worst = storms[i].worst > all.worst ? storms[i].worst : all.worst;
     }
     printf("%lu %lu %lld %lld\n", all.calls, all.nulls, (long long)all.worst, (long long)(all.calls ? all.total / (int64_t)all.calls : 0));
+    pthread_barrier_destroy(&start);
     free(ids);
     free(storms);
 }

@@ -110,7 +110,7 @@ class FakeServer:
             connection.sendall(answer)
         elif mode == "endless":
             connection.sendall(answer)
-            status = packet(WORK_STATUS, answer[12:], b"1", b"2") * 100
+            status = packet(WORK_STATUS, answer[12:], b"1", b"2") * 20_000  # faster than they are read
             while not self._closing:
                 connection.sendall(status)
         elif mode == "large":

@@ -130,7 +130,9 @@ def test_json_of_every_type(sql: Session) -> None:
     sql.all(
         """CREATE TABLE t (ti tinyint, bu bigint unsigned, b bigint, z int(8) zerofill, d decimal(30,10), dz decimal(6,2) zerofill,
              f float, db double, dt datetime(3), ts timestamp, ti6 time(6), y year, b1 bit(1), b8 bit(8), b19 bit(19), b20 bit(20), b21 bit(21), b24 bit(24),
-             b48 bit(48), b64 bit(64), f102 float(10,2), d122 double(12,2), d123 double(12,3), i64 int(64), bl blob, e enum('a','b'), s set('x','y'), js json, text4 text character set utf8mb4)"""
+             b48 bit(48), b64 bit(64),
+             f102 float(10,2), d122 double(12,2), d123 double(12,3), i64 int(64),
+             bl blob, e enum('a','b'), s set('x','y'), js json, text4 text character set utf8mb4)"""
     )
     sql.all(
         """INSERT INTO t VALUES (-5, 18446744073709551615, -9223372036854775808, 42, -12345678901234567890.1234567891, 7.5, 1.1, 0.1,
@@ -138,10 +140,8 @@ def test_json_of_every_type(sql: Session) -> None:
              2020, 1, 0x31, 0x73132, 0x0F3132, 0x1F3132, 0x313233, 0x313233343536, 0xffffffffffffffff,
              1.1, 1234567.25, 2097152.125, -5, x'00ff', 'b', 'x,y', '{"k":[1]}', '€ 😀')"""
     )
-    written = json.loads(
-        str(sql.one("SELECT udf_json_object(ti,bu,b,z,d,dz,f,db,dt,ts,ti6,y,b1,b8,b19,b20,b21,b24,b48,b64,f102,d122,d123,i64,bl AS base64_bl,e,s,js AS json_js,js,text4) FROM t")),
-        parse_float=str,
-    )
+    names = "ti,bu,b,z,d,dz,f,db,dt,ts,ti6,y,b1,b8,b19,b20,b21,b24,b48,b64,f102,d122,d123,i64,bl AS base64_bl,e,s,js AS json_js,js,text4"
+    written = json.loads(str(sql.one(f"SELECT udf_json_object({names}) FROM t")), parse_float=str)
     assert json.loads(written.pop("js")) == {"k": [1]}
     assert written == {
         "ti": -5, "bu": 18446744073709551615, "b": -9223372036854775808, "z": 42, "d": "-12345678901234567890.1234567891", "dz": "7.50", "f": "1.1",
