@@ -92,6 +92,7 @@ options:
         description:
           - The Redis key. That of a V(hash), a V(json) and a V(string) must name all columns of a PRIMARY KEY or of a UNIQUE key
             of NOT NULL columns; that of a V(set) or V(zset) together with O(write[].member), unless only inserts are sent.
+          - Between two columns there must be something, C({a}:{b}), or other values would make the same text. The same holds for O(write[].member).
           - In the key of a V(string) C({column}) stands for the name of a column, and there is one Redis key for each. Such a key may do
             without a unique key (every row then writes the same Redis keys), which gives a warning.
         type: str

@@ -6,6 +6,7 @@ import datetime
 import re
 from types import SimpleNamespace
 
+import pymysql
 import pytest
 from gearsync.barrier import Barrier
 from gearsync.change import Change, Malformed
@@ -79,6 +80,18 @@ def test_an_error_that_nobody_expected_is_about_one_change(monkeypatch: pytest.M
     assert {number: (str(error), error.detail) for number, error in work.dead.items()} == {
         2: ("applying it raised ZeroDivisionError", "applying it raised ZeroDivisionError: secret")}
     assert [step.change for step in work.steps] == [0, 0, 0, 2, 2, 2]
+
+
+@pytest.mark.parametrize(("code", "denied", "refused"), [
+    (1142, True, False), (1143, True, False), (1044, True, False), (1045, True, False), (1054, False, True), (1146, False, True), (1267, False, True),
+    (1690, False, True), (1205, False, False), (1213, False, False), (1290, False, False), (1053, False, False), (1040, False, False), (3024, False, False),
+    (2013, False, False), (2006, False, False), (0, False, False),
+])
+def test_what_an_error_of_the_server_is_about(code: int, denied: bool, refused: bool) -> None:
+    error = DatabaseUnavailable(pymysql.err.OperationalError(code, "words"))
+    assert (error.denied, error.refused, str(error)) == (denied, refused, "words")
+    # The operating system numbers its own errors.
+    assert not DatabaseUnavailable(OSError(code, "words")).refused
 
 
 def test_other_tables_backlog_is_not_looked_through_for_every_batch() -> None:
