@@ -24,8 +24,9 @@ def play(directory: Path, script: str, **variables: Any) -> tuple[int, str]:
     command.chmod(0o755)
     (directory / "worker.yml").write_text("{}")
     more = {
-        "gearsync_tables": [{"table": "shop.item", "columns": ["id"], "write": []}], "gearsync_worker_mysql": {"host": "db"}, "__worker_command": [str(command)],
-        "__worker_venv": str(directory), "__worker_config": str(directory / "worker.yml"), "ansible_python_interpreter": sys.executable, **variables,
+        "gearsync_tables": [{"table": "shop.item", "columns": ["id"], "write": []}], "gearsync_worker_mysql": {"host": "db"},
+        "__worker_command": [str(command)], "__worker_venv": str(directory), "__worker_config": str(directory / "worker.yml"),
+        "ansible_python_interpreter": sys.executable, **variables,
     }
     inventory = directory / "inventory.yml"
     inventory.write_text(json.dumps({"gearsync_workers": {"hosts": {"one": {"ansible_connection": "local"}}}}))

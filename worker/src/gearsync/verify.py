@@ -28,6 +28,8 @@ CHUNK = 1000
 ROUNDS = 8
 #: How often a difference is seen, each time beside a row that was the same before and after. Once may be a row that went to and fro in between.
 LOOKS = 3
+#: Differences that are looked at again together: each look waits until what is on its way has arrived.
+TOGETHER = 10_000
 EXAMPLES = 10
 
 #: A row's identity as Redis sees it.
@@ -157,8 +159,16 @@ class Verifier:
 
     def forward(self, sample: float) -> Iterator[list[Difference]]:
         """Pieces of what MySQL has and Redis has not as it should; ``sample`` is the share of rows to look at. Raises mysql.NoKey."""
+        found: list[Difference] = []
+        size = 0
         for piece in mysql.walk(self.servers.mysql, self.source, CHUNK, sample):
-            yield from self._look(piece.entries)
+            for part in self._look(piece.entries):
+                found += part
+            size += piece.size
+            full = len(found) >= TOGETHER or size >= mysql.BUDGET or any(entry.row is None for entry in piece.entries)
+            yield found if full or piece.done else []
+            if full:
+                found, size = [], 0
 
     def ends(self) -> Iterator[list[Difference]]:
         """The same for the rows with the least and with the greatest keys alone, which costs as much for a large table as for a small one."""
@@ -242,7 +252,8 @@ class Verifier:
             different = []
             for found, kind in zip(candidates, kinds):
                 name = self.name(found.row)
-                if before.get(name) != after.get(name):
+                # Equal to the row of a moment ago is equal, as it is at the first look, whatever the row has become meanwhile.
+                if kind and before.get(name) != after.get(name):
                     moving.append(found)
                 elif kind:
                     different.append(found._replace(kind=kind))

@@ -192,10 +192,19 @@ class _Run:
         if not chosen:
             return
         others = [verifier for verifier in self._verifiers.values() if verifier not in chosen]
+        waiting: dict[str, list[Difference]] = {}
         for verifier, candidates in backward(Declared(chosen, others, self._unknown), self._servers, self._share):
-            if not verifier.report.error:
-                with _only(verifier):
-                    self._handle(verifier, candidates, self._options.prune, orphans=True)
+            found = waiting.setdefault(verifier.source.table, [])
+            found += candidates
+            if len(found) >= CHUNK:
+                self._orphans(verifier, waiting.pop(verifier.source.table))
+        for name, found in waiting.items():
+            self._orphans(self._verifiers[name], found)
+
+    def _orphans(self, verifier: Verifier, candidates: list[Difference]) -> None:
+        if not verifier.report.error:
+            with _only(verifier):
+                self._handle(verifier, candidates, self._options.prune, orphans=True)
 
     def _handle(self, verifier: Verifier, candidates: list[Difference], mend: bool, orphans: bool) -> None:
         found = verifier.confirm(candidates, orphans)

@@ -133,7 +133,8 @@ def writers(database: Database, number: int = 8) -> Iterator[list[int]]:
                     ])
                     cursor.execute(statement)
                     done[own] += 1
-                    time.sleep(0.005)
+                    # A worker on a busy machine must be able to follow.
+                    time.sleep(0.03)
         except pymysql.MySQLError as error:
             failures.append(error)
 

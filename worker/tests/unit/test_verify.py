@@ -60,8 +60,14 @@ def test_a_row_that_goes_to_and_fro_is_no_difference(monkeypatch: pytest.MonkeyP
 
 
 def test_a_row_that_has_changed_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert confirmed(monkeypatch, Sides([A, B, B], [b"A", b"B"])) == []
-    assert len(confirmed(monkeypatch, Sides([A, B, B], [b"A"]))) == 1
+    assert confirmed(monkeypatch, Sides([A, B, B], [b"C", b"B"])) == []
+    assert len(confirmed(monkeypatch, Sides([A, B, B], [b"C"]))) == 1
+
+
+def test_a_row_that_is_equal_to_what_it_was_a_moment_ago_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    sides = Sides([A, B], [b"A"])
+    assert confirmed(monkeypatch, sides) == []
+    assert sides.settled == 1
 
 
 def test_many_differences_cost_a_few_round_trips(monkeypatch: pytest.MonkeyPatch) -> None:
