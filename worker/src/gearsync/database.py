@@ -120,9 +120,10 @@ class Database:
         return cursor
 
     def failed(self, error: Exception) -> DatabaseUnavailable:
-        """The error as everybody here knows it; the connection is closed, unless only the statement was wrong."""
+        """The error as everybody here knows it; the connection is closed, unless only the statement was wrong, or a row was locked."""
         found = DatabaseUnavailable(error)
-        if not found.statement:
+        # A resync that meets a locked row keeps its session, and with it the lock that tells others of it.
+        if not found.statement and not found.locked:
             self.close()
         return found
 
