@@ -141,9 +141,10 @@ class Database:
         return cursor
 
     def failed(self, error: Exception) -> DatabaseUnavailable:
-        """The error as everybody here knows it; the connection is closed, unless only the statement was wrong, or a value in it."""
+        """The error as everybody here knows it; the connection is closed, unless only the statement was wrong, or a value in it, or a row was locked."""
         found = DatabaseUnavailable(error)
-        if not found.statement and not found.refused:
+        # A resync that meets a locked row keeps its session, and with it the lock that tells others of it.
+        if not found.statement and not found.refused and not found.locked:
             self.close()
         return found
 

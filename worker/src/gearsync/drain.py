@@ -36,6 +36,8 @@ _FIRST_GAP, _LAST_GAP = 0.0005, 0.005
 #: What waits for another count's shard is looked at again after so many seconds; a table whose rows may not be read.
 _TURN = 0.02
 _HELD = 2.0
+#: Changes that a line of the log names.
+_NAMED = 5
 _FIRST_PAUSE, _LAST_PAUSE = 0.05, 2.0
 #: A batch with reloads is read so much further: what follows in it must not show an earlier state than the row that was read.
 _RELOAD_FACTOR = 10
@@ -145,6 +147,19 @@ def work_of(entries: Sequence[Entry], writers: dict[str, Writer], reloaded: dict
             words = f"applying it raised {type(error).__name__}"
             dead[outbox_id] = Malformed(words, f"{words}: {shown(error)}")
     return Work(coalesce(steps), dead)
+
+
+def say_dead(shard: int, entries: Sequence[Entry], dead: dict[int, Malformed]) -> None:
+    """One line for each table, whatever the number of its changes."""
+    lost: dict[str, list[Entry]] = {}
+    for entry in entries:
+        if entry.id in dead:
+            lost.setdefault(entry.table, []).append(entry)
+    for table, found in sorted(lost.items()):
+        ids = [entry.id for entry in found[:_NAMED]]
+        log.error(
+            "%d changes of %s cannot be applied and are in dead_letter, the first of them %s: %s", len(found), table, ", ".join(map(str, ids)), dead[ids[0]],
+            extra={"action": "dead_letter", "table": table, "shard": shard, "count": len(found), "ids": ids})
 
 
 class Servers(NamedTuple):
@@ -486,14 +501,12 @@ class Drain:
         self._report(shard, entries, work, dead)
 
     def _report(self, shard: int, entries: list[Entry], work: Work, dead: dict[int, Malformed]) -> None:
-        for entry in entries if dead else []:
-            if entry.id in dead:
-                log.error(
-                    "change %d of %s (%s) cannot be applied and is in dead_letter: %s", entry.id, entry.table, entry.operation, dead[entry.id],
-                    extra={"action": "dead_letter"},
-                )
+        if dead:
+            say_dead(shard, entries, dead)
         self._count(entries, work, dead)
-        log.debug("wrote %d steps for %d changes of shard %d", len(work.steps), len(entries), shard, extra={"action": "batch"})
+        log.debug(
+            "wrote %d steps for %d changes of shard %d", len(work.steps), len(entries), shard,
+            extra={"action": "batch", "shard": shard, "count": len(entries)})
 
     def _count(self, entries: list[Entry], work: Work, dead: dict[int, Malformed]) -> None:
         self.tally.count(BATCHES)

@@ -485,6 +485,8 @@ def test_a_locked_row_holds_the_resync_up_and_never_the_writer(worker: Worker, c
         cursor.execute("UPDATE shop.item SET name = 'locked' WHERE id = 1500")
         process = commands.start("resync", "--chunk", "200", "--json")
         until(lambda: [int(row[0]) for row in table.execute("SELECT rows_done FROM gearsync.resync")], [1499])
+        # It still has its lock.
+        assert "another resync" in commands.run("resync")[1]
         # A deadlock with the resync would be an error here, or there.
         cursor.execute("UPDATE shop.item SET name = 'earlier' WHERE id BETWEEN 1 AND 1600")
         connection.commit()
