@@ -55,6 +55,9 @@ BAD_DECLARATIONS = {
         declaration(table="shop.customer", columns=["id", "name"], write=[{"type": "hash", "key": "c:{city}"}]), ["shop.customer", "city"]),
     "a table without a usable key": (
         declaration(table="shop.no_key", columns=["a", "b"], write=[{"type": "hash", "key": "k:{a}"}]), ["shop.no_key"]),
+    "two tables that write one key": (
+        json.dumps({"gearsync_tables": [{**TABLE, "table": name, "write": [{"type": "string", "key": "{column}"}]} for name in ("test.a", "test.user_list")]}),
+        ["test.a", "test.user_list", "{column}"]),
 }
 
 
