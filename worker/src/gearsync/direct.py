@@ -106,6 +106,8 @@ class DirectDelivery:
         commands: list[Command] = []
         spans: list[tuple[Job, int, int]] = []
         self._late_changes = []
+        if self._late is not None:
+            self._late.begin()
         malformed: list[tuple[Job, str]] = []
         try:
             for job in jobs:

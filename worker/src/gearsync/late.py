@@ -13,7 +13,7 @@ from gearsync.source import Source
 
 log = logging.getLogger(__name__)
 
-#: Seconds for which it is believed which tables have triggers for durable delivery.
+#: Seconds for which it is believed that a table has triggers for durable delivery. That it has none is believed for one batch only.
 _VALID = 1.0
 
 
@@ -33,12 +33,17 @@ class LateJobs:
         self._tables = frozenset(tables)
         self._sources: dict[str, Source] = {}
         self._valid_until = float("-inf")
+        self._asked = False
+
+    def begin(self) -> None:
+        """A batch begins: what was not durable before may be so by now."""
+        self._asked = False
 
     def concern(self, table: str) -> bool:
         """Whether changes of ``table`` come through the outbox. Raises DatabaseUnavailable."""
         if table not in self._tables:
             return False
-        if time.monotonic() >= self._valid_until:
+        if not self._asked and (table not in self._sources or time.monotonic() >= self._valid_until):
             try:
                 self._sources = source.load(self._database)
             except DatabaseUnavailable as error:
@@ -46,7 +51,7 @@ class LateJobs:
                 if not error.schema_absent:
                     raise
                 self._sources = {}
-            self._valid_until = time.monotonic() + _VALID
+            self._asked, self._valid_until = True, time.monotonic() + _VALID
         return table in self._sources
 
     def put(self, changes: Sequence[Change]) -> None:
