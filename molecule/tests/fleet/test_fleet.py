@@ -104,7 +104,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     there = tmp_path_factory.mktemp("archive")
     galaxy = ["ansible-galaxy", "collection"]
     subprocess.run([*galaxy, "build", "--output-path", there, ROOT], check=True, capture_output=True)
-    subprocess.run([*galaxy, "install", "--no-deps", "--offline", "--collections-path", there, *there.glob("*.tar.gz")], check=True, capture_output=True)
+    # By force: the checkout counts as an installed one.
+    into = ["--force", "--no-deps", "--offline", "--collections-path", there]
+    subprocess.run([*galaxy, "install", *into, *there.glob("*.tar.gz")], check=True, capture_output=True)
     return there
 
 
