@@ -5,7 +5,7 @@
 """Ansible's way into a test host: the container's namespaces are entered directly.
 
 containers.podman.podman needs four or five podman processes for every task, because it cannot pipeline; a deployment of a
-hundred tasks then waits for podman more than for anything else. This does the same with one nsenter per task.
+hundred tasks then waits for podman more than for anything else. This does the same with one nsenter per task (molecule/hosts/enter).
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ DOCUMENTATION = """
 name: test_host
 short_description: Run tasks in a test host made by molecule/hosts/up
 description:
-  - Enters the namespaces of a podman container that runs systemd. Needs root, and works on the machine itself only.
+  - Enters a podman container that runs systemd. Needs root, and works on the machine itself only.
 author:
   - The gearsync developers (@gearsync)
 options:
-  podman:
-    description: The podman that knows the container.
+  enter:
+    description: The command that runs another one inside a host, molecule/hosts/enter.
     vars:
-      - name: ansible_test_host_podman
-    default: podman
+      - name: ansible_test_host_enter
+    required: true
 """
 
 import pathlib
@@ -31,9 +31,8 @@ import subprocess
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.connection import ConnectionBase, ensure_connect
 
-#: What a login on the host itself would have; nothing of the controller's environment gets in.
-ENVIRONMENT = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8", "USER=root"]
-PIDS = pathlib.Path("/run/gearsync-hosts/pids")
+#: The status of molecule/hosts/enter when there is no such host.
+NO_HOST = 125
 
 
 class Connection(ConnectionBase):
@@ -41,36 +40,14 @@ class Connection(ConnectionBase):
     has_pipelining = True
 
     def _connect(self):
-        if not self._connected:
-            self._pid = self._remembered_pid() or self._ask_for_pid()
-            self._connected = True
+        self._connected = True
         return self
 
-    def _remembered_pid(self):
-        """The process number that an earlier task noted, if that process still is this host's systemd; else None."""
-        try:
-            pid = (PIDS / self._play_context.remote_addr).read_text()
-            hostname = pathlib.Path(f"/proc/{pid}/root/etc/hostname").read_text().strip()
-        except OSError:
-            return None
-        return pid if hostname == self._play_context.remote_addr else None
-
-    def _ask_for_pid(self):
-        host = self._play_context.remote_addr
-        asked = subprocess.run([self.get_option("podman"), "inspect", "--format", "{{.State.Pid}}", host], capture_output=True, text=True, check=False)
-        pid = asked.stdout.strip()
-        if asked.returncode != 0 or pid in ("", "0"):
-            raise AnsibleConnectionFailure(f"test host {host} does not run: {asked.stderr.strip() or 'start it with molecule/hosts/up'}")
-        PIDS.mkdir(parents=True, exist_ok=True)
-        # Renamed into place: another task may be reading it.
-        fresh = PIDS / f".{host}.{pid}"
-        fresh.write_text(pid)
-        fresh.rename(PIDS / host)
-        return pid
-
     def _run(self, command, stdin=None):
-        enter = ["nsenter", "--target", self._pid, "--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd", "--"]
-        done = subprocess.run([*enter, "env", "-i", *ENVIRONMENT, *command], input=stdin if stdin is not None else b"", capture_output=True, check=False)
+        enter = [self.get_option("enter"), self._play_context.remote_addr, *command]
+        done = subprocess.run(enter, input=stdin if stdin is not None else b"", capture_output=True, check=False)
+        if done.returncode == NO_HOST:
+            raise AnsibleConnectionFailure(done.stderr.decode(errors="replace"))
         return done.returncode, done.stdout, done.stderr
 
     @ensure_connect

@@ -13,13 +13,13 @@ from collections.abc import Callable
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-PODMAN = ROOT / "molecule/hosts/podman"
+ENTER = ROOT / "molecule/hosts/enter"
 # The scenario's Redis password, which must appear nowhere that others can look.
 SECRET = os.environ.get("GEARSYNC_REDIS_PASSWORD", "")
 
 
 class Host:
-    """One test host, reached through podman."""
+    """One test host, seen from inside."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -32,8 +32,8 @@ class Host:
         """
         names = [word for name in env or {} for word in ("--env", name)]
         done = subprocess.run(
-            [str(PODMAN), "exec", "--interactive", *names, self.name, "sh", "-c", command],
-            input=stdin, capture_output=True, text=True, timeout=timeout, check=False,
+            [str(ENTER), *names, self.name, "sh", "-c", command],
+            input=stdin or "", capture_output=True, text=True, timeout=timeout, check=False,
             env={**os.environ, **(env or {})},
         )
         if ok:

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from conftest import PODMAN, ROOT, SECRET, Host, Playbooks, names, recap
+from conftest import ENTER, ROOT, SECRET, Host, Playbooks, names, recap
 
 
 def test_check_mode_on_deployed_hosts_reports_no_change(playbooks: Playbooks) -> None:
@@ -101,7 +101,7 @@ def plan9_host() -> Iterator[Host]:
 
 def test_an_unsupported_platform_is_refused_before_anything_changed(playbooks: Playbooks, plan9_host: Host, tmp_path: pathlib.Path) -> None:
     groups = {f"gearsync_{group}": {"hosts": {plan9_host.name: None}} for group in ("mysql", "gearmand", "redis", "workers")}
-    inventory = {**groups, "all": {"vars": {"ansible_connection": "test_host", "ansible_test_host_podman": str(PODMAN)}}}
+    inventory = {**groups, "all": {"vars": {"ansible_connection": "test_host", "ansible_test_host_enter": str(ENTER)}}}
     (tmp_path / "hosts.yml").write_text(json.dumps(inventory))
     status, output = Playbooks([str(tmp_path / "hosts.yml")]).run("site.yml")
     assert status != 0, output

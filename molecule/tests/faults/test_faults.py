@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from conftest import PODMAN, SECRET, Host, until
+from conftest import ENTER, SECRET, Host, until
 
 SECONDS = float(os.environ.get("GEARSYNC_FAULT_SECONDS", "60"))
 GEARSYNC = "/opt/gearsync/venv/bin/gearsync"
@@ -63,7 +63,7 @@ def writing(host: Host) -> Iterator[dict[str, object]]:
     answer: dict[str, object] = {}
     socket = host.run("ls /run/mysqld/mysqld.sock")
     process = subprocess.Popen(
-        [str(PODMAN), "exec", "--interactive", host.name, "/opt/gearsync/venv/bin/python", "-c", WRITERS, socket], stdin=subprocess.PIPE,
+        [str(ENTER), host.name, "/opt/gearsync/venv/bin/python", "-c", WRITERS, socket], stdin=subprocess.PIPE,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         yield answer

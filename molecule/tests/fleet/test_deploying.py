@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 
-from conftest import PODMAN, Host, Playbooks, recap, until
+from conftest import ENTER, Host, Playbooks, recap, until
 
 DB, CACHE, WORKER = Host("fleet-db"), Host("fleet-cache"), Host("fleet-worker1")
 SETTINGS = "/etc/redis/gearsync.conf"
@@ -58,7 +58,7 @@ def test_a_database_server_that_was_there_before_is_adopted_as_it_is(playbooks: 
 
 def test_no_server_is_installed_over_the_data_of_another_one(tmp_path: pathlib.Path) -> None:
     groups = {f"gearsync_{group}": {"hosts": {WORKER.name: None}} for group in ("mysql", "gearmand", "redis", "workers")}
-    inventory = {**groups, "all": {"vars": {"ansible_connection": "test_host", "ansible_test_host_podman": str(PODMAN)}}}
+    inventory = {**groups, "all": {"vars": {"ansible_connection": "test_host", "ansible_test_host_enter": str(ENTER)}}}
     (tmp_path / "hosts.yml").write_text(json.dumps(inventory))
     WORKER.run("mkdir /var/lib/mysql && touch /var/lib/mysql/ibdata1")
     try:
