@@ -74,7 +74,8 @@ class Database:
             try:
                 self._connection = pymysql.connect(
                     host=settings.host, port=settings.port, unix_socket=settings.unix_socket, user=settings.user, password=settings.password,
-                    charset="utf8mb4", use_unicode=False, conv=pymysql.converters.encoders.copy(), autocommit=True, client_flag=CLIENT.FOUND_ROWS,
+                    charset="utf8mb4", use_unicode=False, conv=pymysql.converters.encoders.copy(), autocommit=True,
+                    client_flag=CLIENT.FOUND_ROWS | CLIENT.MULTI_STATEMENTS,
                     connect_timeout=max(1, int(self._timeout)), read_timeout=self._timeout, write_timeout=self._timeout,
                     # What waits for a lock is tried again. The idle limit: a process that was paused inside a transaction must not hold its locks for long.
                     init_command="SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_TRANS_TABLES',"
@@ -89,6 +90,19 @@ class Database:
     def run(self, sql: Union[str, bytes], arguments: Any = None) -> int:
         """Execute one statement; how many rows it found. Raises DatabaseUnavailable."""
         return int(self._execute(sql, arguments).rowcount)
+
+    def _run_each(self, *statements: str) -> list[int]:
+        cursor = self._execute("; ".join(statements), None)
+        found = [int(cursor.rowcount)]
+        try:
+            while cursor.nextset():
+                found.append(int(cursor.rowcount))
+        except (pymysql.MySQLError, OSError) as error:
+            raise self.failed(error) from None
+        except BaseException:
+            self.close()
+            raise
+        return found
 
     def rows(self, sql: Union[str, bytes], arguments: Any = None) -> list[tuple[Any, ...]]:
         """The rows of one SELECT. Raises DatabaseUnavailable."""
@@ -149,11 +163,13 @@ class Database:
         return found
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
-        """All or nothing: rolled back by every exception, which goes on; committed otherwise. Raises DatabaseUnavailable, also when nobody knows."""
-        self.run("START TRANSACTION")
+    def transaction(self, *first: str) -> Iterator[list[int]]:
+        """All or nothing: rolled back by every exception, which goes on; committed otherwise. Raises DatabaseUnavailable, also when nobody knows.
+
+        ``first`` are statements that change rows: it begins with them, in one round trip. Yields how many rows each of them has found.
+        """
         try:
-            yield
+            yield self._run_each("START TRANSACTION", *first)[1:]
         except BaseException:
             if self._connection is not None:
                 with contextlib.suppress(DatabaseUnavailable):

@@ -11,17 +11,18 @@ from typing import NamedTuple, Optional
 import msgspec
 
 from gearsync import barrier
-from gearsync.change import Change, Malformed, decode_outbox
-from gearsync.commands import Step, Writer, coalesce
+from gearsync.change import Malformed
+from gearsync.commands import Writer
 from gearsync.config import Config
 from gearsync.database import Database, DatabaseUnavailable
 from gearsync.declaration import LOGS, fingerprint
 from gearsync.job_server import Job, JobServers
 from gearsync.lease import Leases
 from gearsync.metrics import BATCHES, CHANGES, COMMANDS, ERRORS, STEPS, Tally, Window
-from gearsync.outbox import Batch, Entry, Outbox, RowsDenied, summary
+from gearsync.outbox import Entry, Outbox, layout, summary
+from gearsync.ready import Reader, Ready, Work
 from gearsync.target import Applied, Fence, Refused, Target, Unavailable, append_ids
-from gearsync.transform import Transform, shown
+from gearsync.transform import Transform
 
 log = logging.getLogger(__name__)
 
@@ -33,15 +34,11 @@ _REFRESH = 1.0
 _REPORT = 5.0
 #: Seconds between two looks after a wake: it comes before its commit. The first and the longest.
 _FIRST_GAP, _LAST_GAP = 0.0005, 0.005
-#: What waits for another count's shard is looked at again after so many seconds; a table whose rows may not be read.
+#: What waits for another count's shard is looked at again after so many seconds.
 _TURN = 0.02
-_HELD = 2.0
 #: Changes that a line of the log names.
 _NAMED = 5
 _FIRST_PAUSE, _LAST_PAUSE = 0.05, 2.0
-#: A batch with reloads is read so much further: what follows in it must not show an earlier state than the row that was read.
-_RELOAD_FACTOR = 10
-_MOST_AHEAD = 10_000
 
 
 class _LeaseLost(Exception):
@@ -52,25 +49,6 @@ class _DeadLetters(Exception):
     """Redis has refused commands, whose changes are to be kept before they are deleted; raised to roll back."""
 
 
-class Work(NamedTuple):
-    """What a batch comes to."""
-
-    steps: list[Step]
-    #: Id and reason of each change that cannot be applied: for the log, and in full.
-    dead: dict[int, Malformed]
-
-
-class _Ready(NamedTuple):
-    """A batch that only has to be sent."""
-
-    entries: list[Entry]
-    work: Work
-    #: Whether there may be more to be done at once.
-    more: bool
-    #: Whether changes must wait for those of another count of shards.
-    waiting: bool
-
-
 class _Shard:
     """What this process knows of a shard whose lease it holds."""
 
@@ -79,14 +57,28 @@ class _Shard:
         self.due = 0.0
         self.gap = _FIRST_GAP
         self.linger_until = 0.0
+        #: Whether the next look is at this shard alone.
+        self.by_itself = False
         #: Whether Redis has taken a batch of this lease.
         self.written = False
         #: Whether what the fence keeps was compared with the outbox.
         self.compared = False
         #: Appended ids that are deleted from the outbox, and that the fence may forget.
         self.deleted: list[str] = []
-        #: The next batch, read while Redis did the last one.
-        self.ahead: Optional[_Ready] = None
+        #: The next batch: read while Redis did the last one, or together with other shards'.
+        self.ahead: Optional[Ready] = None
+
+
+class _Batch(NamedTuple):
+    """A shard's changes on their way."""
+
+    shard: int
+    state: _Shard
+    ready: Ready
+    ids: list[int]
+    #: For each step the id under which it is appended.
+    appended: list[str]
+    fence: Fence
 
 
 class _Outage:
@@ -126,29 +118,6 @@ class _Question(NamedTuple):
     barrier: barrier.Barrier
 
 
-def work_of(entries: Sequence[Entry], writers: dict[str, Writer], reloaded: dict[int, Change], wrong: dict[int, Malformed]) -> Work:
-    """The steps of a batch, coalesced. ``reloaded`` and ``wrong`` say what became of its reloads. Pure."""
-    steps: list[Step] = []
-    dead = dict(wrong)
-    for number, (outbox_id, table, operation, payload, _created) in enumerate(entries):
-        if outbox_id in wrong:
-            continue
-        try:
-            change = reloaded[outbox_id] if operation == "reload" else decode_outbox(table, operation, payload)
-            found = writers[table].steps(change)
-            for step in found:
-                step.change = number
-            steps += found
-        except Malformed as error:
-            dead[outbox_id] = error
-        except MemoryError:
-            raise
-        except Exception as error:  # noqa: BLE001  # ours or a transform's: one change must not stop the process again and again
-            words = f"applying it raised {type(error).__name__}"
-            dead[outbox_id] = Malformed(words, f"{words}: {shown(error)}")
-    return Work(coalesce(steps), dead)
-
-
 def say_dead(shard: int, entries: Sequence[Entry], dead: dict[int, Malformed]) -> None:
     """One line for each table, whatever the number of its changes."""
     lost: dict[str, list[Entry]] = {}
@@ -160,6 +129,10 @@ def say_dead(shard: int, entries: Sequence[Entry], dead: dict[int, Malformed]) -
         log.error(
             "%d changes of %s cannot be applied and are in dead_letter, the first of them %s: %s", len(found), table, ", ".join(map(str, ids)), dead[ids[0]],
             extra={"action": "dead_letter", "table": table, "shard": shard, "count": len(found), "ids": ids})
+
+
+class _Separately(Exception):
+    """Something is the matter with a shard of several; raised to roll back, and to find it out shard by shard."""
 
 
 class Servers(NamedTuple):
@@ -178,19 +151,12 @@ class Drain:
         self.tally = tally
         self._source = config.source
         self._settings = config.worker
-        # All tables: changes of one that is delivered directly now may wait from before.
-        self._writers = {table.table: Writer(table, transforms.get(table.table)) for table in config.tables}
         self._appends = any(write.type in LOGS for table in config.tables for write in table.write)
-        self._fingerprints = {table.table: fingerprint(table) for table in config.tables}
-        #: Tables whose changes wait: those that are not declared, those whose triggers are of a later declaration, and those whose rows may not be read,
-        #: with the time of the next look.
-        self._undeclared: set[str] = set()
-        self._outdated: set[str] = set()
-        self._held: dict[str, float] = {}
-        #: Until when it is known that nothing of a table is in these shards.
-        self._nothing_in: dict[tuple[str, tuple[int, ...]], float] = {}
         self._database = database
         self._outbox = Outbox(database)
+        # All tables: changes of one that is delivered directly now may wait from before.
+        writers = {table.table: Writer(table, transforms.get(table.table)) for table in config.tables}
+        self._reader = Reader(self._outbox, writers, {table.table: fingerprint(table) for table in config.tables}, config.worker)
         self._leases = Leases(database, self._outbox, config.worker.lease)
         self._shards: dict[int, _Shard] = {}
         self._questions: list[_Question] = []
@@ -230,7 +196,7 @@ class Drain:
     def _begin_outage(self, error: DatabaseUnavailable) -> None:
         # What is in the outbox waits there; nobody knows whether a batch was deleted.
         for state in self._shards.values():
-            state.compared = False
+            state.compared, state.ahead = False, None
         self._database_error = error
         self._database_outage.begin("the schema is not there yet" if error.schema_absent else str(error))
 
@@ -260,7 +226,11 @@ class Drain:
         if shard < 0 or self._shards[shard].due > now:
             return
         try:
-            self._drain(shard, self._shards[shard])
+            together = [] if self._redis_outage.failures else self._read_together(shard, now)
+            if len(together) > 1:
+                self._write_together(together)
+            else:
+                self._drain(shard, self._shards[shard])
             self._redis_outage.end()
         except Unavailable as error:
             self._redis_outage.begin(str(error))
@@ -281,13 +251,7 @@ class Drain:
 
     def _unfit(self, now: float) -> str:
         """Why other processes should do the work, if there are any: empty when this one can do as well as they."""
-        known = self._outbox.fingerprints(self._undeclared | self._outdated)
-        self._outdated &= self._older(known)
-        # Of a table that is synced no more changes may be left, which nobody is to write.
-        outdated = self._outdated | (self._undeclared & known.keys())
-        if outdated:
-            return f"its configuration is older than the triggers of {', '.join(sorted(outdated))}"
-        return f"Redis {self.target.name} is out of reach" if self._cut_off(now) else ""
+        return self._reader.unfit() or (f"Redis {self.target.name} is out of reach" if self._cut_off(now) else "")
 
     def _cut_off(self, now: float) -> bool:
         """Whether Redis has been out of this process's reach for longer than a lease."""
@@ -305,10 +269,6 @@ class Drain:
         if self._reaches_redis and self._leases.aside:
             outage.end()
         return not self._reaches_redis
-
-    def _older(self, known: dict[str, list[str]]) -> set[str]:
-        """The tables of which triggers are made by a later declaration than ours; one that is not known yet is newer than all."""
-        return {table for table, fingerprints in known.items() if self._fingerprints.get(table) in fingerprints[:-1]}
 
     def _know_shards(self) -> None:
         """Follow the leases: a shard that was taken is looked at, and its wakes are asked for."""
@@ -339,9 +299,60 @@ class Drain:
 
     # One batch
 
+    def _read_together(self, first: int, now: float) -> list[int]:
+        """Read what is looked at in this moment or the next: one look at all these shards costs hardly more than one at ``first``.
+
+        Returns those whose changes can be written together.
+        """
+        # Those of which a batch is read already, or that want to be read by themselves, have their turn.
+        together = [
+            shard for shard, state in self._shards.items()
+            if shard in layout(first) and state.ahead is None and not state.by_itself and (state.due <= now + _FIRST_GAP or now < state.linger_until)
+        ]
+        if first not in together or len(together) == 1:
+            return []
+        found = self._reader.read_each(together)
+        for shard in together:
+            state, ready = self._shards[shard], found.get(shard)
+            if ready is None:
+                state.by_itself, state.due = True, min(state.due, now)
+            elif ready.entries or shard == first:
+                state.ahead, state.due = ready, min(state.due, now)
+            else:
+                self._rest(state, ready)
+        return [shard for shard, ready in found.items() if ready.entries and not ready.more and not ready.work.dead]
+
+    def _write_together(self, shards: Sequence[int]) -> None:
+        """Apply and delete the few changes of several shards, in one transaction. Raises DatabaseUnavailable and Unavailable."""
+        batches = []
+        for shard in shards:
+            state = self._shards[shard]
+            if state.ahead is not None:
+                batches.append(self._batch(shard, state, state.ahead))
+                state.ahead = None
+        statements = [words for batch in batches for words in (self._leases.renewal(batch.shard), self._outbox.deletion(batch.shard, batch.ids))]
+        try:
+            with self._database.transaction(*statements) as found:
+                if 0 in found[::2]:
+                    raise _Separately
+                for batch in batches:
+                    self._send(batch)
+                    if self._receive(batch.shard, batch.state).errors:
+                        raise _Separately
+        except (_Separately, Refused):
+            # What Redis has taken it takes once more, as after a crash.
+            for batch in batches:
+                batch.state.by_itself, batch.state.due = True, 0.0
+            return
+        for batch in batches:
+            self._done(batch, {})
+            self._rest(batch.state, batch.ready)
+
     def _drain(self, shard: int, state: _Shard) -> None:
         """Apply and delete the shard's oldest changes. Raises DatabaseUnavailable, Unavailable and _LeaseLost."""
-        ready, state.ahead = state.ahead or self._read(shard), None
+        ready, state.ahead = state.ahead or self._reader.read(shard), None
+        if self._reader.met_unknown:
+            self._refresh_at = 0.0
         if not ready.entries and self._redis_outage.failures:
             # Nothing to write is no sign that it takes writes.
             self.target.ping()
@@ -351,7 +362,12 @@ class Drain:
             except BaseException:
                 state.ahead = None
                 raise
+        self._rest(state, ready)
+
+    def _rest(self, state: _Shard, ready: Ready) -> None:
+        """When to look the next time, after ``ready`` was all that was found."""
         now = time.monotonic()
+        state.by_itself = ready.more or ready.waiting
         if ready.entries:
             state.linger_until, state.gap = now + self._settings.linger, _FIRST_GAP
         if ready.more:
@@ -363,117 +379,32 @@ class Drain:
         else:
             state.due = now + self._settings.sweep
 
-    def _read(self, shard: int) -> _Ready:
-        """The shard's oldest changes that may be applied, made ready."""
-        limit = self._settings.batch
-        batch, reloaded, wrong = self._read_rows(shard, limit)
-        declared = self._declared(batch.entries)
-        entries, waiting = self._in_turn(shard, declared)
-        if waiting and not entries and batch.more:
-            batch = self._outbox.read(shard, limit, self._left_out() | waiting)
-            declared = [entry for entry in self._declared(batch.entries) if entry.operation != "reload"]
-            entries, _waiting = self._in_turn(shard, declared)
-        found = {entry.id for entry in entries} if wrong else set()
-        work = work_of(entries, self._writers, reloaded, {number: error for number, error in wrong.items() if number in found})
-        return _Ready(entries, work, batch.more and bool(entries or len(declared) < len(batch.entries)), bool(waiting))
-
-    def _read_rows(self, shard: int, limit: int) -> tuple[Batch, dict[int, Change], dict[int, Malformed]]:
-        """The shard's oldest changes, and what its reloads come to."""
-        while True:
-            batch = self._outbox.read(shard, limit, self._left_out())
-            if all(entry.operation != "reload" for entry in batch.entries):
-                return batch, {}, {}
-            try:
-                # The lease is not renewed meanwhile.
-                ahead = max(limit, min(limit * _RELOAD_FACTOR, _MOST_AHEAD))
-                found = self._outbox.read_with_rows(shard, ahead, self._left_out(), self._settings.lease / 3)
-            except RowsDenied as denied:
-                # Somebody can give that right; until then the table's changes wait in their order, and hold up no other table.
-                if denied.table not in self._held:
-                    log.warning("changes of %s wait, because its rows may not be read: %s", denied.table, denied, extra={"action": "rows_denied"})
-                self._held[denied.table] = time.monotonic() + _HELD
-                continue
-            for table in {entry.table for entry in found[0].entries if entry.operation == "reload"} & self._held.keys():
-                del self._held[table]
-                log.info("the rows of %s may be read again", table, extra={"action": "rows_readable"})
-            return found
-
-    def _left_out(self) -> set[str]:
-        """The tables whose changes are not read now."""
-        now = time.monotonic()
-        return self._undeclared | self._outdated | {table for table, due in self._held.items() if now < due}
-
-    def _read_ahead(self, shard: int) -> Optional[_Ready]:
-        """Within the transaction that has deleted a batch: what comes after it, when there is nothing special about it."""
-        batch = self._outbox.read(shard, self._settings.batch, self._left_out())
-        if not batch.entries or any(entry.operation == "reload" or entry.table not in self._writers for entry in batch.entries):
-            return None
-        if self._older(self._outbox.fingerprints({entry.table for entry in batch.entries})):
-            return None
-        entries, waiting = self._in_turn(shard, batch.entries)
-        return None if waiting else _Ready(entries, work_of(entries, self._writers, {}, {}), batch.more, False)
-
-    def _declared(self, entries: list[Entry]) -> list[Entry]:
-        """The changes of tables that this worker knows, by their newest declaration. The others' wait for a worker that does, and hold up nobody."""
-        tables = {entry.table for entry in entries}
-        unknown = tables - self._writers.keys()
-        for table in sorted(unknown - self._undeclared):
-            log.warning("changes of %s wait in the outbox, which this worker's configuration does not declare", table, extra={"action": "undeclared_table"})
-        self._undeclared |= unknown
-        # Asked after the changes were read: one that newer triggers have made is never taken for one of ours.
-        outdated = self._older(self._outbox.fingerprints(tables))
-        for table in sorted(outdated - self._outdated):
-            log.warning("changes of %s wait in the outbox: its triggers are of a later declaration than ours", table, extra={"action": "outdated_table"})
-        self._outdated |= outdated
-        if not unknown and not outdated:
-            return entries
-        self._refresh_at = 0.0
-        return [entry for entry in entries if entry.table not in unknown and entry.table not in outdated]
-
-    def _in_turn(self, shard: int, entries: list[Entry]) -> tuple[list[Entry], set[str]]:
-        """The changes that may be applied now, and the tables of those that must wait for an older change in a shard of another count."""
-        others = self._outbox.others(shard) if entries else []
-        if not others:
-            return entries, set()
-        first = {table: self._oldest(table, others) for table in {entry.table for entry in entries}}
-        found, waiting = [], set()
-        for entry in entries:
-            before = first[entry.table]
-            if before is None or entry.id < before:
-                found.append(entry)
-            else:
-                waiting.add(entry.table)
-        return found, waiting
-
-    def _oldest(self, table: str, shards: list[int]) -> Optional[int]:
-        """The smallest id of a table's changes in shards of another count, whose backlog is long when it is other tables'."""
-        question, now = (table, tuple(shards)), time.monotonic()
-        if now < self._nothing_in.get(question, now):
-            return None
-        found = self._outbox.oldest(table, shards)
-        # While its triggers write to one place, none can come to be there that should be before those that are here.
-        if found is None and self._outbox.is_settled(table):
-            self._nothing_in = {key: until for key, until in self._nothing_in.items() if now < until} | {question: now + _REFRESH}
-        return found
-
-    def _write(self, shard: int, state: _Shard, ready: _Ready) -> None:
-        entries, work = ready.entries, ready.work
-        ids = [entry.id for entry in entries]
-        appended = append_ids(work.steps, ids)
-        fence = Fence(self._source, shard, state.epoch)
+    def _batch(self, shard: int, state: _Shard, ready: Ready) -> _Batch:
+        """What is to be sent, when it is known what Redis may forget."""
+        ids = [entry.id for entry in ready.entries]
+        batch = _Batch(shard, state, ready, ids, append_ids(ready.work.steps, ids), Fence(self._source, shard, state.epoch))
         if not state.compared and self._appends:
-            self._compare(state, fence)
+            self._compare(state, batch.fence)
+        return batch
+
+    def _send(self, batch: _Batch) -> None:
+        self.target.send(batch.fence, batch.ready.work.steps, batch.appended, batch.state.deleted)
+
+    def _done(self, batch: _Batch, dead: dict[int, Malformed]) -> None:
+        batch.state.deleted = [append_id for append_id in batch.appended if append_id]
+        self._report(batch.shard, batch.ready.entries, batch.ready.work, dead)
+
+    def _write(self, shard: int, state: _Shard, ready: Ready) -> None:
+        batch = self._batch(shard, state, ready)
+        ids, work = batch.ids, ready.work
         dead = dict(work.dead)
-        self.target.send(fence, work.steps, appended, state.deleted)
+        self._send(batch)
         try:
             if not dead:
                 try:
                     # While Redis works, the deletion and the next batch are prepared; the commit waits for what Redis says.
-                    with self._database.transaction():
-                        renewed = self._leases.renew_within(shard)
-                        if renewed:
-                            self._outbox.delete(shard, ids, {})
-                            state.ahead = self._read_ahead(shard) if ready.more else None
+                    with self._database.transaction(self._leases.renewal(shard), self._outbox.deletion(shard, ids)) as (renewed, _deleted):
+                        state.ahead = self._reader.read_ahead(shard) if ready.more and renewed else None
                         applied = self._receive(shard, state)
                         if not renewed:
                             raise _LeaseLost
@@ -493,12 +424,12 @@ class Drain:
         for step, error in applied.errors:
             dead.setdefault(ids[work.steps[step].change], Malformed(error))
         if dead:
-            with self._database.transaction():
-                if not self._leases.renew_within(shard):
+            with self._database.transaction(self._leases.renewal(shard)) as (renewed,):
+                if not renewed:
                     raise _LeaseLost
-                self._outbox.delete(shard, ids, {number: error.detail for number, error in dead.items()})
-        state.deleted = [append_id for append_id in appended if append_id]
-        self._report(shard, entries, work, dead)
+                self._outbox.keep(shard, {number: error.detail for number, error in dead.items()})
+                self._database.run(self._outbox.deletion(shard, ids))
+        self._done(batch, dead)
 
     def _report(self, shard: int, entries: list[Entry], work: Work, dead: dict[int, Malformed]) -> None:
         if dead:

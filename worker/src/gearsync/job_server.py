@@ -243,7 +243,7 @@ class JobServers(GearmanWorker):  # type: ignore[misc]  # the library has no typ
         self.reconnect_max = reconnect_max
         self.stopping = False
         self.batch: list[Job] = []
-        self._selector = selectors.DefaultSelector()
+        self._selector = selectors.SelectSelector()
         for connection in self.connection_list:
             connection.timeout = timeout
             connection.tls = tls

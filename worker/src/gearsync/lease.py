@@ -12,6 +12,7 @@ from collections.abc import Collection
 
 from gearsync.database import SCHEMA, Database, DatabaseUnavailable
 from gearsync.outbox import Outbox
+from gearsync.source import text_literal
 
 log = logging.getLogger(__name__)
 
@@ -72,12 +73,11 @@ class Leases:
             self._take(shard)
         self._surplus = len(self.held) - fair
 
-    def renew_within(self, shard: int) -> bool:
-        """Within the caller's transaction: renew one lease, and so make sure that it is held until the commit. False when it is lost."""
-        return self._database.run(
-            f"UPDATE {SCHEMA}.lease SET expires_at = {_EXPIRES} WHERE shard = %s AND owner = %s AND epoch = %s",
-            (self._microseconds, shard, self.owner, self.held[shard]),
-        ) == 1
+    def renewal(self, shard: int) -> str:
+        """The statement that renews one lease, and so makes sure that it is held until the commit; it finds no row when the lease is lost. Pure."""
+        return (
+            f"UPDATE {SCHEMA}.lease SET expires_at = NOW(6) + INTERVAL {self._microseconds} MICROSECOND"
+            f" WHERE shard = {shard} AND owner = {text_literal(self.owner.encode()).decode()} AND epoch = {self.held[shard]}")
 
     def lost(self, shard: int) -> None:
         """Forget a lease that is another's by now."""

@@ -7,7 +7,7 @@ import functools
 import itertools
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Callable, NamedTuple, Optional
 
 import msgspec
@@ -121,6 +121,22 @@ def summary(entries: Iterable[Entry]) -> Iterator[Applied]:
 
 def _names(names: Iterable[str]) -> str:
     return ", ".join(source.text_literal(name.encode()).decode() for name in sorted(names))
+
+
+def _declarations(names: str) -> str:
+    return f"SELECT table_name, fingerprints FROM {SCHEMA}.declaration WHERE table_name IN ({names})"
+
+
+def _known(rows: Iterable[tuple[bytes, bytes]]) -> dict[str, list[str]]:
+    return {name.decode(): msgspec.json.decode(known, type=list[str]) for name, known in rows}
+
+
+def _beside(own: range, columns: str) -> str:
+    """The SELECTs that find a row when a shard outside of ``own`` has changes."""
+    # In these directions the search begins beside our own shards, whose deleted changes it would have to walk through otherwise.
+    above = f"(SELECT {columns} FROM {SCHEMA}.outbox FORCE INDEX (PRIMARY) WHERE shard >= {own.stop} ORDER BY shard, id LIMIT 1)"
+    below = f"(SELECT {columns} FROM {SCHEMA}.outbox FORCE INDEX (PRIMARY) WHERE shard < {own.start} ORDER BY shard DESC, id DESC LIMIT 1)"
+    return f"{above} UNION ALL {below}" if own.start > 0 else above
 
 
 class _Large(msgspec.Struct):
@@ -269,6 +285,42 @@ def _bare(kind: str, value: Optional[bytes]) -> Value:
     return Json(value.decode()) if kind == "json" else value.decode()
 
 
+def _inline(rows: int) -> int:
+    """The length up to which a payload is read with its change, when so many rows may be read at once, in bytes."""
+    return max(256, min(_INLINE, 2 * _MOST_BYTES // rows))
+
+
+def _oldest_changes(shards: Collection[int], limit: int, inline: int, without: str, columns: str = "") -> str:
+    """The SELECT of the shards' oldest changes, a text for each, which _batch can read, after the given ``columns``."""
+    # The index on id alone would be walked through all other shards' changes. One column in place of five: a client's work is by the column.
+    # A NUL begins no JSON: it says that the payload's length follows.
+    return (
+        f"SELECT {columns}CONCAT(id, ' ', created_at, ' ', operation, ' ', table_name, X'00',"
+        f" IF(LENGTH(payload) > {inline}, CONCAT(X'00', LENGTH(payload)), payload))"
+        f" FROM {SCHEMA}.outbox FORCE INDEX (PRIMARY)"
+        f" WHERE shard IN ({', '.join(map(str, shards))}){f' AND table_name NOT IN ({without})' if without else ''} ORDER BY shard, id LIMIT {limit}")
+
+
+def _batch(texts: Sequence[bytes], more: bool) -> tuple[Batch, list[int]]:
+    """What _oldest_changes has found, cut when it is large, and the ids of those whose payloads are still to be read. Pure."""
+    entries: list[Entry] = []
+    apart: list[int] = []
+    size = 0
+    for text in texts:
+        head, _zero, payload = text.partition(b"\0")
+        number, _space, stamp = head.partition(b" ")
+        large = payload[:1] == b"\0" and payload[1:].isdigit()
+        size += int(payload[1:]) if large else len(payload)
+        if size > _MOST_BYTES and entries:
+            more = True
+            break
+        if large:
+            apart.append(int(number))
+        operation, table = _head(stamp[_CREATED + 1 :])
+        entries.append(Entry(int(number), table, operation, payload, stamp))
+    return Batch(entries, more), apart
+
+
 class Outbox:
     """The table `outbox` and its neighbour `dead_letter`. Every method raises DatabaseUnavailable."""
 
@@ -277,32 +329,19 @@ class Outbox:
 
     def read(self, shard: int, limit: int, without: Iterable[str] = ()) -> Batch:
         """The oldest changes of a shard, in their order, ``without`` those of the named tables."""
-        names = _names(without)
-        inline = max(256, min(_INLINE, 2 * _MOST_BYTES // limit))
-        # The index on id alone would be walked through all other shards' changes. One column in place of five: a client's work is by the column.
-        # A NUL begins no JSON: it says that the payload's length follows.
-        rows = self.database.rows(
-            "SELECT CONCAT(id, ' ', created_at, ' ', operation, ' ', table_name, X'00',"
-            f" IF(LENGTH(payload) > {inline}, CONCAT(X'00', LENGTH(payload)), payload))"
-            f" FROM {SCHEMA}.outbox FORCE INDEX (PRIMARY)"
-            f" WHERE shard = {shard}{f' AND table_name NOT IN ({names})' if names else ''} ORDER BY id LIMIT {limit}")
-        entries: list[Entry] = []
-        apart: list[int] = []
-        size = 0
-        more = len(rows) == limit
-        for (text,) in rows:
-            head, _zero, payload = text.partition(b"\0")
-            number, _space, stamp = head.partition(b" ")
-            large = payload[:1] == b"\0" and payload[1:].isdigit()
-            size += int(payload[1:]) if large else len(payload)
-            if size > _MOST_BYTES and entries:
-                more = True
-                break
-            if large:
-                apart.append(int(number))
-            operation, table = _head(stamp[_CREATED + 1 :])
-            entries.append(Entry(int(number), table, operation, payload, stamp))
-        return Batch(self._with_payloads(shard, entries, apart) if apart else entries, more)
+        texts = [text for (text,) in self.database.rows(_oldest_changes([shard], limit, _inline(limit), _names(without)))]
+        batch, apart = _batch(texts, len(texts) == limit)
+        return Batch(self._with_payloads(shard, batch.entries, apart), batch.more) if apart else batch
+
+    def read_each(self, shards: Collection[int], limit: int, without: Iterable[str] = ()) -> dict[int, Batch]:
+        """The same for each of ``shards``, hardly slower than for one; left out is who has payloads that want to be read apart, or comes after a long one."""
+        rows = self.database.rows(_oldest_changes(shards, limit, _inline(limit), _names(without), "shard, "))
+        texts: dict[int, list[bytes]] = {shard: [] for shard in shards}
+        for shard, text in rows:
+            texts[int(shard)].append(text)
+        last = int(rows[-1][0]) if len(rows) == limit else max(shards)
+        found = {shard: _batch(texts[shard], len(rows) == limit and shard == last) for shard in shards if shard <= last}
+        return {shard: batch for shard, (batch, apart) in found.items() if not apart}
 
     def _with_payloads(self, shard: int, entries: list[Entry], apart: list[int]) -> list[Entry]:
         """``entries`` with the payloads of those that were read without."""
@@ -315,8 +354,13 @@ class Outbox:
         return [
             entry._replace(payload=found[entry.id]) if entry.id in found else entry for entry in entries if entry.id in found or entry.id not in wanted]
 
-    def delete(self, shard: int, ids: Sequence[int], dead: dict[int, str]) -> None:
-        """Within the caller's transaction: keep the ``dead`` (id → why) as dead letters, and delete ``ids``, the dead among them."""
+    @staticmethod
+    def deletion(shard: int, ids: Sequence[int]) -> str:
+        """The statement that deletes ``ids``, at least one. Pure."""
+        return f"DELETE FROM {SCHEMA}.outbox WHERE shard = {shard} AND ({ids_condition(ids)})"
+
+    def keep(self, shard: int, dead: Mapping[int, str]) -> None:
+        """Within the caller's transaction, before they are deleted: keep the ``dead`` (id → why) as dead letters."""
         for number, error in dead.items():
             self.database.run(
                 f"REPLACE INTO {SCHEMA}.dead_letter (id, shard, table_name, operation, payload, created_at, failed_at, error)"
@@ -324,8 +368,6 @@ class Outbox:
                 # What a transform has raised may hold half of a surrogate pair.
                 (error[:_ERROR_LENGTH].encode(errors="replace").decode(), shard, number),
             )
-        if ids:
-            self.database.run(f"DELETE FROM {SCHEMA}.outbox WHERE shard = {shard} AND ({ids_condition(ids)})")
 
     def fingerprints(self, tables: Iterable[str]) -> dict[str, list[str]]:
         """Those of the declarations of ``tables`` that triggers were made of, the newest one last; of a table that is synced no more there are none.
@@ -334,13 +376,24 @@ class Outbox:
         """
         names = _names(tables)
         try:
-            rows = self.database.rows(f"SELECT table_name, fingerprints FROM {SCHEMA}.declaration WHERE table_name IN ({names})") if names else []
+            return _known(self.database.rows(_declarations(names))) if names else {}
         except DatabaseUnavailable as error:
             # A schema of an earlier release, whose owner has not migrated it yet.
             if not error.schema_absent:
                 raise
             return {}
-        return {name.decode(): msgspec.json.decode(known, type=list[str]) for name, known in rows}
+
+    def after(self, shard: int, tables: Iterable[str]) -> tuple[dict[str, list[str]], list[int]]:
+        """What is to be known when changes of ``tables`` were read: ``fingerprints`` and ``others``, at the price of one."""
+        own = layout(shard)
+        try:
+            rows = self.database.rows(f"{_declarations(_names(tables))} UNION ALL {_beside(own, 'NULL, NULL')}")
+        except DatabaseUnavailable as error:
+            if not error.schema_absent:
+                raise
+            return {}, self.others(shard)
+        known = _known(row for row in rows if row[0] is not None)
+        return known, self._outside(own) if len(rows) > len(known) else []
 
     def shards(self) -> list[int]:
         """The shards that have changes."""
@@ -353,12 +406,9 @@ class Outbox:
     def others(self, shard: int) -> list[int]:
         """The shards of other counts than that of ``shard`` that have changes."""
         own = layout(shard)
-        # In these directions the search begins beside our own shards, whose deleted changes it would have to walk through otherwise.
-        above = f"(SELECT 1 FROM {SCHEMA}.outbox FORCE INDEX (PRIMARY) WHERE shard >= {own.stop} ORDER BY shard, id LIMIT 1)"
-        below = f"(SELECT 1 FROM {SCHEMA}.outbox FORCE INDEX (PRIMARY) WHERE shard < {own.start} ORDER BY shard DESC, id DESC LIMIT 1)"
-        looks = [above, below] if own.start > 0 else [above]
-        if not self.database.rows(" UNION ALL ".join(looks)):
-            return []
+        return self._outside(own) if self.database.rows(_beside(own, "1")) else []
+
+    def _outside(self, own: range) -> list[int]:
         return [other for other in self.shards() if other not in own]
 
     def oldest(self, table: str, shards: Sequence[int]) -> Optional[int]:

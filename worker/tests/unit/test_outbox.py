@@ -13,10 +13,11 @@ from gearsync.change import Change, Malformed
 from gearsync.commands import Step, Writer
 from gearsync.database import DatabaseUnavailable
 from gearsync.declaration import Table, Write
-from gearsync.drain import Drain, _Outage, work_of
+from gearsync.drain import Drain, _Outage
 from gearsync.lease import share
 from gearsync.metrics import Tally
 from gearsync.outbox import Entry, ids_condition, layout, summary
+from gearsync.ready import Reader, work_of
 from gearsync.target import append_ids, flatten
 from hypothesis import given
 from hypothesis import strategies as st
@@ -105,15 +106,15 @@ def test_other_tables_backlog_is_not_looked_through_for_every_batch() -> None:
         def is_settled(self, _table: str) -> bool:
             return self.settled
 
-    drain, backlog = object.__new__(Drain), Backlog()
-    drain._outbox, drain._nothing_in = backlog, {}  # type: ignore[assignment]  # as much of one as is needed
-    assert [drain._oldest("s.t", [1, 2]) for _ in range(3)] == [None] * 3
+    reader, backlog = object.__new__(Reader), Backlog()
+    reader._outbox, reader._nothing_in = backlog, {}  # type: ignore[assignment]  # as much of one as is needed
+    assert [reader._oldest("s.t", [1, 2]) for _ in range(3)] == [None] * 3
     assert backlog.looks == 1
     # What is there is asked for each time, and so is what may be changing.
     backlog.found = 7  # type: ignore[assignment]
-    assert [drain._oldest("s.t", [1, 2, 3]) for _ in range(3)] == [7] * 3
+    assert [reader._oldest("s.t", [1, 2, 3]) for _ in range(3)] == [7] * 3
     backlog.found, backlog.settled = None, False
-    assert [drain._oldest("s.u", [1, 2]) for _ in range(3)] == [None] * 3
+    assert [reader._oldest("s.u", [1, 2]) for _ in range(3)] == [None] * 3
     assert backlog.looks == 7
 
 
