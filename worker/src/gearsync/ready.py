@@ -208,4 +208,3 @@ class Reader:
         if found is None and self._outbox.is_settled(table):
             self._nothing_in = {key: until for key, until in self._nothing_in.items() if now < until} | {question: now + _BELIEVED}
         return found
-
