@@ -46,6 +46,8 @@ def by_slot(steps: Sequence[Step]) -> dict[int, list[int]]:
 class ClusterTarget(Target):
     """The servers of one Redis Cluster."""
 
+    is_one_server = False
+
     def __init__(self, settings: RedisSettings, timeout: float) -> None:
         """``timeout`` bounds connecting and every answer of a node, in seconds. Connects at the first use."""
         self.name = ", ".join(settings.cluster)

@@ -36,6 +36,8 @@ _REPORT = 5.0
 _FIRST_GAP, _LAST_GAP = 0.0005, 0.005
 #: What waits for another count's shard is looked at again after so many seconds.
 _TURN = 0.02
+#: Changes of several shards that are written in one transaction.
+_FEW = 200
 #: Changes that a line of the log names.
 _NAMED = 5
 _FIRST_PAUSE, _LAST_PAUSE = 0.05, 2.0
@@ -320,7 +322,9 @@ class Drain:
                 state.ahead, state.due = ready, min(state.due, now)
             else:
                 self._rest(state, ready)
-        return [shard for shard, ready in found.items() if ready.entries and not ready.more and not ready.work.dead]
+        few = [shard for shard, ready in found.items() if ready.entries and not ready.more and not ready.work.dead]
+        # The transaction is open, and its rows are locked, for as long as Redis takes for all of them.
+        return few if self.target.is_one_server and sum([len(found[shard].entries) for shard in few]) <= _FEW else []
 
     def _write_together(self, shards: Sequence[int]) -> None:
         """Apply and delete the few changes of several shards, in one transaction. Raises DatabaseUnavailable and Unavailable."""
@@ -329,7 +333,8 @@ class Drain:
             state = self._shards[shard]
             if state.ahead is not None:
                 batches.append(self._batch(shard, state, state.ahead))
-                state.ahead = None
+                # Whatever goes wrong now, the next attempt is shard by shard.
+                state.ahead, state.by_itself = None, True
         statements = [words for batch in batches for words in (self._leases.renewal(batch.shard), self._outbox.deletion(batch.shard, batch.ids))]
         try:
             with self._database.transaction(*statements) as found:
@@ -341,8 +346,6 @@ class Drain:
                         raise _Separately
         except (_Separately, Refused):
             # What Redis has taken it takes once more, as after a crash.
-            for batch in batches:
-                batch.state.by_itself, batch.state.due = True, 0.0
             return
         for batch in batches:
             self._done(batch, {})

@@ -200,6 +200,9 @@ def refused_on(connection: Any, commands: Sequence[Command]) -> list[str]:
 class Target:
     """One Redis server."""
 
+    #: Whether a batch is one script, which takes one round trip.
+    is_one_server = True
+
     def __init__(self, settings: RedisSettings, timeout: float) -> None:
         """``timeout`` bounds connecting and every answer, in seconds. Connects at the first use."""
         options: dict[str, Any] = {
