@@ -23,7 +23,7 @@ from gearsync.target import Target, Unavailable, text
 _PACKET = 1 << 20
 #: Seconds between two looks at a lock or at a limit.
 _PAUSE = 0.05
-#: A limit of rows per second is kept over so many seconds at most: a session that says nothing for long is ended.
+#: A limit of rows per second is kept over so many seconds at most, and it is nice for no longer: a session that says nothing for long is ended.
 _RATE_SECONDS = 5.0
 #: Seconds that a run's mark stays in Redis when nobody goes on with the run.
 _MARK_SECONDS = 30 * 86400
@@ -47,9 +47,11 @@ class Progress(msgspec.Struct):
 class Limits(msgspec.Struct):
     """What a resync holds itself to."""
 
-    chunk: int = 1000
+    chunk: int = 250
     rate: float = 0.0
     """Rows per second; 0 is without a limit."""
+    nice_ratio: float = 1.5
+    """After each piece it sleeps this many times as long as the piece took, so that it takes least of a server that is busy."""
     depth: int = 20_000
     """It waits while the outbox holds more rows than this."""
     tables: list[str] = msgspec.field(default_factory=list)
@@ -229,6 +231,12 @@ def _value(kind: str, text: str) -> Any:
     return int(text) if kind in ("integer", "bit") else {"$num": text}
 
 
+def pause(limits: Limits, number: int, copying: float, turn: float) -> float:
+    """Seconds to sleep after ``number`` rows whose transaction took ``copying`` seconds, and all of their turn ``turn`` seconds. Pure."""
+    nice = min(_RATE_SECONDS, limits.nice_ratio * copying)
+    return max(nice, number / limits.rate - turn) if limits.rate else nice
+
+
 class Resync:
     """One table's run."""
 
@@ -256,6 +264,7 @@ class Resync:
         while not progress.done:
             began = time.monotonic()
             yield from self._hold_back()
+            asked = time.monotonic()
             try:
                 number = self._piece(pace)
             except DatabaseUnavailable as error:
@@ -267,9 +276,9 @@ class Resync:
                 time.sleep(_PAUSE)
                 continue
             progress.waiting = ""
+            copied = time.monotonic()
             yield progress
-            if self.limits.rate:
-                time.sleep(max(0.0, number / self.limits.rate - (time.monotonic() - began)))
+            time.sleep(pause(self.limits, number, copied - asked, time.monotonic() - began))
         self.database.run("DO RELEASE_LOCK(%s)", (self._name,))
 
     def _hold_back(self) -> Iterator[Progress]:

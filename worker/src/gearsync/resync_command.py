@@ -38,7 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--table", action="append", metavar="SCHEMA.TABLE", help="only this table; may be given again (default: all durable ones)")
     parser.add_argument("--new", action="store_true", help="only tables that were never loaded as a whole as they are declared now")
     parser.add_argument("--where", default="", metavar="SQL", help="only rows that meet this condition")
-    parser.add_argument("--chunk", type=int, default=1000, metavar="N", help="rows of one transaction at most (default: %(default)s)")
+    parser.add_argument("--chunk", type=int, default=250, metavar="N", help="rows of one transaction at most (default: %(default)s)")
+    parser.add_argument("--nice-ratio", type=float, default=1.5, metavar="F",
+                        help="sleep F times as long as a transaction took, before the next one (default: %(default)s)")
     parser.add_argument("--rate", type=float, default=0.0, metavar="R", help="rows per second at most (default: no limit)")
     parser.add_argument("--max-depth", type=int, default=20_000, metavar="N", help="wait while the outbox holds more rows (default: %(default)s)")
     parser.add_argument("--replica", action="append", default=[], metavar="HOST[:PORT]", help="watch this replica's lag, with the worker's account")
@@ -52,8 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _mistake(config: Config, options: argparse.Namespace) -> str:
     if config.mysql is None:
         return "the configuration names no MySQL"
-    for name, value, least in (("--chunk", options.chunk, 1), ("--rate", options.rate, 0), ("--max-depth", options.max_depth, 1)):
-        if value < least:
+    for name, value, least in (("--chunk", options.chunk, 1), ("--nice-ratio", options.nice_ratio, 0), ("--rate", options.rate, 0),
+                               ("--max-depth", options.max_depth, 1)):
+        # A number that is none is not less than any.
+        if not value >= least:
             return f"{name} must be {least} or more, not {value:g}"
     if options.max_lag <= 0:
         return f"--max-lag must be more than 0, not {options.max_lag:g}"
@@ -75,7 +79,7 @@ def run(config: Config, options: argparse.Namespace) -> int:
     target = open_target(config.redis, config.worker.io_timeout)
     replicas = [Database(_replica(config.mysql, address), config.worker.io_timeout, idle=60.0) for address in options.replica]
     limits = Limits(
-        chunk=options.chunk, rate=options.rate, depth=options.max_depth, max_lag=options.max_lag if replicas else 0.0,
+        chunk=options.chunk, nice_ratio=options.nice_ratio, rate=options.rate, depth=options.max_depth, max_lag=options.max_lag if replicas else 0.0,
         lag=lambda: max((replica_lag(replica) for replica in replicas), default=0.0), tables=[table.table for table in config.tables],
     )
     try:

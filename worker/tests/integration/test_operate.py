@@ -453,7 +453,9 @@ def test_the_bytes_of_a_piece_are_bounded(table: Database) -> None:
     database.close()
 
 
-@pytest.mark.parametrize(("words", "named"), [(["--max-lag", "0"], "--max-lag"), (["--replica", "a:b:c"], "a:b:c")])
+@pytest.mark.parametrize(("words", "named"), [
+    (["--max-lag", "0"], "--max-lag"), (["--replica", "a:b:c"], "a:b:c"), (["--nice-ratio", "-1"], "--nice-ratio"), (["--nice-ratio", "nan"], "--nice-ratio"),
+])
 def test_resync_names_what_is_wrong_with_its_arguments(commands: Commands, words: list[str], named: str) -> None:
     status, output = commands.run("resync", *words)
     assert status == 1

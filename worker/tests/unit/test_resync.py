@@ -1,0 +1,26 @@
+"""How a resync holds itself back."""
+
+from __future__ import annotations
+
+import pytest
+from gearsync.resync import Limits, pause
+
+
+def test_it_sleeps_in_proportion_to_what_the_server_needed_for_a_piece() -> None:
+    limits = Limits(nice_ratio=2.0)
+    assert pause(limits, 100, 0.01, 0.5) == pytest.approx(0.02)
+    assert pause(limits, 100, 0.1, 0.5) == pytest.approx(0.2)
+
+
+def test_it_is_not_nice_for_so_long_that_the_server_ends_its_session() -> None:
+    assert pause(Limits(nice_ratio=10.0), 1, 30.0, 30.0) == 5.0
+
+
+def test_it_does_not_sleep_when_told_not_to() -> None:
+    assert pause(Limits(nice_ratio=0.0), 100, 0.1, 0.1) == 0.0
+
+
+def test_a_rate_is_kept_over_the_whole_turn_and_niceness_comes_on_top_only_where_it_is_more() -> None:
+    limits = Limits(nice_ratio=1.0, rate=1000.0)
+    assert pause(limits, 500, 0.1, 0.2) == pytest.approx(0.3)
+    assert pause(limits, 500, 0.1, 0.9) == pytest.approx(0.1)
