@@ -94,14 +94,9 @@ class Database:
     def _run_each(self, *statements: str) -> list[int]:
         cursor = self._execute("; ".join(statements), None)
         found = [int(cursor.rowcount)]
-        try:
+        with self._heard_out():
             while cursor.nextset():
                 found.append(int(cursor.rowcount))
-        except (pymysql.MySQLError, OSError) as error:
-            raise self.failed(error) from None
-        except BaseException:
-            self.close()
-            raise
         return found
 
     def rows(self, sql: Union[str, bytes], arguments: Any = None) -> list[tuple[Any, ...]]:
@@ -142,17 +137,22 @@ class Database:
         return [dict(zip(names, row)) for row in cursor.fetchall()]
 
     def _execute(self, sql: Union[str, bytes], arguments: Any) -> Any:
-        connection = self.connection
-        cursor = connection.cursor()
-        try:
+        cursor = self.connection.cursor()
+        with self._heard_out():
             cursor.execute(sql, arguments)
+        return cursor
+
+    @contextlib.contextmanager
+    def _heard_out(self) -> Iterator[None]:
+        """Around a question and its answer. Raises DatabaseUnavailable."""
+        try:
+            yield
         except (pymysql.MySQLError, OSError) as error:
             raise self.failed(error) from None
         except BaseException:
             # Interrupted between a question and its answer, by a signal for example: the next answer would be the wrong one.
             self.close()
             raise
-        return cursor
 
     def failed(self, error: Exception) -> DatabaseUnavailable:
         """The error as everybody here knows it; the connection is closed, unless only the statement was wrong, or a value in it, or a row was locked."""

@@ -614,6 +614,39 @@ def test_lists_and_streams_are_appended_once_over_a_crash_between_redis_and_mysq
     assert len(r.hget("gearsync:main:fence:0", "ids").split(b",")) <= 6
 
 
+def test_shards_that_are_written_together_are_appended_to_once_however_often_the_worker_is_killed(
+    config: dict[str, Any], start_worker: Callable[..., Worker], database: Database, redis_server: Redis
+) -> None:
+    """Few changes in each shard all the time: most of a worker's life is in their transaction, between Redis and the commit for much of it."""
+    shards = layout(6)
+    lists = {"table": "shop.log", "columns": ["shard", "id"], "write": [{"type": "list", "key": "list:{shard}", "value": "{id}"}]}
+    worker = start_worker({**config, "tables": [lists]})
+    stopping = threading.Event()
+    written = dict.fromkeys(shards, 0)
+
+    def write() -> None:
+        while not stopping.is_set():
+            for shard in shards:
+                database.put(("insert", {"new": {"shard": shard, "id": written[shard]}}), shard=shard, table="shop.log")
+                written[shard] += 1
+
+    writer = threading.Thread(target=write, daemon=True)
+    writer.start()
+    try:
+        for _ in range(6):
+            length = redis_server.client.llen("list:6")
+            until(lambda before=length: redis_server.client.llen("list:6") > before + 5)
+            time.sleep(random.uniform(0.0, 0.2))
+            worker.kill()
+            worker.start()
+    finally:
+        stopping.set()
+        writer.join()
+    drained(database, seconds=60)
+    for shard in shards:
+        assert redis_server.client.lrange(f"list:{shard}", 0, -1) == [str(number).encode() for number in range(written[shard])]
+
+
 # Shards
 
 
