@@ -21,7 +21,8 @@ def test_verify_names_what_differs_and_mends_it_when_told(playbooks: Playbooks) 
     until(lambda: first.redis("hget", "customer:40", "name"), "forty")
     first.redis("del", "customer:40")
     first.redis("hset", "customer:41", "name", "nobody")
-    status, output = playbooks.run("playbooks/verify.yml")
+    verify = ("playbooks/verify.yml", "--limit", first.name)
+    status, output = playbooks.run(*verify)
     assert status != 0
     assert recap(output)[first.name]["failed"] == 1, output
     assert "missing: 1" in output
@@ -29,9 +30,9 @@ def test_verify_names_what_differs_and_mends_it_when_told(playbooks: Playbooks) 
     assert "gearsync_verify_repair=true" in output
     assert first.redis("exists", "customer:40") == "0"
 
-    status, output = playbooks.run("playbooks/verify.yml", "--check", "--extra-vars", "gearsync_verify_repair=true gearsync_verify_prune=true")
+    status, output = playbooks.run(*verify, "--check", "--extra-vars", "gearsync_verify_repair=true gearsync_verify_prune=true")
     assert first.redis("exists", "customer:40") == "0", output
-    status, output = playbooks.run("playbooks/verify.yml", "--extra-vars", "gearsync_verify_repair=true gearsync_verify_prune=true")
+    status, output = playbooks.run(*verify, "--extra-vars", "gearsync_verify_repair=true gearsync_verify_prune=true")
     assert status == 0, output
     assert recap(output)[first.name]["changed"] == 1, output
     assert (first.redis("hget", "customer:40", "name"), first.redis("exists", "customer:41")) == ("forty", "0")
@@ -42,11 +43,12 @@ def test_resync_brings_a_table_back(playbooks: Playbooks) -> None:
     first.sql("INSERT INTO customer (id, name) VALUES (42, 'fortytwo') ON DUPLICATE KEY UPDATE name = 'fortytwo';", database="shop")
     until(lambda: first.redis("hget", "customer:42", "name"), "fortytwo")
     first.redis("del", "customer:42")
-    status, output = playbooks.run("playbooks/resync.yml", "--check")
+    status, output = playbooks.run("playbooks/resync.yml", "--limit", first.name, "--check")
     assert status == 0, output
     assert "would be loaded" in output
     assert first.redis("exists", "customer:42") == "0"
-    status, output = playbooks.run("playbooks/resync.yml", "--extra-vars", '{"gearsync_resync_tables": ["shop.customer"], "gearsync_resync_where": "id = 42"}')
+    status, output = playbooks.run(
+        "playbooks/resync.yml", "--limit", first.name, "--extra-vars", '{"gearsync_resync_tables": ["shop.customer"], "gearsync_resync_where": "id = 42"}')
     assert status == 0, output
     assert first.redis("hget", "customer:42", "name") == "fortytwo"
 
