@@ -16,10 +16,13 @@ import argparse
 import json
 import multiprocessing
 import os
+import pathlib
 import random
+import re
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from typing import Any
 
@@ -82,17 +85,38 @@ class Writers:
         return f"{len(self.times) / self.seconds:,.0f} writes/s, p50 {statistics.median(self.times) * 1000:.2f} ms, p99 {self.p99:.2f} ms"
 
 
+class Memory(threading.Thread):
+    """Watches what a process holds at most. (Its ru_maxrss would count what this one held when it began it.)"""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self._status = pathlib.Path(f"/proc/{pid}/status")
+        self.peak = 0.0
+        """MiB."""
+        self.start()
+
+    def run(self) -> None:
+        while found := re.search(r"^VmHWM:\s*(\d+) kB$", self._text(), re.MULTILINE):
+            self.peak = int(found.group(1)) / 1024
+            time.sleep(0.02)
+
+    def _text(self) -> str:
+        try:
+            return self._status.read_text()
+        except OSError:
+            return ""
+
+
 def command(servers: Bench, *words: str) -> tuple[int, str, float, float]:
     """Exit status, output, seconds and MiB of one `gearsync` command."""
     began = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-m", "gearsync", words[0], "--config", str(servers.home / "worker.yml"), *words[1:]], stdout=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT / "worker/src")})
-    assert process.stdout is not None
-    output = process.stdout.read()
-    _pid, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return process.returncode, output, time.perf_counter() - began, usage.ru_maxrss / 1024
+    memory = Memory(process.pid)
+    output, _none = process.communicate()
+    memory.join()
+    return process.returncode, output, time.perf_counter() - began, memory.peak
 
 
 def killed(servers: Bench, seconds: float, times: int) -> str:

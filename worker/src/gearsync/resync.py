@@ -50,7 +50,7 @@ class Limits(msgspec.Struct):
     chunk: int = 250
     rate: float = 0.0
     """Rows per second; 0 is without a limit."""
-    nice_ratio: float = 1.5
+    nice_ratio: float = 2.0
     """After each piece it sleeps this many times as long as the piece took, so that it takes least of a server that is busy."""
     depth: int = 20_000
     """It waits while the outbox holds more rows than this."""

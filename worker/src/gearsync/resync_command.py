@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--new", action="store_true", help="only tables that were never loaded as a whole as they are declared now")
     parser.add_argument("--where", default="", metavar="SQL", help="only rows that meet this condition")
     parser.add_argument("--chunk", type=int, default=250, metavar="N", help="rows of one transaction at most (default: %(default)s)")
-    parser.add_argument("--nice-ratio", type=float, default=1.5, metavar="F",
+    parser.add_argument("--nice-ratio", type=float, default=2.0, metavar="F",
                         help="sleep F times as long as a transaction took, before the next one (default: %(default)s)")
     parser.add_argument("--rate", type=float, default=0.0, metavar="R", help="rows per second at most (default: no limit)")
     parser.add_argument("--max-depth", type=int, default=20_000, metavar="N", help="wait while the outbox holds more rows (default: %(default)s)")
