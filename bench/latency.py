@@ -79,7 +79,7 @@ def main() -> int:
         until(lambda: servers.drained_by(4))
         for state, bars in BARS.items():
             if state == "stopped":
-                gearmand = next(process for process in servers.processes if "gearmand" in Path(str(process.args[0])).name)  # type: ignore[index]
+                gearmand = next(process for process in servers.processes if "gearmand" in Path(str(process.args[0])).name)  # type: ignore[index]  # a list, as servers.py starts it
                 gearmand.send_signal(signal.SIGTERM)
                 gearmand.wait()
                 time.sleep(1)

@@ -289,8 +289,10 @@ def storm(sql: Session, database: Database, gearmand: Gearmand) -> tuple[int, in
 
     thread = threading.Thread(target=unrest)
     thread.start()
-    results = hammer(database, 64, 20)
-    thread.join()
+    try:
+        results = hammer(database, 64, 20)
+    finally:
+        thread.join()
     assert restarts == 20
     assert database.alive()
     assert sql.one("SELECT SUM(balance) FROM accounts") == sum(row[0] for row in results)
@@ -301,13 +303,16 @@ def test_64_writers_while_gearmand_is_killed_and_restarted_20_times(sql: Session
     prepare_hammer(sql, 64)
     sql.all("SELECT gman_servers_set(%s)", own_gearmand.address)
     before = database.descriptors()
-    rounds = [storm(sql, database, own_gearmand)]
+    rounds = []
     # connect + I/O timeout, and what 64 busy threads on this machine wait for the processor and for InnoDB anyway. Other work on the machine can add to
     # that in one round, a write that waits for a job server for longer would in each.
-    while len(rounds) < 4 and rounds[-1][1] >= 350_000 + 20_000 + 2 * rounds[-1][0]:
-        rounds.append(storm(sql, database, own_gearmand))
-    calm, worst = rounds[-1]
-    assert worst < 350_000 + 20_000 + 2 * calm, rounds
+    for _ in range(4):
+        calm, worst = storm(sql, database, own_gearmand)
+        rounds.append((calm, worst))
+        if worst < 350_000 + 20_000 + 2 * calm:
+            break
+    else:
+        pytest.fail(f"in no round was the worst write within its bound (calm, worst in us): {rounds}")
     state = json.loads(str(sql.one("SELECT gman_stats()")))
     assert state["servers"][0]["jobs_sent"] > 64
     assert state["servers"][0]["reconnects"] >= 19

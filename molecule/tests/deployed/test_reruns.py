@@ -42,7 +42,7 @@ def test_teardown_asks_for_confirmation(playbooks: Playbooks) -> None:
 
 ONE_KEY = {"write": [{"type": "string", "key": "{column}"}]}
 DIRECT = {"delivery": "direct", "function": "syncToRedis", "events": ["update"]}
-#: Declarations of which each has a mistake that only the server's tables show, and what is named then.
+#: Declarations of which each has a mistake that the check against the server's tables finds, and what is named then.
 BAD_DECLARATIONS: dict[str, tuple[dict[str, object], list[str]]] = {
     "a table that does not exist": ({"table": "test.no_such_table", "columns": ["a"], **DIRECT, **ONE_KEY}, ["test.no_such_table"]),
     "a column that does not exist": (

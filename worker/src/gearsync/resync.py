@@ -23,8 +23,8 @@ from gearsync.target import Target, Unavailable, text
 _PACKET = 1 << 20
 #: Seconds between two looks at a lock or at a limit.
 _PAUSE = 0.05
-#: A limit of rows per second is kept over so many seconds at most, and it is nice for no longer: a session that says nothing for long is ended.
-_RATE_SECONDS = 5.0
+#: The longest sleep between two pieces, in seconds: a session that says nothing for long is ended.
+_LONGEST_SLEEP = 5.0
 #: Seconds that a run's mark stays in Redis when nobody goes on with the run.
 _MARK_SECONDS = 30 * 86400
 #: Seconds to wait for another run of the same table: a process that was killed leaves its lock a moment later.
@@ -233,7 +233,7 @@ def _value(kind: str, text: str) -> Any:
 
 def pause(limits: Limits, number: int, copying: float, turn: float) -> float:
     """Seconds to sleep after ``number`` rows whose transaction took ``copying`` seconds, and all of their turn ``turn`` seconds. Pure."""
-    nice = min(_RATE_SECONDS, limits.nice_ratio * copying)
+    nice = min(_LONGEST_SLEEP, limits.nice_ratio * copying)
     return max(nice, number / limits.rate - turn) if limits.rate else nice
 
 
@@ -259,7 +259,7 @@ class Resync:
     def run(self) -> Iterator[Progress]:
         """One Progress after each piece and each wait, until the table is done. Raises LostMeanwhile."""
         progress = self.progress
-        most = min(self.limits.chunk, max(1, int(self.limits.rate * _RATE_SECONDS))) if self.limits.rate else self.limits.chunk
+        most = min(self.limits.chunk, max(1, int(self.limits.rate * _LONGEST_SLEEP))) if self.limits.rate else self.limits.chunk
         pace = Pace(most)
         while not progress.done:
             began = time.monotonic()
