@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
 """What a trigger with our functions adds to an INSERT, beside one in the manner of the libraries that ours replaces.
 
-Starts a private MariaDB server and a private gearmand, measures every shape in turn in several rounds, and takes the median of the
-rounds, so that other work on the machine hits all shapes alike. Needs the packages of udf/tests/apt-packages.txt and libgearman-dev,
-and a MariaDB that no other service of the machine keeps busy. Takes about four minutes with its defaults, and two with --silent 60.
+Starts two private MariaDB servers, each with a gearmand; the second has a binary log that is synced at each commit, as on a primary. Measures
+every shape in turn in many short rounds, and takes the median of the rounds, so that other work on the machine hits all shapes alike. Needs
+the packages of udf/tests/apt-packages.txt and libgearman-dev. Takes about five minutes with its defaults, and two with --silent 60.
 
-    bench/udf_overhead/run.py [--rounds 5] [--seconds 1] [--json FILE]
+    bench/udf_overhead/run.py [--rounds 12] [--seconds 0.4] [--json FILE]
     bench/udf_overhead/run.py --silent 60    writes while the job server accepts connections and never answers
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -42,6 +43,7 @@ TRIGGERS = {
     "gman_wake": "DO gman_wake('bench_wake', 'shard-1')",
 }
 ROWS = 500
+AUTOCOMMIT, PRIMARY, MANY_ROWS = "autocommit, 1 conn.", "autocommit, synced binary log, 1 conn.", f"{ROWS} rows, 1 conn."
 SINGLE = "INSERT INTO users (name, password) VALUES ('hello', 'world')"
 
 # Writes for some seconds, each timed by the server itself.
@@ -61,33 +63,25 @@ END
 """
 
 
+def build(plugins: Path) -> None:
+    """Both libraries of udf/, and the function in the manner of those that they replace."""
+    subprocess.run(["make", "-s", "-C", UDF, "all", f"BUILD_DIR={plugins}"], check=True, stdout=subprocess.DEVNULL)
+    include = subprocess.run(["mariadb_config", "--include"], check=True, capture_output=True, text=True).stdout.split()
+    subprocess.run(
+        ["gcc", "-std=c11", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", *include, "-o", plugins / "upstream_shape.so", HERE / "upstream_shape.c",
+         "-lgearman"],
+        check=True,
+    )  # fmt: skip
+
+
 class Bench:
-    def __init__(self, home: Path) -> None:
-        self.home = home
+    """A server with the functions and a bare outbox, and a gearmand."""
+
+    def __init__(self, home: Path, plugins: Path, *options: str) -> None:
+        home.mkdir()
         self.socket = home / "socket"
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = probe.getsockname()[1]
-        subprocess.run(["make", "-s", "-C", UDF, "all", f"BUILD_DIR={home}/build"], check=True, stdout=subprocess.DEVNULL)
-        (home / "plugin").mkdir()
-        for library in (home / "build").glob("*.so"):
-            shutil.copy(library, home / "plugin")
-        include = subprocess.run(["mariadb_config", "--include"], check=True, capture_output=True, text=True).stdout.split()
-        subprocess.run(
-            [
-                "gcc",
-                "-std=c11",
-                "-O2",
-                "-fPIC",
-                "-shared",
-                "-fvisibility=hidden",
-                *include,
-                "-o",
-                home / "plugin/upstream_shape.so",
-                HERE / "upstream_shape.c",
-                "-lgearman",
-            ],
-            check=True,
-        )
         user = pwd.getpwuid(os.getuid()).pw_name
         subprocess.run(
             ["mariadb-install-db", "--no-defaults", f"--datadir={home}/data", f"--tmpdir={home}", "--auth-root-authentication-method=normal", f"--user={user}"],
@@ -97,7 +91,7 @@ class Bench:
         with (home / "log").open("wb") as log:
             self.server = subprocess.Popen(
                 [shutil.which("mariadbd", path=SBIN) or "mariadbd", "--no-defaults", f"--user={user}", f"--datadir={home}/data", f"--tmpdir={home}",
-                 f"--socket={self.socket}", f"--plugin-dir={home}/plugin", "--skip-networking", "--innodb-buffer-pool-size=256M"],
+                 f"--socket={self.socket}", f"--plugin-dir={plugins}", "--skip-networking", "--innodb-buffer-pool-size=256M", *options],
                 stdout=log, stderr=log,
             )  # fmt: skip
         self.gearmand = subprocess.Popen(
@@ -212,51 +206,58 @@ def silent(bench: Bench, seconds: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=1.0, help="for each measurement")
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--seconds", type=float, default=0.4, help="for each measurement")
     parser.add_argument("--json", type=Path, help="write the figures into this file as well")
     parser.add_argument("--silent", type=int, metavar="SECONDS", help="only this: writes while the job server accepts and never answers")
     options = parser.parse_args()
-    cases = {
-        ("autocommit", 1): (SINGLE, 1, 1),
-        ("autocommit", 16): (SINGLE, 1, 16),
-        (f"{ROWS} rows", 1): (SINGLE + ", ('hello', 'world')" * (ROWS - 1), ROWS, 1),
-        (f"{ROWS} rows", 16): (SINGLE + ", ('hello', 'world')" * (ROWS - 1), ROWS, 16),
-    }
-    figures: dict[str, dict[str, list[float]]] = {name: {f"{kind}, {n} conn.": [] for kind, n in cases} for name in TRIGGERS}
-    with tempfile.TemporaryDirectory(prefix="udf") as home:
-        bench = Bench(Path(home))
-        try:
-            bench.prepare()
-            version = versions(bench)
-            if options.silent:
-                silent(bench, options.silent)
-                return
-            for round_ in range(options.rounds):
-                for name, trigger in TRIGGERS.items():
-                    for (kind, n), (statement, rows, connections) in cases.items():
-                        bench.arrange(trigger)
-                        figures[name][f"{kind}, {n} conn."].append(bench.measure(statement, rows, connections, options.seconds))
-                        bench.drop_jobs()
-                print(f"round {round_ + 1} of {options.rounds}", flush=True)
-        finally:
-            bench.stop()
+    many_rows = SINGLE + ", ('hello', 'world')" * (ROWS - 1)
+    with tempfile.TemporaryDirectory(prefix="udf") as home, contextlib.ExitStack() as stack:
+        plugins = Path(home) / "plugins"
+        build(plugins)
+        plain = Bench(Path(home) / "plain", plugins)
+        stack.callback(plain.stop)
+        plain.prepare()
+        version = versions(plain)
+        if options.silent:
+            silent(plain, options.silent)
+            return
+        primary = Bench(Path(home) / "primary", plugins, "--log-bin", "--sync-binlog=1", "--binlog-format=ROW")
+        stack.callback(primary.stop)
+        primary.prepare()
+        cases = {
+            AUTOCOMMIT: (plain, SINGLE, 1, 1),
+            "autocommit, 16 conn.": (plain, SINGLE, 1, 16),
+            PRIMARY: (primary, SINGLE, 1, 1),
+            MANY_ROWS: (plain, many_rows, ROWS, 1),
+            f"{ROWS} rows, 16 conn.": (plain, many_rows, ROWS, 16),
+        }
+        figures: dict[str, dict[str, list[float]]] = {name: {case: [] for case in cases} for name in TRIGGERS}
+        for round_ in range(options.rounds):
+            # Shapes that are compared follow each other, another one first in each round: the server still writes out the pages of the case before.
+            shapes = list(TRIGGERS.items())
+            shapes = shapes[round_ % len(shapes) :] + shapes[: round_ % len(shapes)]
+            for case, (bench, statement, rows, connections) in cases.items():
+                for name, trigger in shapes:
+                    bench.arrange(trigger)
+                    figures[name][case].append(bench.measure(statement, rows, connections, options.seconds))
+                    bench.drop_jobs()
+            print(f"round {round_ + 1} of {options.rounds}", flush=True)
     medians = {name: {case: statistics.median(values) for case, values in row.items()} for name, row in figures.items()}
-    columns = [f"{kind}, {n} conn." for kind, n in cases]
     print(f"\n{version}; us a row as one connection sees it, median of {options.rounds} rounds of {options.seconds:g} s; in brackets, times no trigger\n")
-    print("| trigger | " + " | ".join(columns) + " |\n|---|" + "---|" * len(columns))
+    print("| trigger | " + " | ".join(cases) + " |\n|---|" + "---|" * len(cases))
     for name, row in medians.items():
-        print(f"| {name} | " + " | ".join(f"{row[c]:.1f} (x{row[c] / medians['no trigger'][c]:.2f})" for c in columns) + " |")
-    many = columns[2]
-    shape = medians["a libgearman client per call"][many]
-    print(f"\n{ROWS}-row INSERT: gman_do_background / a client per call = {medians['gman_do_background'][many] / shape:.2f} (bar 0.45)")
-    wake, both = medians["gman_wake"][many], medians["outbox row + gman_wake"][many]
+        print(f"| {name} | " + " | ".join(f"{row[c]:.1f} (x{row[c] / medians['no trigger'][c]:.2f})" for c in cases) + " |")
+    many = {name: row[MANY_ROWS] for name, row in medians.items()}
+    print(f"\n{ROWS}-row INSERT: gman_do_background / a client per call = {many['gman_do_background'] / many['a libgearman client per call']:.2f} (bar 0.45)")
     print(
-        f"{ROWS}-row INSERT: gman_wake adds {wake - medians['no trigger'][many]:.2f} us a row to no trigger (bar 1.5), "
-        f"{wake - medians['a trigger that does nothing'][many]:.2f} to one that does nothing, {both - medians['outbox row'][many]:.2f} to the outbox row's, "
-        f"{both - medians['outbox row + what does nothing'][many]:.2f} to an outbox row with a statement that does nothing"
+        f"{ROWS}-row INSERT: gman_wake adds {many['outbox row + gman_wake'] - many['outbox row']:.2f} us a row to the outbox row (bar 1.5), "
+        f"{many['gman_wake'] - many['a trigger that does nothing']:.2f} to a trigger that does nothing; "
+        f"as a table's only trigger {many['gman_wake'] - many['no trigger']:.2f}, where one that does nothing adds "
+        f"{many['a trigger that does nothing'] - many['no trigger']:.2f}"
     )
-    print(f"autocommit: outbox row + wake / no trigger = {medians['outbox row + gman_wake'][columns[0]] / medians['no trigger'][columns[0]]:.2f} (bar 1.25)")
+    for case, bar in ((AUTOCOMMIT, " (bar 1.25)"), (PRIMARY, "")):
+        print(f"{case}: outbox row + wake / no trigger = {medians['outbox row + gman_wake'][case] / medians['no trigger'][case]:.2f}{bar}")
     if options.json:
         options.json.write_text(json.dumps({"version": version, "median_us": medians, "rounds_us": figures}, indent=2) + "\n")
 
