@@ -20,7 +20,7 @@ static const struct {
     [PROBE_WAIT_MS] = {"probe_wait_ms", 0, 1000, 10, NULL},
     [POOL_MAX_IDLE] = {"pool_max_idle", 0, 1024, 64, NULL},
     [POOL_IDLE_MS] = {"pool_idle_ms", 100, 86400000, 60000, NULL},
-    [WAKE_INTERVAL_MS] = {"wake_interval_ms", 1, 60000, 1, NULL},
+    [WAKE_INTERVAL_MS] = {"wake_interval_ms", 1, 60000, 10, NULL},
     [BACKGROUND_ERRORS] = {"background_errors", 0, 1, 0, (const char *const[]){"null", "error"}},
     [TLS] = {"tls", 0, 1, 0, (const char *const[]){"off", "on"}},
 };
