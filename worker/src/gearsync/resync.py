@@ -278,7 +278,8 @@ class Resync:
             progress.waiting = ""
             copied = time.monotonic()
             yield progress
-            time.sleep(pause(self.limits, number, copied - asked, time.monotonic() - began))
+            if not progress.done:
+                time.sleep(pause(self.limits, number, copied - asked, time.monotonic() - began))
         self.database.run("DO RELEASE_LOCK(%s)", (self._name,))
 
     def _hold_back(self) -> Iterator[Progress]:

@@ -35,14 +35,15 @@ _LOSSES = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    usual = Limits()
     parser.add_argument("--table", action="append", metavar="SCHEMA.TABLE", help="only this table; may be given again (default: all durable ones)")
     parser.add_argument("--new", action="store_true", help="only tables that were never loaded as a whole as they are declared now")
     parser.add_argument("--where", default="", metavar="SQL", help="only rows that meet this condition")
-    parser.add_argument("--chunk", type=int, default=250, metavar="N", help="rows of one transaction at most (default: %(default)s)")
-    parser.add_argument("--nice-ratio", type=float, default=2.0, metavar="F",
+    parser.add_argument("--chunk", type=int, default=usual.chunk, metavar="N", help="rows of one transaction at most (default: %(default)s)")
+    parser.add_argument("--nice-ratio", type=float, default=usual.nice_ratio, metavar="F",
                         help="sleep F times as long as a transaction took, before the next one (default: %(default)s)")
-    parser.add_argument("--rate", type=float, default=0.0, metavar="R", help="rows per second at most (default: no limit)")
-    parser.add_argument("--max-depth", type=int, default=20_000, metavar="N", help="wait while the outbox holds more rows (default: %(default)s)")
+    parser.add_argument("--rate", type=float, default=usual.rate, metavar="R", help="rows per second at most (default: no limit)")
+    parser.add_argument("--max-depth", type=int, default=usual.depth, metavar="N", help="wait while the outbox holds more rows (default: %(default)s)")
     parser.add_argument("--replica", action="append", default=[], metavar="HOST[:PORT]", help="watch this replica's lag, with the worker's account")
     parser.add_argument("--max-lag", type=float, default=5.0, metavar="S", help="wait while a watched replica is further behind (default: %(default)g)")
     parser.add_argument("--wait", type=float, default=60.0, metavar="S", help="for the workers to take the last rows; 0 for not at all (default: %(default)g)")
