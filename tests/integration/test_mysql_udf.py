@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import shutil
@@ -227,39 +228,42 @@ def test_a_trigger_that_was_read_without_its_function_gets_it(database, modules,
     assert database.execute("SELECT build FROM shop.seen") == ((1,),)
 
 
-def test_an_open_transaction_is_named_and_nothing_is_changed(database, modules, registered, build):
-    modules.ok("mysql_udf", soname="numbered.so", src=build(1), functions=[BUILD_NUMBER])
+@contextlib.contextmanager
+def write_left_open(database):
+    """The connection of a transaction that has fired a trigger which calls build_number."""
     database.execute("CREATE TABLE shop.t (id INT)", "CREATE TRIGGER shop.calls AFTER INSERT ON shop.t FOR EACH ROW SET @a = build_number()")
-    before = registered()
     holder = database.connect()
     holder.begin()
     with holder.cursor() as cursor:
         cursor.execute("INSERT INTO shop.t VALUES (1)")
-    result = modules.run("mysql_udf", soname="numbered.so", src=build(2), functions=[BUILD_NUMBER], lock_wait_timeout=1)
-    assert result["failed"]
-    assert "shop.t" in result["msg"]
-    assert holder.thread_id() in result["blocked_by"]
-    assert registered() == before
-    holder.rollback()
-    holder.close()
+    try:
+        yield holder
+    finally:
+        holder.rollback()
+        holder.close()
+
+
+def test_an_open_transaction_is_named_and_nothing_is_changed(database, modules, registered, build):
+    modules.ok("mysql_udf", soname="numbered.so", src=build(1), functions=[BUILD_NUMBER])
+    before = registered()
+    with write_left_open(database) as holder:
+        result = modules.run("mysql_udf", soname="numbered.so", src=build(2), functions=[BUILD_NUMBER], lock_wait_timeout=1)
+        assert result["failed"]
+        assert "shop.t" in result["msg"]
+        assert holder.thread_id() in result["blocked_by"]
+        assert registered() == before
     assert modules.ok("mysql_udf", soname="numbered.so", src=build(2), functions=[BUILD_NUMBER])["reloaded"]
 
 
 def test_a_function_is_not_replaced_under_an_open_transaction(database, modules, registered, build):
     """Its trigger would meet the moment without the function."""
     modules.ok("mysql_udf", soname="numbered.so", src=build(1), functions=[{"name": "build_number", "returns": "string"}])
-    database.execute("CREATE TABLE shop.t (id INT)", "CREATE TRIGGER shop.calls AFTER INSERT ON shop.t FOR EACH ROW SET @a = build_number()")
     before = registered()
-    holder = database.connect()
-    holder.begin()
-    with holder.cursor() as cursor:
-        cursor.execute("INSERT INTO shop.t VALUES (1)")
-    result = modules.run("mysql_udf", soname="numbered.so", functions=[BUILD_NUMBER], lock_wait_timeout=1)
-    assert result["failed"]
-    assert "shop.t" in result["msg"]
-    assert registered() == before
-    holder.rollback()
-    holder.close()
+    with write_left_open(database):
+        result = modules.run("mysql_udf", soname="numbered.so", functions=[BUILD_NUMBER], lock_wait_timeout=1)
+        assert result["failed"]
+        assert "shop.t" in result["msg"]
+        assert registered() == before
     result = modules.ok("mysql_udf", soname="numbered.so", functions=[BUILD_NUMBER])
     assert result["queries"][0] == "LOCK TABLES `shop`.`t` WRITE"
     assert "UNLOCK TABLES" in result["queries"]

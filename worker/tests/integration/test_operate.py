@@ -52,6 +52,14 @@ def sync_table(database: Database, **declaration: Any) -> None:
     assert '"triggers"' in done.stdout, done.stdout + done.stderr
 
 
+def settings(database: Database, redis_server: Redis, tables: list[dict[str, Any]], lease: float = 1.0) -> dict[str, Any]:
+    """A worker's configuration, with a job server that is not there."""
+    return {
+        "job_servers": [f"127.0.0.1:{free_port()}"], "redis": {"port": redis_server.port}, "mysql": {"user": "root", "unix_socket": database.socket},
+        "worker": {"lease": lease}, "tables": tables,
+    }
+
+
 class Commands:
     """The command line, with one configuration."""
 
@@ -224,10 +232,7 @@ def test_keys_of_tables_that_are_not_chosen_are_theirs(
         tables.append({"table": f"shop.{name}", "delivery": delivery, "columns": ["name", "v"], "write": [{"type": "hash", "key": key}]})
     for declaration in tables[:2]:
         sync_table(database, **declaration)
-    config = {
-        "job_servers": [f"127.0.0.1:{free_port()}"], "redis": {"port": redis_server.port}, "mysql": {"user": "root", "unix_socket": database.socket},
-        "worker": {"lease": 1.0}, "tables": tables,
-    }
+    config = settings(database, redis_server, tables)
     start_worker(config)
     commands = Commands(config, tmp_path)
     assert commands.run("resync")[0] == 0
@@ -288,10 +293,7 @@ def test_rows_of_megabytes_are_compared(
         "INSERT INTO shop.big SELECT id, REPEAT('ä', n), REPEAT(x'00ff', n) FROM (SELECT 1 AS id, 700000 AS n UNION SELECT 2, 700000 UNION SELECT 3, 700000"
         " UNION SELECT 4, 700000 UNION SELECT 5, 3000000 UNION SELECT 6, 1) AS rows_")
     sync_table(database, **big)
-    config = {
-        "job_servers": [f"127.0.0.1:{free_port()}"], "redis": {"port": redis_server.port}, "mysql": {"user": "root", "unix_socket": database.socket},
-        "worker": {"lease": 2.0}, "tables": [big],
-    }
+    config = settings(database, redis_server, [big], lease=2.0)
     start_worker(config)
     commands = Commands(config, tmp_path)
     assert commands.run("resync")[0] == 0
@@ -309,10 +311,7 @@ def test_a_key_that_should_expire_and_does_not_is_stale(
         {"type": "hash", "key": "short:{id}", "ttl": 3600}, {"type": "set", "key": "shorts", "member": "{id}", "ttl": 3600}]}
     database.execute("CREATE TABLE shop.short (id INT PRIMARY KEY, a INT) ENGINE=InnoDB", "INSERT INTO shop.short VALUES (1, 1), (2, 2)")
     sync_table(database, **short)
-    config = {
-        "job_servers": [f"127.0.0.1:{free_port()}"], "redis": {"port": redis_server.port}, "mysql": {"user": "root", "unix_socket": database.socket},
-        "worker": {"lease": 1.0}, "tables": [short],
-    }
+    config = settings(database, redis_server, [short])
     start_worker(config)
     commands = Commands(config, tmp_path)
     assert commands.run("resync")[0] == 0
@@ -550,10 +549,7 @@ def test_keys_of_every_kind_are_walked_and_found(
                 (f"2026-01-0{number % 3 + 1} 01:02:03.{number % 2}", names[number % 8], bytes([number % 256, 0, number // 256]), "zam"[number % 3],
                  number / 3, "x" * 9))
     sync_table(database, **ODD)
-    config = {
-        "job_servers": [f"127.0.0.1:{free_port()}"], "redis": {"port": redis_server.port}, "mysql": {"user": "root", "unix_socket": database.socket},
-        "worker": {"lease": 1.0}, "tables": [ODD],
-    }
+    config = settings(database, redis_server, [ODD])
     start_worker(config)
     commands = Commands(config, tmp_path)
     assert commands.run("resync", "--chunk", "7")[0] == 0
