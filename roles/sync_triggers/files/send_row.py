@@ -62,8 +62,10 @@ def main():
         sending = threading.Thread(target=send, args=(sender, asked, payload, outcome))
         sending.start()
         sending.join(LOCKED)
+        # Asked while the row is still locked: a job that ends just after the release may have been overtaken too.
+        late = sending.is_alive()
         holder.rollback()
-        if sending.is_alive():
+        if late:
             sending.join()
             outcome["overtaken"] = payload_of(holder, asked) != payload
     json.dump({key: text(value) for key, value in {**outcome, "payload": payload}.items()}, sys.stdout)
