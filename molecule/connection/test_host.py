@@ -33,6 +33,8 @@ from ansible.plugins.connection import ConnectionBase, ensure_connect
 
 #: The status of molecule/hosts/enter when there is no such host.
 NO_HOST = 125
+#: Where molecule/hosts/up puts molecule/hosts/python, which keeps compiled modules; absent is no harm.
+WITH_KEPT_CODE = ["env", "PYTHONPATH=/run/gearsync-test"]
 
 
 class Connection(ConnectionBase):
@@ -44,7 +46,7 @@ class Connection(ConnectionBase):
         return self
 
     def _run(self, command, stdin=None):
-        enter = [self.get_option("enter"), self._play_context.remote_addr, *command]
+        enter = [self.get_option("enter"), self._play_context.remote_addr, *WITH_KEPT_CODE, *command]
         done = subprocess.run(enter, input=stdin if stdin is not None else b"", capture_output=True, check=False)
         if done.returncode == NO_HOST:
             raise AnsibleConnectionFailure(done.stderr.decode(errors="replace"))
