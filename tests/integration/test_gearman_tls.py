@@ -1,8 +1,8 @@
 import json
 
 import pytest
-from servers import free_port
-from tls_front import Certificates, TlsFront
+from harness.ports import free_port
+from harness.tls import Certificates, TlsFront
 
 MODULES = {"gearman_info": {}, "gearman_job": {"function": "over-tls", "background": True}}
 
@@ -18,7 +18,7 @@ class Front(TlsFront):
     def arguments(self, client="client", ca="ca"):
         """A module's options of TLS."""
         path = self.certificates.path
-        return {"tls": True, "tls_ca_file": path(f"{ca}.pem"), "tls_cert_file": path(f"{client}.pem"), "tls_key_file": path(f"{client}.key"), "timeout": 20}
+        return {"tls": True, "tls_ca_file": path(f"{ca}.pem"), "tls_cert_file": path(f"{client}.pem"), "tls_key_file": path(f"{client}.key")}
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def test_modules_over_tls(modules, job_server, front):
 def test_a_list_of_job_servers_with_tls_is_set(database, modules, gearman, front):
     modules.ok("gearman_servers", servers=[front.address], **front.arguments())
     assert json.loads(database.execute("SELECT gman_stats()")[0][0])["server_lists"] == {"": front.address}
-    plain = modules.run("gearman_servers", servers=[gearman.address], **front.arguments())
+    plain = modules.run("gearman_servers", servers=[gearman.address], timeout=1, **front.arguments())
     assert (plain["failed"], plain["silent"]) == (True, [gearman.address])
     modules.ok("gearman_servers", servers=[gearman.address])
 

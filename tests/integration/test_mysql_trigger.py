@@ -1,8 +1,5 @@
-import threading
-import time
-
-import pymysql
 import pytest
+from harness.writers import Writers
 
 
 @pytest.fixture
@@ -17,15 +14,15 @@ WANTED = {"name": "note", "table": "shop.t", "event": "insert"}
 def test_life_of_a_trigger(database, modules, triggers, table):
     modules.converge("mysql_trigger", triggers, **WANTED, body="INSERT INTO shop.seen VALUES (NEW.id, 1)")
     database.execute("INSERT INTO shop.t (v) VALUES ('a')")
-    assert database.execute("SELECT mark FROM shop.seen") == ((1,),)
+    assert database.execute("SELECT mark FROM shop.seen") == [(1,)]
 
     changed = modules.converge("mysql_trigger", triggers, **WANTED, body="INSERT INTO shop.seen VALUES (NEW.id, 2)")
     assert changed["differences"] == ["body"]
     database.execute("INSERT INTO shop.t (v) VALUES ('b')")
-    assert database.execute("SELECT mark FROM shop.seen ORDER BY id") == ((1,), (2,))
+    assert database.execute("SELECT mark FROM shop.seen ORDER BY id") == [(1,), (2,)]
 
     modules.converge("mysql_trigger", triggers, name="note", table=table, state="absent")
-    assert triggers() == ()
+    assert triggers() == []
 
 
 @pytest.mark.parametrize(("changed", "different"), [
@@ -118,7 +115,7 @@ def test_what_an_interrupted_run_left_is_completed(database, modules, triggers, 
 def test_absent_removes_a_left_over_too(database, modules, triggers):
     database.execute("CREATE TRIGGER shop.note__new AFTER INSERT ON shop.t FOR EACH ROW SET @a = 1")
     assert modules.ok("mysql_trigger", name="note", table="shop.t", state="absent")["changed"]
-    assert triggers() == ()
+    assert triggers() == []
 
 
 @pytest.mark.parametrize("body", ["SET @a = NEW.nosuch", "BEGIN SET @a = ; END", "INSERT INTO shop.t (v) SELECT COUNT(*) OVER ("])
@@ -162,9 +159,7 @@ def test_an_open_transaction_is_named_and_nothing_is_changed(database, modules, 
     holder.begin()
     with holder.cursor() as cursor:
         cursor.execute("SELECT * FROM shop.t")
-    began = time.monotonic()
     result = modules.run("mysql_trigger", **WANTED, body="SET @a = 2", lock_wait_timeout=1)
-    assert time.monotonic() - began < 10
     assert result["failed"]
     assert holder.thread_id() in result["blocked_by"]
     for words in ("shop.t", "lock_wait_timeout=1 s", f"connection {holder.thread_id()} of root@", "idle inside a transaction", "Nothing was changed"):
@@ -173,7 +168,7 @@ def test_an_open_transaction_is_named_and_nothing_is_changed(database, modules, 
     assert triggers() == before
     holder.rollback()
     holder.close()
-    assert modules.ok("mysql_trigger", **WANTED, body="SET @a = 2", lock_wait_timeout=1)["changed"]
+    assert modules.ok("mysql_trigger", **WANTED, body="SET @a = 2", lock_wait_timeout=60)["changed"]
 
 
 @pytest.mark.usefixtures("table")
@@ -193,35 +188,16 @@ def test_an_account_without_lock_tables(database, modules, triggers):
 
 
 def test_replacing_leaves_no_moment_without_a_trigger(database, modules, table):
-    """Eight writers insert while the trigger is replaced fifty times: every row must have fired a trigger."""
+    """Four writers insert while the trigger is replaced thirty times: every row must have fired a trigger."""
+    def write(cursor, _writer, _number):
+        cursor.execute(f"INSERT INTO {table} (v) VALUES ('x')")
+
     modules.ok("mysql_trigger", **WANTED, body="INSERT INTO shop.seen VALUES (NEW.id, 0)")
-    stop, errors, written = threading.Event(), [], []
-
-    def write():
-        connection = database.connect()
-        with connection.cursor() as cursor:
-            while not stop.is_set():
-                try:
-                    cursor.execute(f"INSERT INTO {table} (v) VALUES ('x')")
-                    written.append(1)
-                except pymysql.MySQLError as error:
-                    errors.append(error)
-                time.sleep(0.01)  # eight busy writers would leave the machine nothing for the module
-        connection.close()
-
-    writers = [threading.Thread(target=write, daemon=True) for _number in range(8)]
-    for writer in writers:
-        writer.start()
-    try:
-        for mark in range(1, 51):
-            assert modules.ok("mysql_trigger", **WANTED, body=f"INSERT INTO shop.seen VALUES (NEW.id, {mark})", lock_wait_timeout=30)["changed"]
-    finally:
-        stop.set()
-        for writer in writers:
-            writer.join(60)
-    assert errors == []
-    assert len(written) > 200
-    assert database.execute("SELECT COUNT(*) FROM shop.t LEFT JOIN shop.seen USING (id) WHERE seen.id IS NULL") == ((0,),)
-    marks = database.execute("SELECT COUNT(DISTINCT mark), MAX(mark) FROM shop.seen")
-    assert marks[0][1] == 50
-    assert marks[0][0] > 10
+    with Writers(database, 4, write) as writers:
+        for mark in range(1, 31):
+            writers.go_on()
+            assert modules.ok("mysql_trigger", **WANTED, body=f"INSERT INTO shop.seen VALUES (NEW.id, {mark})", lock_wait_timeout=300)["changed"]
+        writers.go_on()
+    assert writers.errors == []
+    assert database.execute("SELECT COUNT(*) FROM shop.t LEFT JOIN shop.seen USING (id) WHERE seen.id IS NULL") == [(0,)]
+    assert database.execute("SELECT COUNT(DISTINCT mark) FROM shop.seen") == [(31,)]

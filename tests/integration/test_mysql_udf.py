@@ -3,14 +3,13 @@ import json
 import os
 import shutil
 import subprocess
-import threading
-import time
 from pathlib import Path
 
 import pymysql
 import pytest
-from conftest import GEARMAN_FUNCTIONS, GEARMAN_LIBRARY, JSON_LIBRARY
-from tls_front import Certificates
+from harness.modules import GEARMAN_FUNCTIONS, GEARMAN_LIBRARY, JSON_LIBRARY, mysql_config
+from harness.tls import Certificates
+from harness.writers import Writers
 
 # A function whose answer tells which build of the library is loaded, and what a library without it looks like.
 SOURCE = """
@@ -35,16 +34,17 @@ BUILD_NUMBER = {"name": "build_number", "returns": "integer"}
 EXTRA_NUMBER = {"name": "extra_number", "returns": "integer"}
 
 
-@pytest.fixture
-def build(tmp_path):
+@pytest.fixture(scope="module")
+def build(tmp_path_factory):
     """Compile a build of the numbered library."""
-    config = shutil.which("mariadb_config") or shutil.which("mysql_config")
-    include = subprocess.run([config, "--include"], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+    directory = tmp_path_factory.mktemp("numbered")
+    include = subprocess.run([mysql_config(), "--include"], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
 
     def compiled(number, extra=False):
-        target = tmp_path / f"numbered{number}{'x' if extra else ''}.so"
-        subprocess.run(["gcc", "-shared", "-fPIC", f"-DBUILD={number}", *(["-DEXTRA"] if extra else []), *include, "-x", "c", "-", "-o", str(target)],
-                       input=SOURCE, text=True, check=True)
+        target = directory / f"numbered{number}{'x' if extra else ''}.so"
+        if not target.exists():
+            subprocess.run(["gcc", "-shared", "-fPIC", f"-DBUILD={number}", *(["-DEXTRA"] if extra else []), *include, "-x", "c", "-", "-o", str(target)],
+                           input=SOURCE, text=True, check=True)
         return str(target)
     return compiled
 
@@ -73,14 +73,14 @@ def test_life_of_a_library(database, modules, registered, build):
     assert result["path"] == str(database.plugin_dir / "numbered.so")
     assert result["functions"] == ["build_number"]
     assert not result["reloaded"]
-    assert database.execute("SELECT build_number()") == ((1,),)
+    assert database.execute("SELECT build_number()") == [(1,)]
 
     result = modules.converge("mysql_udf", registered, **arguments, src=build(2))
     assert result["reloaded"]
-    assert database.execute("SELECT build_number()") == ((2,),)
+    assert database.execute("SELECT build_number()") == [(2,)]
 
     database.restart()
-    assert database.execute("SELECT build_number()") == ((2,),)
+    assert database.execute("SELECT build_number()") == [(2,)]
     assert not modules.ok("mysql_udf", **arguments, src=build(2))["changed"]
     # Installed by hand, without src.
     assert not modules.ok("mysql_udf", **arguments)["changed"]
@@ -108,7 +108,7 @@ def test_a_native_function_of_that_name(modules, libraries, registered):
     message = modules.refused("mysql_udf", soname=JSON_LIBRARY, src=str(libraries / JSON_LIBRARY), functions=functions)
     assert "JSON_OBJECT" in message
     assert "native: skip" in message
-    assert registered(JSON_LIBRARY) == ((), None)
+    assert registered(JSON_LIBRARY) == ([], None)
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
@@ -140,22 +140,22 @@ def test_a_library_that_does_not_load_is_taken_back(database, modules, registere
     assert "numbered.so" in message
     assert "put back" in message
     assert registered() == before
-    assert database.execute("SELECT build_number()") == ((1,),)
+    assert database.execute("SELECT build_number()") == [(1,)]
     # One that lacks a function that is wanted.
     message = modules.refused("mysql_udf", soname="numbered.so", src=build(2), functions=[BUILD_NUMBER, EXTRA_NUMBER])
     assert "extra_number" in message
     assert registered() == before
-    assert database.execute("SELECT build_number()") == ((1,),)
+    assert database.execute("SELECT build_number()") == [(1,)]
 
 
 def test_functions_that_nobody_asks_for_any_more(database, modules, registered, build):
     modules.ok("mysql_udf", soname="numbered.so", src=build(1, extra=True), functions=[BUILD_NUMBER, EXTRA_NUMBER])
     modules.ok("mysql_udf", soname="numbered.so", src=build(2, extra=True), functions=[BUILD_NUMBER])
-    assert database.execute("SELECT build_number(), extra_number()") == ((2, 2),)
+    assert database.execute("SELECT build_number(), extra_number()") == [(2, 2)]
     result = modules.ok("mysql_udf", soname="numbered.so", src=build(3), functions=[BUILD_NUMBER])
     assert "extra_number" in str(result["warnings"])
     assert [row[0] for row in registered()[0]] == ["build_number"]
-    assert database.execute("SELECT build_number()") == ((3,),)
+    assert database.execute("SELECT build_number()") == [(3,)]
 
 
 def test_what_an_interrupted_run_left_is_completed(database, modules, build):
@@ -165,19 +165,19 @@ def test_what_an_interrupted_run_left_is_completed(database, modules, build):
     (database.plugin_dir / ".numbered.so.new").write_bytes(b"half a file")
     database.execute("DROP FUNCTION build_number")
     assert modules.ok("mysql_udf", **arguments, src=build(2, extra=True))["changed"]
-    assert database.execute("SELECT build_number(), extra_number()") == ((2, 2),)
+    assert database.execute("SELECT build_number(), extra_number()") == [(2, 2)]
     # Interrupted after all were dropped and the file was renamed.
     database.execute("DROP FUNCTION build_number", "DROP FUNCTION extra_number")
     shutil.copy(build(3, extra=True), database.plugin_dir / "numbered.so")
     assert modules.ok("mysql_udf", **arguments, src=build(3, extra=True))["changed"]
-    assert database.execute("SELECT build_number(), extra_number()") == ((3, 3),)
+    assert database.execute("SELECT build_number(), extra_number()") == [(3, 3)]
     assert not modules.ok("mysql_udf", **arguments, src=build(3, extra=True))["changed"]
 
 
 def test_a_function_of_the_wrong_kind_is_mended(database, modules, registered, build):
     modules.ok("mysql_udf", soname="numbered.so", src=build(1), functions=[{"name": "build_number", "returns": "string"}])
     modules.converge("mysql_udf", registered, soname="numbered.so", functions=[BUILD_NUMBER])
-    assert database.execute("SELECT build_number()") == ((1,),)
+    assert database.execute("SELECT build_number()") == [(1,)]
 
 
 def test_a_function_that_could_not_be_loaded_at_start_up(database, modules, build):
@@ -190,7 +190,7 @@ def test_a_function_that_could_not_be_loaded_at_start_up(database, modules, buil
     with pytest.raises(pymysql.MySQLError):
         database.execute("SELECT build_number()")
     assert modules.ok("mysql_udf", **arguments, src=build(1))["changed"]
-    assert database.execute("SELECT build_number()") == ((1,),)
+    assert database.execute("SELECT build_number()") == [(1,)]
     assert not modules.ok("mysql_udf", **arguments, src=build(1))["changed"]
 
 
@@ -200,9 +200,9 @@ def test_a_library_that_was_exchanged_by_hand_is_loaded(database, modules, build
     new = database.plugin_dir / "beside"
     shutil.copy(build(2), new)
     new.rename(database.plugin_dir / "numbered.so")
-    assert database.execute("SELECT build_number()") == ((1,),)
+    assert database.execute("SELECT build_number()") == [(1,)]
     assert modules.ok("mysql_udf", **arguments)["reloaded"]
-    assert database.execute("SELECT build_number()") == ((2,),)
+    assert database.execute("SELECT build_number()") == [(2,)]
     assert not modules.ok("mysql_udf", **arguments)["changed"]
 
 
@@ -225,7 +225,7 @@ def test_a_trigger_that_was_read_without_its_function_gets_it(database, modules,
     database.execute("FLUSH TABLES", "INSERT INTO shop.t VALUES (1)")
     modules.ok("mysql_udf", soname="numbered.so", functions=[BUILD_NUMBER])
     database.execute("INSERT INTO shop.t VALUES (2)")
-    assert database.execute("SELECT build FROM shop.seen") == ((1,),)
+    assert database.execute("SELECT build FROM shop.seen") == [(1,)]
 
 
 @contextlib.contextmanager
@@ -284,35 +284,18 @@ def test_no_write_meets_a_missing_function_while_the_library_is_exchanged(databa
     modules.ok("mysql_udf", soname="numbered.so", src=libraries[0], functions=[BUILD_NUMBER])
     database.execute("CREATE TABLE shop.t (id INT AUTO_INCREMENT PRIMARY KEY)", "CREATE TABLE shop.seen (id INT, build INT)",
                      "CREATE TRIGGER shop.calls AFTER INSERT ON shop.t FOR EACH ROW INSERT INTO shop.seen VALUES (NEW.id, build_number())")
-    stop, errors = threading.Event(), []
 
-    def write():
-        connection = database.connect()
-        with connection.cursor() as cursor:
-            while not stop.is_set():
-                try:
-                    cursor.execute("INSERT INTO shop.t VALUES ()")
-                except pymysql.MySQLError as error:
-                    errors.append(error)
-                time.sleep(0.01)
-        connection.close()
+    def write(cursor, _writer, _number):
+        cursor.execute("INSERT INTO shop.t VALUES ()")
 
-    writers = [threading.Thread(target=write, daemon=True) for _number in range(4)]
-    for writer in writers:
-        writer.start()
-    try:
+    with Writers(database, 4, write) as writers:
         for library in libraries[1:]:
-            assert modules.ok("mysql_udf", soname="numbered.so", src=library, functions=[BUILD_NUMBER], lock_wait_timeout=30)["reloaded"]
-    finally:
-        stop.set()
-        for writer in writers:
-            writer.join(60)
-    assert errors == []
-    assert database.execute("SELECT COUNT(*) FROM shop.t LEFT JOIN shop.seen USING (id) WHERE seen.build IS NULL") == ((0,),)
-    builds = [row[0] for row in database.execute("SELECT build FROM shop.seen ORDER BY id")]
-    assert builds[0] == 0
-    assert database.execute("SELECT build_number()") == ((9,),)
-    assert len(set(builds)) > 5
+            writers.go_on()
+            assert modules.ok("mysql_udf", soname="numbered.so", src=library, functions=[BUILD_NUMBER], lock_wait_timeout=300)["reloaded"]
+        writers.go_on()
+    assert writers.errors == []
+    assert database.execute("SELECT COUNT(*) FROM shop.t LEFT JOIN shop.seen USING (id) WHERE seen.build IS NULL") == [(0,)]
+    assert database.execute("SELECT DISTINCT build FROM shop.seen ORDER BY build") == [(number,) for number in range(10)]
 
 
 @pytest.fixture

@@ -6,12 +6,15 @@ import subprocess
 
 import pytest
 import yaml
-from conftest import GEARMAN_LIBRARY, ROOT
+from harness.modules import GEARMAN_LIBRARY
+from harness.places import ROOT
 
-PLAYBOOK = """
+PLAY = """
 - hosts: localhost
   gather_facts: false
   connection: local
+  check_mode: {check}
+  diff: {diff}
   module_defaults:
     group/gearsync.mysql_redis.mysql:
       login_user: root
@@ -23,6 +26,7 @@ PLAYBOOK = """
         functions: [{{name: gman_do_background}}]
     - gearsync.mysql_redis.gearman_servers:
         servers: ["{address}"]
+        timeout: 120
     - gearsync.mysql_redis.mysql_trigger:
         name: note
         table: shop.t
@@ -35,10 +39,12 @@ PLAYBOOK = """
         write: [{{type: hash, key: "t:{{id}}"}}]
     - gearsync.mysql_redis.gearman_info:
         port: {port}
+        timeout: 120
     - gearsync.mysql_redis.gearman_job:
         port: {port}
         function: played
         background: true
+        timeout: 120
 """
 
 
@@ -49,13 +55,14 @@ def run(tmp_path):
     config = tmp_path / "ansible.cfg"
     config.touch()
     environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".collections"), "ANSIBLE_NOCOLOR": "1",
-                   "ANSIBLE_CONFIG": str(config), "ANSIBLE_PYTHON_INTERPRETER": "auto_silent", "ANSIBLE_LOCALHOST_WARNING": "false"}
+                   "ANSIBLE_CONFIG": str(config), "ANSIBLE_PYTHON_INTERPRETER": "auto_silent", "ANSIBLE_LOCALHOST_WARNING": "false",
+                   "ANSIBLE_PIPELINING": "true"}
     ansible = shutil.which("ansible-playbook", path=f"{ROOT}/.work/venv/bin:{os.environ['PATH']}")
 
-    def run(text, *options):
+    def run(text):
         play.write_text(text)
         done = subprocess.run([ansible, "-i", "localhost,", "-e", f"ansible_python_interpreter={shutil.which('python3', path=os.path.dirname(ansible))}",
-                               str(play), *options], capture_output=True, text=True, env=environment, check=False)
+                               str(play)], capture_output=True, text=True, env=environment, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return [word == "changed" for word in re.findall(r"^(ok|changed): \[localhost\]", done.stdout, re.MULTILINE)]
     return run
@@ -65,19 +72,20 @@ def run(tmp_path):
 def test_all_modules_in_a_play(database, gearman, triggers, run):
     """Packed up and sent by Ansible, with the login given once by the collection's action group."""
     database.execute("CREATE TABLE shop.t (id INT PRIMARY KEY)")
-    play = PLAYBOOK.format(socket=database.socket, library=GEARMAN_LIBRARY, address=gearman.address, port=gearman.port)
-    before = triggers()
-    assert run(play, "--check") == [False, False, True, True, False, True]
-    assert triggers() == before
-    assert run(play) == [False, False, True, True, False, True]
+    plays = [
+        PLAY.format(check=check, diff=diff, socket=database.socket, library=GEARMAN_LIBRARY, address=gearman.address, port=gearman.port)
+        for check, diff in (("true", "false"), ("false", "false"), ("false", "true"))]
+    # In one run: had check mode made the changes, the second play would have none to make.
+    first = [False, False, True, True, False, True]
+    assert run("".join(plays)) == [*first, *first, False, False, False, False, False, True]
     assert len(triggers()) == 4
-    assert run(play, "--diff") == [False, False, False, False, False, True]
     gearman.jobs("played")
 
 
 def test_the_login_options_as_the_readme_gives_them(database, gearman, run):
     example = re.search(r"^module_defaults:\n  .*\n", (ROOT / "README.md").read_text(), re.MULTILINE).group()
     play = yaml.safe_load(example.replace("/run/mysqld/mysqld.sock", database.socket))
-    tasks = [{"gearsync.mysql_redis.gearman_servers": {"servers": [gearman.address]}}, {"gearsync.mysql_redis.gearman_info": {"port": gearman.port}},
+    tasks = [{"gearsync.mysql_redis.gearman_servers": {"servers": [gearman.address], "timeout": 120}},
+             {"gearsync.mysql_redis.gearman_info": {"port": gearman.port, "timeout": 120}},
              {"gearsync.mysql_redis.package_guard": {"name": ["bash"]}}]
     assert run(json.dumps([{"hosts": "localhost", "connection": "local", "gather_facts": False, **play, "tasks": tasks}])) == [False, False, False]

@@ -1,15 +1,12 @@
 """What the role redis asks a running server before it restarts it."""
 
 import shlex
-import shutil
 import subprocess
-import tempfile
-from pathlib import Path
 
 import jinja2
 import pytest
-from conftest import ROOT
-from servers import free_port, wait_until
+from harness.places import ROOT
+from harness.redis_server import RedisServer
 
 PASSWORD = "pass'word $x"
 
@@ -17,23 +14,16 @@ PASSWORD = "pass'word $x"
 @pytest.fixture
 def redis():
     """A Redis with a password, without persistence."""
-    directory = Path(tempfile.mkdtemp(prefix="gearsync-redis-"))
-    port = free_port()
-    log = directory / "log"
-    process = subprocess.Popen(["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", str(directory), "--save", "", "--requirepass", PASSWORD,
-                                "--logfile", str(log)])
-    redis = Redis(directory, port)
-    wait_until(lambda: redis.cli("PING") == "PONG", "Redis", log=log)
-    yield redis
-    process.terminate()
-    process.wait(30)
-    shutil.rmtree(directory)
+    server = Redis()
+    yield server
+    server.remove()
 
 
-class Redis:
-    def __init__(self, directory, port):
-        self.directory = directory
-        self.port = port
+class Redis(RedisServer):
+    def __init__(self):
+        super().__init__("--appendonly", "no", "--save", "", "--requirepass", PASSWORD)
+        # The role counts the clients.
+        self.client.connection_pool.disconnect()
 
     def cli(self, *words):
         command = ["redis-cli", "-p", str(self.port), "--no-auth-warning", "-a", PASSWORD, *words]
@@ -45,7 +35,7 @@ class Redis:
         script = environment.from_string((ROOT / "roles/redis/templates/keep.sh.j2").read_text()).render(
             __redis_os={"cli": "redis-cli"}, __redis_former={"address": "127.0.0.1", "port": self.port}, __redis_logins=list(logins), save=save,
             appendonly=appendonly)
-        return subprocess.run(["/bin/sh", "-s"], input=script, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(["/bin/sh", "-s"], input=script, capture_output=True, text=True, timeout=180, check=False)
 
 
 def test_it_tells_what_a_server_holds(redis):

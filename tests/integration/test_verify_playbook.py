@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import pytest
+from harness.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 TABLE = {
     "table": "shop.item", "rows": 3, "repaired": 0, "different": {}, "unsettled": 0, "error": None, "not_compared": ["write 2 (list log)"], "examples": [],
 }
@@ -19,7 +19,7 @@ TABLE = {
 def play(directory: Path, script: str, **variables: Any) -> tuple[int, str]:
     """Exit status and output of the playbook, for a command that is the shell script ``script``."""
     command = directory / "bin/gearsync"
-    command.parent.mkdir()
+    command.parent.mkdir(parents=True)
     command.write_text(f"#!/bin/sh\n{script}\n")
     command.chmod(0o755)
     (directory / "worker.yml").write_text("{}")
@@ -40,15 +40,21 @@ def answer(status: int, **table: Any) -> str:
     return f"echo '{json.dumps({'tables': [{**TABLE, **table}]})}'; exit {status}"
 
 
-@pytest.mark.parametrize(("script", "variables", "passes", "words"), [
-    (answer(0), {}, True, "Not compared: write 2 (list log)"),
-    (answer(1, different={"stale": 2}), {}, False, "Both sides differ"),
-    (answer(2, error="changes wait"), {}, False, "Nobody can tell whether both sides are equal: changes wait"),
-    ("sleep 60", {"worker_verify_limit": 1}, False, "Nobody can tell whether both sides are equal"),
-    (answer(0), {"__worker_config": "/nosuch"}, False, "Nobody has compared anything"),
-    (answer(0), {"gearsync_tables": []}, True, "there is nothing to compare"),
-])
-def test_it_is_green_only_with_a_result(tmp_path: Path, script: str, variables: dict[str, Any], passes: bool, words: str) -> None:
-    status, output = play(tmp_path, script, **variables)
-    assert (status == 0) == passes, output
-    assert words in output, output
+CASES = {
+    "equal": (answer(0), {}, True, "Not compared: write 2 (list log)"),
+    "different": (answer(1, different={"stale": 2}), {}, False, "Both sides differ"),
+    "undecided": (answer(2, error="changes wait"), {}, False, "Nobody can tell whether both sides are equal: changes wait"),
+    "too long": ("sleep 60", {"worker_verify_limit": 1}, False, "Nobody can tell whether both sides are equal"),
+    "no worker": (answer(0), {"__worker_config": "/nosuch"}, False, "Nobody has compared anything"),
+    "no table": (answer(0), {"gearsync_tables": []}, True, "there is nothing to compare"),
+}
+
+
+def test_it_is_green_only_with_a_result(tmp_path: Path) -> None:
+    # At a time, because a play waits for its command most of the time.
+    with ThreadPoolExecutor(max_workers=3) as pool:
+        plays = {name: pool.submit(play, tmp_path / name, script, **variables) for name, (script, variables, *_expected) in CASES.items()}
+    for name, (_script, _variables, passes, words) in CASES.items():
+        status, output = plays[name].result()
+        assert (status == 0) == passes, f"{name}: {output}"
+        assert words in output, f"{name}: {output}"

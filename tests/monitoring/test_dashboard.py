@@ -6,7 +6,7 @@ import itertools
 import json
 from typing import Any
 
-from conftest import DASHBOARD
+from harness.monitored import DASHBOARD
 
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 

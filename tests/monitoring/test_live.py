@@ -7,13 +7,11 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from conftest import DASHBOARD, RULES, Pipeline, Prometheus, worker_tests
-from test_rules import alerts
-
-until = worker_tests.until
+from harness.monitored import DASHBOARD, RULES, Pipeline, Prometheus, alerts
+from harness.waiting import until
 
 # What Grafana puts in place of its variables when everything is chosen, and a range of several readings.
-VARIABLES = {"$source": ".*", "$instance": ".*", "$__rate_interval": "10s"}
+VARIABLES = {"$source": ".*", "$instance": ".*", "$__rate_interval": "1m"}
 NAME = re.compile(r"\bgearsync_[a-z_]+\b")
 
 
@@ -45,7 +43,7 @@ def test_the_dashboard_and_the_rules_name_all_metrics_that_are_there_and_no_othe
 @pytest.mark.parametrize("expression", [pytest.param(expression, id=title) for title, expression in queries()])
 def test_every_query_of_the_dashboard_has_an_answer(prometheus: Prometheus, expression: str) -> None:
     # Also that of the annotation: the verification found a difference, which is an alert.
-    until(lambda: bool(prometheus.query(substituted(expression))), seconds=30)
+    until(lambda: bool(prometheus.query(substituted(expression))))
 
 
 def test_every_rule_is_evaluated_without_an_error(prometheus: Prometheus) -> None:

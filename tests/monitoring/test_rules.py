@@ -4,27 +4,17 @@ from __future__ import annotations
 
 import re
 import subprocess
-from typing import Any
 
 import yaml
-from conftest import ROOT, RULES, RULES_TEST
+from harness.monitored import RULES, RULES_TEST, alerts, anchors
+from harness.places import ROOT
 
 PAGE = "https://github.com/gearsync/mysql_redis/blob/main/docs/operations.md#"
-
-
-def alerts() -> list[dict[str, Any]]:
-    return [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
 
 
 def promtool(*words: str) -> None:
     done = subprocess.run(["promtool", *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-def anchors(text: str) -> set[str]:
-    """The anchors that GitHub gives a page's headings."""
-    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_promtool_accepts_the_rules() -> None:

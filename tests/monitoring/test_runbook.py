@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
-import subprocess
-import sys
 
+import pytest
 import yaml
-from conftest import ROOT
-from test_rules import alerts, anchors
+from gearsync.cli import main
+from harness.monitored import alerts, anchors
+from harness.places import ROOT
 
 TEXT = (ROOT / "docs/operations.md").read_text()
 
@@ -36,8 +38,11 @@ def test_the_commands_take_these_options() -> None:
     helps: dict[str, str] = {}
     for command, rest in uses:
         if command not in helps:
-            asked = [sys.executable, "-m", "gearsync", *command.split(), "--help"]
-            helps[command] = subprocess.run(asked, capture_output=True, text=True, check=True, env={"PYTHONPATH": str(ROOT / "worker/src")}).stdout
+            output = io.StringIO()
+            with contextlib.redirect_stdout(output), pytest.raises(SystemExit) as end:
+                main([*command.split(), "--help"])
+            assert end.value.code == 0
+            helps[command] = output.getvalue()
         for option in re.findall(r"--[a-z-]+", rest):
             assert option in helps[command], f"gearsync {command} has no {option}"
 

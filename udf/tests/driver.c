@@ -17,7 +17,7 @@
  *   join                              -> the number of NULLs of that call, when it is over
  *   fds                               -> the number of open descriptors
  *   overrun, overflow, leak           -> nothing: mistakes, to see that the sanitizers are at work
- *   name HOST ADDRESS                 -> from now on HOST resolves to ADDRESS ("-": to nothing, "~": after three seconds to nothing)
+ *   name HOST ADDRESS                 -> from now on HOST resolves to ADDRESS ("-": to nothing, "~": after a minute to nothing)
  *
  * ARGUMENT is TYPE:CONST:WIDTH:NAME:VALUE: TYPE S string, I integer, B bit, R real, D decimal; CONST 0 or 1; WIDTH is the maximal
  * length that the server reports; NAME is the attribute, in hex; VALUE is hex of its text (of its bytes for S), or - for NULL.
@@ -56,7 +56,7 @@ int getaddrinfo(const char *host, const char *service, const struct addrinfo *hi
         *(void **)&real = dlsym(RTLD_NEXT, "getaddrinfo");
     if (fake_host[0] && strcmp(host, fake_host) == 0) {
         if (fake_address[0] == '~')
-            sleep(3);
+            sleep(60);
         if (fake_address[0] == '-' || fake_address[0] == '~')
             return EAI_NONAME;
         host = fake_address;

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import ssl
 import struct
 import threading
 import time
 
+from harness.ports import free_port
+from harness.waiting import DEADLINE
+
+# The states of a TCP connection whose end the other side has not acknowledged: FIN_WAIT1, CLOSING, LAST_ACK.
+UNACKNOWLEDGED = (4, 11, 9)
 SUBMIT_JOB_BG, JOB_CREATED, WORK_STATUS, ECHO_REQ, ECHO_RES, ERROR = 18, 8, 12, 16, 17, 19
 
 
@@ -21,8 +27,9 @@ class FakeServer:
     """Listens on loopback and answers submissions as `mode` says, which may change at any time.
 
     good: a job handle. silent: accepts, reads, never answers. deaf: accepts and never reads. close: closes when it has a job.
-    half: sends half of an answer and closes. garbage: speaks another protocol. error: an ERROR packet. slow: waits `delay`.
-    endless: a job handle, and then one WORK_STATUS after the other. echo: answers probes and no job. late: answers probes after `delay`.
+    half: sends half of an answer and closes. garbage: speaks another protocol. error: an ERROR packet. slow: waits for a tenth of a second.
+    held: answers after `release()`. endless: a job handle, and then one WORK_STATUS after the other. echo: answers probes and no job.
+    late: answers probes after `release()`.
     large: announces a handle of 100 kB. drip: sends its answer byte by byte. flood: sends packets without end that nobody asked for. huge: announces 4 GiB.
     With a context it speaks TLS, and misbehaves inside of it.
     """
@@ -30,14 +37,15 @@ class FakeServer:
     def __init__(self, mode: str = "good", port: int = 0, host: str = "127.0.0.1", context: ssl.SSLContext | None = None) -> None:
         self.mode = mode
         self.context = context
-        self.delay = 0.1
+        self._released = threading.Event()
         self.jobs: list[tuple[int, bytes, bytes, bytes]] = []  # type, function, unique, workload
         self.foreign = b""  # the beginning of what was no packet
         self.accepted = 0
         self._sockets: list[socket.socket] = []
         self._closing = False
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._listener = socket.create_server((host, port), family=family, backlog=128)
+        # No port that an outgoing connection could take when a test stops one and starts another in its place.
+        self._listener = socket.create_server((host, port or free_port()), family=family, backlog=128)
         self.port = self._listener.getsockname()[1]
         self.address = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
         threading.Thread(target=self._accept, daemon=True).start()
@@ -50,17 +58,25 @@ class FakeServer:
 
     def stop(self) -> None:
         self._closing = True
+        self.release()
         # shutdown, because close alone leaves a thread that waits in accept with a port that still listens
         for one in [self._listener, *self._sockets]:
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
             one.close()
 
+    def release(self) -> None:
+        """Let go what was held."""
+        self._released.set()
+
     def hang_up(self) -> None:
-        """Close all connections, as a restart does."""
+        """Close all connections, as a restart does. The other side has got word of it then."""
         for one in self._sockets:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(one.fileno())) as kept:
                 one.shutdown(socket.SHUT_RDWR)
+                end = time.monotonic() + DEADLINE
+                while kept.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] in UNACKNOWLEDGED and time.monotonic() < end:
+                    time.sleep(0.001)
             one.close()
         self._sockets.clear()
 
@@ -76,14 +92,18 @@ class FakeServer:
 
     def _serve(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError, ValueError), connection:
-            if self.context:
-                self._sockets.remove(connection)
-                connection = self.context.wrap_socket(connection, server_side=True)
-                self._sockets.append(connection)
-            if self.mode == "deaf":
-                while self.mode == "deaf" and not self._closing:
-                    time.sleep(0.01)
-            stream = connection.makefile("rb")
+            if not self.context:
+                self._talk(connection)
+                return
+            self._sockets.remove(connection)
+            with self.context.wrap_socket(connection, server_side=True) as secure:
+                self._sockets.append(secure)
+                self._talk(secure)
+
+    def _talk(self, connection: socket.socket) -> None:
+        while self.mode == "deaf" and not self._closing:
+            time.sleep(0.01)
+        with connection.makefile("rb") as stream:
             while header := stream.read(12):
                 if header[:4] != b"\0REQ":
                     self.foreign += header + connection.recv(4096)
@@ -96,7 +116,7 @@ class FakeServer:
                 body = stream.read(length)
                 if kind == ECHO_REQ:
                     if self.mode == "late":
-                        time.sleep(self.delay)
+                        self._released.wait(DEADLINE)
                     if self.mode not in ("silent", "garbage"):
                         connection.sendall(packet(ECHO_RES, body))
                     continue
@@ -116,7 +136,10 @@ class FakeServer:
         elif mode == "large":
             connection.sendall(b"\0RES" + struct.pack(">II", JOB_CREATED, 100_000))
         elif mode == "slow":
-            time.sleep(self.delay)
+            time.sleep(0.1)
+            connection.sendall(answer)
+        elif mode == "held":
+            self._released.wait(DEADLINE)
             connection.sendall(answer)
         elif mode == "close":
             connection.shutdown(socket.SHUT_RDWR)

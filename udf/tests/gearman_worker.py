@@ -7,6 +7,7 @@ import socket
 import struct
 import sys
 import time
+from pathlib import Path
 
 CAN_DO, GRAB_JOB, NO_JOB, JOB_ASSIGN, PRE_SLEEP, NOOP = 1, 9, 10, 11, 4, 6
 WORK_COMPLETE, WORK_FAIL, WORK_DATA, WORK_WARNING, WORK_STATUS = 13, 14, 28, 29, 12
@@ -42,13 +43,17 @@ def answers(function: str, handle: bytes, data: bytes) -> list[bytes]:
         ]
     if function == "large":
         return [packet(WORK_COMPLETE, handle, b"x" * int(data))]
-    if function == "slow":
-        time.sleep(float(data))
-        return [packet(WORK_COMPLETE, handle, b"slept")]
+    if function == "meet":  # done when two jobs are at it: each makes a file, whose path it gets, and waits for the other's
+        file = Path(data.decode())
+        file.touch()
+        for _ in range(6000):
+            if len(list(file.parent.iterdir())) == 2:
+                return [packet(WORK_COMPLETE, handle, b"1")]
+            time.sleep(0.01)
     return [packet(WORK_FAIL, handle)]
 
 
-FUNCTIONS = ("reverse", "echo", "count", "chatty", "large", "slow", "fail")
+FUNCTIONS = ("reverse", "echo", "count", "chatty", "large", "meet", "fail")
 
 
 def main(port: int, host: str) -> None:
@@ -56,7 +61,6 @@ def main(port: int, host: str) -> None:
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     stream = connection.makefile("rb")
     connection.sendall(b"".join(packet(CAN_DO, name.encode()) for name in FUNCTIONS))
-    print("ready", flush=True)
     while True:
         connection.sendall(packet(GRAB_JOB))
         kind, body = receive(stream)

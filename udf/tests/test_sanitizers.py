@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import Driver
+from sanitized import Driver
 
 
 @pytest.mark.parametrize(("mistake", "says"), [("overrun", "heap-buffer-overflow"), ("overflow", "signed integer overflow")])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import Host, until
+from harness.hosts import Host
+from harness.waiting import until
 
 
 def test_the_articles_update_appears_in_redis(host: Host) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import SECRET, Host
+from harness.hosts import SECRET, Host
 
 
 @pytest.mark.parametrize("unit", ["gearmand", "gearsync-worker"])

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pathlib
 
 import yaml
-from conftest import ROOT, SECRET, Host, Playbooks, names, recap, until
+from harness.hosts import SECRET, Host, Playbooks, names, recap
+from harness.places import ROOT
+from harness.waiting import until
 
 
 def test_verify_passes_on_equal_sides_and_changes_nothing(playbooks: Playbooks) -> None:

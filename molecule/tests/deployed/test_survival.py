@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from conftest import Host, until
+from harness.hosts import Host
+from harness.waiting import until
 
 THOUSAND_UPDATES = "".join(f"UPDATE user_list SET name = 'n{number}', password = 'p{number}';" for number in range(1000))
 
@@ -20,7 +21,7 @@ def test_a_thousand_updates_succeed_while_the_job_server_is_down(host: Host) -> 
         host.sql("UPDATE user_list SET name = 'x'; UPDATE user_list SET name = 'back';")
         return host.redis("get", "name")
 
-    until(synced, "back", seconds=40)
+    until(synced, "back")
 
 
 def test_jobs_queued_while_the_worker_was_down_are_applied_when_it_returns(host: Host) -> None:
@@ -33,20 +34,20 @@ def test_jobs_queued_while_the_worker_was_down_are_applied_when_it_returns(host:
 def test_a_killed_worker_comes_back_by_itself(host: Host) -> None:
     before = host.run("systemctl show --property MainPID --value gearsync-worker")
     host.run("systemctl kill --signal=KILL gearsync-worker")
-    until(lambda: host.is_active("gearsync-worker") and host.run("systemctl show --property MainPID --value gearsync-worker") not in ("0", before), seconds=40)
+    until(lambda: host.is_active("gearsync-worker") and host.run("systemctl show --property MainPID --value gearsync-worker") not in ("0", before))
     host.sql("UPDATE user_list SET name = 'killed'; UPDATE user_list SET name = 'revived';")
-    until(lambda: host.redis("get", "name"), "revived", seconds=40)
+    until(lambda: host.redis("get", "name"), "revived")
 
 
 def test_a_killed_job_server_comes_back_by_itself(host: Host) -> None:
     host.run("systemctl kill --signal=KILL gearmand")
-    until(lambda: host.is_active("gearmand"), seconds=40)
+    until(lambda: host.is_active("gearmand"))
 
     def synced() -> str:
         host.sql("UPDATE user_list SET name = 'x'; UPDATE user_list SET name = 'reborn';")
         return host.redis("get", "name")
 
-    until(synced, "reborn", seconds=40)
+    until(synced, "reborn")
 
 
 def test_changes_made_while_redis_was_down_arrive_when_it_is_back(host: Host) -> None:
@@ -56,7 +57,7 @@ def test_changes_made_while_redis_was_down_arrive_when_it_is_back(host: Host) ->
         host.sql("UPDATE user_list SET name = 'while redis', password = 'was away';")
     finally:
         host.run(f"systemctl start {unit}")
-    until(lambda: (host.redis("get", "name"), host.redis("get", "password")), ("while redis", "was away"), seconds=60)
+    until(lambda: (host.redis("get", "name"), host.redis("get", "password")), ("while redis", "was away"))
 
 
 def test_a_malformed_payload_stops_nothing(host: Host) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import Host, until
+from harness.hosts import Host
+from harness.waiting import until
 
 
 @pytest.fixture(autouse=True)

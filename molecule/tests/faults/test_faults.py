@@ -10,7 +10,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from conftest import ENTER, SECRET, Host, until
+from harness.hosts import ENTER, SECRET, Host
+from harness.waiting import until
 
 SECONDS = float(os.environ.get("GEARSYNC_FAULT_SECONDS", "60"))
 GEARSYNC = "/opt/gearsync/venv/bin/gearsync"
@@ -104,7 +105,7 @@ def test_the_database_server_may_be_killed(host: Host) -> None:
             host.run(f"systemctl kill --signal=KILL {unit}")
             time.sleep(1)
             host.run(f"systemctl start {unit}")
-            until(lambda: host.sql("SELECT 1;", ok=False), "1", seconds=60)
+            until(lambda: host.sql("SELECT 1;", ok=False), "1")
     assert written["refused"] == []
     equal(host)
 

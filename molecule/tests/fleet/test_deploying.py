@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import pathlib
 
-from conftest import ENTER, Host, Playbooks, recap, until
+from harness.hosts import ENTER, Host, Playbooks, recap
+from harness.waiting import until
 
 DB, CACHE, WORKER = Host("fleet-db"), Host("fleet-cache"), Host("fleet-worker1")
 SETTINGS = "/etc/redis/gearsync.conf"

@@ -7,7 +7,9 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from conftest import ROOT, SECRET, Host, Playbooks, until
+from harness.hosts import SECRET, Host, Playbooks
+from harness.places import ROOT
+from harness.waiting import until
 
 DB, CACHE = Host("fleet-db"), Host("fleet-cache")
 #: Each with its unit: the second one is the distribution's, which the collection did not deploy.
@@ -18,7 +20,7 @@ WORKERS = [Host("fleet-worker1"), Host("fleet-worker2")]
 def write(name: str) -> None:
     """One row through the pipeline, by durable delivery."""
     DB.sql(f"REPLACE INTO customer (id, name) VALUES (1, '{name}');", database="shop")
-    until(lambda: CACHE.redis("hget", "customer:1", "name"), name, seconds=30)
+    until(lambda: CACHE.redis("hget", "customer:1", "name"), name)
 
 
 @pytest.fixture(autouse=True)

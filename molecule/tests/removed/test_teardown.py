@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conftest import Host, Playbooks, names, recap
+from harness.hosts import Host, Playbooks, names, recap
 
 
 def test_the_tables_and_redis_keys_are_still_there(host: Host) -> None:

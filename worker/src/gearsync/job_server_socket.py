@@ -13,14 +13,15 @@ from gearsync.config import TlsSettings
 
 
 @contextlib.contextmanager
-def _naming(file: str) -> Iterator[None]:
+def _naming(*files: str) -> Iterator[None]:
     """OpenSSL's errors do not tell which file they are about."""
-    try:
-        # Python's neither, when one is missing or may not be read.
+    # Python's neither, when one is missing or may not be read.
+    for file in files:
         pathlib.Path(file).open("rb").close()
+    try:
         yield
     except ssl.SSLError as error:
-        raise ssl.SSLError(f"{file} cannot be used: {error.reason or error}") from error
+        raise ssl.SSLError(f"{' with '.join(files)} cannot be used: {error.reason or error}") from error
 
 
 def tls_context(settings: TlsSettings) -> ssl.SSLContext:
@@ -36,7 +37,7 @@ def tls_context(settings: TlsSettings) -> ssl.SSLContext:
     # The protocol's loop reads when there is something to read, and not when there is room to write.
     context.options |= ssl.OP_NO_RENEGOTIATION
     if settings.cert and settings.key:
-        with _naming(settings.cert), _naming(settings.key):
+        with _naming(settings.cert, settings.key):
             # An encrypted key is an error; without a password OpenSSL would ask the terminal for one.
             context.load_cert_chain(settings.cert, settings.key, password=lambda: "")
     return context

@@ -8,8 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import Database, Redis, Worker, free_port, until
-from test_operate import Commands, sync_table
+from harness.commands import Commands
+from harness.outbox_database import OutboxDatabase
+from harness.redis_server import RedisServer
+from harness.waiting import until
+from harness.worker import Worker, worker_config
 
 TABLE: dict[str, Any] = {
     "table": "shop.item", "delivery": "durable", "columns": ["id", "name", "city"],
@@ -18,26 +21,21 @@ TABLE: dict[str, Any] = {
 
 
 @pytest.fixture
-def commands(database: Database, redis_server: Redis, start_worker: Callable[..., Worker], tmp_path: pathlib.Path) -> Commands:
+def commands(database: OutboxDatabase, redis_server: RedisServer, start_worker: Callable[..., Worker], tmp_path: pathlib.Path) -> Commands:
     """A synced table, a worker, and the command line."""
     database.execute("CREATE TABLE shop.item (id INT PRIMARY KEY, name VARCHAR(100), city VARCHAR(100)) ENGINE=InnoDB")
-    sync_table(database, **TABLE)
-    config = {
-        "job_servers": [f"127.0.0.1:{free_port()}"], "redis": {"port": redis_server.port}, "mysql": {"user": "root", "unix_socket": database.socket},
-        "worker": {"sweep": 0.02, "reconnect_max": 0.2}, "tables": [TABLE],
-    }
+    database.sync_table(**TABLE)
+    config = worker_config(redis_server.port, [TABLE], database.account)
     start_worker(config)
     return Commands(config, tmp_path)
 
 
 def listed(commands: Commands) -> list[dict[str, Any]]:
-    status, output = commands.run("dead-letter", "list", "--json")
-    assert status == 0, output
-    found: list[dict[str, Any]] = json.loads(output)["letters"]
-    return found
+    letters: list[dict[str, Any]] = json.loads(commands.done("dead-letter", "list", "--json"))["letters"]
+    return letters
 
 
-def poisoned(commands: Commands, database: Database, redis_server: Redis, number: int, change: str) -> int:
+def poisoned(commands: Commands, database: OutboxDatabase, redis_server: RedisServer, number: int, change: str) -> int:
     """Make a change die of a key of another type; the letter's id."""
     before = {letter["id"] for letter in listed(commands)}
     redis_server.client.delete(f"item:{number}")
@@ -47,7 +45,7 @@ def poisoned(commands: Commands, database: Database, redis_server: Redis, number
     return int(({letter["id"] for letter in listed(commands)} - before).pop())
 
 
-def test_a_letter_that_is_tried_again_brings_the_row_as_it_is_now(commands: Commands, database: Database, redis_server: Redis) -> None:
+def test_a_letter_that_is_tried_again_brings_the_row_as_it_is_now(commands: Commands, database: OutboxDatabase, redis_server: RedisServer) -> None:
     client = redis_server.client
     number = poisoned(commands, database, redis_server, 1, "INSERT INTO shop.item VALUES (1, 'first', 'here')")
     (letter,) = listed(commands)
@@ -63,7 +61,7 @@ def test_a_letter_that_is_tried_again_brings_the_row_as_it_is_now(commands: Comm
     database.execute("UPDATE shop.item SET name = 'second', city = 'there'")
     until(lambda: client.hget("item:1", "name"), b"second")
     assert commands.run("dead-letter", "retry", str(number))[0] == 0
-    assert commands.run("barrier")[0] == 0
+    commands.done("barrier")
     assert client.hgetall("item:1") == {b"id": b"1", b"name": b"second", b"city": b"there"}
     assert (client.smembers("city:here"), client.smembers("city:there")) == (set(), {b"1"})
     assert listed(commands) == []
@@ -72,7 +70,7 @@ def test_a_letter_that_is_tried_again_brings_the_row_as_it_is_now(commands: Comm
     assert commands.verify()[0] == 0
 
 
-def test_a_letter_of_a_row_that_is_gone_removes_what_it_should_have_removed(commands: Commands, database: Database, redis_server: Redis) -> None:
+def test_a_letter_of_a_row_that_is_gone_removes_what_it_should_have_removed(commands: Commands, database: OutboxDatabase, redis_server: RedisServer) -> None:
     client = redis_server.client
     database.execute("INSERT INTO shop.item VALUES (1, 'first', 'here')")
     until(lambda: client.smembers("city:here"), {b"1"})
@@ -83,12 +81,12 @@ def test_a_letter_of_a_row_that_is_gone_removes_what_it_should_have_removed(comm
     client.delete("city:here")
     client.sadd("city:here", "1")
     assert commands.run("dead-letter", "retry", "--all")[0] == 0
-    assert commands.run("barrier")[0] == 0
+    commands.done("barrier")
     assert client.exists("city:here", "item:1") == 0
     assert commands.verify()[0] == 0
 
 
-def test_a_log_gets_its_entry_when_that_is_asked_for(commands: Commands, database: Database, redis_server: Redis) -> None:
+def test_a_log_gets_its_entry_when_that_is_asked_for(commands: Commands, database: OutboxDatabase, redis_server: RedisServer) -> None:
     client = redis_server.client
     client.set("log", "not a list")
     database.execute("INSERT INTO shop.item VALUES (1, 'first', 'here')")
@@ -98,12 +96,12 @@ def test_a_log_gets_its_entry_when_that_is_asked_for(commands: Commands, databas
     until(lambda: client.lrange("log", 0, -1), [b"first"])
     client.delete("log")
     assert commands.run("dead-letter", "retry", "--all", "--append")[0] == 0
-    assert commands.run("barrier")[0] == 0
+    commands.done("barrier")
     assert client.lrange("log", 0, -1) == [b"first"]
     assert (client.smembers("city:here"), client.smembers("city:there")) == (set(), {b"1"})
 
 
-def test_what_cannot_be_tried_again_stays_and_is_told(commands: Commands, database: Database, redis_server: Redis) -> None:
+def test_what_cannot_be_tried_again_stays_and_is_told(commands: Commands, database: OutboxDatabase, redis_server: RedisServer) -> None:
     database.put(("insert", "{"))
     database.execute(
         "INSERT INTO gearsync.dead_letter (id, shard, table_name, operation, payload, error) VALUES (77777, 1, 'shop.item', 'update', '{\"new\":{}}', 'x')")
@@ -122,16 +120,14 @@ def test_what_cannot_be_tried_again_stays_and_is_told(commands: Commands, databa
     assert redis_server.client.exists("item:None") == 0
 
 
-def test_many_letters_are_tried_again_in_pieces(commands: Commands, database: Database, redis_server: Redis) -> None:
+def test_many_letters_are_tried_again_in_pieces(commands: Commands, database: OutboxDatabase, redis_server: RedisServer) -> None:
     database.execute("INSERT INTO shop.item VALUES (1, 'one', 'x')")
-    assert commands.run("barrier")[0] == 0
+    commands.done("barrier")
     payload = '{\"new\":{\"id\":%d},\"old\":{\"id\":%d}}'
-    database.execute(*[
-        "INSERT INTO gearsync.dead_letter (id, shard, table_name, operation, payload, error)"
-        f" VALUES ({number}, 1, 'shop.item', 'update', '{payload % (number, number)}', 'x')" for number in range(100_000, 100_250)
-    ])
+    letters = [f"({number}, 1, 'shop.item', 'update', '{payload % (number, number)}', 'x')" for number in range(100_000, 100_250)]
+    database.execute(f"INSERT INTO gearsync.dead_letter (id, shard, table_name, operation, payload, error) VALUES {', '.join(letters)}")
     assert commands.run("dead-letter", "retry", "--all", "--table", "shop.other")[1].startswith("0 ")
     assert commands.run("dead-letter", "retry", "--all", "--table", "shop.item")[1].startswith("250 tried again")
-    assert commands.run("barrier")[0] == 0
+    commands.done("barrier")
     assert listed(commands) == []
     assert commands.verify()[0] == 0

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import Any, Optional
 
 import pytest
-from conftest import Database, Redis, Worker, free_port, until
-from test_operate import sync_table
+from harness.outbox_database import OutboxDatabase
+from harness.redis_server import RedisServer
+from harness.waiting import until
+from harness.worker import Worker, worker_config
 
 BYTES = "X'00FF80C328A0E2'"
 # type, whether its values are bytes, values as SQL
@@ -35,7 +37,7 @@ MARIADB = {"UUID": ("text", ["'123e4567-e89b-12d3-a456-426655440000'"]), "INET6"
 MYSQL = {"VECTOR(2)": ("bytes", ["STRING_TO_VECTOR('[1.5,-2]')"])}
 
 
-def selected(database: Database, column: str, how: str, row: int) -> Optional[bytes]:
+def selected(database: OutboxDatabase, column: str, how: str, row: int) -> Optional[bytes]:
     """What a SELECT in UTC returns, as bytes."""
     expression = {"text": f"CONVERT(CAST({column} AS CHAR) USING utf8mb4)", "number": f"{column} + 0", "bytes": column}[how]
     with database.connect(use_unicode=False, conv={}) as connection, connection.cursor() as cursor:
@@ -46,21 +48,21 @@ def selected(database: Database, column: str, how: str, row: int) -> Optional[by
 
 
 @pytest.fixture
-def columns(database: Database) -> dict[str, tuple[str, list[str]]]:
+def columns(database: OutboxDatabase) -> dict[str, tuple[str, list[str]]]:
     mariadb = "MariaDB" in str(database.execute("SELECT VERSION()")[0][0])
     return {**COLUMNS, **(MARIADB if mariadb else MYSQL)}
 
 
 @pytest.mark.parametrize("way", ["trigger", "reload"])
 def test_every_type_arrives_as_a_select_returns_it(
-    way: str, columns: dict[str, tuple[str, list[str]]], database: Database, redis_server: Redis, start_worker: Callable[..., Worker]
+    way: str, columns: dict[str, tuple[str, list[str]]], database: OutboxDatabase, redis_server: RedisServer, start_worker: Callable[..., Worker]
 ) -> None:
     names = {f"c{number}": kind for number, kind in enumerate(columns)}
     definitions = ", ".join(f"{name} {kind}" for name, kind in names.items())
     database.execute(f"CREATE TABLE shop.types (id INT PRIMARY KEY, {definitions}) ENGINE=InnoDB ROW_FORMAT=DYNAMIC")
     declaration: dict[str, Any] = {"table": "shop.types", "columns": ["id", *names], "write": [{"type": "hash", "key": "types:{id}"}]}
     if way == "trigger":
-        sync_table(database, **declaration)
+        database.sync_table(**declaration)
     most = max(len(values) for _how, values in columns.values())
     # Rows of NULL first and last; the session's zone and modes are not the server's.
     statements = ["SET SESSION time_zone = '+05:30', sql_mode = 'NO_ENGINE_SUBSTITUTION,ALLOW_INVALID_DATES'", "INSERT INTO shop.types (id) VALUES (100)"]
@@ -69,21 +71,18 @@ def test_every_type_arrives_as_a_select_returns_it(
         statements.append(f"INSERT INTO shop.types (id, {', '.join(given)}) VALUES ({row}, {', '.join(given.values())})")
     database.execute(*statements)
     if way == "reload":
-        sync_table(database, **declaration)
-    start_worker({
-        "job_servers": [f"127.0.0.1:{free_port()}"], "redis": {"port": redis_server.port}, "mysql": {"user": "root", "unix_socket": database.socket},
-        "worker": {"lease": 1.0}, "tables": [{**declaration, "delivery": "durable"}],
-    })
+        database.sync_table(**declaration)
+    start_worker(worker_config(redis_server.port, [{**declaration, "delivery": "durable"}], database.account))
     if way == "reload":
         # A changed key: the worker reads the rows itself.
         database.execute("UPDATE shop.types SET id = id + 1000", "UPDATE shop.types SET id = id - 1000")
-    until(lambda: database.waiting, 0, seconds=60)
+    until(lambda: database.waiting, 0)
     assert database.execute("SELECT id, operation, error FROM gearsync.dead_letter") == []
     wrong = {}
     for row in [*range(most), 100]:
-        found = redis_server.client.hgetall(f"types:{row}")
+        written = redis_server.client.hgetall(f"types:{row}")
         for name, kind in names.items():
-            expected, value = selected(database, name, columns[kind][0], row), found.get(name.encode())
+            expected, value = selected(database, name, columns[kind][0], row), written.get(name.encode())
             if value != expected and not (kind in {"FLOAT", "DOUBLE"} and None not in (value, expected) and float(value or 0) == float(expected or 0)):
                 wrong[kind, row] = (expected and expected[:60], value and value[:60])
     assert wrong == {}

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import pytest
-import yaml
-from conftest import SOURCES, WORK_COMPLETE, Gearmand, Redis, Worker, until
-from tls_front import Certificates, TlsFront
+from harness.commands import Commands
+from harness.job_server import WORK_COMPLETE, JobServer
+from harness.redis_server import RedisServer
+from harness.tls import Certificates, TlsFront
+from harness.waiting import until
+from harness.worker import Worker, worker_config
 
 
 @pytest.fixture(scope="module")
@@ -23,33 +23,28 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 class Site(NamedTuple):
     """A gearmand, in front of it one that speaks TLS and asks for a certificate of the authority `ca`, and a Redis."""
 
-    gearmand: Gearmand
+    gearmand: JobServer
     front: TlsFront
-    redis: Redis
+    redis: RedisServer
     certificates: Certificates
 
     def config(self, client: str = "client", ca: str = "ca") -> dict[str, Any]:
         path = self.certificates.path
         return {
-            "job_servers": [self.front.address], "redis": {"port": self.redis.port}, "worker": {"io_timeout": 20.0, "reconnect_max": 0.2},
+            **worker_config(self.redis.port, [], job_server=self.front.address),
             "job_server_tls": {"ca": path(f"{ca}.pem"), "cert": path(f"{client}.pem"), "key": path(f"{client}.key")},
         }
 
 
 @pytest.fixture
-def site(certificates: Certificates, gearmand: Gearmand, redis_server: Redis) -> Iterator[Site]:
+def site(certificates: Certificates, gearmand: JobServer, redis_server: RedisServer) -> Iterator[Site]:
     front = TlsFront(certificates.context(client_ca="ca"), ("127.0.0.1", gearmand.port))
     yield Site(gearmand, front, redis_server, certificates)
     front.stop()
 
 
 def selftest(settings: dict[str, Any], directory: pathlib.Path) -> tuple[int, str]:
-    file = directory / "selftest.yml"
-    file.write_text(yaml.safe_dump(settings))
-    done = subprocess.run(
-        [sys.executable, "-m", "gearsync", "selftest", "--config", str(file)], env={**os.environ, "PYTHONPATH": str(SOURCES)},
-        capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-    return done.returncode, done.stdout + done.stderr
+    return Commands(settings, directory).run("selftest")
 
 
 def test_jobs_are_done_over_tls(site: Site, start_worker: Callable[..., Worker], tmp_path: pathlib.Path) -> None:
@@ -80,7 +75,7 @@ def test_a_job_server_that_was_killed_is_found_again(site: Site, start_worker: C
 
 def test_who_is_not_who_it_should_be_gets_nothing(site: Site, start_worker: Callable[..., Worker], tmp_path: pathlib.Path) -> None:
     worker = start_worker(site.config(ca="other-ca"))
-    until(lambda: "certificate verify failed" in worker.log.read_text())
+    worker.says("certificate verify failed")
     assert site.gearmand.queue("syncToRedis")[2] == 0
     for settings, words in (
         (site.config(ca="other-ca"), "certificate verify failed"),
@@ -104,19 +99,18 @@ def test_a_name_that_is_not_in_the_certificate_is_refused(site: Site, tmp_path: 
     assert "IP address mismatch" in text
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    ({"ca": "absent.pem"}, "absent.pem"),
-    ({"cert": "ca.pem"}, "client.key"),
-    ({"key": "client.pem"}, "client.pem"),
-    ({"key": "encrypted.key"}, "encrypted.key"),
-])  # fmt: skip
-def test_a_file_of_no_use_is_named(site: Site, tmp_path: pathlib.Path, change: dict[str, str], words: str) -> None:
+def test_a_file_of_no_use_is_named(site: Site, tmp_path: pathlib.Path) -> None:
     site.certificates.openssl("ec", "-in", "client.key", "-aes128", "-passout", "pass:secret", "-out", "encrypted.key")
-    settings = site.config()
-    settings["job_server_tls"].update({name: site.certificates.path(file) for name, file in change.items()})
-    status, text = selftest(settings, tmp_path)
-    assert status == 1
-    assert words in text
+    for name, file, words in (
+        ("ca", "absent.pem", "absent.pem"), ("cert", "ca.pem", "client.key"), ("key", "client.pem", "client.pem"), ("key", "encrypted.key", "encrypted.key"),
+    ):
+        settings = site.config()
+        settings["job_server_tls"][name] = site.certificates.path(file)
+        status, text = selftest(settings, tmp_path)
+        assert status == 1
+        assert "FAILED: job server" in text
+        assert words in text
+        assert "cannot be used" in text or file == "absent.pem"
 
 
 def test_renewed_files_are_taken_without_a_restart(site: Site, start_worker: Callable[..., Worker], tmp_path: pathlib.Path) -> None:
@@ -126,7 +120,7 @@ def test_renewed_files_are_taken_without_a_restart(site: Site, start_worker: Cal
         file.write_text(pathlib.Path(site.certificates.path(f"stranger.{'pem' if name == 'cert' else 'key'}")).read_text())
         settings["job_server_tls"][name] = str(file)
     worker = start_worker(settings)
-    until(lambda: "is lost" in worker.log.read_text())
+    worker.says("is lost")
     for name, file in own.items():
         file.write_text(pathlib.Path(site.certificates.path(f"client.{'pem' if name == 'cert' else 'key'}")).read_text())
     until(lambda: site.gearmand.queue("syncToRedis")[2], 1)

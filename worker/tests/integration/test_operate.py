@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 import pathlib
 import random
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,12 +15,15 @@ from typing import Any
 import gearsync.database
 import pymysql
 import pytest
-import yaml
-from conftest import SOURCES, Database, Redis, Worker, collection, free_port, until
 from gearsync import source
 from gearsync.config import MySQLSettings
+from harness.commands import Command, Commands
+from harness.outbox_database import OutboxDatabase
+from harness.redis_server import RedisServer
+from harness.waiting import until
+from harness.worker import Worker, worker_config
 
-TABLE = {
+TABLE: dict[str, Any] = {
     "table": "shop.item", "delivery": "durable", "columns": ["id", "name", "price"],
     "write": [
         {"type": "hash", "key": "item:{id}"},
@@ -34,74 +34,31 @@ TABLE = {
         {"type": "list", "key": "log", "value": "{id}"},
     ],
 }
-ODD = {
+ODD: dict[str, Any] = {
     "table": "shop.odd", "delivery": "durable", "columns": ["when", "na`me", "raw", "kind", "f", "text"],
     "write": [{"type": "hash", "key": "odd:{when}/{na`me}/{raw}/{kind}"}],
 }
 
 
-def sync_table(database: Database, **declaration: Any) -> None:
-    """Make a table's triggers with the collection's own module."""
-    collection("_outbox")
-    path = next(entry for entry in sys.path if "gearsync-collection-" in entry)
-    arguments = {"ANSIBLE_MODULE_ARGS": {"login_user": "root", "login_unix_socket": database.socket, "config_file": "", "shards": 2, **declaration}}
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "ansible_collections.gearsync.mysql_redis.plugins.modules.sync_table"],
-        input=json.dumps(arguments), capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": path})
-    assert '"failed": true' not in done.stdout, done.stdout
-    assert '"triggers"' in done.stdout, done.stdout + done.stderr
-
-
-def settings(database: Database, redis_server: Redis, tables: list[dict[str, Any]], lease: float = 1.0) -> dict[str, Any]:
-    """A worker's configuration, with a job server that is not there."""
-    return {
-        "job_servers": [f"127.0.0.1:{free_port()}"], "redis": {"port": redis_server.port}, "mysql": {"user": "root", "unix_socket": database.socket},
-        "worker": {"lease": lease}, "tables": tables,
-    }
-
-
-class Commands:
-    """The command line, with one configuration."""
-
-    def __init__(self, config: dict[str, Any], directory: pathlib.Path) -> None:
-        self.path = directory / "commands.yml"
-        self.path.write_text(yaml.safe_dump(config))
-        self.environment = {**os.environ, "PYTHONPATH": str(SOURCES)}
-
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "gearsync", words[0], "--config", str(self.path), *words[1:]]
-        return subprocess.Popen(command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-    def run(self, *words: str) -> tuple[int, str]:
-        process = self.start(*words)
-        output, errors = process.communicate(timeout=120)
-        return process.returncode, output + errors
-
-    def verify(self, *words: str) -> tuple[int, dict[str, Any]]:
-        """Exit status, and what it says of the first table."""
-        status, output = self.run("verify", "--json", *words)
-        assert output.startswith("{"), output
-        answer = json.loads(output)
-        assert (answer["status"], answer["equal"]) == (status, status == 0)
-        return status, answer["tables"][0]
-
-
 @pytest.fixture
-def table(database: Database) -> Database:
-    """A table that had rows before it was synced."""
+def table(database: OutboxDatabase, request: pytest.FixtureRequest) -> OutboxDatabase:
+    """A table that had rows before it was synced: 300, or as many as the test says."""
+    rows = ", ".join(f"({number}, 'n{number % 7}', {number / 4})" for number in range(1, getattr(request, "param", 300) + 1))
     database.execute(
         "CREATE TABLE shop.item (id BIGINT UNSIGNED PRIMARY KEY, name VARCHAR(40), price DECIMAL(10,2)) ENGINE=InnoDB",
-        "INSERT INTO shop.item VALUES " + ", ".join(f"({number}, 'n{number % 7}', {number / 4})" for number in range(1, 3001)))
-    sync_table(database, **TABLE)
+        f"INSERT INTO shop.item VALUES {rows}")
+    database.sync_table(**TABLE)
     return database
 
 
+#: For tests that are about several pieces: all walks take a thousand rows at a time.
+two_pieces = pytest.mark.parametrize("table", [1100], indirect=True)
+three_pieces = pytest.mark.parametrize("table", [3000], indirect=True)
+
+
 @pytest.fixture
-def config(table: Database, redis_server: Redis) -> dict[str, Any]:
-    return {
-        "job_servers": [f"127.0.0.1:{free_port()}"], "redis": {"port": redis_server.port}, "mysql": {"user": "root", "unix_socket": table.socket},
-        "worker": {"lease": 1.0, "reconnect_max": 0.5}, "tables": [TABLE],
-    }
+def config(table: OutboxDatabase, redis_server: RedisServer) -> dict[str, Any]:
+    return worker_config(redis_server.port, [TABLE], table.account)
 
 
 @pytest.fixture
@@ -117,14 +74,13 @@ def commands(config: dict[str, Any], tmp_path: pathlib.Path) -> Commands:
 @pytest.fixture
 def loaded(worker: Worker, commands: Commands) -> Commands:
     """Both sides equal."""
-    status, output = commands.run("resync")
-    assert status == 0, output
+    commands.done("resync")
     return commands
 
 
 @contextmanager
-def writers(database: Database, number: int = 8) -> Iterator[list[int]]:
-    """So many writers, each with all kinds of changes; yields how many statements each has done."""
+def writers(database: OutboxDatabase, rows: int, number: int = 4) -> Iterator[list[int]]:
+    """So many writers, each with all kinds of changes to so many rows; yields how many statements each has done."""
     stop, failures, done = threading.Event(), [], [0] * number
 
     def write(own: int) -> None:
@@ -132,7 +88,7 @@ def writers(database: Database, number: int = 8) -> Iterator[list[int]]:
         try:
             with database.connect() as connection, connection.cursor() as cursor:
                 while not stop.is_set():
-                    row = chance.randrange(1, 3500)
+                    row = chance.randrange(1, rows + 50)
                     statement = chance.choice([
                         f"UPDATE shop.item SET name = CONCAT('w', {chance.randrange(9)}), price = price + 1 WHERE id = {row}",
                         f"REPLACE INTO shop.item VALUES ({row}, 'r{own}', {chance.randrange(100)})",
@@ -142,7 +98,7 @@ def writers(database: Database, number: int = 8) -> Iterator[list[int]]:
                     cursor.execute(statement)
                     done[own] += 1
                     # A worker on a busy machine must be able to follow.
-                    time.sleep(0.03)
+                    time.sleep(0.05)
         except pymysql.MySQLError as error:
             failures.append(error)
 
@@ -158,18 +114,19 @@ def writers(database: Database, number: int = 8) -> Iterator[list[int]]:
     assert failures == []
 
 
-def test_a_resync_loads_what_was_there_before_and_verify_proves_it(worker: Worker, commands: Commands, redis_server: Redis) -> None:
+@two_pieces
+def test_a_resync_loads_what_was_there_before_and_verify_proves_it(worker: Worker, commands: Commands, redis_server: RedisServer) -> None:
     status, found = commands.verify()
-    assert (status, found["different"]["missing"]) == (1, 6 * 3000 + 2 * 3000 - 3000)
-    assert commands.run("resync")[0] == 0
+    assert (status, found["different"]["missing"]) == (1, 6 * 1100 + 2 * 1100 - 1100)
+    commands.done("resync")
     status, found = commands.verify()
-    assert (status, found["different"], found["rows"]) == (0, {}, 3000)
+    assert (status, found["different"], found["rows"]) == (0, {}, 1100)
     assert found["not_verifiable"] == ["write 6 (list log)"]
     # A row that is loaded is no change of it.
     assert redis_server.client.exists("log") == 0
 
 
-def test_every_planted_difference_is_found_and_mended(loaded: Commands, redis_server: Redis) -> None:
+def test_every_planted_difference_is_found_and_mended(loaded: Commands, redis_server: RedisServer) -> None:
     r = redis_server.client
     r.delete("item:1", "doc:2", "cell:3:name")
     r.srem("by-name:n4", 4)
@@ -205,37 +162,38 @@ def test_every_planted_difference_is_found_and_mended(loaded: Commands, redis_se
     assert r.exists("item:config", "other") == 2
 
 
-def test_verify_finds_nothing_wrong_while_writers_write(loaded: Commands, table: Database) -> None:
-    with writers(table) as done:
+@two_pieces
+def test_verify_finds_nothing_wrong_while_writers_write(loaded: Commands, table: OutboxDatabase) -> None:
+    with writers(table, 1100) as done:
+        until(lambda: min(done) > 0)
         status, found = loaded.verify()
     assert (status, found["different"]) == (0, {}), found
-    assert min(done) > 0
     assert loaded.verify()[0] == 0
 
 
-def test_verify_cannot_tell_without_its_servers_and_says_so(table: Database, commands: Commands, redis_server: Redis) -> None:
+def test_verify_cannot_tell_without_its_servers_and_says_so(table: OutboxDatabase, commands: Commands, redis_server: RedisServer) -> None:
     redis_server.stop()
     status, output = commands.run("verify")
     assert status == 2
     assert "could not tell" in output
-    status, found = commands.verify()
-    assert (status, found["equal"], found["complete"]) == (2, False, False)
-    assert found["error"]
+    answer = json.loads(commands.run("verify", "--json")[1].splitlines()[0])
+    assert (answer["status"], answer["equal"], answer["complete"]) == (2, False, False)
+    assert answer["tables"][0]["error"]
 
 
 def test_keys_of_tables_that_are_not_chosen_are_theirs(
-    database: Database, redis_server: Redis, start_worker: Callable[..., Worker], tmp_path: pathlib.Path
+    database: OutboxDatabase, redis_server: RedisServer, start_worker: Callable[..., Worker], tmp_path: pathlib.Path
 ) -> None:
     tables: list[dict[str, Any]] = []
     for name, key, delivery in (("user", "user:{name}", "durable"), ("tag", "user:{name}:tags", "durable"), ("seen", "user:{name}:seen", "direct")):
         database.execute(f"CREATE TABLE shop.{name} (name VARCHAR(40) PRIMARY KEY, v INT) ENGINE=InnoDB", f"INSERT INTO shop.{name} VALUES ('a', 1)")
         tables.append({"table": f"shop.{name}", "delivery": delivery, "columns": ["name", "v"], "write": [{"type": "hash", "key": key}]})
     for declaration in tables[:2]:
-        sync_table(database, **declaration)
-    config = settings(database, redis_server, tables)
+        database.sync_table(**declaration)
+    config = worker_config(redis_server.port, tables, database.account)
     start_worker(config)
     commands = Commands(config, tmp_path)
-    assert commands.run("resync")[0] == 0
+    commands.done("resync")
     # What direct delivery has written; a set that looks like a user's hash; and orphans of the one and of the other.
     redis_server.client.hset("user:a:seen", "v", "1")
     redis_server.client.sadd("user:somebody", "else")
@@ -247,7 +205,9 @@ def test_keys_of_tables_that_are_not_chosen_are_theirs(
         [b"user:a", b"user:a:tags", b"user:a:seen", b"user:somebody", *redis_server.client.keys("gearsync:*")])
 
 
-def test_what_redis_refuses_to_tell_is_not_taken_for_absent(loaded: Commands, redis_server: Redis, config: dict[str, Any], tmp_path: pathlib.Path) -> None:
+def test_what_redis_refuses_to_say_is_not_taken_for_absent(
+    loaded: Commands, redis_server: RedisServer, config: dict[str, Any], tmp_path: pathlib.Path
+) -> None:
     r = redis_server.client
     r.hset("item:9999", "id", "9999")
     for refused in ("scan", "hmget", "type"):
@@ -261,15 +221,14 @@ def test_what_redis_refuses_to_tell_is_not_taken_for_absent(loaded: Commands, re
 
 
 def test_one_table_that_cannot_be_looked_at_does_not_hide_the_others(
-    table: Database, worker: Worker, config: dict[str, Any], redis_server: Redis, tmp_path: pathlib.Path
+    table: OutboxDatabase, worker: Worker, config: dict[str, Any], redis_server: RedisServer, tmp_path: pathlib.Path
 ) -> None:
     table.execute("CREATE TABLE shop.late (id INT PRIMARY KEY, a INT) ENGINE=InnoDB", "INSERT INTO shop.late VALUES (1, 1)")
     late = {"table": "shop.late", "delivery": "durable", "columns": ["id"], "write": [{"type": "hash", "key": "late:{id}"}]}
-    sync_table(table, **late)
+    table.sync_table(**late)
     absent = {"table": "shop.absent", "delivery": "durable", "columns": ["id"], "write": [{"type": "hash", "key": "absent:{id}"}]}
     commands = Commands({**config, "tables": [{**late, "columns": ["id", "a"]}, absent, *config["tables"]]}, tmp_path)
-    status, output = commands.run("resync", "--table", "shop.item")
-    assert status == 0, output
+    commands.done("resync", "--table", "shop.item")
     status, output = commands.run("verify", "--json")
     answer = json.loads(output)
     assert (status, answer["status"], answer["complete"]) == (2, 2, False)
@@ -284,19 +243,19 @@ def test_one_table_that_cannot_be_looked_at_does_not_hide_the_others(
 
 
 def test_rows_of_megabytes_are_compared(
-    database: Database, redis_server: Redis, start_worker: Callable[..., Worker], tmp_path: pathlib.Path
+    database: OutboxDatabase, redis_server: RedisServer, start_worker: Callable[..., Worker], tmp_path: pathlib.Path
 ) -> None:
     big = {"table": "shop.big", "delivery": "durable", "columns": ["id", "t", "b"], "write": [{"type": "hash", "key": "big:{id}"}]}
     database.execute(
         "CREATE TABLE shop.big (id INT PRIMARY KEY, t LONGTEXT, b LONGBLOB) ENGINE=InnoDB",
-        # The last but one is too large to be put into words.
+        # The last but one is too large for a statement.
         "INSERT INTO shop.big SELECT id, REPEAT('ä', n), REPEAT(x'00ff', n) FROM (SELECT 1 AS id, 700000 AS n UNION SELECT 2, 700000 UNION SELECT 3, 700000"
         " UNION SELECT 4, 700000 UNION SELECT 5, 3000000 UNION SELECT 6, 1) AS rows_")
-    sync_table(database, **big)
-    config = settings(database, redis_server, [big], lease=2.0)
+    database.sync_table(**big)
+    config = worker_config(redis_server.port, [big], database.account)
     start_worker(config)
     commands = Commands(config, tmp_path)
-    assert commands.run("resync")[0] == 0
+    commands.done("resync")
     status, found = commands.verify()
     assert (status, found["rows"], found["different"], found["unsettled"]) == (0, 6, {}, 0)
     redis_server.client.hset("big:5", "b", "stale")
@@ -305,16 +264,16 @@ def test_rows_of_megabytes_are_compared(
 
 
 def test_a_key_that_should_expire_and_does_not_is_stale(
-    database: Database, redis_server: Redis, start_worker: Callable[..., Worker], tmp_path: pathlib.Path
+    database: OutboxDatabase, redis_server: RedisServer, start_worker: Callable[..., Worker], tmp_path: pathlib.Path
 ) -> None:
     short = {"table": "shop.short", "delivery": "durable", "columns": ["id", "a"], "write": [
         {"type": "hash", "key": "short:{id}", "ttl": 3600}, {"type": "set", "key": "shorts", "member": "{id}", "ttl": 3600}]}
     database.execute("CREATE TABLE shop.short (id INT PRIMARY KEY, a INT) ENGINE=InnoDB", "INSERT INTO shop.short VALUES (1, 1), (2, 2)")
-    sync_table(database, **short)
-    config = settings(database, redis_server, [short])
+    database.sync_table(**short)
+    config = worker_config(redis_server.port, [short], database.account)
     start_worker(config)
     commands = Commands(config, tmp_path)
-    assert commands.run("resync")[0] == 0
+    commands.done("resync")
     assert commands.verify()[0] == 0
     redis_server.client.persist("short:1")
     redis_server.client.delete("short:2")
@@ -323,24 +282,25 @@ def test_a_key_that_should_expire_and_does_not_is_stale(
     assert 0 < redis_server.client.ttl("short:1") <= 3600
 
 
-def test_a_table_that_nobody_declares_holds_up_no_other(loaded: Commands, table: Database, redis_server: Redis) -> None:
+def test_a_table_that_nobody_declares_holds_up_no_other(loaded: Commands, table: OutboxDatabase, redis_server: RedisServer) -> None:
     table.put(*[("insert", {"new": {"id": 1}})] * 3, shard=1, table="shop.nobodys")
     redis_server.client.delete("item:1")
     assert loaded.verify("--repair")[0] == 0
-    assert loaded.run("resync", "--restart", "--max-depth", "2", "--chunk", "500")[0] == 0
+    loaded.done("resync", "--restart", "--max-depth", "2", "--chunk", "100")
     status, output = loaded.run("barrier", "--timeout", "0.1")
     assert status == 1
     assert "shop.nobodys" in output
 
 
-@pytest.mark.parametrize("words", [["--table", "shop.nosuch"], ["--sample", "0"]])
-def test_verify_names_what_is_wrong_with_its_arguments(commands: Commands, words: list[str]) -> None:
-    status, output = commands.run("verify", *words)
-    assert status == 2
-    assert words[1] in output
+def test_verify_names_what_is_wrong_with_its_arguments(commands: Commands) -> None:
+    for words in (["--table", "shop.nosuch"], ["--sample", "0"]):
+        status, output = commands.run("verify", *words)
+        assert status == 2
+        assert words[1] in output
 
 
-def test_a_resync_that_is_killed_goes_on_where_it_was(worker: Worker, commands: Commands, table: Database) -> None:
+@three_pieces
+def test_a_resync_that_is_killed_goes_on_where_it_was(worker: Worker, commands: Commands, table: OutboxDatabase) -> None:
     def progress() -> tuple[int, bool]:
         rows = table.execute("SELECT rows_done, finished_at IS NOT NULL FROM gearsync.resync")
         return (int(rows[0][0]), bool(rows[0][1])) if rows else (0, False)
@@ -350,36 +310,47 @@ def test_a_resync_that_is_killed_goes_on_where_it_was(worker: Worker, commands: 
         return finished or now > rows
 
     chance, before, finished = random.Random(1), 0, False
-    with writers(table):
-        for _number in range(10):
+    with writers(table, 3000):
+        for _number in range(5):
             process = commands.start("resync", "--chunk", "50", "--rate", "1500")
             until(lambda rows=before: advanced(rows))
+            # At any moment of its work.
             time.sleep(chance.uniform(0.0, 0.2))
-            process.send_signal(signal.SIGKILL)
-            process.communicate()
+            _kill(process, table)
             after, finished = progress()
             assert after >= before
             before = after
             if finished:
                 break
         assert before > 0
-        assert commands.run("resync")[0] == 0
-    until(lambda: table.waiting, 0, seconds=60)
+        commands.done("resync")
+    until(lambda: table.waiting, 0)
     assert commands.verify("--prune")[0] in (0, 1)
     assert commands.verify()[0] == 0
 
 
-def _interrupt(commands: Commands, table: Database) -> int:
-    """A resync that was killed on its way; after how many rows."""
-    process = commands.start("resync", "--chunk", "50", "--rate", "500")
+def _kill(process: Command, table: OutboxDatabase) -> None:
+    """End a resync by force, and wait until the server has seen that: until then its lock stands."""
+    process.kill()
+    name = f"gearsync.resync.{hashlib.sha256(b'shop.item').hexdigest()[:32]}"
+    until(lambda: table.execute(f"SELECT IS_FREE_LOCK('{name}')"), [(1,)])
+
+
+def _begun(commands: Commands, table: OutboxDatabase) -> Command:
+    """A resync that has loaded some rows, and goes on so slowly that it does not end."""
+    process = commands.start("resync", "--chunk", "50", "--rate", "10")
     until(lambda: table.execute("SELECT COUNT(*) FROM gearsync.resync WHERE rows_done > 0")[0][0], 1)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    return process
+
+
+def _interrupt(commands: Commands, table: OutboxDatabase) -> int:
+    """A resync that was killed on its way; after how many rows."""
+    _kill(_begun(commands, table), table)
     ((rows,),) = table.execute("SELECT rows_done FROM gearsync.resync WHERE finished_at IS NULL")
     return int(rows)
 
 
-def test_an_interrupted_resync_goes_on_and_says_so(worker: Worker, commands: Commands, table: Database) -> None:
+def test_an_interrupted_resync_goes_on_and_says_so(worker: Worker, commands: Commands, table: OutboxDatabase) -> None:
     rows = _interrupt(commands, table)
     status, output = commands.run("resync", "--dry-run")
     assert f"goes on after {rows:,} rows of the run of 20" in output
@@ -388,7 +359,7 @@ def test_an_interrupted_resync_goes_on_and_says_so(worker: Worker, commands: Com
     assert commands.verify()[0] == 0
 
 
-def test_a_resync_of_before_a_loss_begins_anew(worker: Worker, commands: Commands, table: Database, redis_server: Redis) -> None:
+def test_a_resync_of_before_a_loss_begins_anew(worker: Worker, commands: Commands, table: OutboxDatabase, redis_server: RedisServer) -> None:
     assert _interrupt(commands, table) > 0
     redis_server.client.flushall()
     status, output = commands.run("resync")
@@ -397,40 +368,31 @@ def test_a_resync_of_before_a_loss_begins_anew(worker: Worker, commands: Command
     assert redis_server.client.keys("gearsync:*:resync:*") == []
 
 
-def test_a_loss_while_a_resync_runs_has_it_begin_anew(worker: Worker, commands: Commands, table: Database, redis_server: Redis) -> None:
-    process = commands.start("resync", "--chunk", "100", "--rate", "2000")
-    until(lambda: table.execute("SELECT COUNT(*) FROM gearsync.resync WHERE rows_done > 1000")[0][0], 1)
-    redis_server.client.flushall()
-    _output, errors = process.communicate(timeout=60)
-    assert (process.returncode, "begins anew" in errors) == (0, True), errors
+def test_a_loss_while_a_resync_runs_has_it_begin_anew(worker: Worker, commands: Commands, table: OutboxDatabase, redis_server: RedisServer) -> None:
+    with _held_up(commands, table, 150) as process:
+        redis_server.client.flushall()
+    status, _output, errors = process.finish()
+    assert (status, "begins anew" in errors) == (0, True), errors
     assert commands.verify()[0] == 0
 
 
 def test_a_resync_of_another_declaration_begins_anew(
-    worker: Worker, commands: Commands, table: Database, config: dict[str, Any], tmp_path: pathlib.Path
+    worker: Worker, commands: Commands, table: OutboxDatabase, config: dict[str, Any], tmp_path: pathlib.Path
 ) -> None:
     assert _interrupt(commands, table) > 0
     more = {**TABLE, "write": [*TABLE["write"], {"type": "hash", "key": "more:{id}"}]}
     (tmp_path / "more").mkdir()
     changed = Commands({**config, "tables": [more]}, tmp_path / "more")
     assert "the declaration has changed since" in changed.run("resync", "--dry-run")[1]
-    assert commands.run("resync")[0] == 0
+    commands.done("resync")
     assert commands.run("resync", "--new", "--dry-run") == (0, "")
     # A write over the same columns: nothing of it is in Redis yet.
     assert "shop.item" in changed.run("resync", "--new", "--dry-run")[1]
 
 
-def test_two_resyncs_of_a_table_do_not_run_at_once(worker: Worker, commands: Commands, table: Database) -> None:
-    process = commands.start("resync", "--chunk", "50", "--rate", "200")
-    until(lambda: table.execute("SELECT COUNT(*) FROM gearsync.resync WHERE rows_done > 0")[0][0], 1)
-    status, output = commands.run("resync")
-    assert (status, "another resync of shop.item is running" in output) == (1, True)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-
-
-def test_a_sparse_condition_is_looked_for_piece_by_piece(table: Database) -> None:
-    database = gearsync.database.Database(MySQLSettings(user="root", unix_socket=table.socket), 20.0)
+@three_pieces
+def test_a_sparse_condition_is_looked_for_piece_by_piece(table: OutboxDatabase) -> None:
+    database = gearsync.database.Database(MySQLSettings(**table.account), 120.0)
     found = source.load(database)["shop.item"]
     pieces, position = [], None
     while not pieces or not pieces[-1].done:
@@ -441,84 +403,94 @@ def test_a_sparse_condition_is_looked_for_piece_by_piece(table: Database) -> Non
     assert [piece.position for piece in pieces[:3]] == [["1000"], ["2000"], ["3000"]]
 
 
-def test_the_bytes_of_a_piece_are_bounded(table: Database) -> None:
-    database = gearsync.database.Database(MySQLSettings(user="root", unix_socket=table.socket), 20.0)
+def test_the_bytes_of_a_piece_are_bounded(table: OutboxDatabase) -> None:
+    database = gearsync.database.Database(MySQLSettings(**table.account), 120.0)
     rows, cut = database.rows_within("SELECT id, REPEAT('x', 1000) FROM shop.item ORDER BY id", 10_000)
     assert (len(rows), cut) == (10, True)
     # The rest was read, and is no answer to what comes next.
     assert database.rows("SELECT 7") == [(b"7",)]
     rows, cut = database.rows_within("SELECT id FROM shop.item ORDER BY id", 1 << 20)
-    assert (len(rows), cut) == (3000, False)
+    assert (len(rows), cut) == (300, False)
     database.close()
 
 
-@pytest.mark.parametrize(("words", "named"), [
-    (["--max-lag", "0"], "--max-lag"), (["--replica", "a:b:c"], "a:b:c"), (["--nice-ratio", "-1"], "--nice-ratio"), (["--nice-ratio", "nan"], "--nice-ratio"),
-])
-def test_resync_names_what_is_wrong_with_its_arguments(commands: Commands, words: list[str], named: str) -> None:
-    status, output = commands.run("resync", *words)
-    assert status == 1
-    assert named in output
+def test_resync_names_what_is_wrong_with_its_arguments(commands: Commands) -> None:
+    for words, named in (
+        (["--max-lag", "0"], "--max-lag"), (["--replica", "a:b:c"], "a:b:c"), (["--nice-ratio", "-1"], "--nice-ratio"),
+        (["--nice-ratio", "nan"], "--nice-ratio"),
+    ):
+        status, output = commands.run("resync", *words)
+        assert status == 1
+        assert named in output
 
 
-def test_a_load_of_some_rows_leaves_a_load_of_all_as_it_was(loaded: Commands, table: Database, redis_server: Redis) -> None:
+def test_a_load_of_some_rows_leaves_a_load_of_all_as_it_was(loaded: Commands, table: OutboxDatabase, redis_server: RedisServer) -> None:
     def new() -> str:
         return loaded.run("resync", "--new", "--dry-run")[1]
 
-    assert loaded.run("resync", "--restart")[0] == 0
+    loaded.done("resync", "--restart")
     assert new() == ""
-    assert loaded.run("resync", "--where", "id < 10")[0] == 0
+    loaded.done("resync", "--where", "id < 10")
     assert new() == ""
     # Interrupted half way: it goes on where it was, whatever is loaded meanwhile.
-    table.execute("UPDATE gearsync.resync SET finished_at = NULL, position = '[\"1000\"]', rows_done = 1000, run = 'one'")
+    table.execute("UPDATE gearsync.resync SET finished_at = NULL, position = '[\"100\"]', rows_done = 100, run = 'one'")
     redis_server.client.set("gearsync:main:resync:shop.item", "one")
-    assert loaded.run("resync", "--where", "id = 1")[0] == 0
-    assert loaded.run("resync", "--json")[0] == 0
-    assert [int(row[0]) for row in table.execute("SELECT rows_done FROM gearsync.resync")] == [3000]
+    loaded.done("resync", "--where", "id = 1")
+    loaded.done("resync", "--json")
+    assert [int(row[0]) for row in table.execute("SELECT rows_done FROM gearsync.resync")] == [300]
     # Taken out and declared again: what changed in between is not in Redis.
-    sync_table(table, table="shop.item", state="absent")
-    sync_table(table, **TABLE)
+    table.sync_table(table="shop.item", state="absent")
+    table.sync_table(**TABLE)
     assert "shop.item" in new()
 
 
-def test_a_locked_row_holds_the_resync_up_and_never_the_writer(worker: Worker, commands: Commands, table: Database) -> None:
+@contextmanager
+def _held_up(commands: Commands, table: OutboxDatabase, row: int) -> Iterator[Command]:
+    """A resync that waits for a row until the end of the block."""
     with table.connect(autocommit=False) as connection, connection.cursor() as cursor:
-        cursor.execute("UPDATE shop.item SET name = 'locked' WHERE id = 1500")
+        cursor.execute(f"UPDATE shop.item SET name = 'locked' WHERE id = {row}")
         process = commands.start("resync", "--chunk", "200", "--json")
-        until(lambda: [int(row[0]) for row in table.execute("SELECT rows_done FROM gearsync.resync")], [1499])
-        # It still has its lock.
-        assert "another resync" in commands.run("resync")[1]
+        until(lambda: [int(rows[0]) for rows in table.execute("SELECT rows_done FROM gearsync.resync")], [row - 1])
+        yield process
         # A deadlock with the resync would be an error here, or there.
-        cursor.execute("UPDATE shop.item SET name = 'earlier' WHERE id BETWEEN 1 AND 1600")
+        cursor.execute(f"UPDATE shop.item SET name = 'earlier' WHERE id BETWEEN 1 AND {row + 100}")
         connection.commit()
-    output, errors = process.communicate(timeout=60)
-    assert process.returncode == 0, errors
+
+
+def test_a_locked_row_holds_the_resync_up_and_never_the_writer(worker: Worker, commands: Commands, table: OutboxDatabase) -> None:
+    with _held_up(commands, table, 150) as process:
+        # It still has its own lock: two of a table do not run at once.
+        status, output = commands.run("resync")
+        assert (status, "another resync of shop.item is running" in output) == (1, True)
+    status, output, errors = process.finish()
+    assert status == 0, errors
     assert json.loads(output.splitlines()[-1])["done"]
-    until(lambda: table.waiting, 0, seconds=60)
+    until(lambda: table.waiting, 0)
     # Index entries of rows that changed before they were loaded were never written.
     assert commands.verify()[0] == 0
 
 
-def test_one_command_brings_everything_back_after_redis_lost_all(loaded: Commands, redis_server: Redis) -> None:
+def test_one_command_brings_everything_back_after_redis_lost_all(loaded: Commands, redis_server: RedisServer) -> None:
     redis_server.client.flushall()
     assert loaded.verify()[0] == 1
-    assert loaded.run("resync")[0] == 0
+    loaded.done("resync")
     assert loaded.verify()[0] == 0
 
 
-def test_only_tables_that_were_never_loaded_are_new(worker: Worker, commands: Commands, table: Database) -> None:
+def test_only_tables_that_were_never_loaded_are_new(worker: Worker, commands: Commands, table: OutboxDatabase) -> None:
     status, output = commands.run("resync", "--new", "--dry-run")
     assert status == 0
     assert output.startswith("shop.item: about ")
     assert commands.verify("--quick")[1]["different"]["missing"] > 0
-    assert "3,000 rows" in commands.run("resync", "--new")[1]
+    assert "300 rows" in commands.run("resync", "--new")[1]
     assert commands.run("resync", "--new", "--dry-run") == (0, "")
     assert commands.run("resync", "--new") == (0, "")
-    sync_table(table, **{**TABLE, "columns": ["id", "name", "price"], "write": TABLE["write"][:2]})
+    table.sync_table(**{**TABLE, "write": TABLE["write"][:2]})
     assert commands.run("resync", "--new") == (0, "")
 
 
-def test_a_quick_look_is_at_both_ends(loaded: Commands, redis_server: Redis) -> None:
+@three_pieces
+def test_a_quick_look_is_at_both_ends(loaded: Commands, redis_server: RedisServer) -> None:
     status, found = loaded.verify("--quick")
     assert (status, found["rows"], found["different"]) == (0, 2000, {})
     redis_server.client.delete("item:1", "item:1500", "item:3000")
@@ -527,16 +499,16 @@ def test_a_quick_look_is_at_both_ends(loaded: Commands, redis_server: Redis) -> 
     assert loaded.run("verify", "--quick", "--prune")[0] == 2
 
 
-def test_a_condition_and_a_sample_look_at_a_part(worker: Worker, commands: Commands, redis_server: Redis) -> None:
-    assert commands.run("resync", "--where", "id <= 10")[0] == 0
+def test_a_condition_and_a_sample_look_at_a_part(worker: Worker, commands: Commands, redis_server: RedisServer) -> None:
+    commands.done("resync", "--where", "id <= 10")
     assert len(redis_server.client.keys("item:*")) == 10
     status, found = commands.verify("--sample", "50")
     assert status == 1
-    assert 1000 < found["rows"] < 2000
+    assert 100 < found["rows"] < 200
 
 
 def test_keys_of_every_kind_are_walked_and_found(
-    database: Database, redis_server: Redis, start_worker: Callable[..., Worker], tmp_path: pathlib.Path
+    database: OutboxDatabase, redis_server: RedisServer, start_worker: Callable[..., Worker], tmp_path: pathlib.Path
 ) -> None:
     database.execute(
         "CREATE TABLE shop.odd (`when` DATETIME(3), `na``me` VARCHAR(20) COLLATE utf8mb4_general_ci, raw VARBINARY(4), kind ENUM('z', 'a', 'm'), f DOUBLE,"
@@ -548,11 +520,11 @@ def test_keys_of_every_kind_are_walked_and_found(
                 "INSERT INTO shop.odd VALUES (%s, %s, %s, %s, %s, %s)",
                 (f"2026-01-0{number % 3 + 1} 01:02:03.{number % 2}", names[number % 8], bytes([number % 256, 0, number // 256]), "zam"[number % 3],
                  number / 3, "x" * 9))
-    sync_table(database, **ODD)
-    config = settings(database, redis_server, [ODD])
+    database.sync_table(**ODD)
+    config = worker_config(redis_server.port, [ODD], database.account)
     start_worker(config)
     commands = Commands(config, tmp_path)
-    assert commands.run("resync", "--chunk", "7")[0] == 0
+    commands.done("resync", "--chunk", "7")
     status, found = commands.verify()
     assert (status, found["rows"], found["different"]) == (0, 400, {})
     assert len(redis_server.client.keys("odd:*")) == 400

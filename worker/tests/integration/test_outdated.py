@@ -6,59 +6,55 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import Database, Redis, Worker, free_port, until
-from test_operate import sync_table
+from harness.outbox_database import OutboxDatabase
+from harness.redis_server import RedisServer
+from harness.waiting import until
+from harness.worker import Worker, unused_port, worker_config
 
 OLD: dict[str, Any] = {"table": "shop.item", "delivery": "durable", "columns": ["id", "name"], "write": [{"type": "hash", "key": "item:{id}"}]}
 NEW: dict[str, Any] = {**OLD, "columns": ["id", "name", "city"]}
 
 
 @pytest.fixture
-def config(database: Database, redis_server: Redis) -> dict[str, Any]:
+def config(database: OutboxDatabase, redis_server: RedisServer) -> dict[str, Any]:
     database.execute("CREATE TABLE shop.item (id INT PRIMARY KEY, name VARCHAR(40), city VARCHAR(40)) ENGINE=InnoDB")
-    sync_table(database, **OLD)
-    return {
-        "job_servers": [f"127.0.0.1:{free_port()}"], "redis": {"port": redis_server.port}, "mysql": {"user": "root", "unix_socket": database.socket},
-        "worker": {"lease": 1.0, "reconnect_max": 0.2, "sweep": 0.05}, "tables": [OLD],
-    }
+    database.sync_table(**OLD)
+    return worker_config(redis_server.port, [OLD], database.account)
 
 
-def log_has(worker: Worker, words: str) -> None:
-    until(lambda: words in worker.log.read_text())
-
-
-def add(database: Database, first: int, last: int) -> None:
+def add(database: OutboxDatabase, first: int, last: int) -> None:
     database.execute(f"INSERT INTO shop.item VALUES {', '.join(f'({number}, {number}, {number})' for number in range(first, last))}")
 
 
-def has_cities(redis_server: Redis, first: int, last: int) -> None:
+def has_cities(redis_server: RedisServer, first: int, last: int) -> None:
     until(lambda: [redis_server.client.hget(f"item:{number}", "city") for number in range(first, last)],
           [str(number).encode() for number in range(first, last)])
 
 
 def test_changes_of_newer_triggers_wait_for_a_worker_that_knows_them(
-    config: dict[str, Any], start_worker: Callable[..., Worker], database: Database, redis_server: Redis
+    config: dict[str, Any], start_worker: Callable[..., Worker], database: OutboxDatabase, redis_server: RedisServer
 ) -> None:
     worker = start_worker({**config, "tables": [OLD]})
     add(database, 0, 20)
     until(lambda: database.waiting, 0)
-    sync_table(database, **NEW)
+    database.sync_table(**NEW)
     add(database, 20, 40)
-    log_has(worker, "action=outdated_table")
+    worker.says("action=outdated_table")
     assert database.waiting == 20
     assert redis_server.client.exists("item:20") == 0
     # Alone it stays, for all that it can do.
-    assert "action=stands_aside" not in worker.log.read_text()
+    assert "action=stands_aside" not in worker.said
     newer = start_worker({**config, "tables": [NEW]})
-    log_has(worker, "action=stands_aside")
+    worker.says("action=stands_aside")
     until(lambda: database.waiting, 0)
     has_cities(redis_server, 20, 40)
     add(database, 40, 60)
     has_cities(redis_server, 40, 60)
     newer.kill()
-    log_has(worker, "action=takes_part")
+    database.expire_leases()
+    worker.says("action=takes_part")
     # The declaration that it has is the newest one again.
-    sync_table(database, **OLD)
+    database.sync_table(**OLD)
     add(database, 60, 80)
     until(lambda: database.waiting, 0)
     assert redis_server.client.hgetall("item:60") == {b"id": b"60", b"name": b"60"}
@@ -66,25 +62,25 @@ def test_changes_of_newer_triggers_wait_for_a_worker_that_knows_them(
 
 
 def test_a_worker_with_a_newer_declaration_than_the_triggers_goes_on(
-    config: dict[str, Any], start_worker: Callable[..., Worker], database: Database, redis_server: Redis
+    config: dict[str, Any], start_worker: Callable[..., Worker], database: OutboxDatabase, redis_server: RedisServer
 ) -> None:
     start_worker({**config, "tables": [NEW]})
     add(database, 0, 20)
     until(lambda: database.waiting, 0)
-    sync_table(database, **NEW)
+    database.sync_table(**NEW)
     add(database, 20, 40)
     until(lambda: database.waiting, 0)
     has_cities(redis_server, 20, 40)
 
 
-def test_of_workers_that_are_all_behind_one_goes_on(config: dict[str, Any], start_worker: Callable[..., Worker], database: Database) -> None:
+def test_of_workers_that_are_all_behind_one_goes_on(config: dict[str, Any], start_worker: Callable[..., Worker], database: OutboxDatabase) -> None:
     database.execute("CREATE TABLE shop.other (id INT PRIMARY KEY) ENGINE=InnoDB")
     other = {**OLD, "table": "shop.other", "columns": ["id"], "write": [{"type": "hash", "key": "other:{id}"}]}
-    sync_table(database, **other)
+    database.sync_table(**other)
     workers = [start_worker({**config, "tables": [OLD, other]}) for _ in range(2)]
-    sync_table(database, **NEW)
+    database.sync_table(**NEW)
     add(database, 0, 20)
-    until(lambda: sum("action=stands_aside" in worker.log.read_text() for worker in workers), 1)
+    until(lambda: sum("action=stands_aside" in worker.said for worker in workers), 1)
     for number in range(20):
         database.execute(f"INSERT INTO shop.other VALUES ({number})")
     until(lambda: database.execute("SELECT COUNT(*) FROM gearsync.outbox WHERE table_name = 'shop.other'"), [(0,)])
@@ -92,25 +88,26 @@ def test_of_workers_that_are_all_behind_one_goes_on(config: dict[str, Any], star
 
 
 def test_changes_of_a_new_table_do_not_wait_for_a_worker_that_does_not_know_it(
-    config: dict[str, Any], start_worker: Callable[..., Worker], database: Database, redis_server: Redis
+    config: dict[str, Any], start_worker: Callable[..., Worker], database: OutboxDatabase, redis_server: RedisServer
 ) -> None:
     worker = start_worker({**config, "tables": [{**OLD, "table": "shop.nothing"}]})
     add(database, 0, 20)
-    log_has(worker, "action=undeclared_table")
+    worker.says("action=undeclared_table")
     start_worker(config)
     until(lambda: database.waiting, 0)
-    log_has(worker, "action=stands_aside")
+    worker.says("action=stands_aside")
     assert redis_server.client.exists("item:0", "item:19") == 2
 
 
 def test_a_worker_that_does_not_reach_redis_leaves_the_shards_to_one_that_does(
-    config: dict[str, Any], start_worker: Callable[..., Worker], database: Database, redis_server: Redis
+    config: dict[str, Any], start_worker: Callable[..., Worker], database: OutboxDatabase, redis_server: RedisServer
 ) -> None:
-    worker = start_worker({**config, "redis": {"port": free_port()}})
+    # It counts as out of reach after a lease.
+    worker = start_worker({**config, "redis": {"port": unused_port()}, "worker": {**config["worker"], "lease": 1.0}})
     add(database, 0, 20)
-    log_has(worker, "action=redis_lost")
+    worker.says("action=redis_lost")
     start_worker(config)
     until(lambda: database.waiting, 0)
-    log_has(worker, "out of reach")
+    worker.says("out of reach")
     add(database, 20, 40)
     until(lambda: database.waiting, 0)

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from conftest import Database, collection
 from gearsync.commands import Writer
 from gearsync.config import MySQLSettings, WorkerSettings
 from gearsync.database import Database as Session
@@ -14,6 +13,7 @@ from gearsync.database import DatabaseUnavailable
 from gearsync.declaration import Table, Write, fingerprint
 from gearsync.outbox import Outbox
 from gearsync.ready import Reader
+from harness.outbox_database import OutboxDatabase, collection
 
 ITEM = Table(table="shop.item", columns=["id"], write=[Write(type="hash", key="item:{id}")])
 #: The shards of a count of four.
@@ -25,10 +25,10 @@ def insert(number: int, name: str = "x") -> tuple[str, Any]:
 
 
 @pytest.fixture
-def session(database: Database) -> Iterator[Session]:
-    found = Session(MySQLSettings(user="root", unix_socket=database.socket), 20.0)
-    yield found
-    found.close()
+def session(database: OutboxDatabase) -> Iterator[Session]:
+    session = Session(MySQLSettings(**database.account), 120.0)
+    yield session
+    session.close()
 
 
 @pytest.fixture
@@ -40,11 +40,11 @@ def reader(outbox: Outbox, batch: int = 1000) -> Reader:
     return Reader(outbox, {ITEM.table: Writer(ITEM, None)}, {ITEM.table: fingerprint(ITEM)}, WorkerSettings(batch=batch))
 
 
-def declare(database: Database, *fingerprints: str) -> None:
+def declare(database: OutboxDatabase, *fingerprints: str) -> None:
     database.execute(*collection("_outbox").declaration_statements(ITEM.table, list(fingerprints[:-1]), fingerprints[-1]))
 
 
-def test_several_shards_are_read_as_each_of_them_is(database: Database, outbox: Outbox) -> None:
+def test_several_shards_are_read_as_each_of_them_is(database: OutboxDatabase, outbox: Outbox) -> None:
     for shard in (6, 7, 9):
         database.put(*[insert(number, "name \\ 'quoted' \N{GRINNING FACE}") for number in range(shard)], shard=shard)
     found = outbox.read_each(FOUR, 100, ["shop.other"])
@@ -54,14 +54,14 @@ def test_several_shards_are_read_as_each_of_them_is(database: Database, outbox: 
     assert outbox.read_each([8], 7, ["shop.other"]) == {8: ([], False)}
 
 
-def test_who_comes_after_a_long_shard_is_not_taken_for_an_empty_one(database: Database, outbox: Outbox) -> None:
+def test_who_comes_after_a_long_shard_is_not_taken_for_an_empty_one(database: OutboxDatabase, outbox: Outbox) -> None:
     for shard in (6, 7, 9):
         database.put(*[insert(number) for number in range(shard)], shard=shard)
     assert {shard: (len(batch.entries), batch.more) for shard, batch in outbox.read_each(FOUR, 10).items()} == {6: (6, False), 7: (4, True)}
     assert sorted(reader(outbox, batch=10).read_each(FOUR)) == [6, 7]
 
 
-def test_a_shard_with_large_changes_is_read_by_itself(database: Database, outbox: Outbox) -> None:
+def test_a_shard_with_large_changes_is_read_by_itself(database: OutboxDatabase, outbox: Outbox) -> None:
     database.put(insert(1), insert(2, "x" * 100_000), shard=6)
     database.put(insert(3), shard=7)
     assert {shard: len(batch.entries) for shard, batch in outbox.read_each(FOUR, 1000).items()} == {7: 1, 8: 0, 9: 0}
@@ -70,13 +70,13 @@ def test_a_shard_with_large_changes_is_read_by_itself(database: Database, outbox
 
 
 @pytest.mark.parametrize("special", [("reload", {"new": {"id": 1}}), None])
-def test_a_shard_with_what_is_not_plain_is_read_by_itself(database: Database, outbox: Outbox, special: tuple[str, Any] | None) -> None:
+def test_a_shard_with_what_is_not_plain_is_read_by_itself(database: OutboxDatabase, outbox: Outbox, special: tuple[str, Any] | None) -> None:
     database.put(insert(1), shard=6)
     database.put(special or insert(1), shard=7, table="shop.item" if special else "shop.unknown")
     assert {shard: len(ready.entries) for shard, ready in reader(outbox).read_each(FOUR).items()} == {6: 1, 8: 0, 9: 0}
 
 
-def test_nothing_of_a_later_declaration_and_nothing_before_its_turn_is_read_together(database: Database, outbox: Outbox) -> None:
+def test_nothing_of_a_later_declaration_and_nothing_before_its_turn_is_read_together(database: OutboxDatabase, outbox: Outbox) -> None:
     for shard in (6, 7):
         database.put(insert(shard), shard=shard)
     declare(database, "of an earlier one", fingerprint(ITEM))
@@ -94,7 +94,7 @@ def test_nothing_of_a_later_declaration_and_nothing_before_its_turn_is_read_toge
     assert not behind.met_unknown
 
 
-def test_a_schema_that_keeps_no_declarations_yet_has_an_order_all_the_same(database: Database, outbox: Outbox) -> None:
+def test_a_schema_that_keeps_no_declarations_yet_has_an_order_all_the_same(database: OutboxDatabase, outbox: Outbox) -> None:
     database.put(insert(1), shard=6)
     database.put(insert(1), shard=1)
     assert outbox.after(6, ["shop.item"]) == ({}, [1])
@@ -103,7 +103,7 @@ def test_a_schema_that_keeps_no_declarations_yet_has_an_order_all_the_same(datab
     assert outbox.after(1, ["shop.item"]) == ({}, [6])
 
 
-def test_a_transaction_begins_with_its_first_statements_and_is_all_or_nothing(database: Database, session: Session, outbox: Outbox) -> None:
+def test_a_transaction_begins_with_its_first_statements_and_is_all_or_nothing(database: OutboxDatabase, session: Session, outbox: Outbox) -> None:
     database.put(insert(1), insert(2), insert(3))
     ids = [entry.id for entry in outbox.read(0, 10).entries]
     with session.transaction(outbox.deletion(0, ids[:2]), outbox.deletion(0, [ids[0] + 1_000_000])) as found:

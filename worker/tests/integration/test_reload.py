@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from conftest import Database, Redis, Worker, free_port, until
 from gearsync import database as edge
 from gearsync.config import MySQLSettings
 from gearsync.outbox import Outbox
-from test_operate import sync_table
+from harness.outbox_database import OutboxDatabase
+from harness.redis_server import RedisServer
+from harness.waiting import until
+from harness.worker import Worker, worker_config
 
 ITEM: dict[str, Any] = {
     "table": "shop.item", "delivery": "durable", "columns": ["id", "name", "body"],
@@ -20,43 +22,40 @@ OTHER: dict[str, Any] = {"table": "shop.other", "delivery": "durable", "columns"
 
 
 @pytest.fixture
-def config(database: Database, redis_server: Redis) -> dict[str, Any]:
+def config(database: OutboxDatabase, redis_server: RedisServer) -> dict[str, Any]:
     database.execute("CREATE TABLE shop.item (id INT PRIMARY KEY, name VARCHAR(40), body LONGTEXT) ENGINE=InnoDB",
                      "CREATE TABLE shop.other (id INT PRIMARY KEY) ENGINE=InnoDB")
     for table in (ITEM, OTHER):
-        sync_table(database, **table)
-    return {
-        "job_servers": [f"127.0.0.1:{free_port()}"], "redis": {"port": redis_server.port}, "mysql": {"user": "root", "unix_socket": database.socket},
-        "worker": {"lease": 1.0, "reconnect_max": 0.2, "sweep": 0.05}, "tables": [ITEM, OTHER],
-    }
+        database.sync_table(**table)
+    return worker_config(redis_server.port, [ITEM, OTHER], database.account)
 
 
 class Counted(edge.Database):
-    """A connection that knows what it has been asked and told."""
+    """A connection that counts its statements and the bytes of the answers."""
 
     statements = 0
-    told = 0
+    received = 0
 
     def rows(self, sql: Any, arguments: Any = None) -> list[tuple[Any, ...]]:
-        found = super().rows(sql, arguments)
+        rows = super().rows(sql, arguments)
         self.statements += 1
-        self.told += sum(len(value) for row in found for value in row if isinstance(value, bytes))
-        return found
+        self.received += sum(len(value) for row in rows for value in row if isinstance(value, bytes))
+        return rows
 
 
 @pytest.fixture
-def connection(config: dict[str, Any], database: Database) -> Iterator[Counted]:
-    found = Counted(MySQLSettings(user="root", unix_socket=database.socket), 20.0)
-    yield found
-    found.close()
+def connection(config: dict[str, Any], database: OutboxDatabase) -> Iterator[Counted]:
+    connection = Counted(MySQLSettings(**database.account), 120.0)
+    yield connection
+    connection.close()
 
 
-def reloads(database: Database, count: int) -> None:
+def reloads(database: OutboxDatabase, count: int) -> None:
     database.put(*[("reload", {"key": {"id": number}, "old": {"id": number, "name": "n"}}) for number in range(count)])
 
 
 def test_what_waits_of_a_table_that_becomes_direct_is_read_and_applied(
-    config: dict[str, Any], start_worker: Callable[..., Worker], database: Database, redis_server: Redis
+    config: dict[str, Any], start_worker: Callable[..., Worker], database: OutboxDatabase, redis_server: RedisServer
 ) -> None:
     r = redis_server.client
     worker = start_worker(config)
@@ -67,9 +66,9 @@ def test_what_waits_of_a_table_that_becomes_direct_is_read_and_applied(
     database.execute("UPDATE shop.item SET id = 10, name = 'c' WHERE id = 1", f"INSERT INTO shop.item VALUES (3, 'large', REPEAT('y', {packet // 8 + 1}))")
     assert {operation for (operation,) in database.execute("SELECT operation FROM gearsync.outbox")} == {"reload"}
     # The function that direct triggers need is not there; nothing is left of the table's triggers at all.
-    sync_table(database, table="shop.item", state="absent")
+    database.sync_table(table="shop.item", state="absent")
     kept = database.execute("SELECT * FROM gearsync.synced_table WHERE table_name = 'shop.item'")
-    sync_table(database, table="shop.item", state="absent")
+    database.sync_table(table="shop.item", state="absent")
     assert database.execute("SELECT * FROM gearsync.synced_table WHERE table_name = 'shop.item'") == kept != []
     start_worker({**config, "tables": [{**ITEM, "delivery": "direct"}, OTHER]})
     until(lambda: database.waiting, 0)
@@ -77,22 +76,22 @@ def test_what_waits_of_a_table_that_becomes_direct_is_read_and_applied(
     assert r.hgetall("item:10") == {b"id": b"10", b"name": b"c", b"body": b"x"}
     assert r.hstrlen("item:3", "body") == packet // 8 + 1
     assert r.exists("item:1", "name:a") == 0
-    sync_table(database, table="shop.item", state="absent")
+    database.sync_table(table="shop.item", state="absent")
     assert database.execute("SELECT * FROM gearsync.synced_table WHERE table_name = 'shop.item'") == []
 
 
-def test_the_rows_of_many_reloads_are_read_in_few_steps(database: Database, connection: Counted) -> None:
+def test_the_rows_of_many_reloads_are_read_in_few_steps(database: OutboxDatabase, connection: Counted) -> None:
     database.execute("INSERT INTO shop.item SELECT seq.n, 'n', 'x' FROM (SELECT a.n + 10 * b.n + 100 * c.n AS n FROM"
                      + ", ".join(f" (SELECT 0 n {' '.join(f'UNION SELECT {digit}' for digit in range(1, 10))}) {name}" for name in "abc") + ") seq",
                      "DELETE FROM gearsync.outbox", "DELETE FROM shop.item WHERE id % 7 = 0", "DELETE FROM gearsync.outbox")
     reloads(database, 1000)
-    batch, changes, wrong = Outbox(connection).read_with_rows(0, 10_000, (), 20.0)
+    batch, changes, wrong = Outbox(connection).read_with_rows(0, 10_000, (), 600.0)
     assert (len(batch.entries), len(changes), wrong) == (1000, 1000, {})
     assert [change.event for change in changes.values()] == ["delete" if number % 7 == 0 else "update" for number in range(1000)]
     assert connection.statements < 20
 
 
-def test_a_batch_of_reloads_ends_when_its_time_is_over(database: Database, connection: Counted) -> None:
+def test_a_batch_of_reloads_ends_when_its_time_is_over(database: OutboxDatabase, connection: Counted) -> None:
     reloads(database, 1000)
     batch, changes, _wrong = Outbox(connection).read_with_rows(0, 10_000, (), 0.0)
     assert batch.more
@@ -101,7 +100,7 @@ def test_a_batch_of_reloads_ends_when_its_time_is_over(database: Database, conne
 
 
 def test_a_row_that_the_server_cannot_show_is_a_dead_letter_of_its_own(
-    config: dict[str, Any], start_worker: Callable[..., Worker], database: Database, redis_server: Redis
+    config: dict[str, Any], start_worker: Callable[..., Worker], database: OutboxDatabase, redis_server: RedisServer
 ) -> None:
     rows = ", ".join(f"({number}, 'n', 'x')" for number in range(100))
     database.execute(f"INSERT INTO shop.item VALUES {rows}", "DELETE FROM gearsync.outbox",
@@ -116,28 +115,28 @@ def test_a_row_that_the_server_cannot_show_is_a_dead_letter_of_its_own(
 
 
 def test_a_missing_right_holds_up_its_table_only_and_only_until_it_is_given(
-    config: dict[str, Any], start_worker: Callable[..., Worker], database: Database, redis_server: Redis
+    config: dict[str, Any], start_worker: Callable[..., Worker], database: OutboxDatabase, redis_server: RedisServer
 ) -> None:
     database.execute("DROP USER IF EXISTS drainer@localhost", "CREATE USER drainer@localhost IDENTIFIED BY ''",
                      "GRANT SELECT, INSERT, UPDATE, DELETE, EXECUTE ON gearsync.* TO drainer@localhost")
     worker = start_worker({**config, "mysql": {"user": "drainer", "unix_socket": database.socket}})
     database.execute("INSERT INTO shop.item VALUES (1, 'a', 'x')", "UPDATE shop.item SET id = 2", "INSERT INTO shop.item VALUES (3, 'b', 'x')")
-    until(lambda: "action=rows_denied" in worker.log.read_text())
+    worker.says("action=rows_denied")
     database.execute("INSERT INTO shop.other VALUES (1), (2), (3), (4), (5), (6), (7), (8)")
     until(lambda: redis_server.client.exists(*[f"other:{number}" for number in range(1, 9)]), 8)
     assert database.execute("SELECT * FROM gearsync.dead_letter") == []
-    assert "redis_lost" not in worker.log.read_text()
-    assert "mysql_lost" not in worker.log.read_text()
+    assert "redis_lost" not in worker.said
+    assert "mysql_lost" not in worker.said
     database.execute("GRANT SELECT ON shop.item TO drainer@localhost")
     until(lambda: database.waiting, 0)
     assert redis_server.client.exists("item:1", "item:2", "item:3") == 2
-    assert worker.log.read_text().count("action=rows_denied") == 1
+    assert worker.said.count("action=rows_denied") == 1
 
 
-def test_a_long_batch_is_read_without_what_it_cannot_hold(database: Database, connection: Counted) -> None:
+def test_a_long_batch_is_read_without_what_it_cannot_hold(database: OutboxDatabase, connection: Counted) -> None:
     database.put(*[("insert", {"new": {"id": number, "name": "x" * 10_000}}) for number in range(3000)])
     batch = Outbox(connection).read(0, 10_000)
     assert batch.more
     assert sum(len(entry.payload) for entry in batch.entries) <= 8 << 20
-    assert connection.told < 12 << 20
+    assert connection.received < 12 << 20
     assert all(entry.payload.startswith(b'{"new"') for entry in batch.entries)

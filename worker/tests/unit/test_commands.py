@@ -7,21 +7,11 @@ from typing import Any
 
 import pytest
 from gearsync.change import Change, Json, Malformed, Number, Row
-from gearsync.commands import APPEND, Step, Writer, article_commands, coalesce
+from gearsync.commands import APPEND, Writer, article_commands, coalesce
 from gearsync.declaration import Table, Write, mistakes
+from harness.histories import COLUMNS, SHAPES, histories, rows, steps_of
 from hypothesis import given
 from hypothesis import strategies as st
-
-COLUMNS = ["id", "a", "b"]
-SHAPES = [
-    Write(type="hash", key="h:{id}"),
-    Write(type="hash", key="ha:{a}:{id}"),
-    Write(type="json", key="j:{id}"),
-    Write(type="string", key="s:{id}:{column}"),
-    Write(type="string", key="v:{id}", value="{a}-{b}"),
-    Write(type="set", key="set:{a}", member="{id}"),
-    Write(type="zset", key="z:{b}", member="{id}", score="{id}"),
-]
 
 
 def test_a_transform_that_does_not_understand_a_partial_row_loses_nothing_but_the_removal() -> None:
@@ -77,11 +67,6 @@ class Model(dict[Any, Any]):
     # Last, so that the methods above mean the built-in names.
     def __getattribute__(self, name: str) -> Any:
         return (lambda key: self.pop(key, None)) if name == "del" else super().__getattribute__(name)
-
-
-numbers = st.integers(0, 3).map(Number)
-texts = st.one_of(st.none(), st.text(max_size=3), st.binary(max_size=3), numbers)
-rows = st.fixed_dictionaries({"id": numbers, "a": texts, "b": texts})
 
 
 @given(st.lists(rows, min_size=1, max_size=6))
@@ -156,14 +141,6 @@ def test_the_articles_mapping_writes_every_member_under_its_name() -> None:
 
 # Coalescing, against doing one change after the other
 
-LOGS = [Write(type="list", key="l:{a}", value="{id}", ttl=9), Write(type="stream", key="log")]
-TABLES = {
-    "s.t": [*SHAPES, *LOGS], "s.ttl": [Write(type=shape.type, key=f"ttl:{shape.key}", value=shape.value, member=shape.member, score=shape.score, ttl=60)
-                                       for shape in SHAPES],
-    # Writes the hash of s.t as well.
-    "s.other": [Write(type="hash", key="h:{id}")],
-}
-
 
 class Log(Model):
     """Redis with lists and streams, and with the keys that have a time to live."""
@@ -191,31 +168,6 @@ class Log(Model):
             del self[name]
         for key in [key for key, value in self.items() if value == []]:
             del self[key]
-
-
-@st.composite
-def histories(draw: st.DrawFn) -> list[tuple[str, Change]]:
-    """Changes of a few rows of several tables, each beginning where the row's last one ended."""
-    now: dict[tuple[str, str], Row] = {}
-    found = []
-    for _ in range(draw(st.integers(1, 12))):
-        name, row = draw(st.sampled_from(sorted(TABLES))), draw(rows)
-        identity = (name, str(row["id"]))
-        old = now.get(identity)
-        if old is not None and draw(st.booleans()):
-            found.append((name, Change(name, "delete", None, old)))
-            del now[identity]
-            continue
-        # A trigger that is older than the declaration does not send every column.
-        new = {key: value for key, value in row.items() if key != "b" or name != "s.other" or draw(st.booleans())}
-        found.append((name, Change(name, "insert" if old is None else "update", new, old)))
-        now[identity] = new
-    return found
-
-
-def steps_of(history: list[tuple[str, Change]]) -> list[Step]:
-    writers = {name: Writer(Table(table=name, delivery="durable", columns=COLUMNS, write=writes)) for name, writes in TABLES.items()}
-    return [step for name, change in history for step in writers[name].steps(change)]
 
 
 @given(histories(), st.integers(0, 12))

@@ -1,0 +1,1 @@
+"""What the tests share: private servers, processes that are watched, and waiting with a deadline."""

@@ -1,0 +1,134 @@
+"""A whole pipeline with a worker that shows its metrics, and a Prometheus that reads them."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from harness.database import DatabaseServer
+from harness.gearmand import Gearmand
+from harness.places import ROOT
+from harness.ports import free_port
+from harness.process import Process
+from harness.redis_server import RedisServer
+from harness.worker import Worker
+
+MONITORING = ROOT / "docs/monitoring"
+RULES = MONITORING / "prometheus-rules.yml"
+RULES_TEST = MONITORING / "prometheus-rules-test.yml"
+DASHBOARD = MONITORING / "grafana-dashboard.json"
+
+DURABLE = {"table": "shop.item", "delivery": "durable", "columns": ["id", "name"], "write": [{"type": "hash", "key": "item:{id}"}]}
+DIRECT = {"table": "shop.visit", "delivery": "direct", "function": "countVisits", "columns": ["id", "page"], "write": [{"type": "hash", "key": "visit:{id}"}]}
+#: A single change that took more than five seconds is one, for minutes.
+LATE = {"GearsyncLagHigh"}
+
+
+def alerts() -> list[dict[str, Any]]:
+    """The alerts among the rules."""
+    return [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors that GitHub gives a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+class Http:
+    """A server that answers GET on a port."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def get(self, path: str, **parameters: Any) -> tuple[int, str]:
+        """Status and body; status 0 while nobody listens."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}?{urllib.parse.urlencode(parameters)}", timeout=30) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+        except OSError as error:
+            return 0, str(error)
+
+
+class Prometheus(Http):
+    """Debian's Prometheus, which reads one worker's metrics every second and evaluates the rules as often."""
+
+    def __init__(self, directory: Path, target: int) -> None:
+        super().__init__(free_port())
+        config = directory / "prometheus.yml"
+        config.write_text(yaml.safe_dump({
+            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"}, "rule_files": [str(RULES)],
+            "scrape_configs": [{"job_name": "gearsync", "static_configs": [{"targets": [f"127.0.0.1:{target}"]}]}],
+        }))
+        self.process = Process(
+            "prometheus",
+            ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={directory / 'data'}", f"--web.listen-address=127.0.0.1:{self.port}"],
+            directory / "prometheus.log")
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """The samples of an expression now; fails with Prometheus' own words when it is wrong."""
+        status, body = self.get("/api/v1/query", query=expression)
+        assert status == 200, f"{expression}: {body}"
+        answer = json.loads(body)
+        assert "warnings" not in answer, f"{expression}: {answer['warnings']}"
+        result = answer["data"]["result"]
+        # A scalar is a pair of its own.
+        return [{"metric": {}, "value": result}] if answer["data"]["resultType"] == "scalar" else result
+
+    def alerts(self) -> set[str]:
+        """The names of the alerts whose expressions are true, whether or not they have been so for long enough; but not what a busy machine raises."""
+        return {sample["metric"]["alertname"] for sample in self.query("ALERTS")} - LATE
+
+    def stop(self) -> None:
+        self.process.terminate()
+
+
+class Pipeline:
+    """What the tests hold in their hands."""
+
+    def __init__(self, database: DatabaseServer, job_server: Gearmand, directory: Path) -> None:
+        self.database, self.job_server = database, job_server
+        self.redis = RedisServer()
+        self.exporter = Http(free_port())
+        self.config = {
+            "job_servers": [job_server.address], "redis": {"port": self.redis.port}, "mysql": {"user": "root", "unix_socket": database.socket},
+            "tables": [DURABLE, DIRECT],
+            "worker": {"lease": 60.0, "io_timeout": 30.0, "reconnect_max": 0.5, "metrics_listen": f"127.0.0.1:{self.exporter.port}"},
+        }
+        self.worker = Worker(self.config, directory)
+        self.rows = 0
+
+    def write(self, number: int = 20) -> None:
+        """New rows in both tables."""
+        first, self.rows = self.rows + 1, self.rows + number
+        for row in range(first, self.rows + 1):
+            self.database.execute(f"INSERT INTO shop.item VALUES ({row}, 'n')", f"INSERT INTO shop.visit VALUES ({row}, 'p')")
+
+    def arrived(self) -> bool:
+        return bool(self.redis.client.exists(f"item:{self.rows}", f"visit:{self.rows}") == 2)
+
+    def run(self, *words: str) -> int:
+        """A command of the worker's; its exit status."""
+        command = [sys.executable, "-m", "gearsync", words[0], "--config", str(self.worker.config), *words[1:]]
+        return subprocess.run(command, env=self.worker.env, capture_output=True, check=False).returncode
+
+    def metrics(self) -> set[str]:
+        """The names of all series that the worker shows."""
+        return {line.partition("{")[0].partition(" ")[0] for line in self.exporter.get("/metrics")[1].splitlines() if not line.startswith("#")}
+
+    def stop(self) -> None:
+        if self.worker.running:
+            self.worker.terminate()
+        self.redis.remove()

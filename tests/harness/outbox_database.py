@@ -1,0 +1,65 @@
+"""A private MariaDB or MySQL with the collection's schema, and the collection's own code to make it."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+import sys
+from typing import Any
+
+from harness.database import DatabaseServer
+from harness.modules import COLLECTIONS, Modules
+
+
+def collection(name: str) -> Any:
+    """One of the collection's module_utils: what it does to a server is what the worker must live with."""
+    if str(COLLECTIONS) not in sys.path:
+        sys.path.insert(0, str(COLLECTIONS))
+    return importlib.import_module(f"ansible_collections.gearsync.mysql_redis.plugins.module_utils.{name}")
+
+
+class OutboxDatabase(DatabaseServer):
+    """The server, with an outbox and an empty schema `shop`."""
+
+    def reset(self) -> None:
+        """Running, with nothing but the collection's empty schema, with one shard, and an empty schema `shop`."""
+        if not self.running:
+            self.start()
+        self.execute("DROP DATABASE IF EXISTS gearsync", "DROP DATABASE IF EXISTS shop", "CREATE DATABASE shop", *collection("_outbox").migration_statements(0))
+
+    @property
+    def account(self) -> dict[str, Any]:
+        """Who a worker is here: its configuration's `mysql`."""
+        return {"user": "root", "unix_socket": self.socket}
+
+    def put(self, *changes: tuple[Any, ...], shard: int = 0, table: str = "shop.item") -> None:
+        """Put changes into the outbox in one transaction: (operation, payload) each."""
+        rows = [
+            (shard, table, operation, payload if isinstance(payload, (str, bytes)) else json.dumps(payload)) for operation, payload in changes]
+        with self.connect(autocommit=False) as connection, connection.cursor() as cursor:
+            cursor.executemany("INSERT INTO gearsync.outbox (shard, table_name, operation, payload) VALUES (%s, %s, %s, %s)", rows)
+            connection.commit()
+
+    @property
+    def waiting(self) -> int:
+        """How many changes are in the outbox."""
+        ((number,),) = self.execute("SELECT COUNT(*) FROM gearsync.outbox")
+        return int(number)
+
+    def expire_leases(self) -> None:
+        """As if the workers that were killed, or paused, had been silent for longer than a lease. No other worker runs."""
+        self.execute("UPDATE gearsync.lease SET expires_at = NOW(6) - INTERVAL 1 SECOND WHERE owner IS NOT NULL", "DELETE FROM gearsync.worker")
+
+    def sync_table(self, **declaration: Any) -> None:
+        """Make a table's triggers with the collection's own module."""
+        assert "triggers" in self._modules.ok("sync_table", **{"shards": 2, **declaration})
+
+    @functools.cached_property
+    def _modules(self) -> Modules:
+        return Modules(self.login)
+
+    def remove(self) -> None:
+        if "_modules" in self.__dict__:
+            self._modules.remove()
+        super().remove()

@@ -1,0 +1,73 @@
+"""A private Redis."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from harness.places import scratch
+from harness.ports import free_port
+from harness.process import Process
+from harness.waiting import until
+
+
+class RedisServer(Process):
+    """A Redis, or Valkey, on a port of its own, which it keeps over stops and starts. It keeps its data when it is killed."""
+
+    def __init__(self, *options: str) -> None:
+        program = shutil.which("redis-server") or shutil.which("valkey-server")
+        assert program, "redis-server is not installed: tests/setup test"
+        self.port = free_port()
+        self.directory = scratch("redis")
+        # By default it tries again for seconds, where the tests want to know at once.
+        self.client = redis.Redis(port=self.port, socket_timeout=60, retry=Retry(NoBackoff(), 0))
+        #: As it was at the first reset.
+        self._configuration: dict[str, Any] = {}
+        durable = ["--appendonly", "yes", "--appendfsync", "always"]
+        super().__init__("redis", [program, "--port", str(self.port), "--dir", self.directory, *durable, *options], self.directory / "log")
+
+    def start(self) -> None:
+        super().start()
+        until(self.answers)
+
+    def answers(self) -> bool:
+        """Whether it takes commands; false while it loads its data."""
+        try:
+            return bool(self.client.ping())
+        except redis.AuthenticationError:
+            return True
+        except redis.RedisError:
+            return False
+
+    def stop(self, number: int = signal.SIGKILL) -> None:
+        """End it by a signal."""
+        self.forget()
+        self.signal(number)
+        self.wait()
+
+    def reset(self) -> None:
+        """Running, without data, scripts and accounts, and with the configuration of the first reset."""
+        if not self.running:
+            self.start()
+        self.client.flushall()
+        self.client.script_flush()
+        for user in map(str, self.client.acl_users()):
+            if user != "default":
+                self.client.acl_deluser(user)
+        now: Any = self.client.config_get("*")
+        self._configuration = self._configuration or now
+        for name, value in self._configuration.items():
+            if now.get(name) != value:
+                self.client.config_set(name, value)
+
+    def remove(self) -> None:
+        """End it and remove its data."""
+        self.client.close()
+        if self.running:
+            self.kill()
+        shutil.rmtree(self.directory)

@@ -1,0 +1,116 @@
+"""The servers that the tests of the libraries start: gearmand with workers, and a database server with both libraries."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pymysql
+from harness.database import DatabaseServer
+from harness.gearmand import Gearmand
+from harness.process import Process
+from harness.waiting import until
+from pymysql.constants import CLIENT
+from sanitized import BUILD, HERE
+
+HOST = os.environ.get("UDF_TEST_HOST", "127.0.0.1")
+
+
+class WorkedGearmand(Gearmand):
+    """A gearmand with workers: see gearman_worker.py."""
+
+    def __init__(self, workers: int = 2, host: str = HOST, options: tuple[str, ...] = ()) -> None:
+        self.workers = workers
+        self.hands: list[Process] = []
+        super().__init__(host, options)
+
+    def start(self) -> None:
+        super().start()
+        command = [sys.executable, HERE / "gearman_worker.py", str(self.port), self.host]
+        self.hands = [Process(f"gearman worker {number}", command, self.directory / f"worker{number}.log") for number in range(self.workers)]
+        if self.hands:
+            until(lambda: self.queue("reverse")[2], self.workers)
+
+    def stop(self, number: int = signal.SIGKILL) -> None:
+        self._dismiss()
+        super().stop(number)
+
+    def remove(self) -> None:
+        self._dismiss()
+        super().remove()
+
+    def _dismiss(self) -> None:
+        for hand in self.hands:
+            hand.kill()
+        self.hands.clear()
+
+    def queued(self, function: str) -> int:
+        """Jobs of a function that wait or run."""
+        return self.queue(function)[0]
+
+
+class Database(DatabaseServer):
+    """A private server with both libraries in its plugin directory."""
+
+    def __init__(self) -> None:
+        super().__init__("--max-connections=200", "--skip-log-bin")
+        for name in ("libgearman_mysql_udf.so", "lib_mysqludf_json.so"):
+            shutil.copy(BUILD / name, self.plugin_dir)
+
+    def connect(self, **options: object) -> pymysql.connections.Connection:
+        return super().connect(client_flag=CLIENT.MULTI_STATEMENTS, **options)
+
+    def alive(self) -> bool:
+        return self.running
+
+    def descriptors(self) -> int:
+        """Without the server's own files, of which it opens and closes some when it likes."""
+        count = 0
+        for one in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                count += not os.readlink(one).startswith(str(self.directory))
+        return count
+
+    def maps(self, library: str) -> bool:
+        return library in Path(f"/proc/{self.process.pid}/maps").read_text()
+
+
+class OtherDatabase:
+    """A server that runs elsewhere and has both libraries in its plugin directory: UDF_TEST_SERVER=user:password@host:port.
+
+    The tests' job servers then listen on UDF_TEST_HOST, an address of this machine that it can reach. Its process cannot be looked into,
+    so the number of its connections to a job server stands in for that of its descriptors.
+    """
+
+    def __init__(self, where: str) -> None:
+        account, _, address = where.rpartition("@")
+        self.user, _, self.password = account.partition(":")
+        self.host, _, self.port = address.partition(":")
+        self.began = time.monotonic()
+
+    def connect(self) -> pymysql.connections.Connection:
+        return pymysql.connect(
+            host=self.host, port=int(self.port), user=self.user, password=self.password, charset="utf8mb4", autocommit=True,
+            client_flag=CLIENT.MULTI_STATEMENTS,
+        )  # fmt: skip
+
+    def alive(self) -> bool:
+        with self.connect() as connection, connection.cursor() as cursor:
+            cursor.execute("SHOW STATUS LIKE 'Uptime'")
+            return int(cursor.fetchall()[0][1]) >= int(time.monotonic() - self.began)  # else it has restarted
+
+    def descriptors(self) -> int:
+        listing = subprocess.run(["ss", "-Htn", "state", "established", "dst", self.host], check=True, capture_output=True, text=True).stdout
+        return sum(1 for line in listing.splitlines() if not line.endswith(f":{self.port} "))
+
+    def maps(self, library: str) -> bool:
+        return False
+
+    def remove(self) -> None:
+        pass
