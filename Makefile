@@ -2,7 +2,7 @@
 PLATFORM ?= mariadb
 IMAGE ?=
 
-.PHONY: help demo demo-down setup test lint build clean
+.PHONY: help demo demo-down setup test test-long lint build clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,10 @@ setup: ## what the tests need on this machine
 
 test: setup ## everything that continuous integration runs
 	@tests/run
+
+test-long: setup ## what takes hours: fuzzing, compilers, faults, hundreds of kills, ten runs under load
+	@tests/setup long
+	@tests/run --file tests/steps-long.toml --jobs 1
 
 lint: setup ## only the linters
 	@tests/run lint

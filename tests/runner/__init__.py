@@ -1,0 +1,1 @@
+"""Runs the steps of a test run side by side and judges them by what they left, not by what they did not say."""
