@@ -8,8 +8,11 @@ import shlex
 import subprocess
 
 from harness.places import ROOT
+from harness.process import Died
 
 ENTER = ROOT / "molecule/hosts/enter"
+#: The status of molecule/hosts/enter when the host does not run.
+NO_HOST = 125
 # The scenario's Redis password, which must appear nowhere that others can look.
 SECRET = os.environ.get("GEARSYNC_REDIS_PASSWORD", "")
 
@@ -24,6 +27,7 @@ class Host:
         """Run ``command`` in the host's shell as root and return its output without the last newline.
 
         With ``ok`` (the default) a failure raises AssertionError with all that it printed; without, output and errors are returned.
+        Raises Died when the host does not run, with the end of its log.
         ``env`` is handed over by name, so that no value stands in a command line.
         """
         names = [word for name in env or {} for word in ("--env", name)]
@@ -32,6 +36,8 @@ class Host:
             input=stdin or "", capture_output=True, text=True, timeout=timeout, check=False,
             env={**os.environ, **(env or {})},
         )
+        if done.returncode == NO_HOST:
+            raise Died(done.stderr)
         if ok:
             assert done.returncode == 0, f"{self.name}: {command}\nexit {done.returncode}\n{done.stdout}{done.stderr}"
             return done.stdout.rstrip("\n")

@@ -59,7 +59,7 @@ def judge(step: Step, status: int, tests: reports.Outcomes) -> str:
 
 
 class Run:
-    """A run of steps, ``jobs`` at a time, in the order of the list as far as ``after`` allows."""
+    """A run of steps, ``jobs`` at a time, in the order of the list."""
 
     def __init__(self, root: Path, work: Path, steps: list[Step], jobs: int, say: Callable[[str], None]) -> None:
         """``work``: for logs and reports, in ``log/STEP.log`` and ``reports/STEP``; ``say``: takes a line about the run."""
@@ -67,7 +67,7 @@ class Run:
         self.waiting = list(steps)
         self.running: dict[str, float] = {}
         self.results: dict[str, Result] = {}
-        self.changed = threading.Condition()
+        self.lock = threading.Lock()
         self.processes: set[subprocess.Popen[bytes]] = set()
         self.stopped = False
 
@@ -83,24 +83,20 @@ class Run:
 
     def stop(self) -> None:
         """End all steps and begin no other one."""
-        with self.changed:
+        with self.lock:
             self.stopped = True
-            self.changed.notify_all()
             for process in self.processes:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGTERM)
 
     def _next(self) -> Step | None:
-        """Wait for a step that may begin; None when there is none left."""
-        with self.changed:
-            while self.waiting and not self.stopped:
-                for step in self.waiting:
-                    if all(name in self.results for name in step.after):
-                        self.waiting.remove(step)
-                        self.running[step.name] = time.monotonic()
-                        return step
-                self.changed.wait(1)
-            return None
+        """The step that begins now; None when there is none left."""
+        with self.lock:
+            if self.stopped or not self.waiting:
+                return None
+            step = self.waiting.pop(0)
+            self.running[step.name] = time.monotonic()
+            return step
 
     def _lane(self) -> None:
         while step := self._next():
@@ -109,9 +105,8 @@ class Run:
                 result = self._run(step)
                 self.results[step.name] = result
             finally:
-                with self.changed:
+                with self.lock:
                     began = self.running.pop(step.name)
-                    self.changed.notify_all()
             words = "FAILED: " + result.problem if result.problem else "ok"
             self.say(f"{step.name:<18} {words:<6} {time.monotonic() - began:5.0f} s  {result.tests}")
 
@@ -133,18 +128,21 @@ class Run:
             process = subprocess.Popen(
                 ["bash", "-euo", "pipefail", "-c", step.run], cwd=self.root, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True)
-            self.processes.add(process)
-            if self.stopped:
+            with self.lock:
+                self.processes.add(process)
+                stopped = self.stopped
+            if stopped:
                 self.stop()
             status = process.wait()
-            self.processes.discard(process)
+            with self.lock:
+                self.processes.discard(process)
         tests = reports.outcomes(directory)
         return Result(step, time.monotonic() - began, judge(step, status, tests), tests, reports.tasks(of_tasks))
 
     def _heartbeat(self) -> None:
         while True:
             time.sleep(HEARTBEAT)
-            with self.changed:
+            with self.lock:
                 running = dict(self.running)
             for name, began in running.items():
                 self.say(f"{name:<18} {time.monotonic() - began:12.0f} s  {last_line(self.work / 'log' / f'{name}.log')}")

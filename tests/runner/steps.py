@@ -17,8 +17,6 @@ class Step:
     run: str
     #: Whether the step must leave the report of at least one test that ran.
     tests: bool = False
-    #: Steps that must have ended before, well or not.
-    after: tuple[str, ...] = ()
 
 
 class Invalid(ValueError):
@@ -39,10 +37,7 @@ def load(path: Path) -> list[Step]:
         known = {field.name for field in dataclasses.fields(Step)} - {"name"}
         if not isinstance(table, dict) or not isinstance(table.get("run"), str) or not set(table) <= known:
             raise Invalid(f"{path}: step {name} needs `run` and takes {', '.join(sorted(known))}")
-        after = tuple(table.get("after", ()))
-        if missing := set(after) - {step.name for step in steps}:
-            raise Invalid(f"{path}: step {name} comes after {', '.join(sorted(missing))}, which no step before it is called")
-        steps.append(Step(name, table["run"], table.get("tests", False), after))
+        steps.append(Step(name, table["run"], table.get("tests", False)))
     return steps
 
 
@@ -53,6 +48,4 @@ def choose(steps: list[Step], names: list[str]) -> list[Step]:
     """
     if unknown := set(names) - {step.name for step in steps}:
         raise Invalid(f"no step is called {', '.join(sorted(unknown))}; the steps are {', '.join(step.name for step in steps)}")
-    chosen = [step for step in steps if not names or step.name in names]
-    # What is not run is not waited for.
-    return [dataclasses.replace(step, after=tuple(name for name in step.after if not names or name in names)) for step in chosen]
+    return [step for step in steps if not names or step.name in names]

@@ -126,17 +126,9 @@ def test_a_lane_that_ends_early_leaves_steps_without_a_result(tmp_path: Path, mo
     assert said[-1] == "a lane of the run ended: MemoryError()"
 
 
-def test_a_step_waits_for_those_that_it_comes_after(tmp_path: Path) -> None:
-    steps = "[first]\nrun = 'sleep 1; touch done'\n[second]\nrun = 'test -e done'\nafter = ['first']\n".replace("done", str(tmp_path / "done"))
-    assert run(tmp_path, steps).status == 0
-    (tmp_path / "done").unlink()
-    assert run(tmp_path, steps, "second").status == 1
-
-
 @pytest.mark.parametrize(("text", "message"), [
     ("[a]\n", "step a needs `run`"),
-    ("[a]\nrun = 'true'\ntest = true\n", "step a needs `run` and takes after, run, tests"),
-    ("[a]\nrun = 'true'\nafter = ['b']\n", "step a comes after b, which no step before it is called"),
+    ("[a]\nrun = 'true'\ntest = true\n", "step a needs `run` and takes run, tests"),
     ("[a\n", "steps.toml"),
 ])
 def test_a_file_of_steps_with_an_error_is_refused(tmp_path: Path, text: str, message: str) -> None:
