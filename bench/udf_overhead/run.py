@@ -3,15 +3,17 @@
 
 Starts two private MariaDB servers, each with a gearmand; the second has a binary log that is synced at each commit, as on a primary. Measures
 every shape in turn in many short rounds, and takes the median of the rounds, so that other work on the machine hits all shapes alike. Needs
-the packages of udf/tests/apt-packages.txt and libgearman-dev. Takes about five minutes with its defaults, and two with --silent 60.
+the packages of udf/tests/apt-packages.txt and libgearman-dev. Takes about five minutes with its defaults, two with --silent 60, and one with --restarts 20.
 
     bench/udf_overhead/run.py [--rounds 12] [--seconds 0.4] [--json FILE]
     bench/udf_overhead/run.py --silent 60    writes while the job server accepts connections and never answers
+    bench/udf_overhead/run.py --restarts 20  writes of 64 connections while the job server is killed and started again
 """
 
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import contextlib
 import json
 import os
@@ -43,6 +45,8 @@ TRIGGERS = {
     "gman_wake": "DO gman_wake('bench_wake', 'shard-1')",
 }
 ROWS = 500
+#: Connections of --restarts.
+WRITERS = 64
 AUTOCOMMIT, PRIMARY, MANY_ROWS = "autocommit, 1 conn.", "autocommit, synced binary log, 1 conn.", f"{ROWS} rows, 1 conn."
 SINGLE = "INSERT INTO users (name, password) VALUES ('hello', 'world')"
 
@@ -94,10 +98,7 @@ class Bench:
                  f"--socket={self.socket}", f"--plugin-dir={plugins}", "--skip-networking", "--innodb-buffer-pool-size=256M", *options],
                 stdout=log, stderr=log,
             )  # fmt: skip
-        self.gearmand = subprocess.Popen(
-            [shutil.which("gearmand", path=SBIN) or "gearmand", "-L", "127.0.0.1", "-p", str(self.port), "-l", "stderr"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+        self.start_gearmand()
         end = time.monotonic() + 60
         while True:
             try:
@@ -108,6 +109,12 @@ class Bench:
                 if time.monotonic() > end:
                     raise
                 time.sleep(0.2)
+
+    def start_gearmand(self) -> None:
+        self.gearmand = subprocess.Popen(
+            [shutil.which("gearmand", path=SBIN) or "gearmand", "-L", "127.0.0.1", "-p", str(self.port), "-l", "stderr"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
 
     def stop(self) -> None:
         for process in (self.server, self.gearmand):
@@ -204,12 +211,38 @@ def silent(bench: Bench, seconds: int) -> None:
         print(f"| {name} | {normal:.1f} us, {normal_worst / 1000:.0f} ms | {mean:.1f} us | x{mean / normal:.3f} | {worst / 1000:.0f} ms |")
 
 
+def restarts(bench: Bench, number: int) -> None:
+    """The worst autocommit write of 64 connections with no job server set, and with one that is killed and started again."""
+    bench.sql("USE bench // " + HAMMER)
+    print(f"\n{versions(bench)}; autocommit INSERTs of {WRITERS} connections, {number} restarts\n")
+    print("| trigger | no job server: worst | restarts: worst | bar (twice as long + 370 ms) | writes |\n|---|---|---|---|---|")
+    for name in ("gman_do_background", "outbox row + gman_wake"):
+        bench.arrange(TRIGGERS[name])
+        with concurrent.futures.ThreadPoolExecutor(WRITERS) as pool:
+            bench.sql("SELECT gman_servers_set('')")
+            calm = max(worst for _mean, worst in pool.map(bench.hammer, [3] * WRITERS))
+            bench.sql(f"SELECT gman_servers_set('127.0.0.1:{bench.port}')")
+            before = int(bench.sql("SELECT COUNT(*) FROM bench.users"))
+            writers = [pool.submit(bench.hammer, number // 2) for _ in range(WRITERS)]
+            for _ in range(number):
+                time.sleep(0.4)
+                bench.gearmand.kill()
+                bench.gearmand.wait()
+                time.sleep(0.1)
+                bench.start_gearmand()
+            worst = max(writer.result()[1] for writer in writers)
+        writes = int(bench.sql("SELECT COUNT(*) FROM bench.users")) - before
+        bench.sql("SELECT gman_servers_set('')")
+        print(f"| {name} | {calm / 1000:.0f} ms | {worst / 1000:.0f} ms | {2 * calm / 1000 + 370:.0f} ms | {writes:,} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--seconds", type=float, default=0.4, help="for each measurement")
     parser.add_argument("--json", type=Path, help="write the figures into this file as well")
     parser.add_argument("--silent", type=int, metavar="SECONDS", help="only this: writes while the job server accepts and never answers")
+    parser.add_argument("--restarts", type=int, metavar="NUMBER", help="only this: writes while the job server is killed and started again")
     options = parser.parse_args()
     many_rows = SINGLE + ", ('hello', 'world')" * (ROWS - 1)
     with tempfile.TemporaryDirectory(prefix="udf") as home, contextlib.ExitStack() as stack:
@@ -221,6 +254,9 @@ def main() -> None:
         version = versions(plain)
         if options.silent:
             silent(plain, options.silent)
+            return
+        if options.restarts:
+            restarts(plain, options.restarts)
             return
         primary = Bench(Path(home) / "primary", plugins, "--log-bin", "--sync-binlog=1", "--binlog-format=ROW")
         stack.callback(primary.stop)

@@ -9,14 +9,13 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.places import ROOT, kept, scratch
-from harness.process import STOP, Process
-from harness.waiting import until
+from harness.forking import ForkingProgram
+from harness.places import ROOT, kept
+from harness.process import STOP
 
 COLLECTIONS = ROOT / ".collections"
 GEARMAN_LIBRARY = "libgearman_mysql_udf.so"
@@ -65,31 +64,13 @@ def libraries() -> Path:
     return made
 
 
-class ModuleRunner(Process):
+class ModuleRunner(ForkingProgram):
     """The program that runs modules: see module_runner.py."""
 
     def __init__(self) -> None:
-        self.directory = scratch("modules")
-        self.socket = str(self.directory / "socket")
         names = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py"))
-        super().__init__(
-            "module_runner", [sys.executable, Path(__file__).with_name("module_runner.py"), self.socket, *names], self.directory / "log",
-            # No module of a test needs the machine's authorities, which PyMySQL would have it read for each connection.
-            env={"PYTHONPATH": str(COLLECTIONS), "SSL_CERT_FILE": os.devnull})
-
-    def start(self) -> None:
-        super().start()
-        until(self.answers)
-
-    def answers(self) -> bool:
-        with socket.socket(socket.AF_UNIX) as attempt:
-            return attempt.connect_ex(self.socket) == 0
-
-    def remove(self) -> None:
-        """End it and remove its files."""
-        if self.running:
-            self.kill()
-        shutil.rmtree(self.directory)
+        # No module of a test needs the machine's authorities, which PyMySQL would have it read for each connection.
+        super().__init__("module_runner", *names, env={"PYTHONPATH": str(COLLECTIONS), "SSL_CERT_FILE": os.devnull})
 
     def run(self, name: str, arguments: Mapping[str, Any]) -> tuple[int, str, str]:
         """Exit status and output of a module."""

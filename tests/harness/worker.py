@@ -15,7 +15,8 @@ from typing import Any
 
 import yaml
 
-from harness.places import ROOT, scratch
+from harness.forking import ForkingProgram
+from harness.places import ROOT
 from harness.ports import free_port
 from harness.process import Process
 from harness.waiting import until
@@ -77,28 +78,10 @@ class Started:
         os.kill(self.pid, signal.SIGTERM)
 
 
-class Runner(Process):
-    """The program that starts workers: see worker_runner.py."""
-
-    def __init__(self) -> None:
-        self.directory = scratch("workers")
-        self.socket = str(self.directory / "socket")
-        super().__init__(
-            "worker_runner", [sys.executable, Path(__file__).with_name("worker_runner.py"), self.socket], self.directory / "log",
-            env={"PYTHONPATH": str(SOURCES)})
-
-    def start(self) -> None:
-        super().start()
-        until(self.answers)
-
-    def answers(self) -> bool:
-        with socket.socket(socket.AF_UNIX) as attempt:
-            return attempt.connect_ex(self.socket) == 0
-
-
 @functools.cache
-def _runner() -> Runner:
-    return Runner()
+def _runner() -> ForkingProgram:
+    """The program that starts workers: see worker_runner.py."""
+    return ForkingProgram("worker_runner", env={"PYTHONPATH": str(SOURCES)})
 
 
 class Worker(Process):

@@ -27,7 +27,9 @@ SLOWEST = 10
 
 
 def say(line: str) -> None:
-    print(f"{time.strftime('%T')}  {line}", flush=True)
+    # In one piece, because two lanes may write at the same time.
+    sys.stdout.write(f"{time.strftime('%T')}  {line}\n")
+    sys.stdout.flush()
 
 
 def slowest(title: str, timings: list[Timing]) -> None:
