@@ -14,6 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from harness.places import memory
+
 from runner.reports import Timing
 from runner.schedule import Result, Run
 from runner.steps import Invalid, Step, choose, load
@@ -112,7 +114,7 @@ def main() -> int:
     began = time.monotonic()
     # Short-lived files of all steps in one place, which goes with the run even when a step was killed.
     with contextlib.ExitStack() as stack:
-        scratch = tempfile.mkdtemp(prefix="gearsync-run-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
+        scratch = tempfile.mkdtemp(prefix="gearsync-run-", dir=memory())
         stack.callback(shutil.rmtree, scratch, ignore_errors=True)
         os.environ["GEARSYNC_SCRATCH"] = scratch
         results = run.go()
