@@ -6,9 +6,6 @@ import json
 import re
 import subprocess
 import sys
-import urllib.error
-import urllib.parse
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ import yaml
 
 from harness.database import DatabaseServer
 from harness.gearmand import Gearmand
+from harness.http_client import Http
 from harness.places import ROOT
 from harness.ports import free_port
 from harness.process import Process
@@ -42,24 +40,6 @@ def anchors(text: str) -> set[str]:
     """The anchors that GitHub gives a page's headings."""
     headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
-class Http:
-    """A server that answers GET on a port."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-
-    def get(self, path: str, **parameters: Any) -> tuple[int, str]:
-        """Status and body; status 0 while nobody listens."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}?{urllib.parse.urlencode(parameters)}", timeout=30) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read().decode()
-        except OSError as error:
-            return 0, str(error)
 
 
 class Prometheus(Http):

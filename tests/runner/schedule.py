@@ -106,9 +106,9 @@ class Run:
                 self.results[step.name] = result
             finally:
                 with self.lock:
-                    began = self.running.pop(step.name)
+                    del self.running[step.name]
             words = "FAILED: " + result.problem if result.problem else "ok"
-            self.say(f"{step.name:<18} {words:<6} {time.monotonic() - began:5.0f} s  {result.tests}")
+            self.say(f"{step.name:<18} {words:<6} {result.seconds:5.0f} s  {result.tests}")
 
     def log(self, step: Step) -> Path:
         return self.work / "log" / f"{step.name}.log"

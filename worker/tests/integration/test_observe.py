@@ -7,13 +7,12 @@ import json
 import os
 import pathlib
 import signal
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from harness.commands import Commands
+from harness.http_client import Http
 from harness.job_server import JobServer
 from harness.outbox_database import OutboxDatabase
 from harness.ports import free_port
@@ -53,21 +52,8 @@ class Pipeline:
         return answers[0]
 
 
-class Exporter:
-    """The worker's web server, asked over HTTP."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-
-    def get(self, path: str) -> tuple[int, str]:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=180) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read().decode()
-        except OSError as error:
-            return 0, str(error)
+class Exporter(Http):
+    """The worker's web server."""
 
     def value(self, name: str, **labels: str) -> float | None:
         """One sample; None when it is not there, or nobody answers."""
