@@ -55,6 +55,16 @@ class DatabaseUnavailable(Exception):
         self.refused = code > 0 and code not in _CLIENT and code not in _PASSING and not self.denied
 
 
+def _let_go(error: BaseException) -> None:
+    """Take apart the cycle of a failed connection in PyMySQL, its socket, its TLS context and the frames between them: the collector comes too seldom."""
+    original = getattr(error, "original_exception", None)
+    for each in (error, original, error.__context__):
+        if each is not None:
+            each.__traceback__ = each.__context__ = None
+    if original is not None:
+        error.original_exception = None  # type: ignore[attr-defined]  # PyMySQL's
+
+
 class Database:
     """One session: READ COMMITTED, UTC, autocommit, values as bytes."""
 
@@ -76,6 +86,8 @@ class Database:
                     host=settings.host, port=settings.port, unix_socket=settings.unix_socket, user=settings.user, password=settings.password,
                     charset="utf8mb4", use_unicode=False, conv=pymysql.converters.encoders.copy(), autocommit=True,
                     client_flag=CLIENT.FOUND_ROWS | CLIENT.MULTI_STATEMENTS,
+                    # A socket of this host needs no TLS, for which each connection reads the machine's authorities.
+                    ssl_disabled=bool(settings.unix_socket),
                     connect_timeout=max(1, int(self._timeout)), read_timeout=self._timeout, write_timeout=self._timeout,
                     # What waits for a lock is tried again. The idle limit: a process that was paused inside a transaction must not hold its locks for long.
                     init_command="SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_TRANS_TABLES',"
@@ -84,7 +96,11 @@ class Database:
                 self._connection.query("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
             except (pymysql.MySQLError, OSError) as error:
                 self.close()
-                raise DatabaseUnavailable(error) from None
+                found = DatabaseUnavailable(error)
+                _let_go(error)
+            else:
+                return self._connection
+            raise found
         return self._connection
 
     def run(self, sql: Union[str, bytes], arguments: Any = None) -> int:
