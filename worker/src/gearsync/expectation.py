@@ -93,6 +93,10 @@ def _alike(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
+class Untraceable(Exception):
+    """A key can be taken apart in more ways than are tried: whose it is cannot be said."""
+
+
 class Pattern:
     """A template backwards: from a text to the values that may have filled it."""
 
@@ -103,17 +107,15 @@ class Pattern:
         self._texts = self.render.texts
 
     def parses(self, text: bytes, limit: int = 64) -> Iterator[dict[str, bytes]]:
-        """Every way to take ``text`` apart, at most ``limit``; a column that the template names twice has one value."""
+        """Every way to take ``text`` apart; a column that the template names twice has one value. Raises Untraceable after ``limit`` attempts."""
         if not text.startswith(self._texts[0]):
             return
-        found = 0
-        for values in self._split(text[len(self._texts[0]):], 0):
+        for attempt, values in enumerate(self._split(text[len(self._texts[0]):], 0)):
+            if attempt == limit:
+                raise Untraceable
             row: dict[str, bytes] = {}
             if all(row.setdefault(name, value) == value for name, value in zip(self.columns, values)):
                 yield row
-                found += 1
-                if found == limit:
-                    return
 
     def _split(self, text: bytes, number: int) -> Iterator[list[bytes]]:
         if number == len(self.columns):
@@ -190,9 +192,12 @@ class _Shape:
 
     def may_be(self, key: bytes) -> bool:
         """Whether this write may have made ``key``."""
-        if not self.per_column:
-            return next(self.key.parses(key), None) is not None
-        return any(found[COLUMN_NAME].decode(errors="replace") in self.columns for found in self.key.parses(key))
+        try:
+            if not self.per_column:
+                return next(self.key.parses(key), None) is not None
+            return any(found[COLUMN_NAME].decode(errors="replace") in self.columns for found in self.key.parses(key))
+        except Untraceable:
+            return True
 
     def holds(self, row: Row, key: bytes, member: Optional[bytes]) -> bool:
         """Whether ``row`` writes this key, and this member of it. Raises Malformed for a row without a column that this takes."""
@@ -254,7 +259,7 @@ class Expectation:
         return any(shape.per_column for shape in self._verifiable)
 
     def rows(self, number: int, key: bytes, member: Optional[bytes]) -> Iterator[Row]:
-        """Rows, as far as key and member tell them, that write ``number`` may have made them of."""
+        """Rows, as far as key and member tell them, that write ``number`` may have made them of. Raises Untraceable when these may be more than are tried."""
         shape = self.shapes[number]
         for from_key in shape.key.parses(key):
             column = from_key.get(COLUMN_NAME)

@@ -17,7 +17,7 @@ from gearsync.change import Malformed, Row, decode_outbox
 from gearsync.commands import Command
 from gearsync.database import Database, DatabaseUnavailable
 from gearsync.declaration import Table
-from gearsync.expectation import ORPHANED, Expectation, Probe, difference, is_wrong_type
+from gearsync.expectation import ORPHANED, Expectation, Probe, Untraceable, difference, is_wrong_type
 from gearsync.source import Source
 from gearsync.target import Unavailable, text
 from gearsync.transform import Transform, transformed
@@ -75,6 +75,8 @@ class Report(msgspec.Struct):
     unverifiable: list[str] = msgspec.field(default_factory=list)
     shared: int = 0
     """Keys that no row of this table asks for, but that another write may have made whose rows cannot be asked for."""
+    untraceable: int = 0
+    """Keys and members that can be taken apart in so many ways that their rows were not looked for."""
     examples: list[Difference] = msgspec.field(default_factory=list)
     error: str = ""
     """Why the table could not be looked at to its end."""
@@ -316,7 +318,7 @@ class Verifier:
     # From Redis to MySQL
 
     def candidates(self, write: int, key: bytes, member: Optional[bytes]) -> Iterator[Row]:
-        """Rows that may have made this key, and this member of it: those whose identity is one."""
+        """Rows that may have made this key, and this member of it: those whose identity is one. Raises Untraceable."""
         for row in self.expectation.rows(write, key, member):
             try:
                 mysql.identity(self.source, row)
@@ -425,12 +427,17 @@ def _unclaimed(candidates: Sequence[_Candidate], declared: Declared) -> Iterator
     verifiers = {id(verifier): verifier for verifier in declared.verifiers}
     chosen = {id(verifier) for verifier in declared.chosen}
     for number, (key, member, claims) in enumerate(candidates):
-        for verifier, write in claims:
-            for row in verifier.candidates(write, key, member):
-                claim = _Claim(number, write, key, member, row)
-                claimed.setdefault(id(verifier), []).append(claim)
-                if id(verifier) in chosen:
-                    owners.setdefault(number, (verifier, claim))
+        try:
+            rows = [(verifier, _Claim(number, write, key, member, row)) for verifier, write in claims for row in verifier.candidates(write, key, member)]
+        except Untraceable:
+            # Perhaps a row asks for it: it is not looked for, and never removed.
+            tables = [verifier for verifier, _write in claims if id(verifier) in chosen]
+            tables[0].report.untraceable += 1
+            continue
+        for verifier, claim in rows:
+            claimed.setdefault(id(verifier), []).append(claim)
+            if id(verifier) in chosen:
+                owners.setdefault(number, (verifier, claim))
     asked: set[int] = set()
     for found, its in claimed.items():
         verifiers[found].report.keys += len(its)

@@ -255,6 +255,7 @@ def _partial(report: Report, options: argparse.Namespace) -> list[str]:
     found = [f"{write} cannot be compared: it says nothing about a row as it is, or does not name the row" for write in report.unverifiable]
     found += [f"{number:,} rows: {reason}" for reason, number in sorted(report.reasons.items())]
     found += [f"{report.shared:,} keys may be of another write, whose rows cannot be asked for"] if report.shared else []
+    found += [f"{report.untraceable:,} keys can be taken apart in too many ways to find their rows"] if report.untraceable else []
     found += [f"a sample of {options.sample:g} %"] if options.sample < 100.0 else []
     return found + (["only the first and the last rows, and no keys by themselves"] if options.quick else [])
 
