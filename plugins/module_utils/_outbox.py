@@ -92,6 +92,14 @@ MIGRATIONS = (
          f" `unsettled` BIGINT UNSIGNED NOT NULL, `repaired` BIGINT UNSIGNED NOT NULL, `error` TEXT NOT NULL,"
          f" PRIMARY KEY (`table_name`, `kind`)) {_OPTIONS}"),
     ),
+    (
+        # The outbox is read and emptied in the order of its ids, all shards together. ALTER TABLE alone would fail when it is done twice.
+        ("SET @gearsync_sql = IF((SELECT COUNT(*) FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = 'gearsync' AND TABLE_NAME = 'outbox'"
+         " AND INDEX_NAME = 'id') > 0, 'ALTER TABLE `gearsync`.`outbox` DROP PRIMARY KEY, DROP KEY `id`, ADD PRIMARY KEY (`id`)', 'DO 0')"),
+        "PREPARE gearsync_statement FROM @gearsync_sql",
+        "EXECUTE gearsync_statement",
+        "DEALLOCATE PREPARE gearsync_statement",
+    ),
 )
 VERSION = len(MIGRATIONS)
 

@@ -540,6 +540,26 @@ def test_a_long_transaction_on_another_synced_table_holds_nobody_up(database, mo
         modules.ok("sync_table", table="shop.t", state="absent", lock_wait_timeout=60)
 
 
+def test_an_outbox_of_the_first_release_is_migrated_with_what_waits_in_it(database, modules, synced):
+    database.execute(
+        "ALTER TABLE gearsync.outbox DROP PRIMARY KEY, ADD PRIMARY KEY (shard, id), ADD KEY id (id)", "DELETE FROM gearsync.schema_version WHERE version > 4",
+        "INSERT INTO shop.t (id, name) VALUES (1, 'a'), (2, 'b'), (3, 'c')")
+    waiting = outbox(database)
+    assert len(waiting) == 3
+    assert modules.ok("outbox", check=True, shards=2)["changed"]
+    assert modules.ok("outbox", shards=2)["changed"]
+    assert outbox(database) == waiting
+    keys = "SELECT INDEX_NAME, COLUMN_NAME FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = 'gearsync' AND TABLE_NAME = 'outbox'"
+    assert database.execute(keys) == [("PRIMARY", "id")]
+    assert not modules.ok("outbox", shards=2)["changed"]
+    # A run that was interrupted before it could note the version is finished by the next.
+    database.execute("DELETE FROM gearsync.schema_version WHERE version > 4")
+    assert modules.ok("outbox", shards=2)["changed"]
+    assert database.execute(keys) == [("PRIMARY", "id")]
+    database.execute("INSERT INTO shop.t (id, name) VALUES (4, 'd')")
+    assert len(outbox(database)) == 4
+
+
 def test_a_schema_of_another_origin_or_a_later_release_is_refused(database, modules, table):
     database.execute("CREATE DATABASE gearsync", "CREATE TABLE gearsync.mine (id INT)")
     assert "has not made" in modules.refused("sync_table", **DECLARATION)

@@ -11,10 +11,11 @@ from typing import Callable, NamedTuple, Optional
 import msgspec
 
 from gearsync import __version__, dead_letter_command, logs, resync_command, status_command, verify_command
+from gearsync.applied import barrier
 from gearsync.barrier import TIMEOUT, wait
+from gearsync.cluster import open_target
 from gearsync.config import DEFAULT_PATH, Config, ConfigError, inspect, load
 from gearsync.database import Database
-from gearsync.outbox import Outbox
 from gearsync.selftest import findings
 from gearsync.supervise import run
 from gearsync.transform import TransformError, mistakes, transforms
@@ -49,16 +50,17 @@ def _barrier(config: Config, options: argparse.Namespace) -> int:
     if config.mysql is None:
         raise ConfigError(["mysql: is needed for a barrier"])
     database = Database(config.mysql, config.worker.io_timeout)
-    answer = wait(Outbox(database), options.timeout)
+    target = open_target(config.redis, config.worker.io_timeout)
+    answer = wait(barrier(config, database, target, options.timeout))
     database.close()
+    target.close()
     if options.json:
         print(msgspec.json.encode(answer).decode())
     elif answer["ok"]:
         print(f"ok: everything that was committed is in Redis, after {answer['seconds']:.3f} s")
     else:
-        missing = ", ".join(f"{number} of shard {shard}" for shard, number in answer.get("missing", {}).items())
-        tables = ", ".join(answer.get("tables", ()))
-        reasons = [answer.get("error"), missing and f"changes that are not in Redis yet: {missing}, of {tables}",
+        missing = ", ".join(f"{number} of {table}" for table, number in answer.get("missing", {}).items())
+        reasons = [answer.get("error"), missing and f"changes that are not in Redis yet: {missing}",
                    answer.get("dead") and f"changes that could not be applied, see gearsync dead-letter list: {answer['dead']}"]
         print(f"FAILED after {answer['seconds']:.3f} s: {'; '.join(filter(None, reasons))}")
     return Exit.OK if answer["ok"] else Exit.FAILED

@@ -6,7 +6,7 @@ others it can only write what the outbox still holds, and what the new owner the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Optional
 
 from redis import exceptions
@@ -17,7 +17,7 @@ from redis.retry import Retry
 
 from gearsync.commands import Command, Step
 from gearsync.config import RedisSettings, parse_address
-from gearsync.target import FENCED, FENCED_SHA, Applied, Fence, Refused, Target, Unavailable, flatten, later, refused_on, text, too_few, wait_for
+from gearsync.target import Script, Target, Unavailable, denied_or_unavailable, later, refused_on, text, too_few, wait_for, words_of
 
 SLOTS = 16384
 _DEFAULT_PORT = 6379
@@ -35,18 +35,8 @@ def tags() -> list[str]:
     return [found[slot] for slot in range(SLOTS)]
 
 
-def by_slot(steps: Sequence[Step]) -> dict[int, list[int]]:
-    """The numbers of the steps of each slot, in their order. Pure."""
-    found: dict[int, list[int]] = {}
-    for number, step in enumerate(steps):
-        found.setdefault(key_slot(step.key), []).append(number)
-    return found
-
-
 class ClusterTarget(Target):
     """The servers of one Redis Cluster."""
-
-    is_one_server = False
 
     def __init__(self, settings: RedisSettings, timeout: float) -> None:
         """``timeout`` bounds connecting and every answer of a node, in seconds. Connects at the first use."""
@@ -62,10 +52,6 @@ class ClusterTarget(Target):
         self._cluster: Optional[RedisCluster] = None
         self._wait = wait_for(settings)
         self._tags: list[str] = []
-        #: What was sent: the fence, the steps, their ids, and the ids to forget, by slot.
-        self._batch: Optional[tuple[Fence, Sequence[Step], Sequence[str], dict[int, list[str]]]] = None
-        #: In which slot's fence an appended id is.
-        self._slots: dict[str, int] = {}
 
     @property
     def _redis(self) -> Any:
@@ -74,7 +60,7 @@ class ClusterTarget(Target):
             try:
                 self._cluster = RedisCluster(**self._options)
             except _FAILURES as error:
-                raise Unavailable(f"{type(error).__name__}: {error}") from None
+                raise Unavailable(words_of(error)) from None
         return self._cluster
 
     def _execute(self, commands: Sequence[Command]) -> list[Any]:
@@ -85,7 +71,7 @@ class ClusterTarget(Target):
             answers: list[Any] = pipeline.execute(raise_on_error=False)
         except _FAILURES as error:
             self.abandon()
-            raise Unavailable(f"{type(error).__name__}: {error}") from None
+            raise Unavailable(words_of(error)) from None
         for answer in answers:
             # A node that was not reached has no answer of its own.
             if isinstance(answer, (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.RedisClusterException, exceptions.ClusterError)):
@@ -106,93 +92,51 @@ class ClusterTarget(Target):
     def ask(self, commands: Sequence[Command]) -> list[Any]:
         return self._execute(commands) if commands else []
 
-    def send(self, fence: Fence, steps: Sequence[Step], ids: Sequence[str], deleted: Iterable[str] = ()) -> None:
-        forget: dict[int, list[str]] = {}
-        for append_id in deleted:
-            if append_id in self._slots:
-                forget.setdefault(self._slots[append_id], []).append(append_id)
-        self._batch = (fence, steps, ids, forget)
+    def by_slot(self, steps: Sequence[Step]) -> dict[int, list[Step]]:
+        slots: dict[int, list[Step]] = {}
+        for step in steps:
+            slots.setdefault(key_slot(step.key), []).append(step)
+        return slots
 
-    def receive(self) -> Applied:
-        assert self._batch is not None  # noqa: S101  # something was sent
-        fence, steps, ids, forget = self._batch
-        groups = by_slot(steps)
-        slots = sorted({*groups, *forget})
-        arguments = [
-            (1, self._fence_key(fence, slot), fence.epoch, ",".join(forget.get(slot, ())),
-             *flatten([steps[number] for number in groups.get(slot, ())], [ids[number] for number in groups.get(slot, ())]))
-            for slot in slots
-        ]
-        answers = self._execute([("EVALSHA", FENCED_SHA, *words) for words in arguments])
+    def fence_key(self, source: str, slot: int, shard: int) -> str:
+        self._tags = self._tags or tags()
+        return f"gearsync:{{{self._tags[slot]}}}:{source}:fence:{shard}"
+
+    def run(self, script: Script, calls: Sequence[tuple[int, Sequence[Any]]]) -> list[list[Any]]:
+        answers = self._execute([("EVALSHA", script.sha, *arguments) for _slot, arguments in calls])
         unknown = [number for number, answer in enumerate(answers) if isinstance(answer, exceptions.NoScriptError)]
-        for number, answer in zip(unknown, self._execute([("EVAL", FENCED, *arguments[number]) for number in unknown]) if unknown else ()):
+        for number, answer in zip(unknown, self._execute([("EVAL", script.text, *calls[number][1]) for number in unknown]) if unknown else ()):
             answers[number] = answer
-        self._batch = None
-        errors: list[tuple[int, str]] = []
-        greatest = 0
-        for slot, answer in zip(slots, answers):
+        for answer in answers:
             if isinstance(answer, Exception):
                 # The script reports what its commands say, so that this is about the server.
-                raise Unavailable(text(answer))
-            word, known, *failed = answer
-            if word == b"later":
-                raise Unavailable(text(known))
-            if word == b"refused":
-                greatest = max(greatest, int(known))
-            errors += [(groups[slot][int(step)], text(words)) for step, words in zip(failed[::2], failed[1::2])] if word == b"ok" else []
-        if greatest:
-            raise Refused(greatest)
-        if self._wait:
-            self._wait_for_replicas(fence, slots, self._wait)
-        for append_ids in forget.values():
-            for append_id in append_ids:
-                self._slots.pop(append_id, None)
-        self._slots.update({ids[number]: slot for slot in groups for number in groups[slot] if ids[number]})
-        # A slot that nobody has written to has no fence: its absence says nothing about lost data.
-        return Applied(0, errors)
+                raise denied_or_unavailable(answer)
+        if self._wait and script.waits:
+            self._wait_for_replicas(calls, self._wait)
+        return answers
 
-    def _wait_for_replicas(self, fence: Fence, slots: Sequence[int], wait: tuple[Any, ...]) -> None:
+    def _wait_for_replicas(self, calls: Sequence[tuple[int, Sequence[Any]]], wait: tuple[Any, ...]) -> None:
         """Raises Unavailable when too few of a node's replicas have what it was sent."""
         # A node's replicas take its writes in one order: who has a fence that is written now has all that was written before, by whichever connection.
-        one_of = {self._redis.nodes_manager.get_node_from_slot(slot): slot for slot in slots}
-        for node, slot in one_of.items():
+        one_of = {self._redis.nodes_manager.get_node_from_slot(slot): arguments[1] for slot, arguments in calls}
+        for node, fence in one_of.items():
             pipeline = self._redis.get_redis_connection(node).pipeline(transaction=False)
-            pipeline.execute_command("EVALSHA", FENCED_SHA, 1, self._fence_key(fence, slot), fence.epoch, "")
+            pipeline.execute_command("HINCRBY", fence, "waited", 1)
             pipeline.execute_command(*wait)
             try:
-                (word, _known, *_errors), copies = pipeline.execute()
+                _waited, copies = pipeline.execute()
             except _FAILURES as error:
                 self.abandon()
-                raise Unavailable(f"{type(error).__name__}: {error}") from None
-            missing = too_few(copies, wait) if word == b"ok" else f"the fence of {node.name} is {text(word)}"
+                raise Unavailable(words_of(error)) from None
+            missing = too_few(copies, wait)
             if missing:
                 raise Unavailable(f"{node.name}: {missing}")
 
-    def _fence_key(self, fence: Fence, slot: int) -> str:
-        self._tags = self._tags or tags()
-        return f"gearsync:{{{self._tags[slot]}}}:{fence.source}:fence:{fence.shard}"
-
-    @property
-    def answer_is_due(self) -> bool:
-        return self._batch is not None
-
     def abandon(self) -> None:
-        self._batch = None
+        """Connect anew at the next use."""
         if self._cluster is not None:
             self._cluster.close()
             self._cluster = None
-
-    def appended(self, fence: Fence) -> list[str]:
-        found: list[str] = []
-        for start in range(0, SLOTS, 1024):
-            slots = range(start, start + 1024)
-            for slot, answer in zip(slots, self._execute([("HGET", self._fence_key(fence, slot), "ids") for slot in slots])):
-                if isinstance(answer, Exception):
-                    raise Unavailable(text(answer))
-                ids = text(answer).split(",") if answer else []
-                self._slots.update(dict.fromkeys(ids, slot))
-                found += ids
-        return found
 
     def scan(self, page: int) -> Iterator[list[bytes]]:
         for node in self._redis.get_primaries():
@@ -203,7 +147,7 @@ class ClusterTarget(Target):
                     cursor, found = node.redis_connection.execute_command("SCAN", cursor, "COUNT", page)
                 except _FAILURES as error:
                     self.abandon()
-                    raise Unavailable(f"{type(error).__name__}: {error}") from None
+                    raise Unavailable(words_of(error)) from None
                 cursor = int(cursor)
                 if found:
                     yield found
@@ -216,7 +160,7 @@ class ClusterTarget(Target):
                 self._redis.get_redis_connection(node).ping()
             except _FAILURES as error:
                 self.abandon()
-                raise Unavailable(f"{type(error).__name__}: {error}") from None
+                raise Unavailable(words_of(error)) from None
 
     def refused(self, commands: Sequence[Command]) -> list[str]:
         found: set[str] = set()
@@ -226,7 +170,7 @@ class ClusterTarget(Target):
                 found.update(refused_on(self._redis.get_redis_connection(node).connection_pool.make_connection(), commands))
             except _FAILURES as error:
                 self.abandon()
-                raise Unavailable(f"{type(error).__name__}: {error}") from None
+                raise Unavailable(words_of(error)) from None
         return [name for name in dict.fromkeys(text(command[0]) for command in commands) if name in found]
 
     def close(self) -> None:

@@ -81,6 +81,7 @@ class WorkerSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     lease: float = 10.0
     sweep: float = 0.25
     linger: float = 0.05
+    keep: float = 1.0
     python_path: Optional[str] = None
     prefetch: int = 128
     io_timeout: float = 5.0
@@ -158,6 +159,8 @@ def _worker_mistakes(settings: WorkerSettings) -> Iterator[Mistake]:
     for name in ("io_timeout", "reconnect_max", "shutdown_timeout", "lease", "sweep", "linger"):
         if getattr(settings, name) <= 0:
             yield Mistake(("worker", name), "must be greater than 0", f"the default is {getattr(WorkerSettings(), name):g} seconds")
+    if not 0 <= settings.keep <= 3600:
+        yield Mistake(("worker", "keep"), f"{settings.keep:g} is not between 0 and 3600", f"the default is {WorkerSettings().keep:g} seconds")
     if 0 < settings.lease < 1:
         yield Mistake(("worker", "lease"), "less than a second would be lost at every pause", "give a second or more")
 

@@ -16,8 +16,8 @@ SCHEMA = "gearsync"
 
 #: The schema or one of its tables is not there (yet).
 _ABSENT = (ER.BAD_DB_ERROR, ER.NO_SUCH_TABLE)
-#: A lock could not be had: at once (MySQL's NOWAIT), or in time (and MariaDB's NOWAIT).
-_LOCKED = (3572, ER.LOCK_WAIT_TIMEOUT)
+#: A lock could not be had: at once (MySQL's NOWAIT), in time (and MariaDB's NOWAIT), or not at all.
+_LOCKED = (3572, ER.LOCK_WAIT_TIMEOUT, ER.LOCK_DEADLOCK)
 #: A statement that will fail in the same way the next time, whatever the server's state. NO_DB_ERROR is MySQL's word for a function that is not there:
 #: it looks for one in the session's schema, and there is none.
 _STATEMENT = (ER.BAD_FIELD_ERROR, ER.NO_SUCH_TABLE, ER.PARSE_ERROR, ER.BAD_DB_ERROR, ER.SP_DOES_NOT_EXIST, ER.NO_DB_ERROR)
@@ -26,7 +26,7 @@ _DENIED = (ER.TABLEACCESS_DENIED_ERROR, ER.COLUMNACCESS_DENIED_ERROR, ER.DBACCES
 #: What the server cannot do at the moment, whatever the statement says: locks, connections, limits, memory, disk, read-only, shutdown. (3024, 1969: a
 #: statement took too long; 3168, 3169, 4031, 1927, 1053: the session ends; 1792, 1836: read-only; 1290: an option, read_only most of all.)
 _PASSING = frozenset({
-    *_LOCKED, ER.LOCK_DEADLOCK, ER.CON_COUNT_ERROR, ER.OUT_OF_RESOURCES, ER.OUTOFMEMORY, ER.OUT_OF_SORTMEMORY, ER.SERVER_SHUTDOWN, ER.NORMAL_SHUTDOWN,
+    *_LOCKED, ER.CON_COUNT_ERROR, ER.OUT_OF_RESOURCES, ER.OUTOFMEMORY, ER.OUT_OF_SORTMEMORY, ER.SERVER_SHUTDOWN, ER.NORMAL_SHUTDOWN,
     ER.SHUTDOWN_COMPLETE, ER.FORCING_CLOSE, ER.ABORTING_CONNECTION, ER.NEW_ABORTING_CONNECTION, ER.NET_READ_ERROR, ER.NET_READ_INTERRUPTED,
     ER.NET_ERROR_ON_WRITE, ER.NET_WRITE_INTERRUPTED, ER.NET_FCNTL_ERROR, ER.NET_PACKETS_OUT_OF_ORDER, ER.NET_UNCOMPRESS_ERROR, ER.QUERY_INTERRUPTED,
     ER.TOO_MANY_USER_CONNECTIONS, ER.USER_LIMIT_REACHED, ER.OPTION_PREVENTS_STATEMENT, ER.DISK_FULL,
@@ -107,12 +107,22 @@ class Database:
         """Execute one statement; how many rows it found. Raises DatabaseUnavailable."""
         return int(self._execute(sql, arguments).rowcount)
 
-    def _run_each(self, *statements: str) -> list[int]:
+    def run_each(self, *statements: str) -> list[int]:
+        """Execute statements in one round trip; how many rows each of them found. Raises DatabaseUnavailable; those before the one that failed are done."""
         cursor = self._execute("; ".join(statements), None)
         found = [int(cursor.rowcount)]
         with self._heard_out():
             while cursor.nextset():
                 found.append(int(cursor.rowcount))
+        return found
+
+    def rows_of_each(self, *selects: str) -> list[list[tuple[Any, ...]]]:
+        """The rows of several SELECTs, in one round trip. Raises DatabaseUnavailable."""
+        cursor = self._execute("; ".join(selects), None)
+        found = [list(cursor.fetchall())]
+        with self._heard_out():
+            while cursor.nextset():
+                found.append(list(cursor.fetchall()))
         return found
 
     def rows(self, sql: Union[str, bytes], arguments: Any = None) -> list[tuple[Any, ...]]:
@@ -185,7 +195,7 @@ class Database:
         ``first`` are statements that change rows: it begins with them, in one round trip. Yields how many rows each of them has found.
         """
         try:
-            yield self._run_each("START TRANSACTION", *first)[1:]
+            yield self.run_each("START TRANSACTION", *first)[1:]
         except BaseException:
             if self._connection is not None:
                 with contextlib.suppress(DatabaseUnavailable):

@@ -1,27 +1,36 @@
-"""Durable delivery: read a shard's changes, write them to Redis in one fenced step, delete what was read."""
+"""Durable delivery: look for changes, write them to Redis in one fenced step, have them deleted behind."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import itertools
 import logging
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Optional
 
 import msgspec
 
 from gearsync import barrier
+from gearsync.applied import owners, read, saying
 from gearsync.change import Malformed
-from gearsync.commands import Writer
+from gearsync.commands import Step, Writer, coalesce
 from gearsync.config import Config
 from gearsync.database import Database, DatabaseUnavailable
-from gearsync.declaration import LOGS, fingerprint
+from gearsync.declaration import fingerprint
+from gearsync.deleter import Deleter, Deletion
+from gearsync.fence import BATCH, batch, without_done
+from gearsync.fences import Fences, Place
 from gearsync.job_server import Job, JobServers
 from gearsync.lease import Leases
 from gearsync.metrics import BATCHES, CHANGES, COMMANDS, ERRORS, STEPS, Tally, Window
-from gearsync.outbox import Entry, Outbox, layout, summary
-from gearsync.ready import Reader, Ready, Work
-from gearsync.target import Applied, Fence, Refused, Target, Unavailable, append_ids
+from gearsync.outage import Outage
+from gearsync.outbox import CREATED, Entry, Outbox, summary
+from gearsync.reader import Reader, Work
+from gearsync.spans import Spans
+from gearsync.target import Denied, Moved, Refused, Stuck, Target, Unavailable, text
 from gearsync.transform import Transform
 
 log = logging.getLogger(__name__)
@@ -32,85 +41,29 @@ _DONE = b"done"
 _REFRESH = 1.0
 #: Seconds between two reports of what was done.
 _REPORT = 5.0
-#: Seconds between two looks after a wake: it comes before its commit. The first and the longest.
-_FIRST_GAP, _LAST_GAP = 0.0005, 0.005
-#: What waits for another count's shard is looked at again after so many seconds.
-_TURN = 0.02
-#: Changes of several shards that are written in one transaction.
-_FEW = 200
+#: Seconds between two looks: at least, and at most for a while after a change or a wake, which comes before its commit.
+_FIRST_GAP, _LAST_GAP = 0.0003, 0.005
+#: After a look it rests so many times what the look and its writing took: looks cost the server, and a busy one batches by itself.
+_DUTY = 1.0
+#: Seconds between two times that Redis is asked whether it has still what it has applied.
+_CONFIRM = 0.1
+#: When more changes are applied and not deleted, they are not kept any longer; when twice as many are, the drain waits for the deletions.
+_MOST_APPLIED = 200_000
 #: Changes that a line of the log names.
 _NAMED = 5
-_FIRST_PAUSE, _LAST_PAUSE = 0.05, 2.0
+#: Seconds between two attempts to reach a Redis that is away, while the shards are another process's.
+_PING = 2.0
 
 
-class _LeaseLost(Exception):
-    """The lease is another's by now; raised to roll back."""
+class _Applied(NamedTuple):
+    """A batch that Redis has taken and that is not deleted yet."""
 
-
-class _DeadLetters(Exception):
-    """Redis has refused commands, whose changes are to be kept before they are deleted; raised to roll back."""
-
-
-class _Shard:
-    """What this process knows of a shard whose lease it holds."""
-
-    def __init__(self, epoch: int) -> None:
-        self.epoch = epoch
-        self.due = 0.0
-        self.gap = _FIRST_GAP
-        self.linger_until = 0.0
-        #: Whether the next look is at this shard alone.
-        self.by_itself = False
-        #: Whether Redis has taken a batch of this lease.
-        self.written = False
-        #: Whether what the fence keeps was compared with the outbox.
-        self.compared = False
-        #: Appended ids that are deleted from the outbox, and that the fence may forget.
-        self.deleted: list[str] = []
-        #: The next batch: read while Redis did the last one, or together with other shards'.
-        self.ahead: Optional[Ready] = None
-
-
-class _Batch(NamedTuple):
-    """A shard's changes on their way."""
-
-    shard: int
-    state: _Shard
-    ready: Ready
-    ids: list[int]
-    #: For each step the id under which it is appended.
-    appended: list[str]
-    fence: Fence
-
-
-class _Outage:
-    """A server that does not do its work: logged when it begins and when it ends, tried again with a growing pause."""
-
-    def __init__(self, name: str, action: str, longest: float, tally: Tally) -> None:
-        self.name = name
-        self.action = action
-        self._tally = tally
-        self.failures = 0
-        self.since = 0.0
-        self.retry_at = 0.0
-        self._longest = min(longest, _LAST_PAUSE)
-        self._said: set[str] = set()
-
-    def begin(self, words: str) -> None:
-        if words not in self._said:
-            log.warning("%s, trying again for ever: %s", self.name, words, extra={"action": f"{self.action}_lost"})
-        self._said.add(words)
-        self._tally.count(ERRORS, f"{self.action}_lost")
-        now = time.monotonic()
-        self.since = self.since if self.failures else now
-        self.retry_at = now + min(_FIRST_PAUSE * 2 ** min(self.failures, 16), self._longest)
-        self.failures += 1
-
-    def end(self) -> None:
-        if self.failures:
-            log.info("%s: over", self.name, extra={"action": f"{self.action}_back"})
-        self.failures, self.retry_at = 0, 0.0
-        self._said.clear()
+    at: float
+    ids: dict[int, list[int]]
+    """By shard, sorted."""
+    dead: dict[int, str]
+    numbers: dict[Place, int]
+    """Its number in each fence that knows it."""
 
 
 class _Question(NamedTuple):
@@ -120,7 +73,7 @@ class _Question(NamedTuple):
     barrier: barrier.Barrier
 
 
-def say_dead(shard: int, entries: Sequence[Entry], dead: dict[int, Malformed]) -> None:
+def say_dead(entries: Sequence[Entry], dead: Mapping[int, Malformed]) -> None:
     """One line for each table, whatever the number of its changes."""
     lost: dict[str, list[Entry]] = {}
     for entry in entries:
@@ -130,11 +83,7 @@ def say_dead(shard: int, entries: Sequence[Entry], dead: dict[int, Malformed]) -
         ids = [entry.id for entry in found[:_NAMED]]
         log.error(
             "%d changes of %s cannot be applied and are in dead_letter, the first of them %s: %s", len(found), table, ", ".join(map(str, ids)), dead[ids[0]],
-            extra={"action": "dead_letter", "table": table, "shard": shard, "count": len(found), "ids": ids})
-
-
-class _Separately(Exception):
-    """Something is the matter with a shard of several; raised to roll back, and to find it out shard by shard."""
+            extra={"action": "dead_letter", "table": table, "count": len(found), "ids": ids})
 
 
 class Servers(NamedTuple):
@@ -143,35 +92,45 @@ class Servers(NamedTuple):
     jobs: JobServers
     target: Target
     database: Database
+    #: A second connection, by which what was applied is deleted.
+    behind: Database
 
 
 class Drain:
     """One process's loop: ``step`` until ``stopped``."""
 
     def __init__(self, config: Config, servers: Servers, transforms: dict[str, Transform], tally: Tally) -> None:
-        self.servers, self.target, database = servers
+        self.servers, self.target, database, behind = servers
         self.tally = tally
         self._source = config.source
         self._settings = config.worker
-        self._appends = any(write.type in LOGS for table in config.tables for write in table.write)
         self._database = database
         self._outbox = Outbox(database)
         # All tables: changes of one that is delivered directly now may wait from before.
         writers = {table.table: Writer(table, transforms.get(table.table)) for table in config.tables}
         self._reader = Reader(self._outbox, writers, {table.table: fingerprint(table) for table in config.tables}, config.worker)
-        self._leases = Leases(database, self._outbox, config.worker.lease)
-        self._shards: dict[int, _Shard] = {}
+        self._leases = Leases(database, config.worker.lease)
+        self._fences = Fences(self.target, config.source)
+        longest = config.worker.reconnect_max
+        self._deleter = Deleter(Outbox(behind), Outage(f"MySQL {database.name} does not delete what is applied", "mysql", longest, tally))
+        #: The epochs of the shards that are drained, as far as they are looked at.
+        self._epochs: dict[int, int] = {}
+        #: Batches that Redis has taken and that are not given to the deleter yet, and all that is applied and not deleted.
+        self._applied: deque[_Applied] = deque()
+        self._behind = Spans()
         self._questions: list[_Question] = []
         self._window = Window()
         #: By how much the server's clock is before ours, in seconds.
         self._clock_ahead = 0.0
-        self._refresh_at = self._sweep_at = self._report_at = self._ping_at = 0.0
+        self._due = self._linger_until = 0.0
+        self._gap = _FIRST_GAP
+        self._refresh_at = self._report_at = self._ping_at = self._confirm_at = 0.0
         self._reaches_redis = True
+        self._said_behind = False
         self._stopping = False
-        longest = config.worker.reconnect_max
-        self._database_outage = _Outage(f"MySQL {database.name} is away or has no schema", "mysql", longest, tally)
+        self._database_outage = Outage(f"MySQL {database.name} is away or has no schema", "mysql", longest, tally)
         self._database_error: Optional[DatabaseUnavailable] = None
-        self._redis_outage = _Outage(f"Redis {self.target.name} takes no writes", "redis", longest, tally)
+        self._redis_outage = Outage(f"Redis {self.target.name} takes no writes", "redis", longest, tally)
         self._offer()
 
     @property
@@ -184,7 +143,7 @@ class Drain:
         self._stopping = self.servers.stopping = True
 
     def step(self, seconds: float) -> None:
-        """One look at everything that is due, at most one batch; then wait up to ``seconds`` for jobs."""
+        """One look, and at most one batch; then wait up to ``seconds`` for jobs."""
         if time.monotonic() >= self._database_outage.retry_at:
             try:
                 self._look()
@@ -196,14 +155,17 @@ class Drain:
         self._take_jobs()
 
     def _begin_outage(self, error: DatabaseUnavailable) -> None:
-        # What is in the outbox waits there; nobody knows whether a batch was deleted.
-        for state in self._shards.values():
-            state.compared, state.ahead = False, None
         self._database_error = error
         self._database_outage.begin("the schema is not there yet" if error.schema_absent else str(error))
 
     def close(self) -> None:
-        """Give the shards to others."""
+        """Delete what was applied, and give the shards to others."""
+        deadline = time.monotonic() + self._settings.keep + 1.0
+        while self._applied and time.monotonic() < deadline and not self._redis_outage.failures:
+            time.sleep(_LAST_GAP)
+            with contextlib.suppress(Unavailable, Refused, Denied, DatabaseUnavailable):
+                self._confirm(time.monotonic())
+        self._deleter.close(max(1.0, deadline - time.monotonic()))
         try:
             self._leases.close()
         except DatabaseUnavailable as error:
@@ -213,34 +175,31 @@ class Drain:
     def _look(self) -> None:
         now = time.monotonic()
         if now >= self._refresh_at:
-            self._leases.refresh(self._unfit(now))
+            self._reader.refresh()
+            try:
+                self._leases.refresh(self._unfit(now))
+            except DatabaseUnavailable as error:
+                # Another process is at these rows; there is time for several attempts before a lease runs out.
+                if not error.locked:
+                    raise
             self._refresh_at = now + min(_REFRESH, self._settings.lease / 3)
             self._tell(now)
-        if now >= self._sweep_at:
-            self._sweep_at = now + self._settings.sweep
-            for shard in self._outbox.shards():
-                if shard in self._shards:
-                    self._shards[shard].due = min(self._shards[shard].due, now)
         self._know_shards()
-        if now < self._redis_outage.retry_at:
-            return
-        shard = min(self._shards, key=lambda number: self._shards[number].due, default=-1)
-        if shard < 0 or self._shards[shard].due > now:
+        self._note_deleted()
+        if now < self._redis_outage.retry_at or not (self._leases.has_all or (self._epochs and not self._leases.is_mixed)):
             return
         try:
-            together = [] if self._redis_outage.failures else self._read_together(shard, now)
-            if len(together) > 1:
-                self._write_together(together)
-            else:
-                self._drain(shard, self._shards[shard])
+            if now >= self._confirm_at:
+                self._confirm(now)
+            if now >= self._due and len(self._behind) < 2 * _MOST_APPLIED:
+                self._drain(now)
             self._redis_outage.end()
-        except Unavailable as error:
+        except (Unavailable, Denied) as error:
             self._redis_outage.begin(str(error))
-        except _LeaseLost:
-            self._leases.lost(shard)
-            self.tally.count(ERRORS, "lease_lost")
-        self._leases.balance(shard)
-        self._know_shards()
+        except Refused as refused:
+            self._refused(refused)
+        except Moved:
+            self._due = now + _LAST_GAP
 
     def _tell(self, now: float) -> None:
         """Compare the clocks, and tell the other commands what was done."""
@@ -253,7 +212,7 @@ class Drain:
 
     def _unfit(self, now: float) -> str:
         """Why other processes should do the work, if there are any: empty when this one can do as well as they."""
-        return self._reader.unfit() or (f"Redis {self.target.name} is out of reach" if self._cut_off(now) else "")
+        return self._reader.unfit or (f"Redis {self.target.name} is out of reach" if self._cut_off(now) else "")
 
     def _cut_off(self, now: float) -> bool:
         """Whether Redis has been out of this process's reach for longer than a lease."""
@@ -261,7 +220,7 @@ class Drain:
         if not outage.failures or now - outage.since < self._settings.lease:
             return False
         if now >= self._ping_at:
-            self._ping_at = now + _LAST_PAUSE
+            self._ping_at = now + _PING
             try:
                 self.target.ping()
                 self._reaches_redis = True
@@ -273,19 +232,28 @@ class Drain:
         return not self._reaches_redis
 
     def _know_shards(self) -> None:
-        """Follow the leases: a shard that was taken is looked at, and its wakes are asked for."""
+        """Follow the leases: of a shard that was taken everything is looked for, and its wakes are asked for."""
         held = self._leases.held
-        if {shard: state.epoch for shard, state in self._shards.items()} == held:
+        if self._epochs == held:
             return
-        for shard in [shard for shard, state in self._shards.items() if held.get(shard) != state.epoch]:
-            del self._shards[shard]
-        for shard, epoch in held.items():
-            if shard not in self._shards:
-                self._shards[shard] = _Shard(epoch)
+        gone = self._epochs.keys() - held.keys()
+        self._fences.drop(gone)
+        # Whoever has them now finds out by itself what is applied.
+        for applied in self._applied:
+            for shard in gone & applied.ids.keys():
+                self._behind.remove(applied.ids.pop(shard))
+        if held.keys() - self._epochs.keys():
+            self._look_anew()
+        self._epochs = dict(held)
         self._offer()
 
+    def _look_anew(self) -> None:
+        """Look for everything that is not applied."""
+        self._reader.forget(self._behind)
+        self._due = 0.0
+
     def _offer(self) -> None:
-        drains = [f"{DRAIN}.{self._source}.{shard}" for shard in sorted(self._shards)]
+        drains = [f"{DRAIN}.{self._source}.{shard}" for shard in sorted(self._epochs)]
         self.servers.offer([*drains, barrier.FUNCTION, f"{barrier.FUNCTION}.{self._source}"])
 
     def _pause(self, seconds: float) -> float:
@@ -294,158 +262,183 @@ class Drain:
         if self._database_outage.failures:
             moments.append(self._database_outage.retry_at)
         else:
-            moments += [self._refresh_at, self._sweep_at]
-            due = min((state.due for state in self._shards.values()), default=now + seconds)
-            moments.append(max(due, self._redis_outage.retry_at))
+            moments += [self._refresh_at, max(self._due, self._redis_outage.retry_at)]
+            moments += [max(self._confirm_at, self._redis_outage.retry_at)] if self._behind or self._said_behind else []
         return 0.0 if self._stopping else max(0.0, min(moments) - now)
 
     # One batch
 
-    def _read_together(self, first: int, now: float) -> list[int]:
-        """Read what is looked at in this moment or the next: one look at all these shards costs hardly more than one at ``first``.
-
-        Returns those whose changes can be written together.
-        """
-        # Those of which a batch is read already, or that want to be read by themselves, have their turn.
-        together = [
-            shard for shard, state in self._shards.items()
-            if shard in layout(first) and state.ahead is None and not state.by_itself and (state.due <= now + _FIRST_GAP or now < state.linger_until)
-        ]
-        if first not in together or len(together) == 1:
-            return []
-        found = self._reader.read_each(together)
-        for shard in together:
-            state, ready = self._shards[shard], found.get(shard)
-            if ready is None:
-                state.by_itself, state.due = True, min(state.due, now)
-            elif ready.entries or shard == first:
-                state.ahead, state.due = ready, min(state.due, now)
-            else:
-                self._rest(state, ready)
-        few = [shard for shard, ready in found.items() if ready.entries and not ready.more and not ready.work.dead]
-        # The transaction is open, and its rows are locked, for as long as Redis takes for all of them.
-        return few if self.target.is_one_server and sum([len(found[shard].entries) for shard in few]) <= _FEW else []
-
-    def _write_together(self, shards: Sequence[int]) -> None:
-        """Apply and delete the few changes of several shards, in one transaction. Raises DatabaseUnavailable and Unavailable."""
-        batches = []
-        for shard in shards:
-            state = self._shards[shard]
-            if state.ahead is not None:
-                batches.append(self._batch(shard, state, state.ahead))
-                # Whatever goes wrong now, the next attempt is shard by shard.
-                state.ahead, state.by_itself = None, True
-        statements = [words for batch in batches for words in (self._leases.renewal(batch.shard), self._outbox.deletion(batch.shard, batch.ids))]
-        try:
-            with self._database.transaction(*statements) as found:
-                if 0 in found[::2]:
-                    raise _Separately
-                for batch in batches:
-                    self._send(batch)
-                    if self._receive(batch.shard, batch.state).errors:
-                        raise _Separately
-        except (_Separately, Refused):
-            # What Redis has taken it takes once more, as after a crash.
-            return
-        for batch in batches:
-            self._done(batch, {})
-            self._rest(batch.state, batch.ready)
-
-    def _drain(self, shard: int, state: _Shard) -> None:
-        """Apply and delete the shard's oldest changes. Raises DatabaseUnavailable, Unavailable and _LeaseLost."""
-        ready, state.ahead = state.ahead or self._reader.read(shard), None
-        if self._reader.met_unknown:
+    def _drain(self, now: float) -> None:
+        """Read the oldest changes and write them. Raises DatabaseUnavailable, Unavailable, Denied and Refused."""
+        self._reader.compact(self._behind)
+        work = self._reader.read(self._epochs.keys(), self._leases.has_all)
+        if self._reader.unleased:
+            # Not before their turn.
+            self._reader.seen.remove(work.ids)
+            self._leases.add(self._reader.unleased)
             self._refresh_at = 0.0
-        if not ready.entries and self._redis_outage.failures:
+        elif work.entries:
+            try:
+                self._apply(work)
+            except BaseException:
+                # It is looked for again; what of it Redis has taken, its fence says.
+                self._reader.seen.remove(work.ids)
+                raise
+        elif self._redis_outage.failures:
             # Nothing to write is no sign that it takes writes.
             self.target.ping()
-        if ready.entries:
-            try:
-                self._write(shard, state, ready)
-            except BaseException:
-                state.ahead = None
-                raise
-        self._rest(state, ready)
+        self._rest(work, now)
 
-    def _rest(self, state: _Shard, ready: Ready) -> None:
-        """When to look the next time, after ``ready`` was all that was found."""
+    def _rest(self, work: Work, began: float) -> None:
+        """When to look the next time."""
         now = time.monotonic()
-        state.by_itself = ready.more or ready.waiting
-        if ready.entries:
-            state.linger_until, state.gap = now + self._settings.linger, _FIRST_GAP
-        if ready.more:
-            state.due = now
-        elif ready.waiting:
-            state.due = now + _TURN
-        elif now < state.linger_until:
-            state.due, state.gap = now + state.gap, min(state.gap * 1.5, _LAST_GAP)
+        if work.entries:
+            self._linger_until, self._gap = now + self._settings.linger, _FIRST_GAP
+        if work.more:
+            self._due = now
+        elif work.entries:
+            self._due = now + max(_FIRST_GAP, _DUTY * (now - began))
+        elif now < self._linger_until:
+            self._due, self._gap = now + max(self._gap, _DUTY * (now - began)), min(self._gap * 1.5, _LAST_GAP)
         else:
-            state.due = now + self._settings.sweep
+            self._due = now + self._settings.sweep
 
-    def _batch(self, shard: int, state: _Shard, ready: Ready) -> _Batch:
-        """What is to be sent, when it is known what Redis may forget."""
-        ids = [entry.id for entry in ready.entries]
-        batch = _Batch(shard, state, ready, ids, append_ids(ready.work.steps, ids), Fence(self._source, shard, state.epoch))
-        if not state.compared and self._appends:
-            self._compare(state, batch.fence)
-        return batch
-
-    def _send(self, batch: _Batch) -> None:
-        self.target.send(batch.fence, batch.ready.work.steps, batch.appended, batch.state.deleted)
-
-    def _done(self, batch: _Batch, dead: dict[int, Malformed]) -> None:
-        batch.state.deleted = [append_id for append_id in batch.appended if append_id]
-        self._report(batch.shard, batch.ready.entries, batch.ready.work, dead)
-
-    def _write(self, shard: int, state: _Shard, ready: Ready) -> None:
-        batch = self._batch(shard, state, ready)
-        ids, work = batch.ids, ready.work
-        dead = dict(work.dead)
-        self._send(batch)
+    def _apply(self, work: Work) -> None:
+        """Write what was read: all of it, or, when the account may not write some table's keys, that of the others."""
         try:
-            if not dead:
-                try:
-                    # While Redis works, the deletion and the next batch are prepared; the commit waits for what Redis says.
-                    with self._database.transaction(self._leases.renewal(shard), self._outbox.deletion(shard, ids)) as (renewed, _deleted):
-                        state.ahead = self._reader.read_ahead(shard) if ready.more and renewed else None
-                        applied = self._receive(shard, state)
-                        if not renewed:
-                            raise _LeaseLost
-                        if applied.errors:
-                            raise _DeadLetters
-                except _DeadLetters:
-                    state.ahead = None
-            else:
-                applied = self._receive(shard, state)
-        except Refused as refused:
-            state.ahead = None
-            self._refused(shard, state, refused)
+            self._write(work)
+        except Stuck as stuck:
+            (table,) = (entry.table for entry in work.entries if entry.id == stuck.change)
+            self._reader.hold(table, [], str(stuck))
+            raise Moved from None
+        except Denied as denied:
+            tables = sorted({entry.table for entry in work.entries})
+            if len(tables) == 1:
+                self._reader.hold(tables[0], work.ids, str(denied))
+                return
+            for table in tables:
+                self._apply(work.only(table))
+
+    def _write(self, work: Work) -> None:
+        """Raises DatabaseUnavailable, Unavailable, Denied and Refused."""
+        steps, ids = self._by_slot(work)
+        places = [(slot, shard) for slot, of_shards in ids.items() for shard in of_shards]
+        if unclaimed := self._fences.unclaimed(places, self._epochs):
+            self._claim(unclaimed)
+        created = max(entry.stamp for entry in work.entries)[:CREATED]
+        dead = dict(work.dead)
+        calls, sent = [], []
+        for slot, of_slot in steps.items():
+            its = self._remaining(slot, of_slot, work.entries, dead)
+            marks = [self._fences.at((slot, shard)).mark(numbers, created) for shard, numbers in ids[slot].items()]
+            sent.append(its)
+            calls.append((slot, batch(marks, its, work.ids)))
+        try:
+            answers = self.target.run(BATCH, calls)
+        except BaseException:
+            self._fences.doubt(places)
+            raise
+        found: dict[int, Malformed] = {}
+        for answer in answers:
+            word, *rest = answer
+            if word == b"ok":
+                found.update({int(number): Malformed(text(error)) for number, error in zip(rest[::2], rest[1::2])})
+                continue
+            self._fences.doubt(places)
+            if word == b"later":
+                raise Unavailable(text(rest[0]))
+            if word == b"stuck":
+                raise Stuck(int(rest[0]), text(rest[1]))
+            raise Moved
+        for place in places:
+            self._fences.at(place).took()
+        dead.update(found)
+        self._took(work, dead, places, sum(map(len, sent)))
+
+    def _by_slot(self, work: Work) -> tuple[dict[int, list[Step]], dict[int, dict[int, list[int]]]]:
+        """The steps of each slot, and the ids of each slot and shard that a fence is to know as applied."""
+        steps = self.target.by_slot(work.steps)
+        ids: dict[int, dict[int, list[int]]] = {}
+        for slot, of_slot in steps.items():
+            of_shards = ids[slot] = dict[int, list[int]]()
+            for change in sorted({step.change for step in of_slot}):
+                entry = work.entries[change]
+                of_shards.setdefault(entry.shard, []).append(entry.id)
+        return steps, ids
+
+    def _claim(self, places: Sequence[Place]) -> None:
+        """Raises DatabaseUnavailable, Unavailable, Denied, Refused, and Moved when changes are to be applied again that come before all others."""
+        lost = self._claimed(places)
+        if not lost:
             return
-        finally:
-            if self.target.answer_is_due:
-                self._hear_out(shard, state)
-        for step, error in applied.errors:
-            dead.setdefault(ids[work.steps[step].change], Malformed(error))
-        if dead:
-            with self._database.transaction(self._leases.renewal(shard)) as (renewed,):
-                if not renewed:
-                    raise _LeaseLost
-                self._outbox.keep(shard, {number: error.detail for number, error in dead.items()})
-                self._database.run(self._outbox.deletion(shard, ids))
-        self._done(batch, dead)
+        # Who has lost one change may have lost others, in fences that nothing is written to.
+        pending = {place for applied in self._applied for place in applied.numbers if place[1] in self._epochs}
+        lost += self._claimed(sorted(pending.difference(places)))
+        log.warning("Redis has lost %d changes that it had taken; they are applied again", len(lost), extra={"action": "redis_stepped_back"})
+        self.tally.count(ERRORS, "redis_stepped_back")
+        lost.sort()
+        self._reader.seen.remove(lost)
+        self._behind.remove(lost)
+        raise Moved
 
-    def _report(self, shard: int, entries: list[Entry], work: Work, dead: dict[int, Malformed]) -> None:
-        if dead:
-            say_dead(shard, entries, dead)
-        self._count(entries, work, dead)
-        log.debug(
-            "wrote %d steps for %d changes of shard %d", len(work.steps), len(entries), shard,
-            extra={"action": "batch", "shard": shard, "count": len(entries)})
+    def _claimed(self, places: Sequence[Place]) -> list[int]:
+        """Claim these fences. Returns the ids of what was applied, is lost by Redis, and is in the outbox still."""
+        self._fences.claim(places, self._epochs, self._outbox.present)
+        for _slot, shard in sorted(place for place in places if self._fences.at(place).has_lost_for_good):
+            log.error(
+                "Redis has lost data of shard %d that is not in the outbox any more, see verify --repair", shard,
+                extra={"action": "redis_lost_data", "shard": shard})
+            self.tally.count(ERRORS, "redis_lost_data")
+        lost: list[int] = []
+        for applied in self._applied:
+            gone = [place for place in places if place in applied.numbers and applied.numbers[place] not in self._fences.at(place).batches]
+            for shard in {shard for _slot, shard in gone} & applied.ids.keys():
+                lost += applied.ids.pop(shard)
+            if gone:
+                # What else they know of these changes is to be asked for.
+                self._fences.doubt(set(applied.numbers).difference(places))
+        return lost
 
-    def _count(self, entries: list[Entry], work: Work, dead: dict[int, Malformed]) -> None:
+    def _remaining(self, slot: int, steps: list[Step], entries: Sequence[Entry], dead: dict[int, Malformed]) -> list[Step]:
+        """Those of a slot's steps that are not done, coalesced. What is known to be impossible is added to ``dead``."""
+        fences = {shard: self._fences.at((slot, shard)) for shard in {entries[step.change].shard for step in steps}}
+        if any(fence.applied or fence.dead or fence.appended for fence in fences.values()):
+            left = []
+            for step in steps:
+                entry = entries[step.change]
+                fence = fences[entry.shard]
+                if entry.stamp[:CREATED] > fence.applied_created:
+                    left.append(step)
+                elif entry.id in fence.dead:
+                    dead[entry.id] = Malformed(fence.dead[entry.id])
+                elif entry.id not in fence.applied:
+                    left.append(step)
+            appended = set().union(*(fence.appended for fence in fences.values()))
+            steps = without_done(left, [entry.id for entry in entries], appended)
+        return coalesce(steps)
+
+    def _took(self, work: Work, dead: dict[int, Malformed], places: Sequence[Place], steps: int) -> None:
+        """Redis has taken a batch."""
+        now = time.monotonic()
+        ids: dict[int, list[int]] = {}
+        for entry in work.entries:
+            ids.setdefault(entry.shard, []).append(entry.id)
+        numbers = {place: self._fences.at(place).number for place in places}
+        self._applied.append(_Applied(now, ids, {change: error.detail for change, error in dead.items()}, numbers))
+        self._behind.add(work.ids)
+        if not self._settings.keep:
+            self._hand_over(len(self._applied))
+        if dead:
+            say_dead(work.entries, dead)
+        self._reader.applied(work.entries)
+        self._count(work, dead, steps)
+        log.debug("wrote %d steps for %d changes", steps, len(work.entries), extra={"action": "batch", "count": len(work.entries)})
+
+    def _count(self, work: Work, dead: Collection[int], steps: int) -> None:
         self.tally.count(BATCHES)
-        self.tally.count(STEPS, number=len(work.steps))
+        self.tally.count(STEPS, number=steps)
         self.tally.count(COMMANDS, "durable", sum([len(step.commands) for step in work.steps]))
+        entries = work.entries
         if dead:
             self.tally.count(ERRORS, "dead_letter", len(dead))
             entries = [entry for entry in entries if entry.id not in dead]
@@ -456,44 +449,72 @@ class Drain:
             if applied.operation != "refresh":
                 self.tally.lag(applied.table, (now - applied.created).total_seconds(), applied.number)
 
-    def _compare(self, state: _Shard, fence: Fence) -> None:
-        """Let the fence forget what was deleted by a process before this one, or by a commit whose answer was lost."""
-        kept = self.target.appended(fence)
-        present = self._outbox.present(fence.shard, sorted({int(append_id.partition(".")[0]) for append_id in kept}))
-        state.deleted = [append_id for append_id in kept if int(append_id.partition(".")[0]) not in present]
-        state.compared = True
+    # Behind
 
-    def _receive(self, shard: int, state: _Shard) -> Applied:
-        applied = self.target.receive()
-        if applied.known is None and state.written:
-            log.error(
-                "Redis has lost data: its fence of shard %d is gone; what was in Redis before may be missing, see verify", shard,
-                extra={"action": "redis_lost_data"})
-            self.tally.count(ERRORS, "redis_lost_data")
-        state.written = True
-        state.deleted = []
-        return applied
+    def _confirm(self, now: float) -> None:
+        """Have deleted what was applied ``keep`` ago, if Redis has it still. Raises DatabaseUnavailable, Unavailable, Denied and Refused."""
+        self._confirm_at = now + _CONFIRM
+        due = 0
+        keep = self._settings.keep if len(self._behind) <= _MOST_APPLIED else 0.0
+        while due < len(self._applied) and self._applied[due].at + keep <= now:
+            due += 1
+        if self._applied:
+            # A Redis that went back to an earlier state has an earlier number, first of all in the fences of the last batch.
+            asked = itertools.chain(itertools.islice(self._applied, due), (self._applied[-1],))
+            places = sorted({place for applied in asked for place in applied.numbers if place[1] in self._epochs})
+            self._fences.compare(places)
+            if doubtful := self._fences.unclaimed(places, self._epochs):
+                self._claim(doubtful)
+            self._hand_over(due)
+        self._forget()
+        if self._behind or self._said_behind:
+            self.target.ask([saying(self._source, self._leases.owner, self._behind)])
+            self._said_behind = bool(self._behind)
 
-    def _hear_out(self, shard: int, state: _Shard) -> None:
-        """The database has failed before Redis' answer was there: the batch comes again, whatever the answer is."""
+    def _hand_over(self, number: int) -> None:
+        work = [self._applied.popleft() for _batch in range(number)]
+        for place, batch_number in itertools.chain(*(applied.numbers.items() for applied in work)):
+            self._fences.let_go(place, batch_number)
+        self._deleter.put([Deletion(applied.ids, applied.dead, applied.numbers) for applied in work])
+
+    def _note_deleted(self) -> None:
+        for deletion in self._deleter.deleted():
+            self._behind.remove(deletion.sorted_ids)
+            self._fences.deleted(deletion.ids)
+            for place, number in deletion.numbers.items():
+                self._fences.forget(place, number, deletion.dead)
+
+    def _forget(self) -> None:
+        """Let Redis forget what is deleted, in the fences that no batch comes by."""
+        places = self._fences.forgetting
+        if not places:
+            return
+        by_slot: dict[int, list[Place]] = {}
+        for place in places:
+            by_slot.setdefault(place[0], []).append(place)
         try:
-            self.target.receive()
-        except Refused as refused:
-            self._say_refused(shard, state, refused)
-        except Unavailable:
-            log.debug("Redis did not answer either", extra={"action": "no_answer"})
+            answers = self.target.run(BATCH, [(slot, batch([self._fences.at(place).mark([], b"") for place in its], [], [])) for slot, its in by_slot.items()])
+        except BaseException:
+            self._fences.doubt(places)
+            raise
+        for its, answer in zip(by_slot.values(), answers):
+            if answer[0] == b"ok":
+                for place in its:
+                    self._fences.at(place).took()
+            else:
+                self._fences.doubt(its)
 
-    def _say_refused(self, shard: int, state: _Shard, refused: Refused) -> None:
-        log.warning("a stale batch of shard %d with epoch %d was refused: %s", shard, state.epoch, refused, extra={"action": "stale_batch_refused"})
+    def _refused(self, refused: Refused) -> None:
+        log.warning("a stale batch of shard %d was refused: %s", refused.shard, refused, extra={"action": "stale_batch_refused"})
         self.tally.count(ERRORS, "stale_batch")
-
-    def _refused(self, shard: int, state: _Shard, refused: Refused) -> None:
-        self._say_refused(shard, state, refused)
-        if not self._leases.raise_above(shard, refused.epoch):
-            raise _LeaseLost
-        # The database is older than Redis: it was restored, or another one has the same source's name. The batch is read again.
-        state.epoch = self._leases.held[shard]
-        log.warning("the lease of shard %d is ours all the same; its epoch is %d now", shard, state.epoch, extra={"action": "epoch_raised"})
+        if not self._leases.raise_above(refused.shard, refused.epoch):
+            self._leases.lost(refused.shard)
+            self.tally.count(ERRORS, "lease_lost")
+            return
+        # The database is older than Redis: it was restored, or another one has the same source's name.
+        log.warning(
+            "the lease of shard %d is ours all the same; its epoch is %d now", refused.shard, self._leases.held[refused.shard],
+            extra={"action": "epoch_raised"})
 
     # Jobs
 
@@ -505,10 +526,7 @@ class Drain:
         for job in jobs:
             if job.function.startswith(DRAIN):
                 self.servers.answer(job, b"", _DONE)
-                shard = job.function.rpartition(".")[2]
-                state = self._shards.get(int(shard)) if shard.isdigit() else None
-                if state is not None:
-                    state.due, state.gap, state.linger_until = now, _FIRST_GAP, now + self._settings.linger
+                self._due, self._gap, self._linger_until = min(self._due, now), _FIRST_GAP, now + self._settings.linger
             else:
                 self._ask(job)
         self.servers.finish_batch()
@@ -518,9 +536,15 @@ class Drain:
         if wanted not in ("", self._source):
             self._reply(job, {"ok": False, "error": f"this worker's source is {self._source!r}, not {wanted!r}"})
             return
-        self._questions.append(_Question(job, barrier.Barrier(self._outbox)))
-        for state in self._shards.values():
-            state.due = 0.0
+        self._questions.append(_Question(job, barrier.Barrier(self._outbox, self._known_applied)))
+        self._due = 0.0
+
+    def _known_applied(self) -> Spans:
+        """What is in Redis and may still be in the outbox, of all processes. Raises DatabaseUnavailable and Unavailable."""
+        if self._leases.has_all:
+            return self._behind
+        others = [owner for owner in owners(self._database) if owner != self._leases.owner]
+        return Spans(itertools.chain(self._behind, read(self.target, self._source, others)))
 
     def _answer(self) -> None:
         """Answer the barriers that have an answer."""
@@ -542,6 +566,8 @@ class Drain:
             except DatabaseUnavailable as error:
                 # Many questions may be open: the others do not make an attempt of their own, each of which may take seconds.
                 self._begin_outage(error)
+            except Unavailable as error:
+                return question.failed(error)
         return question.failed(self._database_error)
 
     def _reply(self, job: Job, answer: dict[str, object]) -> None:

@@ -4,26 +4,35 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import random
 import socket
+import time
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from gearsync.database import SCHEMA, Database, DatabaseUnavailable
-from gearsync.outbox import Outbox
-from gearsync.source import text_literal
 
 log = logging.getLogger(__name__)
 
 _EXPIRES = "NOW(6) + INTERVAL %s MICROSECOND"
-#: Other processes' rows that nobody took away.
+#: Seconds between two looks for leases that are not needed any more.
+_RETIRE = 60.0
+#: Longer than a table's triggers take to be replaced.
+_SETTLED_MINUTES = 10
+#: Hours after which rows of processes that are gone are removed.
 _FORGET_HOURS = 1
 
 
 def owner_name() -> str:
     """A name that no other process has or will have."""
     return f"{socket.gethostname()[:150]}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
+
+
+def count_of(shard: int) -> int:
+    """The count of shards that ``shard`` is one of: those of N are N(N-1)/2 and the N-1 that follow. Pure."""
+    return (math.isqrt(8 * shard + 1) + 1) // 2
 
 
 def share(shards: int, processes: int) -> int:
@@ -34,14 +43,17 @@ def share(shards: int, processes: int) -> int:
 class Leases:
     """The tables `lease` and `worker`. Every method raises DatabaseUnavailable."""
 
-    def __init__(self, database: Database, outbox: Outbox, seconds: float) -> None:
+    def __init__(self, database: Database, seconds: float) -> None:
         self.owner = owner_name()
         self.held: dict[int, int] = {}
         self._database = database
-        self._outbox = outbox
         self._microseconds = int(seconds * 1e6)
-        #: Shards beyond this process's share.
-        self._surplus = 0
+        #: Whether no other process holds a shard, so that no change is another's.
+        self.has_all = False
+        #: Whether changes of one row may be in shards of several counts, so that only a process that has all may apply them.
+        self.is_mixed = False
+        self._retire_at = 0.0
+        self._unleased_at = 0.0
         #: Whether everything is left to other processes.
         self.aside = False
 
@@ -59,25 +71,47 @@ class Leases:
             log.info("takes its share of the shards again", extra={"action": "takes_part"})
         self.aside = False
         self._heartbeat()
-        shards = self._shards()
+        shards = [int(shard) for (shard,) in self._database.rows(f"SELECT shard FROM {SCHEMA}.lease")]
         self._renew()
-        ((live,),) = self._database.rows(f"SELECT COUNT(*) FROM {SCHEMA}.worker WHERE expires_at > NOW(6)")
-        fair = share(len(shards), int(live))
-        self._surplus = len(self.held) - fair
-        if self._surplus >= 0:
-            return
-        free = [int(shard) for (shard,) in self._database.rows(f"SELECT shard FROM {SCHEMA}.lease WHERE owner IS NULL OR expires_at < NOW(6)")]
-        # Processes that look at the same moment should not all try the same one.
-        random.shuffle(free)
-        for shard in free[: -self._surplus]:
-            self._take(shard)
-        self._surplus = len(self.held) - fair
+        ((live, first),) = self._database.rows(f"SELECT COUNT(*), MIN(owner) FROM {SCHEMA}.worker WHERE expires_at > NOW(6)")
+        self.is_mixed = len({count_of(shard) for shard in shards}) > 1
+        fair = share(len(shards), int(live)) if not self.is_mixed else len(shards) if first.decode() == self.owner else 0
+        if len(self.held) < fair:
+            self._take(fair - len(self.held))
+        elif len(self.held) > fair:
+            self._release(random.sample(sorted(self.held), len(self.held) - fair))
+        self.has_all = len(self.held) == len(shards)
+        if self.is_mixed and self.has_all and time.monotonic() >= self._retire_at:
+            self._retire_at = time.monotonic() + _RETIRE
+            self._retire(shards)
+        if not self.has_all and time.monotonic() >= self._unleased_at:
+            # It may have to read all of the outbox.
+            self._unleased_at = time.monotonic() + self._microseconds / 1e6
+            self.add(self._unleased())
 
-    def renewal(self, shard: int) -> str:
-        """The statement that renews one lease, and so makes sure that it is held until the commit; it finds no row when the lease is lost. Pure."""
-        return (
-            f"UPDATE {SCHEMA}.lease SET expires_at = NOW(6) + INTERVAL {self._microseconds} MICROSECOND"
-            f" WHERE shard = {shard} AND owner = {text_literal(self.owner.encode()).decode()} AND epoch = {self.held[shard]}")
+    def _retire(self, shards: Collection[int]) -> None:
+        """Remove the leases of counts that no trigger writes to any more, when nothing waits there."""
+        rows = self._database.rows(
+            f"SELECT shard_sql FROM {SCHEMA}.synced_table WHERE (SELECT MAX(changed_at) FROM {SCHEMA}.synced_table) < NOW(6)"
+            f" - INTERVAL {_SETTLED_MINUTES} MINUTE")
+        used = {count_of(int(number)) for (sql,) in rows if (number := sql.partition(b" ")[0]).isdigit()}
+        for count in {count_of(shard) for shard in shards} - used if used else ():
+            its = [shard for shard in shards if count_of(shard) == count]
+            removed = self._database.run(
+                f"DELETE FROM {SCHEMA}.lease WHERE shard IN %s AND owner = %s AND NOT EXISTS (SELECT 1 FROM {SCHEMA}.outbox WHERE shard IN %s)",
+                (its, self.owner, its))
+            for shard in its if removed else ():
+                self.held.pop(shard, None)
+
+    def _unleased(self) -> list[int]:
+        """Shards of changes that no process looks for, because they have no lease."""
+        found = self._database.rows(f"SELECT DISTINCT shard FROM {SCHEMA}.outbox WHERE shard NOT IN (SELECT shard FROM {SCHEMA}.lease)")
+        return [int(shard) for (shard,) in found]
+
+    def add(self, shards: Iterable[int]) -> None:
+        """Make leases of shards that have none; they are taken at the next ``refresh``."""
+        for shard in sorted(shards):
+            self._database.run(f"INSERT IGNORE INTO {SCHEMA}.lease (shard, owner, epoch) VALUES (%s, NULL, 0)", (shard,))
 
     def lost(self, shard: int) -> None:
         """Forget a lease that is another's by now."""
@@ -107,13 +141,6 @@ class Leases:
             if not error.statement:
                 raise
 
-    def balance(self, shard: int) -> None:
-        """Give ``shard`` back when this process holds more than its share."""
-        if self._surplus > 0 and shard in self.held:
-            self._surplus -= 1
-            self._release([shard])
-            log.info("gave shard %d to another process", shard, extra={"action": "lease_released", "shard": shard})
-
     def close(self) -> None:
         """Give everything back, so that nobody has to wait for the leases to run out."""
         self._release(list(self.held))
@@ -123,12 +150,10 @@ class Leases:
 
     def _stand_aside(self) -> bool:
         """Leave the list of those that share the shards, unless nobody else would be left on it."""
-        with self._database.transaction():
-            # Locked, so that of two that want to leave the second one sees that it is the last.
-            living = {owner.decode() for (owner,) in self._database.rows(f"SELECT owner FROM {SCHEMA}.worker WHERE expires_at > NOW(6) FOR UPDATE")}
-            if not living - {self.owner}:
-                return False
-            self._database.run(f"DELETE FROM {SCHEMA}.worker WHERE owner = %s", (self.owner,))
+        # Two that leave at the same moment find each other gone at their next refresh, and come back.
+        if not self._database.rows(f"SELECT 1 FROM {SCHEMA}.worker WHERE owner <> %s AND expires_at > NOW(6) LIMIT 1", (self.owner,)):
+            return False
+        self._database.run(f"DELETE FROM {SCHEMA}.worker WHERE owner = %s", (self.owner,))
         self._release(list(self.held))
         return True
 
@@ -138,13 +163,6 @@ class Leases:
             (self.owner, self._microseconds),
         )
         self._database.run(f"DELETE FROM {SCHEMA}.worker WHERE expires_at < NOW(6) - INTERVAL {_FORGET_HOURS} HOUR")
-
-    def _shards(self) -> set[int]:
-        known = {int(shard) for (shard,) in self._database.rows(f"SELECT shard FROM {SCHEMA}.lease")}
-        for shard in sorted(set(self._outbox.shards()) - known):
-            self._database.run(f"INSERT IGNORE INTO {SCHEMA}.lease (shard, owner, epoch) VALUES (%s, NULL, 0)", (shard,))
-            known.add(shard)
-        return known
 
     def _renew(self) -> None:
         if not self.held:
@@ -158,16 +176,22 @@ class Leases:
             for shard in [shard for shard in self.held if (shard, self.held[shard]) not in ours]:
                 self.lost(shard)
 
-    def _take(self, shard: int) -> None:
-        with self._database.transaction():
-            taken = self._database.run(
-                f"UPDATE {SCHEMA}.lease SET owner = %s, epoch = epoch + 1, expires_at = {_EXPIRES} WHERE shard = %s AND (owner IS NULL OR expires_at < NOW(6))",
-                (self.owner, self._microseconds, shard),
-            )
-            rows = self._database.rows(f"SELECT epoch FROM {SCHEMA}.lease WHERE shard = %s AND owner = %s", (shard, self.owner)) if taken else []
-        if rows:
-            self.held[shard] = int(rows[0][0])
-            log.info("drains shard %d with epoch %d", shard, self.held[shard], extra={"action": "lease_taken", "shard": shard})
+    def _take(self, number: int) -> None:
+        """Take so many leases that are free, or have run out; one that lasts longer than two leases is of a clock that was set back."""
+        free = f"(owner IS NULL OR expires_at < NOW(6) OR expires_at > NOW(6) + INTERVAL {2 * self._microseconds} MICROSECOND)"
+        shards = [int(shard) for (shard,) in self._database.rows(f"SELECT shard FROM {SCHEMA}.lease WHERE {free}")]
+        # Processes that look at the same moment should not all try the same ones.
+        chosen = random.sample(shards, min(number, len(shards)))
+        if not chosen:
+            return
+        # One statement by itself: no lock is held while a client is asked, or frozen.
+        self._database.run(
+            f"UPDATE {SCHEMA}.lease SET owner = %s, epoch = epoch + 1, expires_at = {_EXPIRES} WHERE shard IN %s AND {free}",
+            (self.owner, self._microseconds, chosen))
+        for shard, epoch in self._database.rows(f"SELECT shard, epoch FROM {SCHEMA}.lease WHERE owner = %s", (self.owner,)):
+            if int(shard) not in self.held:
+                self.held[int(shard)] = int(epoch)
+                log.info("drains shard %d with epoch %d", int(shard), int(epoch), extra={"action": "lease_taken", "shard": int(shard)})
 
     def _release(self, shards: Collection[int]) -> None:
         for shard in shards:

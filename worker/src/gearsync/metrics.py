@@ -14,7 +14,7 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 
 CHANGES, BATCHES, STEPS, JOBS, COMMANDS, ERRORS, RESTARTS = "changes", "batches", "steps", "jobs", "commands", "errors", "restarts"
 #: All kinds of errors there are: a counter that begins with its first error would hide that one from a rate.
-ERROR_KINDS = ("malformed", "refused", "dead_letter", "stale_batch", "mysql_lost", "redis_lost", "lease_lost", "redis_lost_data")
+ERROR_KINDS = ("malformed", "refused", "dead_letter", "stale_batch", "mysql_lost", "redis_lost", "lease_lost", "redis_stepped_back", "redis_lost_data")
 
 
 class Histogram(msgspec.Struct):

@@ -1,13 +1,14 @@
-"""The outbox in MySQL: read a shard's changes, delete exactly those that were applied, keep those that cannot be."""
+"""The outbox in MySQL: look for changes, delete exactly those that were applied, keep those that cannot be."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import functools
 import itertools
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Callable, NamedTuple, Optional
 
 import msgspec
@@ -15,6 +16,7 @@ import msgspec
 from gearsync import source
 from gearsync.change import Change, Json, Malformed, Row, Value, decode_outbox
 from gearsync.database import SCHEMA, Database, DatabaseUnavailable
+from gearsync.spans import Spans, runs
 
 #: A larger payload is read by its id, so that a batch of large ones does not fill the memory. A long batch has less for each.
 _INLINE = 16_384
@@ -26,19 +28,21 @@ _FIRST_ROWS, _MOST_ROWS = 8, 256
 _FEW_BYTES = 1 << 20
 #: A row that the server refuses to show is asked for so many times.
 _ATTEMPTS = 3
-#: Ids that follow one another are deleted as a range from so many on.
+#: Ids that follow one another are deleted as a range from so many on; so many others are looked up by one statement.
 _RUN = 3
+_LOOKED_UP = 500
 _ERROR_LENGTH = 10_000
 #: Longer than a table's triggers take to be replaced.
 _SETTLED_MINUTES = 10
-#: Characters of a TIMESTAMP(6).
-_CREATED = 26
+#: Characters of a TIMESTAMP(6), with which a stamp begins.
+CREATED = 26
 
 
 class Entry(NamedTuple):
     """One change that waits."""
 
     id: int
+    shard: int
     table: str
     operation: str
     payload: bytes
@@ -70,31 +74,34 @@ class Batch(NamedTuple):
     more: bool
 
 
-def layout(shard: int) -> range:
-    """All shards of the count that ``shard`` is of: N shards are N(N-1)/2 and those that follow. Pure."""
-    count = 1
-    while count * (count + 1) // 2 <= shard:
-        count += 1
-    first = count * (count - 1) // 2
-    return range(first, first + count)
+def ranges_condition(ranges: Iterable[tuple[int, Optional[int]]]) -> str:
+    """The condition that is true for ids in these ranges; one without an end goes on for ever. Pure."""
+    return " OR ".join(f"id >= {first}" if last is None else f"id = {first}" if first == last else f"id BETWEEN {first} AND {last}" for first, last in ranges)
 
 
 def ids_condition(ids: Sequence[int]) -> str:
-    """The condition that is true for exactly these ids, which are sorted; a range holds no id that is not among them. Pure."""
-    parts: list[str] = []
-    single: list[int] = []
-    start = 0
-    for end in range(1, len(ids) + 1):
-        if end < len(ids) and ids[end] == ids[end - 1] + 1:
-            continue
-        if end - start >= _RUN:
-            parts.append(f"id BETWEEN {ids[start]} AND {ids[end - 1]}")
+    """The condition that is true for exactly these ids, which are sorted. Pure."""
+    return ranges_condition(runs(ids))
+
+
+def deletions(ids: Sequence[int], again: bool = False, index: str = "PRIMARY") -> list[str]:
+    """The statements that delete these ids, which are sorted, and lock no other row. Pure.
+
+    A range ends with its limit, before the server has read the row behind it, which may be that of a transaction that is open. When rows of it may be
+    gone already, because it is tried ``again``, each row is looked up by itself. ``index`` is that of the ids.
+    """
+    statements, single = [], list[int]()
+    for first, last in runs(ids):
+        if last - first >= _RUN and not again:
+            statements.append(f"DELETE FROM {SCHEMA}.outbox WHERE id BETWEEN {first} AND {last} ORDER BY id LIMIT {last - first + 1}")
         else:
-            single += ids[start:end]
-        start = end
-    if single:
-        parts.append(f"id IN ({', '.join(map(str, single))})")
-    return " OR ".join(parts)
+            single += range(first, last + 1)
+    for start in range(0, len(single), _LOOKED_UP):
+        # The server may choose to read the whole of a small table for a list of ids, and waits for every row of it then.
+        gone = " UNION ALL ".join(f"SELECT {number} AS id" for number in single[start : start + _LOOKED_UP])
+        statements.append(
+            f"DELETE {SCHEMA}.outbox FROM ({gone}) AS gone STRAIGHT_JOIN {SCHEMA}.outbox FORCE INDEX ({index}) ON outbox.id = gone.id")
+    return statements
 
 
 @functools.lru_cache(maxsize=10_000)
@@ -116,27 +123,11 @@ class Applied(NamedTuple):
 def summary(entries: Iterable[Entry]) -> Iterator[Applied]:
     """What entries that were read come to, for counting. Pure."""
     for stamp, number in Counter([entry.stamp for entry in entries]).items():
-        yield Applied(datetime.datetime.fromisoformat(stamp[:_CREATED].decode()), *_head(stamp[_CREATED + 1 :]), number)
+        yield Applied(datetime.datetime.fromisoformat(stamp[:CREATED].decode()), *_head(stamp[CREATED + 1 :]), number)
 
 
 def _names(names: Iterable[str]) -> str:
     return ", ".join(source.text_literal(name.encode()).decode() for name in sorted(names))
-
-
-def _declarations(names: str) -> str:
-    return f"SELECT table_name, fingerprints FROM {SCHEMA}.declaration WHERE table_name IN ({names})"
-
-
-def _known(rows: Iterable[tuple[bytes, bytes]]) -> dict[str, list[str]]:
-    return {name.decode(): msgspec.json.decode(known, type=list[str]) for name, known in rows}
-
-
-def _beside(own: range, columns: str) -> str:
-    """The SELECTs that find a row when a shard outside of ``own`` has changes."""
-    # In these directions the search begins beside our own shards, whose deleted changes it would have to walk through otherwise.
-    above = f"(SELECT {columns} FROM {SCHEMA}.outbox FORCE INDEX (PRIMARY) WHERE shard >= {own.stop} ORDER BY shard, id LIMIT 1)"
-    below = f"(SELECT {columns} FROM {SCHEMA}.outbox FORCE INDEX (PRIMARY) WHERE shard < {own.start} ORDER BY shard DESC, id DESC LIMIT 1)"
-    return f"{above} UNION ALL {below}" if own.start > 0 else above
 
 
 class _Large(msgspec.Struct):
@@ -290,25 +281,42 @@ def _inline(rows: int) -> int:
     return max(256, min(_INLINE, 2 * _MOST_BYTES // rows))
 
 
-def _oldest_changes(shards: Collection[int], limit: int, inline: int, without: str, columns: str = "") -> str:
-    """The SELECT of the shards' oldest changes, a text for each, which _batch can read, after the given ``columns``."""
-    # The index on id alone would be walked through all other shards' changes. One column in place of five: a client's work is by the column.
-    # A NUL begins no JSON: it says that the payload's length follows.
+class Look(NamedTuple):
+    """What is looked for."""
+
+    ranges: Sequence[tuple[int, Optional[int]]]
+    """Of ids."""
+    shards: Optional[Sequence[int]]
+    """None for all shards."""
+    limit: int
+    """Changes at most."""
+    unread: Sequence[str]
+    """Tables whose payloads are not read, because their changes cannot be applied now."""
+
+
+def look_sql(look: Look, index: str = "PRIMARY") -> str:
+    """The SELECT of the oldest changes by the ``index`` of the ids, a text for each, which _batch can read. Pure."""
+    # One column in place of six: a client's work is by the column. A NUL begins no JSON: it says that the payload's length follows.
+    inline = f"IF(LENGTH(payload) > {_inline(look.limit)}, CONCAT(X'00', LENGTH(payload)), payload)"
+    payload = f"IF(table_name IN ({_names(look.unread)}), '', {inline})" if look.unread else inline
+    of_shards = "" if look.shards is None else f" AND shard IN ({', '.join(map(str, look.shards))})"
     return (
-        f"SELECT {columns}CONCAT(id, ' ', created_at, ' ', operation, ' ', table_name, X'00',"
-        f" IF(LENGTH(payload) > {inline}, CONCAT(X'00', LENGTH(payload)), payload))"
-        f" FROM {SCHEMA}.outbox FORCE INDEX (PRIMARY)"
-        f" WHERE shard IN ({', '.join(map(str, shards))}){f' AND table_name NOT IN ({without})' if without else ''} ORDER BY shard, id LIMIT {limit}")
+        f"SELECT CONCAT(id, ' ', shard, ' ', created_at, ' ', operation, ' ', table_name, X'00', {payload}) FROM {SCHEMA}.outbox FORCE INDEX ({index})"
+        f" WHERE ({ranges_condition(look.ranges)}){of_shards} ORDER BY id LIMIT {look.limit}")
+
+
+#: What changes when a declaration does.
+_DECLARATIONS_VERSION = f"SELECT CONCAT(COUNT(*), ' ', COALESCE(MAX(changed_at), '')) FROM {SCHEMA}.declaration"
 
 
 def _batch(texts: Sequence[bytes], more: bool) -> tuple[Batch, list[int]]:
-    """What _oldest_changes has found, cut when it is large, and the ids of those whose payloads are still to be read. Pure."""
+    """What look_sql has found, cut when it is large, and the ids of those whose payloads are still to be read. Pure."""
     entries: list[Entry] = []
     apart: list[int] = []
     size = 0
     for text in texts:
         head, _zero, payload = text.partition(b"\0")
-        number, _space, stamp = head.partition(b" ")
+        number, shard, stamp = head.split(b" ", 2)
         large = payload[:1] == b"\0" and payload[1:].isdigit()
         size += int(payload[1:]) if large else len(payload)
         if size > _MOST_BYTES and entries:
@@ -316,8 +324,8 @@ def _batch(texts: Sequence[bytes], more: bool) -> tuple[Batch, list[int]]:
             break
         if large:
             apart.append(int(number))
-        operation, table = _head(stamp[_CREATED + 1 :])
-        entries.append(Entry(int(number), table, operation, payload, stamp))
+        operation, table = _head(stamp[CREATED + 1 :])
+        entries.append(Entry(int(number), int(shard), table, operation, payload, stamp))
     return Batch(entries, more), apart
 
 
@@ -326,147 +334,105 @@ class Outbox:
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self._index = ""
 
-    def read(self, shard: int, limit: int, without: Iterable[str] = ()) -> Batch:
-        """The oldest changes of a shard, in their order, ``without`` those of the named tables."""
-        texts = [text for (text,) in self.database.rows(_oldest_changes([shard], limit, _inline(limit), _names(without)))]
+    @contextlib.contextmanager
+    def _by_id(self) -> Iterator[str]:
+        """The index of the ids: the primary key, or that which a schema of the first release has until it is migrated."""
+        if not self._index:
+            ((number,),) = self.database.rows(
+                f"SELECT COUNT(*) FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = '{SCHEMA}' AND TABLE_NAME = 'outbox' AND INDEX_NAME = 'id'")
+            self._index = "id" if int(number) else "PRIMARY"
+        try:
+            yield self._index
+        except DatabaseUnavailable:
+            # It may have been migrated.
+            self._index = ""
+            raise
+
+    def look(self, look: Look) -> tuple[Batch, bytes]:
+        """The oldest changes, in the order of their ids, and what is different when a declaration has changed since."""
+        with self._by_id() as index:
+            found, versions = self.database.rows_of_each(look_sql(look, index), _DECLARATIONS_VERSION)
+        return self._complete([text for (text,) in found], look.limit), versions[0][0]
+
+    def version(self) -> bytes:
+        """What is different when a declaration has changed since."""
+        ((found,),) = self.database.rows(_DECLARATIONS_VERSION)
+        return bytes(found)
+
+    def _complete(self, texts: Sequence[bytes], limit: int) -> Batch:
+        """What was found, with the payloads of those that were read without."""
         batch, apart = _batch(texts, len(texts) == limit)
-        return Batch(self._with_payloads(shard, batch.entries, apart), batch.more) if apart else batch
-
-    def read_each(self, shards: Collection[int], limit: int, without: Iterable[str] = ()) -> dict[int, Batch]:
-        """The same for each of ``shards``, hardly slower than for one; left out is who has payloads that want to be read apart, or comes after a long one."""
-        rows = self.database.rows(_oldest_changes(shards, limit, _inline(limit), _names(without), "shard, "))
-        texts: dict[int, list[bytes]] = {shard: [] for shard in shards}
-        for shard, text in rows:
-            texts[int(shard)].append(text)
-        last = int(rows[-1][0]) if len(rows) == limit else max(shards)
-        found = {shard: _batch(texts[shard], len(rows) == limit and shard == last) for shard in shards if shard <= last}
-        return {shard: batch for shard, (batch, apart) in found.items() if not apart}
-
-    def _with_payloads(self, shard: int, entries: list[Entry], apart: list[int]) -> list[Entry]:
-        """``entries`` with the payloads of those that were read without."""
-        found = {
-            int(number): payload
-            for number, payload in self.database.rows(f"SELECT id, payload FROM {SCHEMA}.outbox WHERE shard = {shard} AND ({ids_condition(apart)})")
-        }
-        # What was deleted meanwhile is left out: the lease is another's by now.
+        if not apart:
+            return batch
+        found = {int(number): payload for number, payload in self.database.rows(f"SELECT id, payload FROM {SCHEMA}.outbox WHERE {ids_condition(apart)}")}
+        # What was deleted meanwhile is left out: it is another process's by now.
         wanted = set(apart)
-        return [
-            entry._replace(payload=found[entry.id]) if entry.id in found else entry for entry in entries if entry.id in found or entry.id not in wanted]
+        return Batch([
+            entry._replace(payload=found[entry.id]) if entry.id in found else entry
+            for entry in batch.entries if entry.id in found or entry.id not in wanted], batch.more)
+
+    def delete(self, ids: Sequence[int], dead: Mapping[int, str], again: bool) -> None:
+        """Delete ``ids``, which are sorted, and keep the ``dead`` among them (id → why) as dead letters. ``again``: it may have been done before."""
+        kept = [self._keep(number, error) for number, error in dead.items()]
+        try:
+            with self._by_id() as index:
+                self.database.run_each("START TRANSACTION", *kept, *deletions(ids, again, index), "COMMIT")
+        except DatabaseUnavailable:
+            self.database.close()
+            raise
 
     @staticmethod
-    def deletion(shard: int, ids: Sequence[int]) -> str:
-        """The statement that deletes ``ids``, at least one. Pure."""
-        return f"DELETE FROM {SCHEMA}.outbox WHERE shard = {shard} AND ({ids_condition(ids)})"
+    def _keep(number: int, error: str) -> str:
+        # What a transform has raised may hold half of a surrogate pair.
+        words = source.text_literal(error[:_ERROR_LENGTH].encode(errors="replace")).decode()
+        return (
+            f"REPLACE INTO {SCHEMA}.dead_letter (id, shard, table_name, operation, payload, created_at, failed_at, error)"
+            f" SELECT id, shard, table_name, operation, payload, created_at, NOW(6), {words} FROM {SCHEMA}.outbox WHERE id = {number}")
 
-    def keep(self, shard: int, dead: Mapping[int, str]) -> None:
-        """Within the caller's transaction, before they are deleted: keep the ``dead`` (id → why) as dead letters."""
-        for number, error in dead.items():
-            self.database.run(
-                f"REPLACE INTO {SCHEMA}.dead_letter (id, shard, table_name, operation, payload, created_at, failed_at, error)"
-                f" SELECT id, shard, table_name, operation, payload, created_at, NOW(6), %s FROM {SCHEMA}.outbox WHERE shard = %s AND id = %s",
-                # What a transform has raised may hold half of a surrogate pair.
-                (error[:_ERROR_LENGTH].encode(errors="replace").decode(), shard, number),
-            )
-
-    def fingerprints(self, tables: Iterable[str]) -> dict[str, list[str]]:
-        """Those of the declarations of ``tables`` that triggers were made of, the newest one last; of a table that is synced no more there are none.
+    def fingerprints(self) -> dict[str, list[str]]:
+        """Those of the declarations that triggers were made of, the newest one last, by table; of a table that is synced no more there are none.
 
         Asked for after changes were read, it is known that none of these is by triggers of a later declaration than the newest one.
         """
-        names = _names(tables)
-        try:
-            return _known(self.database.rows(_declarations(names))) if names else {}
-        except DatabaseUnavailable as error:
-            # A schema of an earlier release, whose owner has not migrated it yet.
-            if not error.schema_absent:
-                raise
-            return {}
+        rows = self.database.rows(f"SELECT table_name, fingerprints FROM {SCHEMA}.declaration")
+        return {name.decode(): msgspec.json.decode(known, type=list[str]) for name, known in rows}
 
-    def after(self, shard: int, tables: Iterable[str]) -> tuple[dict[str, list[str]], list[int]]:
-        """What is to be known when changes of ``tables`` were read: ``fingerprints`` and ``others``, at the price of one."""
-        own = layout(shard)
-        try:
-            rows = self.database.rows(f"{_declarations(_names(tables))} UNION ALL {_beside(own, 'NULL, NULL')}")
-        except DatabaseUnavailable as error:
-            if not error.schema_absent:
-                raise
-            return {}, self.others(shard)
-        known = _known(row for row in rows if row[0] is not None)
-        return known, self._outside(own) if len(rows) > len(known) else []
+    def last_and_dead(self) -> tuple[int, int]:
+        """The greatest id that is committed now, 0 when nothing is there, and how many dead letters there are of changes up to it, at the same moment."""
+        with self.database.snapshot():
+            ((number,),) = self.database.rows(f"SELECT COALESCE(MAX(id), 0) FROM {SCHEMA}.outbox")
+            return int(number), self.dead(int(number))
 
-    def shards(self) -> list[int]:
-        """The shards that have changes."""
-        # One look into the index for each shard, where SELECT DISTINCT may read all of it.
-        return [int(shard) for (shard,) in self.database.rows(
-            f"WITH RECURSIVE found (shard) AS (SELECT MIN(shard) FROM {SCHEMA}.outbox UNION ALL"
-            f" SELECT (SELECT MIN(o.shard) FROM {SCHEMA}.outbox o WHERE o.shard > found.shard) FROM found WHERE found.shard IS NOT NULL)"
-            " SELECT shard FROM found WHERE shard IS NOT NULL")]
+    def waiting(self, ranges: Iterable[tuple[int, Optional[int]]], limit: int, tables: Iterable[str] = ()) -> dict[str, int]:
+        """How many changes with ids in ``ranges`` there are, by table, counted up to ``limit``; only those of ``tables`` when some are given."""
+        of_tables = f" AND table_name IN ({_names(tables)})" if tables else ""
+        return {name.decode(): int(number) for name, number in self.database.rows(
+            f"SELECT table_name, COUNT(*) FROM (SELECT table_name FROM {SCHEMA}.outbox WHERE ({ranges_condition(ranges)}){of_tables}"
+            f" ORDER BY id LIMIT {limit}) AS looked_at GROUP BY table_name")}
 
-    def others(self, shard: int) -> list[int]:
-        """The shards of other counts than that of ``shard`` that have changes."""
-        own = layout(shard)
-        return self._outside(own) if self.database.rows(_beside(own, "1")) else []
-
-    def _outside(self, own: range) -> list[int]:
-        return [other for other in self.shards() if other not in own]
-
-    def oldest(self, table: str, shards: Sequence[int]) -> Optional[int]:
-        """The smallest id of a table's changes in these shards."""
-        found = [
-            self.database.rows(f"SELECT id FROM {SCHEMA}.outbox FORCE INDEX (PRIMARY) WHERE shard = %s AND table_name = %s ORDER BY id LIMIT 1", (shard, table))
-            for shard in shards
-        ]
-        return min((int(rows[0][0]) for rows in found if rows), default=None)
-
-    def is_settled(self, table: str) -> bool:
-        """Whether nobody has changed, for minutes, to which shards the triggers of ``table`` write."""
-        return bool(self.database.rows(
-            f"SELECT 1 FROM {SCHEMA}.synced_table WHERE table_name = %s AND changed_at < NOW(6) - INTERVAL {_SETTLED_MINUTES} MINUTE", (table,)))
-
-    def spans(self) -> dict[int, tuple[int, int]]:
-        """The smallest and the greatest id of each shard that are committed now."""
-        found = {}
-        for shard in self.shards():
-            ((first, last),) = self.database.rows(f"SELECT MIN(id), MAX(id) FROM {SCHEMA}.outbox WHERE shard = {shard}")
-            if first is not None:
-                found[shard] = int(first), int(last)
-        return found
-
-    def dead(self, spans: Mapping[int, tuple[int, int]]) -> int:
-        """How many dead letters there are of changes with these ids."""
-        conditions = " OR ".join(f"id BETWEEN {first} AND {last} AND shard = {shard}" for shard, (first, last) in spans.items())
-        ((number,),) = self.database.rows(f"SELECT COUNT(*) FROM {SCHEMA}.dead_letter WHERE {conditions}") if conditions else ((0,),)
+    def dead(self, last: int) -> int:
+        """How many dead letters there are of changes up to the id ``last``."""
+        ((number,),) = self.database.rows(f"SELECT COUNT(*) FROM {SCHEMA}.dead_letter WHERE id <= {last}")
         return int(number)
 
-    def waits(self, shard: int, number: int) -> bool:
-        """Whether a change of ``shard`` up to the id ``number`` is not deleted yet."""
-        return bool(self.database.rows(f"SELECT 1 FROM {SCHEMA}.outbox WHERE shard = {shard} AND id <= {number} LIMIT 1"))
+    def present(self, spans: Spans) -> Spans:
+        """Those of the ids that are in the outbox."""
+        condition = ranges_condition(spans)
+        return Spans((int(number), int(number)) for (number,) in self.database.rows(f"SELECT id FROM {SCHEMA}.outbox WHERE {condition}")) if spans else Spans()
 
-    def count(self, shard: int, number: int) -> int:
-        """How many changes of ``shard`` up to the id ``number`` are not deleted yet."""
-        ((found,),) = self.database.rows(f"SELECT COUNT(*) FROM {SCHEMA}.outbox WHERE shard = {shard} AND id <= {number}")
-        return int(found)
-
-    def present(self, shard: int, ids: Sequence[int]) -> set[int]:
-        """Those of ``ids`` that are in the outbox."""
-        if not ids:
-            return set()
-        return {int(number) for (number,) in self.database.rows(f"SELECT id FROM {SCHEMA}.outbox WHERE shard = {shard} AND id IN ({', '.join(map(str, ids))})")}
-
-    def read_with_rows(
-        self, shard: int, limit: int, without: Iterable[str], seconds: float
-    ) -> tuple[Batch, dict[int, Change], dict[int, Malformed]]:
+    def look_with_rows(self, look: Look, seconds: float) -> tuple[Batch, dict[int, Change], dict[int, Malformed]]:
         """A batch, and for its reloads what their rows are in the same snapshot: the changes that they come to by id, and those that come to none.
 
         It is cut when the rows are large, or when reading them has taken so many ``seconds``: nobody renews a lease meanwhile. Raises RowsDenied too.
         """
         over = time.monotonic() + seconds
-        with self.database.snapshot():
-            batch = self.read(shard, limit, without)
+        with self._by_id() as index, self.database.snapshot():
+            batch = self._complete([text for (text,) in self.database.rows(look_sql(look, index))], look.limit)
             rows = _Rows(self.database, batch.entries, self._readable)
             for number, entry in enumerate(batch.entries):
-                if entry.operation != "reload" or entry.id in rows.changes or entry.id in rows.wrong:
+                if entry.operation != "reload" or entry.table in look.unread or entry.id in rows.changes or entry.id in rows.wrong:
                     continue
                 if number and (rows.bytes > _MOST_BYTES or time.monotonic() > over):
                     batch = Batch(batch.entries[:number], True)

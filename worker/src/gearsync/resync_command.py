@@ -15,13 +15,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from gearsync import barrier, source
+from gearsync import source
+from gearsync.applied import settled
 from gearsync.cluster import open_target
 from gearsync.config import Config, MySQLSettings, parse_address
 from gearsync.database import Database, DatabaseUnavailable
 from gearsync.resync import Busy, Limits, LostMeanwhile, Mark, Progress, Resync, Store, estimate, never_loaded, replica_lag, shape
 from gearsync.source import NoKey
-from gearsync.target import Unavailable
+from gearsync.target import Target, Unavailable
 from gearsync.verify_command import chosen
 
 DONE, FAILED = 0, 1
@@ -98,7 +99,7 @@ def run(config: Config, options: argparse.Namespace) -> int:
             for store in stores:
                 for progress in _runs(functools.partial(Resync, database, store, limits), options.restart):
                     show(progress)
-        return _wait(database, [store.source.table for store in stores], options.wait) if stores and options.wait else DONE
+        return _wait(config, database, target, [store.source.table for store in stores], options.wait) if stores and options.wait else DONE
     except Busy as error:
         print(error, file=sys.stderr)
         return FAILED
@@ -125,9 +126,9 @@ def _tell(database: Database, stores: list[Store], options: argparse.Namespace) 
             print(f"{store.source.table}: about {rows:,} rows" + (f"; it {begun.words}" if begun and begun.words else ""))
 
 
-def _wait(database: Database, tables: list[str], seconds: float) -> int:
+def _wait(config: Config, database: Database, target: Target, tables: list[str], seconds: float) -> int:
     """Wait until what was loaded is in Redis."""
-    if barrier.wait_for_tables(database, tables, seconds):
+    if settled(config, database, target, tables, seconds):
         return DONE
     print(f"all rows are in the outbox, but the workers have not taken them after {seconds:g} s; gearsync barrier waits on", file=sys.stderr)
     return FAILED

@@ -18,10 +18,10 @@ from gearsync.target import Unavailable
 #: What the write types and the drain need, after the key.
 _WRITES: dict[str, Command] = {
     "SET": ("v",), "DEL": (), "HSET": ("f", "v"), "HDEL": ("f",), "SADD": ("m",), "SREM": ("m",), "ZADD": (1, "m"), "ZREM": ("m",), "RPUSH": ("v",),
-    "LREM": (1, "v"), "LTRIM": (0, 1), "XADD": ("*", "f", "v"), "EXPIRE": (1,), "HMGET": ("f",), "HGET": ("f",),
+    "LREM": (1, "v"), "LTRIM": (0, 1), "XADD": ("*", "f", "v"), "EXPIRE": (1,), "HMGET": ("f",), "HGET": ("f",), "HGETALL": (), "GET": (),
 }
 #: What verify and resync need beside these.
-_READS: dict[str, Command] = {"GET": (), "SSCAN": (0,), "ZSCAN": (0,), "TYPE": (), "TTL": (), "SISMEMBER": ("m",), "ZSCORE": ("m",)}
+_READS: dict[str, Command] = {"SSCAN": (0,), "ZSCAN": (0,), "TYPE": (), "TTL": (), "SISMEMBER": ("m",), "ZSCORE": ("m",)}
 
 
 def _commands(config: Config) -> list[Command]:

@@ -11,7 +11,7 @@ from typing import Any, Optional
 
 import msgspec
 
-from gearsync import job_server_admin
+from gearsync import applied, job_server_admin
 from gearsync.cluster import open_target
 from gearsync.config import Config, parse_address
 from gearsync.database import SCHEMA, Database, DatabaseUnavailable
@@ -20,12 +20,15 @@ from gearsync.direct import DEFAULT_FUNCTION
 from gearsync.drain import DRAIN
 from gearsync.job_server_admin import Queue
 from gearsync.metrics import CHANGES, Histogram, Report, Tally
-from gearsync.outbox import Outbox
+from gearsync.outbox import ranges_condition
 from gearsync.source import text_literal
+from gearsync.spans import Spans
 from gearsync.target import Unavailable
 
 #: Rows of the outbox that are looked at, and as many dead letters: a look must cost the database the same whatever waits there.
 MOST_ROWS = 20_000
+#: Ranges of ids that are looked at.
+_MOST_RANGES = 10_000
 #: A report of a process that is older says nothing about now; seconds.
 _REPORT_VALID = 30
 _TRIGGERS_PAUSE = 60.0
@@ -123,7 +126,7 @@ class InDatabase(msgspec.Struct):
 
     waiting: dict[str, Waiting]
     truncated: bool
-    """Whether more waits than was looked at: then the numbers of rows are too small, and the ages right."""
+    """Whether more waits than was looked at: then the numbers of rows are too small, and the oldest age is right."""
     leases: list[Lease]
     workers: int
     dead_letters: dict[str, int]
@@ -288,7 +291,7 @@ class Observer:
         return JobServer(name, True, "", {function: queue for function, queue in sorted(found.items()) if ours(function)})
 
     def _in_database(self, database: Database) -> InDatabase:
-        waiting, truncated = self._waiting(database)
+        waiting, truncated = self._waiting(database, self._applied(database))
         synced = {
             name.decode(): Synced(
                 schema.decode(), table.decode(), msgspec.json.decode(triggers, type=dict[str, str]), object_names(row.decode()), object_names(old.decode()))
@@ -305,29 +308,25 @@ class Observer:
         """What there is to be seen where nothing is durable: the functions that submit jobs."""
         return InDatabase({}, False, [], 0, {}, {}, {}, {}, {}, {}, self._functions(database))
 
-    def _waiting(self, database: Database) -> tuple[dict[str, Waiting], bool]:
-        shards = Outbox(database).shards()
-        if not shards:
-            return {}, False
-        limit = max(1, MOST_ROWS // len(shards))
-        # The oldest of each shard, so that no table is hidden by another shard's backlog.
-        looks = " UNION ALL ".join(
-            f"(SELECT shard, table_name, created_at FROM {SCHEMA}.outbox FORCE INDEX (PRIMARY) WHERE shard = {shard} ORDER BY id LIMIT {limit})"
-            for shard in shards)
-        found: dict[str, Waiting] = {}
-        truncated = False
-        for _shard, table, rows, oldest in database.rows(
-            "SELECT shard, table_name, COUNT(*), UNIX_TIMESTAMP(NOW(6)) - UNIX_TIMESTAMP(MIN(created_at))"
-            f" FROM ({looks}) AS looked_at GROUP BY shard, table_name"
-        ):
-            name = table.decode()
-            before = found.get(name, Waiting(0, 0.0))
-            found[name] = Waiting(before.rows + int(rows), max(before.oldest, float(oldest)))
-        if sum(waiting.rows for waiting in found.values()) >= limit:
-            full = database.rows(" UNION ALL ".join(
-                f"(SELECT 1 FROM {SCHEMA}.outbox FORCE INDEX (PRIMARY) WHERE shard = {shard} ORDER BY id LIMIT 1 OFFSET {limit})" for shard in shards))
-            truncated = bool(full)
-        return found, truncated
+    def _applied(self, database: Database) -> Spans:
+        """What is in Redis and still in the outbox; nothing is known to be when Redis does not answer."""
+        try:
+            return applied.read(self._target, self._config.source, applied.owners(database))
+        except Unavailable:
+            return Spans()
+
+    def _waiting(self, database: Database, known: Spans) -> tuple[dict[str, Waiting], bool]:
+        # The oldest and the newest, so that no table is hidden by another one's backlog.
+        ranges, half = ranges_condition(known.gaps(_MOST_RANGES)), MOST_ROWS // 2
+        looks = " UNION ".join(
+            f"(SELECT id, table_name, created_at FROM {SCHEMA}.outbox WHERE {ranges} ORDER BY id {order} LIMIT {half})"
+            for order in ("ASC", "DESC"))
+        found = {
+            table.decode(): Waiting(int(rows), float(oldest))
+            for table, rows, oldest in database.rows(
+                "SELECT table_name, COUNT(*), UNIX_TIMESTAMP(NOW(6)) - UNIX_TIMESTAMP(MIN(created_at))"
+                f" FROM ({looks}) AS looked_at GROUP BY table_name")}
+        return found, sum(waiting.rows for waiting in found.values()) >= MOST_ROWS
 
     def _leases(self, database: Database) -> list[Lease]:
         return [

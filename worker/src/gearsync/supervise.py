@@ -90,7 +90,8 @@ def drain(config: Config, tally: Tally) -> Drain:
     gc.freeze()
     gc.set_threshold(100_000, 20, 100)
     database = Database(config.mysql, settings.io_timeout, idle=2 * settings.lease)
-    return Drain(config, Servers(servers, open_target(config.redis, settings.io_timeout), database), transforms(config), tally)
+    behind = Database(config.mysql, settings.io_timeout, idle=2 * settings.lease)
+    return Drain(config, Servers(servers, open_target(config.redis, settings.io_timeout), database, behind), transforms(config), tally)
 
 
 def work(config: Config, kind: Kind, counted: pathlib.Path, progress: Any) -> None:

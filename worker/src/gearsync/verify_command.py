@@ -14,7 +14,8 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from gearsync import barrier, source
+from gearsync import source
+from gearsync.applied import settled
 from gearsync.cluster import open_target
 from gearsync.config import Config
 from gearsync.database import Database, DatabaseUnavailable
@@ -145,6 +146,7 @@ class _Run:
         self._database = database
         self._share = options.sample / 100.0
         self._patience = options.settle
+        self._target = target
         self._servers = Servers(
             database, target.ask, lambda: target.scan(CHUNK), lambda key, scored: target.scan_members(key, scored, CHUNK), self._settle)
         self._names = declared(config, options.table or [])
@@ -157,7 +159,7 @@ class _Run:
         self._absent = {name: Report(name, error=without_triggers(name)) for name in self._names if name not in self._verifiers}
 
     def _settle(self, table: str) -> None:
-        if not barrier.wait_for_tables(self._database, [table], self._patience):
+        if not settled(self._config, self._database, self._target, [table], self._patience):
             seconds, self._patience = self._patience, min(self._patience, _IMPATIENT)
             raise Unsettled(f"changes have been waiting in the outbox for {seconds:g} s; is a worker running that declares the table? (gearsync status)")
 

@@ -1,4 +1,4 @@
-"""The script in Redis: one atomic step, refused for an older epoch, and nothing appended twice."""
+"""The fence in Redis: one atomic step, in the order of its numbers, and nothing applied twice."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import pytest
 from gearsync.change import Change
 from gearsync.commands import Step, coalesce
 from gearsync.config import RedisSettings
-from gearsync.target import Fence, Refused, Target, append_ids
+from gearsync.fence import BATCH, batch, without_done
+from gearsync.fences import Fences
+from gearsync.spans import Spans
+from gearsync.target import Refused, Target
 from harness.histories import histories, steps_of
 from harness.redis_server import RedisServer
 from hypothesis import HealthCheck, given, settings
@@ -19,6 +22,8 @@ READ: dict[bytes, Any] = {
     b"zset": lambda r, key: r.zrange(key, 0, -1, withscores=True), b"list": lambda r, key: r.lrange(key, 0, -1),
     b"stream": lambda r, key: [fields for _, fields in r.xrange(key)],
 }
+NOW = b"2026-11-28 00:00:00.000000"
+PLACE = (0, 7)
 
 
 @pytest.fixture
@@ -27,6 +32,35 @@ def target(redis_server: RedisServer) -> Iterator[Target]:
     target = Target(RedisSettings(port=redis_server.port), 120.0)
     yield target
     target.close()
+
+
+class Process:
+    """A process that holds the shard, as far as Redis is concerned."""
+
+    def __init__(self, target: Target, epoch: int) -> None:
+        self.target = target
+        self.epochs = {PLACE[1]: epoch}
+        self.fences = Fences(target, "s")
+        self.fence = self.fences.at(PLACE)
+
+    def claim(self, present: Spans | None = None) -> None:
+        """Claim the fence, with all ids that it names in the outbox or only those that are ``present``."""
+        self.fences.claim([PLACE], self.epochs, lambda asked: asked if present is None else asked.common(present))
+
+    def arguments(self, steps: list[Step], ids: list[int], created: bytes = NOW) -> list[Any]:
+        for number, step in enumerate(steps):
+            step.change = min(number, len(ids) - 1)
+        return batch([self.fence.mark(ids, created)], steps, ids)
+
+    def write(self, steps: list[Step], ids: list[int], created: bytes = NOW) -> list[Any]:
+        (answer,) = self.target.run(BATCH, [(0, self.arguments(steps, ids, created))])
+        if answer[0] == b"ok":
+            self.fence.took()
+        return answer
+
+
+def item(number: int, name: str = "x") -> list[Step]:
+    return steps_of([("s.other", Change("s.other", "insert", {"id": number, "a": name, "b": "y"}, None))])
 
 
 def state(redis_server: RedisServer) -> dict[bytes, Any]:
@@ -43,45 +77,126 @@ def test_a_coalesced_batch_ends_where_doing_everything_ends(target: Target, redi
     target.apply([command for step in steps for command in step.commands])
     wanted = state(redis_server)
     redis_server.client.flushall()
-    kept: list[Step] = coalesce(steps)
-    for number, step in enumerate(kept):
-        step.change = number
-    ids = append_ids(kept, range(len(kept)))
-    for _ in range(2):
-        # Twice, as after a crash before the deletion.
-        assert target.apply_fenced(Fence("s", 0, 1), kept, ids).errors == []
+    process = Process(target, 1)
+    process.claim()
+    kept = coalesce(steps)
+    assert process.write(kept, list(range(1, len(kept) + 2))) == [b"ok"]
     assert state(redis_server) == wanted
 
 
-def test_an_older_epoch_is_refused_and_writes_nothing(target: Target, redis_server: RedisServer) -> None:
-    (step,) = steps_of([("s.other", Change("s.other", "insert", {"id": 1, "a": "x", "b": "y"}, None))])
-    assert target.apply_fenced(Fence("s", 0, 5), [], []).known is None
-    assert target.apply_fenced(Fence("s", 0, 7), [step], [""]).known == 5
-    redis_server.client.delete("h:1")
+def test_a_batch_that_arrives_after_its_sender_gave_it_up_writes_nothing(target: Target, redis_server: RedisServer) -> None:
+    process = Process(target, 1)
+    process.claim()
+    late = process.arguments(item(1, "older"), [1])
+    process.claim()
+    assert process.write(item(1, "newer"), [2])[0] == b"ok"
+    assert target.run(BATCH, [(0, late)]) == [[b"moved", 1]]
+    assert redis_server.client.hget("h:1", "a") == b"newer"
+    # Also when it is the next thing that arrives.
+    late = process.arguments(item(2), [3])
+    process.claim()
+    assert target.run(BATCH, [(0, late)]) == [[b"moved", 1]]
+    process.claim()
+    assert 3 not in process.fence.applied
+
+
+def test_a_batch_that_arrived_though_nobody_heard_the_answer_is_known_to_be_applied(target: Target) -> None:
+    process = Process(target, 1)
+    process.claim()
+    target.run(BATCH, [(0, process.arguments(item(1), [4, 5, 9]))])
+    process.claim()
+    assert list(process.fence.applied) == [(4, 5), (9, 9)]
+    other = Process(target, 2)
+    other.claim(Spans.of([5, 9, 10]))
+    # What is deleted is forgotten with the next batch.
+    assert list(other.fence.applied) == [(5, 5), (9, 9)]
+    other.fences.deleted({7: [5, 9]})
+    assert other.fences.forgetting == [PLACE]
+    other.write([], [])
+    assert set(target.ask([("HKEYS", other.fence.key)])[0]) == {b"epoch", b"number", b"created"}
+
+
+def test_an_older_epoch_is_refused(target: Target, redis_server: RedisServer) -> None:
+    first, second = Process(target, 5), Process(target, 7)
+    first.claim()
+    second.claim()
+    assert first.write(item(1), [1]) == [b"moved", 1]
     with pytest.raises(Refused) as refused:
-        target.apply_fenced(Fence("s", 0, 6), [step], [""])
-    assert refused.value.epoch == 7
-    assert redis_server.client.exists("h:1") == 0
-    # Another shard and another source have fences of their own.
-    assert target.apply_fenced(Fence("s", 1, 1), [step], [""]).known is None
-    assert target.apply_fenced(Fence("t", 0, 1), [step], [""]).known is None
+        first.claim()
+    assert (refused.value.shard, refused.value.epoch) == (7, 7)
+    assert state(redis_server) == {}
+    # Another source has fences of its own.
+    Fences(target, "t").claim([PLACE], {7: 1}, lambda asked: asked)
 
 
-def test_a_step_ends_at_its_first_error_and_the_next_goes_on(target: Target, redis_server: RedisServer) -> None:
+def test_what_a_redis_that_stepped_back_has_lost_is_named(target: Target, redis_server: RedisServer) -> None:
+    r = redis_server.client
+    process = Process(target, 1)
+    process.claim()
+    process.write(item(1), [1, 2])
+    before = r.dump(process.fence.key)
+    process.write(item(2), [3])
+    process.write(item(3), [4, 6])
+    r.restore(process.fence.key, 0, before, replace=True)
+    assert process.write(item(4), [7]) == [b"moved", 1]
+    process.claim()
+    assert process.fence.batches == {2}
+    assert list(process.fence.applied) == [(1, 2)]
+    assert not process.fence.has_lost_for_good
+    # What is not in the outbox any more cannot be applied again.
+    process.fences.let_go(PLACE, 2)
+    r.flushall()
+    process.claim()
+    assert process.fence.batches == set()
+    assert process.fence.has_lost_for_good
+
+
+def test_a_permanent_error_is_kept_until_its_dead_letter_is_and_the_rest_goes_on(target: Target, redis_server: RedisServer) -> None:
     redis_server.client.set("ttl:set:x", "mine")
+    process = Process(target, 1)
+    process.claim()
     steps = steps_of([("s.ttl", Change("s.ttl", "insert", {"id": 1, "a": "x", "b": None}, None))])
-    applied = target.apply_fenced(Fence("s", 0, 1), steps, [""] * len(steps))
-    assert [steps[number].commands[0][0] for number, _ in applied.errors] == ["SADD"]
-    assert "WRONGTYPE" in applied.errors[0][1]
+    number = 10**15 + 3
+    answer = process.write(steps, [number])
+    assert answer[0] == b"ok"
+    assert answer[1] == number
+    assert b"WRONGTYPE" in answer[2]
     # A foreign key is not given a time to live.
     assert redis_server.client.ttl("ttl:set:x") == -1
     assert redis_server.client.exists("ttl:h:1", "ttl:j:1", "ttl:v:1") == 2
+    other = Process(target, 2)
+    other.claim()
+    assert "WRONGTYPE" in other.fence.dead[number]
 
 
 def test_a_wide_row_fits(target: Target, redis_server: RedisServer) -> None:
     key = b"wide"
     commands = [("HSET", key, *[part for number in range(start, start + 2000) for part in (f"c{number}", "x")]) for start in (0, 2000)]
-    (step,) = steps_of([("s.other", Change("s.other", "insert", {"id": 1, "a": "x", "b": "y"}, None))])
+    (step,) = item(1)
     step.commands = commands
-    assert target.apply_fenced(Fence("s", 0, 1), [step], [""]).errors == []
+    process = Process(target, 1)
+    process.claim()
+    assert process.write([step], [1]) == [b"ok"]
     assert redis_server.client.hlen("wide") == 4000
+
+
+def test_a_batch_that_stops_half_way_appends_nothing_twice(target: Target, redis_server: RedisServer) -> None:
+    r = redis_server.client
+    r.execute_command("ACL", "SETUSER", "default", "-xadd")
+    process = Process(target, 1)
+    process.claim()
+    steps = [step for number in (1, 2) for step in steps_of([("s.t", Change("s.t", "insert", {"id": number, "a": "x", "b": "y"}, None))])]
+    ids = [7, 8]
+    for number, step in enumerate(steps):
+        step.change = number * 2 // len(steps)
+    (answer,) = target.run(BATCH, [(0, batch([process.fence.mark(ids, NOW)], steps, ids))])
+    assert answer[:2] == [b"stuck", 7]
+    r.execute_command("ACL", "SETUSER", "default", "+xadd")
+    # Another process goes on.
+    other = Process(target, 2)
+    other.claim()
+    assert other.fence.appended == {(7, 0)}
+    assert not other.fence.applied
+    assert target.run(BATCH, [(0, batch([other.fence.mark(ids, NOW)], without_done(steps, ids, other.fence.appended), ids))]) == [[b"ok"]]
+    assert r.lrange("l:x", 0, -1) == [b"1", b"2"]
+    assert len(r.xrange("log")) == 2

@@ -72,9 +72,10 @@ def commands(config: dict[str, Any], tmp_path: pathlib.Path) -> Commands:
 
 
 @pytest.fixture
-def loaded(worker: Worker, commands: Commands) -> Commands:
-    """Both sides equal."""
+def loaded(worker: Worker, commands: Commands, table: OutboxDatabase) -> Commands:
+    """Both sides equal, and nothing kept that would be applied again."""
     commands.done("resync")
+    until(lambda: table.waiting, 0)
     return commands
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from gearsync import database as edge
 from gearsync.config import MySQLSettings
-from gearsync.outbox import Outbox
+from gearsync.outbox import Look, Outbox
 from harness.outbox_database import OutboxDatabase
 from harness.redis_server import RedisServer
 from harness.waiting import until
@@ -18,6 +18,7 @@ ITEM: dict[str, Any] = {
     "table": "shop.item", "delivery": "durable", "columns": ["id", "name", "body"],
     "write": [{"type": "hash", "key": "item:{id}"}, {"type": "set", "key": "name:{name}", "member": "{id}"}],
 }
+EVERYTHING = Look([(0, None)], None, 10_000, [])
 OTHER: dict[str, Any] = {"table": "shop.other", "delivery": "durable", "columns": ["id"], "write": [{"type": "hash", "key": "other:{id}"}]}
 
 
@@ -85,7 +86,7 @@ def test_the_rows_of_many_reloads_are_read_in_few_steps(database: OutboxDatabase
                      + ", ".join(f" (SELECT 0 n {' '.join(f'UNION SELECT {digit}' for digit in range(1, 10))}) {name}" for name in "abc") + ") seq",
                      "DELETE FROM gearsync.outbox", "DELETE FROM shop.item WHERE id % 7 = 0", "DELETE FROM gearsync.outbox")
     reloads(database, 1000)
-    batch, changes, wrong = Outbox(connection).read_with_rows(0, 10_000, (), 600.0)
+    batch, changes, wrong = Outbox(connection).look_with_rows(EVERYTHING, 600.0)
     assert (len(batch.entries), len(changes), wrong) == (1000, 1000, {})
     assert [change.event for change in changes.values()] == ["delete" if number % 7 == 0 else "update" for number in range(1000)]
     assert connection.statements < 20
@@ -93,7 +94,7 @@ def test_the_rows_of_many_reloads_are_read_in_few_steps(database: OutboxDatabase
 
 def test_a_batch_of_reloads_ends_when_its_time_is_over(database: OutboxDatabase, connection: Counted) -> None:
     reloads(database, 1000)
-    batch, changes, _wrong = Outbox(connection).read_with_rows(0, 10_000, (), 0.0)
+    batch, changes, _wrong = Outbox(connection).look_with_rows(EVERYTHING, 0.0)
     assert batch.more
     assert 0 < len(batch.entries) < 1000
     assert {entry.id for entry in batch.entries} <= changes.keys()
@@ -121,7 +122,7 @@ def test_a_missing_right_holds_up_its_table_only_and_only_until_it_is_given(
                      "GRANT SELECT, INSERT, UPDATE, DELETE, EXECUTE ON gearsync.* TO drainer@localhost")
     worker = start_worker({**config, "mysql": {"user": "drainer", "unix_socket": database.socket}})
     database.execute("INSERT INTO shop.item VALUES (1, 'a', 'x')", "UPDATE shop.item SET id = 2", "INSERT INTO shop.item VALUES (3, 'b', 'x')")
-    worker.says("action=rows_denied")
+    worker.says("action=table_held")
     database.execute("INSERT INTO shop.other VALUES (1), (2), (3), (4), (5), (6), (7), (8)")
     until(lambda: redis_server.client.exists(*[f"other:{number}" for number in range(1, 9)]), 8)
     assert database.execute("SELECT * FROM gearsync.dead_letter") == []
@@ -130,12 +131,12 @@ def test_a_missing_right_holds_up_its_table_only_and_only_until_it_is_given(
     database.execute("GRANT SELECT ON shop.item TO drainer@localhost")
     until(lambda: database.waiting, 0)
     assert redis_server.client.exists("item:1", "item:2", "item:3") == 2
-    assert worker.said.count("action=rows_denied") == 1
+    assert worker.said.count("action=table_held") == 1
 
 
 def test_a_long_batch_is_read_without_what_it_cannot_hold(database: OutboxDatabase, connection: Counted) -> None:
     database.put(*[("insert", {"new": {"id": number, "name": "x" * 10_000}}) for number in range(3000)])
-    batch = Outbox(connection).read(0, 10_000)
+    batch, _version = Outbox(connection).look(EVERYTHING)
     assert batch.more
     assert sum(len(entry.payload) for entry in batch.entries) <= 8 << 20
     assert connection.received < 12 << 20

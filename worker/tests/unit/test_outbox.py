@@ -1,10 +1,9 @@
-"""What is deleted, and whose turn it is: the pure parts of the outbox, the leases and the fence."""
+"""What is looked for and deleted, and what a fence is sent: the pure parts of the outbox, the leases and the fence."""
 
 from __future__ import annotations
 
 import datetime
 import re
-from types import SimpleNamespace
 
 import pymysql
 import pytest
@@ -13,33 +12,53 @@ from gearsync.change import Change, Malformed
 from gearsync.commands import Step, Writer
 from gearsync.database import DatabaseUnavailable
 from gearsync.declaration import Table, Write
-from gearsync.drain import Drain, _Outage
-from gearsync.lease import share
+from gearsync.drain import Drain
+from gearsync.fence import Mark, batch, known, without_done
+from gearsync.lease import count_of, share
 from gearsync.metrics import Tally
-from gearsync.outbox import Entry, ids_condition, layout, summary
-from gearsync.ready import Reader, work_of
-from gearsync.target import append_ids, flatten
+from gearsync.outage import Outage
+from gearsync.outbox import Entry, deletions, ids_condition, ranges_condition, summary
+from gearsync.reader import work_of
+from gearsync.spans import Spans
 from hypothesis import given
 from hypothesis import strategies as st
 
+IDS = st.lists(st.integers(1, 60), min_size=1, unique=True).map(sorted)
 
-@given(st.lists(st.integers(1, 60), min_size=1, unique=True).map(sorted))
+
+@given(IDS)
 def test_a_condition_holds_for_exactly_the_ids_that_were_read(ids: list[int]) -> None:
     condition = ids_condition(ids)
-    found: set[int] = set()
+    found = {int(number) for number in re.findall(r"id = (\d+)", condition)}
     for low, high in re.findall(r"BETWEEN (\d+) AND (\d+)", condition):
         found |= set(range(int(low), int(high) + 1))
-    for part in re.findall(r"IN \(([^)]*)\)", condition):
-        found |= {int(number) for number in part.split(",")}
     assert found == set(ids)
 
 
+def test_a_range_without_an_end_goes_on_for_ever() -> None:
+    assert ranges_condition([(0, 4), (7, 7), (9, None)]) == "id BETWEEN 0 AND 4 OR id = 7 OR id >= 9"
+
+
+@given(IDS, st.booleans())
+def test_deletions_name_each_id_once_and_a_range_stops_at_its_last_row(ids: list[int], again: bool) -> None:
+    found: list[int] = []
+    for statement in deletions(ids, again):
+        match = re.search(r"BETWEEN (\d+) AND (\d+) ORDER BY id LIMIT (\d+)$", statement)
+        if match:
+            low, high, limit = map(int, match.groups())
+            assert limit == high - low + 1
+            found += range(low, high + 1)
+        else:
+            found += map(int, re.findall(r"SELECT (\d+) AS id", statement))
+    assert sorted(found) == ids
+    assert not again or not any("BETWEEN" in statement for statement in deletions(ids, again))
+
+
 def test_shards_of_different_counts_are_never_the_same() -> None:
-    assert [list(layout(shard)) for shard in (0, 1, 2, 3, 5, 6, 9)] == [[0], [1, 2], [1, 2], [3, 4, 5], [3, 4, 5], [6, 7, 8, 9], [6, 7, 8, 9]]
+    assert [count_of(shard) for shard in (0, 1, 2, 3, 5, 6, 9)] == [1, 2, 2, 3, 3, 4, 4]
     for count in range(1, 200):
-        shards = list(layout(count * (count - 1) // 2))
-        assert len(shards) == count
-        assert list(layout(shards[-1])) == shards
+        first = count * (count - 1) // 2
+        assert {count_of(shard) for shard in range(first, first + count)} == {count}
 
 
 @pytest.mark.parametrize(("shards", "processes", "fair"), [(0, 1, 0), (1, 2, 1), (8, 3, 3), (8, 0, 8), (4, 4, 1)])
@@ -51,16 +70,37 @@ WRITES = [Write(type="list", key="l", value="{id}"), Write(type="hash", key="h:{
 LOG = Writer(Table(table="s.log", columns=["id"], write=WRITES))
 
 
-def test_every_append_has_an_id_of_its_own() -> None:
+def test_a_batch_names_its_fences_its_keys_and_each_step_with_its_change() -> None:
     steps = LOG.steps(Change("s.log", "insert", {"id": 1}, None))
-    assert append_ids(steps, [70]) == ["70.0", "", "70.1"]
-    assert flatten(steps, append_ids(steps, [70])) == [
-        -1, "70.0", 3, "RPUSH", b"l", b"1", 4, "HSET", b"h:1", "id", 1, -1, "70.1", 7, "XADD", b"x", "*", "event", "insert", "id", 1]
+    mark = Mark("fence", 3, 8, 9, [69, 70], b"now", ["b7", "x1"])
+    assert batch([mark], steps, [70]) == [
+        4, "fence", b"l", b"h:1", b"x", 1, 3, 8, 9, "69-70", b"now", 2, "b7", "x1",
+        3, -70, "RPUSH", b"l", b"1", 4, 70, "HSET", b"h:1", "id", 1, 7, -70, "XADD", b"x", "*", "event", "insert", "id", 1]
+
+
+def test_what_was_appended_keeps_its_place_and_is_not_appended_again() -> None:
+    steps = LOG.steps(Change("s.log", "insert", {"id": 1}, None))
+    assert [len(step.commands) for step in without_done(steps, [70], {(70, 0)})] == [0, 1, 1]
+    assert [len(step.commands) for step in without_done(steps, [70], {(70, 1), (71, 0)})] == [1, 1, 0]
+    assert without_done(steps, [70], set()) == steps
+
+
+def test_a_fence_is_read_also_as_release_1_0_left_it() -> None:
+    found = known({b"epoch": b"4", b"ids": b"7.0,7.2,9.0"})
+    assert found.last == (4, 0)
+    assert found.appended == {(7, 0), (7, 2), (9, 0)}
+    assert found.partial == ["ids"]
+    assert found.created > b"2099"
+    found = known({b"epoch": b"4", b"number": b"6", b"created": b"2026", b"b5": b"1-3,7", b"x2": b"WRONGTYPE", b"p6": b"8.1", b"later": b"unknown"})
+    assert (found.last, found.created) == ((4, 6), b"2026")
+    assert {number: list(spans) for number, spans in found.batches.items()} == {5: [(1, 3), (7, 7)]}
+    assert (found.dead, found.appended) == ({2: "WRONGTYPE"}, {(8, 1)})
+    assert known({}).last is None
 
 
 def test_changes_of_one_moment_are_counted_together() -> None:
     first, second = b"2026-01-01 00:00:00.500000 insert s.a", b"2025-12-31 23:59:01.000000 refresh s.b c"
-    entries = [Entry(number, "", "", b"", stamp) for number, stamp in enumerate([first, second, first])]
+    entries = [Entry(number, 0, "", "", b"", stamp) for number, stamp in enumerate([first, second, first])]
     assert list(summary(entries)) == [
         (datetime.datetime.fromisoformat("2026-01-01 00:00:00.500"), "insert", "s.a", 2),
         (datetime.datetime.fromisoformat("2025-12-31 23:59:01"), "refresh", "s.b c", 1),
@@ -77,10 +117,11 @@ def test_an_error_that_nobody_expected_is_about_one_change(monkeypatch: pytest.M
         return steps(change)
 
     monkeypatch.setattr(writer, "steps", fail)
-    work = work_of([Entry(number, "s.log", "insert", b'{"new":{"id":%d}}' % number) for number in (1, 2, 3)], {"s.log": writer}, {}, {})
-    assert {number: (str(error), error.detail) for number, error in work.dead.items()} == {
+    entries = [Entry(number, 0, "s.log", "insert", b'{"new":{"id":%d}}' % number) for number in (1, 2, 3)]
+    found, dead = work_of(entries, {"s.log": writer}, {}, {})
+    assert {number: (str(error), error.detail) for number, error in dead.items()} == {
         2: ("applying it raised ZeroDivisionError", "applying it raised ZeroDivisionError: secret")}
-    assert [step.change for step in work.steps] == [0, 0, 0, 2, 2, 2]
+    assert [step.change for step in found] == [0, 0, 0, 2, 2, 2]
 
 
 @pytest.mark.parametrize(("code", "denied", "refused"), [
@@ -95,41 +136,18 @@ def test_what_an_error_of_the_server_is_about(code: int, denied: bool, refused: 
     assert not DatabaseUnavailable(OSError(code, "words")).refused
 
 
-def test_other_tables_backlog_is_not_looked_through_for_every_batch() -> None:
-    class Backlog:
-        found, settled, looks = None, True, 0
-
-        def oldest(self, _table: str, _shards: list[int]) -> int | None:
-            self.looks += 1
-            return self.found
-
-        def is_settled(self, _table: str) -> bool:
-            return self.settled
-
-    reader, backlog = object.__new__(Reader), Backlog()
-    reader._outbox, reader._nothing_in = backlog, {}  # type: ignore[assignment]  # as much of one as is needed
-    assert [reader._oldest("s.t", [1, 2]) for _ in range(3)] == [None] * 3
-    assert backlog.looks == 1
-    # What is there is asked for each time, and so is what may be changing.
-    backlog.found = 7  # type: ignore[assignment]
-    assert [reader._oldest("s.t", [1, 2, 3]) for _ in range(3)] == [7] * 3
-    backlog.found, backlog.settled = None, False
-    assert [reader._oldest("s.u", [1, 2]) for _ in range(3)] == [None] * 3
-    assert backlog.looks == 7
-
-
 def test_open_barriers_make_one_attempt_while_the_database_is_away() -> None:
     attempts = 0
 
     class Away:
-        def snapshot(self) -> None:
+        def last_and_dead(self) -> None:
             nonlocal attempts
             attempts += 1
             raise DatabaseUnavailable(OSError("away"))
 
     drain = object.__new__(Drain)
-    drain._database_outage, drain._shards = _Outage("MySQL", "mysql", 2.0, Tally()), {}
-    questions = [Barrier(SimpleNamespace(database=Away()), timeout) for timeout in (3600.0, 3600.0, 0.0)]  # type: ignore[arg-type]
+    drain._database_outage = Outage("MySQL", "mysql", 2.0, Tally())
+    questions = [Barrier(Away(), Spans, timeout) for timeout in (3600.0, 3600.0, 0.0)]  # type: ignore[arg-type]
     answers = [drain._look_for(question, 0.0) for question in questions]
     assert attempts == 1
     assert answers[:2] == [None, None]
@@ -138,7 +156,7 @@ def test_open_barriers_make_one_attempt_while_the_database_is_away() -> None:
 
 
 def test_a_change_that_cannot_be_understood_takes_no_other_with_it() -> None:
-    entries = [Entry(number, "s.log", "insert", payload) for number, payload in enumerate([b'{"new":{"id":1}}', b"{", b'{"new":{"id":2}}', b'{"new":{}}'])]
-    work = work_of([*entries, Entry(9, "s.log", "reload", b"{}")], {"s.log": LOG}, {}, {9: Malformed("gone")})
-    assert sorted(work.dead) == [1, 3, 9]
-    assert [step.change for step in work.steps] == [0, 0, 0, 2, 2, 2]
+    entries = [Entry(number, 0, "s.log", "insert", payload) for number, payload in enumerate([b'{"new":{"id":1}}', b"{", b'{"new":{"id":2}}', b'{"new":{}}'])]
+    steps, dead = work_of([*entries, Entry(9, 0, "s.log", "reload", b"{}")], {"s.log": LOG}, {}, {9: Malformed("gone")})
+    assert sorted(dead) == [1, 3, 9]
+    assert [step.change for step in steps] == [0, 0, 0, 2, 2, 2]

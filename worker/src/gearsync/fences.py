@@ -1,0 +1,178 @@
+"""The fences of the shards that a process holds: claimed before the first batch, followed from batch to batch, forgotten behind the deletions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple, Optional
+
+from gearsync.fence import CLAIM, Known, Mark, claim, known
+from gearsync.spans import Spans, runs
+from gearsync.target import Refused, Target, Unavailable, text, words_of
+
+#: Where a fence is: the slot in a cluster, 0 on one server; and its shard.
+Place = tuple[int, int]
+
+
+class _Inherited(NamedTuple):
+    """Fields that a fence had when it was claimed, needed until the rows of these ids are deleted."""
+
+    fields: list[str]
+    ids: Spans
+
+
+class Fence:
+    """What this process knows of one fence."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        #: The epoch that it was claimed with; 0 before.
+        self.epoch = 0
+        #: The last number that Redis has, or may have.
+        self.number = 0
+        #: Whether Redis has it as we know it.
+        self.claimed = False
+        self.created = b""
+        #: The numbers of the batches that Redis had at the claim, and that of the last one before it; None when it had none.
+        self.batches: set[int] = set()
+        self.last: Optional[int] = None
+        #: Fields that Redis may forget, and the greatest number of a batch whose rows are deleted, or about to be.
+        self.forget: list[str] = []
+        self.let_go = 0
+        #: What was known at the claim: applied ids whose rows are not deleted, why changes are dead, what was appended by half.
+        self.inherited: list[_Inherited] = []
+        self.applied = Spans()
+        self.applied_created = b""
+        self.dead: dict[int, str] = {}
+        self.appended: set[tuple[int, int]] = set()
+
+    @property
+    def has_lost_for_good(self) -> bool:
+        """Whether Redis has lost, at the claim, what was deleted from the outbox."""
+        return bool(self.let_go) and (self.last is None or self.last < self.let_go)
+
+    def mark(self, ids: Sequence[int], created: bytes) -> Mark:
+        """The next batch's part: sorted ``ids``, and when the newest of their changes was made."""
+        self.created = max(self.created, created)
+        mark = Mark(self.key, self.epoch, self.number, self.number + 1, ids, self.created, self.forget)
+        self.number += 1
+        return mark
+
+    def took(self) -> None:
+        """Redis has taken the last batch."""
+        self.forget = []
+
+    def learn(self, number: int, what: Known, present: Spans) -> None:
+        """Take what the claim has answered; ``present`` are the ids in the outbox."""
+        self.number, self.claimed = number, True
+        self.last, self.batches = what.last[1] if what.last else None, set(what.batches)
+        self.created = self.applied_created = what.created
+        self.dead, self.appended, self.forget = what.dead, what.appended, []
+        self.applied = Spans()
+        self.inherited = [_Inherited([field], Spans.of(sorted({change for change, _which in what.appended}))) for field in what.partial]
+        for batch, ids in what.batches.items():
+            there = ids.common(present)
+            self.inherited.append(_Inherited([f"b{batch}", *(f"x{dead}" for dead in what.dead if dead in ids)], there))
+            for span in there:
+                self.applied.add_span(*span)
+        self._forget_inherited()
+
+    def forget_batch(self, number: int, dead: Iterable[int]) -> None:
+        """The rows of a batch are deleted, and the ``dead`` among them are dead letters."""
+        self.forget += (f"b{number}", *(f"x{change}" for change in dead))
+
+    def deleted(self, ids: Sequence[int]) -> None:
+        """The rows of sorted ``ids`` are gone from the outbox."""
+        if self.inherited:
+            for first, last in runs(ids):
+                self.applied.remove_span(first, last)
+                for record in self.inherited:
+                    record.ids.remove_span(first, last)
+            self._forget_inherited()
+
+    def _forget_inherited(self) -> None:
+        for record in self.inherited:
+            if not record.ids:
+                self.forget += record.fields
+        self.inherited = [record for record in self.inherited if record.ids]
+
+
+class Fences:
+    """All fences of a process."""
+
+    def __init__(self, target: Target, source: str) -> None:
+        self._target = target
+        self._source = source
+        self._fences: dict[Place, Fence] = {}
+
+    def at(self, place: Place) -> Fence:
+        found = self._fences.get(place)
+        if found is None:
+            found = self._fences[place] = Fence(self._target.fence_key(self._source, *place))
+        return found
+
+    def drop(self, shards: Iterable[int]) -> None:
+        """These shards are other processes'."""
+        gone = set(shards)
+        if gone:
+            self._fences = {place: fence for place, fence in self._fences.items() if place[1] not in gone}
+
+    def deleted(self, ids: Mapping[int, Sequence[int]]) -> None:
+        """The rows of these ids, sorted, by shard, are gone from the outbox."""
+        for (_slot, shard), fence in self._fences.items():
+            if shard in ids:
+                fence.deleted(ids[shard])
+
+    def let_go(self, place: Place, number: int) -> None:
+        """The batch with this ``number`` in the fence is about to be deleted."""
+        if place in self._fences:
+            self._fences[place].let_go = max(self._fences[place].let_go, number)
+
+    def forget(self, place: Place, number: int, dead: Iterable[int]) -> None:
+        """The rows of a batch are deleted, and the ``dead`` among them are dead letters; its ``number`` is that in the fence."""
+        if place in self._fences:
+            self._fences[place].forget_batch(number, dead)
+
+    def doubt(self, places: Iterable[Place]) -> None:
+        """Whether Redis has what was sent to these fences is not known."""
+        for place in places:
+            self.at(place).claimed = False
+
+    def compare(self, places: Iterable[Place]) -> None:
+        """Ask whether these fences are as they were left. Raises Unavailable."""
+        asked = [(place, fence) for place in places if (fence := self._fences.get(place)) and fence.claimed]
+        answers = self._target.ask([("HMGET", fence.key, "epoch", "number") for _place, fence in asked])
+        for (_place, fence), answer in zip(asked, answers):
+            if isinstance(answer, Exception):
+                raise Unavailable(words_of(answer))
+            fence.claimed = answer == [b"%d" % fence.epoch, b"%d" % fence.number]
+
+    @property
+    def forgetting(self) -> list[Place]:
+        """The fences with fields that Redis may forget."""
+        return [place for place, fence in self._fences.items() if fence.forget and fence.claimed]
+
+    def unclaimed(self, places: Iterable[Place], epochs: Mapping[int, int]) -> list[Place]:
+        """Those that must be claimed before anything is written; ``epochs`` are those of our leases by shard."""
+        return [place for place in places if not (fence := self.at(place)).claimed or fence.epoch != epochs[place[1]]]
+
+    def claim(self, places: Sequence[Place], epochs: Mapping[int, int], present: Callable[[Spans], Spans]) -> None:
+        """Raise the numbers of these fences, and learn what was applied. ``present`` says which of some ids are in the outbox.
+
+        Raises Refused, Unavailable, Denied, and what ``present`` does.
+        """
+        by_slot: dict[int, list[Place]] = {}
+        for place in places:
+            by_slot.setdefault(place[0], []).append(place)
+            self.at(place).claimed, self.at(place).epoch = False, epochs[place[1]]
+        calls = [(slot, claim([((fence := self.at(place)).key, fence.epoch, fence.number) for place in its])) for slot, its in by_slot.items()]
+        claimed: list[tuple[Place, int, Known]] = []
+        for its, answer in zip(by_slot.values(), self._target.run(CLAIM, calls)):
+            if answer[0] == b"refused":
+                raise Refused(its[int(answer[1]) - 1][1], int(answer[2]))
+            if answer[0] == b"later":
+                raise Unavailable(text(answer[1]))
+            for place, number, fields in zip(its, answer[1::2], answer[2::2]):
+                claimed.append((place, int(number), known(dict(zip(fields[::2], fields[1::2])))))
+        there = present(Spans(span for _place, _number, what in claimed for ids in what.batches.values() for span in ids))
+        for place, number, what in claimed:
+            self.at(place).learn(number, what, there)

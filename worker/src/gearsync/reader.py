@@ -1,0 +1,222 @@
+"""Which changes of the outbox may be applied now: looked for, read, decoded; those that must wait are put aside."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from collections.abc import Collection, Sequence
+from typing import NamedTuple, Optional
+
+import msgspec
+
+from gearsync.change import Change, Malformed, decode_outbox
+from gearsync.commands import Step, Writer
+from gearsync.config import WorkerSettings
+from gearsync.outbox import Batch, Entry, Look, Outbox, RowsDenied
+from gearsync.spans import Spans
+from gearsync.transform import shown
+
+log = logging.getLogger(__name__)
+
+#: A batch with reloads is read so much further: what follows in it must not show an earlier state than the row that was read.
+_RELOAD_FACTOR = 10
+_MOST_AHEAD = 10_000
+#: Seconds until a table whose changes could not be applied is tried again.
+_HELD = 2.0
+#: Ranges of ids of one look: more of them are more work for the server than the rows between them.
+_MOST_RANGES = 100
+
+
+class Work(NamedTuple):
+    """What was read, in the order of its ids."""
+
+    entries: list[Entry]
+    steps: list[Step]
+    """Not coalesced; each says by its place in ``entries`` which change it is of."""
+    dead: dict[int, Malformed]
+    """Id and reason of each change that cannot be applied: for the log, and in full."""
+    more: bool
+    """Whether there may be more to be done at once."""
+
+    @property
+    def ids(self) -> list[int]:
+        return [entry.id for entry in self.entries]
+
+    def only(self, table: str) -> Work:
+        """The part of it that is of one table."""
+        place = {number: new for new, number in enumerate(number for number, entry in enumerate(self.entries) if entry.table == table)}
+        entries = [self.entries[number] for number in place]
+        steps = [msgspec.structs.replace(step, change=place[step.change]) for step in self.steps if step.change in place]
+        return Work(entries, steps, {entry.id: self.dead[entry.id] for entry in entries if entry.id in self.dead}, self.more)
+
+
+def work_of(
+    entries: Sequence[Entry], writers: dict[str, Writer], reloaded: dict[int, Change], wrong: dict[int, Malformed]
+) -> tuple[list[Step], dict[int, Malformed]]:
+    """The steps of a batch, and what cannot be applied. ``reloaded`` and ``wrong`` say what became of its reloads. Pure."""
+    steps: list[Step] = []
+    dead: dict[int, Malformed] = {}
+    for number, (outbox_id, _shard, table, operation, payload, _created) in enumerate(entries):
+        try:
+            if outbox_id in wrong:
+                raise wrong[outbox_id]
+            change = reloaded[outbox_id] if operation == "reload" else decode_outbox(table, operation, payload)
+            found = writers[table].steps(change)
+            for step in found:
+                step.change = number
+            steps += found
+        except Malformed as error:
+            dead[outbox_id] = error
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001  # ours or a transform's: one change must not stop the process again and again
+            words = f"applying it raised {type(error).__name__}"
+            dead[outbox_id] = Malformed(words, f"{words}: {shown(error)}")
+    return steps, dead
+
+
+class _Aside:
+    """The changes of a table that cannot be applied now, and when to try again."""
+
+    def __init__(self, retry_at: float) -> None:
+        self.retry_at = retry_at
+        self.ids = Spans()
+
+
+class Reader:
+    """Reads the outbox. Every method that reads raises DatabaseUnavailable."""
+
+    def __init__(self, outbox: Outbox, writers: dict[str, Writer], fingerprints: dict[str, str], settings: WorkerSettings) -> None:
+        """``fingerprints`` are those of the tables' declarations that ``writers`` are made of."""
+        self._outbox = outbox
+        self._writers = writers
+        self._fingerprints = fingerprints
+        self._settings = settings
+        #: Ids that are not looked for: applied, on their way, or put aside.
+        self.seen = Spans()
+        self._aside: dict[str, _Aside] = {}
+        self._version = b""
+        #: Tables whose triggers are made by a later declaration than ours.
+        self._outdated: set[str] = set()
+        #: Shards of changes that were met, and that no process has a lease of.
+        self.unleased: set[int] = set()
+        #: Tables that were said to wait for a while.
+        self._said: set[str] = set()
+        #: Tables that are not ours and that other processes may know.
+        self._foreign: set[str] = set()
+
+    @property
+    def unfit(self) -> str:
+        """The tables that other processes know better, as a reason to leave the work to them; empty when there are none."""
+        better = sorted(self._outdated | self._foreign)
+        return f"its configuration is older than the triggers of {', '.join(better)}" if better else ""
+
+    def refresh(self) -> None:
+        """Learn of new declarations, also while nothing is read."""
+        self._learn(self._outbox.version())
+
+    def forget(self, behind: Spans) -> None:
+        """Look for everything again but for what is ``behind``: other shards are ours."""
+        self.seen = Spans(behind)
+        self._aside.clear()
+
+    def compact(self, behind: Spans) -> None:
+        """Keep ``seen`` small, whose gaps are the ids of transactions that were rolled back: the rows of all but ``behind`` are deleted."""
+        if self.seen.ranges > _MOST_RANGES:
+            self.seen = Spans(itertools.chain(behind, *(aside.ids for aside in self._aside.values())))
+
+    def hold(self, table: str, ids: Sequence[int], words: str) -> None:
+        """Put changes of ``table`` aside for a while, and all that come after them; other tables go on. ``words`` say why."""
+        if table not in self._said:
+            log.warning("changes of %s wait: %s", table, words, extra={"action": "table_held", "table": table})
+            self._said.add(table)
+        self._aside.setdefault(table, _Aside(0.0))
+        self._aside[table].retry_at = time.monotonic() + _HELD
+        self._put_aside(table, ids)
+
+    def applied(self, entries: Sequence[Entry]) -> None:
+        """These changes are in Redis."""
+        if self._said:
+            for table in sorted(self._said & {entry.table for entry in entries}):
+                log.info("changes of %s are applied again", table, extra={"action": "table_back", "table": table})
+                self._said.remove(table)
+
+    def _put_aside(self, table: str, ids: Sequence[int]) -> None:
+        self._aside[table].ids.add(ids)
+        self.seen.add(ids)
+
+    def read(self, held: Collection[int], has_all: bool) -> Work:
+        """The oldest changes of the shards that are ``held`` that are not ``seen`` and may be applied; they are ``seen`` then.
+
+        ``has_all``: no other process holds a shard. Then shards without a lease are met, too.
+        """
+        shards = None if has_all else sorted(held)
+        self._take_up()
+        limit = self._settings.batch
+        while True:
+            batch, version = self._outbox.look(self._what(shards, limit))
+            self._learn(version)
+            reloaded, wrong = dict[int, Change](), dict[int, Malformed]()
+            if any(entry.operation == "reload" and entry.table not in self._aside for entry in batch.entries):
+                ahead = max(limit, min(limit * _RELOAD_FACTOR, _MOST_AHEAD))
+                try:
+                    batch, reloaded, wrong = self._outbox.look_with_rows(self._what(shards, ahead), self._settings.lease / 3)
+                except RowsDenied as denied:
+                    # Somebody can give that right.
+                    self.hold(denied.table, [], f"its rows may not be read: {denied}")
+                    continue
+            return self._usable(batch, held, reloaded, wrong)
+
+    def _what(self, shards: Optional[Sequence[int]], limit: int) -> Look:
+        return Look(self.seen.gaps(_MOST_RANGES), shards, limit, sorted(self._aside))
+
+    def _take_up(self) -> None:
+        """What was put aside for a while and is due is looked for again."""
+        now = time.monotonic()
+        for table in [table for table, aside in self._aside.items() if aside.retry_at <= now]:
+            for first, last in self._aside.pop(table).ids:
+                self.seen.remove_span(first, last)
+
+    def _learn(self, version: bytes) -> None:
+        """Learn of declarations that triggers were made of since. The changes were read before."""
+        if version == self._version:
+            return
+        known = self._outbox.fingerprints()
+        # One that is not known yet is newer than all.
+        self._outdated = {table for table, fingerprints in known.items() if self._fingerprints.get(table) in fingerprints[:-1]}
+        self._foreign = known.keys() & self._aside.keys() - self._writers.keys()
+        self._version = version
+        for aside in self._aside.values():
+            aside.retry_at = 0.0
+
+    def _usable(self, batch: Batch, held: Collection[int], reloaded: dict[int, Change], wrong: dict[int, Malformed]) -> Work:
+        entries, waiting = [], dict[str, list[int]]()
+        self.unleased = set()
+        for entry in batch.entries:
+            if entry.shard not in held:
+                self.unleased.add(entry.shard)
+                continue
+            if entry.id in self.seen:
+                # A range of the look held more than what was looked for.
+                continue
+            if entry.table in self._aside or entry.table not in self._writers or entry.table in self._outdated:
+                waiting.setdefault(entry.table, []).append(entry.id)
+            else:
+                entries.append(entry)
+        for table, ids in waiting.items():
+            if table not in self._aside:
+                self._aside[table] = _Aside(float("inf"))
+                self._say_waits(table)
+            self._put_aside(table, ids)
+        self.seen.add([entry.id for entry in entries])
+        steps, dead = work_of(entries, self._writers, reloaded, wrong)
+        return Work(entries, steps, dead, batch.more)
+
+    def _say_waits(self, table: str) -> None:
+        if table in self._writers:
+            log.warning("changes of %s wait in the outbox: its triggers are of a later declaration than ours", table, extra={"action": "outdated_table"})
+            return
+        log.warning("changes of %s wait in the outbox, which this worker's configuration does not declare", table, extra={"action": "undeclared_table"})
+        if table in self._outbox.fingerprints():
+            self._foreign.add(table)

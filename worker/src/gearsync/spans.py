@@ -1,0 +1,148 @@
+"""Sets of outbox ids as ranges: ids come almost in a row, so that millions of them are a few ranges. Pure."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Optional
+
+#: A range of ids, both ends included.
+Span = tuple[int, int]
+
+
+def runs(ids: Sequence[int]) -> Iterator[Span]:
+    """The ranges that sorted, distinct ``ids`` are made of, in order."""
+    first: Optional[int] = None
+    last = 0
+    for low, high in _contiguous(ids, 0, len(ids) - 1) if ids else ():
+        if first is not None and low == last + 1:
+            last = high
+            continue
+        if first is not None:
+            yield first, last
+        first, last = low, high
+    if first is not None:
+        yield first, last
+
+
+def _contiguous(ids: Sequence[int], low: int, high: int) -> Iterator[Span]:
+    """Ranges, not merged: halves are looked at only where ids are left out, so that a batch without a gap is one comparison."""
+    if ids[high] - ids[low] == high - low:
+        yield ids[low], ids[high]
+        return
+    middle = (low + high) // 2
+    yield from _contiguous(ids, low, middle)
+    yield from _contiguous(ids, middle + 1, high)
+
+
+def text_of(spans: Iterable[Span]) -> str:
+    """Ranges as a fence keeps them: ``17-20,25``."""
+    return ",".join(f"{first}-{last}" if last > first else str(first) for first, last in spans)
+
+
+def from_text(text: str) -> Iterator[Span]:
+    """The ranges of what ``text_of`` returned. Raises ValueError for anything else."""
+    for part in text.split(",") if text else ():
+        first, _dash, last = part.partition("-")
+        yield int(first), int(last or first)
+
+
+class Spans:
+    """A set of ids."""
+
+    def __init__(self, spans: Iterable[Span] = ()) -> None:
+        self._firsts: list[int] = []
+        self._lasts: list[int] = []
+        for first, last in spans:
+            self.add_span(first, last)
+
+    @classmethod
+    def of(cls, ids: Sequence[int]) -> Spans:
+        """The set of sorted, distinct ``ids``."""
+        return cls(runs(ids))
+
+    def __contains__(self, number: int) -> bool:
+        place = bisect_left(self._lasts, number)
+        return place < len(self._firsts) and self._firsts[place] <= number
+
+    def __iter__(self) -> Iterator[Span]:
+        """The ranges, in order."""
+        return iter(list(zip(self._firsts, self._lasts)))
+
+    def __bool__(self) -> bool:
+        return bool(self._firsts)
+
+    @property
+    def ranges(self) -> int:
+        """How many ranges it is made of."""
+        return len(self._firsts)
+
+    def __len__(self) -> int:
+        """How many ids there are."""
+        return sum(self._lasts) - sum(self._firsts) + len(self._firsts)
+
+    def add_span(self, first: int, last: int) -> None:
+        """Add all ids from ``first`` to ``last``."""
+        low = bisect_left(self._lasts, first - 1)
+        high = bisect_right(self._firsts, last + 1)
+        if low < high:
+            first, last = min(first, self._firsts[low]), max(last, self._lasts[high - 1])
+        self._firsts[low:high] = [first]
+        self._lasts[low:high] = [last]
+
+    def add(self, ids: Sequence[int]) -> None:
+        """Add sorted, distinct ``ids``."""
+        for first, last in runs(ids):
+            self.add_span(first, last)
+
+    def remove_span(self, first: int, last: int) -> None:
+        """Remove all ids from ``first`` to ``last`` that are in the set."""
+        low = bisect_left(self._lasts, first)
+        high = bisect_right(self._firsts, last)
+        if low >= high:
+            return
+        left, right = self._firsts[low], self._lasts[high - 1]
+        kept = [span for span in ((left, first - 1), (last + 1, right)) if span[0] <= span[1]]
+        self._firsts[low:high] = [span[0] for span in kept]
+        self._lasts[low:high] = [span[1] for span in kept]
+
+    def remove(self, ids: Sequence[int]) -> None:
+        """Remove sorted, distinct ``ids``."""
+        for first, last in runs(ids):
+            self.remove_span(first, last)
+
+    def covers(self, first: int, last: int) -> bool:
+        """Whether all ids from ``first`` to ``last`` are in the set."""
+        place = bisect_left(self._lasts, last)
+        return place < len(self._firsts) and self._firsts[place] <= first
+
+    def common(self, other: Spans) -> Spans:
+        """The ids that are in both."""
+        found, mine, others = Spans(), iter(self), iter(other)
+        one, another = next(mine, None), next(others, None)
+        while one and another:
+            first, last = max(one[0], another[0]), min(one[1], another[1])
+            if first <= last:
+                found.add_span(first, last)
+            if one[1] < another[1]:
+                one = next(mine, None)
+            else:
+                another = next(others, None)
+        return found
+
+    def gaps(self, most: int) -> list[tuple[int, Optional[int]]]:
+        """What is not in the set, as ranges of ids from 0 on; the last one has no end.
+
+        At most ``most`` ranges, at least one: to have no more, the smallest ranges of the set are taken for absent.
+        """
+        spans = list(zip(self._firsts, self._lasts))
+        if len(spans) > most - 1:
+            largest = sorted(range(len(spans)), key=lambda number: spans[number][1] - spans[number][0], reverse=True)[: max(0, most - 1)]
+            spans = [spans[number] for number in sorted(largest)]
+        found: list[tuple[int, Optional[int]]] = []
+        begin = 0
+        for first, last in spans:
+            if begin < first:
+                found.append((begin, first - 1))
+            begin = last + 1
+        return [*found, (begin, None)]

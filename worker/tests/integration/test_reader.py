@@ -1,0 +1,166 @@
+"""What a worker reads of the outbox, and what it puts aside because it cannot be applied now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from gearsync.commands import Writer
+from gearsync.config import MySQLSettings, WorkerSettings
+from gearsync.database import Database as Session
+from gearsync.declaration import Table, Write, fingerprint
+from gearsync.outbox import Look, Outbox
+from gearsync.reader import Reader
+from gearsync.spans import Spans
+from harness.outbox_database import OutboxDatabase, collection
+
+ITEM = Table(table="shop.item", columns=["id"], write=[Write(type="hash", key="item:{id}")])
+OTHER = Table(table="shop.other", columns=["id"], write=[Write(type="hash", key="other:{id}")])
+EVERYTHING = Look([(0, None)], None, 1000, [])
+
+
+def insert(number: int, name: str = "x") -> tuple[str, Any]:
+    return "insert", {"new": {"id": number, "name": name}}
+
+
+@pytest.fixture
+def session(database: OutboxDatabase) -> Iterator[Session]:
+    session = Session(MySQLSettings(**database.account), 120.0)
+    yield session
+    session.close()
+
+
+@pytest.fixture
+def outbox(session: Session) -> Outbox:
+    return Outbox(session)
+
+
+def reader(outbox: Outbox, batch: int = 1000) -> Reader:
+    tables = [ITEM, OTHER]
+    return Reader(
+        outbox, {table.table: Writer(table, None) for table in tables}, {table.table: fingerprint(table) for table in tables}, WorkerSettings(batch=batch))
+
+
+def declare(database: OutboxDatabase, *fingerprints: str) -> None:
+    database.execute(*collection("_outbox").declaration_statements(ITEM.table, list(fingerprints[:-1]), fingerprints[-1]))
+
+
+def test_changes_are_read_in_the_order_of_their_ids_whatever_their_shards_are(database: OutboxDatabase, outbox: Outbox) -> None:
+    for number, shard in enumerate((9, 6, 7, 6)):
+        database.put(insert(number, "name \\ 'quoted' \N{GRINNING FACE}"), shard=shard)
+    batch, _version = outbox.look(EVERYTHING)
+    assert [(entry.id, entry.shard) for entry in batch.entries] == [(1, 9), (2, 6), (3, 7), (4, 6)]
+    assert not batch.more
+    assert outbox.look(EVERYTHING._replace(shards=[6, 9], limit=2))[0] == (batch.entries[:2], True)
+    assert outbox.look(EVERYTHING._replace(ranges=[(1, 1), (3, None)]))[0].entries == [batch.entries[0], *batch.entries[2:]]
+
+
+def test_what_was_read_is_not_read_again_and_what_comes_late_is(database: OutboxDatabase, outbox: Outbox) -> None:
+    ours = reader(outbox)
+    with database.connect(autocommit=False) as late, late.cursor() as cursor:
+        cursor.execute("INSERT INTO gearsync.outbox (shard, table_name, operation, payload) VALUES (6, 'shop.item', 'insert', '{\"new\": {\"id\": 1}}')")
+        database.put(insert(2), shard=6)
+        assert ours.read([6], True).ids == [2]
+        assert ours.read([6], True).ids == []
+        late.commit()
+    database.put(insert(3), shard=6)
+    assert ours.read([6], True).ids == [1, 3]
+    ours.seen.remove([2])
+    assert ours.read([6], True).ids == [2]
+
+
+def test_large_payloads_are_read_apart(database: OutboxDatabase, outbox: Outbox) -> None:
+    database.put(insert(1), insert(2, "x" * 100_000), shard=6)
+    database.put(insert(3), shard=7)
+    assert [len(entry.payload) > 100_000 for entry in outbox.look(EVERYTHING)[0].entries] == [False, True, False]
+
+
+def test_shards_of_others_are_left_to_them_and_those_of_no_process_are_reported(database: OutboxDatabase, outbox: Outbox) -> None:
+    for shard in (6, 7):
+        database.put(insert(shard), shard=shard)
+    ours = reader(outbox)
+    assert ours.read([6], False).ids == [1]
+    assert ours.unleased == set()
+    assert ours.read([6], True).ids == []
+    assert ours.unleased == {7}
+
+
+def test_changes_that_cannot_be_applied_now_are_put_aside_without_their_payloads(database: OutboxDatabase, outbox: Outbox) -> None:
+    database.put(insert(1), table="shop.unknown")
+    database.put(insert(2))
+    ours = reader(outbox, batch=2)
+    assert ours.read([0], True).ids == [2]
+    assert not ours.unfit
+    # However many there are, they are met once.
+    database.put(*[insert(number) for number in range(3, 8)], table="shop.unknown")
+    database.put(insert(8))
+    found = [ours.read([0], True).ids for _ in range(4)]
+    assert found == [[], [], [8], []]
+    assert ours.seen.covers(1, 8)
+
+
+def test_a_held_table_waits_in_its_order_and_the_others_go_on(database: OutboxDatabase, outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gearsync.reader._HELD", 1000.0)
+    ours = reader(outbox)
+    database.put(insert(1), insert(2))
+    work = ours.read([0], True)
+    ours.hold("shop.item", work.ids, "no rights")
+    database.put(insert(3))
+    database.put(insert(4), table="shop.other")
+    assert [entry.table for entry in ours.read([0], True).entries] == ["shop.other"]
+    monkeypatch.setattr("gearsync.reader._HELD", -1.0)
+    ours.hold("shop.item", [], "no rights")
+    assert ours.read([0], True).ids == [1, 2, 3]
+
+
+def test_nothing_of_a_later_declaration_is_read(database: OutboxDatabase, outbox: Outbox) -> None:
+    database.put(insert(1))
+    declare(database, "of an earlier one", fingerprint(ITEM))
+    assert reader(outbox).read([0], True).ids == [1]
+    declare(database, fingerprint(ITEM), "of a later one")
+    ours = reader(outbox)
+    assert ours.read([0], True).ids == []
+    assert ours.unfit == "its configuration is older than the triggers of shop.item"
+    declare(database, "of a later one", fingerprint(ITEM))
+    ours.refresh()
+    assert not ours.unfit
+    assert ours.read([0], True).ids == [1]
+
+
+def test_exactly_the_applied_are_deleted_and_no_open_transaction_is_waited_for(database: OutboxDatabase, session: Session, outbox: Outbox) -> None:
+    session.run("SET SESSION innodb_lock_wait_timeout = 1")
+    for again in (False, True):
+        with database.connect(autocommit=False) as writer, writer.cursor() as cursor:
+            database.put(*[insert(number) for number in range(12)])
+            first = min(number for (number,) in database.execute("SELECT id FROM gearsync.outbox"))
+            cursor.execute("INSERT INTO gearsync.outbox (shard, table_name, operation, payload) VALUES (0, 'shop.item', 'insert', '{}')")
+            database.put(insert(13))
+            # A run beside what is not committed, one in the midst, single ones.
+            ids = [first, *range(first + 2, first + 6), first + 7, *range(first + 9, first + 12)]
+            outbox.delete(ids, {first: "dead"}, again)
+            left = [number for (number,) in database.execute("SELECT id FROM gearsync.outbox ORDER BY id")]
+            assert left == [first + 1, first + 6, first + 8, first + 13]
+            assert database.execute("SELECT id, error FROM gearsync.dead_letter") == [(first, "dead")]
+            writer.rollback()
+        # Twice, as after a commit whose answer was lost.
+        outbox.delete(ids, {}, True)
+        database.execute("DELETE FROM gearsync.outbox", "DELETE FROM gearsync.dead_letter")
+
+
+def test_many_transactions_that_are_rolled_back_leave_a_look_of_few_ranges(database: OutboxDatabase, outbox: Outbox) -> None:
+    ours = reader(outbox, batch=10)
+    found: list[int] = []
+    with database.connect(autocommit=False) as writer, writer.cursor() as cursor:
+        statement = "INSERT INTO gearsync.outbox (shard, table_name, operation, payload) VALUES (0, 'shop.item', 'insert', '{\"new\": {\"id\": 1}}')"
+        for _ in range(300):
+            cursor.execute(statement)
+            writer.rollback()
+            cursor.execute(statement)
+            writer.commit()
+            ours.compact(Spans())
+            work = ours.read([0], True)
+            found += work.ids
+            outbox.delete(work.ids, {}, False)
+    assert len(found) == len(set(found)) == 300
+    assert ours.seen.ranges <= 101
