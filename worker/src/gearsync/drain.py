@@ -49,6 +49,8 @@ _DUTY = 1.0
 _CONFIRM = 0.1
 #: When more changes are applied and not deleted, they are not kept any longer; when twice as many are, the drain waits for the deletions.
 _MOST_APPLIED = 200_000
+#: Seconds between two looks, at most, while no job server is connected by which a wake could come.
+_UNWOKEN = 0.05
 #: Changes that a line of the log names.
 _NAMED = 5
 #: Seconds between two attempts to reach a Redis that is away, while the shards are another process's.
@@ -301,7 +303,7 @@ class Drain:
         elif now < self._linger_until:
             self._due, self._gap = now + max(self._gap, _DUTY * (now - began)), min(self._gap * 1.5, _LAST_GAP)
         else:
-            self._due = now + self._settings.sweep
+            self._due = now + (self._settings.sweep if self.servers.connected else min(self._settings.sweep, _UNWOKEN))
 
     def _apply(self, work: Work) -> None:
         """Write what was read: all of it, or, when the account may not write some table's keys, that of the others."""
