@@ -64,7 +64,7 @@ class Barrier:
         applied = self._applied()
         applied_or_later = Spans(applied)
         applied_or_later.add_span(self._last + 1, _LAST_ID)
-        ranges = [(first, last) for first, last in applied_or_later.gaps(_MOST_RANGES) if first <= self._last]
+        ranges = [(first, last) for first, last in applied_or_later.gaps(_MOST_RANGES)[0] if first <= self._last]
         return self._outbox.waiting(ranges, limit, self._tables) if ranges else {}
 
     def failed(self, error: Optional[Exception]) -> Optional[dict[str, Any]]:

@@ -60,7 +60,9 @@ class Deleter:
             self._changed.notify()
 
     def deleted(self) -> list[Deletion]:
-        """What was deleted since the last call."""
+        """What was deleted since the last call. Raises RuntimeError when the thread has ended: what is applied would wait for ever."""
+        if not self._thread.is_alive():
+            raise RuntimeError("the deleter has ended")
         with self._changed:
             found, self._deleted = self._deleted, []
         return found

@@ -165,7 +165,7 @@ class Drain:
         deadline = time.monotonic() + self._settings.keep + 1.0
         while self._applied and time.monotonic() < deadline and not self._redis_outage.failures:
             time.sleep(_LAST_GAP)
-            with contextlib.suppress(Unavailable, Refused, Denied, DatabaseUnavailable):
+            with contextlib.suppress(Unavailable, Refused, Denied, Moved, DatabaseUnavailable):
                 self._confirm(time.monotonic())
         self._deleter.close(max(1.0, deadline - time.monotonic()))
         try:
@@ -297,7 +297,8 @@ class Drain:
         if work.entries:
             self._linger_until, self._gap = now + self._settings.linger, _FIRST_GAP
         if work.more:
-            self._due = now
+            # What is met again, or put aside, is no work.
+            self._due = now if work.entries else now + _LAST_GAP
         elif work.entries:
             self._due = now + max(_FIRST_GAP, _DUTY * (now - began))
         elif now < self._linger_until:
@@ -399,6 +400,8 @@ class Drain:
             if gone:
                 # What else they know of these changes is to be asked for.
                 self._fences.doubt(set(applied.numbers).difference(places))
+            for place in gone:
+                del applied.numbers[place]
         return lost
 
     def _remaining(self, slot: int, steps: list[Step], entries: Sequence[Entry], dead: dict[int, Malformed]) -> list[Step]:

@@ -62,7 +62,7 @@ return answer
 #: id of its change, and the arguments; of several commands it is their number, negative, the id, and each command after the number of its arguments; 0 is a
 #: step that was done before. The id is negative when the step appends.
 BATCH = Script("""
-local fences, at, first = {}, 2, nil
+local fences, at = {}, 2
 for place = 1, tonumber(ARGV[1]) do
   local fence = {key = KEYS[place], epoch = ARGV[at], follows = ARGV[at + 1], number = ARGV[at + 2], ids = ARGV[at + 3], created = ARGV[at + 4],
     forget = tonumber(ARGV[at + 5]), at = at + 6}
@@ -72,15 +72,8 @@ for place = 1, tonumber(ARGV[1]) do
   at = fence.at + fence.forget
 end
 for place, fence in ipairs(fences) do
-  local applied = fence.ids ~= '' and {'created', fence.created, 'b' .. fence.number, fence.ids} or {}
-  local done = redis.pcall('HSET', fence.key, 'number', fence.number, unpack(applied))
-  if type(done) == 'table' and done.err then
-    if place == 1 then return {'later', done.err} end
-    return redis.error_reply('UNEXPECTED ' .. done.err)
-  end
-  for field = 0, fence.forget - 1, 4000 do
-    redis.call('HDEL', fence.key, unpack(ARGV, fence.at + field, fence.at + math.min(field + 4000, fence.forget) - 1))
-  end
+  local done = redis.pcall('HSET', fence.key, 'number', fence.number)
+  if type(done) == 'table' and done.err then return {'later', done.err} end
 end
 local function text_of(id) return string.format('%.0f', id) end
 local function fence_of(id)
@@ -128,9 +121,19 @@ while ARGV[at] and not stuck do
     if going then appended[#appended + 1] = {-id, number} end
   end
 end
-if not stuck then return answer end
+if not stuck then
+  -- Last, so that a script that ends in an error before has noted nothing.
+  for _, fence in ipairs(fences) do
+    if fence.ids ~= '' then redis.call('HSET', fence.key, 'created', fence.created, 'b' .. fence.number, fence.ids) end
+  end
+  for _, fence in ipairs(fences) do
+    for field = 0, fence.forget - 1, 4000 do
+      redis.pcall('HDEL', fence.key, unpack(ARGV, fence.at + field, fence.at + math.min(field + 4000, fence.forget) - 1))
+    end
+  end
+  return answer
+end
 for _, fence in ipairs(fences) do
-  redis.call('HDEL', fence.key, 'b' .. fence.number)
   local tokens = {}
   for _, token in ipairs(appended) do
     if fence_of(token[1]) == fence then tokens[#tokens + 1] = text_of(token[1]) .. '.' .. token[2] end

@@ -25,7 +25,7 @@ _MOST_AHEAD = 10_000
 #: Seconds until a table whose changes could not be applied is tried again.
 _HELD = 2.0
 #: Ranges of ids of one look: more of them are more work for the server than the rows between them.
-_MOST_RANGES = 100
+_MOST_RANGES = 500
 
 
 class Work(NamedTuple):
@@ -169,7 +169,9 @@ class Reader:
             return self._usable(batch, held, reloaded, wrong)
 
     def _what(self, shards: Optional[Sequence[int]], limit: int) -> Look:
-        return Look(self.seen.gaps(_MOST_RANGES), shards, limit, sorted(self._aside))
+        ranges, seen = self.seen.gaps(_MOST_RANGES)
+        # What was seen already is met again, and must not take the place of what is new.
+        return Look(ranges, shards, limit + seen, sorted(self._aside))
 
     def _take_up(self) -> None:
         """What was put aside for a while and is due is looked for again."""

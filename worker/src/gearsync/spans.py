@@ -130,19 +130,21 @@ class Spans:
                 another = next(others, None)
         return found
 
-    def gaps(self, most: int) -> list[tuple[int, Optional[int]]]:
-        """What is not in the set, as ranges of ids from 0 on; the last one has no end.
+    def gaps(self, most: int) -> tuple[list[tuple[int, Optional[int]]], int]:
+        """What is not in the set, as ranges of ids from 0 on, and how many ids of the set these hold; the last range has no end.
 
         At most ``most`` ranges, at least one: to have no more, the smallest ranges of the set are taken for absent.
         """
-        spans = list(zip(self._firsts, self._lasts))
+        spans, left_out = list(zip(self._firsts, self._lasts)), 0
         if len(spans) > most - 1:
             largest = sorted(range(len(spans)), key=lambda number: spans[number][1] - spans[number][0], reverse=True)[: max(0, most - 1)]
-            spans = [spans[number] for number in sorted(largest)]
+            kept = [spans[number] for number in sorted(largest)]
+            left_out = sum([last - first + 1 for first, last in set(spans).difference(kept)])
+            spans = kept
         found: list[tuple[int, Optional[int]]] = []
         begin = 0
         for first, last in spans:
             if begin < first:
                 found.append((begin, first - 1))
             begin = last + 1
-        return [*found, (begin, None)]
+        return [*found, (begin, None)], left_out

@@ -317,7 +317,7 @@ class Observer:
 
     def _waiting(self, database: Database, known: Spans) -> tuple[dict[str, Waiting], bool]:
         # The oldest and the newest, so that no table is hidden by another one's backlog.
-        ranges, half = ranges_condition(known.gaps(_MOST_RANGES)), MOST_ROWS // 2
+        ranges, half = ranges_condition(known.gaps(_MOST_RANGES)[0]), MOST_ROWS // 2
         looks = " UNION ".join(
             f"(SELECT id, table_name, created_at FROM {SCHEMA}.outbox WHERE {ranges} ORDER BY id {order} LIMIT {half})"
             for order in ("ASC", "DESC"))
