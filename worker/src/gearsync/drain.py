@@ -330,9 +330,9 @@ class Drain:
             self._claim(unclaimed)
         created = max(entry.stamp for entry in work.entries)[:CREATED]
         dead = dict(work.dead)
-        calls, sent = [], []
+        calls, sent, before = [], [], set[int]()
         for slot, of_slot in steps.items():
-            its = self._remaining(slot, of_slot, work.entries, dead)
+            its = self._remaining(slot, of_slot, work.entries, dead, before)
             marks = [self._fences.at((slot, shard)).mark(numbers, created) for shard, numbers in ids[slot].items()]
             sent.append(its)
             calls.append((slot, batch(marks, its, work.ids)))
@@ -356,7 +356,8 @@ class Drain:
         for place in places:
             self._fences.at(place).took()
         dead.update(found)
-        self._took(work, dead, places, sum(map(len, sent)))
+        self._took(work, dead, places)
+        self._count(work, dead, before, sum(map(len, sent)))
 
     def _by_slot(self, work: Work) -> tuple[dict[int, list[Step]], dict[int, dict[int, list[int]]]]:
         """The steps of each slot, and the ids of each slot and shard that a fence is to know as applied."""
@@ -404,8 +405,11 @@ class Drain:
                 del applied.numbers[place]
         return lost
 
-    def _remaining(self, slot: int, steps: list[Step], entries: Sequence[Entry], dead: dict[int, Malformed]) -> list[Step]:
-        """Those of a slot's steps that are not done, coalesced. What is known to be impossible is added to ``dead``."""
+    def _remaining(self, slot: int, steps: list[Step], entries: Sequence[Entry], dead: dict[int, Malformed], before: set[int]) -> list[Step]:
+        """Those of a slot's steps that are not done, coalesced.
+
+        The ids of changes that were applied before are added to ``before``, and what is known to be impossible to ``dead``.
+        """
         fences = {shard: self._fences.at((slot, shard)) for shard in {entries[step.change].shard for step in steps}}
         if any(fence.applied or fence.dead or fence.appended for fence in fences.values()):
             left = []
@@ -416,13 +420,15 @@ class Drain:
                     left.append(step)
                 elif entry.id in fence.dead:
                     dead[entry.id] = Malformed(fence.dead[entry.id])
-                elif entry.id not in fence.applied:
+                elif entry.id in fence.applied:
+                    before.add(entry.id)
+                else:
                     left.append(step)
             appended = set().union(*(fence.appended for fence in fences.values()))
             steps = without_done(left, [entry.id for entry in entries], appended)
         return coalesce(steps)
 
-    def _took(self, work: Work, dead: dict[int, Malformed], places: Sequence[Place], steps: int) -> None:
+    def _took(self, work: Work, dead: dict[int, Malformed], places: Sequence[Place]) -> None:
         """Redis has taken a batch."""
         now = time.monotonic()
         ids: dict[int, list[int]] = {}
@@ -436,17 +442,18 @@ class Drain:
         if dead:
             say_dead(work.entries, dead)
         self._reader.applied(work.entries)
-        self._count(work, dead, steps)
-        log.debug("wrote %d steps for %d changes", steps, len(work.entries), extra={"action": "batch", "count": len(work.entries)})
 
-    def _count(self, work: Work, dead: Collection[int], steps: int) -> None:
+    def _count(self, work: Work, dead: Collection[int], before: Collection[int], steps: int) -> None:
+        """Count what a batch did: its changes but for those that a process before has applied and counted."""
         self.tally.count(BATCHES)
         self.tally.count(STEPS, number=steps)
         self.tally.count(COMMANDS, "durable", sum([len(step.commands) for step in work.steps]))
         entries = work.entries
         if dead:
             self.tally.count(ERRORS, "dead_letter", len(dead))
-            entries = [entry for entry in entries if entry.id not in dead]
+        log.debug("wrote %d steps for %d changes", steps, len(work.entries), extra={"action": "batch", "count": len(work.entries)})
+        if dead or before:
+            entries = [entry for entry in entries if entry.id not in dead and entry.id not in before]
         now = datetime.datetime.fromtimestamp(time.time() + self._clock_ahead, datetime.timezone.utc).replace(tzinfo=None)
         for applied in summary(entries):
             self.tally.count(CHANGES, applied.table, applied.number)
