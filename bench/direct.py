@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Jobs a second of direct delivery, Redis writes included: the worker's own loop beside python3-gearman's, which writes the same to the same Redis.
 
-usage: bench/direct.py [--jobs 100000] [--rounds 3]     with the environment of bench/requirements.txt
+usage: bench/direct.py [--jobs 100000] [--rounds 3]     with the environment of tests/setup bench
 
 Starts a private gearmand and a private Redis. The queue is filled first; then one process empties it: python3-gearman's GearmanWorker with a function
 that makes each job's Redis write, as its users write it (a tenth of the jobs), and the worker's loop in one process. Medians of the rounds.
@@ -15,6 +15,7 @@ import socket
 import statistics
 import struct
 import time
+from collections.abc import Callable
 from typing import Any
 
 from gearsync.config import Config, RedisSettings
@@ -22,7 +23,7 @@ from gearsync.declaration import Table, Write
 from gearsync.metrics import JOBS, Tally
 from gearsync.supervise import direct
 from python3_gearman import GearmanWorker
-from servers import Bench, bench, machine
+from servers import Gearmand, Redis, cleaned_up, machine
 
 BAR = 8.0
 FUNCTION = "bench"
@@ -30,10 +31,9 @@ TABLE = Table(table="bench.user", delivery="direct", function=FUNCTION, columns=
 SUBMIT_JOB_BG = 18
 
 
-def submit(servers: Bench, jobs: int) -> None:
+def submit(gearmand: Gearmand, jobs: int) -> None:
     """Queue background jobs and wait until the last is taken."""
-    servers.redis.flushall()
-    with socket.create_connection(("127.0.0.1", servers.gearmand_port), timeout=60) as client:
+    with socket.create_connection(("127.0.0.1", gearmand.port), timeout=60) as client:
         for first in range(0, jobs, 1000):
             packets, size = [], 0
             for number in range(first, min(first + 1000, jobs)):
@@ -53,11 +53,11 @@ def submit(servers: Bench, jobs: int) -> None:
 class OneByOne(GearmanWorker):  # type: ignore[misc]  # the library has no types
     """The library's loop, until so many jobs are done."""
 
-    def __init__(self, servers: Bench, jobs: int) -> None:
-        super().__init__([f"127.0.0.1:{servers.gearmand_port}"])
+    def __init__(self, gearmand: Gearmand, redis: Redis, jobs: int) -> None:
+        super().__init__([gearmand.address])
         self.left = jobs
         self.register_task(FUNCTION, self.write)
-        self.redis = servers.redis
+        self.redis = redis.client
 
     def write(self, _worker: Any, job: Any) -> str:
         row = json.loads(job.data)["new"]
@@ -69,31 +69,35 @@ class OneByOne(GearmanWorker):  # type: ignore[misc]  # the library has no types
         return self.left > 0
 
 
-def checked(servers: Bench, jobs: int, seconds: float) -> float:
-    if servers.redis.dbsize() != jobs:
-        raise SystemExit(f"{servers.redis.dbsize()} keys in place of {jobs}")
-    return jobs / seconds
-
-
-def library(servers: Bench, jobs: int) -> float:
-    submit(servers, jobs)
-    worker = OneByOne(servers, jobs)
+def library(gearmand: Gearmand, redis: Redis, jobs: int) -> float:
+    """Seconds of the library's worker for all jobs."""
+    worker = OneByOne(gearmand, redis, jobs)
     start = time.perf_counter()
     worker.work(poll_timeout=1.0)
-    return checked(servers, jobs, time.perf_counter() - start)
+    return time.perf_counter() - start
 
 
-def ours(servers: Bench, jobs: int) -> float:
-    submit(servers, jobs)
+def ours(gearmand: Gearmand, redis: Redis, jobs: int) -> float:
+    """Seconds of the worker's loop for all jobs."""
     tally = Tally()
-    delivery = direct(Config(job_servers=[f"127.0.0.1:{servers.gearmand_port}"], redis=RedisSettings(port=servers.redis_port), tables=[TABLE]), tally)
+    delivery = direct(Config(job_servers=[gearmand.address], redis=RedisSettings(port=redis.port), tables=[TABLE]), tally)
     start = time.perf_counter()
     while tally.total(JOBS) < jobs:
         delivery.step(0.5)
     seconds = time.perf_counter() - start
     delivery.servers.close()
     delivery.target.close()
-    return checked(servers, jobs, seconds)
+    return seconds
+
+
+def rate(gearmand: Gearmand, redis: Redis, jobs: int, work: Callable[[Gearmand, Redis, int], float]) -> float:
+    """Jobs a second, when all of them are done."""
+    redis.client.flushall()
+    submit(gearmand, jobs)
+    seconds = work(gearmand, redis, jobs)
+    if redis.client.dbsize() != jobs:
+        raise SystemExit(f"{redis.client.dbsize()} keys in place of {jobs}")
+    return jobs / seconds
 
 
 def main() -> int:
@@ -102,13 +106,12 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     rates: dict[str, list[float]] = {"python3-gearman": [], "worker": []}
-    with bench() as servers:
-        servers.start_redis()
-        servers.start_gearmand()
-        print(f"{machine()}; Redis {servers.redis.info('server')['redis_version']}; {options.jobs} jobs")
+    with cleaned_up():
+        gearmand, redis = Gearmand(), Redis()
+        print(f"{machine()}; Redis {redis.version}; {options.jobs} jobs")
         for number in range(options.rounds):
-            rates["python3-gearman"].append(library(servers, max(1, options.jobs // 10)))
-            rates["worker"].append(ours(servers, options.jobs))
+            rates["python3-gearman"].append(rate(gearmand, redis, max(1, options.jobs // 10), library))
+            rates["worker"].append(rate(gearmand, redis, options.jobs, ours))
             print(f"  round {number + 1}: " + ", ".join(f"{name} {values[-1]:,.0f}" for name, values in rates.items()), flush=True)
     medians = {name: statistics.median(values) for name, values in rates.items()}
     ratio = medians["worker"] / medians["python3-gearman"]

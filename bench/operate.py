@@ -1,18 +1,17 @@
 #!/usr/bin/env python3
 """First load and proof of equality of a large table, while writers write.
 
-usage: bench/operate.py [--rows 1000000] [--writers 8] [--seconds 20]     with the environment of bench/requirements.txt
+usage: bench/operate.py [--rows 1000000] [--writers 8] [--seconds 20]     with the environment of tests/setup bench
 
-Starts what bench/pipeline.py starts. The writers insert, update and delete random rows as fast as they can; the time of each write is measured without a
-resync and then while `gearsync resync` loads the whole table. When they have stopped, `gearsync verify` must find the two sides equal. Then Redis is emptied,
-and a second resync is killed ten times at random moments: it must go on where it was, and both sides be equal again. Then verify is run while the writers
-write, when it must report nothing; after 1,000 differences were planted, each of which it must report; and after Redis was emptied once more, which one
-command must mend. Each bar is printed with its limit; the exit status is 1 when one was missed.
+Starts a database, gearmand, a worker and Redis. The writers insert, update and delete random rows as fast as they can; the time of each write is
+measured without a resync and then while `gearsync resync` loads the whole table. When they have stopped, `gearsync verify` must find the two sides equal.
+Then Redis is emptied, and a second resync is killed ten times at random moments: it must go on where it was, and both sides be equal again. Then verify is
+run while the writers write, when it must report nothing; after 1,000 differences were planted, each of which it must report; and after Redis was emptied
+once more, which one command must mend. Each bar is printed with its limit; the exit status is 1 when one was missed.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import multiprocessing
 import os
@@ -26,18 +25,18 @@ import threading
 import time
 from typing import Any
 
-from servers import ROOT, Bench, bench, machine, until
+from servers import Pipeline, Process, arguments, cleaned_up, machine, until
 
 TABLE = {"table": "bench.account", "columns": ["id", "name", "balance"], "write": [{"type": "hash", "key": "account:{id}"}]}
 BARS = {"verify": 60.0, "memory": 100.0, "p99": 2.0}
 PLANTED = {"missing": 250, "stale": 250, "orphaned": 250, "wrong_type": 250}
 
 
-def write(servers: Bench, rows: int, seed: int, running: Any, times: Any) -> None:
+def write(servers: Pipeline, rows: int, seed: int, running: Any, times: Any) -> None:
     chance = random.Random(seed)
     found: list[float] = []
     deleted: list[int] = []
-    with servers.connect() as connection, connection.cursor() as cursor:
+    with servers.database.connect() as connection, connection.cursor() as cursor:
         while running.is_set():
             row = chance.randrange(1, rows + 1)
             # What was deleted comes back as often: the table keeps its size.
@@ -56,7 +55,7 @@ def write(servers: Bench, rows: int, seed: int, running: Any, times: Any) -> Non
 class Writers:
     """Writers at work for the length of a `with`; afterwards ``times`` are the seconds of all writes."""
 
-    def __init__(self, servers: Bench, rows: int, number: int) -> None:
+    def __init__(self, servers: Pipeline, rows: int, number: int) -> None:
         self._context = multiprocessing.get_context("fork")
         self._running, self._queue = self._context.Event(), self._context.Queue()
         self._processes = [self._context.Process(target=write, args=(servers, rows, seed, self._running, self._queue), daemon=True) for seed in range(number)]
@@ -107,33 +106,33 @@ class Memory(threading.Thread):
             return ""
 
 
-def command(servers: Bench, *words: str) -> tuple[int, str, float, float]:
+def command(servers: Pipeline, *words: str) -> tuple[int, str, float, float]:
     """Exit status, output, seconds and MiB of one `gearsync` command."""
     began = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-m", "gearsync", words[0], "--config", str(servers.home / "worker.yml"), *words[1:]], stdout=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "worker/src")})
+        [sys.executable, "-m", "gearsync", words[0], "--config", servers.directory / "worker.yml", *words[1:]], stdout=subprocess.PIPE, text=True)
     memory = Memory(process.pid)
     output, _none = process.communicate()
     memory.join()
     return process.returncode, output, time.perf_counter() - began, memory.peak
 
 
-def killed(servers: Bench, seconds: float, times: int) -> str:
+def killed(servers: Pipeline, seconds: float, times: int) -> str:
     """A resync that is killed so often within about ``seconds``, and then left alone: what went wrong, or nothing."""
     def progress() -> tuple[int, bool]:
-        ((rows, finished),) = servers.sql("SELECT rows_done, finished_at IS NOT NULL FROM gearsync.resync")
+        ((rows, finished),) = servers.database.execute("SELECT rows_done, finished_at IS NOT NULL FROM gearsync.resync")
         return int(rows), bool(finished)
 
     chance, last = random.Random(2), 0
     for number in range(times):
         # The first one begins anew: the load before it is done.
         words = ["--restart"] if number == 0 else []
-        process = servers.run(sys.executable, "-m", "gearsync", "resync", "--config", str(servers.home / "worker.yml"), *words, log="killed.log")
-        until(lambda: (progress()[1] is False and progress()[0] > last) or process.poll() is not None, 60)  # noqa: B023  # it ends before the next turn
+        resync: list[str | os.PathLike[str]] = [sys.executable, "-m", "gearsync", "resync", "--config", servers.directory / "worker.yml", *words]
+        process = Process("resync", resync, servers.directory / "resync.log")
+        process.forget()
+        until(lambda: (progress()[1] is False and progress()[0] > last) or not process.running)  # noqa: B023  # it ends before the next turn
         time.sleep(chance.uniform(0.1, 1.9) * 0.7 * seconds / (times + 1))
         process.kill()
-        process.wait()
         rows, finished = progress()
         print(f"killed after {rows:,} rows", flush=True)
         if rows < last:
@@ -145,27 +144,27 @@ def killed(servers: Bench, seconds: float, times: int) -> str:
     return f"exit status {status}" if status else ""
 
 
-def verify(servers: Bench, what: str, rows: int) -> tuple[dict[str, int], float, float]:
+def verify(servers: Pipeline, what: str, rows: int) -> tuple[dict[str, int], float, float]:
     status, output, seconds, memory = command(servers, "verify", "--json")
     found = json.loads(output)["tables"][0]
     print(f"verify of {rows:,} rows, {what}: {seconds:.1f} s, {memory:.0f} MiB, exit status {status}, {found['different'] or 'equal'}", flush=True)
     return found["different"], seconds, memory
 
 
-def plant(servers: Bench) -> None:
+def plant(servers: Pipeline) -> None:
     """Differences, and no others: rows that are there, and keys of none."""
-    ids = [row for (row,) in servers.sql(f"SELECT id FROM bench.account ORDER BY RAND(1) LIMIT {sum(PLANTED.values())}")]
-    ((last,),) = servers.sql("SELECT MAX(id) FROM bench.account")
+    ids = [row for (row,) in servers.database.execute(f"SELECT id FROM bench.account ORDER BY RAND(1) LIMIT {sum(PLANTED.values())}")]
+    ((last,),) = servers.database.execute("SELECT MAX(id) FROM bench.account")
     for _number in range(PLANTED["missing"]):
-        servers.redis.delete(f"account:{ids.pop()}")
+        servers.redis.client.delete(f"account:{ids.pop()}")
     for _number in range(PLANTED["stale"]):
-        servers.redis.hset(f"account:{ids.pop()}", "name", "stale")
+        servers.redis.client.hset(f"account:{ids.pop()}", "name", "stale")
     for number in range(PLANTED["orphaned"]):
-        servers.redis.hset(f"account:{last + 1 + number}", "name", "nobody")
+        servers.redis.client.hset(f"account:{last + 1 + number}", "name", "nobody")
     for _number in range(PLANTED["wrong_type"]):
         key = f"account:{ids.pop()}"
-        servers.redis.delete(key)
-        servers.redis.set(key, "text")
+        servers.redis.client.delete(key)
+        servers.redis.client.set(key, "text")
 
 
 class Bars:
@@ -181,20 +180,20 @@ class Bars:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--writers", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=20, help="of writing without a resync")
     options = parser.parse_args()
     rows, bars = options.rows, Bars()
-    with bench() as servers:
-        servers.start_pipeline()
-        servers.sql("CREATE TABLE bench.account (id INT PRIMARY KEY, name VARCHAR(40), balance BIGINT NOT NULL) ENGINE=InnoDB",
+    with cleaned_up():
+        servers = Pipeline(durable=not options.relaxed)
+        servers.database.execute("CREATE TABLE bench.account (id INT PRIMARY KEY, name VARCHAR(40), balance BIGINT NOT NULL) ENGINE=InnoDB",
                     f"INSERT INTO bench.account SELECT seq, MD5(seq), 0 FROM bench.seq_1_to_{rows}")
-        servers.sync_table(**TABLE)
-        servers.start_worker([TABLE])
-        until(lambda: servers.drained_by(4))
-        print(f"{machine()}; MariaDB {servers.sql('SELECT VERSION()')[0][0]}; {rows:,} rows, {options.writers} writers", flush=True)
+        servers.database.declare(TABLE)
+        servers.worker([TABLE])
+        command(servers, "barrier", "--timeout", "120")
+        print(f"{machine()}; {servers.versions}; {rows:,} rows, {options.writers} writers", flush=True)
         with Writers(servers, rows, options.writers) as alone:
             time.sleep(options.seconds)
         print(f"without a resync: {alone.words()}", flush=True)
@@ -210,7 +209,7 @@ def main() -> int:
         bars.held("seconds of verify", f"{seconds:.1f}", f"{BARS['verify']:g}", seconds <= BARS["verify"])
         bars.held("MiB of verify", f"{memory:.0f}", f"{BARS['memory']:g}", memory <= BARS["memory"])
 
-        servers.redis.flushall()
+        servers.redis.client.flushall()
         with Writers(servers, rows, options.writers):
             wrong = killed(servers, loading, 10)
         command(servers, "barrier", "--timeout", "120")
@@ -227,7 +226,7 @@ def main() -> int:
         different, _seconds, _memory = verify(servers, f"{sum(PLANTED.values()):,} differences planted", rows)
         bars.held("planted differences", different, str(PLANTED), different == PLANTED)
 
-        servers.redis.flushall()
+        servers.redis.client.flushall()
         status, _output, _seconds, _memory = command(servers, "resync", "--restart", "--wait", "300")
         different, _seconds, _memory = verify(servers, "after FLUSHALL and one resync", rows)
         bars.held("one command after FLUSHALL", different or "equal", "equal", not status and not different)

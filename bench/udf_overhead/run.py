@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """What a trigger with our functions adds to an INSERT, beside one in the manner of the libraries that ours replaces.
 
-Starts two private MariaDB servers, each with a gearmand; the second has a binary log that is synced at each commit, as on a primary. Measures
-every shape in turn in many short rounds, and takes the median of the rounds, so that other work on the machine hits all shapes alike. Needs
-the packages of udf/tests/apt-packages.txt and libgearman-dev. Takes about five minutes with its defaults, two with --silent 60, and one with --restarts 20.
+Starts a private MariaDB with the durability of a primary (--relaxed: without) and a gearmand. Measures every shape in turn in many short rounds, and takes the
+median of the rounds, so that other work on the machine hits all shapes alike. Needs the environment of tests/setup bench and libgearman-dev.
+Takes about four minutes with its defaults, two with --silent 60, and one with --restarts 20.
 
     bench/udf_overhead/run.py [--rounds 12] [--seconds 0.4] [--json FILE]
     bench/udf_overhead/run.py --silent 60    writes while the job server accepts connections and never answers
@@ -12,26 +12,23 @@ the packages of udf/tests/apt-packages.txt and libgearman-dev. Takes about five 
 
 from __future__ import annotations
 
-import argparse
 import concurrent.futures
-import contextlib
 import json
-import os
-import platform
-import pwd
 import re
-import shutil
 import socket
 import statistics
 import subprocess
-import tempfile
+import sys
 import threading
 import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-UDF = HERE.parent.parent / "udf"
-SBIN = os.environ["PATH"] + ":/usr/sbin:/usr/local/sbin"
+sys.path.insert(0, str(HERE.parent))
+
+from servers import ROOT, Database, Gearmand, arguments, cleaned_up, machine
+
+UDF = ROOT / "udf"
 
 PAYLOAD = "JSON_OBJECT('id', NEW.id, 'name', NEW.name, 'password', NEW.password)"
 TRIGGERS = {
@@ -47,7 +44,7 @@ TRIGGERS = {
 ROWS = 500
 #: Connections of --restarts.
 WRITERS = 64
-AUTOCOMMIT, PRIMARY, MANY_ROWS = "autocommit, 1 conn.", "autocommit, synced binary log, 1 conn.", f"{ROWS} rows, 1 conn."
+AUTOCOMMIT, MANY_ROWS = "autocommit, 1 conn.", f"{ROWS} rows, 1 conn."
 SINGLE = "INSERT INTO users (name, password) VALUES ('hello', 'world')"
 
 # Writes for some seconds, each timed by the server itself.
@@ -67,70 +64,26 @@ END
 """
 
 
-def build(plugins: Path) -> None:
-    """Both libraries of udf/, and the function in the manner of those that they replace."""
-    subprocess.run(["make", "-s", "-C", UDF, "all", f"BUILD_DIR={plugins}"], check=True, stdout=subprocess.DEVNULL)
-    include = subprocess.run(["mariadb_config", "--include"], check=True, capture_output=True, text=True).stdout.split()
-    subprocess.run(
-        ["gcc", "-std=c11", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", *include, "-o", plugins / "upstream_shape.so", HERE / "upstream_shape.c",
-         "-lgearman"],
-        check=True,
-    )  # fmt: skip
-
-
 class Bench:
-    """A server with the functions and a bare outbox, and a gearmand."""
+    """A server with the functions, with one in the manner of those that they replace and with a bare outbox; and a gearmand."""
 
-    def __init__(self, home: Path, plugins: Path, *options: str) -> None:
-        home.mkdir()
-        self.socket = home / "socket"
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
-        user = pwd.getpwuid(os.getuid()).pw_name
+    def __init__(self, durable: bool) -> None:
+        self.gearmand = Gearmand()
+        self.server = Database(durable=durable)
+        self.socket, self.port = self.server.socket, self.gearmand.port
+        self.server.add_functions(self.gearmand)
+        include = subprocess.run(["mariadb_config", "--include"], check=True, capture_output=True, text=True).stdout.split()
+        shape = self.server.plugin_dir / "upstream_shape.so"
         subprocess.run(
-            ["mariadb-install-db", "--no-defaults", f"--datadir={home}/data", f"--tmpdir={home}", "--auth-root-authentication-method=normal", f"--user={user}"],
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
-        with (home / "log").open("wb") as log:
-            self.server = subprocess.Popen(
-                [shutil.which("mariadbd", path=SBIN) or "mariadbd", "--no-defaults", f"--user={user}", f"--datadir={home}/data", f"--tmpdir={home}",
-                 f"--socket={self.socket}", f"--plugin-dir={plugins}", "--skip-networking", "--innodb-buffer-pool-size=256M", *options],
-                stdout=log, stderr=log,
-            )  # fmt: skip
-        self.start_gearmand()
-        end = time.monotonic() + 60
-        while True:
-            try:
-                self.sql("SELECT 1")
-                socket.create_connection(("127.0.0.1", self.port)).close()
-                break
-            except (subprocess.CalledProcessError, OSError):
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.2)
-
-    def start_gearmand(self) -> None:
-        self.gearmand = subprocess.Popen(
-            [shutil.which("gearmand", path=SBIN) or "gearmand", "-L", "127.0.0.1", "-p", str(self.port), "-l", "stderr"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-
-    def stop(self) -> None:
-        for process in (self.server, self.gearmand):
-            process.terminate()
-            process.wait()
+            ["gcc", "-std=c11", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", *include, "-o", shape, HERE / "upstream_shape.c", "-lgearman"], check=True)
+        self.sql("CREATE FUNCTION gman_do_background RETURNS STRING SONAME 'libgearman_mysql_udf.so'")
+        self.sql("CREATE FUNCTION shape_do_background RETURNS STRING SONAME 'upstream_shape.so'")
+        self.sql("USE bench // CREATE TABLE outbox (id bigint AUTO_INCREMENT PRIMARY KEY, payload text)")
 
     def sql(self, text: str) -> str:
         return subprocess.run(
             ["mariadb", "--no-defaults", "-S", self.socket, "-NB", "--delimiter=//"], input=text, check=True, capture_output=True, text=True
         ).stdout
-
-    def prepare(self) -> None:
-        self.sql("USE mysql // " + (UDF / "install.sql").read_text().replace(";", " //"))
-        self.sql("CREATE FUNCTION shape_do_background RETURNS STRING SONAME 'upstream_shape.so'")
-        self.sql(f"SELECT gman_servers_set('127.0.0.1:{self.port}')")
-        self.sql("CREATE DATABASE bench // USE bench // CREATE TABLE outbox (id bigint AUTO_INCREMENT PRIMARY KEY, payload text)")
 
     def arrange(self, trigger: str) -> None:
         self.sql("USE bench // DROP TABLE IF EXISTS users // CREATE TABLE users (id bigint AUTO_INCREMENT PRIMARY KEY, name varchar(20), password varchar(20))")
@@ -169,15 +122,10 @@ class Bench:
                 connection.recv(100)
 
 
-def machine() -> str:
-    model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    return f"{os.cpu_count()} cores ({model.group(1) if model else platform.machine()}), Linux {platform.release()}"
-
-
 def versions(bench: Bench) -> str:
-    gearmand = subprocess.run([shutil.which("gearmand", path=SBIN) or "gearmand", "--version"], check=True, capture_output=True, text=True).stdout.split()
+    gearmand = subprocess.run([bench.gearmand.command[0], "--version"], check=True, capture_output=True, text=True).stdout.split()
     compiler = subprocess.run(["gcc", "-dumpfullversion"], check=True, capture_output=True, text=True).stdout.strip()
-    return f"MariaDB {bench.sql('SELECT VERSION()').strip()}, {' '.join(gearmand[:2])}, gcc {compiler}; {machine()}; load {os.getloadavg()[0]:.1f}"
+    return f"MariaDB {bench.server.version}, {' '.join(gearmand[:2])}, gcc {compiler}; {machine()}"
 
 
 def accept_and_keep_silent(listener: socket.socket, kept: list[socket.socket]) -> None:
@@ -227,9 +175,8 @@ def restarts(bench: Bench, number: int) -> None:
             for _ in range(number):
                 time.sleep(0.4)
                 bench.gearmand.kill()
-                bench.gearmand.wait()
                 time.sleep(0.1)
-                bench.start_gearmand()
+                bench.gearmand.start()
             worst = max(writer.result()[1] for writer in writers)
         writes = int(bench.sql("SELECT COUNT(*) FROM bench.users")) - before
         bench.sql("SELECT gman_servers_set('')")
@@ -237,7 +184,7 @@ def restarts(bench: Bench, number: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--seconds", type=float, default=0.4, help="for each measurement")
     parser.add_argument("--json", type=Path, help="write the figures into this file as well")
@@ -245,35 +192,27 @@ def main() -> None:
     parser.add_argument("--restarts", type=int, metavar="NUMBER", help="only this: writes while the job server is killed and started again")
     options = parser.parse_args()
     many_rows = SINGLE + ", ('hello', 'world')" * (ROWS - 1)
-    with tempfile.TemporaryDirectory(prefix="udf") as home, contextlib.ExitStack() as stack:
-        plugins = Path(home) / "plugins"
-        build(plugins)
-        plain = Bench(Path(home) / "plain", plugins)
-        stack.callback(plain.stop)
-        plain.prepare()
-        version = versions(plain)
+    with cleaned_up():
+        bench = Bench(durable=not options.relaxed)
+        version = versions(bench)
         if options.silent:
-            silent(plain, options.silent)
+            silent(bench, options.silent)
             return
         if options.restarts:
-            restarts(plain, options.restarts)
+            restarts(bench, options.restarts)
             return
-        primary = Bench(Path(home) / "primary", plugins, "--log-bin", "--sync-binlog=1", "--binlog-format=ROW")
-        stack.callback(primary.stop)
-        primary.prepare()
         cases = {
-            AUTOCOMMIT: (plain, SINGLE, 1, 1),
-            "autocommit, 16 conn.": (plain, SINGLE, 1, 16),
-            PRIMARY: (primary, SINGLE, 1, 1),
-            MANY_ROWS: (plain, many_rows, ROWS, 1),
-            f"{ROWS} rows, 16 conn.": (plain, many_rows, ROWS, 16),
+            AUTOCOMMIT: (SINGLE, 1, 1),
+            "autocommit, 16 conn.": (SINGLE, 1, 16),
+            MANY_ROWS: (many_rows, ROWS, 1),
+            f"{ROWS} rows, 16 conn.": (many_rows, ROWS, 16),
         }
         figures: dict[str, dict[str, list[float]]] = {name: {case: [] for case in cases} for name in TRIGGERS}
         for round_ in range(options.rounds):
             # Shapes that are compared follow each other, another one first in each round: the server still writes out the pages of the case before.
             shapes = list(TRIGGERS.items())
             shapes = shapes[round_ % len(shapes) :] + shapes[: round_ % len(shapes)]
-            for case, (bench, statement, rows, connections) in cases.items():
+            for case, (statement, rows, connections) in cases.items():
                 for name, trigger in shapes:
                     bench.arrange(trigger)
                     figures[name][case].append(bench.measure(statement, rows, connections, options.seconds))
@@ -292,8 +231,7 @@ def main() -> None:
         f"as a table's only trigger {many['gman_wake'] - many['no trigger']:.2f}, where one that does nothing adds "
         f"{many['a trigger that does nothing'] - many['no trigger']:.2f}"
     )
-    for case, bar in ((AUTOCOMMIT, " (bar 1.25)"), (PRIMARY, "")):
-        print(f"{case}: outbox row + wake / no trigger = {medians['outbox row + gman_wake'][case] / medians['no trigger'][case]:.2f}{bar}")
+    print(f"{AUTOCOMMIT}: outbox row + wake / no trigger = {medians['outbox row + gman_wake'][AUTOCOMMIT] / medians['no trigger'][AUTOCOMMIT]:.2f} (bar 1.25)")
     if options.json:
         options.json.write_text(json.dumps({"version": version, "median_us": medians, "rounds_us": figures}, indent=2) + "\n")
 
