@@ -1,8 +1,9 @@
 # The two commands that matter: `make demo` and `make test`. Everything that they make lies in .work/.
 PLATFORM ?= mariadb
 IMAGE ?=
+ARGS ?=
 
-.PHONY: help demo demo-down setup test test-long lint build clean
+.PHONY: help demo demo-down setup test test-long bench lint build clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +24,10 @@ test: setup ## everything that continuous integration runs
 test-long: setup ## what takes hours: fuzzing, compilers, faults, hundreds of kills, ten runs under load
 	@tests/setup long
 	@tests/run --file tests/steps-long.toml --jobs 1
+
+bench: ## figures beside the peers, into docs/performance.md and README.md; an hour, alone on the machine (ARGS="--maxwell CLONE", --help has all)
+	@tests/setup bench
+	@.work/venv/bin/python bench/performance.py --command 'make bench$(if $(ARGS), ARGS="$(ARGS)")' $(ARGS)
 
 lint: setup ## only the linters
 	@tests/run lint
