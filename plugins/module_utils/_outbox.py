@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import collections
-import hashlib
 import json
 import math
 import re
@@ -100,12 +99,30 @@ MIGRATIONS = (
         "EXECUTE gearsync_statement",
         "DEALLOCATE PREPARE gearsync_statement",
     ),
+    (
+        # Each declaration that triggers were ever made of, under the number that their changes name. Nothing is ever taken out: a number must not come to
+        # mean something else.
+        (f"CREATE TABLE IF NOT EXISTS `gearsync`.`numbered_declaration` (`table_name` VARCHAR(129) NOT NULL, `number` INT UNSIGNED NOT NULL,"
+         f" `content` LONGTEXT NOT NULL, `declared_at` TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6), PRIMARY KEY (`table_name`, `number`)) {_OPTIONS}"),
+        # 0: the triggers are of a release that did not number.
+        ("SET @gearsync_sql = IF((SELECT COUNT(*) FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = 'gearsync' AND TABLE_NAME = 'synced_table'"
+         " AND COLUMN_NAME = 'number') = 0, 'ALTER TABLE `gearsync`.`synced_table` ADD COLUMN `number` INT UNSIGNED NOT NULL DEFAULT 0', 'DO 0')"),
+        "PREPARE gearsync_statement FROM @gearsync_sql",
+        "EXECUTE gearsync_statement",
+        "DEALLOCATE PREPARE gearsync_statement",
+        # Workers of earlier releases leave the tables alone whose newest declaration they do not know: they cannot read what its triggers send.
+        ("UPDATE `gearsync`.`declaration` SET `fingerprints` = JSON_ARRAY_APPEND(`fingerprints`, '$', 'numbered')"
+         " WHERE `fingerprints` NOT LIKE '%\"numbered\"]'"),
+    ),
 )
 VERSION = len(MIGRATIONS)
+# The version from which on declarations have numbers.
+NUMBERED = 6
 
 # What workers need to know of a synced table beside their own configuration, in the columns' order.
 SyncedTable = collections.namedtuple(
-    "SyncedTable", "table_name source_schema source_table shards key_columns shard_sql row_sql old_sql large_sql small_sql large_columns triggers")
+    "SyncedTable", "table_name source_schema source_table shards key_columns shard_sql row_sql old_sql large_sql small_sql large_columns triggers number")
+_NUMBERS = ("shards", "number")
 
 
 class SchemaError(Exception):
@@ -190,10 +207,9 @@ def read_synced(database, schema, table, version):
     """What the schema holds of a table, by the declared names under which it is there."""
     if not version:
         return {}
-    rows = database.rows(
-        "SELECT table_name, source_schema, source_table, shards, key_columns, shard_sql, row_sql, old_sql, large_sql, small_sql, large_columns, triggers"
-        " FROM gearsync.synced_table WHERE source_schema = %s AND source_table = %s", schema, table)
-    found = [SyncedTable(**{name: int(row[name]) if name == "shards" else _text(row[name]) for name in SyncedTable._fields}) for row in rows]
+    # A schema of an earlier version has no numbers.
+    rows = database.rows("SELECT * FROM gearsync.synced_table WHERE source_schema = %s AND source_table = %s", schema, table)
+    found = [SyncedTable(**{name: int(row.get(name, 0)) if name in _NUMBERS else _text(row[name]) for name in SyncedTable._fields}) for row in rows]
     return {synced.table_name: synced for synced in found}
 
 
@@ -211,7 +227,7 @@ def _text(value):
 
 def save_statement(synced):
     """The statement that stores a SyncedTable."""
-    values = [str(value) if name == "shards" else literal(value) for name, value in zip(SyncedTable._fields, synced)]
+    values = [str(value) if name in _NUMBERS else literal(value) for name, value in zip(SyncedTable._fields, synced)]
     names = ", ".join(f"`{name}`" for name in SyncedTable._fields)
     updates = ", ".join(f"`{name}` = VALUES(`{name}`)" for name in SyncedTable._fields[1:])
     return f"INSERT INTO `{SCHEMA}`.`synced_table` ({names}) VALUES ({', '.join(values)}) ON DUPLICATE KEY UPDATE {updates}"
@@ -227,38 +243,16 @@ def is_needed(database, table_name):
         database.rows(f"SELECT 1 AS one FROM `{SCHEMA}`.`{name}` WHERE table_name = %s LIMIT 1", table_name) for name in ("outbox", "dead_letter"))
 
 
-# So many declarations of a table are known; a worker with an older one is believed to have a newer one.
-MOST_FINGERPRINTS = 16
-
-
-def fingerprint(declaration):
-    """What a declaration says of a row, in few words. Workers compute it too, to know that theirs is not the newest."""
-    write = [{name: value for name, value in each.items() if value is not None} for each in declaration["write"]]
-    words = {"columns": declaration["columns"], "computed": declaration.get("computed") or [], "transform": declaration.get("transform") or None,
-             "write": write}
-    return hashlib.sha256(to_json(words).encode("utf-8")).hexdigest()
-
-
-def read_fingerprints(database, table_name):
-    """Those of a table's declarations, the newest one last; empty in a schema that does not keep them yet."""
-    if not _keeps_declarations(database):
-        return []
-    rows = database.rows(f"SELECT fingerprints FROM `{SCHEMA}`.declaration WHERE table_name = %s", table_name)
-    return json.loads(_text(rows[0]["fingerprints"])) if rows else []
-
-
-def _keeps_declarations(database):
-    return bool(database.value("SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = %s AND TABLE_NAME = 'declaration'", SCHEMA))
-
-
-def declaration_statements(table_name, known, newest):
-    """What makes a fingerprint the newest of a table."""
-    if known[-1:] == [newest]:
-        return []
-    fingerprints = to_json([*(each for each in known if each != newest), newest][-MOST_FINGERPRINTS:])
-    values = f"{literal(table_name)}, {literal(fingerprints)}"
-    update = "ON DUPLICATE KEY UPDATE `fingerprints` = VALUES(`fingerprints`)"
-    return [f"INSERT INTO `{SCHEMA}`.`declaration` (`table_name`, `fingerprints`) VALUES ({values}) {update}"]
+def number_of(database, table_name, content, version):
+    """The number that a declaration has, or gets when it is not the newest one of the table: (number, the statements that write it down)."""
+    rows = database.rows(
+        f"SELECT number, content FROM `{SCHEMA}`.numbered_declaration WHERE table_name = %s ORDER BY number DESC LIMIT 1", table_name
+    ) if version >= NUMBERED else []
+    if rows and _text(rows[0]["content"]) == content:
+        return int(rows[0]["number"]), []
+    number = int(rows[0]["number"]) + 1 if rows else 1
+    values = f"{literal(table_name)}, {number}, {literal(content)}"
+    return number, [f"INSERT INTO `{SCHEMA}`.`numbered_declaration` (`table_name`, `number`, `content`) VALUES ({values})"]
 
 
 def leave_statements(database, synced):
@@ -268,13 +262,12 @@ def leave_statements(database, synced):
     """
     # What was loaded is forgotten at once: a table that is declared again has changed unseen.
     name = literal(synced.table_name)
-    delete = {each: f"DELETE FROM `{SCHEMA}`.`{each}` WHERE `table_name` = {name}" for each in ("resync", "declaration", "synced_table")}
-    at_once = [delete["resync"], *([delete["declaration"]] if _keeps_declarations(database) else [])]
+    delete = {each: f"DELETE FROM `{SCHEMA}`.`{each}` WHERE `table_name` = {name}" for each in ("resync", "synced_table")}
     if not is_needed(database, synced.table_name):
-        return [*at_once, delete["synced_table"]]
+        return [delete["resync"], delete["synced_table"]]
     if synced.triggers == NO_TRIGGERS:
         return []
-    return [*at_once, f"UPDATE `{SCHEMA}`.`synced_table` SET `triggers` = {literal(NO_TRIGGERS)} WHERE `table_name` = {name}"]
+    return [delete["resync"], f"UPDATE `{SCHEMA}`.`synced_table` SET `triggers` = {literal(NO_TRIGGERS)} WHERE `table_name` = {name}"]
 
 
 def to_json(value):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections
 import hashlib
+import itertools
 import re
 import zlib
 
@@ -29,6 +30,7 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._outbox impor
 # What a server allows in a name, in characters.
 MAX_NAME = 64
 EVENT_CODES = {"insert": "ai", "update": "au", "delete": "ad"}
+ORDER = ("delete", "update", "insert")
 OWN_NAME = re.compile(r"gearsync_a[iud]_.", re.DOTALL)
 # A trigger that is being replaced on MySQL stands under its name with this for a moment.
 BESIDE = "__new"
@@ -99,19 +101,29 @@ def _utc(value, precision):
     return f"IF(COALESCE(UNIX_TIMESTAMP({value}), 0) = 0, {_text(value)}, {_text(moment)})"
 
 
-def value_expression(column, row):
-    """The SQL that gives one value of the payload; row is NEW or OLD."""
+# Kinds whose JSON would not say what the value is, and what says so in direct delivery.
+MARKS = {"float": "$num", "binary": "$hex", "json": "$json"}
+
+
+def bare_expression(column, row):
+    """The SQL that gives one value of a payload whose reader knows the column's kind; row is NEW or OLD."""
     value = f"{row}.{quote(column['name'])}"
     return {
         "integer": value,
         "decimal": value,
         "bit": f"{value} + 0",
-        "float": f"JSON_OBJECT('$num', {_text(value)})",
+        "float": _text(value),
         "text": _text(value),
         "timestamp": _utc(value, column["precision"] or 0),
-        "binary": f"JSON_OBJECT('$hex', HEX({value}))",
-        "json": f"JSON_OBJECT('$json', {_text(value)})",
+        "binary": f"HEX({value})",
+        "json": _text(value),
     }[column_kind(column)]
+
+
+def value_expression(column, row):
+    """The same with the column's kind beside it, for a reader that does not know it."""
+    mark, words = MARKS.get(column_kind(column)), bare_expression(column, row)
+    return f"JSON_OBJECT('{mark}', {words})" if mark else words
 
 
 def _comparable(column, row):
@@ -141,6 +153,11 @@ def same_expression(column):
 
 def _row_object(columns, row):
     return "JSON_OBJECT({})".format(", ".join(f"{literal(name)}, {value_expression(column, row)}" for name, column in columns))
+
+
+def _values(columns, row, without_large=False):
+    """The SQL of columns' values, in their order."""
+    return ["NULL" if without_large and is_large(column) else bare_expression(column, row) for _name, column in columns]
 
 
 # A value's text in JSON may be this many times as long as its bytes: a control character becomes six, a byte two.
@@ -197,23 +214,43 @@ def _indented(lines):
 
 
 class Durable:
-    """The SQL of one durable table: its triggers' bodies, and what workers are told of it."""
+    """The SQL of one durable table: its triggers' bodies, and what workers are told of it.
 
-    def __init__(self, declaration, columns, *, shard_columns, key_columns, refusable, source, shards, layout=None):
+    A payload is an array: the number of the declaration, then values in the order that the declaration has.
+    """
+
+    def __init__(self, declaration, columns, *, shard_columns, key_columns, refusable, source, shards, layout=None, number=0):
         """columns: what the table has, by declared name. shard_columns, key_columns: declared names. source: the pipeline's name.
 
         refusable: the columns, declared or not, whose change the server may refuse.
-        layout: the count whose numbers the shards have; their own when it is left out.
+        layout: the count whose numbers the shards have; their own when it is left out. number: that of the declaration.
         """
         self.declaration = declaration
+        self.number = number
         self.source = source
         self.shards = shards
         self.layout = layout or shards
         self.new = [(name, columns[name]) for name in declaration["columns"]]
         self.old = [(name, columns[name]) for name in old_columns(declaration)]
+        # A stream tells of a row that is gone what it was.
+        self.deleted = self.new if any(write["type"] == "stream" for write in declaration["write"]) else self.old
         self.key = [(name, columns[name]) for name in key_columns]
         self._shard = [columns[name] for name in shard_columns]
         self._refusable = refusable
+
+    def content(self, schema, table, row):
+        """What a worker must know to understand a change that was made under this declaration. row: what stands for the row in SQL."""
+        write = [{name: value for name, value in each.items() if value is not None} for each in self.declaration["write"]]
+        return {
+            "columns": [[name, column_kind(column)] for name, column in self.new], "old": [name for name, _column in self.old],
+            "deleted": [name for name, _column in self.deleted], "key": self.key_columns(), "write": write,
+            "computed": self.declaration.get("computed") or [], "transform": self.declaration.get("transform") or None,
+            "source_schema": schema, "source_table": table, "small_sql": self.small_row(row), "large_columns": self.large_columns(row),
+        }
+
+    def key_columns(self):
+        """The columns that tell one row from all others."""
+        return [{"declared": name, "real": column["name"], "kind": column_kind(column)} for name, column in self.key]
 
     def shard(self, row):
         """The SQL of a row's shard; equal bytes have equal shards, whatever the session's character sets are."""
@@ -224,12 +261,15 @@ class Durable:
         text = texts[0] if len(texts) == 1 else "CONCAT_WS('/', {})".format(", ".join(texts))
         return f"{first} + CRC32({text}) MOD {self.shards}"
 
+    def _payload(self, *values):
+        return f"JSON_ARRAY({', '.join([str(self.number), *itertools.chain(*values)])})"
+
     def row(self, row):
-        """The SQL of a row's declared columns as JSON."""
-        return _row_object(self.new, row)
+        """The SQL of a row's declared columns as the payload of an insert or a refresh."""
+        return self._payload(_values(self.new, row))
 
     def small_row(self, row):
-        """The same without the columns that may be large."""
+        """The SQL of those columns that cannot be large, as JSON with their names."""
         return _row_object([(name, column) for name, column in self.new if not is_large(column)], row)
 
     def large_columns(self, row):
@@ -237,22 +277,17 @@ class Durable:
         return [{"declared": name, "kind": column_kind(column), "sql": _bare(column, row)} for name, column in self.new if is_large(column)]
 
     def old_row(self, row):
-        """The SQL of the columns that tell what an update or a delete must remove, as JSON."""
+        """The SQL of the columns that tell what an update or a delete must remove, as JSON with their names."""
         return _row_object(self.old, row)
 
     def too_large(self, row):
         """The SQL that is true when a row cannot be put into words."""
         return _too_large((self.new, row)) or "FALSE"
 
-    def _removable(self):
-        """The old values, and when these are too large for words without those that may be so themselves."""
-        large = _too_large((self.old, "OLD"))
-        if large is None:
-            return self.old_row("OLD")
-        members = []
-        for name, column in self.old:
-            members.append(f"{literal(name)}, {'NULL' if is_large(column) else value_expression(column, 'OLD')}")
-        return f"IF({large}, JSON_OBJECT({', '.join(members)}), {self.old_row('OLD')})"
+    def _delete(self):
+        """The payload of a delete; when the values are too large for words without those that may be so themselves."""
+        words, large = self._payload(_values(self.deleted, "OLD")), _too_large((self.deleted, "OLD"))
+        return f"IF({large}, {self._payload(_values(self.deleted, 'OLD', without_large=True))}, {words})" if large else words
 
     def _emit(self, row, operation, payload):
         """One change of a row into the outbox, and its wake. operation, payload: SQL."""
@@ -270,12 +305,15 @@ class Durable:
             "END;",
         ]
 
-    def _reload(self, row, old=None):
-        """The payload that has the worker read a row by its key, and remove what the values ``old`` (SQL) had written if they are gone."""
-        members = [f"'key', {_row_object(self.key, row)}"]
-        if old:
-            members.append(f"'old', {old}")
-        return f"JSON_OBJECT({', '.join(members)})"
+    def _reload(self, row):
+        """The payload that has the worker read a row by its key."""
+        return self._payload(_values(self.key, row))
+
+    def _reload_removing(self, row):
+        """The same, and remove what the old values had written, as far as these are not too large themselves."""
+        key, large = _values(self.key, row), _too_large((self.old, "OLD"))
+        words = self._payload(key, _values(self.old, "OLD"))
+        return f"IF({large}, {self._payload(key, _values(self.old, 'OLD', without_large=True))}, {words})" if large else words
 
     def _unless_large(self, operation, large, payload, instead):
         """Operation and payload of a change that may be too large for words."""
@@ -285,15 +323,14 @@ class Durable:
 
     def body(self, event):
         """A trigger's body."""
-        new, old = f"'new', {self.row('NEW')}", f"'old', {self.old_row('OLD')}"
         if event == "insert":
-            lines = self._emit("NEW", *self._unless_large("insert", _too_large((self.new, "NEW")), f"JSON_OBJECT({new})", self._reload("NEW")))
+            lines = self._emit("NEW", *self._unless_large("insert", _too_large((self.new, "NEW")), self.row("NEW"), self._reload("NEW")))
         elif event == "delete":
-            lines = self._emit("OLD", "'delete'", f"JSON_OBJECT('old', {self._removable()})")
+            lines = self._emit("OLD", "'delete'", self._delete())
         else:
-            instead = self._reload("NEW", self._removable())
             # Both rows are in one payload.
-            words = self._unless_large("update", _too_large((self.new, "NEW"), (self.old, "OLD")), f"JSON_OBJECT({new}, {old})", instead)
+            both = self._payload(_values(self.new, "NEW"), _values(self.old, "OLD"))
+            words = self._unless_large("update", _too_large((self.new, "NEW"), (self.old, "OLD")), both, self._reload_removing("NEW"))
             lines = self._update(self._emit("NEW", *words))
             lines = [f"IF NOT ({' AND '.join(same_expression(column) for _name, column in self.new)}) THEN", *_indented(lines), "END IF;"]
         return "\n".join(["BEGIN", "  DECLARE gearsync_shard SMALLINT UNSIGNED;", *_indented(lines), "END"])
@@ -308,9 +345,9 @@ class Durable:
         # What the table holds is what counts: UPDATE IGNORE may have left the row as it was.
         if others:
             found += [f"ELSEIF {' AND '.join(same_expression(column) for column in keys)} THEN",
-                      *_indented(self._emit("NEW", "'reload'", self._reload("NEW", self._removable())))]
+                      *_indented(self._emit("NEW", "'reload'", self._reload_removing("NEW")))]
         # Two identities, which may have two shards: each is read there.
-        return [*found, "ELSE", *_indented(self._emit("OLD", "'reload'", self._reload("OLD", self._removable()))),
+        return [*found, "ELSE", *_indented(self._emit("OLD", "'reload'", self._reload_removing("OLD"))),
                 *_indented(self._emit("NEW", "'reload'", self._reload("NEW"))), "END IF;"]
 
 
@@ -337,18 +374,19 @@ def match(declaration, facts):
     return {name: by_name[real[name]] for name in declaration["columns"]}, real
 
 
-def durable(declaration, facts, source, shards, layout=None):
-    """The SQL of a durable table. facts: the table's name, columns and unique keys. layout: as of Durable."""
+def durable(declaration, facts, source, shards, *, layout=None, number=0):
+    """The SQL of a durable table. facts: the table's name, columns and unique keys. layout, number: as of Durable."""
     columns, real = match(declaration, facts)
     return Durable(
         declaration, columns, shard_columns=shard_columns(declaration, real, facts["unique_keys"]),
-        key_columns=key_columns(declaration, real, facts["unique_keys"]), source=source, shards=shards, layout=layout,
+        key_columns=key_columns(declaration, real, facts["unique_keys"]), source=source, shards=shards, layout=layout, number=number,
         refusable=[column for column in facts["columns"] if column["name"] in facts["refusable"]])
 
 
 def wanted_triggers(schema, declaration, facts, definer, sql_mode, *, body=None):
-    """The triggers that a declaration asks for, in the order of its events.
+    """The triggers that a declaration asks for, in the order in which they are to be made: those first that remove what the others have written.
 
+    Then nothing is written under a new declaration that a trigger of the former one would have to remove, which does not tell the old value.
     facts: the table's name, columns and unique keys. body: what gives the body for an event; that of direct delivery when it is left out.
     """
     if body is None:
@@ -359,7 +397,7 @@ def wanted_triggers(schema, declaration, facts, definer, sql_mode, *, body=None)
 
     return [
         Trigger(schema, trigger_name(facts["name"], event), facts["name"], "after", event, body(event), definer, sql_mode, 0)
-        for event in declaration["events"]
+        for event in sorted(declaration["events"], key=ORDER.index)
     ]
 
 

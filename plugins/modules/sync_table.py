@@ -260,13 +260,11 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._outbox impor
     SchemaError,
     SyncedTable,
     choose_layout,
-    declaration_statements,
-    fingerprint,
     is_needed,
     lease_statements,
     leave_statements,
     migration_statements,
-    read_fingerprints,
+    number_of,
     read_synced,
     read_version,
     save_statement,
@@ -308,9 +306,9 @@ WAKE_FUNCTION = "gman_wake"
 # The alias that stands for NEW and OLD in the SQL that workers are told.
 ALIAS = "gearsync_row"
 
-# before: statements before the triggers change. left: what is known of the table under names that no triggers serve afterwards.
+# before, after: statements before and after the triggers change. left: what is known of the table under names that no triggers serve afterwards.
 # known, wanted: as text for the diff, what is known of the table now and what will be.
-Surroundings = collections.namedtuple("Surroundings", "before left known wanted")
+Surroundings = collections.namedtuple("Surroundings", "before after left known wanted")
 # steps: of the triggers. where: schema and table as the server has them. lock: whether the table may be locked for all steps together.
 Plan = collections.namedtuple("Plan", "steps around where lock")
 
@@ -403,44 +401,44 @@ def _wrong_surroundings(database, definer, delivery):
     return problems, warnings
 
 
-def _known(synced, fingerprints=()):
+def _known(synced):
     """What workers are told of a table, as diffs show it."""
-    newest = "".join(f"-- declaration: {each}\n" for each in fingerprints[-1:])
-    return newest if synced is None else "".join(f"-- {name}: {value}\n" for name, value in zip(SyncedTable._fields, synced)) + newest
+    return "" if synced is None else "".join(f"-- {name}: {value}\n" for name, value in zip(SyncedTable._fields, synced))
 
 
 def _durable_sql(database, declaration, facts, where, *, triggers, params):
-    """The SQL of a durable table, its shards numbered so that no change that waits is overtaken."""
+    """The SQL of a durable table, its shards numbered so that no change that waits is overtaken, and what writes its declaration down."""
     version = read_version(database)
     known = read_synced(database, *where, version).get(declaration["table"])
     # What an interrupted run has left may still write there.
     used = shard_layouts(trigger.body for trigger in triggers.values() if trigger.table == where[1] and OWN_NAME.match(trigger.name))
 
-    def sql(layout):
-        return durable(declaration, facts, params["source"], params["shards"], layout)
+    def sql(layout, number=0):
+        return durable(declaration, facts, params["source"], params["shards"], layout=layout, number=number)
 
-    return sql(choose_layout(
+    layout = choose_layout(
         params["shards"], known and known.shard_sql, lambda layout: sql(layout).shard(ALIAS),
-        lambda layout: layout in used or waits_in(database, declaration["table"], layout, version)))
+        lambda layout: layout in used or waits_in(database, declaration["table"], layout, version))
+    number, statements = number_of(database, declaration["table"], to_json(sql(layout).content(*where, ALIAS)), version)
+    return sql(layout, number), statements
 
 
-def _durable_surroundings(database, declaration, sql, where, *, wanted, params):
-    """What the schema of durable delivery must hold before the triggers can work."""
+def _durable_surroundings(database, declaration, sql, where, *, wanted, params, declared):
+    """What the schema of durable delivery must hold before the triggers can work, and afterwards. declared: what writes the declaration down."""
     version = read_version(database)
     synced = SyncedTable(
-        declaration["table"], where[0], where[1], params["shards"],
-        to_json([{"declared": name, "real": column["name"], "kind": column_kind(column)} for name, column in sql.key]),
+        declaration["table"], where[0], where[1], params["shards"], to_json(sql.key_columns()),
         sql.shard(ALIAS), sql.row(ALIAS), sql.old_row(ALIAS), sql.too_large(ALIAS), sql.small_row(ALIAS), to_json(sql.large_columns(ALIAS)),
-        to_json({trigger.name: checksum(trigger.body) for trigger in wanted}))
+        to_json({trigger.name: checksum(trigger.body) for trigger in wanted}), sql.number)
     known = read_synced(database, *where, version)
-    before = migration_statements(version) + lease_statements(database, params["shards"], version, sql.layout)
-    # Told before the triggers change: what they send can always be understood, and a worker that has an older declaration leaves it alone.
-    if known.get(synced.table_name) != synced:
-        before.append(save_statement(synced))
-    fingerprints, newest = read_fingerprints(database, synced.table_name), fingerprint(declaration)
-    before += declaration_statements(synced.table_name, fingerprints, newest)
+    served = synced.table_name in known and known[synced.table_name].triggers != NO_TRIGGERS
+    # Written down before the triggers change: what they send can always be understood.
+    before = migration_statements(version) + lease_statements(database, params["shards"], version, sql.layout) + declared
+    save = [save_statement(synced)] if known.get(synced.table_name) != synced else []
     left = [known[name] for name in sorted(known) if name != synced.table_name]
-    return Surroundings(before, left, _known(known.get(synced.table_name), fingerprints), _known(synced, [newest]))
+    shown = _known(known.get(synced.table_name)), _known(synced)
+    # A row that is read is written under the declaration that is here. It must not be one whose old values the triggers do not tell yet.
+    return Surroundings(before, save, left, *shown) if served else Surroundings([*before, *save], [], left, *shown)
 
 
 def _surroundings_without(database, where):
@@ -448,7 +446,7 @@ def _surroundings_without(database, where):
     known = read_synced(database, *where, read_version(database))
     left = [known[name] for name in sorted(known)]
     kept = [synced._replace(triggers=NO_TRIGGERS) for synced in left if is_needed(database, synced.table_name)]
-    return Surroundings([], left, "".join(map(_known, left)), "".join(map(_known, kept)))
+    return Surroundings([], [], left, "".join(map(_known, left)), "".join(map(_known, kept)))
 
 
 def _present(module, database, schema, table):
@@ -462,7 +460,8 @@ def _present(module, database, schema, table):
     facts = read_facts(database, schema, table)
     warnings = _check_against_table(database, declaration, found, facts)
     definer = None if params["definer"] is None else "{}@{}".format(*split_account(params["definer"]))
-    if params["delivery"] == "durable":
+    durably = params["delivery"] == "durable"
+    if durably:
         problems, more = _durable_problems(database, declaration, found, facts)
         if problems:
             raise DeclarationError(problems)
@@ -473,7 +472,7 @@ def _present(module, database, schema, table):
     for text in warnings + surroundings + more:
         module.warn("table {}: {}".format(params["table"], text))
     triggers = read_triggers(database, schema, table)
-    sql = _durable_sql(database, declaration, facts, (schema, table), triggers=triggers, params=params) if params["delivery"] == "durable" else None
+    sql, declared = _durable_sql(database, declaration, facts, (schema, table), triggers=triggers, params=params) if durably else (None, [])
     wanted = wanted_triggers(schema, declaration, facts, definer, database.set_sql_mode(SQL_MODE), body=sql and sql.body)
     for trigger in wanted:
         other = triggers.get(trigger.name)
@@ -486,12 +485,12 @@ def _present(module, database, schema, table):
     real, _missing = match_columns(declaration["columns"], list(by_name))
     kinds = {name: column_kind(by_name[real[name]]) for name in declaration["columns"]}
     if sql:
-        around = _durable_surroundings(database, declaration, sql, (schema, table), wanted=wanted, params=params)
+        around = _durable_surroundings(database, declaration, sql, (schema, table), wanted=wanted, params=params, declared=declared)
     else:
         around = _surroundings_without(database, (schema, table))
     # A lock on the table would be one on the outbox and on what other people's triggers write, behind every transaction that has written there.
     alone = all(trigger.table != table or (OWN_NAME.match(trigger.name) and OUTBOX not in trigger.body) for trigger in triggers.values())
-    plan = Plan(steps, around, (schema, table), alone and params["delivery"] == "direct")
+    plan = Plan(steps, around, (schema, table), alone and not durably)
     return plan, {"columns": kinds, "blind_spots": warnings, "triggers": {trigger.event: trigger.name for trigger in wanted}}
 
 
@@ -562,6 +561,8 @@ def main():
         for statement in plan.around.before:
             database.change(statement)
         apply(module, database, *plan.where, plan.steps, together=plan.lock)
+        for statement in plan.around.after:
+            database.change(statement)
         # Only now nothing more can come from the triggers that were there.
         for synced in plan.around.left:
             for statement in leave_statements(database, synced):

@@ -2,9 +2,11 @@
 
 import contextlib
 import json
+import re
 
 import pymysql
 import pytest
+from harness.changes import named
 from harness.column_types import COMMON, ONLY
 from harness.writers import Writers
 
@@ -39,6 +41,11 @@ def outbox(database):
     return database.execute("SELECT shard, id, table_name, operation, payload FROM gearsync.outbox ORDER BY id")
 
 
+def changes(database):
+    """What the changes in the outbox say, with their operations."""
+    return [(operation, named(database, table, operation, payload)) for _shard, _id, table, operation, payload in outbox(database)]
+
+
 class Replay:
     """A table as a reader of the outbox knows it: every shard in the order of its ids, one shard after the other."""
 
@@ -49,8 +56,8 @@ class Replay:
     def read(self, database):
         found = outbox(database)
         for shard in sorted({row[0] for row in found}):
-            for _shard, _id, _table, operation, payload in (row for row in found if row[0] == shard):
-                change = json.loads(payload)
+            for _shard, _id, table, operation, payload in (row for row in found if row[0] == shard):
+                change = named(database, table, operation, payload)
                 if operation == "delete":
                     self.rows.pop(self._identity(change["old"]), None)
                 elif operation == "reload":
@@ -64,9 +71,10 @@ class Replay:
 
     def _look(self, database, key):
         """The row as the table has it, by the SQL that workers are told."""
-        ((row, schema, table),) = database.execute("SELECT row_sql, source_schema, source_table FROM gearsync.synced_table")
-        found = [json.loads(text) for (text,) in database.execute(f"SELECT {row} FROM `{schema}`.`{table.replace('`', '``')}` AS gearsync_row")]
-        return {self._identity(each): each for each in found if self._identity(each) == self._identity(key)}
+        ((name, row, schema, table),) = database.execute("SELECT table_name, row_sql, source_schema, source_table FROM gearsync.synced_table")
+        found = database.execute(f"SELECT {row} FROM `{schema}`.`{table.replace('`', '``')}` AS gearsync_row")
+        rows = [named(database, name, "refresh", text)["new"] for (text,) in found]
+        return {self._identity(each): each for each in rows if self._identity(each) == self._identity(key)}
 
     def _identity(self, row):
         return tuple(json.dumps(row[column]) for column in self.key)
@@ -268,9 +276,9 @@ def test_every_type_in_the_outbox(database, modules, schema):
     database.execute("SET SESSION sql_mode = '', SESSION time_zone = '-07:30'", "INSERT INTO shop.t (id, {}) VALUES (1, {})".format(
         ", ".join(f"`{name}`" for name, _value in given), ", ".join(value for _name, value in given)))
     ((*_rest, payload),) = outbox(database)
-    assert json.loads(payload)["new"] == {"id": 1, **{name: seen for name, _kind, _value, seen in columns}}
+    assert named(database, "shop.t", "insert", payload)["new"] == {"id": 1, **{name: seen for name, _kind, _value, seen in columns}}
     ((row,),) = database.execute("SELECT row_sql FROM gearsync.synced_table")
-    assert json.loads(database.execute(f"SELECT {row} FROM shop.t AS gearsync_row")[0][0]) == json.loads(payload)["new"]
+    assert database.execute(f"SELECT {row} FROM shop.t AS gearsync_row")[0][0] == payload
 
     # Nothing changes, nothing is written; then every column changes alone.
     database.execute("DELETE FROM gearsync.outbox")
@@ -312,7 +320,7 @@ def test_control_characters_six_times_as_long_in_words(database, modules, schema
     size = int(database.execute("SELECT @@max_allowed_packet DIV 16")[0][0])
     database.execute(f"INSERT INTO shop.t VALUES (1, REPEAT(CHAR(1), {size})), (2, REPEAT(CHAR(1), {2 * size}))",
                      f"UPDATE shop.t SET body = REPEAT(CHAR(2), {size}) WHERE id = 1", f"UPDATE shop.t SET body = REPEAT(CHAR(2), {2 * size}) WHERE id = 2")
-    assert [(row[3], len(json.loads(row[4]).get("new", {"body": ""})["body"])) for row in outbox(database)] == [
+    assert [(operation, len(change.get("new", {"body": ""})["body"])) for operation, change in changes(database)] == [
         ("insert", size), ("insert", 2 * size), ("update", size), ("reload", 0)]
 
 
@@ -321,7 +329,7 @@ def test_a_large_text_is_read_as_it_is(database, modules, schema):
     modules.ok("sync_table", table="shop.t", columns=["id", "body"], write=[{"type": "hash", "key": "t:{id}"}])
     count = int(database.execute("SELECT @@max_allowed_packet DIV 32")[0][0])
     database.execute(f"INSERT INTO shop.t VALUES (1, REPEAT(_utf8mb4 X'F09F98807A', {count}))")
-    assert [(row[3], json.loads(row[4])) for row in outbox(database)] == [("reload", {"key": {"id": 1}})]
+    assert changes(database) == [("reload", {"key": {"id": 1}})]
     ((large,),) = database.execute("SELECT large_columns FROM gearsync.synced_table")
     ((text,),) = database.execute(f"SELECT {json.loads(large)[0]['sql']} FROM shop.t AS gearsync_row")
     assert text == "\U0001f600z" * count
@@ -401,11 +409,11 @@ def test_a_row_too_large_for_words_is_a_request_to_read_it(database, modules, sc
     database.execute(f"INSERT INTO shop.t VALUES (1, 'a', REPEAT('x', {size})), (2, 'b', REPEAT('x', {size} + 1))",
                      "UPDATE shop.t SET name = 'c', id = id + 10",
                      "UPDATE shop.t SET name = 'd' WHERE id = 12", "DELETE FROM shop.t")
-    changes = [(row[3], json.loads(row[4])) for row in outbox(database)]
-    by_id = {operation: change for operation, change in changes if (change.get("key") or {}).get("id") in (2, 12)}
+    found = changes(database)
+    by_id = {operation: change for operation, change in found if (change.get("key") or {}).get("id") in (2, 12)}
     assert by_id == {"reload": {"key": {"id": 12}, "old": {"id": 12, "name": "c"}}}
-    assert [operation for operation, _change in changes] == ["insert", *["reload"] * 6, "delete", "delete"]
-    assert len(changes[0][1]["new"]["body"]["$hex"]) == 2 * size
+    assert [operation for operation, _change in found] == ["insert", *["reload"] * 6, "delete", "delete"]
+    assert len(found[0][1]["new"]["body"]["$hex"]) == 2 * size
     ((sql, large),) = database.execute("SELECT small_sql, large_columns FROM gearsync.synced_table")
     database.execute("INSERT INTO shop.t VALUES (1, 'a', X'00FF')")
     bare = json.loads(large)[0]["sql"]
@@ -418,7 +426,7 @@ def test_old_values_of_a_type_that_may_be_large_are_told(database, modules, sche
     large = f"REPEAT('x', {database.execute('SELECT @@max_allowed_packet DIV 8')[0][0]} + 1)"
     database.execute("INSERT INTO shop.t VALUES (1, 'm', 'a', '')", f"UPDATE shop.t SET name = 'b', body = {large}", "UPDATE shop.t SET name = 'c', mail = 'n'",
                      "UPDATE shop.t SET id = 2", "UPDATE shop.t SET body = ''", "DELETE FROM shop.t")
-    olds = [json.loads(row[4]).get("old", {}).get("name") for row in outbox(database)]
+    olds = [change.get("old", {}).get("name") for _operation, change in changes(database)]
     assert olds == [None, "a", "b", "c", None, "c", "c"]
 
 
@@ -434,7 +442,7 @@ def test_what_workers_are_told_works_on_the_table(database, synced):
         "SELECT shard_sql, row_sql, old_sql, large_sql, key_columns, source_schema, source_table FROM gearsync.synced_table")
     found = database.execute(f"SELECT {shard}, {row}, {old}, {large} FROM `{schema}`.`{table}` AS gearsync_row WHERE id = 7")
     assert found[0][0] == outbox(database)[0][0]
-    assert json.loads(found[0][1]) == {"id": 7, "name": "a", "note": None}
+    assert found[0][1] == outbox(database)[0][4] == '[1, 7, "a", null]'
     assert json.loads(found[0][2]) == {"id": 7, "name": "a"}
     assert found[0][3] == 0
     assert json.loads(key) == [{"declared": "id", "real": "id", "kind": "integer"}]
@@ -460,8 +468,7 @@ def test_switching_columns_and_shards_under_writers_loses_nothing(database, modu
     assert writers.errors == []
     # Whatever shard they are in, the changes of one row stand in the order of their ids.
     rows = {}
-    for _shard, _id, _table, operation, payload in outbox(database):
-        change = json.loads(payload)
+    for operation, change in changes(database):
         if operation == "delete":
             rows.pop(change["old"]["id"], None)
         else:
@@ -479,7 +486,7 @@ def test_switching_the_delivery_under_writers_loses_no_change(database, modules,
             modules.ok("sync_table", **DECLARATION, delivery=delivery, lock_wait_timeout=300)
         writers.go_on()
     assert writers.errors == []
-    kept = [json.loads(row[4]) for row in outbox(database)]
+    kept = [change for _operation, change in changes(database)]
     sent = [json.loads(payload) for payload in job_server.jobs()]
     assert kept
     assert sent
@@ -490,42 +497,59 @@ def test_switching_the_delivery_under_writers_loses_no_change(database, modules,
 @pytest.mark.parametrize("left", ["outbox", "dead_letter"])
 def test_what_is_left_of_a_table_can_be_read_after_it_was_durable(database, modules, synced, end, left):
     def known():
-        return database.execute("SELECT * FROM gearsync.synced_table"), database.execute("SELECT * FROM gearsync.declaration")
+        return database.execute("SELECT * FROM gearsync.synced_table")
 
     database.execute("INSERT INTO shop.t (id, name) VALUES (1, 'a')", "DELETE FROM gearsync.outbox", "UPDATE shop.t SET id = 2")
     if left == "dead_letter":
         database.execute("INSERT INTO gearsync.dead_letter (id, shard, table_name, operation, payload, error)"
                          " SELECT id, shard, table_name, operation, payload, 'x' FROM gearsync.outbox", "DELETE FROM gearsync.outbox")
-    (before,), (_fingerprints,) = known()
+    (before,) = known()
     arguments = {"table": "shop.t", **end} if "state" in end else {**DECLARATION, **end}
     modules.converge("sync_table", known, **arguments)
-    (after,), declarations = known()
-    assert declarations == []
+    (after,) = known()
     assert [one == other for one, other in zip(before, after)].count(False) == 2
     # What the worker does with it in the end, and the next run.
     database.execute(f"DELETE FROM gearsync.{left}")
     assert modules.ok("sync_table", **arguments)["changed"]
-    assert known() == ([], [])
+    assert known() == []
     # Another switch before that is one as any other.
     modules.converge("sync_table", known, **DECLARATION)
 
 
-def test_each_declaration_is_noted_before_the_triggers_are_made_of_it(database, modules, synced):
-    def fingerprints():
-        ((known,),) = database.execute("SELECT fingerprints FROM gearsync.declaration")
-        return json.loads(known)
+def test_each_declaration_is_written_down_before_the_triggers_are_made_of_it(database, modules, synced):
+    def numbers():
+        (in_force,) = database.execute("SELECT number FROM gearsync.synced_table")
+        return in_force[0], database.execute("SELECT number, content FROM gearsync.numbered_declaration ORDER BY number")
 
-    (first,) = fingerprints()
-    other = {**DECLARATION, "write": [{**WRITE[0], "ttl": 5}, WRITE[1]]}
-    assert modules.ok("sync_table", **{**DECLARATION, "columns": ["id", "name"]})["queries"][0].startswith("INSERT INTO `gearsync`.`synced_table`")
-    assert modules.ok("sync_table", **{**DECLARATION, "columns": ["id", "name"]})["changed"] is False
-    # The triggers stay as they are, the workers' part does not.
-    modules.converge("sync_table", fingerprints, **other)
-    assert len(set(fingerprints())) == 3
-    assert fingerprints()[0] == first
-    modules.ok("sync_table", **DECLARATION)
-    assert fingerprints()[2] == first
-    assert len(set(fingerprints())) == 3
+    assert numbers()[0] == 1
+    fewer = {**DECLARATION, "columns": ["id", "name"]}
+    queries = modules.ok("sync_table", **fewer)["queries"]
+    # Not in force before all triggers are of it, and those that remove come first.
+    assert queries[0].startswith("INSERT INTO `gearsync`.`numbered_declaration`")
+    assert queries[-1].startswith("INSERT INTO `gearsync`.`synced_table`")
+    made = [re.search("gearsync_a([iud])_t", query).group(1) for query in queries if "CREATE" in query]
+    assert list(dict.fromkeys(made)) == ["d", "u", "i"]
+    assert modules.ok("sync_table", **fewer)["changed"] is False
+    modules.converge("sync_table", numbers, **{**DECLARATION, "write": [{**WRITE[0], "ttl": 5}, WRITE[1]]})
+    # What was declared before is another declaration all the same.
+    modules.converge("sync_table", numbers, **DECLARATION)
+    in_force, known = numbers()
+    assert in_force == 4
+    assert [number for number, _content in known] == [1, 2, 3, 4]
+    assert known[0][1] == known[3][1]
+    # Which events are sent, and where to, is nothing that a change is understood by.
+    modules.ok("sync_table", **DECLARATION, shards=2, events=["insert", "update"])
+    assert numbers()[0] == 4
+
+
+def test_a_delete_tells_a_stream_the_whole_row(database, modules, schema):
+    database.execute("CREATE TABLE shop.t (id INT PRIMARY KEY, name VARCHAR(20), body LONGTEXT) ENGINE=InnoDB")
+    modules.ok("sync_table", table="shop.t", columns=["id", "name", "body"], write=[{"type": "stream", "key": "log"}])
+    large = f"REPEAT('x', {database.execute('SELECT @@max_allowed_packet DIV 8')[0][0]} + 1)"
+    database.execute("INSERT INTO shop.t VALUES (1, 'a', 'b')", "UPDATE shop.t SET name = 'c'", "DELETE FROM shop.t",
+                     f"INSERT INTO shop.t VALUES (2, 'd', {large})", "DELETE FROM shop.t")
+    assert [change.get("old") for _operation, change in changes(database)] == [
+        None, {}, {"id": 1, "name": "c", "body": "b"}, None, {"id": 2, "name": "d", "body": None}]
 
 
 def test_a_long_transaction_on_another_synced_table_holds_nobody_up(database, modules, synced):

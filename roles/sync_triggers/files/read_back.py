@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import sys
 
+import msgspec
 from gearsync.change import decode
 from gearsync.cluster import open_target
 from gearsync.commands import Writer, as_bytes
 from gearsync.config import load
+from gearsync.declared import Declared
 
 CONFIG = "/etc/gearsync/worker.yml"
 
@@ -39,7 +41,14 @@ def question(name, *words):
 
 def main():
     config = load(CONFIG)
-    change = decode(sys.stdin.buffer.read())
+    given = sys.stdin.buffer.read()
+    sent = msgspec.json.decode(given)
+    if "declaration" in sent:
+        # A row of the outbox.
+        declared = msgspec.json.decode(sent["declaration"], type=Declared)
+        change = declared.layout().decode(sent["table"], "refresh", sent["payload"].encode())
+    else:
+        change = decode(given)
     tables = [table for table in config.tables if table.table == change.table]
     if not tables:
         sys.exit(f"the worker does not know table {change.table}: its configuration is older than the triggers")

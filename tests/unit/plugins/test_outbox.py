@@ -7,16 +7,16 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._outbox impor
     VERSION,
     SchemaError,
     choose_layout,
-    declaration_statements,
-    fingerprint,
     first_shard,
     layout_of,
     migration_statements,
+    number_of,
     to_json,
 )
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._triggers import (
     durable,
     shard_layouts,
+    wanted_triggers,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -76,7 +76,7 @@ def test_what_is_in_place_stays():
 def test_shards_are_of_their_layout(shards, layout):
     layout = max(shards, layout)
     for keys in (["{id}"], ["a:{id}", "b:{mail}"], ["{mail}"]):
-        sql = durable(declaration(*keys), FACTS, "main", shards, layout)
+        sql = durable(declaration(*keys), FACTS, "main", shards, layout=layout)
         assert layout_of(int(re.match(r"\d+", sql.shard("NEW")).group())) == layout
         assert shard_layouts(sql.body(event) for event in ("insert", "update", "delete")) == {layout}
 
@@ -138,27 +138,56 @@ def test_migrations_go_on_from_every_version():
         migration_statements(VERSION + 1)
     repeatable = (
         r"CREATE TABLE IF NOT EXISTS|DROP TABLE IF EXISTS|DROP PROCEDURE IF EXISTS|CREATE PROCEDURE"
+        r"|UPDATE `gearsync`.`declaration` SET .* NOT LIKE"
         r"|SET @gearsync_sql = IF\(|PREPARE gearsync_statement|EXECUTE gearsync_statement|DEALLOCATE PREPARE gearsync_statement")
     assert all(re.match(repeatable, statement) for statements in MIGRATIONS for statement in statements)
 
 
-def test_a_declaration_has_the_fingerprint_that_workers_know_it_by():
-    # The same text stands in worker/tests/unit/test_config.py.
-    write = [{"type": "hash", "key": "k:{id}", "ttl": 60, "value": None}, {"type": "set", "key": "größe:{größe}", "member": "{id}", "ttl": None}]
-    wanted = declaration(write=write, columns=["id", "größe"], transform="a.b:c", computed=["slug"])
-    assert fingerprint(wanted) == "0749a2cba7fee504ad8a2a900fbbb142ed26d6c2f3fdb8e41b54e932f9a234ed"
-    assert fingerprint({**wanted, "events": ["insert"], "delivery": "direct", "function": "g"}) == fingerprint(wanted)
-    assert fingerprint(declaration("{id}")) == fingerprint(declaration("{id}", transform="", computed=None)) != fingerprint(declaration("{id}", computed=["x"]))
+class Numbers:
+    """What number_of asks a database for."""
+
+    def __init__(self, *contents):
+        self.contents = contents
+
+    def rows(self, _statement, _table):
+        return [{"number": len(self.contents), "content": self.contents[-1]}] if self.contents else []
 
 
-def test_the_newest_fingerprint_is_the_last_one():
-    def after(known, newest):
-        return re.findall(r'"(\w+)"', "".join(declaration_statements("s.t", known, newest)).replace('"]', '"'))
+def test_a_declaration_keeps_its_number_as_long_as_it_is_the_newest_one():
+    assert number_of(Numbers(), "s.t", "a", 0)[0] == 1
+    assert number_of(Numbers("a"), "s.t", "a", VERSION) == (1, [])
+    number, statements = number_of(Numbers("a", "b"), "s.t", "a", VERSION)
+    assert number == 3
+    assert statements == ["INSERT INTO `gearsync`.`numbered_declaration` (`table_name`, `number`, `content`) VALUES ('s.t', 3, 'a')"]
 
-    assert after(["a", "b"], "b") == []
-    assert after([], "a") == ["a"]
-    assert after(["a", "b"], "a") == ["b", "a"]
-    assert after([f"n{number}" for number in range(16)], "x") == [*(f"n{number}" for number in range(1, 16)), "x"]
+
+def test_what_is_written_down_of_a_declaration_is_all_that_its_changes_need():
+    # worker/tests/unit/test_declared.py reads the same text.
+    writes = [{"type": "hash", "key": "k:{id}", "ttl": 60, "value": None}, {"type": "stream", "key": "log"}]
+    sql = durable(declaration(write=writes, columns=["id", "mail", "body"], transform="a.b:c", computed=["slug"]), FACTS, "main", 4)
+    content = sql.content("s", "t", "r")
+    assert to_json({name: content[name] for name in content if name not in ("small_sql", "large_columns")}) == (
+        '{"columns":[["id","integer"],["mail","text"],["body","binary"]],"computed":["slug"],"deleted":["id","mail","body"],'
+        '"key":[{"declared":"id","kind":"integer","real":"id"}],"old":["id","mail","body"],"source_schema":"s","source_table":"t",'
+        '"transform":"a.b:c","write":[{"key":"k:{id}","ttl":60,"type":"hash"},{"key":"log","type":"stream"}]}')
+    # The number is no part of it, nor is what changes nothing of a payload.
+    assert durable({**sql.declaration, "events": ["delete"]}, FACTS, "main", 9, number=7).content("s", "t", "r") == content
+
+
+def test_a_delete_tells_a_stream_every_column_and_others_only_what_they_remove():
+    def told(*writes):
+        return [name for name, _column in durable(declaration(write=list(writes), columns=["id", "mail"]), FACTS, "main", 4).deleted]
+
+    assert told({"type": "hash", "key": "k:{id}"}) == ["id"]
+    assert told({"type": "list", "key": "log", "value": "{id}"}) == ["id"]
+    assert told({"type": "stream", "key": "log"}) == ["id", "mail"]
+
+
+def test_what_removes_is_replaced_before_what_writes():
+    sql = durable(declaration("{id}"), FACTS, "main", 4, number=3)
+    made = wanted_triggers("s", {**declaration("{id}"), "events": ["insert", "update", "delete"]}, FACTS, None, "", body=sql.body)
+    assert [trigger.event for trigger in made] == ["delete", "update", "insert"]
+    assert all("JSON_ARRAY(3, " in trigger.body for trigger in made)
 
 
 @given(st.dictionaries(st.text(), st.text()))

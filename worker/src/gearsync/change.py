@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional, Union
+from collections.abc import Sequence
+from typing import Any, Callable, Optional, Union
 
 import msgspec
 
@@ -151,3 +152,66 @@ def decode_outbox(table: str, operation: str, payload: bytes) -> Change:
     elif new is None:
         raise Malformed(f"{operation} without {'key' if operation == 'reload' else 'new'!r}")
     return Change(table, operation, new, old, raw.partial)
+
+
+def _bytes(text: Any) -> bytes:
+    return bytes.fromhex(text)
+
+
+#: What makes a value of what stands in the JSON, for the kinds that JSON does not tell.
+_TYPED: dict[str, Callable[[Any], Value]] = {"binary": _bytes, "float": Number, "json": Json}
+
+
+class _Form:
+    """What the values of one operation's payload are."""
+
+    def __init__(self, kinds: dict[str, str], new: Sequence[str], old: Sequence[str]) -> None:
+        self.new = new
+        self.old = old
+        self._typed = [(place, _TYPED[kinds[name]]) for place, name in enumerate([*new, *old], 1) if kinds[name] in _TYPED]
+
+    def rows(self, values: list[Any]) -> tuple[Row, Row]:
+        """The new row and the old one. Raises ValueError and TypeError."""
+        for place, typed in self._typed:
+            if values[place] is not None:
+                values[place] = typed(values[place])
+        end = len(self.new) + 1
+        return dict(zip(self.new, values[1:end])), dict(zip(self.old, values[end:]))
+
+
+class Layout:
+    """Of which columns the values of a payload are that was made under one declaration: its number comes first, then values by their places."""
+
+    def __init__(self, kinds: dict[str, str], old: Sequence[str], deleted: Sequence[str], key: Sequence[str]) -> None:
+        """``kinds`` are those of all columns, in their order; the others name what an update and a delete tell of the old row, and the row's key."""
+        columns = list(kinds)
+        whole = _Form(kinds, columns, [])
+        self._forms = {
+            "insert": [whole], "refresh": [whole], "update": [_Form(kinds, columns, old)], "delete": [_Form(kinds, [], deleted)],
+            # With what is to be removed, or without.
+            "reload": [_Form(kinds, key, []), _Form(kinds, key, old)],
+        }
+        self._lengths = {operation: {1 + len(form.new) + len(form.old): form for form in reversed(forms)} for operation, forms in self._forms.items()}
+
+    def decode(self, table: str, operation: str, payload: bytes) -> Change:
+        """The change that ``payload`` describes; of a ``reload``, ``new`` is the row's key. Raises Malformed."""
+        try:
+            values = _decoder.decode(payload)
+            form = self._lengths[operation][len(values)]
+            new, old = form.rows(values)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Malformed(f"not a payload: {error}") from None
+        except RecursionError:
+            raise Malformed("not JSON that anybody needs: nested too deeply") from None
+        except (KeyError, ValueError, TypeError):
+            raise Malformed(f"not the values that the declaration has for the operation {operation!r}") from None
+        return Change(table, operation, None if operation == "delete" else new, old if operation == "delete" or form.old else None)
+
+    def row(self, payload: bytes) -> Row:
+        """The row of a refresh's payload. Raises Malformed."""
+        return self.decode("", "refresh", payload).new or {}
+
+
+def decode_change(layout: Optional[Layout], table: str, operation: str, payload: bytes) -> Change:
+    """The change that a row of the outbox describes, by the places of its values or by their names. Raises Malformed."""
+    return layout.decode(table, operation, payload) if layout is not None and payload[:1] == b"[" else decode_outbox(table, operation, payload)

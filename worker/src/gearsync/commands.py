@@ -392,6 +392,15 @@ class Writer:
         return [command for step in self.steps(change) if step.kind == APPEND for command in step.commands]
 
 
+def reload_steps(change: Change, own: Writer, under: Writer) -> list[Step]:
+    """What a reload does that was made under ``own``, when rows are written as ``under`` says. Raises Malformed."""
+    if own is under or change.event == "delete":
+        return own.steps(change)
+    # What the former values had written, only the former writes say.
+    gone = own.steps(Change(change.table, "delete", None, change.old, True)) if change.old else []
+    return [*gone, *under.steps(Change(change.table, change.event, change.new, None, change.partial))]
+
+
 def coalesce(steps: Sequence[Step]) -> list[Step]:
     """Those of ``steps`` that are needed to end where all of them end: of what is written to one place, the last state."""
     owners: dict[bytes, _Shape] = {}

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple, Optional
 
+import msgspec
+
 from gearsync import source
-from gearsync.change import Malformed, Row, decode_outbox
+from gearsync.change import Change, Malformed, Row, decode_change
 from gearsync.database import SCHEMA, Database
+from gearsync.declared import KeyColumn, load, number_of
 from gearsync.source import Source
 
 #: Letters of one transaction.
@@ -24,6 +28,7 @@ class Letter(NamedTuple):
     failed_at: str
     error: str
     payload: bytes
+    shard: int
 
 
 class Outcome(NamedTuple):
@@ -33,22 +38,19 @@ class Outcome(NamedTuple):
     mistake: Optional[str]
 
 
-def identify(found: Source, letter: Letter) -> tuple[Row, Row]:
-    """What is known of the letter's row before its change and after it: its key, and the values that tell what is to be removed. Raises ValueError.
+def identify(key: Sequence[KeyColumn], change: Change) -> tuple[Row, Row]:
+    """What is known of a change's row before it and after it: its ``key``, and the values that tell what is to be removed. Raises ValueError.
 
     What a change's new values have brought into Redis, later changes of the row know as their old ones. Pure.
     """
-    try:
-        change = decode_outbox(letter.table, letter.operation, letter.payload)
-    except Malformed as error:
-        raise ValueError(f"its payload is none: {error}") from None
     known = {**(change.old or {}), **(change.new or {})}
-    absent = [column.declared for column in found.key if known.get(column.declared) is None]
-    if absent or not found.key:
+    absent = [column.declared for column in key if known.get(column.declared) is None]
+    if absent or not key:
         raise ValueError(f"its row cannot be told: {', '.join(absent) or 'the table has no key'} is missing")
-    key = {column.declared: known[column.declared] for column in found.key}
-    source.identity(found, key)
-    return {**key, **(change.old or {})}, {**key, **(change.new or {})}
+    row = {column.declared: known[column.declared] for column in key}
+    for column in key:
+        source.literal(column.kind, row[column.declared])
+    return {**row, **(change.old or {})}, {**row, **(change.new or {})}
 
 
 class DeadLetters:
@@ -65,13 +67,21 @@ class DeadLetters:
     def newest(self, limit: int, table: str = "") -> list[Letter]:
         """The ``limit`` newest, in their order, without payloads."""
         rows = self.database.rows(
-            f"SELECT id, table_name, operation, created_at, failed_at, error, '' FROM {SCHEMA}.dead_letter"
+            f"SELECT id, table_name, operation, created_at, failed_at, error, '', shard FROM {SCHEMA}.dead_letter"
             " WHERE %s IN ('', table_name) ORDER BY id DESC LIMIT %s", (table, limit))
         return [_letter(row) for row in reversed(rows)]
 
     def show(self, number: int) -> Optional[Letter]:
-        """One of them as a whole; None when there is none with this id."""
-        return next(iter(self._read([number])), None)
+        """One of them as a whole, its values with their columns' names; None when there is none with this id."""
+        letter = next(iter(self._read([number])), None)
+        if letter is not None:
+            with contextlib.suppress(ValueError):
+                _key, change = self._understood(letter, None)
+                old, new = change.old, change.new
+                parts = [("key" if change.event == "reload" else "new", new), ("old", old)]
+                payload = {name: {column: source.wire(value) for column, value in row.items()} for name, row in parts if row is not None}
+                return letter._replace(payload=msgspec.json.encode({"declaration": number_of(letter.payload), **payload}))
+        return letter
 
     def ids(self, table: str = "") -> list[int]:
         """All of them, the oldest first."""
@@ -93,17 +103,36 @@ class DeadLetters:
                 self._delete([number for number, mistake in outcomes.items() if not mistake])
             yield from (Outcome(number, mistake or None) for number, mistake in outcomes.items())
 
-    def _put(self, letter: Letter, found: Optional[Source], append: bool) -> str:
-        if found is None:
-            return f"{letter.table} has no triggers for durable delivery any more"
+    def _understood(self, letter: Letter, found: Optional[Source]) -> tuple[list[KeyColumn], Change]:
+        """By which key the letter's row is found, and its change, both as the declaration says that it was made under. Raises ValueError."""
+        number = number_of(letter.payload)
+        known = load(self.database, letter.table).get(number) if number else None
+        if number and known is None:
+            raise ValueError(f"its declaration {number} is not in the database, or of a later release")
+        if known is None and found is None:
+            raise ValueError(f"{letter.table} has no triggers for durable delivery any more")
         try:
-            row, after = identify(found, letter)
+            change = decode_change(known.layout() if known else None, letter.table, letter.operation, letter.payload)
+        except Malformed as error:
+            raise ValueError(f"its payload is none: {error}") from None
+        return known.key if known else found.key if found else [], change
+
+    def _put(self, letter: Letter, found: Optional[Source], append: bool) -> str:
+        try:
+            key, change = self._understood(letter, found)
+            row, after = identify(key, change)
         except ValueError as error:
             return str(error)
+        try:
+            # With the changes that are made now.
+            shard = source.shard_of(self.database, found, row) if found else letter.shard
+        except (KeyError, ValueError):
+            shard = letter.shard
+        number = number_of(letter.payload)
         if append and letter.operation in ("insert", "update", "delete"):
-            source.put_change(self.database, found, row, letter.operation, letter.payload)
+            source.put(self.database, shard, letter.table, letter.operation, letter.payload)
             row = after
-        source.put_change(self.database, found, row, "reload", source.reload_payload(found, row))
+        source.put(self.database, shard, letter.table, "reload", source.reload_payload(number, key, row))
         return ""
 
     def drop(self, ids: Sequence[int]) -> Iterator[Outcome]:
@@ -118,7 +147,8 @@ class DeadLetters:
     def _read(self, ids: Sequence[int], lock: str = "") -> list[Letter]:
         numbers = ", ".join(map(str, ids))
         rows = self.database.rows(
-            f"SELECT id, table_name, operation, created_at, failed_at, error, payload FROM {SCHEMA}.dead_letter WHERE id IN ({numbers}) ORDER BY id {lock}")
+            f"SELECT id, table_name, operation, created_at, failed_at, error, payload, shard FROM {SCHEMA}.dead_letter WHERE id IN ({numbers})"
+            f" ORDER BY id {lock}")
         return [_letter(row) for row in rows]
 
     def _delete(self, ids: Sequence[int]) -> None:
@@ -127,5 +157,5 @@ class DeadLetters:
 
 
 def _letter(row: Sequence[bytes]) -> Letter:
-    number, table, operation, created, failed, error, payload = row
-    return Letter(int(number), table.decode(), operation.decode(), created.decode(), failed.decode(), error.decode(errors="replace"), payload)
+    number, table, operation, created, failed, error, payload, shard = row
+    return Letter(int(number), table.decode(), operation.decode(), created.decode(), failed.decode(), error.decode(errors="replace"), payload, int(shard))

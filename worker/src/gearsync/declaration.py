@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
-import json
 import re
 from collections.abc import Iterator, Sequence
 from typing import Optional
@@ -95,11 +93,11 @@ class Table(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         return [*self.columns, *self.computed]
 
 
-def fingerprint(table: Table) -> str:
-    """What a declaration says of a row, in few words: that of two workers is the same when both make the same of it. ``sync_table`` computes it too."""
-    write = [{name: value for name, value in msgspec.structs.asdict(each).items() if value is not None} for each in table.write]
-    words = {"columns": table.columns, "computed": table.computed, "transform": table.transform, "write": write}
-    return hashlib.sha256(json.dumps(words, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+def named(write: Write) -> set[str]:
+    """The columns that a write's templates name. Raises TemplateError."""
+    found = {column for source in (write.key, write.value, write.member, write.score) if source is not None for column in Template(source).columns}
+    # A column may have that name, but in the key of one string per column it is not meant.
+    return found - {COLUMN_NAME} if write.type == "string" and write.value is None else found
 
 
 def _write_mistakes(write: Write, columns: list[str]) -> Iterator[Mistake]:

@@ -16,10 +16,10 @@ import msgspec
 from gearsync import barrier
 from gearsync.applied import owners, read, saying
 from gearsync.change import Malformed
-from gearsync.commands import Step, Writer, coalesce
+from gearsync.commands import Step, coalesce
 from gearsync.config import Config
 from gearsync.database import Database, DatabaseUnavailable
-from gearsync.declaration import fingerprint
+from gearsync.declared import Declarations
 from gearsync.deleter import Deleter, Deletion
 from gearsync.fence import BATCH, batch, without_done
 from gearsync.fences import Fences, Place
@@ -107,10 +107,10 @@ class Drain:
         self._source = config.source
         self._settings = config.worker
         self._database = database
-        self._outbox = Outbox(database)
         # All tables: changes of one that is delivered directly now may wait from before.
-        writers = {table.table: Writer(table, transforms.get(table.table)) for table in config.tables}
-        self._reader = Reader(self._outbox, writers, {table.table: fingerprint(table) for table in config.tables}, config.worker)
+        declarations = Declarations(database, config.tables, transforms)
+        self._outbox = Outbox(database, declarations)
+        self._reader = Reader(self._outbox, declarations, config.worker)
         self._leases = Leases(database, config.worker.lease)
         self._fences = Fences(self.target, config.source)
         longest = config.worker.reconnect_max

@@ -64,7 +64,7 @@ class LateJobs:
                 known = list(rows(found, change))
                 for row in known:
                     try:
-                        source.put_change(self._database, found, row, "reload", source.reload_payload(found, row))
+                        source.put_reload(self._database, found, row)
                     except ValueError:
                         known = []
                 if not known:

@@ -14,8 +14,9 @@ from typing import Callable, NamedTuple, Optional
 import msgspec
 
 from gearsync import source
-from gearsync.change import Change, Json, Malformed, Row, Value, decode_outbox
+from gearsync.change import Change, Json, Layout, Malformed, Number, Row, Value, decode_change, decode_outbox
 from gearsync.database import SCHEMA, Database, DatabaseUnavailable
+from gearsync.declared import Declarations, KeyColumn, LargeColumn, number_of
 from gearsync.spans import Spans, runs
 
 #: A larger payload is read by its id, so that a batch of large ones does not fill the memory. A long batch has less for each.
@@ -130,20 +131,19 @@ def _names(names: Iterable[str]) -> str:
     return ", ".join(source.text_literal(name.encode()).decode() for name in sorted(names))
 
 
-class _Large(msgspec.Struct):
-    """A column that is too large to be part of the row's JSON, as synced_table has it."""
-
-    declared: str
-    kind: str
-    sql: str
-
-
 class _Readable(NamedTuple):
-    """How a row is read: the columns that it is found by, those that come by themselves, and the SELECT without its condition."""
+    """How the rows are read that the reloads of one declaration ask for: under the declaration that is in force, found by the key of theirs."""
 
-    key: list[source.KeyColumn]
-    large: list[_Large]
+    number: int
+    """That of the declaration in force."""
+    layout: Optional[Layout]
+    """Of the reloads' own declaration."""
+    key: list[KeyColumn]
+    """The columns that a row is found by."""
+    large: list[LargeColumn]
+    """Those that come by themselves."""
     select: str
+    """The SELECT of both and of the row without its large columns, without its condition; empty when the table has not all columns of the key any more."""
 
     def condition(self, keys: Sequence[Row]) -> str:
         """What holds for the rows with these keys. Raises KeyError and ValueError."""
@@ -154,32 +154,55 @@ class _Readable(NamedTuple):
         return " OR ".join("(" + " AND ".join(f"{name} = {text}" for name, text in zip(names, each)) + ")" for each in literals)
 
 
+def _shown(column: KeyColumn) -> str:
+    """What shows a key column as its values travel: as text, or as bytes."""
+    name = f"{source.ALIAS}.{source.quote(column.real)}"
+    return name if column.kind == "binary" else f"{name} + 0" if column.kind == "bit" else f"CONVERT({name} USING utf8mb4)"
+
+
+def _kind_of(value: Value) -> str:
+    """What a key column is by a value of it. Pure."""
+    return "binary" if isinstance(value, bytes) else "bit" if isinstance(value, int) else "decimal" if isinstance(value, Number) else "text"
+
+
+class Reloaded(NamedTuple):
+    """What a reload comes to: a change, and the number of the declaration that its row is to be written under."""
+
+    change: Change
+    number: int
+
+
 class _Rows:
     """The rows that the reloads of a batch ask for, read some at a time, all in one snapshot."""
 
-    def __init__(self, database: Database, entries: list[Entry], readable: Callable[[str], Optional[_Readable]]) -> None:
+    def __init__(self, database: Database, entries: list[Entry], readable: Callable[[Entry], Optional[_Readable]]) -> None:
         self._database = database
         self._entries = entries
         self._readable = readable
-        self._tables: dict[str, Optional[_Readable]] = {}
+        #: By table and number.
+        self._tables: dict[tuple[str, int], Optional[_Readable]] = {}
         self._few: dict[str, int] = {}
         #: What was found out so far, by the entries' ids.
-        self.changes: dict[int, Change] = {}
+        self.changes: dict[int, Reloaded] = {}
         self.wrong: dict[int, Malformed] = {}
         self.bytes = 0
 
     def look(self, number: int) -> None:
         """Find out what the reload at ``number`` comes to, and some of the same table behind it. Raises DatabaseUnavailable and RowsDenied."""
-        first = self._entries[number]
-        if first.table not in self._tables:
-            self._tables[first.table] = self._readable(first.table)
-        table = self._tables[first.table]
+        first, of = self._entries[number], number_of(self._entries[number].payload)
+        if (first.table, of) not in self._tables:
+            self._tables[first.table, of] = self._readable(first)
+        table = self._tables[first.table, of]
+        if table is None and of:
+            # It waits.
+            return
         few = self._few.setdefault(first.table, _FIRST_ROWS if table is None or table.large else _MOST_ROWS)
         asked: dict[int, Change] = {}
-        same = (entry for entry in itertools.islice(self._entries, number, None) if entry.operation == "reload" and entry.table == first.table)
+        same = (entry for entry in itertools.islice(self._entries, number, None)
+                if entry.operation == "reload" and entry.table == first.table and number_of(entry.payload) == of)
         for entry in itertools.islice(same, few):
             try:
-                asked[entry.id] = decode_outbox(entry.table, entry.operation, entry.payload)
+                asked[entry.id] = decode_change(table and table.layout, entry.table, entry.operation, entry.payload)
                 if table is None or not table.key:
                     raise Malformed("reload of a table that synced_table does not know, or knows no key of")
                 table.condition([asked[entry.id].new or {}])
@@ -220,13 +243,12 @@ class _Rows:
             raise
         found: dict[tuple[bytes, ...], Row] = {}
         for columns in rows:
-            if columns[0] is None:
+            if columns[len(table.key)] is None:
                 raise _Unclear
             try:
-                row = self._row(table, columns)
+                found[tuple(bytes(value or b"") for value in columns[: len(table.key)])] = self._row(table, columns)
             except Malformed:
                 raise _Unclear from None
-            found[source.identity_bytes(table.key, row)] = row
         for number, change in asked.items():
             self._take(table, number, change, found)
 
@@ -241,12 +263,14 @@ class _Rows:
                     raise
                 if attempt == _ATTEMPTS:
                     raise Malformed(f"the row cannot be read, error {error.code}", f"the row cannot be read: {error}") from None
-        if rows and rows[0][0] is None:
+        if rows and rows[0][len(table.key)] is None:
             raise Malformed("the row is too large to be put into words; raise max_allowed_packet")
-        found = [self._row(table, columns) for columns in rows]
-        self._take(table, number, change, {source.identity_bytes(table.key, row): row for row in found})
+        found = {tuple(bytes(value or b"") for value in columns[: len(table.key)]): self._row(table, columns) for columns in rows}
+        self._take(table, number, change, found)
 
     def _select(self, table: _Readable, keys: list[Row], change: Change) -> list[tuple[Optional[bytes], ...]]:
+        if not table.select:
+            return []
         try:
             rows = self._database.rows(f"{table.select} WHERE {table.condition(keys)}")
         except DatabaseUnavailable as error:
@@ -258,7 +282,7 @@ class _Rows:
 
     @staticmethod
     def _row(table: _Readable, columns: tuple[Optional[bytes], ...]) -> Row:
-        small, *large = columns
+        small, *large = columns[len(table.key) :]
         found = decode_outbox("", "update", b'{"new":%s}' % (small or b"null"))
         values = {column.declared: _bare(column.kind, value) for column, value in zip(table.large, large)}
         return {**(found.new or {}), **values}
@@ -267,7 +291,8 @@ class _Rows:
         key = change.new or {}
         # 'a' and 'A' are one key for many collations, and two rows for Redis, perhaps in two shards.
         row = found.get(source.identity_bytes(table.key, key))
-        self.changes[number] = _gone(change, key) if row is None else Change(change.table, "update", dict(row), change.old, change.partial)
+        found_change = _gone(change, key) if row is None else Change(change.table, "update", dict(row), change.old, change.partial)
+        self.changes[number] = Reloaded(found_change, table.number)
 
 
 def _bare(kind: str, value: Optional[bytes]) -> Value:
@@ -305,10 +330,6 @@ def look_sql(look: Look, index: str = "PRIMARY") -> str:
         f" WHERE ({ranges_condition(look.ranges)}){of_shards} ORDER BY id LIMIT {look.limit}")
 
 
-#: What changes when a declaration does.
-_DECLARATIONS_VERSION = f"SELECT CONCAT(COUNT(*), ' ', COALESCE(MAX(changed_at), '')) FROM {SCHEMA}.declaration"
-
-
 def _batch(texts: Sequence[bytes], more: bool) -> tuple[Batch, list[int]]:
     """What look_sql has found, cut when it is large, and the ids of those whose payloads are still to be read. Pure."""
     entries: list[Entry] = []
@@ -332,8 +353,10 @@ def _batch(texts: Sequence[bytes], more: bool) -> tuple[Batch, list[int]]:
 class Outbox:
     """The table `outbox` and its neighbour `dead_letter`. Every method raises DatabaseUnavailable."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, declarations: Optional[Declarations] = None) -> None:
+        """``declarations`` are needed where rows are read."""
         self.database = database
+        self._declarations = declarations
         self._index = ""
 
     @contextlib.contextmanager
@@ -350,16 +373,11 @@ class Outbox:
             self._index = ""
             raise
 
-    def look(self, look: Look) -> tuple[Batch, bytes]:
-        """The oldest changes, in the order of their ids, and what is different when a declaration has changed since."""
+    def look(self, look: Look) -> Batch:
+        """The oldest changes, in the order of their ids."""
         with self._by_id() as index:
-            found, versions = self.database.rows_of_each(look_sql(look, index), _DECLARATIONS_VERSION)
-        return self._complete([text for (text,) in found], look.limit), versions[0][0]
-
-    def version(self) -> bytes:
-        """What is different when a declaration has changed since."""
-        ((found,),) = self.database.rows(_DECLARATIONS_VERSION)
-        return bytes(found)
+            found = self.database.rows(look_sql(look, index))
+        return self._complete([text for (text,) in found], look.limit)
 
     def _complete(self, texts: Sequence[bytes], limit: int) -> Batch:
         """What was found, with the payloads of those that were read without."""
@@ -391,14 +409,6 @@ class Outbox:
             f"REPLACE INTO {SCHEMA}.dead_letter (id, shard, table_name, operation, payload, created_at, failed_at, error)"
             f" SELECT id, shard, table_name, operation, payload, created_at, NOW(6), {words} FROM {SCHEMA}.outbox WHERE id = {number}")
 
-    def fingerprints(self) -> dict[str, list[str]]:
-        """Those of the declarations that triggers were made of, the newest one last, by table; of a table that is synced no more there are none.
-
-        Asked for after changes were read, it is known that none of these is by triggers of a later declaration than the newest one.
-        """
-        rows = self.database.rows(f"SELECT table_name, fingerprints FROM {SCHEMA}.declaration")
-        return {name.decode(): msgspec.json.decode(known, type=list[str]) for name, known in rows}
-
     def last_and_dead(self) -> tuple[int, int]:
         """The greatest id that is committed now, 0 when nothing is there, and how many dead letters there are of changes up to it, at the same moment."""
         with self.database.snapshot():
@@ -422,10 +432,11 @@ class Outbox:
         condition = ranges_condition(spans)
         return Spans((int(number), int(number)) for (number,) in self.database.rows(f"SELECT id FROM {SCHEMA}.outbox WHERE {condition}")) if spans else Spans()
 
-    def look_with_rows(self, look: Look, seconds: float) -> tuple[Batch, dict[int, Change], dict[int, Malformed]]:
+    def look_with_rows(self, look: Look, seconds: float) -> tuple[Batch, dict[int, Reloaded], dict[int, Malformed]]:
         """A batch, and for its reloads what their rows are in the same snapshot: the changes that they come to by id, and those that come to none.
 
-        It is cut when the rows are large, or when reading them has taken so many ``seconds``: nobody renews a lease meanwhile. Raises RowsDenied too.
+        Of a reload whose declaration is not there nothing is said. It is cut when the rows are large, or when reading them has taken so many ``seconds``:
+        nobody renews a lease meanwhile. Raises RowsDenied too.
         """
         over = time.monotonic() + seconds
         with self._by_id() as index, self.database.snapshot():
@@ -440,14 +451,41 @@ class Outbox:
                 rows.look(number)
         return batch, rows.changes, rows.wrong
 
-    def _readable(self, table: str) -> Optional[_Readable]:
-        rows = self.database.rows(
-            f"SELECT source_schema, source_table, key_columns, small_sql, large_columns FROM {SCHEMA}.synced_table WHERE table_name = %s", (table,))
-        if not rows:
+    def _readable(self, entry: Entry) -> Optional[_Readable]:
+        synced = self.database.named_rows(f"SELECT * FROM {SCHEMA}.synced_table WHERE table_name = {_names([entry.table])}")
+        own, in_force = number_of(entry.payload), int(synced[0].get(b"number", 0)) if synced else 0
+        # That which was written down last is not in force before all triggers are of it: what is written under it must be told by them as old.
+        number = max(own, in_force)
+        if number == 0:
+            return self._readable_by_names(synced[0]) if synced else None
+        known = self._declarations and self._declarations.find(entry.table, number)
+        of = self._declarations and own and self._declarations.find(entry.table, own)
+        if not known or known.declared is None or of is None:
             return None
-        schema, name, key, small_sql, large = rows[0]
-        columns = msgspec.json.decode(large, type=list[_Large])
-        wanted = ", ".join([small_sql.decode(), *(column.sql for column in columns)])
-        return _Readable(
-            msgspec.json.decode(key, type=list[source.KeyColumn]), columns,
-            f"SELECT {wanted} FROM {source.quote(schema.decode())}.{source.quote(name.decode())} AS {source.ALIAS}")
+        found = known.declared
+        key = of.declared.key if of and of.declared else self._key(entry, dict(found.columns))
+        there = {name.lower() for (name,) in self.database.rows(
+            "SELECT CONVERT(COLUMN_NAME USING utf8mb4) FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s",
+            (found.source_schema, found.source_table))} if own != number else set()
+        gone = own != number and any(column.real.lower().encode() not in there for column in key)
+        select = "" if gone else _select_sql(key, found.small_sql, found.large_columns, found.source_schema, found.source_table)
+        return _Readable(number, of.layout if of else None, key, found.large_columns, select)
+
+    @staticmethod
+    def _readable_by_names(synced: Mapping[bytes, bytes]) -> _Readable:
+        """How rows are read before the schema is migrated."""
+        key = msgspec.json.decode(synced[b"key_columns"], type=list[KeyColumn])
+        large = msgspec.json.decode(synced[b"large_columns"], type=list[LargeColumn])
+        small, schema, name = (synced[column].decode() for column in (b"small_sql", b"source_schema", b"source_table"))
+        return _Readable(0, None, key, large, _select_sql(key, small, large, schema, name))
+
+    @staticmethod
+    def _key(entry: Entry, kinds: Mapping[str, str]) -> list[KeyColumn]:
+        """The key of a payload with names, which triggers of the first releases wrote. Raises Malformed."""
+        key = decode_change(None, entry.table, entry.operation, entry.payload).new or {}
+        return [KeyColumn(name, name, kinds.get(name) or _kind_of(value)) for name, value in key.items()]
+
+
+def _select_sql(key: Sequence[KeyColumn], small_sql: str, large: Sequence[LargeColumn], schema: str, table: str) -> str:
+    wanted = ", ".join([*map(_shown, key), small_sql, *(column.sql for column in large)])
+    return f"SELECT {wanted} FROM {source.quote(schema)}.{source.quote(table)} AS {source.ALIAS}"

@@ -5,15 +5,16 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Optional
 
 import msgspec
 
-from gearsync.change import Change, Malformed, decode_outbox
-from gearsync.commands import Step, Writer
+from gearsync.change import Layout, Malformed, decode_change
+from gearsync.commands import Step, Writer, reload_steps
 from gearsync.config import WorkerSettings
-from gearsync.outbox import Batch, Entry, Look, Outbox, RowsDenied
+from gearsync.declared import Declarations, number_of
+from gearsync.outbox import Batch, Entry, Look, Outbox, Reloaded, RowsDenied
 from gearsync.spans import Spans
 from gearsync.transform import shown
 
@@ -52,17 +53,23 @@ class Work(NamedTuple):
 
 
 def work_of(
-    entries: Sequence[Entry], writers: dict[str, Writer], reloaded: dict[int, Change], wrong: dict[int, Malformed]
+    entries: Sequence[Entry], known: Mapping[tuple[str, int], Usable], reloaded: dict[int, Reloaded], wrong: dict[int, Malformed]
 ) -> tuple[list[Step], dict[int, Malformed]]:
-    """The steps of a batch, and what cannot be applied. ``reloaded`` and ``wrong`` say what became of its reloads. Pure."""
+    """The steps of a batch, and what cannot be applied. ``known`` are the declarations by table and number; ``reloaded`` and ``wrong`` say what
+    became of its reloads. Pure.
+    """
     steps: list[Step] = []
     dead: dict[int, Malformed] = {}
     for number, (outbox_id, _shard, table, operation, payload, _created) in enumerate(entries):
         try:
             if outbox_id in wrong:
                 raise wrong[outbox_id]
-            change = reloaded[outbox_id] if operation == "reload" else decode_outbox(table, operation, payload)
-            found = writers[table].steps(change)
+            own = known[table, number_of(payload)]
+            if operation == "reload":
+                change, under = reloaded[outbox_id]
+                found = reload_steps(change, own.writer, known[table, under].writer)
+            else:
+                found = own.writer.steps(decode_change(own.layout, table, operation, payload))
             for step in found:
                 step.change = number
             steps += found
@@ -76,6 +83,13 @@ def work_of(
     return steps, dead
 
 
+class Usable(NamedTuple):
+    """What the changes of one declaration are applied by."""
+
+    layout: Optional[Layout]
+    writer: Writer
+
+
 class _Aside:
     """The changes of a table that cannot be applied now, and when to try again."""
 
@@ -87,34 +101,31 @@ class _Aside:
 class Reader:
     """Reads the outbox. Every method that reads raises DatabaseUnavailable."""
 
-    def __init__(self, outbox: Outbox, writers: dict[str, Writer], fingerprints: dict[str, str], settings: WorkerSettings) -> None:
-        """``fingerprints`` are those of the tables' declarations that ``writers`` are made of."""
+    def __init__(self, outbox: Outbox, declarations: Declarations, settings: WorkerSettings) -> None:
         self._outbox = outbox
-        self._writers = writers
-        self._fingerprints = fingerprints
+        self._declarations = declarations
         self._settings = settings
         #: Ids that are not looked for: applied, on their way, or put aside.
         self.seen = Spans()
         self._aside: dict[str, _Aside] = {}
-        self._version = b""
-        #: Tables whose triggers are made by a later declaration than ours.
-        self._outdated: set[str] = set()
+        #: Tables with changes that wait for a worker with another configuration.
+        self._behind: set[str] = set()
         #: Shards of changes that were met, and that no process has a lease of.
         self.unleased: set[int] = set()
         #: Tables that were said to wait for a while.
         self._said: set[str] = set()
-        #: Tables that are not ours and that other processes may know.
-        self._foreign: set[str] = set()
 
     @property
     def unfit(self) -> str:
         """The tables that other processes know better, as a reason to leave the work to them; empty when there are none."""
-        better = sorted(self._outdated | self._foreign)
-        return f"its configuration is older than the triggers of {', '.join(better)}" if better else ""
+        return f"its configuration is older than the triggers of {', '.join(sorted(self._behind))}" if self._behind else ""
 
     def refresh(self) -> None:
-        """Learn of new declarations, also while nothing is read."""
-        self._learn(self._outbox.version())
+        """Learn of new declarations."""
+        if self._declarations.renewed():
+            self._behind.clear()
+            for aside in self._aside.values():
+                aside.retry_at = 0.0
 
     def forget(self, behind: Spans) -> None:
         """Look for everything again but for what is ``behind``: other shards are ours."""
@@ -155,9 +166,8 @@ class Reader:
         self._take_up()
         limit = self._settings.batch
         while True:
-            batch, version = self._outbox.look(self._what(shards, limit))
-            self._learn(version)
-            reloaded, wrong = dict[int, Change](), dict[int, Malformed]()
+            batch = self._outbox.look(self._what(shards, limit))
+            reloaded, wrong = dict[int, Reloaded](), dict[int, Malformed]()
             if any(entry.operation == "reload" and entry.table not in self._aside for entry in batch.entries):
                 ahead = max(limit, min(limit * _RELOAD_FACTOR, _MOST_AHEAD))
                 try:
@@ -180,20 +190,8 @@ class Reader:
             for first, last in self._aside.pop(table).ids:
                 self.seen.remove_span(first, last)
 
-    def _learn(self, version: bytes) -> None:
-        """Learn of declarations that triggers were made of since. The changes were read before."""
-        if version == self._version:
-            return
-        known = self._outbox.fingerprints()
-        # One that is not known yet is newer than all.
-        self._outdated = {table for table, fingerprints in known.items() if self._fingerprints.get(table) in fingerprints[:-1]}
-        self._foreign = known.keys() & self._aside.keys() - self._writers.keys()
-        self._version = version
-        for aside in self._aside.values():
-            aside.retry_at = 0.0
-
-    def _usable(self, batch: Batch, held: Collection[int], reloaded: dict[int, Change], wrong: dict[int, Malformed]) -> Work:
-        entries, waiting = [], dict[str, list[int]]()
+    def _usable(self, batch: Batch, held: Collection[int], reloaded: dict[int, Reloaded], wrong: dict[int, Malformed]) -> Work:
+        entries, waiting, known = [], dict[str, list[int]](), dict[tuple[str, int], Usable]()
         self.unleased = set()
         for entry in batch.entries:
             if entry.shard not in held:
@@ -202,23 +200,43 @@ class Reader:
             if entry.id in self.seen:
                 # A range of the look held more than what was looked for.
                 continue
-            if entry.table in self._aside or entry.table not in self._writers or entry.table in self._outdated:
+            if entry.table in self._aside or not self._learn(entry, reloaded, wrong, known):
                 waiting.setdefault(entry.table, []).append(entry.id)
             else:
                 entries.append(entry)
         for table, ids in waiting.items():
-            if table not in self._aside:
-                self._aside[table] = _Aside(float("inf"))
-                self._say_waits(table)
             self._put_aside(table, ids)
         self.seen.add([entry.id for entry in entries])
-        steps, dead = work_of(entries, self._writers, reloaded, wrong)
+        steps, dead = work_of(entries, known, reloaded, wrong)
         return Work(entries, steps, dead, batch.more)
 
-    def _say_waits(self, table: str) -> None:
-        if table in self._writers:
-            log.warning("changes of %s wait in the outbox: its triggers are of a later declaration than ours", table, extra={"action": "outdated_table"})
-            return
-        log.warning("changes of %s wait in the outbox, which this worker's configuration does not declare", table, extra={"action": "undeclared_table"})
-        if table in self._outbox.fingerprints():
-            self._foreign.add(table)
+    def _learn(
+        self, entry: Entry, reloaded: Mapping[int, Reloaded], wrong: Mapping[int, Malformed], known: dict[tuple[str, int], Usable]
+    ) -> bool:
+        """Add to ``known`` the declarations that a change needs. False when it cannot be applied now; then its table is put aside."""
+        numbers = [number_of(entry.payload)]
+        if entry.operation == "reload" and entry.id not in wrong:
+            numbers.append(reloaded[entry.id].number if entry.id in reloaded else -1)
+        for number in numbers:
+            if (entry.table, number) in known:
+                continue
+            found = self._declarations.find(entry.table, number)
+            if found is None:
+                self.hold(entry.table, [], "a declaration that its triggers are made of is not in the database, or of a later release")
+                return False
+            if found.writer is None:
+                self._wait(entry.table, number)
+                return False
+            known[entry.table, number] = Usable(found.layout, found.writer)
+        return True
+
+    def _wait(self, table: str, number: int) -> None:
+        """Put a table aside until there are other declarations."""
+        self._aside[table] = _Aside(float("inf"))
+        if number:
+            # Others may know it.
+            self._behind.add(table)
+        words, action = (
+            ("its triggers are made for a later transform than ours", "outdated_table") if self._declarations.has(table)
+            else ("this worker's configuration does not declare it", "undeclared_table"))
+        log.warning("changes of %s wait in the outbox: %s", table, words, extra={"action": action})

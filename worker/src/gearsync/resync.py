@@ -206,7 +206,7 @@ def insert_statements(source: Source, found: list[Entry]) -> Iterator[bytes]:
             # Too large to be put into words: the worker reads it itself.
             operation, payload = b"reload", _reload_payload(source, entry)
         else:
-            operation, payload = b"refresh", b'{"new":' + entry.row + b"}"
+            operation, payload = b"refresh", entry.row if source.number else b'{"new":' + entry.row + b"}"
         value = b"(%d,%s,'%s',%s)" % (entry.shard, table, operation, text_literal(payload))
         if values and size + len(value) > _PACKET:
             yield head + b",".join(values)
@@ -219,7 +219,7 @@ def insert_statements(source: Source, found: list[Entry]) -> Iterator[bytes]:
 
 def _reload_payload(source: Source, entry: Entry) -> bytes:
     key = {column.declared: _value(column.kind, text) for column, text in zip(source.key, entry.position)}
-    return msgspec.json.encode({"key": key, "old": key})
+    return msgspec.json.encode({**({"declaration": source.number} if source.number else {}), "key": key, "old": key, "partial": True})
 
 
 def _value(kind: str, text: str) -> Any:

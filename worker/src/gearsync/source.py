@@ -8,9 +8,11 @@ from typing import Any, NamedTuple, Optional
 
 import msgspec
 
-from gearsync.change import Json, Number, Row, Value, decode_outbox
+from gearsync import declared
+from gearsync.change import Json, Layout, Number, Row, Value, decode_outbox
 from gearsync.commands import as_bytes
-from gearsync.database import Database
+from gearsync.database import SCHEMA, Database
+from gearsync.declared import KeyColumn, LargeColumn
 
 #: The alias that the stored SQL texts use for the row.
 ALIAS = "gearsync_row"
@@ -29,24 +31,6 @@ class NoKey(Exception):
     """The table has no key to go by; the message says which table."""
 
 
-class KeyColumn(msgspec.Struct):
-    """One column of a row's identity: its declared name, the table's own name for it, and how its value travels."""
-
-    declared: str
-    real: str
-    kind: str
-    #: How the server orders it when that is not by its value: ENUM and SET are ordered by number and compared as text.
-    data_type: str = ""
-
-
-class LargeColumn(msgspec.Struct):
-    """A column whose values may be too large for a row's JSON, and the SQL of its bare value."""
-
-    declared: str
-    kind: str
-    sql: str
-
-
 class Source(msgspec.Struct):
     """One row of gearsync.synced_table."""
 
@@ -63,6 +47,15 @@ class Source(msgspec.Struct):
     #: The row without its large columns, and these.
     small_sql: str = ""
     large: list[LargeColumn] = msgspec.field(default_factory=list)
+    #: That of its declaration, and where the values are in a payload made under it; 0 and None for triggers of a release that did not number.
+    number: int = 0
+    layout: Optional[Layout] = None
+
+    def row(self, words: bytes) -> Row:
+        """A row by one of the SQL texts, with the values' places or with their names. Raises Malformed."""
+        if self.layout is not None and words[:1] == b"[":
+            return self.layout.row(words)
+        return decode_outbox(self.table, "refresh", b'{"new":%s}' % words).new or {}
 
     @property
     def words_sql(self) -> str:
@@ -109,21 +102,22 @@ def literal(kind: str, value: Value) -> str:
 def load(database: Database) -> dict[str, Source]:
     """The durable tables by their declared names. Raises DatabaseUnavailable."""
     found = {}
-    for name, schema, table, shards, key, large, *sql in database.rows(
-        "SELECT table_name, source_schema, source_table, shards, key_columns, large_columns, shard_sql, row_sql, old_sql, large_sql, small_sql"
-        " FROM gearsync.synced_table"
-    ):
-        columns = msgspec.json.decode(key, type=list[KeyColumn])
+    # A schema that is not migrated yet has no numbers.
+    for row in database.named_rows(f"SELECT * FROM {SCHEMA}.synced_table"):
+        texts = {name.decode(): _text(value) for name, value in row.items()}
+        name, number = texts["table_name"], int(texts.get("number", 0))
+        known = declared.load(database, name).get(number) if number else None
+        columns = msgspec.json.decode(texts["key_columns"], type=list[KeyColumn])
         for column in columns:
             types = database.rows(
                 "SELECT DATA_TYPE FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s AND COLUMN_NAME = %s",
-                (schema, table, column.real),
+                (texts["source_schema"], texts["source_table"], column.real),
             )
             column.data_type = _text(types[0][0]).lower() if types else ""
-        shard_sql, row_sql, old_sql, large_sql, small_sql = map(_text, sql)
-        found[_text(name)] = Source(
-            _text(name), _text(schema), _text(table), int(shards), columns, shard_sql, row_sql, old_sql, large_sql, small_sql,
-            msgspec.json.decode(large, type=list[LargeColumn]))
+        found[name] = Source(
+            name, texts["source_schema"], texts["source_table"], int(texts["shards"]), columns,
+            texts["shard_sql"], texts["row_sql"], texts["old_sql"], texts["large_sql"], texts["small_sql"],
+            msgspec.json.decode(texts["large_columns"], type=list[LargeColumn]), number, known.layout() if known else None)
     return found
 
 
@@ -300,8 +294,7 @@ def large_row(database: Database, source: Source, position: Position) -> Optiona
     if not rows:
         return None
     small, *values = rows[0]
-    row = decode_outbox(source.table, "update", b'{"new":%s}' % (small or b"null")).new or {}
-    return {**row, **{column.declared: _bare(column.kind, value) for column, value in zip(source.large, values)}}
+    return {**source.row(small or b"null"), **{column.declared: _bare(column.kind, value) for column, value in zip(source.large, values)}}
 
 
 def _bare(kind: str, value: Optional[bytes]) -> Value:
@@ -346,11 +339,11 @@ def fetch(database: Database, source: Source, positions: Sequence[Position], sql
         yield [([_place(column, shown) for column, shown in zip(source.key, row)], row[-1]) for row in rows]
 
 
-def _wire(value: Value) -> Any:
-    """A value as payloads have it."""
+def wire(value: Value) -> Any:
+    """A value as payloads with names have it."""
     if isinstance(value, bytes):
         return {"$hex": value.hex()}
-    return {"$num": str(value)} if isinstance(value, Number) else value
+    return {"$json" if isinstance(value, Json) else "$num": str(value)} if isinstance(value, (Json, Number)) else value
 
 
 def enqueue_reload(database: Database, source: Source, rows: Sequence[Row]) -> None:
@@ -360,21 +353,32 @@ def enqueue_reload(database: Database, source: Source, rows: Sequence[Row]) -> N
     """
     with database.transaction():
         for row in rows:
-            put_change(database, source, row, "reload", reload_payload(source, row))
+            put_reload(database, source, row)
 
 
-def reload_payload(source: Source, row: Row) -> bytes:
-    """What a reload of one row stands in the outbox as. Raises KeyError when the row lacks a column of its key."""
+def put_reload(database: Database, source: Source, row: Row) -> None:
+    """The same for one row. Raises DatabaseUnavailable; KeyError and ValueError when the row has no key."""
+    put(database, shard_of(database, source, row), source.table, "reload", reload_payload(source.number, source.key, row))
+
+
+def reload_payload(number: int, key: Sequence[KeyColumn], row: Row) -> bytes:
+    """What a reload of one row stands in the outbox as. ``number`` is that of the declaration of the ``key``. Raises KeyError when a column of it is absent."""
     return msgspec.json.encode({
-        "key": {column.declared: _wire(row[column.declared]) for column in source.key},
-        "old": {name: _wire(value) for name, value in row.items()},
+        **({"declaration": number} if number else {}),
+        "key": {column.declared: wire(row[column.declared]) for column in key},
+        "old": {name: wire(value) for name, value in row.items()},
         "partial": True,
     })
 
 
-def put_change(database: Database, source: Source, row: Row, operation: str, payload: bytes) -> None:
-    """Put a change of ``row`` into its shard of the outbox. Raises DatabaseUnavailable; KeyError and ValueError when the row has no key."""
+def shard_of(database: Database, source: Source, row: Row) -> int:
+    """A row's shard. Raises DatabaseUnavailable; KeyError and ValueError when the row has no key."""
     derived = ", ".join(f"{value} AS {quote(column.real)}" for column, value in zip(source.key, identity(source, row)))
     # The server's own words for the shard, with the key's values in place of a row.
     ((shard,),) = database.rows(f"SELECT {source.shard_sql} FROM (SELECT {derived}) AS {ALIAS}")
-    database.run("INSERT INTO gearsync.outbox (shard, table_name, operation, payload) VALUES (%s, %s, %s, %s)", (int(shard), source.table, operation, payload))
+    return int(shard)
+
+
+def put(database: Database, shard: int, table: str, operation: str, payload: bytes) -> None:
+    """Put a change into the outbox. Raises DatabaseUnavailable."""
+    database.run("INSERT INTO gearsync.outbox (shard, table_name, operation, payload) VALUES (%s, %s, %s, %s)", (shard, table, operation, payload))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -15,7 +14,8 @@ from gearsync import applied, job_server_admin
 from gearsync.cluster import open_target
 from gearsync.config import Config, parse_address
 from gearsync.database import SCHEMA, Database, DatabaseUnavailable
-from gearsync.declaration import Table, Template
+from gearsync.declaration import Table
+from gearsync.declared import Declared, load
 from gearsync.direct import DEFAULT_FUNCTION
 from gearsync.drain import DRAIN
 from gearsync.job_server_admin import Queue
@@ -34,9 +34,6 @@ _REPORT_VALID = 30
 _TRIGGERS_PAUSE = 60.0
 #: A change that has been waiting for so long is late, whatever the load; seconds.
 LATE_SECONDS = 10.0
-
-#: A quoted text, a quoted name, or one character.
-_TOKEN = re.compile(r"'(?:[^'\\]|\\.|'')*'|`(?:[^`]|``)*`|.", re.DOTALL)
 
 
 class Server(msgspec.Struct):
@@ -74,14 +71,13 @@ class Lease(msgspec.Struct):
 
 
 class Synced(msgspec.Struct):
-    """A durable table as it was deployed: its name in the server, the checksums of its triggers by their names, and the columns that they tell."""
+    """A durable table as it was deployed: its name in the server, the checksums of its triggers by their names, and what these were made of."""
 
     schema: str
     name: str
     triggers: dict[str, str]
-    #: Of a row, and of what an update or a delete has to remove; None when the SQL is not in the form that we know.
-    columns: Optional[list[str]] = None
-    old_columns: Optional[list[str]] = None
+    #: None when they are of a release that did not write it down.
+    declared: Optional[Declared] = None
 
 
 class Verification(msgspec.Struct):
@@ -161,37 +157,18 @@ def trigger_mistake(wanted: dict[str, str], there: dict[str, str]) -> Optional[s
 
 
 def declaration_mistake(table: Table, synced: Optional[Synced]) -> Optional[str]:
-    """What the deployed triggers do not tell of what the worker's configuration declares; None when nothing. Pure."""
+    """How what the triggers were made of differs from the worker's configuration; None when it does not. Pure."""
     if synced is None:
         return "missing: it is declared, and was never deployed"
-    if synced.columns is not None and sorted(synced.columns) != sorted(table.columns):
-        different = sorted({*synced.columns} ^ {*table.columns})
+    there = synced.declared
+    if there is None:
+        return None
+    different = sorted({name for name, _kind in there.columns} ^ {*table.columns})
+    if different:
         return f"of another declaration: {', '.join(different)}"
-    named = {column for write in table.write for template in (write.key, write.value, write.member, write.score) if template
-             for column in Template(template).columns}
-    untold = sorted(named & {*table.columns} - {*synced.old_columns}) if synced.old_columns is not None else []
-    return f"of another declaration: they do not tell the old {', '.join(untold)}" if untold else None
-
-
-@functools.lru_cache(maxsize=1000)
-def object_names(sql: str) -> Optional[list[str]]:
-    """The names of the members of the JSON object that an SQL text of ours makes; None when it is none. Pure."""
-    if not (sql.startswith("JSON_OBJECT(") and sql.endswith(")")):
-        return None
-    # Quoted texts and names, brackets, commas; the rest is not looked at.
-    arguments, depth = [""], 0
-    for part in _TOKEN.findall(sql[len("JSON_OBJECT(") : -1]):
-        depth += (part == "(") - (part == ")")
-        if part == "," and not depth:
-            arguments.append("")
-        else:
-            arguments[-1] += part
-    if arguments == [""]:
-        return []
-    names = [argument.strip() for argument in arguments[::2]]
-    if len(arguments) % 2 or not all(len(name) > 1 and name[0] == name[-1] == "'" for name in names):
-        return None
-    return [name[1:-1].replace("''", "'").replace("\\\\", "\\") for name in names]
+    if there.write != table.write:
+        return "of another declaration: other writes"
+    return None if (there.transform, there.computed) == (table.transform, table.computed) else "of another declaration: another transform"
 
 
 def our_functions(config: Config) -> Callable[[str], bool]:
@@ -292,12 +269,13 @@ class Observer:
 
     def _in_database(self, database: Database) -> InDatabase:
         waiting, truncated = self._waiting(database, self._applied(database))
-        synced = {
-            name.decode(): Synced(
-                schema.decode(), table.decode(), msgspec.json.decode(triggers, type=dict[str, str]), object_names(row.decode()), object_names(old.decode()))
-            for name, schema, table, triggers, row, old in database.rows(
-                f"SELECT table_name, source_schema, source_table, triggers, row_sql, old_sql FROM {SCHEMA}.synced_table")
-        }
+        synced = {}
+        for row in database.named_rows(f"SELECT * FROM {SCHEMA}.synced_table"):
+            name, number = row[b"table_name"].decode(), int(row.get(b"number", 0))
+            known = load(database, name).get(number) if number else None
+            synced[name] = Synced(
+                row[b"source_schema"].decode(), row[b"source_table"].decode(), msgspec.json.decode(row[b"triggers"], type=dict[str, str]),
+                known)
         ((workers,),) = database.rows(f"SELECT COUNT(*) FROM {SCHEMA}.worker WHERE expires_at > NOW(6)")
         return InDatabase(
             waiting, truncated, self._leases(database), int(workers), self._dead_letters(database), synced, self._verifications(database),

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Optional
 import msgspec
 
 from gearsync import source as mysql
-from gearsync.change import Malformed, Row, decode_outbox
+from gearsync.change import Malformed, Row
 from gearsync.commands import Command
 from gearsync.database import Database, DatabaseUnavailable
 from gearsync.declaration import Table
@@ -128,7 +128,7 @@ class Verifier:
     def _read(self, position: mysql.Position, words: Optional[bytes]) -> Optional[Seen]:
         """A row that was read; None when it is gone. Raises Malformed."""
         if words is not None:
-            row = decode_outbox(self.source.table, "update", b'{"new":' + words + b"}").new
+            row: Optional[Row] = self.source.row(words)
         else:
             row = mysql.large_row(self.servers.mysql, self.source, position)
         return None if row is None else self._seen(row)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from gearsync.commands import Writer
 from gearsync.config import MySQLSettings, WorkerSettings
 from gearsync.database import Database as Session
-from gearsync.declaration import Table, Write, fingerprint
+from gearsync.declaration import Table, Write
+from gearsync.declared import Declarations
 from gearsync.outbox import Look, Outbox
-from gearsync.reader import Reader
+from gearsync.reader import Reader, Work
 from gearsync.spans import Spans
-from harness.outbox_database import OutboxDatabase, collection
+from harness.outbox_database import OutboxDatabase
 
 ITEM = Table(table="shop.item", columns=["id"], write=[Write(type="hash", key="item:{id}")])
 OTHER = Table(table="shop.other", columns=["id"], write=[Write(type="hash", key="other:{id}")])
@@ -37,23 +38,26 @@ def outbox(session: Session) -> Outbox:
 
 
 def reader(outbox: Outbox, batch: int = 1000) -> Reader:
-    tables = [ITEM, OTHER]
-    return Reader(
-        outbox, {table.table: Writer(table, None) for table in tables}, {table.table: fingerprint(table) for table in tables}, WorkerSettings(batch=batch))
+    return Reader(outbox, Declarations(outbox.database, [ITEM, OTHER], {}), WorkerSettings(batch=batch))
 
 
-def declare(database: OutboxDatabase, *fingerprints: str) -> None:
-    database.execute(*collection("_outbox").declaration_statements(ITEM.table, list(fingerprints[:-1]), fingerprints[-1]))
+def declare(database: OutboxDatabase, number: int, **changes: Any) -> None:
+    content = {
+        "columns": [["id", "integer"]], "old": ["id"], "deleted": ["id"], "key": [{"declared": "id", "real": "id", "kind": "integer"}],
+        "write": [{"type": "hash", "key": "item:{id}"}], "computed": [], "transform": None, "source_schema": "shop", "source_table": "item",
+        "small_sql": "JSON_OBJECT('id', gearsync_row.`id`)", "large_columns": [], **changes}
+    text = json.dumps(content).replace("'", "''")
+    database.execute(f"INSERT INTO gearsync.numbered_declaration (table_name, number, content) VALUES ('shop.item', {number}, '{text}')")
 
 
 def test_changes_are_read_in_the_order_of_their_ids_whatever_their_shards_are(database: OutboxDatabase, outbox: Outbox) -> None:
     for number, shard in enumerate((9, 6, 7, 6)):
         database.put(insert(number, "name \\ 'quoted' \N{GRINNING FACE}"), shard=shard)
-    batch, _version = outbox.look(EVERYTHING)
+    batch = outbox.look(EVERYTHING)
     assert [(entry.id, entry.shard) for entry in batch.entries] == [(1, 9), (2, 6), (3, 7), (4, 6)]
     assert not batch.more
-    assert outbox.look(EVERYTHING._replace(shards=[6, 9], limit=2))[0] == (batch.entries[:2], True)
-    assert outbox.look(EVERYTHING._replace(ranges=[(1, 1), (3, None)]))[0].entries == [batch.entries[0], *batch.entries[2:]]
+    assert outbox.look(EVERYTHING._replace(shards=[6, 9], limit=2)) == (batch.entries[:2], True)
+    assert outbox.look(EVERYTHING._replace(ranges=[(1, 1), (3, None)])).entries == [batch.entries[0], *batch.entries[2:]]
 
 
 def test_what_was_read_is_not_read_again_and_what_comes_late_is(database: OutboxDatabase, outbox: Outbox) -> None:
@@ -73,7 +77,7 @@ def test_what_was_read_is_not_read_again_and_what_comes_late_is(database: Outbox
 def test_large_payloads_are_read_apart(database: OutboxDatabase, outbox: Outbox) -> None:
     database.put(insert(1), insert(2, "x" * 100_000), shard=6)
     database.put(insert(3), shard=7)
-    assert [len(entry.payload) > 100_000 for entry in outbox.look(EVERYTHING)[0].entries] == [False, True, False]
+    assert [len(entry.payload) > 100_000 for entry in outbox.look(EVERYTHING).entries] == [False, True, False]
 
 
 def test_shards_of_others_are_left_to_them_and_those_of_no_process_are_reported(database: OutboxDatabase, outbox: Outbox) -> None:
@@ -114,17 +118,45 @@ def test_a_held_table_waits_in_its_order_and_the_others_go_on(database: OutboxDa
     assert ours.read([0], True).ids == [1, 2, 3]
 
 
-def test_nothing_of_a_later_declaration_is_read(database: OutboxDatabase, outbox: Outbox) -> None:
-    database.put(insert(1))
-    declare(database, "of an earlier one", fingerprint(ITEM))
-    assert reader(outbox).read([0], True).ids == [1]
-    declare(database, fingerprint(ITEM), "of a later one")
+def test_changes_under_a_later_transform_wait_and_those_under_any_other_declaration_do_not(database: OutboxDatabase, outbox: Outbox) -> None:
+    declare(database, 1)
+    declare(database, 2, columns=[["id", "integer"], ["name", "text"]])
+    database.put(("insert", [1, 7]), ("insert", [2, 8, "x"]))
     ours = reader(outbox)
+    work = ours.read([0], True)
+    assert [step.commands for step in work.steps] == [[("HSET", b"item:7", "id", 7)], [("HSET", b"item:8", "id", 8, "name", "x")]]
+    declare(database, 3, transform="a:b")
+    database.put(("insert", [3, 9]), ("insert", [2, 10, "y"]))
     assert ours.read([0], True).ids == []
     assert ours.unfit == "its configuration is older than the triggers of shop.item"
-    declare(database, "of a later one", fingerprint(ITEM))
+    ours.refresh()
+    assert ours.read([0], True).ids == []
+    # It was taken back.
+    declare(database, 4)
     ours.refresh()
     assert not ours.unfit
+    assert ours.read([0], True).ids == [3, 4]
+
+
+def test_a_table_that_only_the_database_declares_is_applied(database: OutboxDatabase, outbox: Outbox) -> None:
+    declare(database, 1)
+    database.put(("insert", [1, 7]))
+    ours = Reader(outbox, Declarations(outbox.database, [], {}), WorkerSettings())
+    assert [step.commands for step in ours.read([0], True).steps] == [[("HSET", b"item:7", "id", 7)]]
+
+
+def test_changes_wait_for_a_declaration_that_is_not_there(database: OutboxDatabase, outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gearsync.reader._HELD", -1.0)
+    database.put(("insert", [1, 7]), ("reload", [1, 7]))
+    ours = reader(outbox)
+    assert ours.read([0], True) == Work([], [], {}, False)
+    declare(database, 1, columns=[["id", "integer"]], write=[{"type": "of a later release"}])
+    ours.refresh()
+    assert ours.read([0], True).ids == []
+    assert not ours.unfit
+    database.execute("DELETE FROM gearsync.numbered_declaration")
+    declare(database, 1)
+    ours.refresh()
     assert ours.read([0], True).ids == [1]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from gearsync import database as edge
 from gearsync.config import MySQLSettings
+from gearsync.declared import Declarations
 from gearsync.outbox import Look, Outbox
 from harness.outbox_database import OutboxDatabase
 from harness.redis_server import RedisServer
@@ -86,15 +87,15 @@ def test_the_rows_of_many_reloads_are_read_in_few_steps(database: OutboxDatabase
                      + ", ".join(f" (SELECT 0 n {' '.join(f'UNION SELECT {digit}' for digit in range(1, 10))}) {name}" for name in "abc") + ") seq",
                      "DELETE FROM gearsync.outbox", "DELETE FROM shop.item WHERE id % 7 = 0", "DELETE FROM gearsync.outbox")
     reloads(database, 1000)
-    batch, changes, wrong = Outbox(connection).look_with_rows(EVERYTHING, 600.0)
+    batch, changes, wrong = Outbox(connection, Declarations(connection, [], {})).look_with_rows(EVERYTHING, 600.0)
     assert (len(batch.entries), len(changes), wrong) == (1000, 1000, {})
-    assert [change.event for change in changes.values()] == ["delete" if number % 7 == 0 else "update" for number in range(1000)]
+    assert [found.change.event for found in changes.values()] == ["delete" if number % 7 == 0 else "update" for number in range(1000)]
     assert connection.statements < 20
 
 
 def test_a_batch_of_reloads_ends_when_its_time_is_over(database: OutboxDatabase, connection: Counted) -> None:
     reloads(database, 1000)
-    batch, changes, _wrong = Outbox(connection).look_with_rows(EVERYTHING, 0.0)
+    batch, changes, _wrong = Outbox(connection, Declarations(connection, [], {})).look_with_rows(EVERYTHING, 0.0)
     assert batch.more
     assert 0 < len(batch.entries) < 1000
     assert {entry.id for entry in batch.entries} <= changes.keys()
@@ -105,7 +106,8 @@ def test_a_row_that_the_server_cannot_show_is_a_dead_letter_of_its_own(
 ) -> None:
     rows = ", ".join(f"({number}, 'n', 'x')" for number in range(100))
     database.execute(f"INSERT INTO shop.item VALUES {rows}", "DELETE FROM gearsync.outbox",
-                     "UPDATE gearsync.synced_table SET small_sql = CONCAT('IF(id = 41, CAST(POW(2, 63) AS UNSIGNED) * 4, ', small_sql, ')')"
+                     "UPDATE gearsync.numbered_declaration SET content = JSON_SET(content, '$.small_sql', CONCAT("
+                     "'IF(id = 41, CAST(POW(2, 63) AS UNSIGNED) * 4, ', JSON_UNQUOTE(JSON_EXTRACT(content, '$.small_sql')), ')'))"
                      " WHERE table_name = 'shop.item'")
     reloads(database, 100)
     start_worker(config)
@@ -136,7 +138,7 @@ def test_a_missing_right_holds_up_its_table_only_and_only_until_it_is_given(
 
 def test_a_long_batch_is_read_without_what_it_cannot_hold(database: OutboxDatabase, connection: Counted) -> None:
     database.put(*[("insert", {"new": {"id": number, "name": "x" * 10_000}}) for number in range(3000)])
-    batch, _version = Outbox(connection).look(EVERYTHING)
+    batch = Outbox(connection).look(EVERYTHING)
     assert batch.more
     assert sum(len(entry.payload) for entry in batch.entries) <= 8 << 20
     assert connection.received < 12 << 20

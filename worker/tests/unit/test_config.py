@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from gearsync.cli import Exit, main
 from gearsync.config import ConfigError, inspect, load, parse_address
-from gearsync.declaration import Table, Write, fingerprint, mistakes, shared_keys
+from gearsync.declaration import Table, Write, mistakes, shared_keys
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -205,14 +205,6 @@ def test_columns_side_by_side_are_a_mistake_where_they_must_tell_rows_apart(temp
         (mistake,) = mistakes(Table(table="s.t", columns=["id", "a"], write=[write]))
         assert "side by side" in mistake.message
     assert list(mistakes(Table(table="s.t", columns=["id", "a"], write=[Write(type="list", key="x", value=template)]))) == []
-
-
-def test_a_declaration_has_the_fingerprint_that_sync_table_computes_too() -> None:
-    # The same text stands in tests/unit/plugins/test_outbox.py.
-    write = [Write(type="hash", key="k:{id}", ttl=60), Write(type="set", key="größe:{größe}", member="{id}")]
-    table = Table(table="s.t", columns=["id", "größe"], write=write, transform="a.b:c", computed=["slug"])
-    assert fingerprint(table) == "0749a2cba7fee504ad8a2a900fbbb142ed26d6c2f3fdb8e41b54e932f9a234ed"
-    assert fingerprint(msgspec.structs.replace(table, events=["insert"], delivery="direct", function="g")) == fingerprint(table)
 
 
 def test_check_config_exits_with_2_for_a_bad_file(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ from gearsync.lease import count_of, share
 from gearsync.metrics import Tally
 from gearsync.outage import Outage
 from gearsync.outbox import Entry, deletions, ids_condition, ranges_condition, summary
-from gearsync.reader import work_of
+from gearsync.reader import Usable, work_of
 from gearsync.spans import Spans
 from hypothesis import given
 from hypothesis import strategies as st
@@ -118,7 +118,7 @@ def test_an_error_that_nobody_expected_is_about_one_change(monkeypatch: pytest.M
 
     monkeypatch.setattr(writer, "steps", fail)
     entries = [Entry(number, 0, "s.log", "insert", b'{"new":{"id":%d}}' % number) for number in (1, 2, 3)]
-    found, dead = work_of(entries, {"s.log": writer}, {}, {})
+    found, dead = work_of(entries, {("s.log", 0): Usable(None, writer)}, {}, {})
     assert {number: (str(error), error.detail) for number, error in dead.items()} == {
         2: ("applying it raised ZeroDivisionError", "applying it raised ZeroDivisionError: secret")}
     assert [step.change for step in found] == [0, 0, 0, 2, 2, 2]
@@ -157,6 +157,6 @@ def test_open_barriers_make_one_attempt_while_the_database_is_away() -> None:
 
 def test_a_change_that_cannot_be_understood_takes_no_other_with_it() -> None:
     entries = [Entry(number, 0, "s.log", "insert", payload) for number, payload in enumerate([b'{"new":{"id":1}}', b"{", b'{"new":{"id":2}}', b'{"new":{}}'])]
-    steps, dead = work_of([*entries, Entry(9, 0, "s.log", "reload", b"{}")], {"s.log": LOG}, {}, {9: Malformed("gone")})
+    steps, dead = work_of([*entries, Entry(9, 0, "s.log", "reload", b"{}")], {("s.log", 0): Usable(None, LOG)}, {}, {9: Malformed("gone")})
     assert sorted(dead) == [1, 3, 9]
     assert [step.change for step in steps] == [0, 0, 0, 2, 2, 2]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, Optional
 
 import msgspec
 import pytest
 from gearsync.config import Config
+from gearsync.declared import Declared
 from gearsync.exporter import counted, readiness, seen
 from gearsync.job_server_admin import Queue
 from gearsync.metrics import CHANGES, ERRORS, Report, Tally
@@ -26,7 +27,6 @@ from gearsync.state import (
     declaration_mistake,
     last_verification,
     mistakes,
-    object_names,
     our_functions,
     trigger_mistake,
 )
@@ -110,19 +110,17 @@ def test_triggers_are_compared_by_name_and_checksum() -> None:
 def test_the_deployed_declaration_is_compared_with_the_configuration() -> None:
     (table, _direct) = CONFIG.tables
     assert declaration_mistake(table, None) == "missing: it is declared, and was never deployed"
-    assert declaration_mistake(table, Synced("s", "a", {}, ["id"], ["id"])) is None
-    assert declaration_mistake(table, Synced("s", "a", {}, ["id", "old"], ["id"])) == "of another declaration: old"
-    assert declaration_mistake(table, Synced("s", "a", {}, ["id"], [])) == "of another declaration: they do not tell the old id"
-    # SQL that we do not know says nothing.
+    same = Declared([("id", "integer")], ["id"], ["id"], [], table.write, table.computed, table.transform, "s", "a", "", [])
+
+    def mistake(**changes: Any) -> Optional[str]:
+        return declaration_mistake(table, Synced("s", "a", {}, msgspec.structs.replace(same, **changes)))
+
+    assert mistake() is None
+    assert mistake(columns=[("id", "integer"), ("old", "text")]) == "of another declaration: old"
+    assert mistake(write=[]) == "of another declaration: other writes"
+    assert mistake(transform="a:b") == "of another declaration: another transform"
+    # Of a former release nothing is known.
     assert declaration_mistake(table, Synced("s", "a", {})) is None
-
-
-@pytest.mark.parametrize(("sql", "names"), [
-    ("JSON_OBJECT('id', gearsync_row.`id`, 'a''b', JSON_OBJECT('$hex', HEX(gearsync_row.`a''b`)), 'c,d', IF(x, ',', ')'))", ["id", "a'b", "c,d"]),
-    ("JSON_OBJECT('back\\\\slash', gearsync_row.`b,``(`)", ["back\\slash"]), ("JSON_OBJECT()", []), ("NULL", None), ("JSON_OBJECT(1, 2)", None),
-])
-def test_the_names_of_a_json_object_are_read_from_its_sql(sql: str, names: list[str] | None) -> None:
-    assert object_names(sql) == names
 
 
 def test_the_result_of_a_sample_does_not_hide_that_of_the_whole() -> None:
