@@ -55,6 +55,11 @@ class OutboxDatabase(DatabaseServer):
         """Make a table's triggers with the collection's own module."""
         assert "triggers" in self._modules.ok("sync_table", **{"shards": 2, **declaration})
 
+    def begin_to_sync(self, share: float, **declaration: Any) -> None:
+        """Do the first ``share`` of what `sync_table` would do, as if it was killed then."""
+        queries = self._modules.ok("sync_table", check=True, **{"shards": 2, **declaration})["queries"]
+        self.execute("SET SESSION lock_wait_timeout = 60", *queries[: int(share * len(queries))])
+
     @functools.cached_property
     def _modules(self) -> Modules:
         return Modules(self.login)

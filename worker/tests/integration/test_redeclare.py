@@ -1,0 +1,287 @@
+"""A table that is declared anew while changes of it wait, and while they are made."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import random
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from harness.commands import Commands
+from harness.outbox_database import OutboxDatabase
+from harness.redis_server import RedisServer
+from harness.waiting import until
+from harness.worker import Worker, worker_config
+from harness.writers import Writers
+
+BY_ID: dict[str, Any] = {"type": "hash", "key": "by-id:{id}"}
+BY_CODE: dict[str, Any] = {"type": "hash", "key": "by-code:{code}"}
+NAMES: dict[str, Any] = {"type": "set", "key": "name:{name}", "member": "{id}"}
+COLUMNS = ["id", "code", "name", "city", "amount", "body"]
+ROUNDS = int(os.environ.get("GEARSYNC_TEST_REDECLARATIONS", "6"))
+WRITERS, KEYS = 4, 30
+#: So that a row may be too large for words without being large.
+PACKET = 4 << 20
+
+
+def declaration(*write: dict[str, Any], **other: Any) -> dict[str, Any]:
+    return {"table": "shop.item", "columns": COLUMNS, "write": list(write), **other}
+
+
+@pytest.fixture
+def table(database: OutboxDatabase) -> Iterator[OutboxDatabase]:
+    database.execute("CREATE TABLE shop.item (id INT PRIMARY KEY, code VARCHAR(20) NOT NULL UNIQUE, name VARCHAR(40), city VARCHAR(40), amount INT,"
+                     " body LONGTEXT) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4")
+    ((before,),) = database.execute("SELECT @@global.max_allowed_packet")
+    database.execute(f"SET GLOBAL max_allowed_packet = {PACKET}")
+    yield database
+    database.execute(f"SET GLOBAL max_allowed_packet = {before}")
+
+
+def drained(database: OutboxDatabase) -> None:
+    until(lambda: database.waiting, 0)
+    assert database.execute("SELECT * FROM gearsync.dead_letter") == []
+
+
+def put(database: OutboxDatabase, number: int, name: str) -> None:
+    database.execute(f"INSERT INTO shop.item (id, code, name) VALUES ({number}, 'c{number}', '{name}') ON DUPLICATE KEY UPDATE name = '{name}'")
+
+
+def test_a_write_that_is_added_is_written_only_by_changes_of_triggers_that_tell_its_old_value(
+    table: OutboxDatabase, redis_server: RedisServer, start_worker: Callable[..., Worker], tmp_path: pathlib.Path
+) -> None:
+    table.sync_table(**declaration(BY_ID))
+    # Workers get their configuration first.
+    config = worker_config(redis_server.port, [declaration(BY_ID, NAMES)], table.account)
+    worker = start_worker(config)
+    for name in "BCD":
+        put(table, 1, name)
+        drained(table)
+    worker.kill()
+    table.expire_leases()
+    put(table, 1, "E")
+    table.sync_table(**declaration(BY_ID, NAMES))
+    put(table, 1, "F")
+    put(table, 2, "F")
+    start_worker(config)
+    drained(table)
+    Commands(config, tmp_path).done("resync")
+    assert redis_server.client.keys("name:*") == [b"name:F"]
+    assert redis_server.client.smembers("name:F") == {b"1", b"2"}
+
+
+@pytest.mark.parametrize("first", ["configuration", "triggers"])
+def test_what_waits_under_another_identity_is_applied(
+    table: OutboxDatabase, redis_server: RedisServer, start_worker: Callable[..., Worker], first: str
+) -> None:
+    table.sync_table(**declaration(BY_ID))
+    config = worker_config(redis_server.port, [declaration(BY_ID)], table.account)
+    worker = start_worker(config)
+    table.execute("INSERT INTO shop.item (id, code, name) VALUES (1, 'a', 'x'), (2, 'b', 'x'), (3, 'c', 'x')")
+    drained(table)
+    worker.kill()
+    table.expire_leases()
+    large = PACKET // 8 + 1
+    table.execute("UPDATE shop.item SET id = 10 WHERE id = 1", f"UPDATE shop.item SET body = REPEAT('y', {large}) WHERE id = 2",
+                  "UPDATE shop.item SET name = 'y' WHERE id = 3")
+    table.sync_table(**declaration(BY_CODE, NAMES))
+    table.execute("UPDATE shop.item SET code = 'd' WHERE id = 3")
+    start_worker({**config, "tables": [declaration(BY_CODE, NAMES)]} if first == "configuration" else config)
+    drained(table)
+    r = redis_server.client
+    assert (r.hget("by-code:a", "id"), r.hstrlen("by-code:b", "body"), r.hget("by-code:d", "name")) == (b"10", large, b"y")
+    # What the former identity had written is removed where that is what the change says; the rest is its owner's to remove.
+    assert r.exists("by-id:1", "by-code:c") == 0
+    assert r.smembers("name:x") == {b"10", b"2"}
+    assert r.smembers("name:y") == {b"3"}
+
+
+def test_a_row_whose_former_key_is_no_column_any_more_is_removed(
+    table: OutboxDatabase, redis_server: RedisServer, start_worker: Callable[..., Worker]
+) -> None:
+    table.sync_table(**declaration(BY_CODE))
+    config = worker_config(redis_server.port, [declaration(BY_CODE)], table.account)
+    worker = start_worker(config)
+    put(table, 1, "x")
+    drained(table)
+    worker.kill()
+    table.expire_leases()
+    table.execute("UPDATE shop.item SET code = 'other'")
+    now = {**declaration(BY_ID), "columns": ["id", "name"]}
+    table.sync_table(**now)
+    table.execute("ALTER TABLE shop.item DROP COLUMN code")
+    start_worker({**config, "tables": [now]})
+    drained(table)
+    assert redis_server.client.keys("*code*") == []
+
+
+def test_a_dead_letter_is_tried_again_under_another_identity(
+    table: OutboxDatabase, redis_server: RedisServer, start_worker: Callable[..., Worker], tmp_path: pathlib.Path
+) -> None:
+    r = redis_server.client
+    table.sync_table(**declaration(BY_ID))
+    config = worker_config(redis_server.port, [declaration(BY_ID)], table.account)
+    start_worker(config)
+    r.set("by-id:1", "not a hash")
+    put(table, 1, "x")
+    until(lambda: len(table.execute("SELECT id FROM gearsync.dead_letter")), 1)
+    table.sync_table(**{**declaration(BY_CODE), "columns": ["code", "name"]})
+    r.delete("by-id:1")
+    r.hset("by-id:1", "name", "old")
+    commands = Commands(config, tmp_path)
+    ((number,),) = table.execute("SELECT id FROM gearsync.dead_letter")
+    shown = json.loads(commands.done("dead-letter", "show", "--json", str(number)))
+    assert json.loads(shown["payload"])["new"] == {"id": 1, "code": "c1", "name": "x", "city": None, "amount": None, "body": None}
+    commands.done("dead-letter", "retry", str(number))
+    drained(table)
+    assert r.exists("by-id:1") == 0
+    assert r.hgetall("by-code:c1") == {b"code": b"c1", b"name": b"x"}
+
+
+class History:
+    """Declarations, each made of the one before it by chance.
+
+    No write comes back under its former keys: what it had left there is its owner's to remove.
+    """
+
+    def __init__(self, chance: random.Random) -> None:
+        self.chance = chance
+        self.made = 0
+        self.identity = "id"
+        self.columns = list(COLUMNS)
+        self.transform = False
+        self.writes = [self.new_write("hash")]
+
+    def new_write(self, kind: str = "") -> dict[str, Any]:
+        self.made += 1
+        kind = kind or self.chance.choice(["hash", "json", "set", "zset"])
+        column = self.chance.choice([column for column in self.columns if column in ("name", "city")] or ["code"])
+        key = f"w{self.made}:{{{self.identity}}}" if kind in ("hash", "json") else f"w{self.made}:{{{column}}}"
+        return {"type": kind, "key": key, **({"member": f"{{{self.identity}}}"} if kind in ("set", "zset") else {}),
+                **({"score": f"{{{'amount' if 'amount' in self.columns else 'id'}}}"} if kind == "zset" else {})}
+
+    def go_on(self) -> str:
+        """Make the next one; what was done."""
+        done = self.chance.choice(["add", "add", "remove", "identity", "columns", "transform", "interval"])
+        if done == "identity" or (done == "remove" and len(self.writes) == 1):
+            self.identity = self.chance.choice(["id", "code"])
+            self.writes = [self.new_write("hash"), self.new_write()]
+        elif done == "add":
+            self.writes.append(self.new_write())
+        elif done == "remove":
+            self.writes.remove(self.chance.choice(self.writes))
+        elif done == "columns":
+            kept = [column for column in COLUMNS[2:] if self.chance.random() < 0.7]
+            self.columns = ["id", "code", *kept]
+            self.writes = [write for write in self.writes if not any(f"{{{column}}}" in str(write) for column in COLUMNS if column not in self.columns)]
+            self.writes = self.writes or [self.new_write("hash")]
+        elif done == "transform":
+            self.transform = not self.transform
+        else:
+            # Not synced for a while: nobody tells what its writes have written meanwhile.
+            self.writes = [self.new_write("hash"), self.new_write()]
+        return done
+
+    @property
+    def declaration(self) -> dict[str, Any]:
+        return {"table": "shop.item", "columns": self.columns, "write": self.writes,
+                **({"transform": "ours:shout", "computed": ["loud"]} if self.transform else {})}
+
+    def expected(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """What is in Redis of these rows, of hashes and documents without their large column."""
+        found: dict[str, Any] = {}
+        for write in self.writes:
+            for row in rows:
+                key = write["key"].format(**row)
+                if "{" in write["key"] and any(row[column] is None for column in COLUMNS if f"{{{column}}}" in write["key"]):
+                    continue
+                if write["type"] in ("hash", "json"):
+                    found[key] = {column: str(row[column]) for column in self.columns if row[column] is not None and column != "body"}
+                    found[key].update({"loud": f"{row['code']}!"} if self.transform else {})
+                elif write["type"] == "set":
+                    found.setdefault(key, set()).add(write["member"].format(**row))
+                elif row[write["score"][1:-1]] is not None:
+                    found.setdefault(key, {})[write["member"].format(**row)] = float(row[write["score"][1:-1]])
+        return found
+
+    def there(self, r: Any) -> dict[str, Any]:
+        """What is there of its writes."""
+        found: dict[str, Any] = {}
+        for write in self.writes:
+            for name in r.scan_iter(write["key"].partition("{")[0] + "*", count=1000):
+                key = name.decode()
+                if write["type"] == "hash":
+                    wanted = [*self.columns, *(["loud"] if self.transform else [])]
+                    found[key] = {column: value.decode() for column, value in zip(wanted, r.hmget(name, wanted)) if value is not None and column != "body"}
+                elif write["type"] == "json":
+                    found[key] = {column: str(value) for column, value in json.loads(r.get(name)).items() if value is not None and column != "body"}
+                elif write["type"] == "set":
+                    found[key] = {member.decode() for member in r.smembers(name)}
+                else:
+                    found[key] = {member.decode(): score for member, score in r.zrange(name, 0, -1, withscores=True)}
+        return found
+
+
+def change(cursor: Any, writer: int, number: int) -> None:
+    chance = random.Random(writer * 1_000_000 + number)
+    key = writer * 1000 + chance.randrange(KEYS)
+    name, city, amount = (chance.choice([f"'{word}{chance.randrange(5)}'", "NULL"]) for word in ("n", "c", ""))
+    body = f"REPEAT('x', {PACKET // 8 + 1})" if chance.random() < 0.01 else "'short'"
+    # Its own name and code, and those of a row that was moved.
+    place = key + chance.choice([0, 0, 0, 500])
+    cursor.execute(chance.choice([
+        (f"INSERT INTO shop.item VALUES ({key}, 'c{key}', {name}, {city}, {amount}, {body})"
+         f" ON DUPLICATE KEY UPDATE name = VALUES(name), city = VALUES(city), amount = VALUES(amount), body = VALUES(body)"),
+        f"UPDATE shop.item SET name = {name}, city = {city} WHERE id = {key}",
+        f"UPDATE IGNORE shop.item SET id = {place}, amount = {amount} WHERE id IN ({key}, {key + 500})",
+        f"UPDATE IGNORE shop.item SET code = 'c{place}', name = {name} WHERE code IN ('c{key}', 'c{key + 500}')",
+        f"DELETE FROM shop.item WHERE id IN ({key}, {key + 500})",
+    ]))
+
+
+def test_declarations_change_at_random_under_writers_while_the_worker_is_killed(
+    table: OutboxDatabase, redis_server: RedisServer, start_worker: Callable[..., Worker], tmp_path: pathlib.Path
+) -> None:
+    seed = int(os.environ.get("GEARSYNC_TEST_SEED", random.randrange(1 << 32)))
+    print(f"GEARSYNC_TEST_SEED={seed}")
+    chance = random.Random(seed)
+    (tmp_path / "ours.py").write_text("def shout(row, table):\n    return {**row, 'loud': row['code'] + '!'}\n")
+    history = History(chance)
+    config = worker_config(redis_server.port, [history.declaration], table.account, python_path=str(tmp_path), lease=5.0, batch=50)
+    table.sync_table(**history.declaration)
+    worker = start_worker(config)
+    with Writers(table, WRITERS, change) as writers:
+        for _ in range(ROUNDS):
+            writers.go_on()
+            done = history.go_on()
+            print(done, history.declaration)
+            config = {**config, "tables": [history.declaration]}
+            worker_first = chance.random() < 0.5
+            for part in ("worker", "triggers") if worker_first else ("triggers", "worker"):
+                if part == "worker":
+                    time.sleep(chance.uniform(0.0, 0.2))
+                    worker.kill()
+                    table.expire_leases()
+                    worker = start_worker(config)
+                    continue
+                if done == "interval":
+                    table.sync_table(table="shop.item", state="absent")
+                    writers.go_on()
+                if chance.random() < 0.3:
+                    table.begin_to_sync(chance.random(), **history.declaration)
+                    writers.go_on()
+                table.sync_table(**history.declaration, lock_wait_timeout=60)
+                writers.go_on()
+    assert writers.errors == []
+    commands = Commands(config, tmp_path)
+    commands.done("resync")
+    commands.done("barrier")
+    drained(table)
+    with table.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT id, code, name, city, amount, NULL AS body FROM shop.item")
+        rows = [dict(zip(COLUMNS, row)) for row in cursor.fetchall()]
+    assert history.there(redis_server.client) == history.expected(rows)
