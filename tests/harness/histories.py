@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gearsync.change import Change, Number, Row
-from gearsync.commands import Step, Writer
+from gearsync.commands import FormerWriter, Step
 from gearsync.declaration import Table, Write
 from hypothesis import strategies as st
 
@@ -52,5 +52,5 @@ def histories(draw: st.DrawFn) -> list[tuple[str, Change]]:
 
 def steps_of(history: list[tuple[str, Change]]) -> list[Step]:
     """What a worker does for these changes, one after the other."""
-    writers = {name: Writer(Table(table=name, delivery="durable", columns=COLUMNS, write=writes)) for name, writes in TABLES.items()}
+    writers = {name: FormerWriter(Table(table=name, columns=COLUMNS, write=writes)) for name, writes in TABLES.items()}
     return [step for name, change in history for step in writers[name].steps(change)]

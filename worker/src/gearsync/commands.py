@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any, Callable, Optional, Union
@@ -11,14 +10,14 @@ from typing import Any, Callable, Optional, Union
 import msgspec
 
 from gearsync.change import Change, Json, Malformed, Number, Row, Value
-from gearsync.declaration import COLUMN_NAME, Table, Template, Write
+from gearsync.declaration import COLUMN_NAME, Table, Template, Write, named
 from gearsync.transform import Transform, transformed
 
 #: One Redis command: its name and its arguments.
 Command = tuple[Union[str, bytes, int], ...]
 
-#: What a step does with what stands at its place: writes over all of it, over a part of it, removes it, or adds to it (each time that it is executed).
-PUT, PART, REMOVE, APPEND = range(4)
+#: What a step does with what stands at its place: writes over all of it, removes it, or adds to it (each time that it is executed).
+PUT, REMOVE, APPEND = range(3)
 #: A script in Redis cannot take more arguments for one command than Lua's stack holds.
 _MOST_ARGUMENTS = 4000
 
@@ -45,15 +44,15 @@ def as_bytes(value: Union[bytes, str, int]) -> bytes:
     return value if isinstance(value, bytes) else b"%d" % value
 
 
-class _ColumnMissing(Malformed):
-    """A change lacks a column that a write needs."""
+def _missing(column: str) -> Malformed:
+    return Malformed(f"column {column!r} is missing; the trigger is older than the worker's declaration, or the other way round")
 
 
 def _cell(row: Row, column: str) -> Value:
     try:
         return row[column]
     except KeyError:
-        raise _ColumnMissing(f"column {column!r} is missing; the trigger is older than the worker's declaration, or the other way round") from None
+        raise _missing(column) from None
 
 
 class _Rendered:
@@ -103,11 +102,9 @@ class _Shape:
     #: Whether it keeps what was written before.
     is_log = False
 
-    def __init__(self, write: Write, columns: list[str], lenient: bool) -> None:
-        """``lenient``: a column that a change does not have is left out, as far as it is not in a template."""
+    def __init__(self, write: Write, columns: list[str]) -> None:
         self.write = write
         self.columns = columns
-        self.lenient = lenient
         self.key = _Rendered(Template(write.key))
 
     def put(self, row: Row) -> list[Step]:
@@ -138,10 +135,6 @@ class _Shape:
         command: Command = ("SET", key, value) if self.write.ttl is None else ("SET", key, value, "EX", self.write.ttl)
         return Step(PUT, self, key, key, [command])
 
-    def present(self, row: Row) -> list[str]:
-        """The declared columns that ``row`` has."""
-        return [column for column in self.columns if column in row] if self.lenient else self.columns
-
 
 class _StringPerColumn(_Shape):
     absolute = True
@@ -169,8 +162,8 @@ class _StringPerColumn(_Shape):
 class _String(_Shape):
     absolute = True
 
-    def __init__(self, write: Write, columns: list[str], lenient: bool) -> None:
-        super().__init__(write, columns, lenient)
+    def __init__(self, write: Write, columns: list[str]) -> None:
+        super().__init__(write, columns)
         self.value = _Rendered(Template(write.value or ""))
 
     def put(self, row: Row) -> list[Step]:
@@ -181,8 +174,8 @@ class _String(_Shape):
 
 
 class _Hash(_Shape):
-    def __init__(self, write: Write, columns: list[str], lenient: bool) -> None:
-        super().__init__(write, columns, lenient)
+    def __init__(self, write: Write, columns: list[str]) -> None:
+        super().__init__(write, columns)
         self._values: Callable[[Row], tuple[Value, ...]] = itemgetter(*columns) if len(columns) > 1 else lambda row: (row[columns[0]],)
         self._fields: list[Any] = [part for column in columns for part in (column, None)]
 
@@ -192,8 +185,8 @@ class _Hash(_Shape):
             return []
         try:
             values = self._values(row)
-        except KeyError:
-            return [Step(PART, self, key, key, self._commands(key, row))]
+        except KeyError as error:
+            raise _missing(error.args[0]) from None
         if None in values or len(self._fields) > _MOST_ARGUMENTS:
             return [Step(PUT, self, key, key, self._commands(key, row))]
         fields = self._fields.copy()
@@ -203,8 +196,8 @@ class _Hash(_Shape):
     def _commands(self, key: bytes, row: Row) -> list[Command]:
         fields: list[Union[str, bytes, int]] = []
         absent: list[str] = []
-        for column in self.present(row):
-            value = _cell(row, column)
+        for column in self.columns:
+            value = row[column]
             if value is None:
                 absent.append(column)
             else:
@@ -219,14 +212,14 @@ class _Json(_Shape):
 
     def put(self, row: Row) -> list[Step]:
         key = self.key(row)
-        return [] if key is None else [self.set(key, document(row, self.present(row)))]
+        return [] if key is None else [self.set(key, document(row, self.columns))]
 
 
 class _Set(_Shape):
     add, rem = "SADD", "SREM"
 
-    def __init__(self, write: Write, columns: list[str], lenient: bool) -> None:
-        super().__init__(write, columns, lenient)
+    def __init__(self, write: Write, columns: list[str]) -> None:
+        super().__init__(write, columns)
         self.member = _Rendered(Template(write.member or ""))
 
     def entry(self, row: Row) -> Optional[tuple[bytes, bytes]]:
@@ -252,8 +245,8 @@ class _Set(_Shape):
 class _SortedSet(_Set):
     rem = "ZREM"
 
-    def __init__(self, write: Write, columns: list[str], lenient: bool) -> None:
-        super().__init__(write, columns, lenient)
+    def __init__(self, write: Write, columns: list[str]) -> None:
+        super().__init__(write, columns)
         self.score = _Rendered(Template(write.score or ""))
 
     def put(self, row: Row) -> list[Step]:
@@ -268,8 +261,8 @@ class _SortedSet(_Set):
 class _List(_Shape):
     is_log = True
 
-    def __init__(self, write: Write, columns: list[str], lenient: bool) -> None:
-        super().__init__(write, columns, lenient)
+    def __init__(self, write: Write, columns: list[str]) -> None:
+        super().__init__(write, columns)
         self.value = _Rendered(Template(write.value or ""))
 
     def put(self, row: Row) -> list[Step]:
@@ -317,10 +310,10 @@ class _Stream(_Shape):
 _SHAPES: dict[str, type[_Shape]] = {"hash": _Hash, "json": _Json, "set": _Set, "zset": _SortedSet, "list": _List, "stream": _Stream}
 
 
-def _shape(write: Write, columns: list[str], lenient: bool) -> _Shape:
+def _shape(write: Write, columns: list[str]) -> _Shape:
     if write.type == "string":
-        return (_StringPerColumn if write.value is None else _String)(write, columns, lenient)
-    return _SHAPES[write.type](write, columns, lenient)
+        return (_StringPerColumn if write.value is None else _String)(write, columns)
+    return _SHAPES[write.type](write, columns)
 
 
 class Writer:
@@ -331,41 +324,26 @@ class Writer:
         self.table = table.table
         self.columns = frozenset(table.columns)
         self.transform = transform
-        # The triggers of a durable table are replaced while changes of the former ones wait: a column that these did not know yet is left out.
-        self._lenient = table.delivery == "durable"
-        self.shapes = [_shape(write, table.fields, self._lenient) for write in table.write]
+        self.shapes = [_shape(write, table.fields) for write in table.write]
 
     def steps(self, change: Change) -> list[Step]:
-        """What ``change`` does, in the order in which it must be done. Raises Malformed for a missing column.
-
-        For the same reason as columns, a whole write is left out as far as it needs such a column, unless that is so of all of them.
-        """
+        """What ``change`` does, in the order in which it must be done. Raises Malformed for a missing column."""
         if self.transform is not None:
             change = self._transformed(self.transform, change)
         event, new, old = change.event, change.new or {}, change.old
         if event == "none":
             return []
         found: list[Step] = []
-        left_out = 0
         for shape in self.shapes:
-            try:
-                if event == "delete":
-                    if not change.partial or shape.knows(old or {}):
-                        found += shape.remove(old or {})
-                    continue
-                if (event == "refresh" or change.partial) and shape.is_log:
-                    continue
-                if event == "update" and old is not None and (not change.partial or shape.knows(old)):
-                    found += shape.replaced(old, new)
-                found += shape.entry(new, event) if isinstance(shape, _Stream) else shape.put(new)
-            except _ColumnMissing:
-                left_out += 1
-                if not self._lenient or left_out == len(self.shapes) or self.columns.isdisjoint(new or old or {}):
-                    raise
-                if event == "update":
-                    # Former triggers did not tell the old value, because nothing was written under it.
-                    with contextlib.suppress(_ColumnMissing):
-                        found += shape.put(new)
+            if event == "delete":
+                if not change.partial or shape.knows(old or {}):
+                    found += shape.remove(old or {})
+                continue
+            if (event == "refresh" or change.partial) and shape.is_log:
+                continue
+            if event == "update" and old is not None and (not change.partial or shape.knows(old)):
+                found += shape.replaced(old, new)
+            found += shape.entry(new, event) if isinstance(shape, _Stream) else shape.put(new)
         return found
 
     def _transformed(self, function: Transform, change: Change) -> Change:
@@ -390,6 +368,33 @@ class Writer:
     def appends(self, change: Change) -> list[Command]:
         """Those of them that add to a list or a stream."""
         return [command for step in self.steps(change) if step.kind == APPEND for command in step.commands]
+
+
+class FormerWriter(Writer):
+    """The same for changes whose declaration is not written down: by the configuration's, as far as a change has the columns for it."""
+
+    def __init__(self, table: Table, transform: Optional[Transform] = None) -> None:
+        super().__init__(table, transform)
+        self._table = table
+        self._writers: dict[Any, Writer] = {}
+
+    def steps(self, change: Change) -> list[Step]:
+        """As those of a Writer. Raises Malformed when the change has the columns of no write."""
+        rows = [frozenset(row) for row in (change.new, change.old) if row is not None]
+        # The keys of the article's mapping are made of the columns' names alone.
+        known = (None if change.new is None else rows[0], frozenset.intersection(*rows) if rows else frozenset())
+        if known not in self._writers:
+            self._writers[known] = self._made(*known)
+        return self._writers[known].steps(change)
+
+    def _made(self, new: Optional[frozenset[str]], both: frozenset[str]) -> Writer:
+        """``new``: the columns of the new row; ``both``: those of each row that there is. What is written must be told as old, or it stays for ever."""
+        table, fields = self._table, both | {*self._table.computed}
+        columns = [column for column in table.columns if new is None or column in new]
+        writes = [write for write in table.write if named(write) <= fields]
+        if not writes or not columns:
+            raise _missing(min(named(table.write[0]) - fields, default=table.columns[0]))
+        return Writer(msgspec.structs.replace(table, columns=columns, write=writes), self.transform)
 
 
 def reload_steps(change: Change, own: Writer, under: Writer) -> list[Step]:
@@ -418,8 +423,6 @@ def coalesce(steps: Sequence[Step]) -> list[Step]:
         before = kept.pop(step.place, None)
         if before is None or step.kind == REMOVE or (step.kind == PUT and step.shape.absolute):
             kept[step.place] = (step,)
-        elif step.kind == PART:
-            kept[step.place] = (*before, step)
         else:
             # What a removal takes away beside our own fields must not come back.
             kept[step.place] = (before[0], step) if before[0].kind == REMOVE else (step,)

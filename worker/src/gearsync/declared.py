@@ -10,7 +10,7 @@ from typing import NamedTuple, Optional
 import msgspec
 
 from gearsync.change import Layout
-from gearsync.commands import Writer
+from gearsync.commands import FormerWriter, Writer
 from gearsync.database import SCHEMA, Database, DatabaseUnavailable
 from gearsync.declaration import Table, Write, named
 from gearsync.transform import Transform
@@ -90,9 +90,8 @@ def is_behind(ours: Optional[Table], number: int, declared: Mapping[int, Declare
 
     A transform is code, which only the configuration names; all else of a declaration is in the database.
     """
-    wanted = declared[number]
-    if ours is None:
-        return wanted.transform is not None
+    if declared[number].transform is None or ours is None:
+        return declared[number].transform is not None
     mine = (ours.transform, ours.computed)
 
     def ours_is_in(numbers: Iterable[int]) -> bool:
@@ -103,9 +102,12 @@ def is_behind(ours: Optional[Table], number: int, declared: Mapping[int, Declare
 
 
 def table_under(name: str, declared: Declared, ours: Optional[Table]) -> Table:
-    """The table as it was declared, with the transform that there is now; a write that needs what this does not compute is left out. Pure."""
+    """The table as it was declared, if with a transform then with the one that there is now.
+
+    A write that needs what this does not compute is left out. Without one an update does not tell all that a transform may ask an old row for. Pure.
+    """
     columns = [column for column, _kind in declared.columns]
-    transform, computed = (ours.transform, ours.computed) if ours else (None, [])
+    transform, computed = (ours.transform, ours.computed) if ours and declared.transform else (None, [])
     fields = {*columns, *computed}
     return Table(
         table=name, columns=columns, write=[write for write in declared.write if named(write) <= fields], transform=transform, computed=computed)
@@ -148,11 +150,12 @@ class Declarations:
             if number > 0:
                 self._load(table, ours)
             elif number == 0:
-                self._known[table, 0] = Known(None, None, Writer(ours, self._transforms.get(table)) if ours else None)
+                self._known[table, 0] = Known(None, None, FormerWriter(ours, self._transforms.get(table)) if ours else None)
         return self._known.get((table, number))
 
     def _load(self, table: str, ours: Optional[Table]) -> None:
         declared = load(self._database, table)
         for number, each in declared.items():
-            writer = None if is_behind(ours, number, declared) else Writer(table_under(table, each, ours), self._transforms.get(table))
+            transform = self._transforms.get(table) if each.transform else None
+            writer = None if is_behind(ours, number, declared) else Writer(table_under(table, each, ours), transform)
             self._known[table, number] = Known(each, each.layout(), writer)

@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Callable, Optional
 
 from gearsync.change import Change, Malformed, decode
-from gearsync.commands import Command, Writer, article_commands
+from gearsync.commands import Command, FormerWriter, Writer, article_commands
 from gearsync.config import Config
 from gearsync.database import DatabaseUnavailable
 from gearsync.declaration import Table
@@ -34,7 +34,8 @@ class Router:
 
     def __init__(self, tables: list[Table], transforms: Optional[dict[str, Transform]] = None) -> None:
         # All tables: jobs of one whose delivery is durable now may wait from before, and come until its triggers are replaced.
-        self._writers = {table.table: Writer(table, (transforms or {}).get(table.table)) for table in tables}
+        self._writers = {
+            table.table: (FormerWriter if table.delivery == "durable" else Writer)(table, (transforms or {}).get(table.table)) for table in tables}
         self._tables: dict[str, list[str]] = {}
         for table in tables:
             if table.delivery == "direct":

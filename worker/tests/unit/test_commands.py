@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from gearsync.change import Change, Json, Malformed, Number, Row
-from gearsync.commands import APPEND, Writer, article_commands, coalesce
+from gearsync.commands import APPEND, FormerWriter, Writer, article_commands, coalesce
 from gearsync.declaration import Table, Write, mistakes
 from harness.histories import COLUMNS, SHAPES, histories, rows, steps_of
 from hypothesis import given
@@ -124,12 +124,14 @@ def test_a_missing_column_is_malformed() -> None:
 
 
 def test_a_write_that_former_triggers_do_not_know_leaves_the_others_alone() -> None:
-    """A write is added: until its triggers are replaced, and while their changes wait, a durable table's changes lack its columns."""
+    """A write is added while changes wait that nobody has written the declaration of down."""
     writes = [Write(type="hash", key="h:{id}"), Write(type="set", key="set:{a}", member="{id}"), Write(type="zset", key="z", member="{id}", score="{b}")]
-    made = Writer(Table(table="s.t", delivery="durable", columns=COLUMNS, write=writes))
+    made = FormerWriter(Table(table="s.t", columns=COLUMNS, write=writes))
     one = {"id": Number(1), "a": "x"}
-    assert made.commands(Change("s.t", "update", one, {"id": Number(1)})) == [("HSET", b"h:1", "id", "1", "a", "x"), ("SADD", b"set:x", b"1")]
-    assert made.commands(Change("s.t", "delete", None, {"id": Number(1)})) == [("DEL", b"h:1"), ("ZREM", b"z", b"1")]
+    assert made.commands(Change("s.t", "insert", one, None)) == [("HSET", b"h:1", "id", "1", "a", "x"), ("SADD", b"set:x", b"1")]
+    # Its next change would not tell the old value either.
+    assert made.commands(Change("s.t", "update", one, {"id": Number(1)})) == [("HSET", b"h:1", "id", "1", "a", "x")]
+    assert made.commands(Change("s.t", "delete", None, {"id": Number(1), "b": Number(2)})) == [("DEL", b"h:1"), ("ZREM", b"z", b"1")]
     for row in ({}, {"a": "x"}, {"other": "x"}):
         with pytest.raises(Malformed, match="'id' is missing"):
             made.commands(Change("s.t", "insert", row, None))
@@ -195,8 +197,8 @@ def test_of_a_place_only_the_last_state_is_left() -> None:
     assert len([command for command in kept if command[0] == "SREM"]) == 99
 
 
-def test_a_durable_table_leaves_out_what_an_older_trigger_did_not_send() -> None:
-    made = Writer(Table(table="s.t", delivery="durable", columns=COLUMNS, write=SHAPES[:3]))
+def test_columns_that_a_former_trigger_did_not_send_are_left_out() -> None:
+    made = FormerWriter(Table(table="s.t", columns=COLUMNS, write=SHAPES[:3]))
     hashed, other, text = made.steps(Change("s.t", "insert", {"id": 1, "a": "x"}, None))
     assert hashed.commands == [("HSET", b"h:1", "id", 1, "a", "x")]
     assert other.commands[0][1] == b"ha:x:1"

@@ -125,6 +125,9 @@ def test_a_write_that_needs_what_a_later_transform_does_not_compute_is_left_out(
     assert [write.key for write in table_under("s.t", found, None).write] == ["k:{id}", "c:{column}"]
     ours = Table(table="s.t", columns=["id"], write=[Write(type="hash", key="k:{id}")], transform="x:y", computed=["slug"])
     assert [write.key for write in table_under("s.t", found, ours).write] == ["k:{id}", "s:{slug}", "c:{column}"]
+    # Nothing is computed of changes that were made without a transform: their old rows are not told whole.
+    without = declared(write=writes[:1], transform=None, computed=[])
+    assert table_under("s.t", without, ours) == Table(table="s.t", columns=["id", "mail", "body"], write=[Write(type="hash", key="k:{id}")])
 
 
 def test_a_reload_removes_by_the_former_writes_and_writes_by_those_in_force() -> None:
