@@ -10,7 +10,7 @@ from gearsync.config import Config
 from gearsync.database import SCHEMA, Database
 from gearsync.outbox import Outbox
 from gearsync.spans import Spans, from_text, text_of
-from gearsync.target import Target, Unavailable, text
+from gearsync.target import Target, Unavailable, text, words_of
 
 #: Seconds for which a process that died is believed.
 _VALID = 10
@@ -38,7 +38,7 @@ def read(target: Target, source: str, owners: Iterable[str]) -> Spans:
 
 def _spans(answer: object) -> Sequence[tuple[int, int]]:
     if isinstance(answer, Exception):
-        raise Unavailable(str(answer))
+        raise Unavailable(words_of(answer))
     return list(from_text(text(answer))) if answer else []
 
 

@@ -76,7 +76,7 @@ class ClusterTarget(Target):
             # A node that was not reached has no answer of its own.
             if isinstance(answer, (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.RedisClusterException, exceptions.ClusterError)):
                 self.abandon()
-                raise Unavailable(f"{type(answer).__name__}: {answer}")
+                raise Unavailable(words_of(answer))
         return answers
 
     def apply(self, commands: Sequence[Command]) -> list[Optional[str]]:
@@ -85,8 +85,8 @@ class ClusterTarget(Target):
         errors = []
         for answer in self._execute(commands):
             if later(answer):
-                raise Unavailable(str(answer))
-            errors.append(str(answer) if isinstance(answer, exceptions.RedisError) else None)
+                raise Unavailable(words_of(answer))
+            errors.append(words_of(answer) if isinstance(answer, exceptions.RedisError) else None)
         return errors
 
     def ask(self, commands: Sequence[Command]) -> list[Any]:

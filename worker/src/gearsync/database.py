@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import Any, Optional, Union
 
@@ -37,6 +38,24 @@ _PASSING = frozenset({
 _CLIENT = range(2000, 3000)
 
 
+#: Errors whose quotations are names: of accounts, tables, columns, variables.
+_NAMING = frozenset({*_STATEMENT, *_DENIED, *_PASSING}) - {ER.PARSE_ERROR}
+_SIGNAL = 1644
+#: All from the first quotation mark to the last.
+_QUOTED = re.compile(r"['\"].*['\"]|['\"].*", re.DOTALL)
+
+
+def words_of(error: Exception) -> str:
+    """What MySQL says, without what it quotes of values and statements, and its number where that leaves something out. Pure."""
+    words = str(error.args[-1]) if error.args else type(error).__name__
+    code = error.args[0] if isinstance(error, pymysql.MySQLError) and error.args and isinstance(error.args[0], int) else 0
+    if not code or code in _CLIENT or code in _NAMING:
+        return words
+    # A trigger of the application's may say anything.
+    kept = "" if code == _SIGNAL else _QUOTED.sub("…", words)
+    return words if kept == words else f"error {code}: {kept}".rstrip(": ")
+
+
 class DatabaseUnavailable(Exception):
     """MySQL did not do it; of a transaction, nobody knows whether it did.
 
@@ -46,7 +65,7 @@ class DatabaseUnavailable(Exception):
 
     def __init__(self, error: Exception) -> None:
         code = error.args[0] if isinstance(error, pymysql.MySQLError) and error.args and isinstance(error.args[0], int) else 0
-        super().__init__(str(error.args[-1]) if error.args else type(error).__name__)
+        super().__init__(words_of(error))
         self.code = code
         self.schema_absent = code in _ABSENT
         self.statement = code in _STATEMENT

@@ -30,7 +30,7 @@ from gearsync.outage import Outage
 from gearsync.outbox import CREATED, Entry, Outbox, summary
 from gearsync.reader import Reader, Work
 from gearsync.spans import Spans
-from gearsync.target import Denied, Moved, Refused, Stuck, Target, Unavailable, text
+from gearsync.target import Denied, Moved, Refused, Stuck, Target, Unavailable, words_of
 from gearsync.transform import Transform
 
 log = logging.getLogger(__name__)
@@ -345,13 +345,13 @@ class Drain:
         for answer in answers:
             word, *rest = answer
             if word == b"ok":
-                found.update({int(number): Malformed(text(error)) for number, error in zip(rest[::2], rest[1::2])})
+                found.update({int(number): Malformed(words_of(error)) for number, error in zip(rest[::2], rest[1::2])})
                 continue
             self._fences.doubt(places)
             if word == b"later":
-                raise Unavailable(text(rest[0]))
+                raise Unavailable(words_of(rest[0]))
             if word == b"stuck":
-                raise Stuck(int(rest[0]), text(rest[1]))
+                raise Stuck(int(rest[0]), words_of(rest[1]))
             raise Moved
         for place in places:
             self._fences.at(place).took()

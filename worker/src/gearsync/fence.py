@@ -27,7 +27,7 @@ from typing import Any, NamedTuple, Optional
 
 from gearsync.commands import APPEND, Step
 from gearsync.spans import Spans, from_text, runs, text_of
-from gearsync.target import Script
+from gearsync.target import Script, words_of
 
 #: Later than every row of the outbox: release 1.0 does not say when the changes were made whose appends it keeps.
 _EVER = b"9999"
@@ -214,7 +214,7 @@ def known(fields: Mapping[bytes, bytes]) -> Known:
         elif kind == b"b" and rest.isdigit():
             found.batches[int(rest)] = Spans(from_text(value.decode()))
         elif kind == b"x" and rest.isdigit():
-            found.dead[int(rest)] = value.decode(errors="replace")
+            found.dead[int(rest)] = words_of(value)
     return found
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple, Optional
 
 from gearsync.fence import CLAIM, Known, Mark, claim, known
 from gearsync.spans import Spans, runs
-from gearsync.target import Refused, Target, Unavailable, text, words_of
+from gearsync.target import Refused, Target, Unavailable, words_of
 
 #: Where a fence is: the slot in a cluster, 0 on one server; and its shard.
 Place = tuple[int, int]
@@ -170,7 +170,7 @@ class Fences:
             if answer[0] == b"refused":
                 raise Refused(its[int(answer[1]) - 1][1], int(answer[2]))
             if answer[0] == b"later":
-                raise Unavailable(text(answer[1]))
+                raise Unavailable(words_of(answer[1]))
             for place, number, fields in zip(its, answer[1::2], answer[2::2]):
                 claimed.append((place, int(number), known(dict(zip(fields[::2], fields[1::2])))))
         there = present(Spans(span for _place, _number, what in claimed for ids in what.batches.values() for span in ids))

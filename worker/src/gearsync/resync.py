@@ -17,7 +17,7 @@ import msgspec
 from gearsync.database import Database, DatabaseUnavailable
 from gearsync.declaration import Table
 from gearsync.source import Entry, Pace, Position, Source, Wanted, piece, text_literal
-from gearsync.target import Target, Unavailable, text
+from gearsync.target import Target, Unavailable, text, words_of
 
 #: What a piece's INSERT may hold at most, bytes; far below every sensible max_allowed_packet.
 _PACKET = 1 << 20
@@ -86,7 +86,7 @@ class Mark:
     def _ask(self, *command: Any) -> Any:
         (answer,) = self.target.ask([command])
         if isinstance(answer, Exception):
-            raise Unavailable(f"{command[0]} {self.key}: {answer}")
+            raise Unavailable(f"{command[0]} {self.key}: {words_of(answer)}")
         return answer
 
     def set(self, run: str) -> None:

@@ -11,7 +11,7 @@ from pymysql.constants import ER
 from gearsync.cluster import open_target
 from gearsync.commands import Command
 from gearsync.config import Config, MySQLSettings, parse_address
-from gearsync.database import SCHEMA
+from gearsync.database import SCHEMA, words_of
 from gearsync.job_server_admin import version
 from gearsync.target import Unavailable
 
@@ -61,7 +61,9 @@ def _redis(config: Config) -> Finding:
         return Finding(name, False, str(error))
     finally:
         target.close()
-    return Finding(name, not refused, f"the account may not use {', '.join(refused)}" if refused else "answers, and takes all commands that are needed")
+    if refused:
+        return Finding(name, False, f"refuses {', '.join(refused)}: the account has no right to it, or the command is renamed or disabled")
+    return Finding(name, True, "answers, and takes all commands that are needed")
 
 
 def _mysql(settings: MySQLSettings, timeout: float, durable: bool) -> Finding:
@@ -72,7 +74,7 @@ def _mysql(settings: MySQLSettings, timeout: float, durable: bool) -> Finding:
             connect_timeout=max(1, int(timeout)), read_timeout=timeout,
         )
     except pymysql.MySQLError as error:
-        return Finding(name, False, str(error.args[-1]))
+        return Finding(name, False, words_of(error))
     with connection, connection.cursor() as cursor:
         cursor.execute("SELECT VERSION()")
         version = str(cursor.fetchone()[0])
@@ -84,8 +86,8 @@ def _mysql(settings: MySQLSettings, timeout: float, durable: bool) -> Finding:
                 cursor.execute(f"SELECT 1 FROM {SCHEMA}.synced_table WHERE FALSE")
             except pymysql.MySQLError as error:
                 if error.args[0] in (ER.BAD_DB_ERROR, ER.NO_SUCH_TABLE):
-                    return Finding(name, False, f"{version}, but the schema {SCHEMA} is not there yet: {error.args[-1]}")
-                return Finding(name, False, f"{version}, but the schema {SCHEMA} cannot be used: {error.args[-1]}")
+                    return Finding(name, False, f"{version}, but the schema {SCHEMA} is not there yet: {words_of(error)}")
+                return Finding(name, False, f"{version}, but the schema {SCHEMA} cannot be used: {words_of(error)}")
         return Finding(name, True, version)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Optional, Union
 
@@ -24,6 +25,10 @@ _LATER = ("LOADING", "BUSY ", "MASTERDOWN", "READONLY", "CLUSTERDOWN", "TRYAGAIN
 _LATER_CLASSES = (
     exceptions.AuthenticationError, exceptions.BusyLoadingError, exceptions.NoPermissionError, exceptions.OutOfMemoryError, exceptions.ReadOnlyError,
 )
+
+
+#: The part of an error before its first quotation that is no command's name.
+_UNQUOTED = re.compile(r"(?:[^'`\"]|(?<=command )['`][A-Za-z|]+['`])*")
 
 
 class Refused(Exception):
@@ -62,9 +67,20 @@ def too_few(copies: int, wait: tuple[Any, ...]) -> Optional[str]:
     return f"{copies} of {wanted} replicas had the batch after {milliseconds / 1000:g} s" if copies < wanted else None
 
 
-def words_of(error: Exception) -> str:
-    """What a server's error says, without the arguments of a command: these are data."""
-    return f"{type(error).__name__}: {str(error).partition(', with args beginning with')[0]}"
+def text(answer: Any) -> str:
+    return answer.decode(errors="replace") if isinstance(answer, bytes) else str(answer)
+
+
+def words_of(said: Union[Exception, bytes]) -> str:
+    """What a server's error says up to where it may quote an argument of a command, which is data."""
+    if isinstance(said, (exceptions.ConnectionError, exceptions.TimeoutError, OSError)):
+        # The client's own words, of addresses.
+        return f"{type(said).__name__}: {said}"
+    words = text(said).partition(", with args beginning with")[0]
+    # The name of a command is no data; redis-py takes the error's code away where it has a class for it.
+    found = _UNQUOTED.match(words)
+    kept = found[0].rstrip(" :") if found else ""
+    return f"{type(said).__name__}: {kept}" if isinstance(said, Exception) else kept
 
 
 def denied_or_unavailable(error: Exception) -> Exception:
@@ -86,17 +102,21 @@ class Unavailable(Exception):
     """Redis cannot take writes now; nothing is known to be applied, and all of it is to be tried again."""
 
 
-def text(answer: Any) -> str:
-    return answer.decode(errors="replace") if isinstance(answer, bytes) else str(answer)
-
-
 def later(answer: Any) -> bool:
     """Whether an answer means that the server cannot or may not write at the moment."""
     return isinstance(answer, _LATER_CLASSES) or (isinstance(answer, exceptions.RedisError) and str(answer).startswith(_LATER))
 
 
+def _is_refusal(answer: Any) -> bool:
+    """Whether the server does not know a command, or the account may not execute it."""
+    return isinstance(answer, exceptions.NoPermissionError) or (isinstance(answer, exceptions.ResponseError) and str(answer).startswith("unknown command"))
+
+
 def refused_on(connection: Any, commands: Sequence[Command]) -> list[str]:
-    """The names of those of ``commands`` that a connection's account may not execute. Raises RedisError and OSError; the connection is closed."""
+    """The names of those of ``commands`` that the server does not know, or a connection's account may not execute. The connection is closed.
+
+    Raises RedisError and OSError.
+    """
     def answer(*command: Any) -> Any:
         connection.send_command(*command)
         try:
@@ -109,7 +129,7 @@ def refused_on(connection: Any, commands: Sequence[Command]) -> list[str]:
         # Redis looks at an account's rights when a command is queued, and at the number of its arguments before that.
         if isinstance(answer("MULTI"), Exception):
             return []
-        found = [text(command[0]) for command in commands if isinstance(answer(*command), exceptions.NoPermissionError)]
+        found = [text(command[0]) for command in commands if _is_refusal(answer(*command))]
         answer("DISCARD")
         return found
     finally:
@@ -159,8 +179,8 @@ class Target:
             raise Unavailable(words_of(error)) from None
         for answer in answers:
             if later(answer):
-                raise Unavailable(str(answer))
-        return [str(answer) if isinstance(answer, exceptions.RedisError) else None for answer in answers]
+                raise Unavailable(words_of(answer))
+        return [words_of(answer) if isinstance(answer, exceptions.RedisError) else None for answer in answers]
 
     def by_slot(self, steps: Sequence[Step]) -> dict[int, list[Step]]:
         """The steps whose keys can be written at once, in their order."""
@@ -235,7 +255,7 @@ class Target:
                 if len(command) > 1 and str(answer).startswith("WRONGTYPE"):
                     return
                 # Keys that nobody may see are not keys that are not there.
-                raise Unavailable(f"{text(command[0])}: {answer}")
+                raise Unavailable(f"{text(command[0])}: {words_of(answer)}")
             cursor, found = int(answer[0]), answer[1]
             if found:
                 yield found
@@ -250,7 +270,7 @@ class Target:
             raise Unavailable(words_of(error)) from None
 
     def refused(self, commands: Sequence[Command]) -> list[str]:
-        """The names of those of ``commands`` that this account may not execute; none of them is executed. Raises Unavailable."""
+        """The names of those of ``commands`` that the server does not know or this account may not execute; none of them is executed. Raises Unavailable."""
         try:
             return refused_on(self._client.connection_pool.make_connection(), commands)
         except (exceptions.RedisError, OSError) as error:

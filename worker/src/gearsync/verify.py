@@ -19,7 +19,7 @@ from gearsync.database import Database, DatabaseUnavailable
 from gearsync.declaration import Table
 from gearsync.expectation import ORPHANED, Expectation, Probe, Untraceable, difference, is_wrong_type
 from gearsync.source import Source
-from gearsync.target import Unavailable, text
+from gearsync.target import Unavailable, text, words_of
 from gearsync.transform import Transform, transformed
 
 #: Rows of one SELECT, and keys of one page of SCAN.
@@ -154,7 +154,7 @@ class Verifier:
         answers = self.servers.ask(commands)
         for command, answer in zip(commands, answers):
             if isinstance(answer, Exception) and not is_wrong_type(answer):
-                raise Unavailable(f"{text(command[0])}: {answer}")
+                raise Unavailable(f"{text(command[0])}: {words_of(answer)}")
         return answers
 
     # From MySQL to Redis
@@ -399,7 +399,7 @@ def backward(declared: Declared, servers: Servers, sample: float) -> Iterator[tu
         unclear = [number for number, (_key, claims) in enumerate(claimed) if len({verifier.expectation.redis_type(write) for verifier, write in claims}) > 1]
         for number, kind in zip(unclear, servers.ask([("TYPE", claimed[number][0]) for number in unclear])):
             if isinstance(kind, Exception):
-                raise Unavailable(f"TYPE: {kind}")
+                raise Unavailable(f"TYPE: {words_of(kind)}")
             key, claims = claimed[number]
             claimed[number] = (key, [(verifier, write) for verifier, write in claims if verifier.expectation.redis_type(write) == kind])
         plain: list[_Candidate] = []
