@@ -76,17 +76,78 @@ for place, fence in ipairs(fences) do
   if type(done) == 'table' and done.err then return {'later', done.err} end
 end
 local function text_of(id) return string.format('%.0f', id) end
+local owners
 local function fence_of(id)
-  for _, fence in ipairs(fences) do
-    for low, high in string.gmatch(fence.ids, '(%d+)%-?(%d*)') do
-      if tonumber(low) <= id and id <= tonumber(high ~= '' and high or low) then return fence end
+  if not owners then
+    owners = {}
+    for _, fence in ipairs(fences) do
+      for low, high in string.gmatch(fence.ids, '(%d+)%-?(%d*)') do
+        for number = tonumber(low), tonumber(high ~= '' and high or low) do owners[number] = fence end
+      end
     end
   end
+  return owners[id]
 end
 local permanent = {PERMANENT}
 local function is_permanent(text)
   for _, words in ipairs(permanent) do if string.find(text, words, 1, true) then return true end end
   return false
+end
+-- LREM walks over its list, which may be long. After the first few of a list those that follow wait, with the list's length at the time, and what they and
+-- the LTRIMs among them would do is done in two walks at the end.
+local removals, waiting, mark = {}, {}, fences[1] and fences[1].key .. '\\0' .. fences[1].number
+local function settle(key)
+  local events, places, gone, head, removed = waiting[key], {}, {}, 0, 0
+  waiting[key], removals[key] = nil, nil
+  for _, event in ipairs(events) do
+    if event.value then places[event.value] = {first = 1} end
+  end
+  for start = 0, redis.call('LLEN', key) - 1, 1000 do
+    for offset, value in ipairs(redis.call('LRANGE', key, start, start + 999)) do
+      if places[value] then table.insert(places[value], start + offset - 1) end
+    end
+  end
+  for _, event in ipairs(events) do
+    if event.value then
+      local its = places[event.value]
+      while its[its.first] and its[its.first] < head do its.first = its.first + 1 end
+      local place = its[its.first]
+      if place and place < event.length then gone[place], removed, its.first = true, removed + 1, its.first + 1 end
+    else
+      local excess = event.length - head - removed - event.most
+      while excess > 0 do
+        if gone[head] then gone[head], removed = nil, removed - 1 else excess = excess - 1 end
+        head = head + 1
+      end
+    end
+  end
+  for place in pairs(gone) do redis.call('LSET', key, place, mark) end
+  if head > 0 then redis.call('LTRIM', key, head, -1) end
+  if removed > 0 then redis.call('LREM', key, removed, mark) end
+end
+local function execute(name, key, ...)
+  local events = waiting[key]
+  if events and name == 'LREM' then
+    events[#events + 1] = {value = select(2, ...), length = redis.call('LLEN', key)}
+    return 0
+  elseif events and name == 'LTRIM' then
+    events[#events + 1] = {most = -tonumber((...)), length = redis.call('LLEN', key)}
+    -- Changes nothing, and tells whether it may be done.
+    return redis.pcall('LTRIM', key, 0, -1)
+  elseif events and name ~= 'RPUSH' and name ~= 'EXPIRE' then
+    settle(key)
+  end
+  local reply = redis.pcall(name, key, ...)
+  if name == 'LREM' and type(reply) == 'number' then
+    removals[key] = (removals[key] or 0) + 1
+    local length = removals[key] == 4 and redis.pcall('LLEN', key)
+    -- Without the right to these commands they are done one by one.
+    if type(length) == 'number' and not redis.pcall('LRANGE', key, 0, 0).err then
+      local denied = redis.pcall('LSET', key, length, '').err
+      if denied and string.find(denied, 'out of range', 1, true) then waiting[key] = {} end
+    end
+  end
+  return reply
 end
 local answer, appends, appended, stuck = {'ok'}, {}, {}, nil
 while ARGV[at] and not stuck do
@@ -100,7 +161,7 @@ while ARGV[at] and not stuck do
       at = at + 1
     end
     if going then
-      local reply = redis.pcall(unpack(ARGV, at, at + arguments - 1))
+      local reply = execute(unpack(ARGV, at, at + arguments - 1))
       if type(reply) == 'table' and reply.err then
         going = false
         if is_permanent(reply.err) then
@@ -120,6 +181,9 @@ while ARGV[at] and not stuck do
     appends[-id] = number + 1
     if going then appended[#appended + 1] = {-id, number} end
   end
+end
+for _, key in ipairs(KEYS) do
+  if waiting[key] then settle(key) end
 end
 if not stuck then
   -- Last, so that a script that ends in an error before has noted nothing.

@@ -18,7 +18,8 @@ from gearsync.target import Unavailable
 #: What the write types and the drain need, after the key.
 _WRITES: dict[str, Command] = {
     "SET": ("v",), "DEL": (), "HSET": ("f", "v"), "HDEL": ("f",), "SADD": ("m",), "SREM": ("m",), "ZADD": (1, "m"), "ZREM": ("m",), "RPUSH": ("v",),
-    "LREM": (1, "v"), "LTRIM": (0, 1), "XADD": ("*", "f", "v"), "EXPIRE": (1,), "HMGET": ("f",), "HGET": ("f",), "HGETALL": (), "GET": (),
+    "LREM": (1, "v"), "LTRIM": (0, 1), "LLEN": (), "LRANGE": (0, 1), "LSET": (0, "v"), "XADD": ("*", "f", "v"), "EXPIRE": (1,),
+    "HMGET": ("f",), "HGET": ("f",), "HGETALL": (), "GET": (),
 }
 #: What verify and resync need beside these.
 _READS: dict[str, Command] = {"SSCAN": (0,), "ZSCAN": (0,), "TYPE": (), "TTL": (), "SISMEMBER": ("m",), "ZSCORE": ("m",)}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from gearsync.change import Change
-from gearsync.commands import Step, coalesce
+from gearsync.commands import APPEND, Command, Step, coalesce
 from gearsync.config import RedisSettings
 from gearsync.fence import BATCH, batch, without_done
 from gearsync.fences import Fences
@@ -200,3 +201,68 @@ def test_a_batch_that_stops_half_way_appends_nothing_twice(target: Target, redis
     assert target.run(BATCH, [(0, batch([other.fence.mark(ids, NOW)], without_done(steps, ids, other.fence.appended), ids))]) == [[b"ok"]]
     assert r.lrange("l:x", 0, -1) == [b"1", b"2"]
     assert len(r.xrange("log")) == 2
+
+
+def appends(*commands: Command) -> list[Step]:
+    """Each as a step of its own."""
+    (shape,) = {step.shape for step in item(1)}
+    return [Step(APPEND, shape, str(command[1]).encode(), None, [command]) for command in commands]
+
+
+def calls(redis_server: RedisServer) -> dict[str, int]:
+    """How often each command was called."""
+    return {name.removeprefix("cmdstat_"): found["calls"] for name, found in redis_server.client.info("commandstats").items()}
+
+
+def test_removing_a_thousand_entries_of_a_long_list_walks_over_it_a_few_times(target: Target, redis_server: RedisServer) -> None:
+    r, length = redis_server.client, 300_000
+    r.rpush("log", *range(length))
+    process = Process(target, 1)
+    process.claim()
+    replaced = range(length - 1, length - 1001, -1)
+    r.config_resetstat()
+    # As REPLACE does it.
+    steps = appends(*[command for number in replaced for command in (("LREM", "log", 1, number), ("RPUSH", "log", number), ("LTRIM", "log", -length, -1))])
+    assert process.write(steps, list(range(1, len(steps) + 1))) == [b"ok"]
+    called = calls(redis_server)
+    assert called["lrem"] <= 5
+    assert called["lrange"] <= length / 1000 + 2
+    assert r.llen("log") == length
+    assert r.lrange("log", -1000, -1) == [b"%d" % number for number in replaced]
+    assert r.lrange("log", 0, 1) + r.lrange("log", -1001, -1001) == [b"0", b"1", b"298999"]
+
+
+@pytest.mark.parametrize("denied", ["", "-lset", "-lrange", "-llen"])
+def test_a_list_ends_as_if_each_of_its_commands_were_done_by_itself(target: Target, redis_server: RedisServer, denied: str) -> None:
+    r = redis_server.client
+    process = Process(target, 1)
+    process.claim()
+    for seed in range(40):
+        chance = random.Random(seed)
+        most, values = chance.choice([3, 8, 30]), chance.choice([2, 6, 20])
+        commands: list[Command] = []
+        for _ in range(chance.randrange(5, 80)):
+            key, value = chance.choice(["a", "b"]), b"%d" % chance.randrange(values)
+            if chance.random() < 0.5:
+                commands.append(("LREM", key, 1, value))
+            else:
+                commands += [("RPUSH", key, value), *[("LTRIM", key, -most, -1)] * (key == "a"), *[("EXPIRE", key, 60)] * (seed % 2)]
+        before = [b"%d" % chance.randrange(values) for _ in range(chance.randrange(30))]
+
+        def begin(entries: list[bytes] = before) -> None:
+            r.delete("a", "b")
+            if entries:
+                r.rpush("a", *entries)
+                r.rpush("b", *entries)
+
+        begin()
+        target.apply(commands)
+        wanted = r.lrange("a", 0, -1), r.lrange("b", 0, -1), r.ttl("b")
+        begin()
+        steps = appends(*commands)
+        if denied:
+            r.execute_command("ACL", "SETUSER", "default", denied)
+        assert process.write(steps, list(range(1, len(steps) + 1))) == [b"ok"]
+        if denied:
+            r.execute_command("ACL", "SETUSER", "default", "+@all")
+        assert (r.lrange("a", 0, -1), r.lrange("b", 0, -1), r.ttl("b")) == wanted, seed
