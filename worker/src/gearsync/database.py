@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import select
 from collections.abc import Iterator
 from typing import Any, Optional, Union
 
@@ -228,6 +229,14 @@ class Database:
         self.run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         with self.transaction():
             yield
+
+    def drop_closed(self) -> None:
+        """Let go of a connection that the server has ended for its idleness; not within a transaction, and not where the session holds a lock."""
+        if self._connection is not None:
+            readable = select.poll()
+            readable.register(self._connection._sock, select.POLLIN)
+            if readable.poll(0):
+                self.close()
 
     def close(self) -> None:
         """Close the connection; a transaction that is open is rolled back by the server."""

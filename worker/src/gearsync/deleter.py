@@ -100,6 +100,7 @@ class Deleter:
         ids = sorted(set(itertools.chain(*(each for deletion in work for each in deletion.ids.values()))))
         dead = {number: error for deletion in work for number, error in deletion.dead.items()}
         again = False
+        self._outbox.database.drop_closed()
         while ids:
             try:
                 self._outbox.delete(ids, dead, again)

@@ -38,6 +38,7 @@ class LateJobs:
     def begin(self) -> None:
         """A batch begins: what was not durable before may be so by now."""
         self._asked = False
+        self._database.drop_closed()
 
     def concern(self, table: str) -> bool:
         """Whether changes of ``table`` come through the outbox. Raises DatabaseUnavailable."""

@@ -107,6 +107,19 @@ def later(answer: Any) -> bool:
     return isinstance(answer, _LATER_CLASSES) or (isinstance(answer, exceptions.RedisError) and str(answer).startswith(_LATER))
 
 
+def connect_anew(connection: Any) -> None:
+    """Connect; one that the server has closed while it was idle is replaced, since a command that is sent on it has no answer. Raises as connecting does."""
+    # Does nothing when it is connected; only here a sentinel is asked for the master.
+    connection.connect()
+    try:
+        closed = connection.can_read()
+    except (exceptions.RedisError, OSError):
+        closed = True
+    if closed:
+        connection.disconnect()
+        connection.connect()
+
+
 def _is_refusal(answer: Any) -> bool:
     """Whether the server does not know a command, or the account may not execute it."""
     return isinstance(answer, exceptions.NoPermissionError) or (isinstance(answer, exceptions.ResponseError) and str(answer).startswith("unknown command"))
@@ -214,8 +227,7 @@ class Target:
 
     def _ask_fenced(self, command: tuple[Any, ...], wait: Optional[tuple[Any, ...]]) -> tuple[Any, int]:
         """What the script answers, or that it is not known, and how many replicas have it."""
-        # Does nothing when it is connected; only here a sentinel is asked for the master.
-        self._fenced.connect()
+        connect_anew(self._fenced)
         self._fenced.send_packed_command([hiredis.pack_command(each) for each in (command, wait) if each])
         try:
             answer = self._fenced.read_response()
