@@ -15,8 +15,10 @@ import selectors
 import socket
 import ssl
 import struct
+import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future
 from typing import Any, Callable, NamedTuple, Optional
 
 from python3_gearman.connection import GearmanConnection
@@ -74,6 +76,8 @@ class JobServer(GearmanConnection):  # type: ignore[misc]  # the library has no 
         self.failures = 0
         self.retry_at = 0.0
         self.heard = 0.0
+        #: The attempt to connect that is under way, or done and not taken up.
+        self.dialling: Optional[Future[socket.socket]] = None
         super().__init__(host=host, port=port)
         # The manager above decides when to try again.
         self.connect_cooldown_seconds = 0.0
@@ -88,10 +92,25 @@ class JobServer(GearmanConnection):  # type: ignore[misc]  # the library has no 
         host = f"[{self.gearman_host}]" if ":" in self.gearman_host else self.gearman_host
         return f"{host}:{self.gearman_port}"
 
+    def dial(self, done: Callable[[], None]) -> None:
+        """Begin to connect in a thread: whatever does not answer, a name server too, must not hold up the caller. ``done`` is called in it at the end."""
+        attempt = self.dialling = Future[socket.socket]()
+
+        def run() -> None:
+            try:
+                attempt.set_result(connect((self.gearman_host, self.gearman_port), self.timeout, self.tls))
+            except Exception as error:  # noqa: BLE001  # who takes it up looks at it
+                attempt.set_exception(error)
+            done()
+
+        threading.Thread(target=run, name=f"dial {self.address}", daemon=True).start()
+
     def _create_client_socket(self) -> None:
+        attempt, self.dialling = self.dialling, None
+        assert attempt is not None  # noqa: S101  # only what was dialled is taken up
         try:
-            found = connect((self.gearman_host, self.gearman_port), self.timeout, self.tls)
-        except OSError as error:
+            found = attempt.result(0)
+        except (OSError, ValueError) as error:
             self.throw_exception(message=str(error))
         found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         # Unacknowledged data ends the connection in a known time, in place of the kernel's quarter of an hour.
@@ -244,6 +263,10 @@ class JobServers(GearmanWorker):  # type: ignore[misc]  # the library has no typ
         self.stopping = False
         self.batch: list[Job] = []
         self._selector = selectors.SelectSelector()
+        self._woken, self._waker = socket.socketpair()
+        for end in (self._woken, self._waker):
+            end.setblocking(False)
+        self._selector.register(self._woken, selectors.EVENT_READ)
         for connection in self.connection_list:
             connection.timeout = timeout
             connection.tls = tls
@@ -274,18 +297,21 @@ class JobServers(GearmanWorker):  # type: ignore[misc]  # the library has no typ
         """Wait up to ``seconds`` for what the servers send, and read it; new jobs are appended to ``batch``."""
         now = time.monotonic()
         for connection in self.connection_list:
-            if not connection.connected:
-                if now >= connection.retry_at and not self.stopping:
-                    self._connect(connection)
-            else:
+            if connection.connected:
                 self._guard(connection, functools.partial(connection.check_silence, now))
+            elif connection.dialling is not None:
+                if connection.dialling.done():
+                    self._connect(connection)
+            elif not self.stopping:
+                if now >= connection.retry_at:
+                    connection.dial(self._wake)
+                else:
+                    seconds = min(seconds, connection.retry_at - now)
         self.flush()
-        if not self._selector.get_map():
-            waits = [connection.retry_at - now for connection in self.connection_list]
-            time.sleep(max(0.0, min([seconds, *waits])))
-            return
         for key, events in self._selector.select(seconds):
-            if events & selectors.EVENT_READ:
+            if key.data is None:
+                self._woken.recv(1 << 10)
+            elif events & selectors.EVENT_READ:
                 self._guard(key.data, functools.partial(self.handle_read, key.data))
         self.flush()
 
@@ -324,6 +350,13 @@ class JobServers(GearmanWorker):  # type: ignore[misc]  # the library has no typ
             time.sleep(0.001)
         self.shutdown()
         self._selector.close()
+        self._woken.close()
+        self._waker.close()
+
+    def _wake(self) -> None:
+        """End the wait of ``poll``."""
+        with contextlib.suppress(OSError):
+            self._waker.send(b"x")
 
     def _connect(self, connection: JobServer) -> None:
         try:

@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import pathlib
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -30,6 +31,7 @@ from gearsync.drain import Drain, Servers
 from gearsync.job_server import JobServers
 from gearsync.late import LateJobs
 from gearsync.metrics import RESTARTS, Tally
+from gearsync.resolver import Resolver
 from gearsync.reverse import NAME as REVERSE
 from gearsync.transform import transforms
 
@@ -39,7 +41,8 @@ _STEP_SECONDS = 0.5
 _RESTART_SECONDS = 1.0
 #: A process that has not finished a step for so long is stuck; systemd's watchdog then restarts the service.
 STUCK_SECONDS = 20.0
-_WAKE_TIMEOUT = 0.25
+#: Seconds that a name server has to answer, before a process goes on without it.
+_RESOLVE_SECONDS = 1.0
 #: Seconds between two times that a process saves what it has counted.
 _SAVE_SECONDS = 1.0
 
@@ -64,17 +67,17 @@ def stop_signals(action: Any) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _servers(config: Config, functions: Sequence[str], timeout: float) -> JobServers:
+def _servers(config: Config, functions: Sequence[str]) -> JobServers:
     return JobServers(
         [parse_address(server) for server in config.job_servers], functions,
-        prefetch=config.worker.prefetch, timeout=timeout, reconnect_max=config.worker.reconnect_max, tls=config.job_server_tls,
+        prefetch=config.worker.prefetch, timeout=config.worker.io_timeout, reconnect_max=config.worker.reconnect_max, tls=config.job_server_tls,
     )
 
 
 def direct(config: Config, tally: Tally) -> DirectDelivery:
     """The loop of a process that takes jobs."""
     router = Router(config.tables, transforms(config))
-    servers = _servers(config, [*router.functions, REVERSE], config.worker.io_timeout)
+    servers = _servers(config, [*router.functions, REVERSE])
     durable = [table.table for table in config.durable_tables]
     late = LateJobs(Database(config.mysql, config.worker.io_timeout), durable) if config.mysql is not None and durable else None
     return DirectDelivery(config, servers, open_target(config.redis, config.worker.io_timeout), router, tally, late=late)
@@ -84,8 +87,7 @@ def drain(config: Config, tally: Tally) -> Drain:
     """The loop of a process that drains shards of the outbox."""
     settings = config.worker
     assert config.mysql is not None  # noqa: S101  # the configuration was checked
-    # Wakes are a help and nothing more: a job server that does not answer must not hold up the drain for long.
-    servers = _servers(config, [], min(settings.io_timeout, _WAKE_TIMEOUT))
+    servers = _servers(config, [])
     # A batch is thousands of small objects without cycles: looking for these at every few hundred costs a tenth of the time.
     gc.freeze()
     gc.set_threshold(100_000, 20, 100)
@@ -100,6 +102,8 @@ def work(config: Config, kind: Kind, counted: pathlib.Path, progress: Any) -> No
     ``progress`` (a shared double) gets the time of each finished step, the file ``counted`` what was counted by this process and those before it.
     """
     logs.configure(config.worker.log_level, config.worker.log_format, config.source)
+    # Redis, Sentinels and MySQL are resolved within a process's steps, by libraries.
+    socket.getaddrinfo = Resolver(_RESOLVE_SECONDS)
     delivery = kind(config, snapshot.load(counted))
     before = copy.deepcopy(delivery.tally)
     deadline, save_at = float("inf"), 0.0

@@ -165,7 +165,9 @@ class Target:
         if settings.sentinels:
             self.name = f"{settings.sentinel_master} of {', '.join(settings.sentinels)}"
             addresses = [parse_address(server, DEFAULT_SENTINEL_PORT) for server in settings.sentinels]
-            kwargs = {"socket_timeout": timeout, "socket_connect_timeout": timeout}
+            # All of them are asked in the time of one answer; the next attempt is the caller's.
+            share = timeout / (2 * len(addresses))
+            kwargs = {"socket_timeout": share, "socket_connect_timeout": share, "retry": Retry(NoBackoff(), 0)}
             sentinel = Sentinel(addresses, sentinel_kwargs=kwargs)  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
             self._client = sentinel.master_for(str(settings.sentinel_master), socket_keepalive=True, **options)  # type: ignore[no-untyped-call]
         elif settings.unix_socket:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import pathlib
+import socket
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from gearsync.config import RedisSettings
+from gearsync.target import Target, Unavailable
+from harness.commands import Commands
+from harness.job_server import JobServer
 from harness.late_proxy import LateProxy
 from harness.outbox_database import OutboxDatabase
 from harness.redis_server import RedisServer
 from harness.waiting import until
-from harness.worker import Worker, worker_config
+from harness.worker import SOURCES, Worker, worker_config
 
 ITEM: dict[str, Any] = {
     "table": "shop.item", "delivery": "durable", "columns": ["id", "name"],
@@ -156,3 +163,93 @@ def test_a_frozen_process_delays_its_own_shards_only(
     until(lambda: item.waiting, 0)
     assert redis_server.client.hget("item:7", "name") == b"z"
     assert redis_server.client.llen("log") == 59 + 59 + 1
+
+
+def test_connections_that_redis_and_the_database_close_for_their_idleness_are_no_outage(
+    item: OutboxDatabase, redis_server: RedisServer, start_worker: Callable[..., Worker]
+) -> None:
+    r = redis_server.client
+    worker = start_worker(worker_config(redis_server.port, [ITEM], item.account))
+    for number in range(3):
+        item.execute(f"INSERT INTO shop.item VALUES ({number}, 'x')")
+        applied(item)
+        r.config_set("timeout", 1)
+        until(lambda: len(r.client_list()), 1)
+        idle = item.execute("SELECT id FROM information_schema.processlist WHERE time >= 1 AND command = 'Sleep' AND id <> CONNECTION_ID()")
+        item.execute(*[f"KILL {number}" for (number,) in idle])
+        r.config_set("timeout", 0)
+    assert r.llen("log") == 3
+    assert "_lost" not in worker.said.replace("job_server_lost", "")
+
+
+@pytest.fixture
+def silent_names(tmp_path: pathlib.Path) -> dict[str, str]:
+    """An environment in which the name server does not answer for names that end in ``.silent``."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import socket, time\nasked = socket.getaddrinfo\n"
+        "def ask(host, *arguments, **options):\n"
+        "    if str(host).endswith('.silent'):\n        time.sleep(3600)\n"
+        "    return asked(host, *arguments, **options)\nsocket.getaddrinfo = ask\n")
+    return {"PYTHONPATH": f"{tmp_path}:{SOURCES}"}
+
+
+def test_a_name_server_that_does_not_answer_for_a_job_server_holds_up_nothing(
+    item: OutboxDatabase, redis_server: RedisServer, gearmand: JobServer, start_worker: Callable[..., Worker], silent_names: dict[str, str]
+) -> None:
+    config = worker_config(redis_server.port, [ITEM], item.account, job_server=gearmand.address)
+    config["job_servers"].insert(0, "jobs.silent")
+    start_worker(config, silent_names, program=True)
+    item.execute("INSERT INTO shop.item VALUES (1, 'a')")
+    applied(item)
+    gearmand.submit("syncToRedis", b'{"name":"served"}')
+    until(lambda: redis_server.client.get("name"), b"served")
+    assert redis_server.client.hget("item:1", "name") == b"a"
+
+
+def test_a_redis_whose_name_is_not_resolved_does_not_stop_the_process(
+    item: OutboxDatabase, start_worker: Callable[..., Worker], silent_names: dict[str, str], tmp_path: pathlib.Path
+) -> None:
+    config = worker_config({"host": "redis.silent"}, [ITEM], item.account)
+    worker = start_worker(config, silent_names, program=True)
+    item.execute("INSERT INTO shop.item VALUES (1, 'a')")
+    worker.says("action=redis_lost")
+    assert "no name server has answered for redis.silent" in worker.said
+    # It asks the outbox and answers meanwhile.
+    until(lambda: item.execute("SELECT COUNT(*) FROM gearsync.lease WHERE owner IS NOT NULL")[0][0] > 0)
+    assert Commands(config, tmp_path).run("check-config")[0] == 0
+
+
+class Silent:
+    """A host that takes connections and says nothing."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self.accepted: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                self.accepted.append(self._listener.accept()[0])
+            except OSError:
+                return
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for each in self.accepted:
+            each.close()
+
+
+def test_each_sentinel_is_asked_once_before_the_attempt_is_over() -> None:
+    silent = [Silent(), Silent(), Silent()]
+    try:
+        target = Target(RedisSettings(sentinels=[each.address for each in silent], sentinel_master="shop"), 0.6)
+        with pytest.raises(Unavailable, match="shop"):
+            target.ping()
+        until(lambda: [len(each.accepted) for each in silent], [1, 1, 1])
+        target.close()
+    finally:
+        for each in silent:
+            each.close()
