@@ -69,9 +69,13 @@ class LateProxy:
         while True:
             try:
                 client, _address = self._listener.accept()
-                upstream = socket.create_connection(("127.0.0.1", self._server))
             except OSError:
                 return
+            try:
+                upstream = socket.create_connection(("127.0.0.1", self._server))
+            except OSError:
+                client.close()
+                continue
             self._sockets += [client, upstream]
             for pump in (self._up, self._down):
                 threading.Thread(target=pump, args=(client, upstream), daemon=True).start()

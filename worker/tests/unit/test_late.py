@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest import mock
 
 import pytest
 from gearsync import late
@@ -11,8 +12,7 @@ from gearsync import late
 def test_that_a_table_is_not_durable_is_believed_for_one_batch_only(monkeypatch: pytest.MonkeyPatch) -> None:
     answers: list[dict[str, Any]] = [{}, {"shop.item": object()}]
     monkeypatch.setattr(late.source, "load", lambda _database: answers.pop(0))
-    nobody: Any = None
-    jobs = late.LateJobs(nobody, ["shop.item"])
+    jobs = late.LateJobs(mock.Mock(), ["shop.item"])
     jobs.begin()
     assert [jobs.concern("shop.item"), jobs.concern("shop.item"), jobs.concern("shop.other")] == [False, False, False]
     for _batch in range(2):
