@@ -6,23 +6,42 @@ others it can only write what the outbox still holds, and what the new owner the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Optional
 
+import hiredis
 from redis import exceptions
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
 from redis.crc import key_slot
 from redis.retry import Retry
 
-from gearsync.commands import Command, Step
+from gearsync.commands import Command, Step, as_bytes
 from gearsync.config import RedisSettings, parse_address
-from gearsync.target import Script, Target, Unavailable, denied_or_unavailable, later, refused_on, text, too_few, wait_for, words_of
+from gearsync.target import (
+    Script,
+    Target,
+    Unavailable,
+    connect_anew,
+    denied_or_unavailable,
+    later,
+    refused_on,
+    text,
+    too_few,
+    wait_for,
+    words_of,
+)
 
 SLOTS = 16384
 _DEFAULT_PORT = 6379
 #: RedisClusterException is no RedisError.
 _FAILURES = (exceptions.RedisError, exceptions.RedisClusterException, OSError)
+#: What stands in the place of an answer that a node did not give.
+_UNREACHED = (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.RedisClusterException, exceptions.ClusterError, OSError)
+_CONNECT_SECONDS = 1.0
+#: Seconds for which a node that is out of reach is left alone.
+_FIRST_REST, _LAST_REST = 1.0, 30.0
 
 
 def tags() -> list[str]:
@@ -38,18 +57,25 @@ def tags() -> list[str]:
 class ClusterTarget(Target):
     """The servers of one Redis Cluster."""
 
+    is_parted = True
+
     def __init__(self, settings: RedisSettings, timeout: float) -> None:
         """``timeout`` bounds connecting and every answer of a node, in seconds. Connects at the first use."""
         self.name = ", ".join(settings.cluster)
         self._options: dict[str, Any] = {
             "startup_nodes": [ClusterNode(*parse_address(node, _DEFAULT_PORT)) for node in settings.cluster],  # type: ignore[no-untyped-call]
-            "username": settings.username, "password": settings.password, "socket_timeout": timeout, "socket_connect_timeout": timeout,
+            "username": settings.username, "password": settings.password, "socket_timeout": timeout,
+            # While one is connected to the others wait.
+            "socket_connect_timeout": min(timeout, _CONNECT_SECONDS),
             # One more attempt, for a node that has moved; the rest is the caller's, who holds the changes meanwhile.
             "retry": Retry(NoBackoff(), 1),
         }
         if settings.tls:
             self._options |= {"ssl": True, "ssl_ca_certs": settings.tls_ca}
         self._cluster: Optional[RedisCluster] = None
+        #: By the nodes' names, as are those that are out of reach: until when they are left alone, and why.
+        self._connections: dict[str, Any] = {}
+        self._down: dict[str, tuple[float, Exception]] = {}
         self._wait = wait_for(settings)
         self._tags: list[str] = []
 
@@ -63,34 +89,85 @@ class ClusterTarget(Target):
                 raise Unavailable(words_of(error)) from None
         return self._cluster
 
-    def _execute(self, commands: Sequence[Command]) -> list[Any]:
-        pipeline = self._redis.pipeline(transaction=False)
-        for command in commands:
-            pipeline.execute_command(*command)
-        try:
-            answers: list[Any] = pipeline.execute(raise_on_error=False)
-        except _FAILURES as error:
+    def _send(self, calls: Sequence[tuple[int, Command]]) -> list[Any]:
+        """The answer to each command of a slot; an error stands as the exception in its place, also that of a node that is out of reach.
+
+        Raises Unavailable when no node can be asked where the slots are.
+        """
+        if any(retry_at <= time.monotonic() for retry_at, _error in self._down.values()):
+            # Its slots may be another node's by now.
             self.abandon()
-            raise Unavailable(words_of(error)) from None
-        for answer in answers:
-            # A node that was not reached has no answer of its own.
-            if isinstance(answer, (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.RedisClusterException, exceptions.ClusterError)):
-                self.abandon()
-                raise Unavailable(words_of(answer))
+        answers = self._send_once(calls)
+        moved = [number for number, answer in enumerate(answers) if isinstance(answer, exceptions.MovedError)]
+        if moved:
+            down = self._down
+            self.abandon()
+            self._down = down
+            for number, answer in zip(moved, self._send_once([calls[number] for number in moved])):
+                answers[number] = answer
+        for number, answer in enumerate(answers):
+            if isinstance(answer, exceptions.AskError) and not isinstance(answer, exceptions.MovedError):
+                node = self._redis.get_node(answer.host, answer.port)
+                answers[number] = self._ask_nodes({node: [("ASKING",), calls[number][1]]})[node][1] if node else answer
         return answers
 
+    def _send_once(self, calls: Sequence[tuple[int, Command]]) -> list[Any]:
+        places: dict[ClusterNode, list[int]] = {}
+        answers: list[Any] = [None] * len(calls)
+        for number, (slot, _command) in enumerate(calls):
+            try:
+                places.setdefault(self._redis.nodes_manager.get_node_from_slot(slot), []).append(number)
+            except _FAILURES as error:
+                answers[number] = error
+                self._down.setdefault("", (time.monotonic() + _FIRST_REST, error))
+        for node, found in self._ask_nodes({node: [calls[number][1] for number in numbers] for node, numbers in places.items()}).items():
+            for number, answer in zip(places[node], found):
+                answers[number] = answer
+        return answers
+
+    def _ask_nodes(self, commands: Mapping[ClusterNode, Sequence[Command]]) -> dict[ClusterNode, list[Any]]:
+        """What nodes answer to commands that are sent to all of them before the first answer is read."""
+        answers: dict[ClusterNode, list[Any]] = {}
+        began = time.monotonic()
+        for node, its in commands.items():
+            try:
+                if node.name in self._down:
+                    raise self._down[node.name][1]
+                if node.name not in self._connections:
+                    self._connections[node.name] = self._redis.get_redis_connection(node).connection_pool.make_connection()
+                connect_anew(self._connections[node.name])
+                self._connections[node.name].send_packed_command([hiredis.pack_command(command) for command in its])  # type: ignore[arg-type]  # of any length
+            except _FAILURES as error:
+                answers[node] = [self._failed(node, error, began)] * len(its)
+        for node, its in commands.items():
+            found = answers.setdefault(node, [])
+            while len(found) < len(its):
+                try:
+                    found.append(self._connections[node.name].read_response())
+                except exceptions.ResponseError as error:
+                    found.append(error)
+                except _FAILURES as error:
+                    found += [self._failed(node, error, began)] * (len(its) - len(found))
+        return answers
+
+    def _failed(self, node: ClusterNode, error: Exception, began: float) -> Exception:
+        """Leave a node alone for a while after an attempt that ``began`` then: for longer than that took, so that the others are not held up."""
+        if node.name in self._connections:
+            self._connections[node.name].disconnect()
+        now = time.monotonic()
+        self._down.setdefault(node.name, (now + min(max(_FIRST_REST, 10 * (now - began)), _LAST_REST), error))
+        return error
+
     def apply(self, commands: Sequence[Command]) -> list[Optional[str]]:
-        if not commands:
-            return []
-        errors = []
-        for answer in self._execute(commands):
-            if later(answer):
+        errors: list[Optional[str]] = []
+        for answer in self.ask(commands):
+            if later(answer) or isinstance(answer, _UNREACHED):
                 raise Unavailable(words_of(answer))
             errors.append(words_of(answer) if isinstance(answer, exceptions.RedisError) else None)
         return errors
 
     def ask(self, commands: Sequence[Command]) -> list[Any]:
-        return self._execute(commands) if commands else []
+        return self._send([(key_slot(as_bytes(command[1])), command) for command in commands]) if commands else []
 
     def by_slot(self, steps: Sequence[Step]) -> dict[int, list[Step]]:
         slots: dict[int, list[Step]] = {}
@@ -102,38 +179,35 @@ class ClusterTarget(Target):
         self._tags = self._tags or tags()
         return f"gearsync:{{{self._tags[slot]}}}:{source}:fence:{shard}"
 
-    def run(self, script: Script, calls: Sequence[tuple[int, Sequence[Any]]]) -> list[list[Any]]:
-        answers = self._execute([("EVALSHA", script.sha, *arguments) for _slot, arguments in calls])
+    def run(self, script: Script, calls: Sequence[tuple[int, Sequence[Any]]]) -> list[Any]:
+        answers = self._send([(slot, ("EVALSHA", script.sha, *arguments)) for slot, arguments in calls])
         unknown = [number for number, answer in enumerate(answers) if isinstance(answer, exceptions.NoScriptError)]
-        for number, answer in zip(unknown, self._execute([("EVAL", script.text, *calls[number][1]) for number in unknown]) if unknown else ()):
+        for number, answer in zip(unknown, self._send([(calls[number][0], ("EVAL", script.text, *calls[number][1])) for number in unknown])):
             answers[number] = answer
-        for answer in answers:
-            if isinstance(answer, Exception):
-                # The script reports what its commands say, so that this is about the server.
-                raise denied_or_unavailable(answer)
         if self._wait and script.waits:
-            self._wait_for_replicas(calls, self._wait)
-        return answers
+            self._wait_for_replicas(calls, answers, self._wait)
+        # The script reports what its commands say, so that an error is about the server.
+        found = [denied_or_unavailable(answer) if isinstance(answer, Exception) else answer for answer in answers]
+        if found and all(isinstance(answer, Unavailable) for answer in found) and all(node.name in self._down for node in self._redis.get_primaries()):
+            raise found[0]
+        return found
 
-    def _wait_for_replicas(self, calls: Sequence[tuple[int, Sequence[Any]]], wait: tuple[Any, ...]) -> None:
-        """Raises Unavailable when too few of a node's replicas have what it was sent."""
+    def _wait_for_replicas(self, calls: Sequence[tuple[int, Sequence[Any]]], answers: list[Any], wait: tuple[Any, ...]) -> None:
+        """Put an error in the place of answers whose nodes have too few replicas that have what they were sent."""
         # A node's replicas take its writes in one order: who has a fence that is written now has all that was written before, by whichever connection.
-        one_of = {self._redis.nodes_manager.get_node_from_slot(slot): arguments[1] for slot, arguments in calls}
-        for node, fence in one_of.items():
-            pipeline = self._redis.get_redis_connection(node).pipeline(transaction=False)
-            pipeline.execute_command("HINCRBY", fence, "waited", 1)
-            pipeline.execute_command(*wait)
-            try:
-                _waited, copies = pipeline.execute()
-            except _FAILURES as error:
-                self.abandon()
-                raise Unavailable(words_of(error)) from None
-            missing = too_few(copies, wait)
+        nodes = [None if isinstance(answer, Exception) else self._redis.nodes_manager.get_node_from_slot(slot) for (slot, _), answer in zip(calls, answers)]
+        one_of = {node: arguments[1] for (_slot, arguments), node in zip(calls, nodes) if node}
+        for node, (_waited, copies) in self._ask_nodes({node: [("HINCRBY", fence, "waited", 1), wait] for node, fence in one_of.items()}).items():
+            missing = copies if isinstance(copies, Exception) else too_few(copies, wait)
             if missing:
-                raise Unavailable(f"{node.name}: {missing}")
+                found = missing if isinstance(missing, Exception) else exceptions.ConnectionError(f"{node.name}: {missing}")
+                answers[:] = [found if its == node else answer for its, answer in zip(nodes, answers)]
 
     def abandon(self) -> None:
-        """Connect anew at the next use."""
+        """Connect anew at the next use, and ask where the slots are."""
+        for connection in self._connections.values():
+            connection.disconnect()
+        self._connections, self._down = {}, {}
         if self._cluster is not None:
             self._cluster.close()
             self._cluster = None

@@ -49,6 +49,8 @@ _DUTY = 1.0
 _CONFIRM = 0.1
 #: When more changes are applied and not deleted, they are not kept any longer; when twice as many are, the drain waits for the deletions.
 _MOST_APPLIED = 200_000
+#: Seconds until slots that were out of reach are tried again: at least, for so many changes that wait one more, and at most.
+_STALL, _STALLED_RATE, _LONGEST_STALL = 1.0, 5000, 30.0
 #: Seconds between two looks, at most, while no job server is connected by which a wake could come.
 _UNWOKEN = 0.05
 #: Changes that a line of the log names.
@@ -66,6 +68,8 @@ class _Applied(NamedTuple):
     dead: dict[int, str]
     numbers: dict[Place, int]
     """Its number in each fence that knows it."""
+    shared: frozenset[Place] = frozenset()
+    """Fences that know by this number other changes, too, which are not applied in full: what they know is forgotten with those."""
 
 
 class _Question(NamedTuple):
@@ -130,6 +134,11 @@ class Drain:
         self._reaches_redis = True
         self._said_behind = False
         self._stopping = False
+        #: Slots of a cluster that are out of reach, and the changes that wait for them.
+        self._stalled: dict[int, Exception] = {}
+        self._stalled_ids = Spans()
+        self._stalled_until = 0.0
+        self._stalled_outage = Outage(f"A part of Redis {self.target.name} takes no writes", "redis", longest, tally)
         self._database_outage = Outage(f"MySQL {database.name} is away or has no schema", "mysql", longest, tally)
         self._database_error: Optional[DatabaseUnavailable] = None
         self._redis_outage = Outage(f"Redis {self.target.name} takes no writes", "redis", longest, tally)
@@ -193,8 +202,10 @@ class Drain:
         try:
             if now >= self._confirm_at:
                 self._confirm(now)
-            if now >= self._due and len(self._behind) < 2 * _MOST_APPLIED:
+            if (now >= self._due or (self._stalled and now >= self._stalled_until)) and len(self._behind) < 2 * _MOST_APPLIED:
                 self._drain(now)
+            if not self._stalled:
+                self._stalled_outage.end()
             self._redis_outage.end()
         except (Unavailable, Denied) as error:
             self._redis_outage.begin(str(error))
@@ -252,6 +263,7 @@ class Drain:
     def _look_anew(self) -> None:
         """Look for everything that is not applied."""
         self._reader.forget(self._behind)
+        self._stalled, self._stalled_ids = {}, Spans()
         self._due = 0.0
 
     def _offer(self) -> None:
@@ -265,6 +277,7 @@ class Drain:
             moments.append(self._database_outage.retry_at)
         else:
             moments += [self._refresh_at, max(self._due, self._redis_outage.retry_at)]
+            moments += [max(self._stalled_until, self._redis_outage.retry_at)] if self._stalled else []
             moments += [max(self._confirm_at, self._redis_outage.retry_at)] if self._behind or self._said_behind else []
         return 0.0 if self._stopping else max(0.0, min(moments) - now)
 
@@ -272,7 +285,12 @@ class Drain:
 
     def _drain(self, now: float) -> None:
         """Read the oldest changes and write them. Raises DatabaseUnavailable, Unavailable, Denied and Refused."""
-        self._reader.compact(self._behind)
+        if self._stalled and now >= self._stalled_until:
+            # All at once, so that they come in their order.
+            for first, last in self._stalled_ids:
+                self._reader.seen.remove_span(first, last)
+            self._stalled, self._stalled_ids = {}, Spans()
+        self._reader.compact(itertools.chain(self._behind, self._stalled_ids))
         work = self._reader.read(self._epochs.keys(), self._leases.has_all)
         if self._reader.unleased:
             # Not before their turn.
@@ -326,12 +344,15 @@ class Drain:
         """Raises DatabaseUnavailable, Unavailable, Denied and Refused."""
         steps, ids = self._by_slot(work)
         places = [(slot, shard) for slot, of_shards in ids.items() for shard in of_shards]
-        if unclaimed := self._fences.unclaimed(places, self._epochs):
-            self._claim(unclaimed)
+        failed = {slot: self._stalled[slot] for slot in steps if slot in self._stalled}
+        if unclaimed := [place for place in self._fences.unclaimed(places, self._epochs) if place[0] not in failed]:
+            failed.update(self._claim(unclaimed))
         created = max(entry.stamp for entry in work.entries)[:CREATED]
         dead = dict(work.dead)
         calls, sent, before = [], [], set[int]()
         for slot, of_slot in steps.items():
+            if slot in failed:
+                continue
             its = self._remaining(slot, of_slot, work.entries, dead, before)
             marks = [self._fences.at((slot, shard)).mark(numbers, created) for shard, numbers in ids[slot].items()]
             sent.append(its)
@@ -342,22 +363,56 @@ class Drain:
             self._fences.doubt(places)
             raise
         found: dict[int, Malformed] = {}
-        for answer in answers:
+        for (slot, _arguments), answer in zip(calls, answers):
+            if isinstance(answer, Exception):
+                failed[slot] = answer
+                continue
             word, *rest = answer
             if word == b"ok":
                 found.update({int(number): Malformed(words_of(error)) for number, error in zip(rest[::2], rest[1::2])})
                 continue
             self._fences.doubt(places)
             if word == b"later":
-                raise Unavailable(words_of(rest[0]))
+                failed[slot] = Unavailable(words_of(rest[0]))
+                continue
             if word == b"stuck":
                 raise Stuck(int(rest[0]), words_of(rest[1]))
             raise Moved
+        if failed and not self.target.is_parted:
+            raise next(iter(failed.values()))
+        places = [place for place in places if place[0] not in failed]
         for place in places:
             self._fences.at(place).took()
         dead.update(found)
-        self._took(work, dead, places)
-        self._count(work, dead, before, sum(map(len, sent)))
+        shared = frozenset(self._stall(work, steps, ids, failed)) if failed else frozenset[Place]()
+        # What another slot did not know yet is done only now.
+        before.difference_update([work.entries[step.change].id for its in sent for step in its])
+        done = work.without(self._stalled_ids) if failed else work
+        self._took(done, dead, {place: self._fences.at(place).number for place in places}, shared)
+        self._count(done, dead, before, sum(map(len, sent)))
+
+    def _stall(
+        self, work: Work, steps: Mapping[int, Sequence[Step]], ids: Mapping[int, Mapping[int, Sequence[int]]], failed: Mapping[int, Exception]
+    ) -> set[Place]:
+        """Put aside what is not written in full, with the slots that failed, so that nothing that comes later overtakes it.
+
+        Returns the fences that know some of these changes as applied: what they know, they tell when they are claimed again. Raises Denied.
+        """
+        stalled = {work.entries[step.change].id for slot in failed for step in steps[slot]}
+        shared = {(slot, shard) for slot, of_shards in ids.items() for shard, its in of_shards.items() if slot not in failed and not stalled.isdisjoint(its)}
+        self._fences.doubt(shared | {(slot, shard) for slot in failed for shard in ids[slot]})
+        for error in failed.values():
+            if isinstance(error, Denied):
+                self._fences.doubt((slot, shard) for slot, of_shards in ids.items() for shard in of_shards)
+                raise error
+        if failed.keys() - self._stalled.keys():
+            self._stalled_outage.begin(str(next(iter(failed.values()))))
+            self._stalled_until = self._stalled_until if self._stalled else time.monotonic() + _STALL
+            self._stalled.update(failed)
+        # All of them are read again then.
+        self._stalled_until = min(self._stalled_until + len(stalled) / _STALLED_RATE, time.monotonic() + _LONGEST_STALL)
+        self._stalled_ids.add(sorted(stalled))
+        return shared
 
     def _by_slot(self, work: Work) -> tuple[dict[int, list[Step]], dict[int, dict[int, list[int]]]]:
         """The steps of each slot, and the ids of each slot and shard that a fence is to know as applied."""
@@ -370,14 +425,17 @@ class Drain:
                 of_shards.setdefault(entry.shard, []).append(entry.id)
         return steps, ids
 
-    def _claim(self, places: Sequence[Place]) -> None:
-        """Raises DatabaseUnavailable, Unavailable, Denied, Refused, and Moved when changes are to be applied again that come before all others."""
-        lost = self._claimed(places)
+    def _claim(self, places: Sequence[Place]) -> dict[int, Exception]:
+        """Claim these fences. Returns the errors of slots that are out of reach while others are not.
+
+        Raises DatabaseUnavailable, Unavailable, Denied, Refused, and Moved when changes are to be applied again that come before all others.
+        """
+        lost, failed = self._claimed(places)
         if not lost:
-            return
+            return failed
         # Who has lost one change may have lost others, in fences that nothing is written to.
         pending = {place for applied in self._applied for place in applied.numbers if place[1] in self._epochs}
-        lost += self._claimed(sorted(pending.difference(places)))
+        lost += self._claimed(sorted(pending.difference(places)))[0]
         log.warning("Redis has lost %d changes that it had taken; they are applied again", len(lost), extra={"action": "redis_stepped_back"})
         self.tally.count(ERRORS, "redis_stepped_back")
         lost.sort()
@@ -385,9 +443,10 @@ class Drain:
         self._behind.remove(lost)
         raise Moved
 
-    def _claimed(self, places: Sequence[Place]) -> list[int]:
-        """Claim these fences. Returns the ids of what was applied, is lost by Redis, and is in the outbox still."""
-        self._fences.claim(places, self._epochs, self._outbox.present)
+    def _claimed(self, places: Sequence[Place]) -> tuple[list[int], dict[int, Exception]]:
+        """Claim these fences. Returns the ids of what was applied, is lost by Redis, and is in the outbox still; and the errors of slots out of reach."""
+        failed = self._fences.claim(places, self._epochs, self._outbox.present)
+        places = [place for place in places if place[0] not in failed]
         for _slot, shard in sorted(place for place in places if self._fences.at(place).has_lost_for_good):
             log.error(
                 "Redis has lost data of shard %d that is not in the outbox any more, see verify --repair", shard,
@@ -403,7 +462,7 @@ class Drain:
                 self._fences.doubt(set(applied.numbers).difference(places))
             for place in gone:
                 del applied.numbers[place]
-        return lost
+        return lost, failed
 
     def _remaining(self, slot: int, steps: list[Step], entries: Sequence[Entry], dead: dict[int, Malformed], before: set[int]) -> list[Step]:
         """Those of a slot's steps that are not done, coalesced.
@@ -428,30 +487,30 @@ class Drain:
             steps = without_done(left, [entry.id for entry in entries], appended)
         return coalesce(steps)
 
-    def _took(self, work: Work, dead: dict[int, Malformed], places: Sequence[Place]) -> None:
-        """Redis has taken a batch."""
+    def _took(self, work: Work, dead: dict[int, Malformed], numbers: dict[Place, int], shared: frozenset[Place]) -> None:
+        """Redis has taken a batch; ``numbers`` and ``shared`` are as in _Applied."""
         now = time.monotonic()
         ids: dict[int, list[int]] = {}
         for entry in work.entries:
             ids.setdefault(entry.shard, []).append(entry.id)
-        numbers = {place: self._fences.at(place).number for place in places}
-        self._applied.append(_Applied(now, ids, {change: error.detail for change, error in dead.items()}, numbers))
+        letters = {entry.id: dead[entry.id].detail for entry in work.entries if entry.id in dead}
+        self._applied.append(_Applied(now, ids, letters, numbers, shared))
         self._behind.add(work.ids)
         if not self._settings.keep:
-            self._hand_over(len(self._applied))
+            self._hand_over([self._applied.pop()])
         if dead:
             say_dead(work.entries, dead)
         self._reader.applied(work.entries)
 
     def _count(self, work: Work, dead: Collection[int], before: Collection[int], steps: int) -> None:
         """Count what a batch did: its changes but for those that a process before has applied and counted."""
+        log.debug("wrote %d steps for %d changes", steps, len(work.entries), extra={"action": "batch", "count": len(work.entries)})
         self.tally.count(BATCHES)
         self.tally.count(STEPS, number=steps)
         self.tally.count(COMMANDS, "durable", sum([len(step.commands) for step in work.steps]))
         entries = work.entries
         if dead:
             self.tally.count(ERRORS, "dead_letter", len(dead))
-        log.debug("wrote %d steps for %d changes", steps, len(work.entries), extra={"action": "batch", "count": len(work.entries)})
         if dead or before:
             entries = [entry for entry in entries if entry.id not in dead and entry.id not in before]
         now = datetime.datetime.fromtimestamp(time.time() + self._clock_ahead, datetime.timezone.utc).replace(tzinfo=None)
@@ -474,20 +533,25 @@ class Drain:
             # A Redis that went back to an earlier state has an earlier number, first of all in the fences of the last batch.
             asked = itertools.chain(itertools.islice(self._applied, due), (self._applied[-1],))
             places = sorted({place for applied in asked for place in applied.numbers if place[1] in self._epochs})
-            self._fences.compare(places)
-            if doubtful := self._fences.unclaimed(places, self._epochs):
-                self._claim(doubtful)
-            self._hand_over(due)
+            away = self._fences.compare(places)
+            if doubtful := [place for place in self._fences.unclaimed(places, self._epochs) if place not in away]:
+                slots = self._claim(doubtful)
+                away |= {place for place in doubtful if place[0] in slots}
+            old = [self._applied.popleft() for _batch in range(due)]
+            # What is on a node that is out of reach may be lost there.
+            self._applied.extendleft(reversed([applied for applied in old if not away.isdisjoint(applied.numbers)]))
+            self._hand_over([applied for applied in old if away.isdisjoint(applied.numbers)])
         self._forget()
         if self._behind or self._said_behind:
             self.target.ask([saying(self._source, self._leases.owner, self._behind)])
             self._said_behind = bool(self._behind)
 
-    def _hand_over(self, number: int) -> None:
-        work = [self._applied.popleft() for _batch in range(number)]
+    def _hand_over(self, work: Sequence[_Applied]) -> None:
         for place, batch_number in itertools.chain(*(applied.numbers.items() for applied in work)):
             self._fences.let_go(place, batch_number)
-        self._deleter.put([Deletion(applied.ids, applied.dead, applied.numbers) for applied in work])
+        self._deleter.put([
+            Deletion(applied.ids, applied.dead, {place: number for place, number in applied.numbers.items() if place not in applied.shared})
+            for applied in work])
 
     def _note_deleted(self) -> None:
         for deletion in self._deleter.deleted():
@@ -510,7 +574,7 @@ class Drain:
             self._fences.doubt(places)
             raise
         for its, answer in zip(by_slot.values(), answers):
-            if answer[0] == b"ok":
+            if not isinstance(answer, Exception) and answer[0] == b"ok":
                 for place in its:
                     self._fences.at(place).took()
             else:

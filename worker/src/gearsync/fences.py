@@ -137,14 +137,17 @@ class Fences:
         for place in places:
             self.at(place).claimed = False
 
-    def compare(self, places: Iterable[Place]) -> None:
-        """Ask whether these fences are as they were left. Raises Unavailable."""
+    def compare(self, places: Iterable[Place]) -> set[Place]:
+        """Ask whether these fences are as they were left. Returns those out of reach with a part of a cluster; raises Unavailable when all is."""
         asked = [(place, fence) for place in places if (fence := self._fences.get(place)) and fence.claimed]
         answers = self._target.ask([("HMGET", fence.key, "epoch", "number") for _place, fence in asked])
+        failed = {place: answer for (place, _fence), answer in zip(asked, answers) if isinstance(answer, Exception)}
+        if failed and not self._target.is_parted:
+            raise Unavailable(words_of(next(iter(failed.values()))))
         for (_place, fence), answer in zip(asked, answers):
-            if isinstance(answer, Exception):
-                raise Unavailable(words_of(answer))
-            fence.claimed = answer == [b"%d" % fence.epoch, b"%d" % fence.number]
+            if not isinstance(answer, Exception):
+                fence.claimed = answer == [b"%d" % fence.epoch, b"%d" % fence.number]
+        return set(failed)
 
     @property
     def forgetting(self) -> list[Place]:
@@ -155,10 +158,10 @@ class Fences:
         """Those that must be claimed before anything is written; ``epochs`` are those of our leases by shard."""
         return [place for place in places if not (fence := self.at(place)).claimed or fence.epoch != epochs[place[1]]]
 
-    def claim(self, places: Sequence[Place], epochs: Mapping[int, int], present: Callable[[Spans], Spans]) -> None:
+    def claim(self, places: Sequence[Place], epochs: Mapping[int, int], present: Callable[[Spans], Spans]) -> dict[int, Exception]:
         """Raise the numbers of these fences, and learn what was applied. ``present`` says which of some ids are in the outbox.
 
-        Raises Refused, Unavailable, Denied, and what ``present`` does.
+        Returns Unavailable or Denied for each slot whose fences are out of reach. Raises them when all is, Refused, and what ``present`` does.
         """
         by_slot: dict[int, list[Place]] = {}
         for place in places:
@@ -166,7 +169,11 @@ class Fences:
             self.at(place).claimed, self.at(place).epoch = False, epochs[place[1]]
         calls = [(slot, claim([((fence := self.at(place)).key, fence.epoch, fence.number) for place in its])) for slot, its in by_slot.items()]
         claimed: list[tuple[Place, int, Known]] = []
-        for its, answer in zip(by_slot.values(), self._target.run(CLAIM, calls)):
+        failed: dict[int, Exception] = {}
+        for (slot, its), answer in zip(by_slot.items(), self._target.run(CLAIM, calls)):
+            if isinstance(answer, Exception):
+                failed[slot] = answer
+                continue
             if answer[0] == b"refused":
                 raise Refused(its[int(answer[1]) - 1][1], int(answer[2]))
             if answer[0] == b"later":
@@ -176,3 +183,4 @@ class Fences:
         there = present(Spans(span for _place, _number, what in claimed for ids in what.batches.values() for span in ids))
         for place, number, what in claimed:
             self.at(place).learn(number, what, there)
+        return failed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, Optional
 
 import msgspec
@@ -46,7 +46,14 @@ class Work(NamedTuple):
 
     def only(self, table: str) -> Work:
         """The part of it that is of one table."""
-        place = {number: new for new, number in enumerate(number for number, entry in enumerate(self.entries) if entry.table == table)}
+        return self._part([number for number, entry in enumerate(self.entries) if entry.table == table])
+
+    def without(self, ids: Spans) -> Work:
+        """The part of it that is not of these changes."""
+        return self._part([number for number, entry in enumerate(self.entries) if entry.id not in ids])
+
+    def _part(self, numbers: Sequence[int]) -> Work:
+        place = {number: new for new, number in enumerate(numbers)}
         entries = [self.entries[number] for number in place]
         steps = [msgspec.structs.replace(step, change=place[step.change]) for step in self.steps if step.change in place]
         return Work(entries, steps, {entry.id: self.dead[entry.id] for entry in entries if entry.id in self.dead}, self.more)
@@ -132,7 +139,7 @@ class Reader:
         self.seen = Spans(behind)
         self._aside.clear()
 
-    def compact(self, behind: Spans) -> None:
+    def compact(self, behind: Iterable[tuple[int, int]]) -> None:
         """Keep ``seen`` small, whose gaps are the ids of transactions that were rolled back: the rows of all but ``behind`` are deleted."""
         if self.seen.ranges > _MOST_RANGES:
             self.seen = Spans(itertools.chain(behind, *(aside.ids for aside in self._aside.values())))

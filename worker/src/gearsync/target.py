@@ -152,6 +152,9 @@ def refused_on(connection: Any, commands: Sequence[Command]) -> list[str]:
 class Target:
     """One Redis server."""
 
+    #: Whether a part of it can be out of reach while the rest is not.
+    is_parted = False
+
     def __init__(self, settings: RedisSettings, timeout: float) -> None:
         """``timeout`` bounds connecting and every answer, in seconds. Connects at the first use."""
         options: dict[str, Any] = {
@@ -205,10 +208,10 @@ class Target:
         """The key of a fence, which is in its slot."""
         return f"gearsync:{source}:fence:{shard}"
 
-    def run(self, script: Script, calls: Sequence[tuple[int, Sequence[Any]]]) -> list[list[Any]]:
+    def run(self, script: Script, calls: Sequence[tuple[int, Sequence[Any]]]) -> list[Any]:
         """Execute ``script`` for each slot with its arguments; what it answers, when as many replicas have it as the settings ask for.
 
-        Raises Denied, and Unavailable: then it may have been done, or be done later.
+        Raises Denied, and Unavailable: then it may have been done, or be done later. Where others have answered, one of them stands in the place of an answer.
         """
         if not calls:
             return []

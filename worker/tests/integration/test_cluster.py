@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -193,7 +194,11 @@ class Process:
 
     def write(self, steps: list[Step], ids: list[int]) -> list[Any]:
         slots = self.target.by_slot(steps).items()
-        return self.target.run(BATCH, [(slot, batch([self.fences.at((slot, 0)).mark(ids, b"now")], its, ids)) for slot, its in slots])
+        answers = self.target.run(BATCH, [(slot, batch([self.fences.at((slot, 0)).mark(ids, b"now")], its, ids)) for slot, its in slots])
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return answers
 
 
 def test_a_batch_waits_for_the_replicas_of_the_nodes_that_it_is_written_to(cluster: Cluster) -> None:
@@ -263,6 +268,147 @@ def test_nothing_is_lost_while_slots_move_and_a_node_is_away(
     commands.done("barrier")
     status, found = commands.verify()
     assert (status, found["different"]) == (0, {})
+
+
+class Histories:
+    """Rows whose values are all different, and what their lists must hold."""
+
+    def __init__(self, database: OutboxDatabase, rows: int) -> None:
+        self.database, self.rows, self.rounds = database, rows, 0
+
+    def write(self) -> None:
+        """Change every row once, each in a transaction of its own."""
+        self.rounds += 1
+        with self.database.connect() as connection, connection.cursor() as cursor:
+            for number in range(self.rows):
+                cursor.execute(f"INSERT INTO shop.item VALUES ({number}, 'r{self.rounds}') ON DUPLICATE KEY UPDATE name = VALUES(name)")
+
+    def name(self, cluster: Cluster, number: int) -> bytes | None:
+        found: bytes | None = cluster.client.hget(f"item:{number}", "name")
+        return found
+
+    def check(self, cluster: Cluster) -> None:
+        """Every list has each value once and in its order, every set what is there now, and nothing was given up."""
+        until(lambda: self.database.waiting, 0)
+        assert self.database.execute("SELECT * FROM gearsync.dead_letter") == []
+        wanted = [b"r%d" % number for number in range(1, self.rounds + 1)]
+        assert {number: cluster.client.lrange(f"log:{number}", 0, -1) for number in range(self.rows)} == dict.fromkeys(range(self.rows), wanted)
+        assert {self.name(cluster, number) for number in range(self.rows)} == {wanted[-1]}
+        members = [cluster.client.smembers(f"by-name:{name.decode()}") for name in wanted]
+        assert members == [set()] * (self.rounds - 1) + [{b"%d" % number for number in range(self.rows)}]
+
+
+@pytest.mark.parametrize("way", ["killed", "frozen"])
+def test_a_node_that_is_away_delays_what_belongs_to_it_and_nothing_else(
+    config: dict[str, Any], cluster: Cluster, database: OutboxDatabase, start_worker: Callable[..., Worker], way: str
+) -> None:
+    config["worker"]["io_timeout"] = 1.0
+    worker, histories, away = start_worker(config), Histories(database, 60), cluster.nodes[2]
+    histories.write()
+    until(lambda: database.waiting, 0)
+    owners = {number: cluster.client.get_node_from_key(f"item:{number}").port for number in range(histories.rows)}
+    others = [number for number, port in owners.items() if port != away.port]
+    assert 0 < len(others) < histories.rows
+    if way == "killed":
+        away.stop()
+    else:
+        away.signal(signal.SIGSTOP)
+    try:
+        for _ in range(3):
+            histories.write()
+            until(lambda: {histories.name(cluster, number) for number in others}, {b"r%d" % histories.rounds})
+        worker.says("action=redis_lost ")
+        assert database.waiting > 0
+    finally:
+        away.signal(signal.SIGCONT)
+    cluster.recover()
+    histories.write()
+    histories.check(cluster)
+    worker.says("action=redis_back ")
+
+
+def test_slots_that_move_under_load_lose_and_repeat_nothing(
+    config: dict[str, Any], cluster: Cluster, database: OutboxDatabase, start_worker: Callable[..., Worker]
+) -> None:
+    start_worker(config)
+    histories, stop = Histories(database, 100), threading.Event()
+    histories.write()
+
+    def write() -> None:
+        while not stop.is_set():
+            histories.write()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(2):
+            cluster.move_slots(600)
+    finally:
+        stop.set()
+        writer.join()
+    histories.check(cluster)
+
+
+def test_a_slot_that_has_moved_by_half_waits_and_brings_nothing_back(
+    config: dict[str, Any], cluster: Cluster, database: OutboxDatabase, start_worker: Callable[..., Worker]
+) -> None:
+    worker, histories = start_worker(config), Histories(database, 20)
+    histories.write()
+    until(lambda: database.waiting, 0)
+    slot, port = key_slot(b"log:7"), cluster.client.get_node_from_key("log:7").port
+    origin = next(node for node in cluster.nodes if node.port == port)
+    goal = next(node for node in cluster.nodes if node.port != port)
+    goal.cluster("SETSLOT", slot, "IMPORTING", origin.cluster("MYID"))
+    origin.cluster("SETSLOT", slot, "MIGRATING", goal.cluster("MYID"))
+
+    def move(keys: list[bytes]) -> None:
+        for key in keys:
+            origin.client.execute_command("MIGRATE", "127.0.0.1", goal.port, key, 0, 60_000, "REPLACE")
+
+    def there() -> list[bytes]:
+        keys: list[bytes] = origin.client.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 1000)
+        return keys
+
+    move([key for key in there() if b":fence:" in key])
+    assert b"log:7" in there()
+    histories.write()
+    worker.says("action=redis_lost ")
+    others = [number for number in range(20) if slot not in {key_slot(f"{kind}:{number}".encode()) for kind in ("item", "log", "doc")}]
+    until(lambda: {histories.name(cluster, number) for number in others}, {b"r2"})
+    move(there())
+    for node in cluster.nodes:
+        node.cluster("SETSLOT", slot, "NODE", goal.cluster("MYID"))
+    histories.check(cluster)
+
+
+def test_a_table_without_rights_in_the_cluster_waits_alone(
+    config: dict[str, Any], cluster: Cluster, database: OutboxDatabase, start_worker: Callable[..., Worker]
+) -> None:
+    other = {"table": "shop.other", "delivery": "durable", "columns": ["id"], "write": [{"type": "hash", "key": "other:{id}"}]}
+    database.execute("CREATE TABLE shop.other (id INT PRIMARY KEY) ENGINE=InnoDB")
+    database.sync_table(**other)
+
+    def rights(*words: str) -> None:
+        for node in cluster.nodes:
+            node.client.execute_command("ACL", "SETUSER", "worker", *words)
+
+    rights("on", ">secret", "+@all", "~gearsync:*", "~item:*", "~by-name:*", "~log:*", "~doc:*")
+    try:
+        config["redis"] |= {"username": "worker", "password": "secret"}
+        config["tables"].append(other)
+        worker, histories = start_worker(config), Histories(database, 20)
+        database.execute("INSERT INTO shop.other VALUES (1), (2), (3), (4)")
+        histories.write()
+        worker.says("action=table_held")
+        until(lambda: {histories.name(cluster, number) for number in range(20)}, {b"r1"})
+        until(lambda: database.waiting, 4)
+        rights("~*")
+        histories.check(cluster)
+        assert cluster.client.hget("other:4", "id") == b"4"
+    finally:
+        worker.kill()
+        for node in cluster.nodes:
+            node.client.acl_deluser("worker")
 
 
 def test_a_stale_owner_is_refused_in_every_slot_that_was_written(cluster: Cluster) -> None:
