@@ -8,7 +8,9 @@ from __future__ import annotations
 import configparser
 import contextlib
 import os
+import random
 import re
+import time
 import traceback
 
 from ansible.module_utils.basic import missing_required_lib
@@ -39,6 +41,11 @@ SQL_MODE = "STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION"
 # What a statement may take beside waiting for locks; a server that is silent for longer is an error.
 READ_TIMEOUT = 60
 
+# Seconds that one try waits for a lock. Every writer of the table queues behind it for as long.
+TRY_SECONDS = 1
+# The first pause between two tries in seconds, what each further one is longer, and the longest.
+FIRST_PAUSE, PAUSE_GROWTH, LONGEST_PAUSE = 1.5, 1.5, 10
+
 
 def login_argument_spec():
     return {
@@ -57,7 +64,32 @@ def login_argument_spec():
 
 
 def lock_wait_argument_spec():
-    return {"lock_wait_timeout": {"type": "int", "default": 5}}
+    return {"lock_wait_timeout": {"type": "int", "default": 60}}
+
+
+class Patience:
+    """How long locks are waited for in all: short tries with longer pauses between them, in which the writers go on."""
+
+    def __init__(self, seconds, *, clock=time.monotonic, sleep=time.sleep, jitter=random.random):  # noqa: S311 - no secret
+        self._left, self._pause = seconds, FIRST_PAUSE
+        self._clock, self._sleep, self._jitter = clock, sleep, jitter
+        self._since = clock()
+
+    def begin(self):
+        """Called before a try."""
+        self._since = self._clock()
+
+    def pause(self):
+        """Called after a try that got no lock: pause, or return False when there is no time for another one."""
+        length = self._pause * (1 + self._jitter() / 2)
+        self._left -= self._clock() - self._since
+        if length + TRY_SECONDS > self._left:
+            self._left = 0
+            return False
+        self._sleep(length)
+        self._left -= length
+        self._pause = min(self._pause * PAUSE_GROWTH, LONGEST_PAUSE)
+        return True
 
 
 class ServerError(Exception):
@@ -118,16 +150,30 @@ def parse_version(text):
 
 
 class Database:
-    """One connection. What changes something goes through `change`, which keeps quiet in check mode."""
+    """One connection. What changes something goes through `change`, which keeps quiet in check mode.
 
-    def __init__(self, connection, check_mode=False):
+    patience: for all statements together; without it the first lock that cannot be had is an error.
+    """
+
+    def __init__(self, connection, check_mode=False, patience=None):
         self.connection = connection
         self.check_mode = check_mode
+        self.patience = patience or Patience(0)
         self.queries = []
         self.version_text = self.value("SELECT VERSION()")
         self.engine, self.version = parse_version(self.version_text)
 
-    def _execute(self, sql, parameters=None):
+    def _execute(self, sql, parameters=None, patient=True):
+        while True:
+            self.patience.begin()
+            try:
+                return self._try(sql, parameters)
+            except ServerError as error:
+                # The statement was rolled back, and each is a transaction of its own.
+                if error.code != ER_LOCK_WAIT_TIMEOUT or not patient or not self.patience.pause():
+                    raise
+
+    def _try(self, sql, parameters):
         try:
             with self.connection.cursor() as cursor:
                 cursor.execute(sql, parameters)
@@ -157,15 +203,16 @@ class Database:
         """A statement that touches nothing but this connection."""
         self._execute(sql, parameters or None)
 
-    def change(self, sql):
+    def change(self, sql, *, patient=True):
+        """Execute a statement. patient: whether to pause and try again when it gets no lock; not while this session holds one."""
         if not self.check_mode:
-            self._execute(sql)
+            self._execute(sql, patient=patient)
         self.queries.append(sql)
 
-    def attempt(self, sql):
+    def attempt(self, sql, *, patient=True):
         """Change something that may be refused: None, or the server's error."""
         try:
-            self.change(sql)
+            self.change(sql, patient=patient)
         except ServerError as error:
             return error
         return None
@@ -187,7 +234,7 @@ def _connection_arguments(params):
         "charset": "utf8mb4",
         "autocommit": True,  # an open transaction of ours would hold locks on the tables that we look at
         "connect_timeout": params["connect_timeout"],
-        "read_timeout": READ_TIMEOUT + (params.get("lock_wait_timeout") or 0),
+        "read_timeout": READ_TIMEOUT + TRY_SECONDS,
         "write_timeout": READ_TIMEOUT,
     }
     config_file = os.path.expanduser(params["config_file"] or "")
@@ -220,12 +267,11 @@ def connect(module, check_mode=None):
     target = params["login_unix_socket"] or "{}:{}".format(params["login_host"], params["login_port"] or 3306)
     try:
         connection = pymysql.connect(**_connection_arguments(params))
-        database = Database(connection, module.check_mode if check_mode is None else check_mode)
+        database = Database(connection, module.check_mode if check_mode is None else check_mode, Patience(params.get("lock_wait_timeout") or 0))
         # Names in our queries are looked up without a schema of the user's.
         database.session("USE information_schema")
         database.set_sql_mode(SQL_MODE)
-        if params.get("lock_wait_timeout") is not None:
-            database.session("SET SESSION lock_wait_timeout = %s", params["lock_wait_timeout"])
+        database.session("SET SESSION lock_wait_timeout = %s, innodb_lock_wait_timeout = %s", TRY_SECONDS, TRY_SECONDS)
         return database
     except configparser.Error as error:
         module.fail_json(msg="config_file {} cannot be read: {}".format(params["config_file"], error))
@@ -248,7 +294,9 @@ def _holders_by_metadata_lock(database, schema, table):
             "SELECT t.PROCESSLIST_ID AS id, t.PROCESSLIST_USER AS user, t.PROCESSLIST_HOST AS host, t.PROCESSLIST_COMMAND AS command,"
             " t.PROCESSLIST_TIME AS time, t.PROCESSLIST_INFO AS statement"
             " FROM performance_schema.metadata_locks m JOIN performance_schema.threads t ON t.THREAD_ID = m.OWNER_THREAD_ID"
-            " WHERE m.OBJECT_TYPE = 'TABLE' AND m.OBJECT_SCHEMA = %s AND m.OBJECT_NAME = %s AND m.LOCK_STATUS = 'GRANTED'"
+            # The last is a backup's lock, or FLUSH TABLES WITH READ LOCK.
+            " WHERE ((m.OBJECT_TYPE = 'TABLE' AND m.OBJECT_SCHEMA = %s AND m.OBJECT_NAME = %s)"
+            " OR (m.OBJECT_TYPE IN ('GLOBAL', 'BACKUP LOCK') AND m.LOCK_TYPE = 'SHARED')) AND m.LOCK_STATUS = 'GRANTED'"
             " AND t.PROCESSLIST_ID IS NOT NULL AND t.PROCESSLIST_ID <> CONNECTION_ID() ORDER BY time DESC", schema, table)
     return database.rows(
         "SELECT p.ID AS id, p.USER AS user, p.HOST AS host, p.COMMAND AS command, p.TIME AS time, p.INFO AS statement"
@@ -296,7 +344,19 @@ def lock_timeout_message(database, schema, table, seconds, done="Nothing was cha
         who = f"Which connection holds it cannot be seen (MariaDB tells with INSTALL SONAME 'metadata_lock_info'); open transactions: {holders}"
     else:
         who = "Who holds it cannot be seen with the rights of this account (PROCESS, and SELECT on performance_schema)"
-    text = (f"table {schema}.{table}: no lock within lock_wait_timeout={seconds} s, because a transaction or statement that uses the table has not "
-            f"ended. {who}. Wait for it, end it (KILL, with the connection's number), or raise lock_wait_timeout; then run this again. "
-            f"{done}")
+    text = (f"table {schema}.{table}: no lock within lock_wait_timeout={seconds} s in tries of {TRY_SECONDS} s, because a transaction or statement that uses"
+            f" the table was open at each of them. {who}. Wait for it, end it (KILL, with the connection's number), or raise lock_wait_timeout; then run this"
+            f" again. {done}")
     return text, [row["id"] for row in found]
+
+
+def fail_statement(module, database, error, what, schema):
+    """End the module after a statement that changes a schema of ours. what: names it in the message."""
+    if error.code != ER_LOCK_WAIT_TIMEOUT:
+        module.fail_json(msg=f"{what}: {error}", queries=database.queries)
+    # What is prepared names no table: the only such statement is of the outbox.
+    named = re.search(f"{re.escape(quote(schema))}\\.`(\\w+)`", error.sql)
+    message, holders = lock_timeout_message(
+        database, schema, named.group(1) if named else "outbox", module.params["lock_wait_timeout"],
+        f"Executed before: {len(database.queries)} statement(s); running this again goes on.")
+    module.fail_json(msg=f"{what}: {message}", blocked_by=holders, queries=database.queries)

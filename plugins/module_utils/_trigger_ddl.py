@@ -108,26 +108,41 @@ def _explain(error):
     return str(error)
 
 
+def _go_on(database, lock, left):
+    """Execute statements until one fails, and remove from the list what was done; the error of the one that failed, or None.
+
+    lock: the statement that locks their table for the time, or None. Nothing waits for longer than one try while it is locked.
+    """
+    error = database.attempt(lock, patient=False) if lock else None
+    locked = lock is not None and error is None
+    # Without the lock, or the right to it, each statement is still safe by itself.
+    if error is None or error.code in (ER_ACCESS_DENIED_DB, ER_TABLE_ACCESS_DENIED, ER_SPECIFIC_ACCESS_DENIED):
+        error = None
+        while left and error is None:
+            error = database.attempt(left[0], patient=False)
+            if error is None:
+                del left[0]
+    if locked:
+        database.attempt("UNLOCK TABLES")
+    return error
+
+
 def apply(module, database, schema, table, steps, *, together=True):
     """Execute the steps of one table. together: all of it under one lock, so that a lock that cannot be had leaves everything as it was."""
     statements = [statement for step in steps for statement in step.statements]
-    if not statements:
-        return
-    done = 0
+    left = list(statements)
     # Writers wait for a moment here; without the lock they would meet one trigger already new and another still old.
-    error = database.attempt(f"LOCK TABLES {qualified(schema, table)} WRITE") if together else None
-    locked = together and error is None
-    # Without the lock, or the right to it, each statement is still safe by itself.
-    if error is None or error.code in (ER_ACCESS_DENIED_DB, ER_TABLE_ACCESS_DENIED, ER_SPECIFIC_ACCESS_DENIED):
-        for statement in statements:
-            error = database.attempt(statement)
-            if error is not None:
-                break
-            done += 1
-    if locked:
-        database.attempt("UNLOCK TABLES")
-    if error is None:
+    lock = f"LOCK TABLES {qualified(schema, table)} WRITE" if together else None
+    error = None
+    while left:
+        database.patience.begin()
+        error = _go_on(database, lock, left)
+        # Each pause holds no lock, and each statement that was executed has left a state in which no change is missed.
+        if error is not None and (error.code != ER_LOCK_WAIT_TIMEOUT or not database.patience.pause()):
+            break
+    if not left:
         return
+    done = len(statements) - len(left)
     so_far = f"Executed before: {done} statement(s) of {len(statements)}; running this again finishes them." if done else "Nothing was changed."
     if error.code == ER_LOCK_WAIT_TIMEOUT:
         message, holders = lock_timeout_message(database, schema, table, module.params["lock_wait_timeout"], so_far)

@@ -75,10 +75,11 @@ options:
     default: STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION
   lock_wait_timeout:
     description:
-      - Seconds to wait for running transactions that use the table.
-      - When they do not end in time, the error names them, and nothing was changed.
+      - Seconds in all to wait for running transactions that use the table.
+      - When they do not end in time, the error names them and says what was changed until then.
+      - One try waits for one second, because writers queue behind it for as long. Between two tries there is a longer pause, in which they go on.
     type: int
-    default: 5
+    default: 60
   state:
     description:
       - Whether the trigger should be there.

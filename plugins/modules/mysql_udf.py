@@ -84,10 +84,11 @@ options:
     default: false
   lock_wait_timeout:
     description:
-      - Seconds to wait for running transactions that use a table whose triggers call the functions.
-      - When they do not end in time, the error names them, and nothing was changed.
+      - Seconds in all to wait for running transactions that use a table whose triggers call the functions.
+      - When they do not end in time, the error names them and says what was changed until then.
+      - One try waits for one second, because writers queue behind it for as long. Between two tries there is a longer pause, in which they go on.
     type: int
-    default: 5
+    default: 60
   state:
     description:
       - Whether the functions should be registered.
@@ -197,6 +198,7 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import
     ER_FUNCTION_UNKNOWN,
     ER_LOCK_WAIT_TIMEOUT,
     ER_NATIVE_FCT_NAME_COLLISION,
+    Patience,
     ServerError,
     check_lock_wait_timeout,
     connect,
@@ -473,6 +475,9 @@ def _exchange(module, database, locker, plan, library):
     memory = Memory(module, database, gone)
     _lock(module, locker, tables)
     database.queries.extend(locker.queries)
+    if tables:
+        # A backup may hold up what follows, and these tables' writers with it: no second try.
+        database.patience, patience = Patience(0), database.patience
     dropped, created, exchanged = [], [], False
     problem = ""
     try:
@@ -493,6 +498,7 @@ def _exchange(module, database, locker, plan, library):
         # A locker that is closed releases them too.
         locker.attempt("UNLOCK TABLES")
         database.queries.append("UNLOCK TABLES")
+        database.patience = patience
     if problem or untold:
         module.fail_json(msg=" ".join(part for part in (problem, untold) if part), queries=database.queries)
 

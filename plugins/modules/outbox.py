@@ -34,9 +34,10 @@ options:
     default: 4
   lock_wait_timeout:
     description:
-      - Seconds to wait for running transactions that use the schema.
+      - Seconds in all to wait for running transactions that use the schema.
+      - One try waits for one second, because writers queue behind it for as long. Between two tries there is a longer pause, in which they go on.
     type: int
-    default: 5
+    default: 60
   state:
     description:
       - V(absent) drops the schema, unless a change waits in it or lies there as a dead letter. Those are data, and stay with a warning.
@@ -83,6 +84,7 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import
     ServerError,
     check_lock_wait_timeout,
     connect,
+    fail_statement,
     lock_wait_argument_spec,
     login_argument_spec,
 )
@@ -140,8 +142,10 @@ def main():
     database = connect(module)
     try:
         result, (before, after) = (_present if module.params["state"] == "present" else _absent)(module, database)
-    except (SchemaError, ServerError) as error:
+    except SchemaError as error:
         module.fail_json(msg=f"schema {SCHEMA}: {error}", queries=database.queries)
+    except ServerError as error:
+        fail_statement(module, database, error, f"schema {SCHEMA}", SCHEMA)
     finally:
         database.close()
     if module._diff:

@@ -139,10 +139,11 @@ options:
     type: str
   lock_wait_timeout:
     description:
-      - Seconds to wait for running transactions that use the table.
-      - When they do not end in time, the error names them, and nothing was changed.
+      - Seconds in all to wait for running transactions that use the table.
+      - When they do not end in time, the error names them and says what was changed until then.
+      - One try waits for one second, because writers queue behind it for as long. Between two tries there is a longer pause, in which they go on.
     type: int
-    default: 5
+    default: 60
   state:
     description:
       - V(absent) drops the triggers that this module has made on the table, and forgets what the schema C(gearsync) knows of it, the latter only when
@@ -248,6 +249,7 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import
     ServerError,
     check_lock_wait_timeout,
     connect,
+    fail_statement,
     lock_wait_argument_spec,
     login_argument_spec,
     split_account,
@@ -257,6 +259,7 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._outbox impor
     MAX_TABLE_NAME,
     NO_TRIGGERS,
     OUTBOX,
+    SCHEMA,
     SchemaError,
     SyncedTable,
     choose_layout,
@@ -572,7 +575,7 @@ def main():
     except DeclarationError as wrong:
         module.fail_json(msg=f"table {name}: {wrong}", problems=wrong.problems, queries=[])
     except ServerError as error:
-        module.fail_json(msg=f"table {name}: {error}", queries=database.queries)
+        fail_statement(module, database, error, f"table {name}", SCHEMA)
     finally:
         database.close()
     if module._diff:

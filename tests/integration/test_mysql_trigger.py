@@ -1,4 +1,7 @@
+import threading
+
 import pytest
+from harness.waiting import until
 from harness.writers import Writers
 
 
@@ -169,6 +172,27 @@ def test_an_open_transaction_is_named_and_nothing_is_changed(database, modules, 
     holder.rollback()
     holder.close()
     assert modules.ok("mysql_trigger", **WANTED, body="SET @a = 2", lock_wait_timeout=60)["changed"]
+
+
+@pytest.mark.usefixtures("table")
+def test_writers_go_on_while_a_trigger_waits_for_an_open_transaction(database, modules, triggers):
+    """They wait for as long as one try; this one would get 1205 after 3 s behind a lock that is waited for longer."""
+    modules.ok("mysql_trigger", **WANTED, body="SET @a = 1")
+    results = []
+    with database.connect() as holder, database.connect() as writer, holder.cursor() as cursor, writer.cursor() as writes:
+        writes.execute("SET SESSION lock_wait_timeout = 3")
+        holder.begin()
+        cursor.execute("SELECT * FROM shop.t")
+        thread = threading.Thread(target=lambda: results.append(modules.run("mysql_trigger", **WANTED, body="SET @a = 2", lock_wait_timeout=300)))
+        thread.start()
+        for _ in range(3):
+            until(lambda: database.execute("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE 'LOCK TABLES%'") != [(0,)])
+            writes.execute("INSERT INTO shop.t (v) VALUES ('x')")
+        assert results == []
+        holder.rollback()
+        thread.join()
+    assert results[0]["changed"]
+    assert [row[4] for row in triggers()] == ["SET @a = 2"]
 
 
 @pytest.mark.usefixtures("table")

@@ -8,6 +8,8 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._gearman_admi
 )
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._gearman_job import MAX_UNIQUE, fit_unique, packet
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import (
+    TRY_SECONDS,
+    Patience,
     describe_connection,
     literal,
     parse_version,
@@ -133,3 +135,24 @@ def test_packets():
 def test_of_another_connections_statement_only_the_verb_is_told(statement, doing):
     told = describe_connection({"id": 7, "user": "app", "host": "web1", "command": "Query", "time": 3, "statement": statement})
     assert told == f"connection 7 of app@web1 {doing} 3 s (command Query)"
+
+
+def test_pauses_between_tries_are_longer_than_a_try_and_end_in_time():
+    now, pauses = [0.0], []
+
+    def sleep(seconds):
+        pauses.append(seconds)
+        now[0] += seconds
+
+    patience = Patience(60, clock=lambda: now[0], sleep=sleep, jitter=lambda: 0.5)
+    while True:
+        patience.begin()
+        now[0] += TRY_SECONDS
+        if not patience.pause():
+            break
+    assert len(pauses) > 5
+    assert pauses == sorted(pauses)
+    assert all(pause > TRY_SECONDS for pause in pauses)
+    assert now[0] <= 60
+    # What is left belongs to no later statement.
+    assert not patience.pause()
