@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import ServerError
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import ServerError, qualified
 
 
 def find_table(database, schema, table):
@@ -105,8 +105,16 @@ def read_facts(database, schema, table):
     columns = read_columns(database, schema, table)
     return {
         "name": table, "columns": columns, "unique_keys": read_unique_keys(database, schema, table, columns),
-        "refusable": read_refusable(database, schema, table, columns),
+        "refusable": read_refusable(database, schema, table, columns), "period": _has_period(database, schema, table),
     }
+
+
+def _has_period(database, schema, table):
+    """Whether a table has an application-time period. Before MariaDB 11.4 information_schema does not name them."""
+    if database.engine != "mariadb":
+        return False
+    statement = database.rows(f"SHOW CREATE TABLE {qualified(schema, table)}")[0]["create table"]
+    return re.search(r"^  PERIOD FOR `", statement, re.MULTILINE) is not None
 
 
 def has_transactions(database, engine):

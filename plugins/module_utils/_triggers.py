@@ -27,6 +27,9 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._outbox impor
     layout_of,
 )
 
+# Errors of an expression whose columns were altered after the trigger was made: unknown column, no value for NOT NULL, mixed collations, text that is
+# none, too large, no value of the type, no document, and MariaDB's for types that do not fit. None of them ends a transaction.
+ALTERED = (1048, 1054, 1267, 1300, 1301, 1366, 3140, 3144, 4078, 4079)
 # What a server allows in a name, in characters.
 MAX_NAME = 64
 EVENT_CODES = {"insert": "ai", "update": "au", "delete": "ad"}
@@ -219,14 +222,16 @@ class Durable:
     A payload is an array: the number of the declaration, then values in the order that the declaration has.
     """
 
-    def __init__(self, declaration, columns, *, shard_columns, key_columns, refusable, source, shards, layout=None, number=0):
+    def __init__(self, declaration, columns, *, shard_columns, key_columns, refusable, source, shards, layout=None, number=0, portions=False):
         """columns: what the table has, by declared name. shard_columns, key_columns: declared names. source: the pipeline's name.
 
         refusable: the columns, declared or not, whose change the server may refuse.
         layout: the count whose numbers the shards have; their own when it is left out. number: that of the declaration.
+        portions: whether the table has a period, of which statements may delete a portion.
         """
         self.declaration = declaration
         self.number = number
+        self._portions = portions
         self.source = source
         self.shards = shards
         self.layout = layout or shards
@@ -326,14 +331,24 @@ class Durable:
         if event == "insert":
             lines = self._emit("NEW", *self._unless_large("insert", _too_large((self.new, "NEW")), self.row("NEW"), self._reload("NEW")))
         elif event == "delete":
-            lines = self._emit("OLD", "'delete'", self._delete())
+            # DELETE ... FOR PORTION OF inserts what remains before it fires for the row, whose key one of these may have.
+            lines = (self._emit("OLD", "'reload'", self._reload_removing("OLD")) if self._portions and self.key
+                     else self._emit("OLD", "'delete'", self._delete()))
         else:
             # Both rows are in one payload.
             both = self._payload(_values(self.new, "NEW"), _values(self.old, "OLD"))
             words = self._unless_large("update", _too_large((self.new, "NEW"), (self.old, "OLD")), both, self._reload_removing("NEW"))
             lines = self._update(self._emit("NEW", *words))
             lines = [f"IF NOT ({' AND '.join(same_expression(column) for _name, column in self.new)}) THEN", *_indented(lines), "END IF;"]
-        return "\n".join(["BEGIN", "  DECLARE gearsync_shard SMALLINT UNSIGNED;", *_indented(lines), "END"])
+        return "\n".join(["BEGIN", "  DECLARE gearsync_shard SMALLINT UNSIGNED;", *_indented(self._if_altered(event)), *_indented(lines), "END"])
+
+    def _if_altered(self, event):
+        """The handler that has the worker read the rows by their keys when other columns were altered so that their values cannot be sent."""
+        if not self.key:
+            return []
+        rows = {"insert": ["NEW"], "update": ["OLD", "NEW"], "delete": ["OLD"]}[event]
+        lines = [line for row in rows for line in self._emit(row, "'reload'", self._reload(row))]
+        return [f"DECLARE EXIT HANDLER FOR {', '.join(map(str, ALTERED))}", "BEGIN", *_indented(lines), "END;"]
 
     def _update(self, lines):
         """The change of a row whose key stays, and what is done when it does not, or when it is not sure that the row has changed at all."""
@@ -380,7 +395,7 @@ def durable(declaration, facts, source, shards, *, layout=None, number=0):
     return Durable(
         declaration, columns, shard_columns=shard_columns(declaration, real, facts["unique_keys"]),
         key_columns=key_columns(declaration, real, facts["unique_keys"]), source=source, shards=shards, layout=layout, number=number,
-        refusable=[column for column in facts["columns"] if column["name"] in facts["refusable"]])
+        refusable=[column for column in facts["columns"] if column["name"] in facts["refusable"]], portions=facts.get("period", False))
 
 
 def wanted_triggers(schema, declaration, facts, definer, sql_mode, *, body=None):

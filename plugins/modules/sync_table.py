@@ -379,6 +379,9 @@ def _durable_problems(database, declaration, found, facts):
             warnings.append(f"column {name!r} is in a key or a member: what a value of an eighth of max_allowed_packet or more has written there is not"
                             " removed again")
     key = key_columns(declaration, real, facts["unique_keys"])
+    if facts["period"] and not key:
+        problems.append("the table has a period, and DELETE ... FOR PORTION OF may leave a row with the key of the one that it deletes, so that a worker"
+                        " must look, but columns does not name all columns of a PRIMARY KEY or of a UNIQUE key of NOT NULL columns; add them")
     inexact = [name for name in key if by_name[real[name]]["data_type"].lower() == "float"]
     if inexact:
         problems.append(f"column {', '.join(map(repr, inexact))} is a FLOAT, of which the server shows fewer digits than it compares, so that a worker would"

@@ -142,6 +142,58 @@ def test_what_users_run_is_in_the_outbox_row_by_row(database, synced, statements
     check(database, replay)
 
 
+ALTERATIONS = {
+    "another type of text": ("MODIFY note LONGTEXT", "'x'"),
+    "bytes": ("MODIFY note BLOB", "X'FF00FE'"),
+    "a shorter text": ("MODIFY note VARCHAR(5)", "'x'"),
+    "another character set": ("MODIFY note VARCHAR(200) CHARACTER SET latin1", "_latin1 X'E4'"),
+    "a number": ("MODIFY note INT", "7"),
+    "a document": ("MODIFY note JSON", "'{\"a\": 1}'"),
+    "bits": ("MODIFY note BIT(9)", "257"),
+    "a shape": ("MODIFY note GEOMETRY", "ST_GeomFromText('POINT(1 1)')"),
+    "not null": ("MODIFY note VARCHAR(200) NOT NULL", "'x'"),
+    "renamed": ("CHANGE note remark VARCHAR(200)", "'x'"),
+    "dropped": ("DROP COLUMN note", None),
+    "another primary key": ("DROP PRIMARY KEY, ADD KEY (id), MODIFY hidden INT NOT NULL, ADD PRIMARY KEY (hidden)", "'x'"),
+}
+
+
+@pytest.mark.parametrize(("alter", "value"), ALTERATIONS.values(), ids=ALTERATIONS)
+def test_no_write_fails_and_no_change_is_lost_when_a_column_was_altered(database, modules, synced, alter, value):
+    database.execute(f"ALTER TABLE shop.t {alter}")
+    column = "remark" if "remark" in alter else "note"
+    name, values = (f", {column}", f", {value}") if value else ("", "")
+    database.execute(f"INSERT INTO shop.t (id, hidden{name}) VALUES (1, 10{values})", "UPDATE shop.t SET name = 'b'", "DELETE FROM shop.t",
+                     f"INSERT INTO shop.t (id, hidden{name}) VALUES (2, 20{values})")
+    # What cannot be sent is read by its key.
+    changes = [(row[3], named(database, "shop.t", row[3], row[4])) for row in outbox(database)]
+    keys = [change["key"]["id"] if operation == "reload" else change.get("new", change.get("old"))["id"] for operation, change in changes]
+    assert list(dict.fromkeys(keys)) == [1, 2]
+    assert len(changes) >= 4
+    # A run makes the triggers of the new columns, or refuses a declaration that is not of the table any more.
+    if "PRIMARY" in alter:
+        assert "unique key" in modules.refused("sync_table", **DECLARATION)
+    elif column == "note" and value:
+        modules.ok("sync_table", **DECLARATION)
+        assert not modules.ok("sync_table", **DECLARATION)["changed"]
+    else:
+        assert "'note'" in modules.refused("sync_table", **DECLARATION)
+
+
+def test_a_deleted_portion_of_a_period_leaves_what_remains(database, modules, schema):
+    if database.engine != "mariadb":
+        pytest.skip("MySQL has no periods")
+    database.execute("CREATE TABLE shop.t (id INT, name VARCHAR(40), s DATE, e DATE, PERIOD FOR valid (s, e), PRIMARY KEY (id, s)) ENGINE=InnoDB")
+    modules.ok("sync_table", table="shop.t", columns=["id", "name", "s"], write=[{"type": "hash", "key": "t:{id}:{s}"}])
+    replay = Replay(["id", "s"])
+    database.execute("INSERT INTO shop.t VALUES (1, 'a', '2026-01-01', '2026-12-31'), (2, 'b', '2026-01-01', '2026-12-31')",
+                     "DELETE FROM shop.t FOR PORTION OF valid FROM '2026-03-01' TO '2026-04-01' WHERE id = 1",
+                     "UPDATE shop.t FOR PORTION OF valid FROM '2026-03-01' TO '2026-04-01' SET name = 'c' WHERE id = 2")
+    assert replay.read(database) == sorted(database.execute("SELECT id, name, CAST(s AS CHAR) FROM shop.t"))
+    database.execute("DELETE FROM shop.t")
+    assert replay.read(database) == []
+
+
 def test_load_data_is_in_the_outbox(database, synced, tmp_path):
     file = tmp_path / "rows.txt"
     file.write_text("1\ta\n2\tb\n3\tc\n", encoding="utf-8")
