@@ -278,6 +278,66 @@ def declaration_problems(declaration):
             + _writes_problems(declaration))
 
 
+# The characters of a value's text by the column's type, for what is not free text; and the types whose texts all have one length.
+_ALPHABETS = {
+    **dict.fromkeys(("tinyint", "smallint", "mediumint", "int", "integer", "bigint", "bit"), "-0123456789"),
+    **dict.fromkeys(("decimal", "numeric", "time"), "-.:0123456789"),
+    **dict.fromkeys(("float", "double", "real"), "-+.e0123456789"),
+    "inet4": ".0123456789",
+    "inet6": ".:0123456789abcdef",
+}
+_FIXED_LENGTH = ("date", "datetime", "timestamp", "year", "uuid")
+
+
+def _cannot_hold(column, character):
+    """Whether the text of a column's value ends before a character whatever the value is. column: as of the table's facts, or None for what is computed."""
+    if column is None:
+        return False
+    kind = column["data_type"].lower()
+    if kind in ("enum", "set"):
+        values = re.findall(r"'((?:[^']|'')*)'", column["column_type"])
+        return character not in ("," if kind == "set" else "") + "".join(values)
+    return kind in _FIXED_LENGTH or character not in _ALPHABETS.get(kind, character)
+
+
+def told_apart(text, columns):
+    """(the columns whose values a text made of a template tells for sure, the first and the last of those between which it does not, or None).
+
+    columns: facts by the names in the template. From both ends a value is known as long as it cannot hold what separates it from the next one, and one that is
+    left over alone is known, too.
+    """
+    parts = parse_template(text)
+    names = [name for _literal, name in parts if name is not None]
+    between = [literal for literal, _name in parts][1:len(names)]
+    first, last = 0, len(names) - 1
+    while first < last and _cannot_hold(columns.get(names[first]), between[first][:1]):
+        first += 1
+    while first < last and _cannot_hold(columns.get(names[last]), between[last - 1][-1:]):
+        last -= 1
+    if first >= last:
+        return set(names), None
+    # What stands between the two in an example.
+    middle = "1".join(between[first:last])
+    return set(names[:first] + names[last + 1:]), (names[first], names[last], middle)
+
+
+def _ambiguity(write, columns, covered):
+    """Why two rows may have one key or member although the write names a unique key; None when they cannot."""
+    fields = ("key", "member") if write["type"] in ("set", "zset") else ("key",)
+    known, doubts = set(), []
+    for field in fields:
+        text = write[field] if field != "key" else _keys(write, [COLUMN_NAME])[0]
+        sure, doubt = told_apart(text, columns)
+        known |= sure
+        doubts += [(field, doubt)] if doubt else []
+    if not doubts or covered(known):
+        return None
+    field, (first, last, middle) = doubts[0]
+    return (f"{field} {write[field]!r} is the same text for different rows, for example for {first}='a', {last}='b{middle}c' and for {first}='a{middle}b', "
+            f"{last}='c': a delete of one would remove the other's. Put something between {{{first}}} and {{{last}}} that their values cannot hold, or use "
+            "numbers, dates, UUIDs or ENUMs for them; if you know that no value holds it, say so with distinct: true in this write")
+
+
 def _key_problem(write, events, unique_keys, covered):
     """Whether two rows could write one key, or one row take away what another has written; None when all is well."""
     kind, key = write["type"], write["key"]
@@ -312,10 +372,11 @@ def key_columns(declaration, real, unique_keys):
     return shard or next(([declared[name] for name in key] for key in unique_keys if set(key) <= set(declared)), [])
 
 
-def key_problems(declaration, names, unique_keys):
+def key_problems(declaration, names, unique_keys, columns=None):
     """What the table's keys say against a declaration that is otherwise right: (problems, warnings).
 
     names: the table's columns. unique_keys: a list of column lists, each of a PRIMARY KEY or a UNIQUE key of NOT NULL columns.
+    columns: what is known of each by its name, to tell which texts may be those of two rows; without it that is not looked at.
     """
     problems, warnings = [], []
     real, _missing = match_columns(declaration["columns"], names)
@@ -335,5 +396,8 @@ def key_problems(declaration, names, unique_keys):
                             "or declare the mapping {type: string, key: \"{column}\"}")
         else:
             problem = _key_problem(write, declaration["events"], unique_keys, covered)
+            harmless = write["type"] in ("list", "stream") or (write["type"] in ("set", "zset") and set(declaration["events"]) == {"insert"})
+            if problem is None and columns is not None and not harmless and not write.get("distinct"):
+                problem = _ambiguity(write, {name: columns[each] for name, each in real.items()}, covered)
             problems += [f"{where}: {problem}"] if problem else []
     return problems, warnings

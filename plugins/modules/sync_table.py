@@ -93,6 +93,8 @@ options:
           - The Redis key. That of a V(hash), a V(json) and a V(string) must name all columns of a PRIMARY KEY or of a UNIQUE key
             of NOT NULL columns; that of a V(set) or V(zset) together with O(write[].member), unless only inserts are sent.
           - Between two columns there must be something, C({a}:{b}), or other values would make the same text. The same holds for O(write[].member).
+          - What is between them must be something that the values cannot hold, unless the rest of the template names a unique key. Numbers, dates, UUIDs and
+            the values of an ENUM are known not to; of two texts nothing is known. See O(write[].distinct).
           - In the key of a V(string) C({column}) stands for the name of a column, and there is one Redis key for each. Such a key may do
             without a unique key (every row then writes the same Redis keys), which gives a warning.
         type: str
@@ -121,6 +123,12 @@ options:
         description:
           - The greatest length of a V(stream).
         type: int
+      distinct:
+        description:
+          - That no value holds what separates two columns in O(write[].key) or O(write[].member), although their types allow it, so that different
+            rows never have one key. Without it a template of several texts is refused, C({a}:{b}) for one, because C(x) and C(y:z) make the same key as
+            C(x:y) and C(z), and a delete of one row would remove the other's.
+        type: bool
   transform:
     description:
       - A Python function, C(package.module:function), that the worker calls with each row before it is written. The module only looks at its form.
@@ -342,7 +350,7 @@ def _check_against_table(database, declaration, found, facts):
     _real, missing = match_columns(declaration["columns"], names)
     if missing:
         raise DeclarationError([f"the table has no column {', '.join(repr(name) for name in missing)}; it has {', '.join(names)}"])
-    problems, warnings = key_problems(declaration, names, facts["unique_keys"])
+    problems, warnings = key_problems(declaration, names, facts["unique_keys"], {column["name"]: column for column in facts["columns"]})
     if problems:
         raise DeclarationError(problems)
     if declaration["computed"]:
@@ -546,6 +554,7 @@ def main():
             "ttl": {"type": "int"},
             "max": {"type": "int"},
             "maxlen": {"type": "int"},
+            "distinct": {"type": "bool"},
         }},
         transform={"type": "str"},
         computed={"type": "list", "elements": "str", "default": []},

@@ -194,6 +194,16 @@ def test_a_deleted_portion_of_a_period_leaves_what_remains(database, modules, sc
     assert replay.read(database) == []
 
 
+def test_a_key_that_two_rows_would_share_is_refused(database, modules, schema):
+    database.execute("CREATE TABLE shop.t (host VARCHAR(40), name VARCHAR(40), PRIMARY KEY (host, name)) ENGINE=InnoDB")
+    write = {"type": "hash", "key": "{host}:{name}"}
+    message = modules.refused("sync_table", table="shop.t", columns=["host", "name"], write=[write])
+    for words in ("shop.t", "write 1", "host='a', name='b:c'", "host='a:b', name='c'", "distinct: true"):
+        assert words in message
+    assert database.execute("SHOW DATABASES LIKE 'gearsync'") == []
+    modules.ok("sync_table", table="shop.t", columns=["host", "name"], write=[{**write, "distinct": True}])
+
+
 def test_load_data_is_in_the_outbox(database, synced, tmp_path):
     file = tmp_path / "rows.txt"
     file.write_text("1\ta\n2\tb\n3\tc\n", encoding="utf-8")

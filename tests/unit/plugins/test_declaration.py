@@ -120,6 +120,46 @@ def test_keys(write, keys, fits):
     assert warnings == []
 
 
+def column(data_type, column_type=""):
+    return {"data_type": data_type, "column_type": column_type}
+
+
+@pytest.mark.parametrize(("key", "types", "fits"), [
+    ("{a}:{b}", ("varchar", "varchar"), False),
+    ("t:{a}:{b}:x", ("text", "varbinary"), False),
+    ("{a}:{b}", ("int", "varchar"), True),
+    ("{a}:{b}", ("varchar", "int"), True),
+    ("{a}-{b}", ("int", "varchar"), False),
+    ("{a}:{b}", ("datetime", "varchar"), True),
+    ("{a}-{b}", ("uuid", "varchar"), True),
+    ("{a}:{b}", ("inet6", "inet6"), False),
+    ("{a}/{b}", ("inet6", "varchar"), True),
+    ("{a}:{b}", ("time", "varchar"), False),
+    ("{b}:{a}", (("enum", "enum('x','it''s')"), "varchar"), True),
+    ("{b}:{a}", (("enum", "enum('x:y','z')"), "varchar"), False),
+    ("{a},{b}", (("set", "set('x','z')"), "varchar"), False),
+    ("{id}:{a}:{b}", ("varchar", "varchar"), True),
+    ("{a}:{id}:{b}", ("varchar", "varchar"), False),
+])
+def test_keys_that_rows_with_other_values_would_share(key, types, fits):
+    a, b = (column(*each) if isinstance(each, tuple) else column(each) for each in types)
+    columns = {"id": column("int"), "a": a, "b": b}
+    keys = [["id"]] if "id" in key else [["a", "b"]]
+    for write in ({"type": "hash", "key": key}, {"type": "string", "key": f"{key}/{{column}}"}, {"type": "set", "key": "all", "member": key}):
+        found, _warnings = key_problems(declaration(write=[write]), list(columns), keys, columns)
+        assert (found == []) == fits, found
+        assert key_problems(declaration(write=[{**write, "distinct": True}]), list(columns), keys, columns)[0] == []
+        if not fits:
+            assert "distinct: true" in found[0]
+    assert key_problems(declaration(write=[{"type": "list", "key": key, "value": "{a}"}]), list(columns), keys, columns)[0] == []
+
+
+def test_a_member_may_tell_what_the_key_does_not():
+    columns = {"id": column("int"), "a": column("text"), "b": column("text")}
+    assert key_problems(declaration(write=[{"type": "set", "key": "{a}:{b}", "member": "{id}"}]), list(columns), [["id"]], columns)[0] == []
+    assert key_problems(declaration(write=[{"type": "set", "key": "x:{a}", "member": "{b}"}]), list(columns), [["a", "b"]], columns)[0] == []
+
+
 def test_the_articles_mapping_is_an_exception_with_a_warning():
     found, warnings = key_problems(declaration(write=[{"type": "string", "key": "{column}"}]), ["id", "a", "b"], [])
     assert found == []

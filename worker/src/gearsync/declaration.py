@@ -73,6 +73,7 @@ class Write(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     score: Optional[str] = None
     max: Optional[int] = None
     maxlen: Optional[int] = None
+    distinct: Optional[bool] = None  # for sync_table: what separates columns is in none of their values
 
 
 class Table(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):

@@ -36,7 +36,7 @@ TABLE: dict[str, Any] = {
 }
 ODD: dict[str, Any] = {
     "table": "shop.odd", "delivery": "durable", "columns": ["when", "na`me", "raw", "kind", "f", "text"],
-    "write": [{"type": "hash", "key": "odd:{when}/{na`me}/{raw}/{kind}"}],
+    "write": [{"type": "hash", "key": "odd:{when}/{na`me}/{raw}/{kind}", "distinct": True}],
 }
 
 
@@ -210,7 +210,8 @@ def test_a_key_that_can_be_taken_apart_in_many_ways_is_never_removed(
     database: OutboxDatabase, redis_server: RedisServer, start_worker: Callable[..., Worker], tmp_path: pathlib.Path
 ) -> None:
     connection = {
-        "table": "shop.connection", "delivery": "durable", "columns": ["src", "dst", "port"], "write": [{"type": "hash", "key": "conn:{src}:{dst}:{port}"}]}
+        "table": "shop.connection", "delivery": "durable", "columns": ["src", "dst", "port"],
+        "write": [{"type": "hash", "key": "conn:{src}:{dst}:{port}", "distinct": True}]}
     database.execute("CREATE TABLE shop.connection (src VARCHAR(50), dst VARCHAR(50), port INT, PRIMARY KEY (src, dst, port)) ENGINE=InnoDB")
     database.sync_table(**connection)
     config = worker_config(redis_server.port, [connection], database.account)
