@@ -204,6 +204,34 @@ def test_a_key_that_two_rows_would_share_is_refused(database, modules, schema):
     modules.ok("sync_table", table="shop.t", columns=["host", "name"], write=[{**write, "distinct": True}])
 
 
+def test_a_dump_is_loaded_without_lock_tables_while_others_write(database, modules, synced):
+    """With LOCK TABLES MySQL makes the writers of other synced tables wait, and MariaDB refuses the dump when somebody has read the outbox."""
+    database.execute("CREATE TABLE shop.u (id INT PRIMARY KEY) ENGINE=InnoDB")
+    modules.ok("sync_table", table="shop.u", columns=["id"], write=[{"type": "hash", "key": "u:{id}"}])
+    load = "INSERT INTO shop.t (id, name) VALUES (1, 'a'), (2, 'b')"
+    # A worker, or anyone else, has read the outbox.
+    outbox(database)
+    with database.connect() as loader, database.connect() as writer, loader.cursor() as loads, writer.cursor() as writes:
+        writes.execute("SET SESSION lock_wait_timeout = 1")
+        loads.execute("LOCK TABLES shop.t WRITE")
+        stopped = []
+        for cursor, statement in ((loads, load), (writes, "INSERT INTO shop.u VALUES (1)")):
+            try:
+                cursor.execute(statement)
+            except pymysql.MySQLError as error:
+                stopped.append(error.args[0])
+        assert stopped == ([1442] if database.engine == "mariadb" else [1205])
+        loads.execute("UNLOCK TABLES")
+        database.execute("DELETE FROM shop.t", "DELETE FROM shop.u", "DELETE FROM gearsync.outbox")
+        # The way round: the same statements without that one.
+        outbox(database)
+        loads.execute("START TRANSACTION")
+        loads.execute(load)
+        writes.execute("INSERT INTO shop.u VALUES (2)")
+        loads.execute("COMMIT")
+    assert [(row[2], row[3]) for row in outbox(database)] == [("shop.t", "insert")] * 2 + [("shop.u", "insert")]
+
+
 def test_load_data_is_in_the_outbox(database, synced, tmp_path):
     file = tmp_path / "rows.txt"
     file.write_text("1\ta\n2\tb\n3\tc\n", encoding="utf-8")
