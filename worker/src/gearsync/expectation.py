@@ -14,6 +14,8 @@ from gearsync.declaration import COLUMN_NAME, LOGS, Table, Template, Write
 
 #: Kinds of difference.
 MISSING, STALE, WRONG_TYPE, ORPHANED = KINDS = ("missing", "stale", "wrong_type", "orphaned")
+#: What has a time to live and is not there: expired, or lost. No difference by itself.
+ABSENT = "absent"
 
 _REDIS_TYPES = {"hash": b"hash", "json": b"string", "string": b"string", "set": b"set", "zset": b"zset", "list": b"list", "stream": b"stream"}
 #: What TTL answers for a key that never expires.
@@ -37,7 +39,7 @@ def is_wrong_type(answer: Any) -> bool:
 
 
 def difference(probe: Probe, answer: Any, expires: bool, seconds: Any = None) -> Optional[str]:
-    """How ``answer`` differs from what the probe expects; None when it does not. ``expires``: the key has a time to live and may be gone.
+    """How ``answer`` differs from what the probe expects; None when it does not. ``expires``: the key has a time to live; ABSENT when it is gone.
 
     ``seconds`` is what TTL says of a key that expires. An answer that says nothing about the key is raised.
     """
@@ -58,9 +60,9 @@ def difference(probe: Probe, answer: Any, expires: bool, seconds: Any = None) ->
         same = answer == probe.expected
     if same and not gone and seconds == _FOR_EVER:
         return STALE
-    if same or (gone and expires):
+    if same:
         return None
-    return MISSING if gone else STALE
+    return (ABSENT if expires else MISSING) if gone else STALE
 
 
 def _same_score(answer: Any, expected: Optional[bytes]) -> bool:
@@ -146,6 +148,11 @@ class _Shape:
         self.value = Rendered(Template(write.value)) if write.value is not None else None
         self.score = Rendered(Template(write.score)) if write.score is not None else None
         self.per_column = write.type == "string" and write.value is None
+        #: The columns whose values are in the key or in the member.
+        self.named = {*self.key.columns, *(self.member.columns if self.member else ())} - ({COLUMN_NAME} if self.per_column else set())
+
+    def __str__(self) -> str:
+        return f"write {self.number + 1} ({self.write.type} {self.write.key})"
 
     def probes(self, row: Row) -> Iterator[Probe]:
         kind = self.write.type
@@ -220,27 +227,30 @@ class Expectation:
         self.table = table
         self.identity = frozenset(identity)
         self.shapes = [_Shape(number, write, table.fields) for number, write in enumerate(table.write)]
-        self.unverifiable = [
-            f"write {shape.number + 1} ({shape.write.type} {shape.write.key})" for shape in self.shapes
-            if shape.write.type in LOGS or not self._names_row(shape)
-        ]
-        self._verifiable = [shape for shape in self.shapes if shape.write.type not in LOGS and self._names_row(shape)]
-        self._others = [shape for shape in self.shapes if shape not in self._verifiable]
+        self._compared = [shape for shape in self.shapes if self._is_of_one_row(shape)]
+        self._traced = [shape for shape in self._compared if self.identity <= shape.named]
+        self._others = [shape for shape in self.shapes if shape not in self._traced]
+        self.unverifiable = [str(shape) for shape in self.shapes if shape not in self._compared]
+        self.untraced = [str(shape) for shape in self._compared if shape not in self._traced]
+        self.may_expire = any(shape.write.ttl is not None for shape in self._compared)
 
-    def _names_row(self, shape: _Shape) -> bool:
-        named = set(shape.key.columns) | set(shape.member.columns if shape.member else [])
-        return bool(self.identity) and self.identity <= named
+    def _is_of_one_row(self, shape: _Shape) -> bool:
+        """Whether one row alone says what Redis is to hold: its key and member are made of the identity, or of another unique key."""
+        if shape.write.type in LOGS or not self.identity:
+            return False
+        # Where only inserts are synced, a member need be no unique key's.
+        return self.identity <= shape.named or (bool(shape.named) and set(self.table.events) != {"insert"})
 
     def probes(self, row: Row) -> list[Probe]:
         """What to ask Redis about ``row``. Raises Malformed for a row of which nobody can say what it writes."""
-        return [probe for shape in self._verifiable for probe in shape.probes(row)]
+        return [probe for shape in self._compared for probe in shape.probes(row)]
 
     def expires(self, probe: Probe) -> bool:
         return self.shapes[probe.write].write.ttl is not None
 
     def claims(self, key: bytes) -> list[int]:
         """The writes that may have made ``key``, and whose rows can be asked for."""
-        return [shape.number for shape in self._verifiable if shape.may_be(key)]
+        return [shape.number for shape in self._traced if shape.may_be(key)]
 
     def may_hold(self, key: bytes, redis_type: bytes) -> bool:
         """Whether a write whose rows cannot be asked for may have made ``key``, which is of this type."""
@@ -256,7 +266,7 @@ class Expectation:
     @property
     def needs_values(self) -> bool:
         """Whether it takes more than the templates' columns to tell what a row writes."""
-        return any(shape.per_column for shape in self._verifiable)
+        return any(shape.per_column for shape in self._traced)
 
     def rows(self, number: int, key: bytes, member: Optional[bytes]) -> Iterator[Row]:
         """Rows, as far as key and member tell them, that write ``number`` may have made them of. Raises Untraceable when these may be more than are tried."""

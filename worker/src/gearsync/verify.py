@@ -6,6 +6,7 @@ Constant memory: one piece of the table, or one page of Redis' keys, at a time.
 from __future__ import annotations
 
 import random
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Optional
@@ -17,7 +18,7 @@ from gearsync.change import Malformed, Row
 from gearsync.commands import Command
 from gearsync.database import Database, DatabaseUnavailable
 from gearsync.declaration import Table
-from gearsync.expectation import ORPHANED, Expectation, Probe, Untraceable, difference, is_wrong_type
+from gearsync.expectation import ABSENT, MISSING, ORPHANED, Expectation, Probe, Untraceable, difference, is_wrong_type
 from gearsync.source import Source
 from gearsync.target import Unavailable, text, words_of
 from gearsync.transform import Transform, transformed
@@ -31,6 +32,9 @@ LOOKS = 3
 #: Differences that are looked at again together: each look waits until what is on its way has arrived.
 TOGETHER = 10_000
 EXAMPLES = 10
+
+#: Why absent keys with a time to live are no proof of anything.
+_LOST_OR_EXPIRED = "absent, and it may have expired or Redis may have lost it; --repair or gearsync resync writes it again"
 
 #: A row's identity as Redis sees it.
 Name = tuple[bytes, ...]
@@ -73,10 +77,18 @@ class Report(msgspec.Struct):
     reasons: Counter[str] = msgspec.field(default_factory=Counter)
     """Why rows could not be compared, and how many."""
     unverifiable: list[str] = msgspec.field(default_factory=list)
+    untraced: list[str] = msgspec.field(default_factory=list)
+    """Writes whose keys do not name their rows, so that only the rows are looked for in Redis."""
     shared: int = 0
     """Keys that no row of this table asks for, but that another write may have made whose rows cannot be asked for."""
     untraceable: int = 0
-    """Keys and members that can be taken apart in so many ways that their rows were not looked for."""
+    """Keys and members of which nobody can say whether a row asks for them."""
+    absent: int = 0
+    """Keys and members with a time to live that are gone from a Redis that has not lost its data."""
+    walked: int = 0
+    """Keys and members in Redis that rows of this table may have made."""
+    refused: str = ""
+    """Why nothing was removed."""
     examples: list[Difference] = msgspec.field(default_factory=list)
     error: str = ""
     """Why the table could not be looked at to its end."""
@@ -84,6 +96,10 @@ class Report(msgspec.Struct):
     @property
     def equal(self) -> bool:
         return not self.remaining and not self.unsettled and not self.error
+
+    @property
+    def may_prune(self) -> bool:
+        return bool(self.remaining[ORPHANED]) and not self.error and not self.refused
 
     def unsettle(self, reason: str, number: int = 1) -> None:
         self.unsettled += number
@@ -100,15 +116,60 @@ class Servers(NamedTuple):
     settle: Callable[[str], None]
 
 
+class Refused(Unavailable):
+    """Redis answers, but does not say what a key holds: an account's rights, for example. Other keys may be asked for."""
+
+
+class Whole:
+    """Redis' word that it has lost nothing since all of a table was there; then a key that is gone has expired.
+
+    An emptied Redis, or another one in its place, does not have the word. It is one only as long as both of its parts are of the same run: the first is
+    given before anything is looked at, the second when all was there.
+    """
+
+    def __init__(self, ask: Callable[[Sequence[Command]], list[Any]], name: str, table: str) -> None:
+        """``name`` is the pipeline's source."""
+        self._key = f"gearsync:{name}:whole:{table}"
+        self._ask = ask
+        self._run = uuid.uuid4().hex
+
+    def given(self) -> bool:
+        """Raises Unavailable."""
+        begun, ended = self._asked("HMGET", self._key, "begun", "ended")
+        return begun is not None and begun == ended
+
+    def begin(self) -> None:
+        """Raises Unavailable."""
+        self._asked("HSET", self._key, "begun", self._run)
+
+    def end(self) -> None:
+        """Raises Unavailable."""
+        self._asked("HSET", self._key, "ended", self._run)
+
+    def _asked(self, *command: Any) -> Any:
+        (answer,) = self._ask([command])
+        if isinstance(answer, Exception):
+            raise Refused(f"{command[0]} {self._key}: {answer}")
+        return answer
+
+
+def about_table(error: DatabaseUnavailable) -> bool:
+    """Whether an error is about one table, or a value in it: others can be asked."""
+    return error.statement or error.denied or error.refused
+
+
 class Verifier:
     """One declared table."""
+
+    intact = False
+    """Whether Redis has lost nothing of the table, so that what has a time to live and is gone has expired."""
 
     def __init__(self, servers: Servers, table: Table, source: Source, transform: Optional[Transform] = None, examples: int = EXAMPLES) -> None:
         self.servers = servers
         self.source = source
         self.transform = transform
         self.expectation = Expectation(table, [column.declared for column in source.key])
-        self.report = Report(table.table, unverifiable=self.expectation.unverifiable)
+        self.report = Report(table.table, unverifiable=self.expectation.unverifiable, untraced=self.expectation.untraced)
         self._examples = examples
 
     # Rows
@@ -154,7 +215,7 @@ class Verifier:
         answers = self.servers.ask(commands)
         for command, answer in zip(commands, answers):
             if isinstance(answer, Exception) and not is_wrong_type(answer):
-                raise Unavailable(f"{text(command[0])}: {words_of(answer)}")
+                raise Refused(f"{text(command[0])}: {words_of(answer)}")
         return answers
 
     # From MySQL to Redis
@@ -207,6 +268,9 @@ class Verifier:
                 self.report.unsettle(str(error))
         self.report.keys += len(probes)
         kinds = self._kinds([probe for _seen, probe in probes])
+        if self.intact:
+            self.report.absent += kinds.count(ABSENT)
+            kinds = [None if kind == ABSENT else kind for kind in kinds]
         return [
             Difference(self.source.table, kind, probe.write, probe.key, probe.member, seen.identity)
             for (seen, probe), kind in zip(probes, kinds) if kind
@@ -257,7 +321,7 @@ class Verifier:
                 # Equal to the row of a moment ago is equal, as it is at the first look, whatever the row has become meanwhile.
                 if kind and before.get(name) != after.get(name):
                     moving.append(found)
-                elif kind:
+                elif kind and not (kind == ABSENT and self.intact):
                     different.append(found._replace(kind=kind))
             candidates = different
             if not candidates:
@@ -300,12 +364,19 @@ class Verifier:
         # A key of another type is none that this write has made.
         return bool(answer == self.expectation.redis_type(write))
 
-    def note(self, differences: Sequence[Difference]) -> None:
-        """Count what was confirmed."""
+    def note(self, differences: Sequence[Difference], mend: bool) -> list[Difference]:
+        """Count what was confirmed. What has a time to live and is gone is a difference when it is to be written again; else nobody can tell."""
+        if mend:
+            differences = [found._replace(kind=MISSING) if found.kind == ABSENT else found for found in differences]
+        unclear = sum(found.kind == ABSENT for found in differences)
+        if unclear:
+            self.report.unsettle(_LOST_OR_EXPIRED, unclear)
+        differences = [found for found in differences if found.kind != ABSENT]
         for found in differences:
             self.report.different[found.kind] += 1
             if len(self.report.examples) < self._examples:
                 self.report.examples.append(found)
+        return differences
 
     def repair(self, differences: Sequence[Difference], orphans: bool) -> list[Difference]:
         """Have the worker write these rows anew, and remove what no row asks for; those of ``differences`` that are not mended then."""
@@ -313,7 +384,8 @@ class Verifier:
             return []
         mysql.enqueue_reload(self.servers.mysql, self.source, [found.row for found in differences])
         self.servers.settle(self.source.table)
-        return self.confirm(list(differences), orphans)
+        left = self.confirm(list(differences), orphans)
+        return [found._replace(kind=MISSING) if found.kind == ABSENT else found for found in left]
 
     # From Redis to MySQL
 
@@ -326,23 +398,31 @@ class Verifier:
                 continue
             yield row
 
-    def asked_for(self, claims: Sequence[_Claim]) -> set[int]:
-        """The candidates, by number, that a row of MySQL's asks for, or may ask for."""
+    def asked_for(self, claims: Sequence[_Claim]) -> tuple[dict[int, Row], set[int]]:
+        """The candidates, by number, that a row of MySQL's asks for or may ask for, with the row; and those of which nobody can say it."""
         by_name: dict[Name, list[_Claim]] = {}
         for claim in claims:
             by_name.setdefault(self.name(claim.row), []).append(claim)
-        found: set[int] = set()
+        found: dict[int, Row] = {}
+        unknown: set[int] = set()
         sql = "" if self.transform or self.expectation.needs_values else self.source.old_sql
-        try:
-            for seen in self._fetch([same[0].row for same in by_name.values()], sql):
-                found.update(claim.candidate for claim in by_name.get(seen.name, ()) if self._holds(seen, claim))
-        except DatabaseUnavailable as error:
-            if not error.statement:
-                raise
-            # This table alone cannot be asked: nobody knows what it asks for.
-            self.report.error = self.report.error or str(error)
-            return {claim.candidate for claim in claims}
-        return found
+        groups = [list(by_name.values())] if by_name else []
+        while groups:
+            group = groups.pop()
+            try:
+                for seen in self._fetch([same[0].row for same in group], sql):
+                    found.update((claim.candidate, seen.identity) for claim in by_name.get(seen.name, ()) if self._holds(seen, claim))
+            except DatabaseUnavailable as error:
+                if not about_table(error):
+                    raise
+                if error.refused and not error.statement and len(group) > 1:
+                    # Most often it is one value that the column cannot have.
+                    groups += [group[: len(group) // 2], group[len(group) // 2 :]]
+                    continue
+                if error.statement or error.denied:
+                    self.report.error = self.report.error or str(error)
+                unknown.update(claim.candidate for same in group for claim in same)
+        return found, unknown
 
     def _holds(self, seen: Seen, claim: _Claim) -> bool:
         try:
@@ -390,7 +470,7 @@ def backward(declared: Declared, servers: Servers, sample: float) -> Iterator[tu
     """What Redis has and no row of MySQL asks for, by chosen table; ``sample`` is the share of keys to look at.
 
     Redis is walked once for all tables. A key that several writes may have made, also those of tables that are not chosen, is orphaned when none of them
-    asks for it.
+    asks for it. What Redis refuses to say is the error of the tables whose keys it is about.
     """
     for page in servers.scan():
         keys = [key for key in page if sample >= 1.0 or random.random() < sample]  # noqa: S311  # a sample, no secret
@@ -398,20 +478,29 @@ def backward(declared: Declared, servers: Servers, sample: float) -> Iterator[tu
         # Only where several types come into question is the type asked for. What is orphaned is asked for its type anyway.
         unclear = [number for number, (_key, claims) in enumerate(claimed) if len({verifier.expectation.redis_type(write) for verifier, write in claims}) > 1]
         for number, kind in zip(unclear, servers.ask([("TYPE", claimed[number][0]) for number in unclear])):
-            if isinstance(kind, Exception):
-                raise Unavailable(f"TYPE: {words_of(kind)}")
             key, claims = claimed[number]
+            if isinstance(kind, Exception):
+                _fail(claims, f"TYPE: {words_of(kind)}")
             claimed[number] = (key, [(verifier, write) for verifier, write in claims if verifier.expectation.redis_type(write) == kind])
         plain: list[_Candidate] = []
         for key, claims in claimed:
             with_members = [(verifier, write) for verifier, write in claims if verifier.expectation.has_members(write)]
             if with_members:
                 kind = with_members[0][0].expectation.redis_type(with_members[0][1])
-                for members in servers.scan_members(key, kind == b"zset"):
-                    yield from _unclaimed([(key, member, with_members) for member in members], declared)
+                try:
+                    for members in servers.scan_members(key, kind == b"zset"):
+                        yield from _walked([(key, member, with_members) for member in members], declared)
+                except Unavailable as error:
+                    # Of this key alone, or of all: then the next page is refused, too.
+                    _fail(with_members, str(error))
             elif claims:
                 plain.append((key, None, claims))
-        yield from _unclaimed(plain, declared)
+        yield from _walked(plain, declared)
+
+
+def _fail(claims: _Claims, words: str) -> None:
+    for verifier, _write in claims:
+        verifier.report.error = verifier.report.error or words
 
 
 def _claims(declared: Declared, key: bytes) -> _Claims:
@@ -420,35 +509,84 @@ def _claims(declared: Declared, key: bytes) -> _Claims:
     return chosen and chosen + [(verifier, write) for verifier in declared.others for write in verifier.expectation.claims(key)]
 
 
+class _Claimants:
+    """Which rows may have made some keys and members."""
+
+    def __init__(self, candidates: Sequence[_Candidate], declared: Declared) -> None:
+        self.owners: dict[int, tuple[Verifier, _Claim]] = {}
+        """Of each candidate the first chosen table whose row it may have been."""
+        self.unknown: set[int] = set()
+        self._claims: dict[int, tuple[Verifier, list[_Claim]]] = {}
+        chosen = {id(verifier) for verifier in declared.chosen}
+        for number, (key, member, claims) in enumerate(candidates):
+            rows: list[tuple[Verifier, _Claim]] = []
+            for verifier, write in claims:
+                try:
+                    rows += [(verifier, _Claim(number, write, key, member, row)) for row in verifier.candidates(write, key, member)]
+                except Untraceable:
+                    # Perhaps a row asks for it: it is not looked for, and never removed.
+                    self.unknown.add(number)
+                    rows.append((verifier, _Claim(number, write, key, member, {})))
+            for verifier, claim in rows:
+                if number not in self.unknown:
+                    self._claims.setdefault(id(verifier), (verifier, []))[1].append(claim)
+                if id(verifier) in chosen:
+                    self.owners.setdefault(number, (verifier, claim))
+
+    def asked_for(self) -> Iterator[tuple[Verifier, dict[int, Row]]]:
+        """The candidates that rows ask for now, by number, with these rows."""
+        for verifier, claims in self._claims.values():
+            found, unknown = verifier.asked_for(claims)
+            verifier.report.keys += len(claims)
+            self.unknown |= unknown
+            yield verifier, found
+
+
+def _walked(candidates: Sequence[_Candidate], declared: Declared) -> Iterator[tuple[Verifier, list[Difference]]]:
+    for _key, _member, claims in candidates:
+        # The first claim is a chosen table's, unless the key's type left none of them.
+        claims[0][0].report.walked += 1
+    yield from _unclaimed(candidates, declared)
+
+
 def _unclaimed(candidates: Sequence[_Candidate], declared: Declared) -> Iterator[tuple[Verifier, list[Difference]]]:
     """Those keys and members that no row asks for, by the first chosen table whose row they may have been."""
-    owners: dict[int, tuple[Verifier, _Claim]] = {}
-    claimed: dict[int, list[_Claim]] = {}
-    verifiers = {id(verifier): verifier for verifier in declared.verifiers}
-    chosen = {id(verifier) for verifier in declared.chosen}
-    for number, (key, member, claims) in enumerate(candidates):
-        try:
-            rows = [(verifier, _Claim(number, write, key, member, row)) for verifier, write in claims for row in verifier.candidates(write, key, member)]
-        except Untraceable:
-            # Perhaps a row asks for it: it is not looked for, and never removed.
-            tables = [verifier for verifier, _write in claims if id(verifier) in chosen]
-            tables[0].report.untraceable += 1
-            continue
-        for verifier, claim in rows:
-            claimed.setdefault(id(verifier), []).append(claim)
-            if id(verifier) in chosen:
-                owners.setdefault(number, (verifier, claim))
-    asked: set[int] = set()
-    for found, its in claimed.items():
-        verifiers[found].report.keys += len(its)
-        asked |= verifiers[found].asked_for(its)
-    orphans: dict[int, list[Difference]] = {}
-    for number, (verifier, claim) in owners.items():
+    claimants = _Claimants(candidates, declared)
+    asked = {number for _verifier, found in claimants.asked_for() for number in found}
+    orphans: dict[int, tuple[Verifier, list[Difference]]] = {}
+    for number, (verifier, claim) in claimants.owners.items():
         if number in asked:
             continue
-        if declared.may_hold(claim.key, verifier.expectation.redis_type(claim.write)):
+        if number in claimants.unknown:
+            verifier.report.untraceable += 1
+        elif declared.may_hold(claim.key, verifier.expectation.redis_type(claim.write)):
             verifier.report.shared += 1
-            continue
-        orphans.setdefault(id(verifier), []).append(Difference(verifier.source.table, ORPHANED, claim.write, claim.key, claim.member, claim.row))
-    for found, differences in orphans.items():
-        yield verifiers[found], differences
+        else:
+            difference = Difference(verifier.source.table, ORPHANED, claim.write, claim.key, claim.member, claim.row)
+            orphans.setdefault(id(verifier), (verifier, []))[1].append(difference)
+    yield from orphans.values()
+
+
+def _again(orphans: Sequence[Difference], verifier: Verifier, declared: Declared) -> list[_Candidate]:
+    """Orphans as they were found, with all writes that may have made them."""
+    found: list[_Candidate] = []
+    for orphan in orphans:
+        kind = verifier.expectation.redis_type(orphan.write)
+        claims = [(each, write) for each, write in _claims(declared, orphan.key) if each.expectation.redis_type(write) == kind]
+        found.append((orphan.key, orphan.member, claims))
+    return found
+
+
+def prune(orphans: Sequence[Difference], verifier: Verifier, declared: Declared) -> list[Difference]:
+    """Have the worker remove these orphans of one table; those that are not removed then. Each is looked for once more, before and after.
+
+    The worker itself reads the row of each before it removes anything, in the order of that row's changes. Of another row that makes the same key, one that was
+    written in between is written again.
+    """
+    candidates = _again(orphans, verifier, declared)
+    still = [found for owner, differences in _unclaimed(candidates, declared) if owner is verifier for found in differences]
+    left = verifier.repair(verifier.confirm(still, orphans=True), orphans=True)
+    for claimant, found in _Claimants(candidates, declared).asked_for():
+        if found:
+            mysql.enqueue_reload(claimant.servers.mysql, claimant.source, list(found.values()))
+    return left

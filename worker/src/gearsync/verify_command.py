@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import re
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from rich.console import Console
@@ -19,12 +21,12 @@ from gearsync.applied import settled
 from gearsync.cluster import open_target
 from gearsync.config import Config
 from gearsync.database import Database, DatabaseUnavailable
-from gearsync.expectation import KINDS, Expectation
+from gearsync.expectation import KINDS, ORPHANED, Expectation
 from gearsync.resync import estimate
 from gearsync.source import NoKey, Source
 from gearsync.target import Target, Unavailable
 from gearsync.transform import transforms
-from gearsync.verify import CHUNK, EXAMPLES, Declared, Difference, Report, Servers, Verifier, backward
+from gearsync.verify import CHUNK, EXAMPLES, Declared, Difference, Refused, Report, Servers, Verifier, Whole, about_table, backward, prune
 
 EQUAL, DIFFERENT, COULD_NOT_TELL = 0, 1, 2
 #: Seconds that a statement of the verification may take, and that changes on their way are waited for.
@@ -32,6 +34,29 @@ _STATEMENT = 60.0
 _SETTLE = 60.0
 #: The same when they have been waited for in vain already.
 _IMPATIENT = 1.0
+#: So many keys of a table may be removed whatever share of it they are.
+_FEW = 10
+_SHARE_OR_NUMBER = re.compile(r"([0-9]+(?:\.[0-9]+)?)%|([0-9]+)")
+
+
+class Limit(NamedTuple):
+    """How many keys of a table may be removed: a share of them in percent, or a number."""
+
+    words: str
+    share: float
+    number: int
+
+    def allows(self, orphans: int, keys: int) -> bool:
+        return orphans <= max(self.number, keys * self.share / 100.0)
+
+
+def limit(words: str) -> Limit:
+    """A share like ``5%``, or a number. Raises ArgumentTypeError."""
+    found = _SHARE_OR_NUMBER.fullmatch(words)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{words!r} is neither a share of a table's keys, such as 5%, nor a number of keys")
+    share, number = found.groups()
+    return Limit(words, float(share), _FEW) if share else Limit(words, 0.0, int(number))
 
 
 class Unsettled(Exception):
@@ -45,6 +70,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--settle", type=float, default=_SETTLE, metavar="S", help="wait for changes on their way so long (default: %(default)g)")
     parser.add_argument("--repair", action="store_true", help="have the worker write again what is missing, stale or of another type")
     parser.add_argument("--prune", action="store_true", help="have the worker remove keys and members that no row asks for")
+    parser.add_argument("--max-prune", type=limit, default="5%", metavar="LIMIT",
+                        help="remove nothing from a table of which this number, or share such as 20%%, would be exceeded; a share allows 10 (default: 5%%)")
     parser.add_argument("--examples", type=int, default=EXAMPLES, metavar="N", help="keys to name of each table, which are data (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
@@ -150,6 +177,7 @@ class _Run:
         self._servers = Servers(
             database, target.ask, lambda: target.scan(CHUNK), lambda key, scored: target.scan_members(key, scored, CHUNK), self._settle)
         self._names = declared(config, options.table or [])
+        self._orphans: dict[str, _Spool] = {}
         sources = source.load(database)
         hooks = transforms(config)
         self._verifiers = {
@@ -172,7 +200,9 @@ class _Run:
                     self._forward(verifier, bars)
                 if not self._options.quick:
                     task = bars.add_task("Redis → MySQL", total=None)
-                    self._backward([verifier for verifier in chosen if not verifier.report.error])
+                    looked_at = [verifier for verifier in chosen if not verifier.report.error]
+                    others = [verifier for verifier in self._verifiers.values() if verifier not in looked_at]
+                    self._backward(Declared(looked_at, others, self._unknown))
                     _finish(bars, task)
         except (DatabaseUnavailable, Unavailable) as error:
             # A server that is away is away for all of them.
@@ -185,35 +215,90 @@ class _Run:
         with _only(verifier):
             words, total = f"{verifier.source.table}: MySQL → Redis", estimate(self._database, verifier.source) * self._share
             task = bars.add_task(words, total=total or None)
-            for candidates in verifier.ends() if self._options.quick else verifier.forward(self._share):
-                self._handle(verifier, candidates, self._options.repair, orphans=False)
-                bars.update(task, completed=verifier.report.rows)
+            with self._intact(verifier):
+                for candidates in verifier.ends() if self._options.quick else verifier.forward(self._share):
+                    self._handle(verifier, candidates)
+                    bars.update(task, completed=verifier.report.rows)
             _finish(bars, task)
 
-    def _backward(self, chosen: list[Verifier]) -> None:
-        if not chosen:
+    @contextlib.contextmanager
+    def _intact(self, verifier: Verifier) -> Iterator[None]:
+        """Around a look at all rows: what Redis says of having lost nothing, before and after."""
+        if not verifier.expectation.may_expire:
+            yield
             return
-        others = [verifier for verifier in self._verifiers.values() if verifier not in chosen]
+        whole = Whole(self._target.ask, self._config.source, verifier.source.table)
+        verifier.intact = whole.given()
+        complete = self._share >= 1.0 and not self._options.quick
+        if complete and not verifier.intact:
+            whole.begin()
+        yield
+        if verifier.intact and not whole.given():
+            verifier.report.error = "Redis has lost its data while the table was compared: gearsync resync --restart"
+        elif complete and not verifier.intact and verifier.report.equal:
+            whole.end()
+
+    def _backward(self, declared: Declared) -> None:
+        if not declared.chosen:
+            return
         waiting: dict[str, list[Difference]] = {}
-        for verifier, candidates in backward(Declared(chosen, others, self._unknown), self._servers, self._share):
+        for verifier, candidates in backward(declared, self._servers, self._share):
             found = waiting.setdefault(verifier.source.table, [])
             found += candidates
             if len(found) >= CHUNK:
-                self._orphans(verifier, waiting.pop(verifier.source.table))
+                self._note_orphans(verifier, waiting.pop(verifier.source.table))
         for name, found in waiting.items():
-            self._orphans(self._verifiers[name], found)
+            self._note_orphans(self._verifiers[name], found)
+        if self._options.prune:
+            for verifier in declared.chosen:
+                self._prune(verifier, declared)
 
-    def _orphans(self, verifier: Verifier, candidates: list[Difference]) -> None:
+    def _note_orphans(self, verifier: Verifier, candidates: list[Difference]) -> None:
         if not verifier.report.error:
             with _only(verifier):
-                self._handle(verifier, candidates, self._options.prune, orphans=True)
+                found = verifier.note(verifier.confirm(candidates, orphans=True), mend=False)
+                verifier.report.remaining.update(difference.kind for difference in found)
+                if self._options.prune:
+                    self._orphans.setdefault(verifier.source.table, _Spool()).add(found)
 
-    def _handle(self, verifier: Verifier, candidates: list[Difference], mend: bool, orphans: bool) -> None:
-        found = verifier.confirm(candidates, orphans)
-        verifier.note(found)
-        left = verifier.repair(found, orphans) if mend else found
+    def _prune(self, verifier: Verifier, declared: Declared) -> None:
+        """Remove what was found, when all of it is known to be no more than may be removed."""
+        report, most = verifier.report, self._options.max_prune
+        number = report.remaining[ORPHANED]
+        if not most.allows(number, report.walked):
+            report.refused = (f"{number:,} of {report.walked:,} keys and members in Redis would be removed, more than --max-prune {most.words} allows; "
+                              f"nothing was removed. If no row should have them, give --max-prune {number}")
+        if report.may_prune:
+            with _only(verifier):
+                for orphans in self._orphans[report.table].read():
+                    removed = len(orphans) - len(prune(orphans, verifier, declared))
+                    report.repaired += removed
+                    report.remaining[ORPHANED] -= removed
+        # A kind of which nothing is left is none.
+        report.remaining += type(report.remaining)()
+
+    def _handle(self, verifier: Verifier, candidates: list[Difference]) -> None:
+        mend = self._options.repair
+        found = verifier.note(verifier.confirm(candidates, orphans=False), mend)
+        left = verifier.repair(found, orphans=False) if mend else found
         verifier.report.repaired += len(found) - len(left)
         verifier.report.remaining.update(difference.kind for difference in left)
+
+
+class _Spool:
+    """Differences in a file, which may be more than memory holds."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115  # it goes with its owner
+
+    def add(self, found: Sequence[Difference]) -> None:
+        encoded = msgspec.msgpack.encode(found)
+        self._file.write(b"%d\n%s" % (len(encoded), encoded))
+
+    def read(self) -> Iterator[list[Difference]]:
+        self._file.seek(0)
+        for line in iter(self._file.readline, b""):
+            yield [Difference(*each) for each in msgspec.msgpack.decode(self._file.read(int(line)))]
 
 
 @contextlib.contextmanager
@@ -222,10 +307,10 @@ def _only(verifier: Verifier) -> Iterator[None]:
     try:
         yield
     except DatabaseUnavailable as error:
-        if not error.statement:
+        if not about_table(error):
             raise
         verifier.report.error = str(error)
-    except (NoKey, Unsettled) as error:
+    except (NoKey, Refused, Unsettled) as error:
         verifier.report.error = str(error)
     except Unavailable:
         raise
@@ -255,9 +340,12 @@ def _words(found: Difference) -> dict[str, Any]:
 def _partial(report: Report, options: argparse.Namespace) -> list[str]:
     """What of a table was not compared, as far as it is known."""
     found = [f"{write} cannot be compared: it says nothing about a row as it is, or does not name the row" for write in report.unverifiable]
+    found += [f"{write}: keys that no row asks for are not looked for, because they do not name the row" for write in report.untraced]
+    found += [f"{report.absent:,} keys or members with a time to live, which are not in Redis: expired, or removed one by one"] if report.absent else []
     found += [f"{number:,} rows: {reason}" for reason, number in sorted(report.reasons.items())]
     found += [f"{report.shared:,} keys may be of another write, whose rows cannot be asked for"] if report.shared else []
-    found += [f"{report.untraceable:,} keys can be taken apart in too many ways to find their rows"] if report.untraceable else []
+    words = "keys or members, which can be taken apart in too many ways, or which MySQL refuses to look for"
+    found += [f"{report.untraceable:,} {words}"] if report.untraceable else []
     found += [f"a sample of {options.sample:g} %"] if options.sample < 100.0 else []
     return found + (["only the first and the last rows, and no keys by themselves"] if options.quick else [])
 
@@ -268,6 +356,7 @@ def _say(reports: list[Report], options: argparse.Namespace) -> None:
             {
                 "table": report.table, "equal": report.equal, "rows": report.rows, "keys": report.keys, "different": dict(report.different),
                 "repaired": report.repaired, "remaining": dict(+report.remaining), "unsettled": report.unsettled, "error": report.error or None,
+                "refused": report.refused or None,
                 "complete": not report.error and not _partial(report, options), "not_compared": _partial(report, options),
                 "not_verifiable": report.unverifiable, "examples": [_words(found) for found in report.examples],
             }
@@ -292,5 +381,6 @@ def _result(report: Report) -> str:
     parts = [found] if found else [] if report.error else ["equal"] if not report.unsettled else ["equal as far as anybody can tell"]
     parts += [f"{report.repaired:,} mended"] if report.repaired else []
     parts += [f"{report.unsettled:,} rows could not be compared"] if report.unsettled else []
+    parts += [f"not pruned: {report.refused}"] if report.refused else []
     parts += [f"could not tell: {report.error}"] if report.error else []
     return "; ".join(parts)

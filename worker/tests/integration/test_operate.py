@@ -308,6 +308,232 @@ def test_a_key_that_should_expire_and_does_not_is_stale(
     assert 0 < redis_server.client.ttl("short:1") <= 3600
 
 
+def ready(
+    database: OutboxDatabase, redis_server: RedisServer, start_worker: Callable[..., Worker], directory: pathlib.Path, table: dict[str, Any]
+) -> Commands:
+    """This table with triggers and a worker, its rows in Redis, and nothing kept that would be applied again."""
+    database.sync_table(**table)
+    config = worker_config(redis_server.port, [table], database.account)
+    start_worker(config)
+    commands = Commands(config, directory)
+    commands.done("resync")
+    until(lambda: database.waiting, 0)
+    return commands
+
+
+CACHE: dict[str, Any] = {
+    "table": "shop.cache", "delivery": "durable", "columns": ["id", "a"], "write": [{"type": "hash", "key": "cache:{id}", "ttl": 3600}]}
+
+
+@pytest.fixture
+def cache(database: OutboxDatabase, redis_server: RedisServer, start_worker: Callable[..., Worker], tmp_path: pathlib.Path) -> Commands:
+    """A table of 200 rows, all keys of which have a time to live."""
+    rows = ", ".join(f"({number}, {number})" for number in range(1, 201))
+    database.execute("CREATE TABLE shop.cache (id INT PRIMARY KEY, a INT) ENGINE=InnoDB", f"INSERT INTO shop.cache VALUES {rows}")
+    return ready(database, redis_server, start_worker, tmp_path, CACHE)
+
+
+@pytest.mark.parametrize("verified", [True, False])
+def test_an_emptied_redis_is_not_equal_because_its_keys_may_have_expired(cache: Commands, redis_server: RedisServer, verified: bool) -> None:
+    if verified:
+        assert cache.verify()[0] == 0
+    redis_server.client.flushall()
+    for options in ([], ["--sample", "50"], ["--quick"]):
+        status, found = cache.verify(*options)
+        assert (status, found["equal"], found["complete"]) == (2, False, False)
+        assert any("gearsync resync" in words for words in found["not_compared"])
+    # Nor is it at the next look.
+    status, found = cache.verify()
+    assert (status, found["unsettled"]) == (2, 200)
+    status, found = cache.verify("--repair")
+    assert (status, found["repaired"], found["remaining"]) == (0, 200, {})
+    assert len(redis_server.client.keys("cache:*")) == 200
+    assert cache.verify()[0] == 0
+
+
+def test_after_a_resync_an_emptied_redis_is_equal_again(cache: Commands, redis_server: RedisServer) -> None:
+    redis_server.client.flushall()
+    cache.done("resync", "--restart")
+    status, found = cache.verify()
+    assert (status, found["complete"]) == (0, True)
+
+
+def test_what_expires_in_a_redis_that_has_lost_nothing_is_no_difference(cache: Commands, redis_server: RedisServer) -> None:
+    assert cache.verify()[0] == 0
+    redis_server.client.delete("cache:1", "cache:2")
+    status, found = cache.verify()
+    # It is said all the same: they may have been removed.
+    assert (status, found["different"], found["complete"]) == (0, {}, False)
+    assert any(words.startswith("2 keys or members with a time to live") for words in found["not_compared"])
+
+
+def test_a_key_of_another_unique_key_is_compared(
+    database: OutboxDatabase, redis_server: RedisServer, start_worker: Callable[..., Worker], tmp_path: pathlib.Path
+) -> None:
+    database.execute(
+        "CREATE TABLE shop.user (id INT PRIMARY KEY, email VARCHAR(50) NOT NULL UNIQUE) ENGINE=InnoDB",
+        "INSERT INTO shop.user VALUES (1, 'a'), (2, 'b'), (3, 'c')")
+    commands = ready(database, redis_server, start_worker, tmp_path, {
+        "table": "shop.user", "delivery": "durable", "columns": ["id", "email"],
+        "write": [{"type": "hash", "key": "user:{id}"}, {"type": "string", "key": "mail:{email}", "value": "{id}"}]})
+    assert commands.verify()[0] == 0
+    redis_server.client.delete("mail:a")
+    redis_server.client.set("mail:b", "7")
+    # Whose row this was, its key does not say.
+    redis_server.client.set("mail:gone", "9")
+    status, found = commands.verify("--repair", "--prune")
+    assert (status, found["different"], found["remaining"], found["complete"]) == (0, {"missing": 1, "stale": 1}, {}, False)
+    assert "mail:{email}" in found["not_compared"][0]
+    assert redis_server.client.mget("mail:a", "mail:b", "mail:gone") == [b"1", b"2", b"9"]
+
+
+def test_a_key_that_no_column_can_hold_is_its_own_fault_alone(
+    table: OutboxDatabase, config: dict[str, Any], redis_server: RedisServer, start_worker: Callable[..., Worker], tmp_path: pathlib.Path
+) -> None:
+    table.execute(
+        "CREATE TABLE shop.latin (name VARCHAR(20) CHARACTER SET latin1 PRIMARY KEY) ENGINE=InnoDB", "INSERT INTO shop.latin VALUES ('a'), ('b')",
+        "CREATE TABLE shop.number (n INT PRIMARY KEY) ENGINE=InnoDB", "INSERT INTO shop.number VALUES (1)")
+    latin = {"table": "shop.latin", "delivery": "durable", "columns": ["name"], "write": [{"type": "hash", "key": "u:{name}"}]}
+    number = {"table": "shop.number", "delivery": "durable", "columns": ["n"], "write": [{"type": "hash", "key": "other:{n}"}]}
+    for each in (latin, number):
+        table.sync_table(**each)
+    config = {**config, "tables": [*config["tables"], latin, number]}
+    commands = Commands(config, tmp_path)
+    start_worker(config)
+    commands.done("resync")
+    until(lambda: table.waiting, 0)
+    redis_server.client.hset("u:😀", "name", "x")
+    redis_server.client.hset("u:gone", "name", "x")
+    redis_server.client.hset("other:1e999", "n", "1")
+    redis_server.client.hset("item:9999", "id", "1")
+    status, output = commands.run("verify", "--json")
+    found = {entry["table"]: entry for entry in json.loads(output)["tables"]}
+    assert status == 1, output
+    assert [found[name]["error"] for name in found] == [None] * 3
+    assert [found[name]["different"].get("orphaned", 0) for name in ("shop.item", "shop.latin")] == [1, 1]
+    assert not found["shop.latin"]["complete"]
+    commands.run("verify", "--prune")
+    # What nobody can ask for is not removed.
+    assert redis_server.client.exists("u:😀", "u:gone", "item:9999") == 1
+
+
+@pytest.mark.parametrize("spoil", ["DROP TABLE shop.late", "ALTER TABLE shop.late DROP COLUMN a", None])
+def test_a_table_that_cannot_be_read_spoils_only_itself(
+    loaded: Commands, table: OutboxDatabase, redis_server: RedisServer, tmp_path: pathlib.Path, spoil: str | None
+) -> None:
+    table.execute("CREATE TABLE shop.late (id INT PRIMARY KEY, a INT) ENGINE=InnoDB")
+    late = {"table": "shop.late", "delivery": "durable", "columns": ["id", "a"], "write": [{"type": "hash", "key": "item:{id}:late"}]}
+    table.sync_table(**late)
+    config = worker_config(redis_server.port, [late, TABLE], table.account)
+    if spoil is None:
+        table.execute(
+            "CREATE USER 'nosy'@'%' IDENTIFIED BY 'secret'", "GRANT ALL ON gearsync.* TO 'nosy'@'%'", "GRANT SELECT ON shop.item TO 'nosy'@'%'")
+        config["mysql"] = {**config["mysql"], "user": "nosy", "password": "secret"}
+    else:
+        table.execute(spoil)
+    redis_server.client.hset("item:9:late", "id", "9")
+    (tmp_path / "both").mkdir()
+    commands = Commands(config, tmp_path / "both")
+    for options in ([], ["--table", "shop.item"]):
+        status, output = commands.run("verify", "--json", *options)
+        found = {entry["table"]: entry for entry in json.loads(output.splitlines()[0])["tables"]}
+        assert found["shop.item"]["equal"] is True, output
+        assert found["shop.item"]["rows"] == 300
+        assert status == (0 if options else 2)
+        assert options or found["shop.late"]["error"]
+    if spoil is None:
+        table.execute("DROP USER 'nosy'@'%'")
+
+
+def test_what_redis_refuses_to_say_of_one_table_is_its_own(
+    loaded: Commands, table: OutboxDatabase, config: dict[str, Any], redis_server: RedisServer, tmp_path: pathlib.Path
+) -> None:
+    table.execute("CREATE TABLE shop.late (id INT PRIMARY KEY) ENGINE=InnoDB", "INSERT INTO shop.late VALUES (1)")
+    late = {"table": "shop.late", "delivery": "durable", "columns": ["id"], "write": [{"type": "hash", "key": "late:{id}"}]}
+    table.sync_table(**late)
+    redis_server.client.execute_command(
+        "ACL", "SETUSER", "limited", "reset", "on", ">secret", "+@all", *(f"~{own}*" for own in ("item:", "doc:", "cell:", "by-", "gearsync:")))
+    (tmp_path / "all").mkdir()
+    redis = {**config["redis"], "username": "limited", "password": "secret"}
+    status, output = Commands({**config, "redis": redis, "tables": [late, *config["tables"]]}, tmp_path / "all").run("verify", "--json")
+    found = {entry["table"]: entry for entry in json.loads(output.splitlines()[0])["tables"]}
+    assert (status, found["shop.item"]["equal"]) == (2, True), output
+    assert "HMGET" in found["shop.late"]["error"]
+
+
+def test_more_orphans_than_may_be_removed_are_not_removed(loaded: Commands, table: OutboxDatabase, redis_server: RedisServer) -> None:
+    keys = set(redis_server.client.keys())
+    table.execute("TRUNCATE shop.item")
+    status, found = loaded.verify("--prune")
+    assert (status, found["repaired"]) == (1, 0)
+    orphaned = found["different"]["orphaned"]
+    assert f"--max-prune {orphaned}" in found["refused"]
+    assert keys - set(redis_server.client.keys()) == set()
+    assert loaded.verify("--prune", "--max-prune", str(orphaned - 1))[1]["repaired"] == 0
+    assert loaded.verify("--prune", "--max-prune", "99%")[1]["repaired"] == 0
+    status, found = loaded.verify("--prune", "--max-prune", str(orphaned))
+    assert (status, found["repaired"], found["refused"]) == (0, orphaned, None)
+    assert redis_server.client.keys("item:*") == []
+
+
+@pytest.mark.parametrize("words", ["5 %", "-1", "x", "%", "1e3"])
+def test_a_limit_that_is_none_is_refused(commands: Commands, words: str) -> None:
+    status, output = commands.run("verify", f"--max-prune={words}")
+    assert (status, words in output) == (2, True)
+
+
+def test_a_row_that_comes_while_its_key_is_to_be_removed_keeps_it(
+    loaded: Commands, table: OutboxDatabase, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orphans = range(1001, 1006)
+    for number in orphans:
+        redis_server.client.hset(f"item:{number}", "name", "orphan")
+    enqueue = source.enqueue_reload
+
+    def insert_first(*arguments: Any) -> None:
+        monkeypatch.setattr(source, "enqueue_reload", enqueue)
+        table.execute(*(f"INSERT INTO shop.item VALUES ({number}, 'new', 1)" for number in orphans if number % 2))
+        enqueue(*arguments)
+        table.execute(*(f"INSERT INTO shop.item VALUES ({number}, 'new', 1)" for number in orphans if number % 2 == 0))
+
+    monkeypatch.setattr(source, "enqueue_reload", insert_first)
+    loaded.verify("--prune")
+    assert loaded.verify()[0] == 0
+    assert [redis_server.client.hget(f"item:{number}", "name") for number in orphans] == [b"new"] * 5
+
+
+def test_another_row_that_makes_the_same_key_meanwhile_keeps_it(
+    database: OutboxDatabase, redis_server: RedisServer, start_worker: Callable[..., Worker], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database.execute("CREATE TABLE shop.pair (a VARCHAR(20), b VARCHAR(20), PRIMARY KEY (a, b)) ENGINE=InnoDB", "INSERT INTO shop.pair VALUES ('x', 'y')")
+    commands = ready(database, redis_server, start_worker, tmp_path, {
+        "table": "shop.pair", "delivery": "durable", "columns": ["a", "b"], "write": [{"type": "hash", "key": "pair:{a}:{b}"}]})
+    redis_server.client.hset("pair:web:db:host", "a", "orphan")
+    enqueue = source.enqueue_reload
+
+    def insert_first(*arguments: Any) -> None:
+        monkeypatch.setattr(source, "enqueue_reload", enqueue)
+        (removed,) = arguments[2]
+        database.execute(f"INSERT INTO shop.pair VALUES {('web:db', 'host') if removed['a'] == 'web' else ('web', 'db:host')}")
+        commands.done("barrier")
+        enqueue(*arguments)
+
+    monkeypatch.setattr(source, "enqueue_reload", insert_first)
+    commands.verify("--prune")
+    commands.done("barrier")
+    assert redis_server.client.hget("pair:web:db:host", "a") in (b"web", b"web:db")
+
+
+def test_a_repair_does_no_harm_to_rows_that_change_meanwhile(loaded: Commands, table: OutboxDatabase, redis_server: RedisServer) -> None:
+    with writers(table, 300) as done:
+        until(lambda: min(done) > 0)
+        for start in (1, 2, 3):
+            redis_server.client.delete(*(f"item:{number}" for number in range(start, 300, 3)))
+            loaded.run("verify", "--repair", "--prune")
+    status, found = loaded.verify()
+    assert (status, found["different"]) == (0, {}), found
+
+
 def test_a_table_that_nobody_declares_holds_up_no_other(loaded: Commands, table: OutboxDatabase, redis_server: RedisServer) -> None:
     table.put(*[("insert", {"new": {"id": 1}})] * 3, shard=1, table="shop.nobodys")
     redis_server.client.delete("item:1")

@@ -8,7 +8,7 @@ import pytest
 from gearsync.change import Change, Malformed, Row
 from gearsync.commands import Writer
 from gearsync.declaration import Table, Write
-from gearsync.expectation import MISSING, STALE, WRONG_TYPE, Expectation, Pattern, Probe, difference
+from gearsync.expectation import ABSENT, MISSING, STALE, WRONG_TYPE, Expectation, Pattern, Probe, difference
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -150,5 +150,5 @@ def test_writes_whose_rows_cannot_be_asked_for_still_hold_their_keys() -> None:
 def test_a_wrong_type_is_told_from_a_wrong_value() -> None:
     (probe, *_rest) = Expectation(TABLE, ["id"]).probes({"id": 1, "a": "x", "b": "y"})
     assert difference(probe, Exception("WRONGTYPE Operation against a key"), expires=False) == WRONG_TYPE
-    assert difference(probe, [None, None, None], expires=True) is None
+    assert difference(probe, [None, None, None], expires=True) == ABSENT
     assert difference(probe, [b"1", b"x", b"z"], expires=True) == STALE
