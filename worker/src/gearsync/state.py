@@ -403,6 +403,8 @@ def _database_mistakes(database: InDatabase, declared: list[str]) -> list[str]:
             found.append(f"{name}: the last verification found {different} differences; see gearsync verify")
         if result.error:
             found.append(f"{name}: the last verification could not tell: {result.error}")
+        elif result.unsettled:
+            found.append(f"{name}: the last verification could not compare {result.unsettled} rows; see gearsync verify")
     for server in (database.functions or {}).get("servers", []):
         if server["state"] != "closed":
             found.append(f"the database server passes by the job server {server['address']}: {server.get('last_error') or 'its breaker is open'}")

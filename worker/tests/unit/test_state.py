@@ -83,6 +83,7 @@ def test_a_pipeline_in_order_has_no_mistakes() -> None:
     ({"triggers": {"s.a": "missing: gearsync_ai_a"}}, "s.a: triggers missing: gearsync_ai_a; run site.yml"),
     ({"verifications": {"s.a": Verification(1.0, 100.0, 10, {"missing": 2, "stale": 1}, 0, 5)}}, "found 3 differences"),
     ({"verifications": {"s.a": Verification(1.0, 100.0, 10, {"missing": 0}, 0, 0, "Redis was away")}}, "could not tell: Redis was away"),
+    ({"verifications": {"s.a": Verification(1.0, 100.0, 10, {"missing": 0}, 7, 0)}}, "could not compare 7 rows"),
     ({"synced": {}, "triggers": {"s.a": "missing: it is declared, and was never deployed"}}, "s.a is declared, but has no triggers yet"),
     ({"functions": {**STATS, "servers": [{**SERVER, "state": "open", "last_error": "refused"}]}}, "passes by the job server 127.0.0.1:4730: refused"),
 ])
