@@ -44,7 +44,9 @@ CASES = {
     "equal": (answer(0), {}, True, "Not compared: write 2 (list log)"),
     "different": (answer(1, different={"stale": 2}), {}, False, "Both sides differ"),
     "refused": (answer(1, different={"orphaned": 99}, refused="99 of 100 keys"), {}, False, "More would be removed than gearsync_verify_max_prune allows"),
-    "limit": (f'[ "$*" = "${{*#*--prune --max-prune 7%}}" ] || {{ {answer(0)}; }}', {"gearsync_verify_prune": True, "gearsync_verify_max_prune": "7%"}, True, "3 rows"),
+    "limit": (
+        f'[ "$*" = "${{*#*--prune --max-prune 7%}}" ] || {{ {answer(0)}; }}', {"gearsync_verify_prune": True, "gearsync_verify_max_prune": "7%"}, True,
+        "3 rows"),
     "undecided": (answer(2, error="changes wait"), {}, False, "Nobody can tell whether both sides are equal: changes wait"),
     "too long": ("sleep 60", {"worker_verify_limit": 1}, False, "Nobody can tell whether both sides are equal"),
     "no worker": (answer(0), {"__worker_config": "/nosuch"}, False, "Nobody has compared anything"),

@@ -8,7 +8,7 @@ import re
 
 import pytest
 import yaml
-from gearsync.cli import main
+from gearsync.cli import _COMMANDS, main
 from harness.monitored import alerts, anchors
 from harness.places import ROOT
 
@@ -45,6 +45,12 @@ def test_the_commands_take_these_options() -> None:
             helps[command] = output.getvalue()
         for option in re.findall(r"--[a-z-]+", rest):
             assert option in helps[command], f"gearsync {command} has no {option}"
+
+
+def test_the_exit_statuses_are_those_of_the_commands() -> None:
+    for name, command in _COMMANDS.items():
+        statuses = dict(words.split(" ", 1) for words in command.statuses.split("; "))
+        assert "".join(["| ", f"`{name}` |", *(f" {statuses[number]} |" if number in statuses else " |" for number in "012")]) in TEXT, name
 
 
 def test_the_variables_are_those_of_the_roles() -> None:

@@ -94,18 +94,24 @@ class _Command(NamedTuple):
     #: None for the one command that takes a wrong configuration.
     run: Optional[Callable[[Config, argparse.Namespace], int]]
     words: str
+    #: What its exit statuses mean, but for wrong use.
+    statuses: str
     add_arguments: Callable[[argparse.ArgumentParser], None] = _no_arguments
 
 
 _COMMANDS = {
-    "run": _Command(_run, "take jobs and write to Redis until a signal says stop"),
-    "status": _Command(status_command.run, "show how far behind it is, who drains what, and what somebody should look at", status_command.add_arguments),
-    "verify": _Command(verify_command.run, "compare MySQL and Redis, and mend what differs", verify_command.add_arguments),
-    "resync": _Command(resync_command.run, "load tables, or load them again, while the application writes", resync_command.add_arguments),
-    "dead-letter": _Command(dead_letter_command.run, "look at changes that could not be applied, and try them again", dead_letter_command.add_arguments),
-    "barrier": _Command(_barrier, "wait until everything that is committed now is in Redis", _barrier_arguments),
-    _CHECK: _Command(None, "name every mistake of the configuration, with its line", _check_arguments),
-    "selftest": _Command(_selftest, "ask every configured server whether it can be used"),
+    "run": _Command(_run, "take jobs and write to Redis until a signal says stop", "0 stopped by a signal"),
+    "status": _Command(status_command.run, "show how far behind it is, who drains what, and what somebody should look at",
+                       "0 in order; 1 something is to be looked at", status_command.add_arguments),
+    "verify": _Command(verify_command.run, "compare MySQL and Redis, and mend what differs",
+                       "0 equal; 1 different, also when it was not removed because of --max-prune; 2 could not tell", verify_command.add_arguments),
+    "resync": _Command(resync_command.run, "load tables, or load them again, while the application writes",
+                       "0 loaded; 1 not, or not all of it", resync_command.add_arguments),
+    "dead-letter": _Command(dead_letter_command.run, "look at changes that could not be applied, and try them again",
+                            "0 done; 1 not with all of them; 2 no MySQL", dead_letter_command.add_arguments),
+    "barrier": _Command(_barrier, "wait until everything that is committed now is in Redis", "0 it is; 1 it is not, or not in time", _barrier_arguments),
+    _CHECK: _Command(None, "name every mistake of the configuration, with its line", "0 no mistake", _check_arguments),
+    "selftest": _Command(_selftest, "ask every configured server whether it can be used", "0 all can; 1 one cannot"),
 }
 
 
@@ -115,7 +121,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--version", action="version", version=f"gearsync {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, found in _COMMANDS.items():
-        command = commands.add_parser(name, help=found.words, description=found.words)
+        statuses = f"Exit status: {found.statuses}; 2 for unknown options or a wrong configuration."
+        command = commands.add_parser(name, help=found.words, description=found.words, epilog=statuses)
         command.add_argument("--config", default=DEFAULT_PATH, help="configuration file (default: %(default)s)")
         found.add_arguments(command)
     options = parser.parse_args(arguments)
