@@ -17,7 +17,7 @@ from gearsync import source as mysql
 from gearsync.change import Malformed, Row
 from gearsync.commands import Command
 from gearsync.database import Database, DatabaseUnavailable
-from gearsync.declaration import Table
+from gearsync.declaration import Table, fingerprint
 from gearsync.expectation import ABSENT, MISSING, ORPHANED, Expectation, Probe, Untraceable, difference, is_wrong_type
 from gearsync.source import Source
 from gearsync.target import Unavailable, text, words_of
@@ -127,16 +127,18 @@ class Whole:
     given before anything is looked at, the second when all was there.
     """
 
-    def __init__(self, ask: Callable[[Sequence[Command]], list[Any]], name: str, table: str) -> None:
+    def __init__(self, ask: Callable[[Sequence[Command]], list[Any]], name: str, table: Table) -> None:
         """``name`` is the pipeline's source."""
-        self._key = f"gearsync:{name}:whole:{table}"
+        self._key = f"gearsync:{name}:whole:{table.table}"
         self._ask = ask
-        self._run = uuid.uuid4().hex
+        # Of another declaration's keys it says nothing.
+        self._declaration = fingerprint(table).encode()
+        self._run = b"%s %s" % (self._declaration, uuid.uuid4().hex.encode())
 
     def given(self) -> bool:
-        """Raises Unavailable."""
+        """Whether all that was there once has been there since, or has expired. Raises Unavailable."""
         begun, ended = self._asked("HMGET", self._key, "begun", "ended")
-        return begun is not None and begun == ended
+        return begun is not None and begun == ended and begun.startswith(self._declaration)
 
     def begin(self) -> None:
         """Raises Unavailable."""

@@ -227,7 +227,7 @@ class _Run:
         if not verifier.expectation.may_expire:
             yield
             return
-        whole = Whole(self._target.ask, self._config.source, verifier.source.table)
+        whole = Whole(self._target.ask, self._config.source, verifier.expectation.table)
         verifier.intact = whole.given()
         complete = self._share >= 1.0 and not self._options.quick
         if complete and not verifier.intact:

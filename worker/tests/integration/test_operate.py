@@ -367,6 +367,17 @@ def test_what_expires_in_a_redis_that_has_lost_nothing_is_no_difference(cache: C
     assert any(words.startswith("2 keys or members with a time to live") for words in found["not_compared"])
 
 
+def test_a_write_that_is_added_has_not_expired(
+    cache: Commands, database: OutboxDatabase, redis_server: RedisServer, tmp_path: pathlib.Path
+) -> None:
+    assert cache.verify()[0] == 0
+    more = {**CACHE, "write": [*CACHE["write"], {"type": "json", "key": "cached:{id}", "ttl": 3600}]}
+    database.sync_table(**more)
+    (tmp_path / "more").mkdir()
+    status, found = Commands(worker_config(redis_server.port, [more], database.account), tmp_path / "more").verify()
+    assert (status, found["unsettled"], found["complete"]) == (2, 200, False)
+
+
 def test_a_key_of_another_unique_key_is_compared(
     database: OutboxDatabase, redis_server: RedisServer, start_worker: Callable[..., Worker], tmp_path: pathlib.Path
 ) -> None:
