@@ -95,6 +95,8 @@ class Database:
         self._timeout = timeout
         self._idle = max(2, int(idle))
         self._connection: Any = None
+        #: How many sessions there were: in another one the server may be another one.
+        self.sessions = 0
 
     @property
     def connection(self) -> Any:
@@ -114,6 +116,7 @@ class Database:
                     f" innodb_lock_wait_timeout = 2, lock_wait_timeout = 2, wait_timeout = {self._idle}",
                 )
                 self._connection.query("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+                self.sessions += 1
             except (pymysql.MySQLError, OSError) as error:
                 self.close()
                 found = DatabaseUnavailable(error)

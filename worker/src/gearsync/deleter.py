@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import threading
 import time
 from typing import NamedTuple
 
+from pymysql.constants import ER
+
 from gearsync.database import DatabaseUnavailable
 from gearsync.fences import Place
 from gearsync.outage import Outage
-from gearsync.outbox import Outbox
+from gearsync.outbox import Outbox, Writers
+
+log = logging.getLogger(__name__)
 
 #: Seconds between two deletions: each is a commit, which a synced binary log makes expensive.
 _PACE = 0.03
@@ -18,6 +23,14 @@ _PACE = 0.03
 _MOST = 5000
 #: Seconds between two attempts.
 _PAUSE = 0.5
+#: Seconds between two questions for transactions that write: the server stops for each of them for a moment.
+_ASK = 0.25
+#: An id may be given to a statement of ours that copies rows a moment before it has begun to write.
+_SETTLED = 1.0
+#: Answers that are kept while one of these transactions stays open.
+_MOST_ASKED = 1000
+#: The schema is not migrated yet, or the account that made it may not see transactions, or is not there any more.
+_UNTOLD = (ER.SP_DOES_NOT_EXIST, ER.SPECIFIC_ACCESS_DENIED_ERROR, ER.PROCACCESS_DENIED_ERROR, ER.NO_SUCH_USER)
 
 
 class Deletion(NamedTuple):
@@ -50,6 +63,14 @@ class Deleter:
         self._queue: list[Deletion] = []
         self._deleted: list[Deletion] = []
         self._closing = False
+        #: The greatest id that was met; 0 while it is of no use to know which ids may still come.
+        self.reached = 0
+        self._ask_at = 0.0
+        #: What was reached before a transaction of ours began to write, that transaction's number, and when it was asked.
+        self._asked: list[tuple[int, int, float]] = []
+        self._decided = 0
+        self._session = self._last_own = 0
+        self._lost = False
         self._thread = threading.Thread(target=self._run, name="deleter", daemon=True)
         self._thread.start()
 
@@ -67,6 +88,22 @@ class Deleter:
             found, self._deleted = self._deleted, []
         return found
 
+    @property
+    def lost(self) -> bool:
+        """Whether a deletion was given up because the server may be another one, so that its ids may be other changes'."""
+        return self._lost
+
+    def decided(self) -> int:
+        """The id up to which all transactions have ended, 0 when nothing new is known."""
+        with self._changed:
+            found, self._decided = self._decided, 0
+        return found
+
+    def forget(self) -> None:
+        """Delete nothing of what was given and is not deleted yet."""
+        with self._changed:
+            self._queue, self._deleted, self._decided, self.reached, self._lost = [], [], 0, 0, False
+
     def close(self, seconds: float) -> None:
         """Delete what is left, for ``seconds`` at most, and end."""
         with self._changed:
@@ -82,9 +119,12 @@ class Deleter:
                 if not self._queue:
                     break
                 work = self._take()
-            self._delete(work)
+            done = self._delete(work)
             with self._changed:
-                self._deleted += work
+                if done:
+                    self._deleted += work
+                else:
+                    self._queue, self._lost = [], True
             time.sleep(_PACE)
         self._outbox.database.close()
 
@@ -96,19 +136,59 @@ class Deleter:
         work, self._queue = self._queue[:number], self._queue[number:]
         return work
 
-    def _delete(self, work: list[Deletion]) -> None:
+    def _delete(self, work: list[Deletion]) -> bool:
+        """False when it was given up."""
         ids = sorted(set(itertools.chain(*(each for deletion in work for each in deletion.ids.values()))))
         dead = {number: error for deletion in work for number, error in deletion.dead.items()}
         again = False
-        self._outbox.database.drop_closed()
+        database = self._outbox.database
+        database.drop_closed()
         while ids:
+            reached, ask = self.reached, bool(self.reached) and time.monotonic() >= self._ask_at
             try:
-                self._outbox.delete(ids, dead, again)
+                connected = database.connection is not None
+                if again and connected and self._session != database.sessions:
+                    return False
+                if self._session != database.sessions:
+                    self._session, self._last_own = database.sessions, 0
+                    self._asked.clear()
+                writers = self._outbox.delete(ids, dead, again, ask)
                 self._outage.end()
-                return
+                if ask:
+                    self._ask_at = time.monotonic() + _ASK
+                if writers is not None:
+                    self._decide(reached, writers)
+                return True
             except DatabaseUnavailable as error:
+                if ask and error.code in _UNTOLD:
+                    log.warning(
+                        "which transactions are open is not known, so that looks become slow while a snapshot stays open: %s", error,
+                        extra={"action": "transactions_unknown"})
+                    self._ask_at = float("inf")
+                    continue
                 # It may have been done. A row that another session has locked says nothing about the server.
                 again = True
                 if not error.locked:
                     self._outage.begin(str(error))
             time.sleep(_PAUSE)
+        return True
+
+    def _decide(self, reached: int, writers: Writers) -> None:
+        """Learn from the transactions that are open up to which id all is decided.
+
+        Ids are given in order. Who was given one up to ``reached`` had written to the synced table before, and has a smaller number than our transaction,
+        which began to write later. When all numbers smaller than ours are ended, so are these.
+        """
+        if writers.own <= self._last_own:
+            # All who ask within 100 ms get one answer, which may be from before our transaction.
+            return
+        self._last_own = writers.own
+        now = time.monotonic()
+        ended = [asked for asked in self._asked if asked[1] <= writers.oldest and asked[2] + _SETTLED <= now]
+        if ended:
+            with self._changed:
+                self._decided = max(self._decided, *(number for number, _own, _at in ended))
+            self._asked = [asked for asked in self._asked if asked not in ended]
+        self._asked.append((reached, writers.own, now))
+        if len(self._asked) > _MOST_ASKED:
+            del self._asked[::2]

@@ -128,6 +128,7 @@ class Drain:
         self._window = Window()
         #: By how much the server's clock is before ours, in seconds.
         self._clock_ahead = 0.0
+        self._session = 0
         self._due = self._linger_until = 0.0
         self._gap = _FIRST_GAP
         self._refresh_at = self._report_at = self._ping_at = self._confirm_at = 0.0
@@ -185,6 +186,8 @@ class Drain:
 
     def _look(self) -> None:
         now = time.monotonic()
+        if self._database.connection and (self._session != self._database.sessions or self._deleter.lost):
+            self._start_over()
         if now >= self._refresh_at:
             self._reader.refresh()
             try:
@@ -213,6 +216,15 @@ class Drain:
             self._refused(refused)
         except Moved:
             self._due = now + _LAST_GAP
+
+    def _start_over(self) -> None:
+        """Believe only what Redis says: the server may be another one, on which the same ids are other changes'."""
+        self._session = self._database.sessions
+        self._deleter.forget()
+        self._fences.drop(self._epochs)
+        self._applied.clear()
+        self._behind = Spans()
+        self._epochs = {}
 
     def _tell(self, now: float) -> None:
         """Compare the clocks, and tell the other commands what was done."""
@@ -291,7 +303,9 @@ class Drain:
                 self._reader.seen.remove_span(first, last)
             self._stalled, self._stalled_ids = {}, Spans()
         self._reader.compact(itertools.chain(self._behind, self._stalled_ids))
-        work = self._reader.read(self._epochs.keys(), self._leases.has_all)
+        self._reader.decide(self._deleter.decided())
+        work = self._reader.read(self._epochs.keys(), self._leases.shards)
+        self._deleter.reached = self._reader.seen.last if self._reader.has_gaps else 0
         if self._reader.unleased:
             # Not before their turn.
             self._reader.seen.remove(work.ids)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import os
 import random
-import socket
 import time
-import uuid
 from collections.abc import Collection, Iterable
 
 from gearsync.database import SCHEMA, Database, DatabaseUnavailable
+from gearsync.owner import is_dead, owner_name
 
 log = logging.getLogger(__name__)
 
@@ -23,11 +21,6 @@ _RETIRE = 60.0
 _SETTLED_MINUTES = 10
 #: Hours after which rows of processes that are gone are removed.
 _FORGET_HOURS = 1
-
-
-def owner_name() -> str:
-    """A name that no other process has or will have."""
-    return f"{socket.gethostname()[:150]}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
 
 
 def count_of(shard: int) -> int:
@@ -48,14 +41,18 @@ class Leases:
         self.held: dict[int, int] = {}
         self._database = database
         self._microseconds = int(seconds * 1e6)
-        #: Whether no other process holds a shard, so that no change is another's.
-        self.has_all = False
+        #: All shards that have a lease.
+        self.shards: frozenset[int] = frozenset()
         #: Whether changes of one row may be in shards of several counts, so that only a process that has all may apply them.
         self.is_mixed = False
         self._retire_at = 0.0
-        self._unleased_at = 0.0
         #: Whether everything is left to other processes.
         self.aside = False
+
+    @property
+    def has_all(self) -> bool:
+        """Whether no other process holds a shard, so that no change is another's."""
+        return len(self.held) == len(self.shards)
 
     def refresh(self, reason: str = "") -> None:
         """Say that this process lives, renew what it holds, notice what it has lost, take what is free up to its share.
@@ -71,7 +68,10 @@ class Leases:
             log.info("takes its share of the shards again", extra={"action": "takes_part"})
         self.aside = False
         self._heartbeat()
-        shards = [int(shard) for (shard,) in self._database.rows(f"SELECT shard FROM {SCHEMA}.lease")]
+        leases = self._database.rows(f"SELECT shard, owner FROM {SCHEMA}.lease")
+        shards = [int(shard) for shard, _owner in leases]
+        self.shards = frozenset(shards)
+        self._bury({owner.decode() for _shard, owner in leases if owner})
         self._renew()
         ((live, first),) = self._database.rows(f"SELECT COUNT(*), MIN(owner) FROM {SCHEMA}.worker WHERE expires_at > NOW(6)")
         self.is_mixed = len({count_of(shard) for shard in shards}) > 1
@@ -80,14 +80,9 @@ class Leases:
             self._take(fair - len(self.held))
         elif len(self.held) > fair:
             self._release(random.sample(sorted(self.held), len(self.held) - fair))
-        self.has_all = len(self.held) == len(shards)
         if self.is_mixed and self.has_all and time.monotonic() >= self._retire_at:
             self._retire_at = time.monotonic() + _RETIRE
             self._retire(shards)
-        if not self.has_all and time.monotonic() >= self._unleased_at:
-            # It may have to read all of the outbox.
-            self._unleased_at = time.monotonic() + self._microseconds / 1e6
-            self.add(self._unleased())
 
     def _retire(self, shards: Collection[int]) -> None:
         """Remove the leases of counts that no trigger writes to any more, when nothing waits there."""
@@ -103,10 +98,25 @@ class Leases:
             for shard in its if removed else ():
                 self.held.pop(shard, None)
 
-    def _unleased(self) -> list[int]:
-        """Shards of changes that no process looks for, because they have no lease."""
-        found = self._database.rows(f"SELECT DISTINCT shard FROM {SCHEMA}.outbox WHERE shard NOT IN (SELECT shard FROM {SCHEMA}.lease)")
-        return [int(shard) for (shard,) in found]
+    def _bury(self, holders: Collection[str]) -> None:
+        """Free what dead processes of this host hold, which need not be waited for, and forget who is gone for long."""
+        owners = {owner.decode(): int(old) for owner, old in self._database.rows(
+            f"SELECT owner, expires_at < NOW(6) - INTERVAL {_FORGET_HOURS} HOUR FROM {SCHEMA}.worker")}
+        dead = {owner for owner in {*owners, *holders} if is_dead(owner)}
+        # Each by its key: a condition on the time would wait for the rows of those that are alive.
+        for owner in sorted(dead.union(owner for owner, old in owners.items() if old)):
+            self._leave(owner)
+        for owner in sorted(dead & set(holders)):
+            self._database.run(
+                f"UPDATE {SCHEMA}.lease FORCE INDEX (PRIMARY) SET owner = NULL, expires_at = NULL WHERE shard IN %s AND owner = %s",
+                (sorted(self.shards), owner))
+
+    def _leave(self, owner: str) -> None:
+        """Take a process off the list of those that share the shards."""
+        self._database.run(f"DELETE FROM {SCHEMA}.worker WHERE owner = %s", (owner,))
+        # A schema of an earlier release has no such table.
+        with contextlib.suppress(DatabaseUnavailable):
+            self._database.run(f"DELETE FROM {SCHEMA}.worker_report WHERE owner = %s", (owner,))
 
     def add(self, shards: Iterable[int]) -> None:
         """Make leases of shards that have none; they are taken at the next ``refresh``."""
@@ -135,7 +145,6 @@ class Leases:
             self._database.run(
                 f"INSERT INTO {SCHEMA}.worker_report (owner, report) VALUES (%s, %s)"
                 " ON DUPLICATE KEY UPDATE report = VALUES(report), reported_at = CURRENT_TIMESTAMP(6)", (self.owner, words))
-            self._database.run(f"DELETE FROM {SCHEMA}.worker_report WHERE reported_at < NOW(6) - INTERVAL {_FORGET_HOURS} HOUR")
         except DatabaseUnavailable as error:
             # A schema of an earlier release, whose owner has not migrated it yet: nothing else depends on it.
             if not error.statement:
@@ -144,9 +153,7 @@ class Leases:
     def close(self) -> None:
         """Give everything back, so that nobody has to wait for the leases to run out."""
         self._release(list(self.held))
-        self._database.run(f"DELETE FROM {SCHEMA}.worker WHERE owner = %s", (self.owner,))
-        with contextlib.suppress(DatabaseUnavailable):
-            self._database.run(f"DELETE FROM {SCHEMA}.worker_report WHERE owner = %s", (self.owner,))
+        self._leave(self.owner)
 
     def _stand_aside(self) -> bool:
         """Leave the list of those that share the shards, unless nobody else would be left on it."""
@@ -162,14 +169,14 @@ class Leases:
             f"INSERT INTO {SCHEMA}.worker (owner, expires_at) VALUES (%s, {_EXPIRES}) ON DUPLICATE KEY UPDATE expires_at = VALUES(expires_at)",
             (self.owner, self._microseconds),
         )
-        self._database.run(f"DELETE FROM {SCHEMA}.worker WHERE expires_at < NOW(6) - INTERVAL {_FORGET_HOURS} HOUR")
 
     def _renew(self) -> None:
         if not self.held:
             return
         # A lease that ran out but that nobody took is still ours: the epoch says so.
         held = " OR ".join(f"(shard = {shard} AND epoch = {epoch})" for shard, epoch in self.held.items())
-        renewed = self._database.run(f"UPDATE {SCHEMA}.lease SET expires_at = {_EXPIRES} WHERE owner = %s AND ({held})", (self._microseconds, self.owner))
+        renewed = self._database.run(
+            f"UPDATE {SCHEMA}.lease FORCE INDEX (PRIMARY) SET expires_at = {_EXPIRES} WHERE owner = %s AND ({held})", (self._microseconds, self.owner))
         if renewed < len(self.held):
             rows = self._database.rows(f"SELECT shard, epoch FROM {SCHEMA}.lease WHERE owner = %s", (self.owner,))
             ours = {(int(shard), int(epoch)) for shard, epoch in rows}
@@ -186,7 +193,7 @@ class Leases:
             return
         # One statement by itself: no lock is held while a client is asked, or frozen.
         self._database.run(
-            f"UPDATE {SCHEMA}.lease SET owner = %s, epoch = epoch + 1, expires_at = {_EXPIRES} WHERE shard IN %s AND {free}",
+            f"UPDATE {SCHEMA}.lease FORCE INDEX (PRIMARY) SET owner = %s, epoch = epoch + 1, expires_at = {_EXPIRES} WHERE shard IN %s AND {free}",
             (self.owner, self._microseconds, chosen))
         for shard, epoch in self._database.rows(f"SELECT shard, epoch FROM {SCHEMA}.lease WHERE owner = %s", (self.owner,)):
             if int(shard) not in self.held:

@@ -73,6 +73,10 @@ class Batch(NamedTuple):
 
     entries: list[Entry]
     more: bool
+    others: Mapping[int, Sequence[int]] = {}
+    """Ids of changes of other shards, by shard."""
+    last: int = 0
+    """The last id, when it was cut."""
 
 
 def ranges_condition(ranges: Iterable[tuple[int, Optional[int]]]) -> str:
@@ -306,13 +310,22 @@ def _inline(rows: int) -> int:
     return max(256, min(_INLINE, 2 * _MOST_BYTES // rows))
 
 
+class Writers(NamedTuple):
+    """Transactions that write, by the numbers that InnoDB gives them when they begin to."""
+
+    own: int
+    """That of the one that asks."""
+    oldest: int
+    """The smallest of all that are not ended."""
+
+
 class Look(NamedTuple):
     """What is looked for."""
 
     ranges: Sequence[tuple[int, Optional[int]]]
     """Of ids."""
     shards: Optional[Sequence[int]]
-    """None for all shards."""
+    """Those whose changes are read; of others only the ids. None for all shards."""
     limit: int
     """Changes at most."""
     unread: Sequence[str]
@@ -324,30 +337,39 @@ def look_sql(look: Look, index: str = "PRIMARY") -> str:
     # One column in place of six: a client's work is by the column. A NUL begins no JSON: it says that the payload's length follows.
     inline = f"IF(LENGTH(payload) > {_inline(look.limit)}, CONCAT(X'00', LENGTH(payload)), payload)"
     payload = f"IF(table_name IN ({_names(look.unread)}), '', {inline})" if look.unread else inline
-    of_shards = "" if look.shards is None else f" AND shard IN ({', '.join(map(str, look.shards))})"
+    if look.shards is not None:
+        payload = f"IF(shard IN ({', '.join(map(str, look.shards))}), {payload}, '')"
     return (
         f"SELECT CONCAT(id, ' ', shard, ' ', created_at, ' ', operation, ' ', table_name, X'00', {payload}) FROM {SCHEMA}.outbox FORCE INDEX ({index})"
-        f" WHERE ({ranges_condition(look.ranges)}){of_shards} ORDER BY id LIMIT {look.limit}")
+        f" WHERE {ranges_condition(look.ranges)} ORDER BY id LIMIT {look.limit}")
 
 
-def _batch(texts: Sequence[bytes], more: bool) -> tuple[Batch, list[int]]:
+def _batch(texts: Sequence[bytes], look: Look) -> tuple[Batch, list[int]]:
     """What look_sql has found, cut when it is large, and the ids of those whose payloads are still to be read. Pure."""
     entries: list[Entry] = []
     apart: list[int] = []
-    size = 0
+    others: dict[int, list[int]] = {}
+    shards = None if look.shards is None else set(look.shards)
+    size = last = 0
+    more = len(texts) == look.limit
     for text in texts:
         head, _zero, payload = text.partition(b"\0")
         number, shard, stamp = head.split(b" ", 2)
+        if shards is not None and int(shard) not in shards:
+            last = int(number)
+            others.setdefault(int(shard), []).append(last)
+            continue
         large = payload[:1] == b"\0" and payload[1:].isdigit()
         size += int(payload[1:]) if large else len(payload)
         if size > _MOST_BYTES and entries:
             more = True
             break
+        last = int(number)
         if large:
-            apart.append(int(number))
+            apart.append(last)
         operation, table = _head(stamp[CREATED + 1 :])
-        entries.append(Entry(int(number), int(shard), table, operation, payload, stamp))
-    return Batch(entries, more), apart
+        entries.append(Entry(last, int(shard), table, operation, payload, stamp))
+    return Batch(entries, more, others, last), apart
 
 
 class Outbox:
@@ -377,29 +399,38 @@ class Outbox:
         """The oldest changes, in the order of their ids."""
         with self._by_id() as index:
             found = self.database.rows(look_sql(look, index))
-        return self._complete([text for (text,) in found], look.limit)
+        return self._complete([text for (text,) in found], look)
 
-    def _complete(self, texts: Sequence[bytes], limit: int) -> Batch:
+    def _complete(self, texts: Sequence[bytes], look: Look) -> Batch:
         """What was found, with the payloads of those that were read without."""
-        batch, apart = _batch(texts, len(texts) == limit)
+        batch, apart = _batch(texts, look)
         if not apart:
             return batch
         found = {int(number): payload for number, payload in self.database.rows(f"SELECT id, payload FROM {SCHEMA}.outbox WHERE {ids_condition(apart)}")}
         # What was deleted meanwhile is left out: it is another process's by now.
         wanted = set(apart)
-        return Batch([
+        return batch._replace(entries=[
             entry._replace(payload=found[entry.id]) if entry.id in found else entry
-            for entry in batch.entries if entry.id in found or entry.id not in wanted], batch.more)
+            for entry in batch.entries if entry.id in found or entry.id not in wanted])
 
-    def delete(self, ids: Sequence[int], dead: Mapping[int, str], again: bool) -> None:
-        """Delete ``ids``, which are sorted, and keep the ``dead`` among them (id → why) as dead letters. ``again``: it may have been done before."""
+    def delete(self, ids: Sequence[int], dead: Mapping[int, str], again: bool, ask: bool = False) -> Optional[Writers]:
+        """Delete ``ids``, which are sorted, and keep the ``dead`` among them (id → why) as dead letters. ``again``: it may have been done before.
+
+        With ``ask`` it returns which transactions write meanwhile, if the server says so.
+        """
         kept = [self._keep(number, error) for number, error in dead.items()]
         try:
             with self._by_id() as index:
-                self.database.run_each("START TRANSACTION", *kept, *deletions(ids, again, index), "COMMIT")
+                # In one round trip: no lock is held while a client is waited for.
+                asked = [f"CALL {SCHEMA}.transactions()"] if ask else []
+                answers = self.database.rows_of_each("START TRANSACTION", *kept, *deletions(ids, again, index), *asked, "COMMIT")
         except DatabaseUnavailable:
             self.database.close()
             raise
+        for row in (row for rows in answers for row in rows):
+            own, oldest, _writing, _reading, _prepared, replicates = (int(value or 0) for value in row)
+            return Writers(own, oldest) if own and not replicates else None
+        return None
 
     @staticmethod
     def _keep(number: int, error: str) -> str:
@@ -440,13 +471,13 @@ class Outbox:
         """
         over = time.monotonic() + seconds
         with self._by_id() as index, self.database.snapshot():
-            batch = self._complete([text for (text,) in self.database.rows(look_sql(look, index))], look.limit)
+            batch = self._complete([text for (text,) in self.database.rows(look_sql(look, index))], look)
             rows = _Rows(self.database, batch.entries, self._readable)
             for number, entry in enumerate(batch.entries):
                 if entry.operation != "reload" or entry.table in look.unread or entry.id in rows.changes or entry.id in rows.wrong:
                     continue
                 if number and (rows.bytes > _MOST_BYTES or time.monotonic() > over):
-                    batch = Batch(batch.entries[:number], True)
+                    batch = Batch(batch.entries[:number], True, batch.others, batch.entries[number - 1].id)
                     break
                 rows.look(number)
         return batch, rows.changes, rows.wrong

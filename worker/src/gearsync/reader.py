@@ -27,6 +27,8 @@ _MOST_AHEAD = 10_000
 _HELD = 2.0
 #: Ranges of ids of one look: more of them are more work for the server than the rows between them.
 _MOST_RANGES = 500
+#: From so many ranges on of ids that did not come it is asked whether they may still come, and from so many on all is looked for again.
+_FEW_RANGES, _TOO_MANY_RANGES = 10, 20_000
 
 
 class Work(NamedTuple):
@@ -119,6 +121,8 @@ class Reader:
         self._behind: set[str] = set()
         #: Shards of changes that were met, and that no process has a lease of.
         self.unleased: set[int] = set()
+        #: All transactions that have written up to this id have ended.
+        self._decided = 0
         #: Tables that were said to wait for a while.
         self._said: set[str] = set()
 
@@ -138,10 +142,20 @@ class Reader:
         """Look for everything again but for what is ``behind``: other shards are ours."""
         self.seen = Spans(behind)
         self._aside.clear()
+        self._decided = 0
+
+    @property
+    def has_gaps(self) -> bool:
+        """Whether looks would be cheaper if ids that did not come were known not to come any more."""
+        return self.seen.ranges > _FEW_RANGES or 1 not in self.seen
+
+    def decide(self, last: int) -> None:
+        """No id up to ``last`` comes any more that is not there now: the transactions have ended that could bring it."""
+        self._decided = max(self._decided, last)
 
     def compact(self, behind: Iterable[tuple[int, int]]) -> None:
-        """Keep ``seen`` small, whose gaps are the ids of transactions that were rolled back: the rows of all but ``behind`` are deleted."""
-        if self.seen.ranges > _MOST_RANGES:
+        """Keep ``seen`` small while a transaction stays open: the rows of all but ``behind`` and what is put aside are deleted."""
+        if self.seen.ranges > _TOO_MANY_RANGES:
             self.seen = Spans(itertools.chain(behind, *(aside.ids for aside in self._aside.values())))
 
     def hold(self, table: str, ids: Sequence[int], words: str) -> None:
@@ -164,14 +178,14 @@ class Reader:
         self._aside[table].ids.add(ids)
         self.seen.add(ids)
 
-    def read(self, held: Collection[int], has_all: bool) -> Work:
+    def read(self, held: Collection[int], leased: Collection[int]) -> Work:
         """The oldest changes of the shards that are ``held`` that are not ``seen`` and may be applied; they are ``seen`` then.
 
-        ``has_all``: no other process holds a shard. Then shards without a lease are met, too.
+        ``leased``: all shards that have a lease. The others' changes are met as well, since an id that is another's is none that may still come.
         """
-        shards = None if has_all else sorted(held)
+        shards = None if len(held) == len(leased) else sorted(held)
         self._take_up()
-        limit = self._settings.batch
+        limit, decided = self._settings.batch * max(1, len(leased) // max(1, len(held))), self._decided
         while True:
             batch = self._outbox.look(self._what(shards, limit))
             reloaded, wrong = dict[int, Reloaded](), dict[int, Malformed]()
@@ -183,7 +197,12 @@ class Reader:
                     # Somebody can give that right.
                     self.hold(denied.table, [], f"its rows may not be read: {denied}")
                     continue
-            return self._usable(batch, held, reloaded, wrong)
+            work = self._usable(batch, held, leased, reloaded, wrong)
+            if decided and not self.unleased and (not batch.more or batch.last >= decided):
+                # Whatever is there up to this id was met by this look, or before.
+                self.seen.add_span(0, decided)
+                self._decided = 0
+            return work
 
     def _what(self, shards: Optional[Sequence[int]], limit: int) -> Look:
         ranges, seen = self.seen.gaps(_MOST_RANGES)
@@ -197,9 +216,14 @@ class Reader:
             for first, last in self._aside.pop(table).ids:
                 self.seen.remove_span(first, last)
 
-    def _usable(self, batch: Batch, held: Collection[int], reloaded: dict[int, Reloaded], wrong: dict[int, Malformed]) -> Work:
+    def _usable(
+        self, batch: Batch, held: Collection[int], leased: Collection[int], reloaded: dict[int, Reloaded], wrong: dict[int, Malformed]
+    ) -> Work:
         entries, waiting, known = [], dict[str, list[int]](), dict[tuple[str, int], Usable]()
-        self.unleased = set()
+        self.unleased = set(batch.others).difference(leased)
+        met = len(self.seen)
+        for shard in batch.others.keys() & set(leased):
+            self.seen.add(batch.others[shard])
         for entry in batch.entries:
             if entry.shard not in held:
                 self.unleased.add(entry.shard)
@@ -215,7 +239,8 @@ class Reader:
             self._put_aside(table, ids)
         self.seen.add([entry.id for entry in entries])
         steps, dead = work_of(entries, known, reloaded, wrong)
-        return Work(entries, steps, dead, batch.more)
+        # What is met again is no work.
+        return Work(entries, steps, dead, batch.more and len(self.seen) > met)
 
     def _learn(
         self, entry: Entry, reloaded: Mapping[int, Reloaded], wrong: Mapping[int, Malformed], known: dict[tuple[str, int], Usable]

@@ -73,6 +73,11 @@ class Spans:
         return bool(self._firsts)
 
     @property
+    def last(self) -> int:
+        """The greatest id; 0 when there is none."""
+        return self._lasts[-1] if self._lasts else 0
+
+    @property
     def ranges(self) -> int:
         """How many ranges it is made of."""
         return len(self._firsts)
@@ -110,11 +115,6 @@ class Spans:
         """Remove sorted, distinct ``ids``."""
         for first, last in runs(ids):
             self.remove_span(first, last)
-
-    def covers(self, first: int, last: int) -> bool:
-        """Whether all ids from ``first`` to ``last`` are in the set."""
-        place = bisect_left(self._lasts, last)
-        return place < len(self._firsts) and self._firsts[place] <= first
 
     def common(self, other: Spans) -> Spans:
         """The ids that are in both."""

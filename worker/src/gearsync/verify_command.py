@@ -10,7 +10,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import msgspec
 from rich.console import Console
@@ -178,6 +178,7 @@ class _Run:
             database, target.ask, lambda: target.scan(CHUNK), lambda key, scored: target.scan_members(key, scored, CHUNK), self._settle)
         self._names = declared(config, options.table or [])
         self._orphans: dict[str, _Spool] = {}
+        self._files = contextlib.ExitStack()
         sources = source.load(database)
         hooks = transforms(config)
         self._verifiers = {
@@ -195,7 +196,7 @@ class _Run:
         """One for each chosen table: what is wrong with one, or with its rows, says nothing about the others."""
         chosen = [self._verifiers[name] for name in self._names if name in self._verifiers]
         try:
-            with _bars(self._options.json) as bars:
+            with self._files, _bars(self._options.json) as bars:
                 for verifier in chosen:
                     self._forward(verifier, bars)
                 if not self._options.quick:
@@ -259,7 +260,10 @@ class _Run:
                 found = verifier.note(verifier.confirm(candidates, orphans=True), mend=False)
                 verifier.report.remaining.update(difference.kind for difference in found)
                 if self._options.prune:
-                    self._orphans.setdefault(verifier.source.table, _Spool()).add(found)
+                    name = verifier.source.table
+                    if name not in self._orphans:
+                        self._orphans[name] = _Spool(self._files.enter_context(tempfile.TemporaryFile()))
+                    self._orphans[name].add(found)
 
     def _prune(self, verifier: Verifier, declared: Declared) -> None:
         """Remove what was found, when all of it is known to be no more than may be removed."""
@@ -288,8 +292,8 @@ class _Run:
 class _Spool:
     """Differences in a file, which may be more than memory holds."""
 
-    def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115  # it goes with its owner
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
 
     def add(self, found: Sequence[Difference]) -> None:
         encoded = msgspec.msgpack.encode(found)

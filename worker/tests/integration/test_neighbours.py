@@ -165,6 +165,22 @@ def test_a_frozen_process_delays_its_own_shards_only(
     assert redis_server.client.llen("log") == 59 + 59 + 1
 
 
+def test_what_a_killed_worker_held_is_taken_at_once_by_the_next_one_on_its_host(
+    item: OutboxDatabase, redis_server: RedisServer, start_worker: Callable[..., Worker]
+) -> None:
+    config = worker_config(redis_server.port, [ITEM], item.account, lease=600.0)
+    worker = start_worker(config)
+    item.execute("INSERT INTO shop.item VALUES (1, 'a')")
+    applied(item)
+    worker.kill()
+    start_worker(config)
+    item.execute("INSERT INTO shop.item VALUES (2, 'b')")
+    applied(item)
+    assert redis_server.client.lrange("log", 0, -1) == [b"a", b"b"]
+    # Nor does one of them have a share of the shards any more.
+    until(lambda: len(item.execute("SELECT owner FROM gearsync.worker")), 1)
+
+
 def test_connections_that_redis_and_the_database_close_for_their_idleness_are_no_outage(
     item: OutboxDatabase, redis_server: RedisServer, start_worker: Callable[..., Worker]
 ) -> None:

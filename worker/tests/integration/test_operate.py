@@ -518,7 +518,7 @@ def test_another_row_that_makes_the_same_key_meanwhile_keeps_it(
 ) -> None:
     database.execute("CREATE TABLE shop.pair (a VARCHAR(20), b VARCHAR(20), PRIMARY KEY (a, b)) ENGINE=InnoDB", "INSERT INTO shop.pair VALUES ('x', 'y')")
     commands = ready(database, redis_server, start_worker, tmp_path, {
-        "table": "shop.pair", "delivery": "durable", "columns": ["a", "b"], "write": [{"type": "hash", "key": "pair:{a}:{b}"}]})
+        "table": "shop.pair", "delivery": "durable", "columns": ["a", "b"], "write": [{"type": "hash", "key": "pair:{a}:{b}", "distinct": True}]})
     redis_server.client.hset("pair:web:db:host", "a", "orphan")
     enqueue = source.enqueue_reload
 

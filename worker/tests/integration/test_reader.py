@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,10 +12,14 @@ from gearsync.config import MySQLSettings, WorkerSettings
 from gearsync.database import Database as Session
 from gearsync.declaration import Table, Write
 from gearsync.declared import Declarations
-from gearsync.outbox import Look, Outbox
+from gearsync.deleter import Deleter, Deletion
+from gearsync.metrics import Tally
+from gearsync.outage import Outage
+from gearsync.outbox import Look, Outbox, Writers
 from gearsync.reader import Reader, Work
 from gearsync.spans import Spans
 from harness.outbox_database import OutboxDatabase
+from harness.waiting import until
 
 ITEM = Table(table="shop.item", columns=["id"], write=[Write(type="hash", key="item:{id}")])
 OTHER = Table(table="shop.other", columns=["id"], write=[Write(type="hash", key="other:{id}")])
@@ -56,7 +61,7 @@ def test_changes_are_read_in_the_order_of_their_ids_whatever_their_shards_are(da
     batch = outbox.look(EVERYTHING)
     assert [(entry.id, entry.shard) for entry in batch.entries] == [(1, 9), (2, 6), (3, 7), (4, 6)]
     assert not batch.more
-    assert outbox.look(EVERYTHING._replace(shards=[6, 9], limit=2)) == (batch.entries[:2], True)
+    assert outbox.look(EVERYTHING._replace(shards=[6, 9], limit=3)) == (batch.entries[:2], True, {7: [3]}, 3)
     assert outbox.look(EVERYTHING._replace(ranges=[(1, 1), (3, None)])).entries == [batch.entries[0], *batch.entries[2:]]
 
 
@@ -65,13 +70,13 @@ def test_what_was_read_is_not_read_again_and_what_comes_late_is(database: Outbox
     with database.connect(autocommit=False) as late, late.cursor() as cursor:
         cursor.execute("INSERT INTO gearsync.outbox (shard, table_name, operation, payload) VALUES (6, 'shop.item', 'insert', '{\"new\": {\"id\": 1}}')")
         database.put(insert(2), shard=6)
-        assert ours.read([6], True).ids == [2]
-        assert ours.read([6], True).ids == []
+        assert ours.read([6], [6]).ids == [2]
+        assert ours.read([6], [6]).ids == []
         late.commit()
     database.put(insert(3), shard=6)
-    assert ours.read([6], True).ids == [1, 3]
+    assert ours.read([6], [6]).ids == [1, 3]
     ours.seen.remove([2])
-    assert ours.read([6], True).ids == [2]
+    assert ours.read([6], [6]).ids == [2]
 
 
 def test_large_payloads_are_read_apart(database: OutboxDatabase, outbox: Outbox) -> None:
@@ -81,41 +86,48 @@ def test_large_payloads_are_read_apart(database: OutboxDatabase, outbox: Outbox)
 
 
 def test_shards_of_others_are_left_to_them_and_those_of_no_process_are_reported(database: OutboxDatabase, outbox: Outbox) -> None:
-    for shard in (6, 7):
+    for shard in (6, 7, 6):
         database.put(insert(shard), shard=shard)
     ours = reader(outbox)
-    assert ours.read([6], False).ids == [1]
+    assert ours.read([6], [6, 7]).ids == [1, 3]
     assert ours.unleased == set()
-    assert ours.read([6], True).ids == []
-    assert ours.unleased == {7}
+    # What is another's does not come any more either.
+    assert list(ours.seen) == [(1, 3)]
+    for shard in (8, 6):
+        database.put(insert(shard), shard=shard)
+    assert ours.read([6], [6, 7]).ids == [5]
+    assert ours.unleased == {8}
+    ours.forget(Spans())
+    assert ours.read([6], [6]).ids == [1, 3, 5]
+    assert ours.unleased == {7, 8}
 
 
 def test_changes_that_cannot_be_applied_now_are_put_aside_without_their_payloads(database: OutboxDatabase, outbox: Outbox) -> None:
     database.put(insert(1), table="shop.unknown")
     database.put(insert(2))
     ours = reader(outbox, batch=2)
-    assert ours.read([0], True).ids == [2]
+    assert ours.read([0], [0]).ids == [2]
     assert not ours.unfit
     # However many there are, they are met once.
     database.put(*[insert(number) for number in range(3, 8)], table="shop.unknown")
     database.put(insert(8))
-    found = [ours.read([0], True).ids for _ in range(4)]
+    found = [ours.read([0], [0]).ids for _ in range(4)]
     assert found == [[], [], [8], []]
-    assert ours.seen.covers(1, 8)
+    assert list(ours.seen) == [(1, 8)]
 
 
 def test_a_held_table_waits_in_its_order_and_the_others_go_on(database: OutboxDatabase, outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gearsync.reader._HELD", 1000.0)
     ours = reader(outbox)
     database.put(insert(1), insert(2))
-    work = ours.read([0], True)
+    work = ours.read([0], [0])
     ours.hold("shop.item", work.ids, "no rights")
     database.put(insert(3))
     database.put(insert(4), table="shop.other")
-    assert [entry.table for entry in ours.read([0], True).entries] == ["shop.other"]
+    assert [entry.table for entry in ours.read([0], [0]).entries] == ["shop.other"]
     monkeypatch.setattr("gearsync.reader._HELD", -1.0)
     ours.hold("shop.item", [], "no rights")
-    assert ours.read([0], True).ids == [1, 2, 3]
+    assert ours.read([0], [0]).ids == [1, 2, 3]
 
 
 def test_changes_under_a_later_transform_wait_and_those_under_any_other_declaration_do_not(database: OutboxDatabase, outbox: Outbox) -> None:
@@ -123,41 +135,41 @@ def test_changes_under_a_later_transform_wait_and_those_under_any_other_declarat
     declare(database, 2, columns=[["id", "integer"], ["name", "text"]])
     database.put(("insert", [1, 7]), ("insert", [2, 8, "x"]))
     ours = reader(outbox)
-    work = ours.read([0], True)
+    work = ours.read([0], [0])
     assert [step.commands for step in work.steps] == [[("HSET", b"item:7", "id", 7)], [("HSET", b"item:8", "id", 8, "name", "x")]]
     declare(database, 3, transform="a:b")
     database.put(("insert", [3, 9]), ("insert", [2, 10, "y"]))
-    assert ours.read([0], True).ids == []
+    assert ours.read([0], [0]).ids == []
     assert ours.unfit == "its configuration is older than the triggers of shop.item"
     ours.refresh()
-    assert ours.read([0], True).ids == []
+    assert ours.read([0], [0]).ids == []
     # It was taken back.
     declare(database, 4)
     ours.refresh()
     assert not ours.unfit
-    assert ours.read([0], True).ids == [3, 4]
+    assert ours.read([0], [0]).ids == [3, 4]
 
 
 def test_a_table_that_only_the_database_declares_is_applied(database: OutboxDatabase, outbox: Outbox) -> None:
     declare(database, 1)
     database.put(("insert", [1, 7]))
     ours = Reader(outbox, Declarations(outbox.database, [], {}), WorkerSettings())
-    assert [step.commands for step in ours.read([0], True).steps] == [[("HSET", b"item:7", "id", 7)]]
+    assert [step.commands for step in ours.read([0], [0]).steps] == [[("HSET", b"item:7", "id", 7)]]
 
 
 def test_changes_wait_for_a_declaration_that_is_not_there(database: OutboxDatabase, outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gearsync.reader._HELD", -1.0)
     database.put(("insert", [1, 7]), ("reload", [1, 7]))
     ours = reader(outbox)
-    assert ours.read([0], True) == Work([], [], {}, False)
+    assert ours.read([0], [0]) == Work([], [], {}, False)
     declare(database, 1, columns=[["id", "integer"]], write=[{"type": "of a later release"}])
     ours.refresh()
-    assert ours.read([0], True).ids == []
+    assert ours.read([0], [0]).ids == []
     assert not ours.unfit
     database.execute("DELETE FROM gearsync.numbered_declaration")
     declare(database, 1)
     ours.refresh()
-    assert ours.read([0], True).ids == [1]
+    assert ours.read([0], [0]).ids == [1]
 
 
 def test_exactly_the_applied_are_deleted_and_no_open_transaction_is_waited_for(database: OutboxDatabase, session: Session, outbox: Outbox) -> None:
@@ -180,19 +192,101 @@ def test_exactly_the_applied_are_deleted_and_no_open_transaction_is_waited_for(d
         database.execute("DELETE FROM gearsync.outbox", "DELETE FROM gearsync.dead_letter")
 
 
-def test_many_transactions_that_are_rolled_back_leave_a_look_of_few_ranges(database: OutboxDatabase, outbox: Outbox) -> None:
+INSERT = "INSERT INTO gearsync.outbox (shard, table_name, operation, payload) VALUES (0, 'shop.item', 'insert', '{\"new\": {\"id\": 1}}')"
+
+
+@pytest.fixture
+def deleter(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deleter]:
+    monkeypatch.setattr("gearsync.deleter._SETTLED", 0.0)
+    database = Session(outbox.database._settings, 120.0)
+    deleter = Deleter(Outbox(database), Outage("MySQL", "mysql", 1.0, Tally()))
+    yield deleter
+    deleter.close(60.0)
+
+
+def test_looks_begin_behind_the_ids_that_no_open_transaction_can_bring(database: OutboxDatabase, outbox: Outbox, deleter: Deleter) -> None:
+    ours = reader(outbox, batch=10)
+
+    def settle() -> list[int]:
+        """Read what is there, have it deleted, and learn which ids may still come."""
+        found = [number for _look in range(3) for number in ours.read([0], [0]).ids]
+        deleter.reached = ours.seen.last
+        if found:
+            deleter.put([Deletion({0: found}, {}, {})])
+            until(lambda: bool(deleter.deleted()))
+        ours.decide(deleter.decided())
+        return found
+
+    def write(*, roll_back: bool) -> None:
+        with database.connect(autocommit=False) as writer, writer.cursor() as cursor:
+            cursor.execute(INSERT)
+            writer.rollback() if roll_back else writer.commit()
+
+    database.execute("CREATE TABLE shop.item (id INT PRIMARY KEY) ENGINE=InnoDB")
+    with database.connect(autocommit=False) as open_one, open_one.cursor() as cursor:
+        # As a trigger does: the row comes before the id.
+        cursor.execute("INSERT INTO shop.item VALUES (1)")
+        cursor.execute(INSERT)
+        for _ in range(5):
+            write(roll_back=True)
+            write(roll_back=False)
+            settle()
+        assert ours.seen.gaps(100)[0] == [(0, 2), (4, 4), (6, 6), (8, 8), (10, 10), (12, None)]
+        open_one.commit()
+    assert settle() == [1]
+
+    def is_decided() -> bool:
+        write(roll_back=False)
+        settle()
+        return len(ours.seen.gaps(100)[0]) == 1
+
+    until(is_decided)
+
+
+@pytest.mark.parametrize("ending", ["COMMIT", "ROLLBACK"])
+def test_a_prepared_transaction_may_still_bring_its_ids(database: OutboxDatabase, outbox: Outbox, ending: str) -> None:
+    answers: list[Writers] = [Writers(0, 0)]
+
+    def asked() -> bool:
+        # All who ask within 100 ms get one answer.
+        time.sleep(0.15)
+        database.execute(INSERT)
+        found = outbox.delete([number for (number,) in database.execute("SELECT id FROM gearsync.outbox")], {}, False, ask=True)
+        answers.extend([found] if found and found.own > answers[-1].own else [])
+        return found == answers[-1]
+
+    def writers() -> Writers:
+        until(asked)
+        return answers[-1]
+
+    with database.connect() as client, client.cursor() as cursor:
+        for statement in ("XA START 'x'", INSERT, "XA END 'x'", "XA PREPARE 'x'"):
+            cursor.execute(statement)
+    # Its client is gone.
+    try:
+        first, second = writers(), writers()
+        assert first.oldest == second.oldest < first.own < second.own
+    finally:
+        database.execute(f"XA {ending} 'x'")
+    third = writers()
+    assert third.own == third.oldest > second.own
+
+
+def test_many_ids_that_did_not_come_leave_a_look_of_few_ranges_while_a_transaction_is_open(
+    database: OutboxDatabase, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gearsync.reader._TOO_MANY_RANGES", 40)
     ours = reader(outbox, batch=10)
     found: list[int] = []
     with database.connect(autocommit=False) as writer, writer.cursor() as cursor:
-        statement = "INSERT INTO gearsync.outbox (shard, table_name, operation, payload) VALUES (0, 'shop.item', 'insert', '{\"new\": {\"id\": 1}}')"
-        for _ in range(600):
-            cursor.execute(statement)
+        for _ in range(100):
+            cursor.execute(INSERT)
             writer.rollback()
-            cursor.execute(statement)
+            cursor.execute(INSERT)
             writer.commit()
             ours.compact(Spans())
-            work = ours.read([0], True)
+            work = ours.read([0], [0])
             found += work.ids
             outbox.delete(work.ids, {}, False)
-    assert len(found) == len(set(found)) == 600
-    assert ours.seen.ranges <= 501
+    assert len(found) == len(set(found)) == 100
+    assert ours.seen.ranges <= 41

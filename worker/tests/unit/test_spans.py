@@ -47,12 +47,6 @@ def test_gaps_hold_all_that_is_absent_in_no_more_ranges_than_asked_for(actions: 
         assert inside == set(range(70)) - wanted
 
 
-@given(ACTIONS, st.integers(0, 60), st.integers(0, 10))
-def test_covers_means_all_of_them(actions: list[tuple[str, list[int]]], first: int, length: int) -> None:
-    spans, wanted = built(actions)
-    assert spans.covers(first, first + length) == (set(range(first, first + length + 1)) <= wanted)
-
-
 def test_text_keeps_long_runs_short() -> None:
     assert text_of([(17, 20), (25, 25)]) == "17-20,25"
     assert text_of([]) == ""

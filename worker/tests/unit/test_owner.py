@@ -1,0 +1,36 @@
+"""Whose leases need not be waited for."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from gearsync.owner import is_dead, owner_name
+
+
+def test_a_process_is_alive_while_it_runs_and_dead_when_it_has_ended() -> None:
+    program = "import sys; from gearsync.owner import owner_name; print(owner_name(), flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        name = process.stdout.readline().strip()
+        assert not is_dead(name)
+        process.kill()
+        # It is a zombie until its parent has asked for it.
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert is_dead(name)
+    assert is_dead(name)
+
+
+def test_another_process_that_got_the_same_number_is_not_the_one_that_ended() -> None:
+    host, pid, identity = owner_name().rsplit(":", 2)
+    place, _started, rest = identity.split("-")
+    assert is_dead(f"{host}:{pid}:{place}-1-{rest}")
+
+
+def test_of_another_host_and_of_an_earlier_release_nothing_is_known() -> None:
+    host, _pid, identity = owner_name().rsplit(":", 2)
+    _place, started, rest = identity.split("-")
+    assert not is_dead(f"{host}:999999:0123abcd-{started}-{rest}")
+    assert not is_dead(f"{host}:999999:0123456789ab")
+    assert not is_dead("")
