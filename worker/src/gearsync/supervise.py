@@ -39,8 +39,8 @@ log = logging.getLogger(__name__)
 
 _STEP_SECONDS = 0.5
 _RESTART_SECONDS = 1.0
-#: A process that has not finished a step for so long is stuck; systemd's watchdog then restarts the service.
-STUCK_SECONDS = 20.0
+#: A process that has not finished a step for so many seconds, at least, and answers in a step that may come late, is stuck: systemd restarts the service.
+_STUCK_SECONDS, _STUCK_ANSWERS = 20.0, 5
 #: Seconds that a name server has to answer, before a process goes on without it.
 _RESOLVE_SECONDS = 1.0
 #: Seconds between two times that a process saves what it has counted.
@@ -191,10 +191,11 @@ def _run(config: Config, counted: pathlib.Path) -> int:
 
     with stop_signals(stop):
         workers = _workers(config, counted)
+        stuck = max(_STUCK_SECONDS, _STUCK_ANSWERS * config.worker.io_timeout)
         children = list(workers)
         if config.worker.metrics_listen is not None:
             steps = {child.name: child.progress for child in workers}
-            children.append(_Child("exporter", lambda _progress: exporter.serve(config, counted, steps, STUCK_SECONDS)))
+            children.append(_Child("exporter", lambda _progress: exporter.serve(config, counted, steps, stuck)))
         # Ready means: configured and running. Servers that are down are waited for, and must not fail the start.
         notifier.notify("READY=1")
         log.info(
@@ -208,7 +209,7 @@ def _run(config: Config, counted: pathlib.Path) -> int:
                     restarts.count(RESTARTS, child.name)
                     snapshot.save(counted / "restarts.json", restarts)
             # Nobody waits for the exporter: a service that cannot be looked at still does its work.
-            if all(now - worker.progress.value < STUCK_SECONDS for worker in workers):
+            if all(now - worker.progress.value < stuck for worker in workers):
                 notifier.notify("WATCHDOG=1")
             time.sleep(_STEP_SECONDS)
 

@@ -262,7 +262,7 @@ class _Run:
                 if self._options.prune:
                     name = verifier.source.table
                     if name not in self._orphans:
-                        self._orphans[name] = _Spool(self._files.enter_context(tempfile.TemporaryFile()))
+                        self._orphans[name] = _Spool(self._files.enter_context(tempfile.TemporaryFile()))  # noqa: SIM115  # it is closed with all others
                     self._orphans[name].add(found)
 
     def _prune(self, verifier: Verifier, declared: Declared) -> None:

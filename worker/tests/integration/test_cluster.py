@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 import signal
 import subprocess
@@ -309,15 +310,31 @@ def test_a_node_that_is_away_delays_what_belongs_to_it_and_nothing_else(
     owners = {number: cluster.client.get_node_from_key(f"item:{number}").port for number in range(histories.rows)}
     others = [number for number, port in owners.items() if port != away.port]
     assert 0 < len(others) < histories.rows
+
+    def deleted(rows: list[int]) -> bool:
+        """Whether no change waits whose row has nothing on the node that is away."""
+        apart = {row for row in rows if all(
+            cluster.client.get_node_from_key(key).port != away.port
+            for key in (f"log:{row}", f"doc:{row}", *(f"by-name:r{number}" for number in range(1, histories.rounds + 1))))}
+        waiting = {int(json.loads(payload)["new"]["id"]) for (payload,) in database.execute("SELECT payload FROM gearsync.outbox")}
+        return waiting.isdisjoint(apart)
+
     if way == "killed":
         away.stop()
     else:
         away.signal(signal.SIGSTOP)
     try:
-        for _ in range(3):
+        for number in range(3):
             histories.write()
             until(lambda: {histories.name(cluster, number) for number in others}, {b"r%d" % histories.rounds})
-        worker.says("action=redis_lost ")
+            worker.says("action=redis_lost ", times=number + 1)
+            if number == 2:
+                break
+            # What is written in part is known to whoever comes next, also when the batch's other changes are deleted.
+            until(lambda: deleted(others))
+            worker.kill()
+            database.expire_leases()
+            worker.start()
         assert database.waiting > 0
     finally:
         away.signal(signal.SIGCONT)
@@ -325,6 +342,41 @@ def test_a_node_that_is_away_delays_what_belongs_to_it_and_nothing_else(
     histories.write()
     histories.check(cluster)
     worker.says("action=redis_back ")
+
+
+def test_a_list_gets_each_entry_once_though_half_of_the_batch_waits_for_a_node(
+    config: dict[str, Any], cluster: Cluster, database: OutboxDatabase, start_worker: Callable[..., Worker]
+) -> None:
+    away = cluster.nodes[2]
+    log = next(key for key in map("every{}".format, range(100)) if cluster.client.get_node_from_key(key).port != away.port)
+    every = {
+        "table": "shop.every", "delivery": "durable", "columns": ["id"],
+        "write": [{"type": "list", "key": log, "value": "{id}"}, {"type": "hash", "key": "every:{id}"}]}
+    database.execute("CREATE TABLE shop.every (id INT PRIMARY KEY) ENGINE=InnoDB")
+    database.sync_table(**every, shards=1)
+    config["tables"].append(every)
+    worker = start_worker(config)
+    database.execute("INSERT INTO shop.every VALUES (1000)")
+    until(lambda: database.waiting, 0)
+    numbers = list(range(60))
+    late = [number for number in numbers if cluster.client.get_node_from_key(f"every:{number}").port == away.port]
+    away.stop()
+    database.execute("INSERT INTO shop.every VALUES " + ", ".join(f"({number})" for number in numbers))
+    until(lambda: database.waiting, len(late))
+    # What is deleted is forgotten by the fences with the next batches.
+    for number in range(1001, 1006):
+        database.execute(f"INSERT INTO shop.every VALUES ({number})")
+        numbers.append(number)
+        until(lambda: cluster.client.llen(log), 1 + len(numbers))
+    late = [number for number in numbers if cluster.client.get_node_from_key(f"every:{number}").port == away.port]
+    until(lambda: database.waiting, len(late))
+    worker.kill()
+    database.expire_leases()
+    worker.start()
+    cluster.recover()
+    until(lambda: database.waiting, 0)
+    assert sorted(map(int, cluster.client.lrange(log, 0, -1))) == sorted([*numbers, 1000])
+    assert cluster.client.exists(*[f"every:{number}" for number in numbers]) == len(numbers)
 
 
 def test_slots_that_move_under_load_lose_and_repeat_nothing(
