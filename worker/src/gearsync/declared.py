@@ -26,6 +26,8 @@ class KeyColumn(msgspec.Struct):
     kind: str
     #: How the server orders it when that is not by its value: ENUM and SET are ordered by number and compared as text.
     data_type: str = ""
+    #: Digits of a second, where the type has them.
+    precision: int = 0
 
 
 class LargeColumn(msgspec.Struct):

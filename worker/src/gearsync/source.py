@@ -95,7 +95,8 @@ def literal(kind: str, value: Value) -> str:
     if kind in ("integer", "decimal", "float", "bit"):
         if not _NUMBER.fullmatch(text):
             raise ValueError("not a number")
-        return text
+        # Without an exponent it would be a decimal number, which knows no -0.
+        return f"{text}e0" if kind == "float" and "e" not in text.lower() else text
     return text_literal(text.encode()).decode()
 
 
@@ -110,10 +111,12 @@ def load(database: Database) -> dict[str, Source]:
         columns = msgspec.json.decode(texts["key_columns"], type=list[KeyColumn])
         for column in columns:
             types = database.rows(
-                "SELECT DATA_TYPE FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s AND COLUMN_NAME = %s",
+                "SELECT DATA_TYPE, COALESCE(DATETIME_PRECISION, 0) FROM information_schema.COLUMNS"
+                " WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s AND COLUMN_NAME = %s",
                 (texts["source_schema"], texts["source_table"], column.real),
             )
-            column.data_type = _text(types[0][0]).lower() if types else ""
+            if types:
+                column.data_type, column.precision = _text(types[0][0]).lower(), int(types[0][1])
         found[name] = Source(
             name, texts["source_schema"], texts["source_table"], int(texts["shards"]), columns,
             texts["shard_sql"], texts["row_sql"], texts["old_sql"], texts["large_sql"], texts["small_sql"],
@@ -371,9 +374,14 @@ def reload_payload(number: int, key: Sequence[KeyColumn], row: Row) -> bytes:
     })
 
 
+def _typed(column: KeyColumn, value: str) -> str:
+    """A literal with as many digits of a second as the column has: a moment's text depends on them."""
+    return f"CAST({value} AS DATETIME({column.precision}))" if column.kind == "timestamp" else value
+
+
 def shard_of(database: Database, source: Source, row: Row) -> int:
     """A row's shard. Raises DatabaseUnavailable; KeyError and ValueError when the row has no key."""
-    derived = ", ".join(f"{value} AS {quote(column.real)}" for column, value in zip(source.key, identity(source, row)))
+    derived = ", ".join(f"{_typed(column, value)} AS {quote(column.real)}" for column, value in zip(source.key, identity(source, row)))
     # The server's own words for the shard, with the key's values in place of a row.
     ((shard,),) = database.rows(f"SELECT {source.shard_sql} FROM (SELECT {derived}) AS {ALIAS}")
     return int(shard)
