@@ -1,7 +1,8 @@
 """Load a table, or load it again: its rows go through the outbox, piece by piece, while the application writes.
 
-A piece's rows are locked for reading until its copies stand in the outbox, so that each copy has its right place among the changes of its row.
-The lock is never waited for with others in hand, so that no writer can be the victim of a deadlock with a resync.
+A piece is one statement, a transaction by itself: it locks its rows for reading until their copies stand in the outbox, so that each copy has its right
+place among the changes of its row, and no lock ever waits for this process. How far the run is, is noted behind it: after a crash in between, a piece is done
+once more, which is harmless. No lock is waited for with others in hand, so that no writer can be the victim of a deadlock with a resync.
 """
 
 from __future__ import annotations
@@ -16,11 +17,9 @@ import msgspec
 
 from gearsync.database import Database, DatabaseUnavailable
 from gearsync.declaration import Table
-from gearsync.source import Entry, Pace, Position, Source, Wanted, piece, text_literal
+from gearsync.source import SPARSE, Pace, Position, Source, copy_sql, reach, text_literal
 from gearsync.target import Target, Unavailable, text, words_of
 
-#: What a piece's INSERT may hold at most, bytes; far below every sensible max_allowed_packet.
-_PACKET = 1 << 20
 #: Seconds between two looks at a lock or at a limit.
 _PAUSE = 0.05
 #: The longest sleep between two pieces, in seconds: a session that says nothing for long is ended.
@@ -69,6 +68,10 @@ class LostMeanwhile(Exception):
     """What a run has loaded is gone before its end; it is to begin anew."""
 
 
+class Redeclared(Exception):
+    """The table was declared anew while it was loaded; the run is to go on by the new declaration, or to begin anew."""
+
+
 def shape(table: Table, source: Source) -> str:
     """What a load of a table is of: a hash of its columns and how they are read, its writes, its key and its transform. Pure."""
     parts = [table.fields, msgspec.to_builtins(table.write), msgspec.to_builtins(source.key), table.transform, source.words_sql]
@@ -110,7 +113,7 @@ class Run(NamedTuple):
     position: Optional[Position]
     rows: int
     started: str
-    """When, in UTC; empty for one that begins."""
+    """When, in UTC."""
     words: str
     """Why it goes on, or why it does not; empty when there was no other."""
 
@@ -154,13 +157,15 @@ class Store:
             " VALUES (%s, SHA2(%s, 256), %s, %s, %s, NULL, 0, CURRENT_TIMESTAMP(6), NULL)",
             (self.source.table, self.where, self.where, self.shape, run),
         )
-        return Run(run, None, 0, "", found.words if found else "")
+        ((began,),) = self.database.rows("SELECT started_at FROM gearsync.resync WHERE run = %s", (run,))
+        return Run(run, None, 0, began.decode(), found.words if found else "")
 
-    def save(self, position: Optional[Position], rows: int) -> None:
-        """Note how far it is, in the caller's transaction."""
-        self.database.run(
-            "UPDATE gearsync.resync SET position = %s, rows_done = %s WHERE table_name = %s AND condition_hash = SHA2(%s, 256)",
-            (msgspec.json.encode(position), rows, self.source.table, self.where))
+    def save(self, run: str, position: Optional[Position], rows: int) -> bool:
+        """Note how far it is; False when the table was declared anew, so that the last piece may have been left out."""
+        return bool(self.database.run(
+            "UPDATE gearsync.resync SET position = %s, rows_done = %s WHERE table_name = %s AND condition_hash = SHA2(%s, 256) AND run = %s"
+            " AND EXISTS (SELECT 1 FROM gearsync.synced_table WHERE synced_table.table_name = %s AND changed_at = %s)",
+            (msgspec.json.encode(position), rows, self.source.table, self.where, run, self.source.table, self.source.version)))
 
     def finish(self, run: str) -> bool:
         """Note that all is loaded; False when Redis has lost its data meanwhile. That some rows were loaded need not be known afterwards."""
@@ -189,48 +194,6 @@ def depth(database: Database, limit: int, tables: Collection[str]) -> int:
     return int(number)
 
 
-def lock_clause(database: Database) -> str:
-    """The server's words for a read lock; NOWAIT is added where nothing may be waited for."""
-    ((version,),) = database.rows("SELECT VERSION()")
-    return "LOCK IN SHARE MODE" if b"MariaDB" in version else "FOR SHARE"
-
-
-def insert_statements(source: Source, found: list[Entry]) -> Iterator[bytes]:
-    """The INSERTs that put a piece's rows into the outbox, each within the packet's bounds. Raises ValueError for a row without words."""
-    head = b"INSERT INTO gearsync.outbox (shard, table_name, operation, payload) VALUES "
-    table = text_literal(source.table.encode())
-    values: list[bytes] = []
-    size = 0
-    for entry in found:
-        if entry.row is None:
-            # Too large to be put into words: the worker reads it itself.
-            operation, payload = b"reload", _reload_payload(source, entry)
-        else:
-            operation, payload = b"refresh", entry.row if source.number else b'{"new":' + entry.row + b"}"
-        value = b"(%d,%s,'%s',%s)" % (entry.shard, table, operation, text_literal(payload))
-        if values and size + len(value) > _PACKET:
-            yield head + b",".join(values)
-            values, size = [], 0
-        values.append(value)
-        size += len(value) + 1
-    if values:
-        yield head + b",".join(values)
-
-
-def _reload_payload(source: Source, entry: Entry) -> bytes:
-    key = {column.declared: _value(column.kind, text) for column, text in zip(source.key, entry.position)}
-    return msgspec.json.encode({**({"declaration": source.number} if source.number else {}), "key": key, "old": key, "partial": True})
-
-
-def _value(kind: str, text: str) -> Any:
-    """A literal of a position as payloads have values."""
-    if text.startswith("x'"):
-        return {"$hex": text[2:-1]}
-    if text.startswith("'"):
-        return text[1:-1].replace("''", "'").replace("\\\\", "\\")
-    return int(text) if kind in ("integer", "bit") else {"$num": text}
-
-
 def pause(limits: Limits, number: int, copying: float, turn: float) -> float:
     """Seconds to sleep after ``number`` rows whose transaction took ``copying`` seconds, and all of their turn ``turn`` seconds. Pure."""
     nice = min(_LONGEST_SLEEP, limits.nice_ratio * copying)
@@ -246,7 +209,8 @@ class Resync:
         self.source = store.source
         self.limits = limits
         self.store = store
-        self._lock = lock_clause(database)
+        ((version,),) = database.rows("SELECT VERSION()")
+        self._mariadb = b"MariaDB" in version
         # The session's: it ends with it.
         self._name = f"gearsync.resync.{hashlib.sha256(self.source.table.encode()).hexdigest()[:32]}"
         ((taken,),) = database.rows("SELECT GET_LOCK(%s, %s)", (self._name, _LOCK_SECONDS))
@@ -257,7 +221,7 @@ class Resync:
         self.progress = Progress(self.source.table, self.begun.rows, estimate(database, self.source), False, "", self.begun.position)
 
     def run(self) -> Iterator[Progress]:
-        """One Progress after each piece and each wait, until the table is done. Raises LostMeanwhile."""
+        """One Progress after each piece and each wait, until the table is done. Raises LostMeanwhile and Redeclared."""
         progress = self.progress
         most = min(self.limits.chunk, max(1, int(self.limits.rate * _LONGEST_SLEEP))) if self.limits.rate else self.limits.chunk
         pace = Pace(most)
@@ -280,7 +244,8 @@ class Resync:
             yield progress
             if not progress.done:
                 time.sleep(pause(self.limits, number, copied - asked, time.monotonic() - began))
-        self.database.run("DO RELEASE_LOCK(%s)", (self._name,))
+        # A run that began anew has it several times.
+        self.database.run("DO RELEASE_ALL_LOCKS()")
 
     def _hold_back(self) -> Iterator[Progress]:
         while True:
@@ -294,23 +259,24 @@ class Resync:
             time.sleep(_PAUSE)
 
     def _piece(self, pace: Pace) -> int:
-        """Copy the next rows in one transaction; how many there were."""
-        progress, size = self.progress, pace.size
-        # One row alone may be waited for: no other lock is held meanwhile.
-        lock = self._lock if size == 1 else f"{self._lock} NOWAIT"
-        with self.database.transaction():
-            found = piece(self.database, self.source, progress.position, size, Wanted(self.store.where, lock=lock))
-            for statement in insert_statements(self.source, found.entries):
-                self.database.run(statement)
-            rows = progress.rows + len(found.entries)
-            self.store.save(found.position, rows)
-        progress.position, progress.rows = found.position, rows
-        pace.went(found)
+        """Copy the next rows; how many there were."""
+        progress, where = self.progress, self.store.where
+        # With a condition a piece is a range of the key: however few rows it has, no statement looks for long.
+        alone = pace.size == 1
+        found = reach(self.database, self.source, progress.position, pace.size * SPARSE if where and not alone else pace.size)
+        number = 0
+        if found.rows and found.last is not None:
+            number = self.database.run(copy_sql(self.source, progress.position, found.last, where, alone=alone, mariadb=self._mariadb))
+        rows = progress.rows + number
+        if not self.store.save(self.begun.id, found.last, rows):
+            raise Redeclared(f"{self.source.table} was declared anew while it was loaded")
+        progress.position, progress.rows = found.last, rows
+        pace.went(found.rows, found.size)
         if found.done:
             if not self.store.finish(self.begun.id):
                 raise LostMeanwhile(f"Redis has lost its data while {self.source.table} was loaded")
             progress.done = True
-        return len(found.entries)
+        return number
 
 
 def never_loaded(database: Database, shapes: dict[str, str]) -> list[str]:

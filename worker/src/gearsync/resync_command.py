@@ -20,8 +20,21 @@ from gearsync.applied import settled
 from gearsync.cluster import open_target
 from gearsync.config import Config, MySQLSettings, parse_address
 from gearsync.database import Database, DatabaseUnavailable
-from gearsync.resync import Busy, Limits, LostMeanwhile, Mark, Progress, Resync, Store, estimate, never_loaded, replica_lag, shape
-from gearsync.source import NoKey
+from gearsync.resync import (
+    Busy,
+    Limits,
+    LostMeanwhile,
+    Mark,
+    Progress,
+    Redeclared,
+    Resync,
+    Store,
+    estimate,
+    never_loaded,
+    replica_lag,
+    shape,
+)
+from gearsync.source import NoKey, Source
 from gearsync.target import Target, Unavailable
 from gearsync.verify_command import chosen
 
@@ -85,10 +98,17 @@ def run(config: Config, options: argparse.Namespace) -> int:
         lag=lambda: max((replica_lag(replica) for replica in replicas), default=0.0), tables=[table.table for table in config.tables],
     )
     try:
-        tables, sources = {table.table: table for table in config.tables}, source.load(database)
-        stores = [
-            Store(database, found, shape(tables[found.table], found), options.where, Mark(target, config.source, found.table, options.where))
-            for found in chosen(config, sources, options.table or [])]
+        tables = {table.table: table for table in config.tables}
+
+        def store(found: Source) -> Store:
+            return Store(database, found, shape(tables[found.table], found), options.where, Mark(target, config.source, found.table, options.where))
+
+        def make(table: str, again: bool) -> Resync:
+            # As it is declared by now.
+            (found,) = chosen(config, source.load(database), [table])
+            return Resync(database, store(found), limits, again)
+
+        stores = [store(found) for found in chosen(config, source.load(database), options.table or [])]
         if options.new:
             new = never_loaded(database, {store.source.table: store.shape for store in stores})
             stores = [store for store in stores if store.source.table in new]
@@ -96,10 +116,11 @@ def run(config: Config, options: argparse.Namespace) -> int:
             _tell(database, stores, options)
             return DONE
         with _shown(options.json) as show:
-            for store in stores:
-                for progress in _runs(functools.partial(Resync, database, store, limits), options.restart):
+            for each in stores:
+                table = each.source.table
+                for _resync, progress in _runs(functools.partial(make, table), options.restart):
                     show(progress)
-        return _wait(config, database, target, [store.source.table for store in stores], options.wait) if stores and options.wait else DONE
+        return _wait(config, database, target, [each.source.table for each in stores], options.wait) if stores and options.wait else DONE
     except Busy as error:
         print(error, file=sys.stderr)
         return FAILED
@@ -139,8 +160,8 @@ def _replica(settings: MySQLSettings, address: str) -> MySQLSettings:
     return MySQLSettings(user=settings.user, password=settings.password, host=host, port=port)
 
 
-def _runs(make: Callable[[bool], Resync], again: bool) -> Iterator[Progress]:
-    """One table's progress, over lost connections. Raises what does not end by itself."""
+def _runs(make: Callable[[bool], Resync], again: bool) -> Iterator[tuple[Resync, Progress]]:
+    """One table's progress, over lost connections and new declarations. Raises what does not end by itself."""
     failures, lost, begun = 0, 0, False
     while True:
         try:
@@ -152,8 +173,10 @@ def _runs(make: Callable[[bool], Resync], again: bool) -> Iterator[Progress]:
             again = False
             for progress in resync.run():
                 failures = 0
-                yield progress
+                yield resync, progress
             return
+        except Redeclared as error:
+            print(f"{error}: it goes on by the new declaration", file=sys.stderr, flush=True)
         except LostMeanwhile as error:
             lost += 1
             if lost > _LOSSES:

@@ -22,7 +22,7 @@ BUDGET = 4 << 20
 #: Rows of the first piece of a walk, when nobody knows how large rows are.
 _FIRST = 100
 #: Where only some rows are wanted, a piece is looked for among so many times its size.
-_SPARSE = 10
+SPARSE = 10
 
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?")
 
@@ -50,6 +50,8 @@ class Source(msgspec.Struct):
     #: That of its declaration, and where the values are in a payload made under it; 0 and None for triggers of a release that did not number.
     number: int = 0
     layout: Optional[Layout] = None
+    #: Another one for each declaration of the table: the moment at which it was saved.
+    version: str = ""
 
     def row(self, words: bytes) -> Row:
         """A row by one of the SQL texts, with the values' places or with their names. Raises Malformed."""
@@ -120,7 +122,8 @@ def load(database: Database) -> dict[str, Source]:
         found[name] = Source(
             name, texts["source_schema"], texts["source_table"], int(texts["shards"]), columns,
             texts["shard_sql"], texts["row_sql"], texts["old_sql"], texts["large_sql"], texts["small_sql"],
-            msgspec.json.decode(texts["large_columns"], type=list[LargeColumn]), number, known.layout() if known else None)
+            msgspec.json.decode(texts["large_columns"], type=list[LargeColumn]), number, known.layout() if known else None,
+            texts["changed_at"])
     return found
 
 
@@ -156,6 +159,10 @@ def _place(column: KeyColumn, shown: bytes) -> str:
     if column.data_type in ("enum", "set"):
         return shown.decode()
     return literal(column.kind, shown)
+
+
+def _position(source: Source, row: Sequence[bytes]) -> Position:
+    return [_place(column, shown) for column, shown in zip(source.key, row)]
 
 
 def after(source: Source, position: Position) -> str:
@@ -194,36 +201,19 @@ class Piece(NamedTuple):
     done: bool
 
 
-class Wanted(NamedTuple):
-    """Which rows a walk is of, and how they are locked: SQL."""
-
-    where: str = ""
-    share: float = 1.0
-    """A random part of them."""
-    lock: str = ""
-
-
-_ALL = Wanted()
-
-
-def piece(database: Database, source: Source, position: Optional[Position], size: int, wanted: Wanted = _ALL) -> Piece:
-    """At most ``size`` rows behind ``position`` that are ``wanted``, and no more than BUDGET bytes.
+def piece(database: Database, source: Source, position: Optional[Position], size: int, share: float = 1.0) -> Piece:
+    """At most ``size`` rows behind ``position``, or a random ``share`` of some, and no more than BUDGET bytes.
 
     When not all rows are wanted, a piece is a range of the key: however few there are, no statement looks for long. Raises NoKey and DatabaseUnavailable.
     """
     conditions = [after(source, position)] if position else []
     last: Optional[Position] = None
-    where, share, lock = wanted
-    if where or share < 1.0:
-        # One row alone may be waited for by whoever locks: then it must be one.
-        span = 1 if size == 1 else size * _SPARSE
-        found = database.rows(_select(source, [], conditions, f"LIMIT 1 OFFSET {span - 1}"))
-        last = [_place(column, shown) for column, shown in zip(source.key, found[0])] if found else None
+    if share < 1.0:
+        found = database.rows(_select(source, [], conditions, f"LIMIT 1 OFFSET {size * SPARSE - 1}"))
+        last = _position(source, found[0]) if found else None
         conditions += [upto(source, last)] if last else []
-        conditions += [f"({where})"] if where else []
-        conditions += [f"RAND() < {share!r}"] if share < 1.0 else []
-    limit = f"LIMIT {size} {lock}" if lock else f"LIMIT {size}"
-    rows, cut = database.rows_within(_select(source, [source.shard_sql, source.words_sql], conditions, limit), BUDGET)
+        conditions += [f"RAND() < {share!r}"]
+    rows, cut = database.rows_within(_select(source, [source.shard_sql, source.words_sql], conditions, f"LIMIT {size}"), BUDGET)
     there = entries(source, rows)
     weight = sum([len(entry.row) for entry in there if entry.row is not None])
     if cut or len(there) == size:
@@ -233,6 +223,54 @@ def piece(database: Database, source: Source, position: Optional[Position], size
     return Piece(there, weight, there[-1].position if there else position, True)
 
 
+class Reach(NamedTuple):
+    """How far a piece reaches: to which row, how many bytes its large columns have, and whether it is the table's end."""
+
+    last: Optional[Position]
+    rows: int
+    size: int
+    done: bool
+
+
+def reach(database: Database, source: Source, position: Optional[Position], number: int) -> Reach:
+    """How far the next ``number`` rows behind ``position`` reach, or those that hold BUDGET bytes; no row is locked. Raises NoKey and DatabaseUnavailable."""
+    length = " + ".join(f"COALESCE(OCTET_LENGTH({column.sql}), 0)" for column in source.large) or "0"
+    rows = database.rows(_select(source, [length], [after(source, position)] if position else [], f"LIMIT {number}"))
+    size = 0
+    for count, row in enumerate(rows, 1):
+        size += int(row[-1])
+        if size >= BUDGET or count == number:
+            return Reach(_position(source, row), count, size, False)
+    return Reach(_position(source, rows[-1]) if rows else position, len(rows), size, True)
+
+
+def copy_sql(source: Source, start: Optional[Position], last: Position, where: str, *, alone: bool, mariadb: bool) -> str:
+    """The statement that puts the rows behind ``start`` and up to ``last`` into the outbox, as the table's declaration of this version has it; none when
+    there is another one by now.
+
+    It locks each row by itself while it is copied and waits for none, but for that of ``last`` when it is to be copied ``alone``.
+    The rows are chosen without a lock: one that comes to be meanwhile tells of itself.
+    """
+    keys = [quote(column.real) for column in source.key]
+    version, table = (text_literal(text.encode()).decode() for text in (source.version, source.table))
+    conditions = [*([after(source, start)] if start else []), upto(source, last), *([f"({where})"] if where else []),
+                  f"EXISTS (SELECT 1 FROM gearsync.synced_table WHERE table_name = {table} AND changed_at = {version})"]
+    # A limit keeps the servers from merging it with the SELECT around it, which would lock the row behind the last.
+    order = ", ".join(f"{_ordered(column)} DESC" for column in source.key)
+    chosen = (f"SELECT {', '.join(f'{ALIAS}.{key}' for key in keys)} FROM {from_clause(source)} WHERE {' AND '.join(conditions)}"
+              f" ORDER BY {order} LIMIT {1 if alone else 1 << 63}")
+    operation, payload = "'refresh'", source.row_sql if source.number else f"CONCAT('{{\"new\":', {source.row_sql}, '}}')"
+    if source.large_sql != "FALSE":
+        # Too large to be put into words: the worker reads it itself.
+        operation = f"IF({source.large_sql}, 'reload', 'refresh')"
+        number = f'"declaration":{source.number},' if source.number else ""
+        payload = f"IF({source.large_sql}, CONCAT('{{{number}\"partial\":true,\"key\":', {source.small_sql}, '}}'), {payload})"
+    lock = "LOCK IN SHARE MODE" if mariadb else f"FOR SHARE OF {ALIAS}"
+    return (f"{'SET STATEMENT max_statement_time = 10 FOR ' if mariadb else ''}INSERT INTO gearsync.outbox (shard, table_name, operation, payload)"
+            f" SELECT {source.shard_sql}, {table}, {operation}, {payload} FROM ({chosen}) AS gearsync_chosen STRAIGHT_JOIN {from_clause(source)}"
+            f" ON {' AND '.join(f'{ALIAS}.{key} = gearsync_chosen.{key}' for key in keys)} {lock}{'' if alone else ' NOWAIT'}")
+
+
 class Pace:
     """How many rows the next piece has: few at first, then as many as fit into BUDGET, ``most`` at most."""
 
@@ -240,9 +278,9 @@ class Pace:
         self.most = most
         self.size = min(_FIRST, most)
 
-    def went(self, found: Piece) -> None:
-        """After a piece: twice as many the next time, if they are as large as these."""
-        fits = BUDGET * len(found.entries) // found.size if found.size else self.most
+    def went(self, rows: int, size: int) -> None:
+        """After a piece of so many rows and bytes: twice as many the next time, if they are as large as these."""
+        fits = BUDGET * rows // size if size else self.most
         self.size = max(1, min(self.most, self.size * 2, fits))
 
     def blocked(self) -> None:
@@ -275,12 +313,12 @@ def walk(database: Database, source: Source, most: int, share: float = 1.0) -> I
     """
     pace, position = Pace(most), None
     while True:
-        found = piece(database, source, position, pace.size, Wanted(share=share))
+        found = piece(database, source, position, pace.size, share)
         yield found
         if found.done:
             return
         position = found.position
-        pace.went(found)
+        pace.went(len(found.entries), found.size)
 
 
 def ends(database: Database, source: Source, number: int) -> Iterator[Piece]:

@@ -654,16 +654,10 @@ def test_a_resync_of_another_declaration_begins_anew(
 
 
 @three_pieces
-def test_a_sparse_condition_is_looked_for_piece_by_piece(table: OutboxDatabase) -> None:
-    database = gearsync.database.Database(MySQLSettings(**table.account), 120.0)
-    found = source.load(database)["shop.item"]
-    pieces, position = [], None
-    while not pieces or not pieces[-1].done:
-        pieces.append(source.piece(database, found, position, 100, source.Wanted("id = 2500")))
-        position = pieces[-1].position
-    database.close()
-    assert [len(piece.entries) for piece in pieces] == [0, 0, 1, 0]
-    assert [piece.position for piece in pieces[:3]] == [["1000"], ["2000"], ["3000"]]
+def test_a_sparse_condition_is_looked_for_piece_by_piece(worker: Worker, commands: Commands, table: OutboxDatabase, redis_server: RedisServer) -> None:
+    output = commands.done("resync", "--where", "id IN (7, 2500)", "--chunk", "100")
+    assert "done, 2 rows" in output
+    assert sorted(redis_server.client.keys("item:*")) == [b"item:2500", b"item:7"]
 
 
 def test_the_bytes_of_a_piece_are_bounded(table: OutboxDatabase) -> None:
