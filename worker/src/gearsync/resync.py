@@ -279,6 +279,12 @@ class Resync:
         return number
 
 
+def letters_since(database: Database, table: str, moment: str) -> int:
+    """How many changes of a table became dead letters since a moment in UTC, and still are."""
+    ((number,),) = database.rows("SELECT COUNT(*) FROM gearsync.dead_letter WHERE table_name = %s AND failed_at >= %s", (table, moment))
+    return int(number)
+
+
 def never_loaded(database: Database, shapes: dict[str, str]) -> list[str]:
     """Those tables that were never loaded as a whole as they are declared now; ``shapes`` are these declarations, by the tables' names."""
     found = database.rows("SELECT table_name, shape FROM gearsync.resync WHERE condition_sql = '' AND finished_at IS NOT NULL")

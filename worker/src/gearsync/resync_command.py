@@ -30,6 +30,7 @@ from gearsync.resync import (
     Resync,
     Store,
     estimate,
+    letters_since,
     never_loaded,
     replica_lag,
     shape,
@@ -85,7 +86,7 @@ def _mistake(config: Config, options: argparse.Namespace) -> str:
 
 
 def run(config: Config, options: argparse.Namespace) -> int:
-    """The exit status: 0 when all tables are done, 1 when one is not."""
+    """The exit status: 0 when all tables are done, 1 when one is not, or when changes of one became dead letters meanwhile."""
     mistake = _mistake(config, options)
     if mistake or config.mysql is None:
         print(mistake, file=sys.stderr)
@@ -115,12 +116,15 @@ def run(config: Config, options: argparse.Namespace) -> int:
         if options.dry_run:
             _tell(database, stores, options)
             return DONE
+        began: dict[str, str] = {}
         with _shown(options.json) as show:
             for each in stores:
                 table = each.source.table
-                for _resync, progress in _runs(functools.partial(make, table), options.restart):
+                for resync, progress in _runs(functools.partial(make, table), options.restart):
+                    began[table] = resync.begun.started
                     show(progress)
-        return _wait(config, database, target, [each.source.table for each in stores], options.wait) if stores and options.wait else DONE
+        status = _wait(config, database, target, list(began), options.wait) if began and options.wait else DONE
+        return _tell_letters(database, began) or status
     except Busy as error:
         print(error, file=sys.stderr)
         return FAILED
@@ -153,6 +157,16 @@ def _wait(config: Config, database: Database, target: Target, tables: list[str],
         return DONE
     print(f"all rows are in the outbox, but the workers have not taken them after {seconds:g} s; gearsync barrier waits on", file=sys.stderr)
     return FAILED
+
+
+def _tell_letters(database: Database, began: dict[str, str]) -> int:
+    """Which tables have dead letters of a time since their runs began; the exit status."""
+    found = {table: letters_since(database, table, moment) for table, moment in began.items()}
+    for table, number in found.items():
+        if number:
+            print(f"{table}: {number:,} changes became dead letters since it began, so that Redis lacks them; gearsync dead-letter list --table {table}"
+                  " says why", file=sys.stderr)
+    return FAILED if any(found.values()) else DONE
 
 
 def _replica(settings: MySQLSettings, address: str) -> MySQLSettings:

@@ -87,6 +87,20 @@ def test_a_table_whose_columns_change_while_it_is_loaded_is_loaded_anew(
     until(lambda: redis_server.client.hget("item:1", "b"), b"7")
 
 
+def test_a_resync_whose_rows_become_dead_letters_says_so_and_fails(
+    table: OutboxDatabase, commands: Commands, redis_server: RedisServer, config: dict[str, Any], start_worker: Callable[..., Worker]
+) -> None:
+    for number in range(1, 31):
+        redis_server.client.set(f"item:{number}", "of another type")
+    start_worker(config)
+    status, output = commands.run("resync")
+    assert (status, "shop.item: 30 changes became dead letters" in output, "dead-letter list" in output) == (1, True, True), output
+    redis_server.client.delete(*[f"item:{number}" for number in range(1, 31)])
+    # Those of an earlier run are none of this one.
+    commands.done("resync")
+    assert commands.verify()[0] == 0
+
+
 def _shards_of(database: OutboxDatabase, name: str, kind: str, values: list[str]) -> list[tuple[int, int]]:
     """For each value of a key of this type the shard of the trigger's change, and of one that the worker makes of it."""
     declaration = {"table": f"shop.{name}", "delivery": "durable", "columns": ["k"], "write": [{"type": "hash", "key": name + ":{k}"}], "shards": 64}
