@@ -440,10 +440,12 @@ def _durable_sql(database, declaration, facts, where, *, triggers, params):
 def _durable_surroundings(database, declaration, sql, where, *, wanted, params, declared):
     """What the schema of durable delivery must hold before the triggers can work, and afterwards. declared: what writes the declaration down."""
     version = read_version(database)
+    # Under a name that no trigger has: what gearsync status compares with the columns as they are.
+    kinds = {column["name"]: " ".join(filter(None, (column["column_type"], column["collation"]))) for _name, column in sql.new}
     synced = SyncedTable(
         declaration["table"], where[0], where[1], params["shards"], to_json(sql.key_columns()),
         sql.shard(ALIAS), sql.row(ALIAS), sql.old_row(ALIAS), sql.too_large(ALIAS), sql.small_row(ALIAS), to_json(sql.large_columns(ALIAS)),
-        to_json({trigger.name: checksum(trigger.body) for trigger in wanted}), sql.number)
+        to_json({"": to_json(kinds), **{trigger.name: checksum(trigger.body) for trigger in wanted}}), sql.number)
     known = read_synced(database, *where, version)
     served = synced.table_name in known and known[synced.table_name].triggers != NO_TRIGGERS
     # Written down before the triggers change: what they send can always be understood.

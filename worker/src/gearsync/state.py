@@ -71,7 +71,10 @@ class Lease(msgspec.Struct):
 
 
 class Synced(msgspec.Struct):
-    """A durable table as it was deployed: its name in the server, the checksums of its triggers by their names, and what these were made of."""
+    """A durable table as it was deployed: its name in the server, the checksums of its triggers by their names, and what these were made of.
+
+    Under the empty name ``triggers`` has the types of the declared columns, as JSON.
+    """
 
     schema: str
     name: str
@@ -149,11 +152,19 @@ class State(msgspec.Struct):
 
 def trigger_mistake(wanted: dict[str, str], there: dict[str, str]) -> Optional[str]:
     """What is wrong with a table's triggers, given name → checksum as deployed and as they are. Pure."""
+    wanted = {name: checksum for name, checksum in wanted.items() if name}
     missing = sorted(wanted.keys() - there.keys())
     if missing:
         return f"missing: {', '.join(missing)}"
     changed = sorted(name for name in wanted if wanted[name] != there[name])
     return f"not as deployed: {', '.join(changed)}" if changed else None
+
+
+def column_mistake(deployed: str, there: dict[str, str]) -> Optional[str]:
+    """Which columns were altered since the triggers were made; None when none was, or when the account may see none. Pure."""
+    wanted = msgspec.json.decode(deployed, type=dict[str, str])
+    altered = sorted(name for name in wanted if wanted[name] != there.get(name)) if there else []
+    return f"of former columns: {', '.join(altered)}" if altered else None
 
 
 def declaration_mistake(table: Table, synced: Optional[Synced]) -> Optional[str]:
@@ -352,7 +363,8 @@ class Observer:
         if time.monotonic() - self._triggers_at >= _TRIGGERS_PAUSE or synced != self._triggers_of:
             declared = {table.table: table for table in self._config.durable_tables}
             self._triggers = {
-                name: trigger_mistake(table.triggers, self._triggers_on(database, table)) or (
+                name: trigger_mistake(table.triggers, self._triggers_on(database, table)) or column_mistake(
+                    table.triggers.get("", "{}"), self._columns_of(database, table)) or (
                     declaration_mistake(declared[name], table) if name in declared else None)
                 for name, table in synced.items()}
             self._triggers.update({name: declaration_mistake(table, None) for name, table in declared.items() if name not in synced})
@@ -363,6 +375,11 @@ class Observer:
         schema, name = (text_literal(words.encode()).decode() for words in (table.schema, table.name))
         # A worker's account may not see triggers, for it could drop them then; the procedure shows their checksums with its definer's rights.
         return {trigger.decode(): checksum.decode() for trigger, checksum in database.rows(f"CALL {SCHEMA}.trigger_checksums({schema}, {name})")}
+
+    def _columns_of(self, database: Database, table: Synced) -> dict[str, str]:
+        return {name.decode(): kind.decode() for name, kind in database.rows(
+            "SELECT COLUMN_NAME, CONCAT_WS(' ', COLUMN_TYPE, COLLATION_NAME) FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s",
+            (table.schema, table.name))}
 
     def _functions(self, database: Database) -> Optional[dict[str, Any]]:
         try:

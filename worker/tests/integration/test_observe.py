@@ -145,6 +145,9 @@ def test_what_is_wrong_is_told_while_it_is_wrong(pipeline: Pipeline) -> None:
     pipeline.database.execute("DROP TRIGGER shop.gearsync_ai_item", "CREATE TRIGGER shop.gearsync_ai_item AFTER INSERT ON shop.item FOR EACH ROW SET @x = 1")
     until(lambda: pipeline.status()[1]["mistakes"], ["shop.item: triggers not as deployed: gearsync_ai_item; run site.yml, then verify"])
     pipeline.database.sync_table(**TABLE)
+    pipeline.database.execute("ALTER TABLE shop.item MODIFY name LONGTEXT")
+    until(lambda: pipeline.status()[1]["mistakes"], ["shop.item: triggers of former columns: name; run site.yml, then verify"])
+    pipeline.database.sync_table(**TABLE)
     until(lambda: pipeline.status()[0], 0)
 
     pipeline.redis.stop()

@@ -24,6 +24,7 @@ from gearsync.state import (
     Verification,
     Waiting,
     activity,
+    column_mistake,
     declaration_mistake,
     last_verification,
     mistakes,
@@ -104,8 +105,16 @@ def test_servers_that_are_down_are_told_and_only_what_is_needed_makes_it_unready
 
 def test_triggers_are_compared_by_name_and_checksum() -> None:
     assert trigger_mistake({"a": "1", "b": "2"}, {"a": "1", "b": "2", "theirs": "3"}) is None
+    assert trigger_mistake({"": "{}", "a": "1"}, {"a": "1"}) is None
     assert trigger_mistake({"a": "1", "b": "2"}, {"b": "0"}) == "missing: a"
     assert trigger_mistake({"a": "1", "b": "2"}, {"a": "1", "b": "0"}) == "not as deployed: b"
+
+
+def test_columns_that_were_altered_since_are_named() -> None:
+    assert column_mistake('{"a": "int", "b": "text utf8mb4_bin"}', {"a": "int", "b": "text utf8mb4_bin", "c": "int"}) is None
+    assert column_mistake('{"a": "int", "b": "text utf8mb4_bin"}', {"a": "int", "c": "int"}) == "of former columns: b"
+    assert column_mistake('{"a": "int"}', {"a": "bigint"}) == "of former columns: a"
+    assert column_mistake('{"a": "int"}', {}) is None
 
 
 def test_the_deployed_declaration_is_compared_with_the_configuration() -> None:
