@@ -9,12 +9,12 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Callable, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 import msgspec
 
 from gearsync import source
-from gearsync.change import Change, Json, Layout, Malformed, Number, Row, Value, decode_change, decode_outbox
+from gearsync.change import Change, Layout, Malformed, Number, Row, Value, decode_change, decode_outbox
 from gearsync.database import SCHEMA, Database, DatabaseUnavailable
 from gearsync.declared import Declarations, KeyColumn, LargeColumn, number_of
 from gearsync.spans import Spans, runs
@@ -169,6 +169,20 @@ def _kind_of(value: Value) -> str:
     return "binary" if isinstance(value, bytes) else "bit" if isinstance(value, int) else "decimal" if isinstance(value, Number) else "text"
 
 
+def _key_of(entry: Entry) -> Row:
+    """The key in a payload with names, which triggers of the first releases wrote; empty when the payload is none. Pure."""
+    try:
+        return decode_outbox(entry.table, entry.operation, entry.payload).new or {}
+    except Malformed:
+        return {}
+
+
+def _alike(entry: Entry) -> tuple[Any, ...]:
+    """What is equal for reloads that are read in one way. Pure."""
+    number = number_of(entry.payload)
+    return (entry.table, number) if number else (entry.table, number, *_key_of(entry))
+
+
 class Reloaded(NamedTuple):
     """What a reload comes to: a change, and the number of the declaration that its row is to be written under."""
 
@@ -183,8 +197,8 @@ class _Rows:
         self._database = database
         self._entries = entries
         self._readable = readable
-        #: By table and number.
-        self._tables: dict[tuple[str, int], Optional[_Readable]] = {}
+        #: By those that are read in one way.
+        self._tables: dict[tuple[Any, ...], Optional[_Readable]] = {}
         self._few: dict[str, int] = {}
         #: What was found out so far, by the entries' ids.
         self.changes: dict[int, Reloaded] = {}
@@ -193,17 +207,18 @@ class _Rows:
 
     def look(self, number: int) -> None:
         """Find out what the reload at ``number`` comes to, and some of the same table behind it. Raises DatabaseUnavailable and RowsDenied."""
-        first, of = self._entries[number], number_of(self._entries[number].payload)
-        if (first.table, of) not in self._tables:
-            self._tables[first.table, of] = self._readable(first)
-        table = self._tables[first.table, of]
-        if table is None and of:
+        first = self._entries[number]
+        alike = _alike(first)
+        if alike not in self._tables:
+            self._tables[alike] = self._readable(first)
+        table = self._tables[alike]
+        if table is None and number_of(first.payload):
             # It waits.
             return
         few = self._few.setdefault(first.table, _FIRST_ROWS if table is None or table.large else _MOST_ROWS)
         asked: dict[int, Change] = {}
         same = (entry for entry in itertools.islice(self._entries, number, None)
-                if entry.operation == "reload" and entry.table == first.table and number_of(entry.payload) == of)
+                if entry.operation == "reload" and entry.table == first.table and _alike(entry) == alike)
         for entry in itertools.islice(same, few):
             try:
                 asked[entry.id] = decode_change(table and table.layout, entry.table, entry.operation, entry.payload)
@@ -288,7 +303,7 @@ class _Rows:
     def _row(table: _Readable, columns: tuple[Optional[bytes], ...]) -> Row:
         small, *large = columns[len(table.key) :]
         found = decode_outbox("", "update", b'{"new":%s}' % (small or b"null"))
-        values = {column.declared: _bare(column.kind, value) for column, value in zip(table.large, large)}
+        values = {column.declared: source.bare(column.kind, value) for column, value in zip(table.large, large)}
         return {**(found.new or {}), **values}
 
     def _take(self, table: _Readable, number: int, change: Change, found: dict[tuple[bytes, ...], Row]) -> None:
@@ -297,12 +312,6 @@ class _Rows:
         row = found.get(source.identity_bytes(table.key, key))
         found_change = _gone(change, key) if row is None else Change(change.table, "update", dict(row), change.old, change.partial)
         self.changes[number] = Reloaded(found_change, table.number)
-
-
-def _bare(kind: str, value: Optional[bytes]) -> Value:
-    if value is None or kind == "binary":
-        return value
-    return Json(value.decode()) if kind == "json" else value.decode()
 
 
 def _inline(rows: int) -> int:
@@ -489,18 +498,17 @@ class Outbox:
         number = max(own, in_force)
         if number == 0:
             return self._readable_by_names(synced[0]) if synced else None
-        known = self._declarations and self._declarations.find(entry.table, number)
-        of = self._declarations and own and self._declarations.find(entry.table, own)
-        if not known or known.declared is None or of is None:
+        under, of = (self._declarations.find(entry.table, each) if self._declarations else None for each in (number, own))
+        if under is None or under.declared is None or of is None:
             return None
-        found = known.declared
-        key = of.declared.key if of and of.declared else self._key(entry, dict(found.columns))
-        there = {name.lower() for (name,) in self.database.rows(
-            "SELECT CONVERT(COLUMN_NAME USING utf8mb4) FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s",
-            (found.source_schema, found.source_table))} if own != number else set()
-        gone = own != number and any(column.real.lower().encode() not in there for column in key)
-        select = "" if gone else _select_sql(key, found.small_sql, found.large_columns, found.source_schema, found.source_table)
-        return _Readable(number, of.layout if of else None, key, found.large_columns, select)
+        found = under.declared
+        kinds = dict(found.columns)
+        key = of.declared.key if of.declared else [KeyColumn(name, name, kinds.get(name) or _kind_of(value)) for name, value in _key_of(entry).items()]
+        where = (found.source_schema, found.source_table)
+        names = "SELECT CONVERT(COLUMN_NAME USING utf8mb4) FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s"
+        there = {name.decode().lower() for (name,) in self.database.rows(names, where)} if own != number else None
+        is_found = there is None or all(column.real.lower() in there for column in key)
+        return _Readable(number, of.layout, key, found.large_columns, _select_sql(key, found.small_sql, found.large_columns, *where) if is_found else "")
 
     @staticmethod
     def _readable_by_names(synced: Mapping[bytes, bytes]) -> _Readable:
@@ -509,12 +517,6 @@ class Outbox:
         large = msgspec.json.decode(synced[b"large_columns"], type=list[LargeColumn])
         small, schema, name = (synced[column].decode() for column in (b"small_sql", b"source_schema", b"source_table"))
         return _Readable(0, None, key, large, _select_sql(key, small, large, schema, name))
-
-    @staticmethod
-    def _key(entry: Entry, kinds: Mapping[str, str]) -> list[KeyColumn]:
-        """The key of a payload with names, which triggers of the first releases wrote. Raises Malformed."""
-        key = decode_change(None, entry.table, entry.operation, entry.payload).new or {}
-        return [KeyColumn(name, name, kinds.get(name) or _kind_of(value)) for name, value in key.items()]
 
 
 def _select_sql(key: Sequence[KeyColumn], small_sql: str, large: Sequence[LargeColumn], schema: str, table: str) -> str:

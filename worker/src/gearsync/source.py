@@ -335,10 +335,11 @@ def large_row(database: Database, source: Source, position: Position) -> Optiona
     if not rows:
         return None
     small, *values = rows[0]
-    return {**source.row(small or b"null"), **{column.declared: _bare(column.kind, value) for column, value in zip(source.large, values)}}
+    return {**source.row(small or b"null"), **{column.declared: bare(column.kind, value) for column, value in zip(source.large, values)}}
 
 
-def _bare(kind: str, value: Optional[bytes]) -> Value:
+def bare(kind: str, value: Optional[bytes]) -> Value:
+    """A value that was read by itself."""
     if value is None or kind == "binary":
         return value
     return Json(value.decode()) if kind == "json" else value.decode()

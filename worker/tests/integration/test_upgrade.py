@@ -136,3 +136,16 @@ def test_a_worker_of_the_former_release_sees_that_it_does_not_know_the_newest_de
     database.sync_table(**ITEM)
     database.sync_table(**ITEM)
     assert database.execute("SELECT fingerprints FROM gearsync.declaration") == [('["that of the worker", "numbered"]',)]
+
+
+def test_of_reloads_from_before_one_that_is_none_spoils_no_other(
+    config: dict[str, Any], start_worker: Callable[..., Worker], database: OutboxDatabase, redis_server: RedisServer
+) -> None:
+    database.execute("INSERT INTO shop.item (id, name) VALUES (1, 'a'), (2, 'b')", "DELETE FROM gearsync.outbox")
+    database.sync_table(**ITEM)
+    for payload in ({"key": [1]}, {"key": {}}, {"key": {"no": 1}}, {"key": {"id": 1}}, {"key": {"name": "b"}}):
+        database.put(("reload", payload), shard=1)
+    start_worker(config)
+    until(lambda: database.waiting, 0)
+    assert redis_server.client.exists("item:1", "item:2") == 2
+    assert len(database.execute("SELECT * FROM gearsync.dead_letter")) == 3
