@@ -9,6 +9,7 @@ import collections
 import json
 import math
 import re
+import zlib
 
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import (
     ServerError,
@@ -132,6 +133,7 @@ MIGRATIONS = (
 VERSION = len(MIGRATIONS)
 # The version from which on declarations have numbers.
 NUMBERED = 6
+_SPREAD = 10_000
 
 # What workers need to know of a synced table beside their own configuration, in the columns' order.
 SyncedTable = collections.namedtuple(
@@ -264,7 +266,8 @@ def number_of(database, table_name, content, version):
     ) if version >= NUMBERED else []
     if rows and _text(rows[0]["content"]) == content:
         return int(rows[0]["number"]), []
-    number = int(rows[0]["number"]) + 1 if rows else 1
+    # Its end is of the content, so that triggers that came with a dump from another server do not name another declaration of this one.
+    number = (int(rows[0]["number"]) // _SPREAD + 1 if rows else 1) * _SPREAD + zlib.crc32(content.encode("utf-8")) % _SPREAD
     values = f"{literal(table_name)}, {number}, {literal(content)}"
     return number, [f"INSERT INTO `{SCHEMA}`.`numbered_declaration` (`table_name`, `number`, `content`) VALUES ({values})"]
 

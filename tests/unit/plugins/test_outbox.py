@@ -150,15 +150,16 @@ class Numbers:
         self.contents = contents
 
     def rows(self, _statement, _table):
-        return [{"number": len(self.contents), "content": self.contents[-1]}] if self.contents else []
+        return [{"number": 10_000 * len(self.contents) + 42, "content": self.contents[-1]}] if self.contents else []
 
 
 def test_a_declaration_keeps_its_number_as_long_as_it_is_the_newest_one():
-    assert number_of(Numbers(), "s.t", "a", 0)[0] == 1
-    assert number_of(Numbers("a"), "s.t", "a", VERSION) == (1, [])
+    end = zlib.crc32(b"a") % 10_000
+    assert number_of(Numbers(), "s.t", "a", 0)[0] == 10_000 + end
+    assert number_of(Numbers("a"), "s.t", "a", VERSION) == (10_042, [])
     number, statements = number_of(Numbers("a", "b"), "s.t", "a", VERSION)
-    assert number == 3
-    assert statements == ["INSERT INTO `gearsync`.`numbered_declaration` (`table_name`, `number`, `content`) VALUES ('s.t', 3, 'a')"]
+    assert number == 30_000 + end
+    assert statements == [f"INSERT INTO `gearsync`.`numbered_declaration` (`table_name`, `number`, `content`) VALUES ('s.t', {number}, 'a')"]
 
 
 def test_what_is_written_down_of_a_declaration_is_all_that_its_changes_need():
