@@ -74,6 +74,27 @@ def test_a_write_that_is_added_is_written_only_by_changes_of_triggers_that_tell_
     assert redis_server.client.smembers("name:F") == {b"1", b"2"}
 
 
+def test_a_declaration_is_not_in_force_before_its_triggers_are_there(
+    table: OutboxDatabase, redis_server: RedisServer, start_worker: Callable[..., Worker]
+) -> None:
+    table.sync_table(**declaration(BY_ID))
+    start_worker(worker_config(redis_server.port, [declaration(BY_ID, NAMES)], table.account))
+    put(table, 1, "A")
+    # A run that ends before the triggers that write are replaced.
+    table.begin_to_sync(0.2, **declaration(BY_ID, NAMES))
+    assert len(table.execute("SELECT * FROM gearsync.numbered_declaration")) == 2
+    # The worker reads the row: what it writes of it now, the next change will not tell.
+    table.execute("UPDATE shop.item SET id = 2")
+    drained(table)
+    put(table, 2, "B")
+    table.sync_table(**declaration(BY_ID, NAMES))
+    table.execute("UPDATE shop.item SET id = 3")
+    put(table, 3, "C")
+    drained(table)
+    assert redis_server.client.keys("name:*") == [b"name:C"]
+    assert redis_server.client.keys("by-id:*") == [b"by-id:3"]
+
+
 @pytest.mark.parametrize("first", ["configuration", "triggers"])
 def test_what_waits_under_another_identity_is_applied(
     table: OutboxDatabase, redis_server: RedisServer, start_worker: Callable[..., Worker], first: str
