@@ -447,14 +447,14 @@ def _durable_surroundings(database, declaration, sql, where, *, wanted, params, 
         sql.shard(ALIAS), sql.row(ALIAS), sql.old_row(ALIAS), sql.too_large(ALIAS), sql.small_row(ALIAS), to_json(sql.large_columns(ALIAS)),
         to_json({"": to_json(kinds), **{trigger.name: checksum(trigger.body) for trigger in wanted}}), sql.number)
     known = read_synced(database, *where, version)
-    served = synced.table_name in known and known[synced.table_name].triggers != NO_TRIGGERS
     # Written down before the triggers change: what they send can always be understood.
     before = migration_statements(version) + lease_statements(database, params["shards"], version, sql.layout) + declared
     save = [save_statement(synced)] if known.get(synced.table_name) != synced else []
     left = [known[name] for name in sorted(known) if name != synced.table_name]
     shown = _known(known.get(synced.table_name)), _known(synced)
-    # A row that is read is written under the declaration that is here. It must not be one whose old values the triggers do not tell yet.
-    return Surroundings(before, save, left, *shown) if served else Surroundings([*before, *save], [], left, *shown)
+    # A row that is read is written under the declaration that is here. It must not be one whose old values the triggers do not tell yet. Of a table that
+    # is new here nothing waits, and workers must know that it is durable before its first change.
+    return Surroundings(before, save, left, *shown) if synced.table_name in known else Surroundings([*before, *save], [], left, *shown)
 
 
 def _surroundings_without(database, where):

@@ -95,6 +95,19 @@ def test_a_declaration_is_not_in_force_before_its_triggers_are_there(
     assert redis_server.client.keys("by-id:*") == [b"by-id:3"]
 
 
+def test_what_waits_of_a_table_that_was_taken_out_is_not_written_under_a_declaration_without_triggers(
+    table: OutboxDatabase, redis_server: RedisServer, start_worker: Callable[..., Worker]
+) -> None:
+    table.sync_table(**declaration(BY_ID))
+    put(table, 1, "A")
+    table.execute("UPDATE shop.item SET id = 2")
+    table.sync_table(table="shop.item", state="absent")
+    table.begin_to_sync(0.2, **declaration(BY_ID, NAMES))
+    start_worker(worker_config(redis_server.port, [declaration(BY_ID, NAMES)], table.account))
+    drained(table)
+    assert (redis_server.client.keys("by-id:*"), redis_server.client.keys("name:*")) == ([b"by-id:2"], [])
+
+
 @pytest.mark.parametrize("first", ["configuration", "triggers"])
 def test_what_waits_under_another_identity_is_applied(
     table: OutboxDatabase, redis_server: RedisServer, start_worker: Callable[..., Worker], first: str
