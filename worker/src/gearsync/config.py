@@ -80,7 +80,7 @@ class WorkerSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     batch: int = 1000
     lease: float = 10.0
     sweep: float = 0.25
-    linger: float = 0.05
+    linger: float = 0.25
     keep: float = 1.0
     python_path: Optional[str] = None
     prefetch: int = 128

@@ -42,7 +42,7 @@ _REFRESH = 1.0
 #: Seconds between two reports of what was done.
 _REPORT = 5.0
 #: Seconds between two looks: at least, and at most for a while after a change or a wake, which comes before its commit.
-_FIRST_GAP, _LAST_GAP = 0.0003, 0.005
+_FIRST_GAP, _LAST_GAP = 0.0003, 0.01
 #: After a look it rests so many times what the look and its writing took: looks cost the server, and a busy one batches by itself.
 _DUTY = 1.0
 #: Seconds between two times that Redis is asked whether it has still what it has applied.
@@ -329,8 +329,7 @@ class Drain:
         if work.entries:
             self._linger_until, self._gap = now + self._settings.linger, _FIRST_GAP
         if work.more:
-            # What is met again, or put aside, is no work.
-            self._due = now if work.entries else now + _LAST_GAP
+            self._due = now
         elif work.entries:
             self._due = now + max(_FIRST_GAP, _DUTY * (now - began))
         elif now < self._linger_until:

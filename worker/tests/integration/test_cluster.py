@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 import signal
 import subprocess
@@ -316,7 +315,9 @@ def test_a_node_that_is_away_delays_what_belongs_to_it_and_nothing_else(
         apart = {row for row in rows if all(
             cluster.client.get_node_from_key(key).port != away.port
             for key in (f"log:{row}", f"doc:{row}", *(f"by-name:r{number}" for number in range(1, histories.rounds + 1))))}
-        waiting = {int(json.loads(payload)["new"]["id"]) for (payload,) in database.execute("SELECT payload FROM gearsync.outbox")}
+        waiting = {
+            int(named(database, table, operation, payload)["new"]["id"])
+            for table, operation, payload in database.execute("SELECT table_name, operation, payload FROM gearsync.outbox")}
         return waiting.isdisjoint(apart)
 
     if way == "killed":
