@@ -19,6 +19,7 @@ from gearsync.declaration import Table, Write
 from gearsync.fence import BATCH, batch
 from gearsync.fences import Fences
 from gearsync.target import Refused, Unavailable
+from harness.changes import named
 from harness.commands import Commands
 from harness.outbox_database import OutboxDatabase
 from harness.ports import free_port
