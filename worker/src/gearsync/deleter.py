@@ -68,17 +68,20 @@ class Deleter:
         self._ask_at = 0.0
         #: What was reached before a transaction of ours began to write, that transaction's number, and when it was asked.
         self._asked: list[tuple[int, int, float]] = []
-        self._decided = 0
+        self._decided = self._ended = 0
         self._session = self._last_own = 0
         self._lost = False
+        #: How often all was forgotten: what was begun before says nothing.
+        self._forgotten = 0
         self._thread = threading.Thread(target=self._run, name="deleter", daemon=True)
         self._thread.start()
 
     def put(self, deletions: list[Deletion]) -> None:
-        """Have these changes deleted."""
+        """Have these changes deleted, unless something is ``lost``."""
         with self._changed:
-            self._queue += deletions
-            self._changed.notify()
+            if not self._lost:
+                self._queue += deletions
+                self._changed.notify()
 
     def deleted(self) -> list[Deletion]:
         """What was deleted since the last call. Raises RuntimeError when the thread has ended: what is applied would wait for ever."""
@@ -103,6 +106,7 @@ class Deleter:
         """Delete nothing of what was given and is not deleted yet."""
         with self._changed:
             self._queue, self._deleted, self._decided, self.reached, self._lost = [], [], 0, 0, False
+            self._forgotten += 1
 
     def close(self, seconds: float) -> None:
         """Delete what is left, for ``seconds`` at most, and end."""
@@ -118,12 +122,13 @@ class Deleter:
                     self._changed.wait()
                 if not self._queue:
                     break
-                work = self._take()
+                work, forgotten, self._ended = self._take(), self._forgotten, 0
             done = self._delete(work)
             with self._changed:
-                if done:
+                if forgotten == self._forgotten and done:
                     self._deleted += work
-                else:
+                    self._decided = max(self._decided, self._ended)
+                elif forgotten == self._forgotten:
                     self._queue, self._lost = [], True
             time.sleep(_PACE)
         self._outbox.database.close()
@@ -186,8 +191,7 @@ class Deleter:
         now = time.monotonic()
         ended = [asked for asked in self._asked if asked[1] <= writers.oldest and asked[2] + _SETTLED <= now]
         if ended:
-            with self._changed:
-                self._decided = max(self._decided, *(number for number, _own, _at in ended))
+            self._ended = max(number for number, _own, _at in ended)
             self._asked = [asked for asked in self._asked if asked not in ended]
         self._asked.append((reached, writers.own, now))
         if len(self._asked) > _MOST_ASKED:

@@ -290,3 +290,30 @@ def test_many_ids_that_did_not_come_leave_a_look_of_few_ranges_while_a_transacti
             outbox.delete(work.ids, {}, False)
     assert len(found) == len(set(found)) == 100
     assert ours.seen.ranges <= 41
+
+
+def test_a_deletion_without_an_answer_is_given_up_when_the_session_is_another_one(
+    database: OutboxDatabase, outbox: Outbox, deleter: Deleter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gearsync.deleter._PAUSE", 0.01)
+    database.put(insert(1), insert(2), insert(3))
+    deleter.put([Deletion({0: [1]}, {}, {})])
+    until(lambda: bool(deleter.deleted()))
+    # Of a new server the same id may be another change.
+    held = database.connect(autocommit=False)
+    with held.cursor() as cursor:
+        cursor.execute("SELECT id FROM gearsync.outbox WHERE id = 2 FOR UPDATE")
+        deleter.put([Deletion({0: [2]}, {}, {})])
+        session = "SELECT id FROM information_schema.processlist WHERE info LIKE '%DELETE%outbox%' AND id <> CONNECTION_ID()"
+        until(lambda: len(database.execute(session)), 1)
+        database.execute(f"KILL {database.execute(session)[0][0]}")
+        held.rollback()
+    held.close()
+    until(lambda: deleter.lost)
+    deleter.put([Deletion({0: [3]}, {}, {})])
+    assert [number for (number,) in database.execute("SELECT id FROM gearsync.outbox")] == [2, 3]
+    deleter.forget()
+    assert not deleter.lost
+    deleter.put([Deletion({0: [3]}, {}, {})])
+    until(lambda: bool(deleter.deleted()))
+    assert [number for (number,) in database.execute("SELECT id FROM gearsync.outbox")] == [2]
