@@ -30,7 +30,10 @@ ZONE = "Europe/Berlin"
 
 
 def server_program() -> tuple[str, str]:
-    """The server that this machine has, MariaDB before MySQL, as (engine, path of the program)."""
+    """The server that this machine has, MariaDB before MySQL, as (engine, path of the program). GEARSYNC_SERVER is the path of another one."""
+    if named := os.environ.get("GEARSYNC_SERVER"):
+        # MariaDB has a mysqld too, which is a link.
+        return "mariadb" if Path(named).resolve().name.startswith("maria") else "mysql", named
     path = os.environ["PATH"] + ":/usr/sbin:/usr/libexec"
     for engine, name in (("mariadb", "mariadbd"), ("mysql", "mysqld")):
         if program := shutil.which(name, path=path):
