@@ -28,7 +28,7 @@ from harness.redis_server import RedisServer
 from harness.waiting import until
 from harness.worker import Worker
 
-__all__ = ["ROOT", "Database", "Gearmand", "Pipeline", "Process", "Redis", "arguments", "cleaned_up", "machine", "scratch", "until"]
+__all__ = ["ROOT", "Database", "Gearmand", "Pipeline", "Process", "Redis", "arguments", "cleaned_up", "collection", "machine", "scratch", "until"]
 
 DURABLE = ("--sync-binlog=1", "--innodb-flush-log-at-trx-commit=1", "--binlog-row-image=FULL", "--binlog-row-metadata=FULL")
 RELAXED = ("--skip-log-bin", "--innodb-flush-log-at-trx-commit=2")
