@@ -119,6 +119,7 @@ MIGRATIONS = (
         # Who may see all transactions may see much. Workers see, by the rights of the account that makes the triggers: their own transaction's number and
         # the smallest of all that write, seconds since the oldest that writes and that reads began, how many are prepared, and whether the server applies
         # another one's changes. Those that have written nothing yet have no number, or on MySQL one from 2^47 on.
+        # trx_started is in the zone of the server's host, whatever the session's is.
         "DROP PROCEDURE IF EXISTS `gearsync`.`transactions`",
         ("CREATE PROCEDURE `gearsync`.`transactions` () READS SQL DATA SQL SECURITY DEFINER SELECT"
          " MAX(IF(thread = CONNECTION_ID() AND number BETWEEN 1 AND 140737488355327, number, NULL)) AS own,"
@@ -126,7 +127,8 @@ MIGRATIONS = (
          " MAX(IF(number BETWEEN 1 AND 140737488355327, seconds, NULL)) AS writing, MAX(IF(number BETWEEN 1 AND 140737488355327, NULL, seconds)) AS reading,"
          " SUM(thread = 0) AS prepared,"
          " (SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE USER = 'system user' AND COMMAND <> 'Daemon') AS replicates"
-         " FROM (SELECT CAST(trx_id AS UNSIGNED) AS number, trx_mysql_thread_id AS thread, TIMESTAMPDIFF(SECOND, trx_started, NOW()) AS seconds"
+         " FROM (SELECT CAST(trx_id AS UNSIGNED) AS number, trx_mysql_thread_id AS thread, TIMESTAMPDIFF(SECOND, trx_started,"
+         " CONVERT_TZ(UTC_TIMESTAMP(), '+00:00', 'SYSTEM')) AS seconds"
          " FROM information_schema.INNODB_TRX) AS transactions"),
     ),
 )

@@ -272,6 +272,15 @@ def test_a_prepared_transaction_may_still_bring_its_ids(database: OutboxDatabase
     assert third.own == third.oldest > second.own
 
 
+@pytest.mark.parametrize("zone", ["+00:00", "-08:00", "+09:00", "SYSTEM"])
+def test_how_long_transactions_have_been_open_does_not_depend_on_the_sessions_time_zone(database: OutboxDatabase, zone: str) -> None:
+    with database.connect(autocommit=False) as client, client.cursor() as cursor:
+        cursor.execute(INSERT)
+        ((_own, _oldest, writing, *_more),) = database.execute(f"SET time_zone = '{zone}'", "CALL gearsync.transactions()")
+    # Less than any two zones differ by.
+    assert 0 <= writing < 1800
+
+
 def test_many_ids_that_did_not_come_leave_a_look_of_few_ranges_while_a_transaction_is_open(
     database: OutboxDatabase, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
