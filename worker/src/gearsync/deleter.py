@@ -8,12 +8,10 @@ import threading
 import time
 from typing import NamedTuple
 
-from pymysql.constants import ER
-
 from gearsync.database import DatabaseUnavailable
 from gearsync.fences import Place
 from gearsync.outage import Outage
-from gearsync.outbox import Outbox, Writers
+from gearsync.outbox import TRANSACTIONS_UNKNOWN, Outbox, Writers
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +27,6 @@ _ASK = 0.25
 _SETTLED = 1.0
 #: Answers that are kept while one of these transactions stays open.
 _MOST_ASKED = 1000
-#: The schema is not migrated yet, or the account that made it may not see transactions, or is not there any more.
-_UNTOLD = (ER.SP_DOES_NOT_EXIST, ER.SPECIFIC_ACCESS_DENIED_ERROR, ER.PROCACCESS_DENIED_ERROR, ER.NO_SUCH_USER)
 
 
 class Deletion(NamedTuple):
@@ -165,7 +161,7 @@ class Deleter:
                     self._decide(reached, writers)
                 return True
             except DatabaseUnavailable as error:
-                if ask and error.code in _UNTOLD:
+                if ask and error.code in TRANSACTIONS_UNKNOWN:
                     log.warning(
                         "which transactions are open is not known, so that looks become slow while a snapshot stays open: %s", error,
                         extra={"action": "transactions_unknown"})

@@ -117,6 +117,11 @@ def _in_database(database: InDatabase, labels: dict[str, str]) -> Iterator[Metri
     yield _gauge(
         "gearsync_verify_could_not_tell", "Whether the last verification could not look at the table, or at some of its rows", labels,
         *[({"table": name}, bool(result.error) or result.unsettled > 0) for name, result in results])
+    there = database.transactions
+    if there is not None:
+        yield _gauge("gearsync_oldest_writer_seconds", "Since the oldest open transaction that has written began", labels, ({}, there.writing))
+        yield _gauge("gearsync_oldest_reader_seconds", "Since the oldest open transaction that has not written began", labels, ({}, there.reading))
+        yield _gauge("gearsync_prepared_transactions", "XA transactions that are prepared, without a client", labels, ({}, there.prepared))
 
 
 def _functions(stats: dict[str, Any], labels: dict[str, str]) -> Iterator[Metric]:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Callable, NamedTuple, Optional
 
 import msgspec
+from pymysql.constants import ER
 
 from gearsync import source
 from gearsync.change import Change, Layout, Malformed, Number, Row, Value, decode_change, decode_outbox
@@ -37,6 +38,11 @@ _ERROR_LENGTH = 10_000
 _SETTLED_MINUTES = 10
 #: Characters of a TIMESTAMP(6), with which a stamp begins.
 CREATED = 26
+#: Asks which transactions are open. One row: the number of this one, the smallest of those that have written, seconds since the oldest that has written and
+#: the oldest that has not began, how many are prepared without a client, and whether the server applies another one's changes.
+TRANSACTIONS = f"CALL {SCHEMA}.transactions()"
+#: Errors of it: the schema is not migrated yet, or the account that made it may not see transactions, or is not there any more.
+TRANSACTIONS_UNKNOWN = (ER.SP_DOES_NOT_EXIST, ER.SPECIFIC_ACCESS_DENIED_ERROR, ER.PROCACCESS_DENIED_ERROR, ER.NO_SUCH_USER)
 
 
 class Entry(NamedTuple):
@@ -431,7 +437,7 @@ class Outbox:
         try:
             with self._by_id() as index:
                 # In one round trip: no lock is held while a client is waited for.
-                asked = [f"CALL {SCHEMA}.transactions()"] if ask else []
+                asked = [TRANSACTIONS] if ask else []
                 answers = self.database.rows_of_each("START TRANSACTION", *kept, *deletions(ids, again, index), *asked, "COMMIT")
         except DatabaseUnavailable:
             self.database.close()

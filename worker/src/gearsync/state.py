@@ -20,7 +20,7 @@ from gearsync.direct import DEFAULT_FUNCTION
 from gearsync.drain import DRAIN
 from gearsync.job_server_admin import Queue
 from gearsync.metrics import CHANGES, Histogram, Report, Tally
-from gearsync.outbox import ranges_condition
+from gearsync.outbox import TRANSACTIONS, TRANSACTIONS_UNKNOWN, ranges_condition
 from gearsync.source import text_literal
 from gearsync.spans import Spans
 from gearsync.target import Unavailable
@@ -32,6 +32,10 @@ _MOST_RANGES = 10_000
 #: A report of a process that is older says nothing about now; seconds.
 _REPORT_VALID = 30
 _TRIGGERS_PAUSE = 60.0
+#: Seconds between two questions for open transactions: the server stops for each of them for a moment.
+_TRANSACTIONS_PAUSE = 5.0
+#: A transaction that has been open for so long is worth a hint; seconds.
+LONG_SECONDS = 300.0
 #: A change that has been waiting for so long is late, whatever the load; seconds.
 LATE_SECONDS = 10.0
 
@@ -120,6 +124,17 @@ class Load(msgspec.Struct):
     """Whether it was of all rows."""
 
 
+class Transactions(msgspec.Struct):
+    """The transactions that are open in the database server."""
+
+    writing: float
+    """Seconds since the oldest began that has written; 0 when there is none."""
+    reading: float
+    """The same of those that have not."""
+    prepared: int
+    """How many XA transactions are prepared without a client."""
+
+
 class InDatabase(msgspec.Struct):
     """What the schema `gearsync` says."""
 
@@ -137,6 +152,8 @@ class InDatabase(msgspec.Struct):
     """For each durable table what is wrong with its triggers; None when nothing is. A table is absent when nobody could look."""
     functions: Optional[dict[str, Any]]
     """gman_stats(), or None when the database server has no such function."""
+    transactions: Optional[Transactions] = None
+    """None when the account that made the schema may not see transactions, or the schema is of an earlier release."""
 
 
 class State(msgspec.Struct):
@@ -232,6 +249,8 @@ class Observer:
         self._triggers: dict[str, Optional[str]] = {}
         self._triggers_at = float("-inf")
         self._triggers_of: dict[str, Synced] = {}
+        self._transactions: Optional[Transactions] = None
+        self._transactions_at = float("-inf")
 
     def look(self) -> State:
         asks: dict[str, Callable[[], Any]] = {"mysql": self._mysql, "redis": self._redis}
@@ -291,7 +310,7 @@ class Observer:
         return InDatabase(
             waiting, truncated, self._leases(database), int(workers), self._dead_letters(database), synced, self._verifications(database),
             self._loads(database), self._reports(database), self._trigger_mistakes(database, synced), self._functions(database),
-        )
+            self._open_transactions(database))
 
     def _without_schema(self, database: Database) -> InDatabase:
         """What there is to be seen where nothing is durable: the functions that submit jobs."""
@@ -390,6 +409,19 @@ class Observer:
             return None
         return None if text is None else msgspec.json.decode(text, type=dict[str, Any])
 
+    def _open_transactions(self, database: Database) -> Optional[Transactions]:
+        if time.monotonic() - self._transactions_at >= _TRANSACTIONS_PAUSE:
+            self._transactions, self._transactions_at = None, time.monotonic()
+            try:
+                ((_own, _oldest, writing, reading, prepared, _replicates),) = database.rows(TRANSACTIONS)
+            except DatabaseUnavailable as error:
+                if error.code not in TRANSACTIONS_UNKNOWN:
+                    raise
+            else:
+                # The end of summer time makes younger than nothing what is less than an hour old.
+                self._transactions = Transactions(max(0.0, float(writing or 0)), max(0.0, float(reading or 0)), int(prepared or 0))
+        return self._transactions
+
 
 def mistakes(state: State, config: Config) -> list[str]:
     """All that somebody should do something about, a sentence each; empty when the pipeline is in order. Pure."""
@@ -399,6 +431,17 @@ def mistakes(state: State, config: Config) -> list[str]:
     found += [f"job server {server.name} cannot be used: {server.words}" for server in state.job_servers if not server.ok]
     if state.database is not None:
         found += _database_mistakes(state.database, [table.table for table in config.durable_tables])
+    return found
+
+
+def hints(state: State) -> list[str]:
+    """What is worth knowing and no mistake of the pipeline's, a sentence each. Pure."""
+    found, there = [], state.database and state.database.transactions
+    if there and there.writing > LONG_SECONDS:
+        prepared = f", and {there.prepared} prepared without a client: see XA RECOVER" if there.prepared else ""
+        found.append(f"a transaction that has written has been open for {there.writing / 60:.0f} min{prepared}")
+    if there and there.reading > LONG_SECONDS:
+        found.append(f"a transaction that only reads has been open for {there.reading / 60:.0f} min")
     return found
 
 

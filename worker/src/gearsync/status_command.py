@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gearsync.config import Config
-from gearsync.state import Activity, InDatabase, Observer, State, activity, mistakes
+from gearsync.state import Activity, InDatabase, Observer, State, activity, hints, mistakes
 
 IN_ORDER, MISTAKES = 0, 1
 #: What a server may take to answer; seconds.
@@ -70,9 +70,9 @@ def _show(state: State, config: Config, json: bool) -> None:
 
 
 def as_json(state: State, config: Config) -> str:
-    """The state with its mistakes and the tables' activity."""
+    """The state with its mistakes and hints, and the tables' activity."""
     found: dict[str, Any] = msgspec.to_builtins(state)
-    found["mistakes"] = mistakes(state, config)
+    found["mistakes"], found["hints"] = mistakes(state, config), hints(state)
     if state.database is not None:
         found["activity"] = msgspec.to_builtins(activity(state.database.reports.values()))
         del found["database"]["reports"]
@@ -84,7 +84,8 @@ def screen(state: State, config: Config) -> RenderableType:
     found = mistakes(state, config)
     moment = datetime.datetime.fromtimestamp(state.time, datetime.timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
     head = Text.assemble((f"source {state.source}  ", "bold"), f"{moment}  ", ("in order", "green") if not found else (f"{len(found)} to look at", "bold red"))
-    parts: list[RenderableType] = [head, *(Text(f"  ! {words}", style="red") for words in found), Text()]
+    parts: list[RenderableType] = [head, *(Text(f"  ! {words}", style="red") for words in found)]
+    parts += [*(Text(f"  - {words}", style="yellow") for words in hints(state)), Text()]
     if state.database is not None:
         parts += [_tables(state.database, config, state.time), Text(), _shards(state.database), Text()]
     parts += [_servers(state)]

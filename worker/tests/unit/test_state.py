@@ -21,11 +21,13 @@ from gearsync.state import (
     Server,
     State,
     Synced,
+    Transactions,
     Verification,
     Waiting,
     activity,
     column_mistake,
     declaration_mistake,
+    hints,
     last_verification,
     mistakes,
     our_functions,
@@ -58,6 +60,7 @@ def in_order(**other: Any) -> State:
         "waiting": {"s.a": Waiting(2, 0.5)}, "truncated": False, "leases": [Lease(0, "host:1:abc", 3, 9.0)], "workers": 1, "dead_letters": {},
         "synced": {"s.a": Synced("s", "a", {"gearsync_ai_a": "1"})}, "verifications": {"s.a": Verification(1.0, 100.0, 10, {"missing": 0}, 0, 0)},
         "loads": {"s.a": Load(10, 1.0, True)}, "reports": {"host:1:abc": report}, "triggers": {"s.a": None}, "functions": STATS,
+        "transactions": Transactions(2.0, 3.0, 0),
     }
     return State(
         100.0, "main", Server("/run/mysqld.sock", True), Server("127.0.0.1:6379", True),
@@ -220,6 +223,35 @@ def test_prometheus_reads_what_was_seen() -> None:
     assert found["gearsync_udf_wakes_total"][(("result", "skipped"), ("source", "main"))] == 3.0
     assert found["gearsync_triggers_current"] == {(("source", "main"), ("table", "s.a")): 1.0}
     assert found["gearsync_mysql_up"] == {(("source", "main"),): 1.0}
+
+
+def test_open_transactions_are_shown_and_are_absent_where_they_cannot_be_seen() -> None:
+    found = samples(list(seen(in_order(transactions=Transactions(7.0, 9.0, 2)), {"source": "main"})))
+    names = ("gearsync_oldest_writer_seconds", "gearsync_oldest_reader_seconds", "gearsync_prepared_transactions")
+    assert [found[name] for name in names] == [{(("source", "main"),): value} for value in (7.0, 9.0, 2.0)]
+    found = samples(list(seen(in_order(transactions=None), {"source": "main"})))
+    assert not found.keys() & {*names}
+    assert found["gearsync_mysql_up"] == {(("source", "main"),): 1.0}
+
+
+@pytest.mark.parametrize(("transactions", "words"), [
+    (None, []),
+    (Transactions(60.0, 60.0, 1), []),
+    (Transactions(600.0, 0.0, 0), ["a transaction that has written has been open for 10 min"]),
+    (Transactions(600.0, 0.0, 1), ["a transaction that has written has been open for 10 min, and 1 prepared without a client: see XA RECOVER"]),
+    (Transactions(0.0, 7200.0, 0), ["a transaction that only reads has been open for 120 min"]),
+])
+def test_transactions_that_stay_open_are_a_hint_and_no_mistake(transactions: Optional[Transactions], words: list[str]) -> None:
+    state = in_order(transactions=transactions)
+    assert hints(state) == words
+    assert mistakes(state, CONFIG) == []
+    answer = msgspec.json.decode(as_json(state, CONFIG))
+    assert (answer["ok"], answer["hints"]) == (True, words)
+    console = Console(width=200)
+    with console.capture() as captured:
+        console.print(screen(state, CONFIG))
+    assert "in order" in captured.get()
+    assert all(hint in captured.get() for hint in words)
 
 
 def test_what_nobody_knows_is_left_out() -> None:
