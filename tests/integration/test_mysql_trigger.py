@@ -185,7 +185,7 @@ def test_writers_go_on_while_a_trigger_waits_for_an_open_transaction(database, m
         cursor.execute("SELECT * FROM shop.t")
         thread = threading.Thread(target=lambda: results.append(modules.run("mysql_trigger", **WANTED, body="SET @a = 2", lock_wait_timeout=300)))
         thread.start()
-        for _ in range(3):
+        for _time in range(3):
             until(lambda: database.execute("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE 'LOCK TABLES%'") != [(0,)])
             writes.execute("INSERT INTO shop.t (v) VALUES ('x')")
         assert results == []

@@ -195,7 +195,7 @@ class ClusterTarget(Target):
     def _wait_for_replicas(self, calls: Sequence[tuple[int, Sequence[Any]]], answers: list[Any], wait: tuple[Any, ...]) -> None:
         """Put an error in the place of answers whose nodes have too few replicas that have what they were sent."""
         # A node's replicas take its writes in one order: who has a fence that is written now has all that was written before, by whichever connection.
-        nodes = [None if isinstance(answer, Exception) else self._redis.nodes_manager.get_node_from_slot(slot) for (slot, _), answer in zip(calls, answers)]
+        nodes = [None if isinstance(answer, Exception) else self._redis.nodes_manager.get_node_from_slot(slot) for (slot, _call), answer in zip(calls, answers)]
         one_of = {node: arguments[1] for (_slot, arguments), node in zip(calls, nodes) if node}
         for node, (_waited, copies) in self._ask_nodes({node: [("HINCRBY", fence, "waited", 1), wait] for node, fence in one_of.items()}).items():
             missing = copies if isinstance(copies, Exception) else too_few(copies, wait)
