@@ -124,6 +124,8 @@ class Drain:
         #: Batches that Redis has taken and that are not given to the deleter yet, and all that is applied and not deleted.
         self._applied: deque[_Applied] = deque()
         self._behind = Spans()
+        #: Those of them that cannot be applied, until they are dead letters.
+        self._dying = Spans()
         self._questions: list[_Question] = []
         self._window = Window()
         #: By how much the server's clock is before ours, in seconds.
@@ -223,7 +225,7 @@ class Drain:
         self._deleter.forget()
         self._fences.drop(self._epochs)
         self._applied.clear()
-        self._behind = Spans()
+        self._behind, self._dying = Spans(), Spans()
         self._epochs = {}
 
     def _tell(self, now: float) -> None:
@@ -509,6 +511,7 @@ class Drain:
         letters = {entry.id: dead[entry.id].detail for entry in work.entries if entry.id in dead}
         self._applied.append(_Applied(now, ids, letters, numbers, shared))
         self._behind.add(work.ids)
+        self._dying.add(sorted(letters))
         if not self._settings.keep:
             self._hand_over([self._applied.pop()])
         if dead:
@@ -556,7 +559,7 @@ class Drain:
             self._hand_over([applied for applied in old if away.isdisjoint(applied.numbers)])
         self._forget()
         if self._behind or self._said_behind:
-            self.target.ask([saying(self._source, self._leases.owner, self._behind)])
+            self.target.ask([saying(self._source, self._leases.owner, self._in_redis)])
             self._said_behind = bool(self._behind)
 
     def _hand_over(self, work: Sequence[_Applied]) -> None:
@@ -569,6 +572,7 @@ class Drain:
     def _note_deleted(self) -> None:
         for deletion in self._deleter.deleted():
             self._behind.remove(deletion.sorted_ids)
+            self._dying.remove(deletion.sorted_ids)
             self._fences.deleted(deletion.ids)
             for place, number in deletion.numbers.items():
                 self._fences.forget(place, number, deletion.dead)
@@ -631,9 +635,19 @@ class Drain:
     def _known_applied(self) -> Spans:
         """What is in Redis and may still be in the outbox, of all processes. Raises DatabaseUnavailable and Unavailable."""
         if self._leases.has_all:
-            return self._behind
+            return self._in_redis
         others = [owner for owner in owners(self._database) if owner != self._leases.owner]
-        return Spans(itertools.chain(self._behind, read(self.target, self._source, others)))
+        return Spans(itertools.chain(self._in_redis, read(self.target, self._source, others)))
+
+    @property
+    def _in_redis(self) -> Spans:
+        """What is in Redis and not deleted yet. What cannot be applied is not: it waits until it is a dead letter, which is counted."""
+        if not self._dying:
+            return self._behind
+        found = Spans(self._behind)
+        for first, last in self._dying:
+            found.remove_span(first, last)
+        return found
 
     def _answer(self) -> None:
         """Answer the barriers that have an answer."""
