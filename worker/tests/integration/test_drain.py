@@ -848,6 +848,19 @@ def test_a_barrier_reports_changes_that_became_dead_letters(
     assert json.loads(Commands(config, tmp_path).done("barrier", "--json"))["ok"] is True
 
 
+def test_a_barrier_waits_until_what_cannot_be_applied_is_a_dead_letter(
+    config: dict[str, Any], start_worker: Callable[..., Worker], database: OutboxDatabase, redis_server: RedisServer, tmp_path: pathlib.Path
+) -> None:
+    config["worker"]["keep"] = 2.0
+    redis_server.client.set("item:1", "not a hash")
+    start_worker(config)
+    database.put(insert(1), insert(2))
+    until(lambda: redis_server.client.exists("item:2"), 1)
+    status, output = Commands(config, tmp_path).run("barrier", "--json")
+    answer = json.loads(output)
+    assert (status, answer["ok"], answer["dead"], "missing" in answer) == (1, False, 1, False)
+
+
 def test_the_selftest_says_whether_the_schema_can_be_used(config: dict[str, Any], database: OutboxDatabase, tmp_path: pathlib.Path) -> None:
     commands = Commands(config, tmp_path)
     assert "ok: MySQL" in commands.run("selftest")[1]
