@@ -13,8 +13,8 @@ SUBMIT_JOB, SUBMIT_JOB_BG, JOB_CREATED, WORK_COMPLETE, WORK_DATA = 7, 18, 8, 13,
 ANSWER = 180
 
 
-def _packets(kind: int, function: str, payloads: tuple[bytes, ...]) -> bytes:
-    bodies = [b"\0".join([function.encode(), b"", payload]) for payload in payloads]
+def _packets(kind: int, function: str, payloads: tuple[bytes, ...], unique: str = "") -> bytes:
+    bodies = [b"\0".join([function.encode(), unique.encode(), payload]) for payload in payloads]
     return b"".join(struct.pack("!4sII", b"\0REQ", kind, len(body)) + body for body in bodies)
 
 
@@ -47,10 +47,10 @@ class JobServer(Gearmand):
     def _connect(self) -> socket.socket:
         return socket.create_connection((self.host, self.port), timeout=ANSWER)
 
-    def submit(self, function: str, *payloads: bytes) -> list[bytes]:
-        """Queue background jobs; their handles."""
+    def submit(self, function: str, *payloads: bytes, unique: str = "") -> list[bytes]:
+        """Queue background jobs; their handles. Those with one ``unique`` are merged."""
         with self._connect() as client:
-            client.sendall(_packets(SUBMIT_JOB_BG, function, payloads))
+            client.sendall(_packets(SUBMIT_JOB_BG, function, payloads, unique))
             answers = [_answer(client) for _ in payloads]
         assert {kind for kind, _ in answers} == {JOB_CREATED}
         return [handle for _, handle in answers]

@@ -13,8 +13,9 @@ from typing import NamedTuple, Optional
 
 import msgspec
 
-from gearsync import barrier
 from gearsync.applied import owners, read, saying
+from gearsync.barrier import Barrier
+from gearsync.barrier_desk import Answer, BarrierDesk
 from gearsync.change import Malformed
 from gearsync.commands import Step, coalesce
 from gearsync.config import Config
@@ -28,6 +29,7 @@ from gearsync.lease import Leases
 from gearsync.metrics import BATCHES, CHANGES, COMMANDS, ERRORS, STEPS, Tally, Window
 from gearsync.outage import Outage
 from gearsync.outbox import CREATED, Entry, Outbox, summary
+from gearsync.pace import LAST_GAP, Pace
 from gearsync.reader import Reader, Work
 from gearsync.spans import Spans
 from gearsync.target import Denied, Moved, Refused, Stuck, Target, Unavailable, words_of
@@ -41,18 +43,12 @@ _DONE = b"done"
 _REFRESH = 1.0
 #: Seconds between two reports of what was done.
 _REPORT = 5.0
-#: Seconds between two looks: at least, and at most for a while after a change or a wake, which comes before its commit.
-_FIRST_GAP, _LAST_GAP = 0.0003, 0.01
-#: After a look it rests so many times what the look and its writing took: looks cost the server, and a busy one batches by itself.
-_DUTY = 1.0
 #: Seconds between two times that Redis is asked whether it has still what it has applied.
 _CONFIRM = 0.1
 #: When more changes are applied and not deleted, they are not kept any longer; when twice as many are, the drain waits for the deletions.
 _MOST_APPLIED = 200_000
 #: Seconds until slots that were out of reach are tried again: at least, for so many changes that wait one more, and at most.
 _STALL, _STALLED_RATE, _LONGEST_STALL = 1.0, 5000, 30.0
-#: Seconds between two looks, at most, while no job server is connected by which a wake could come.
-_UNWOKEN = 0.05
 #: Changes that a line of the log names.
 _NAMED = 5
 #: Seconds between two attempts to reach a Redis that is away, while the shards are another process's.
@@ -70,13 +66,6 @@ class _Applied(NamedTuple):
     """Its number in each fence that knows it."""
     shared: frozenset[Place] = frozenset()
     """Fences that know by this number other changes, too, which are not applied in full: what they know is forgotten with those."""
-
-
-class _Question(NamedTuple):
-    """A barrier's job and what is to be answered to it."""
-
-    job: Job
-    barrier: barrier.Barrier
 
 
 def say_dead(entries: Sequence[Entry], dead: Mapping[int, Malformed]) -> None:
@@ -126,13 +115,14 @@ class Drain:
         self._behind = Spans()
         #: Those of them that cannot be applied, until they are dead letters.
         self._dying = Spans()
-        self._questions: list[_Question] = []
+        self._desk = BarrierDesk(config.source, self.servers, lambda: Barrier(self._outbox, self._known_applied))
         self._window = Window()
         #: By how much the server's clock is before ours, in seconds.
         self._clock_ahead = 0.0
         self._session = 0
-        self._due = self._linger_until = 0.0
-        self._gap = _FIRST_GAP
+        self._pace = Pace(config.worker.linger, config.worker.sweep)
+        #: Jobs that woke it, not answered yet.
+        self._wakes: list[Job] = []
         self._refresh_at = self._report_at = self._ping_at = self._confirm_at = 0.0
         self._reaches_redis = True
         self._said_behind = False
@@ -164,7 +154,8 @@ class Drain:
                 self._database_outage.end()
             except DatabaseUnavailable as error:
                 self._begin_outage(error)
-        self._answer()
+        self._desk.answer(self._look_for)
+        self._release(time.monotonic())
         self.servers.poll(self._pause(seconds))
         self._take_jobs()
 
@@ -176,7 +167,7 @@ class Drain:
         """Delete what was applied, and give the shards to others."""
         deadline = time.monotonic() + self._settings.keep + 1.0
         while self._applied and time.monotonic() < deadline and not self._redis_outage.failures:
-            time.sleep(_LAST_GAP)
+            time.sleep(LAST_GAP)
             with contextlib.suppress(Unavailable, Refused, Denied, Moved, DatabaseUnavailable):
                 self._confirm(time.monotonic())
         self._deleter.close(max(1.0, deadline - time.monotonic()))
@@ -207,7 +198,7 @@ class Drain:
         try:
             if now >= self._confirm_at:
                 self._confirm(now)
-            if (now >= self._due or (self._stalled and now >= self._stalled_until)) and len(self._behind) < 2 * _MOST_APPLIED:
+            if (now >= self._pace.due or (self._stalled and now >= self._stalled_until)) and len(self._behind) < 2 * _MOST_APPLIED:
                 self._drain(now)
             if not self._stalled:
                 self._stalled_outage.end()
@@ -217,7 +208,7 @@ class Drain:
         except Refused as refused:
             self._refused(refused)
         except Moved:
-            self._due = now + _LAST_GAP
+            self._pace.due = now + LAST_GAP
 
     def _start_over(self) -> None:
         """Believe only what Redis says: the server may be another one, on which the same ids are other changes'."""
@@ -278,19 +269,19 @@ class Drain:
         """Look for everything that is not applied."""
         self._reader.forget(self._behind)
         self._stalled, self._stalled_ids = {}, Spans()
-        self._due = 0.0
+        self._pace.due = 0.0
 
     def _offer(self) -> None:
         drains = [f"{DRAIN}.{self._source}.{shard}" for shard in sorted(self._epochs)]
-        self.servers.offer([*drains, barrier.FUNCTION, f"{barrier.FUNCTION}.{self._source}"])
+        self.servers.offer([*drains, *self._desk.functions])
 
     def _pause(self, seconds: float) -> float:
         now = time.monotonic()
-        moments = [now + seconds, *(question.barrier.next_look for question in self._questions)]
+        moments = [now + seconds, *self._desk.looks]
         if self._database_outage.failures:
             moments.append(self._database_outage.retry_at)
         else:
-            moments += [self._refresh_at, max(self._due, self._redis_outage.retry_at)]
+            moments += [self._refresh_at, max(self._pace.due, self._redis_outage.retry_at)]
             moments += [max(self._stalled_until, self._redis_outage.retry_at)] if self._stalled else []
             moments += [max(self._confirm_at, self._redis_outage.retry_at)] if self._behind or self._said_behind else []
         return 0.0 if self._stopping else max(0.0, min(moments) - now)
@@ -323,21 +314,11 @@ class Drain:
         elif self._redis_outage.failures:
             # Nothing to write is no sign that it takes writes.
             self.target.ping()
-        self._rest(work, now)
-
-    def _rest(self, work: Work, began: float) -> None:
-        """When to look the next time."""
-        now = time.monotonic()
-        if work.entries:
-            self._linger_until, self._gap = now + self._settings.linger, _FIRST_GAP
-        if work.more:
-            self._due = now
-        elif work.entries:
-            self._due = now + max(_FIRST_GAP, _DUTY * (now - began))
-        elif now < self._linger_until:
-            self._due, self._gap = now + max(self._gap, _DUTY * (now - began)), min(self._gap * 1.5, _LAST_GAP)
+        took = time.monotonic() - now
+        if work.entries or work.more:
+            self._pace.found(now + took, took, work.more)
         else:
-            self._due = now + (self._settings.sweep if self.servers.connected else min(self._settings.sweep, _UNWOKEN))
+            self._pace.none(now + took, took, bool(self.servers.connected))
 
     def _apply(self, work: Work) -> None:
         """Write what was read: all of it, or, when the account may not write some table's keys, that of the others."""
@@ -618,19 +599,19 @@ class Drain:
         now = time.monotonic()
         for job in jobs:
             if job.function.startswith(DRAIN):
-                self.servers.answer(job, b"", _DONE)
-                self._due, self._gap, self._linger_until = min(self._due, now), _FIRST_GAP, now + self._settings.linger
-            else:
-                self._ask(job)
+                self._wakes.append(job)
+                self._pace.woken(now)
+            elif self._desk.ask(job):
+                self._pace.due = 0.0
         self.servers.finish_batch()
 
-    def _ask(self, job: Job) -> None:
-        wanted = job.data.decode(errors="replace")
-        if wanted not in ("", self._source):
-            self._reply(job, {"ok": False, "error": f"this worker's source is {self._source!r}, not {wanted!r}"})
-            return
-        self._questions.append(_Question(job, barrier.Barrier(self._outbox, self._known_applied)))
-        self._due = 0.0
+    def _release(self, now: float) -> None:
+        """Answer the wakes when no change has come for a while. Those of a process that stops or dies go back to the job server."""
+        if self._wakes and not self._pace.holds(now):
+            for job in self._wakes:
+                self.servers.answer(job, b"", _DONE)
+            self._wakes = []
+            self._pace.released(now)
 
     def _known_applied(self) -> Spans:
         """What is in Redis and may still be in the outbox, of all processes. Raises DatabaseUnavailable and Unavailable."""
@@ -649,21 +630,8 @@ class Drain:
             found.remove_span(first, last)
         return found
 
-    def _answer(self) -> None:
-        """Answer the barriers that have an answer."""
-        now = time.monotonic()
-        open_questions = []
-        for question in self._questions:
-            answer = self._look_for(question.barrier, now) if now >= question.barrier.next_look else None
-            if answer is None:
-                open_questions.append(question)
-            else:
-                self._reply(question.job, answer)
-        self._questions = open_questions
-
-    def _look_for(self, question: barrier.Barrier, now: float) -> Optional[dict[str, object]]:
-        outage = self._database_outage
-        if now >= outage.retry_at:
+    def _look_for(self, question: Barrier) -> Optional[Answer]:
+        if time.monotonic() >= self._database_outage.retry_at:
             try:
                 return question.look()
             except DatabaseUnavailable as error:
@@ -672,6 +640,3 @@ class Drain:
             except Unavailable as error:
                 return question.failed(error)
         return question.failed(self._database_error)
-
-    def _reply(self, job: Job, answer: dict[str, object]) -> None:
-        self.servers.answer(job, b"", msgspec.json.encode(answer))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import pathlib
@@ -14,7 +15,6 @@ from typing import Any
 import msgspec
 import pymysql
 import pytest
-from gearsync import barrier
 from gearsync import database as edge
 from gearsync.barrier import Barrier
 from gearsync.config import Config, MySQLSettings
@@ -789,6 +789,57 @@ def test_a_wake_is_followed_by_a_look_even_when_it_comes_before_its_commit(
         until(lambda key=number: redis_server.client.exists(f"item:{key}"), 1)
 
 
+def test_a_drain_holds_its_wake_while_changes_come_and_looks_for_those_whose_wakes_were_merged_into_it(
+    woken: Worker, gearmand: JobServer, database: OutboxDatabase, redis_server: RedisServer
+) -> None:
+    function = "gearsync.drain.main.0"
+    database.execute("INSERT INTO gearsync.lease (shard) VALUES (0)")
+    until(lambda: gearmand.queue(function)[2], 1)
+    until(lambda: database.execute("SELECT COUNT(*) FROM gearsync.lease WHERE owner IS NOT NULL"), [(1,)])
+    gearmand.submit(function, b"", unique="0")
+    number, held = 0, 0
+    deadline = time.monotonic() + 20.0
+    while held < 50 and time.monotonic() < deadline:
+        number += 1
+        database.put(insert(number))
+        if gearmand.queue(function)[:2] == (1, 1):
+            held += 1
+        else:
+            # It is answered when this test stands still.
+            gearmand.submit(function, b"", unique="0")
+    assert held == 50
+    # What is submitted now has no job of its own.
+    gearmand.submit(function, b"", unique="0")
+    until(lambda: gearmand.queue(function)[:2], (0, 0))
+    released = time.monotonic()
+    database.put(insert(0))
+    if time.monotonic() - released > LINGER / 2:
+        gearmand.submit(function, b"", unique="0")
+    until(lambda: redis_server.client.exists("item:0"), 1)
+
+
+def test_the_wake_of_a_process_that_is_killed_comes_to_the_next_one(
+    woken: Worker, gearmand: JobServer, database: OutboxDatabase, config: dict[str, Any], start_worker: Callable[..., Worker]
+) -> None:
+    function = "gearsync.drain.main.0"
+    database.execute("INSERT INTO gearsync.lease (shard) VALUES (0)")
+    until(lambda: gearmand.queue(function)[2], 1)
+    for number in itertools.count(1):
+        gearmand.submit(function, b"", unique="0")
+        database.put(insert(number))
+        woken.pause()
+        if gearmand.queue(function)[:2] == (1, 1):
+            break
+        # It was not taken yet, or is answered.
+        woken.resume()
+        time.sleep(0.01)
+    woken.kill()
+    until(lambda: gearmand.queue(function)[1:], (0, 0))
+    assert gearmand.queue(function)[0] == 1
+    start_worker(config)
+    until(lambda: gearmand.queue(function)[:2], (0, 0))
+
+
 def test_a_barrier_answers_when_everything_is_in_redis(woken: Worker, gearmand: JobServer, database: OutboxDatabase, redis_server: RedisServer) -> None:
     def in_order(source: bytes) -> bool:
         return bool(json.loads(gearmand.do("gearsync.barrier", source)[-1][1])["ok"])
@@ -808,7 +859,7 @@ def test_a_barrier_says_what_is_missing(
     config: dict[str, Any], gearmand: JobServer, database: OutboxDatabase, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A worker waits for ten seconds; this one, within the test, for less.
-    monkeypatch.setattr(barrier, "Barrier", lambda outbox, applied: Barrier(outbox, applied, 0.2))
+    monkeypatch.setattr("gearsync.drain.Barrier", lambda outbox, applied: Barrier(outbox, applied, 0.2))
     settings = msgspec.convert({**config, "tables": []}, Config)
     servers = JobServers([(gearmand.host, gearmand.port)], [], prefetch=1, timeout=120.0, reconnect_max=0.2)
     databases = [edge.Database(MySQLSettings(**database.account), 120.0) for _ in range(2)]

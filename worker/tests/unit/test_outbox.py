@@ -148,7 +148,7 @@ def test_open_barriers_make_one_attempt_while_the_database_is_away() -> None:
     drain = object.__new__(Drain)
     drain._database_outage = Outage("MySQL", "mysql", 2.0, Tally())
     questions = [Barrier(Away(), Spans, timeout) for timeout in (3600.0, 3600.0, 0.0)]  # type: ignore[arg-type]
-    answers = [drain._look_for(question, 0.0) for question in questions]
+    answers = [drain._look_for(question) for question in questions]
     assert attempts == 1
     assert answers[:2] == [None, None]
     assert answers[2] is not None
