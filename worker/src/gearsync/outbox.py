@@ -30,8 +30,8 @@ _FIRST_ROWS, _MOST_ROWS = 8, 256
 _FEW_BYTES = 1 << 20
 #: A row that the server refuses to show is asked for so many times.
 _ATTEMPTS = 3
-#: Ids that follow one another are deleted as a range from so many on; so many others are looked up by one statement.
-_RUN = 3
+#: Ids that follow one another are deleted as a range from so many on, since each is a statement; so many others are looked up by one.
+_RUN = 50
 _LOOKED_UP = 500
 _ERROR_LENGTH = 10_000
 #: Longer than a table's triggers take to be replaced.
@@ -352,11 +352,10 @@ def look_sql(look: Look, index: str = "PRIMARY") -> str:
     # One column in place of six: a client's work is by the column. A NUL begins no JSON: it says that the payload's length follows.
     inline = f"IF(LENGTH(payload) > {_inline(look.limit)}, CONCAT(X'00', LENGTH(payload)), payload)"
     payload = f"IF(table_name IN ({_names(look.unread)}), '', {inline})" if look.unread else inline
+    text = f"CONCAT(id, ' ', shard, ' ', created_at, ' ', operation, ' ', table_name, X'00', {payload})"
     if look.shards is not None:
-        payload = f"IF(shard IN ({', '.join(map(str, look.shards))}), {payload}, '')"
-    return (
-        f"SELECT CONCAT(id, ' ', shard, ' ', created_at, ' ', operation, ' ', table_name, X'00', {payload}) FROM {SCHEMA}.outbox FORCE INDEX ({index})"
-        f" WHERE {ranges_condition(look.ranges)} ORDER BY id LIMIT {look.limit}")
+        text = f"IF(shard IN ({', '.join(map(str, look.shards))}), {text}, CONCAT(id, ' ', shard))"
+    return f"SELECT {text} FROM {SCHEMA}.outbox FORCE INDEX ({index}) WHERE {ranges_condition(look.ranges)} ORDER BY id LIMIT {look.limit}"
 
 
 def _batch(texts: Sequence[bytes], look: Look) -> tuple[Batch, list[int]]:
@@ -364,16 +363,16 @@ def _batch(texts: Sequence[bytes], look: Look) -> tuple[Batch, list[int]]:
     entries: list[Entry] = []
     apart: list[int] = []
     others: dict[int, list[int]] = {}
-    shards = None if look.shards is None else set(look.shards)
     size = last = 0
     more = len(texts) == look.limit
     for text in texts:
         head, _zero, payload = text.partition(b"\0")
-        number, shard, stamp = head.split(b" ", 2)
-        if shards is not None and int(shard) not in shards:
+        number, shard, *stamps = head.split(b" ", 2)
+        if not stamps:
             last = int(number)
             others.setdefault(int(shard), []).append(last)
             continue
+        (stamp,) = stamps
         large = payload[:1] == b"\0" and payload[1:].isdigit()
         size += int(payload[1:]) if large else len(payload)
         if size > _MOST_BYTES and entries:

@@ -8,6 +8,8 @@ from typing import Optional
 
 #: A range of ids, both ends included.
 Span = tuple[int, int]
+#: So few ids are compared one by one.
+_FEW = 16
 
 
 def runs(ids: Sequence[int]) -> Iterator[Span]:
@@ -29,6 +31,9 @@ def _contiguous(ids: Sequence[int], low: int, high: int) -> Iterator[Span]:
     """Ranges, not merged: halves are looked at only where ids are left out, so that a batch without a gap is one comparison."""
     if ids[high] - ids[low] == high - low:
         yield ids[low], ids[high]
+        return
+    if high - low < _FEW:
+        yield from zip(ids[low : high + 1], ids[low : high + 1])
         return
     middle = (low + high) // 2
     yield from _contiguous(ids, low, middle)
@@ -97,8 +102,12 @@ class Spans:
 
     def add(self, ids: Sequence[int]) -> None:
         """Add sorted, distinct ``ids``."""
-        for first, last in runs(ids):
-            self.add_span(first, last)
+        if ids:
+            low, high = bisect_left(self._lasts, ids[0] - 1), bisect_right(self._firsts, ids[-1] + 1)
+            part = self._part(low, high)
+            for first, last in runs(ids):
+                part.add_span(first, last)
+            self._replace(low, high, part)
 
     def remove_span(self, first: int, last: int) -> None:
         """Remove all ids from ``first`` to ``last`` that are in the set."""
@@ -113,8 +122,21 @@ class Spans:
 
     def remove(self, ids: Sequence[int]) -> None:
         """Remove sorted, distinct ``ids``."""
-        for first, last in runs(ids):
-            self.remove_span(first, last)
+        if ids:
+            low, high = bisect_left(self._lasts, ids[0]), bisect_right(self._firsts, ids[-1])
+            part = self._part(low, high)
+            for first, last in runs(ids):
+                part.remove_span(first, last)
+            self._replace(low, high, part)
+
+    def _part(self, low: int, high: int) -> Spans:
+        """A copy of some of its ranges: a change in the midst of a long list moves all that follows, one of many in a short copy does not."""
+        part = Spans()
+        part._firsts, part._lasts = self._firsts[low:high], self._lasts[low:high]
+        return part
+
+    def _replace(self, low: int, high: int, part: Spans) -> None:
+        self._firsts[low:high], self._lasts[low:high] = part._firsts, part._lasts
 
     def common(self, other: Spans) -> Spans:
         """The ids that are in both."""
