@@ -23,6 +23,8 @@ _MOST = 5000
 _PAUSE = 0.5
 #: Seconds between two questions for transactions that write: the server stops for each of them for a moment.
 _ASK = 0.25
+#: The same after the server refused to answer, until somebody gives the right.
+_ASK_AGAIN = 60.0
 #: An id may be given to a statement of ours that copies rows a moment before it has begun to write.
 _SETTLED = 1.0
 #: Answers that are kept while one of these transactions stays open.
@@ -62,6 +64,8 @@ class Deleter:
         #: The greatest id that was met; 0 while it is of no use to know which ids may still come.
         self.reached = 0
         self._ask_at = 0.0
+        #: Whether it was logged that the server refuses to answer.
+        self._warned = False
         #: What was reached before a transaction of ours began to write, that transaction's number, and when it was asked.
         self._asked: list[tuple[int, int, float]] = []
         self._decided = self._ended = 0
@@ -156,16 +160,14 @@ class Deleter:
                 writers = self._outbox.delete(ids, dead, again, ask)
                 self._outage.end()
                 if ask:
-                    self._ask_at = time.monotonic() + _ASK
+                    self._ask_at, self._warned = time.monotonic() + _ASK, False
                 if writers is not None:
                     self._decide(reached, writers)
                 return True
             except DatabaseUnavailable as error:
                 if ask and error.code in TRANSACTIONS_UNKNOWN:
-                    log.warning(
-                        "which transactions are open is not known, so that looks become slow while a snapshot stays open: %s", error,
-                        extra={"action": "transactions_unknown"})
-                    self._ask_at = float("inf")
+                    self._warn(error)
+                    self._ask_at = time.monotonic() + _ASK_AGAIN
                     continue
                 # It may have been done. A row that another session has locked says nothing about the server.
                 again = True
@@ -173,6 +175,13 @@ class Deleter:
                     self._outage.begin(str(error))
             time.sleep(_PAUSE)
         return True
+
+    def _warn(self, error: DatabaseUnavailable) -> None:
+        if not self._warned:
+            log.warning(
+                "which transactions are open is not known, so that looks become slow while a snapshot stays open: %s", error,
+                extra={"action": "transactions_unknown"})
+        self._warned = True
 
     def _decide(self, reached: int, writers: Writers) -> None:
         """Learn from the transactions that are open up to which id all is decided.

@@ -243,6 +243,35 @@ def test_looks_begin_behind_the_ids_that_no_open_transaction_can_bring(database:
     until(is_decided)
 
 
+def test_the_right_to_see_transactions_may_be_given_while_the_worker_runs(
+    database: OutboxDatabase, deleter: Deleter, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("gearsync.deleter._ASK_AGAIN", 0.1)
+    ((_name, _mode, text, *_more),) = database.execute("SHOW CREATE PROCEDURE gearsync.transactions")
+    database.execute(
+        "DROP USER IF EXISTS 'limited'@'localhost'", "CREATE USER 'limited'@'localhost'",
+        "GRANT SELECT, EXECUTE ON gearsync.* TO 'limited'@'localhost'", "DROP PROCEDURE gearsync.transactions", "USE gearsync",
+        text.replace("`root`@", "`limited`@"))
+    deleter.reached = 1
+
+    def decided() -> int:
+        # All who ask within 100 ms get one answer.
+        time.sleep(0.15)
+        database.put(insert(1))
+        ids = [number for (number,) in database.execute("SELECT id FROM gearsync.outbox")]
+        deleter.put([Deletion({0: ids}, {}, {})])
+        until(lambda: bool(deleter.deleted()))
+        return deleter.decided()
+
+    try:
+        assert [decided() for _ in range(3)] == [0, 0, 0]
+        assert [record.action for record in caplog.records] == ["transactions_unknown"]
+        database.execute("GRANT PROCESS ON *.* TO 'limited'@'localhost'")
+        until(lambda: decided() == 1)
+    finally:
+        database.execute("DROP USER 'limited'@'localhost'")
+
+
 @pytest.mark.parametrize("ending", ["COMMIT", "ROLLBACK"])
 def test_a_prepared_transaction_may_still_bring_its_ids(database: OutboxDatabase, outbox: Outbox, ending: str) -> None:
     answers: list[Writers] = [Writers(0, 0)]
