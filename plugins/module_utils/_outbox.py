@@ -162,15 +162,16 @@ def choose_layout(shards, known, wanted, taken):
 
     Workers keep the order of a table's changes in shards of different counts. When the count is the same, but rows are divided by other columns
     than before, the changes that still wait need other numbers than the new ones, and those of a greater count serve.
-    known: the SQL of the table's shard until now, or None. wanted: gives that SQL for a layout. taken: whether changes of the table are, or may come
-    to be, in the shards of a layout.
+    known: the SQL of the table's shard until now, or None. wanted: gives that SQL for a layout. taken: gives the layouts in whose shards changes of the
+    table are, or may come to be; it is asked at most once.
     """
     if known is not None:
         layout = layout_of(int(re.match(r"\d*", known).group() or 0))
         if layout >= shards and wanted(layout) == known:
             return layout
+    used = taken()
     for layout in range(shards, layout_of(MAX_SHARD - shards + 1) + 1):
-        if first_shard(layout) + shards - 1 <= MAX_SHARD and not taken(layout):
+        if first_shard(layout) + shards - 1 <= MAX_SHARD and layout not in used:
             return layout
     raise SchemaError("changes of the table wait in the shards of all counts; let the workers apply them before the table is divided anew")
 
@@ -231,12 +232,10 @@ def read_synced(database, schema, table, version):
     return {synced.table_name: synced for synced in found}
 
 
-def waits_in(database, table_name, layout, version):
-    """Whether changes of a table wait in the shards of a layout."""
-    first = first_shard(layout)
-    return bool(version and database.rows(
-        f"SELECT 1 AS one FROM `{SCHEMA}`.outbox FORCE INDEX (PRIMARY) WHERE shard BETWEEN %s AND %s AND table_name = %s LIMIT 1",
-        first, first + layout - 1, table_name))
+def waiting_layouts(database, table_name, version):
+    """The layouts in whose shards changes of a table wait. No index has the table's name: the outbox is read once, without a lock."""
+    rows = database.rows(f"SELECT DISTINCT shard FROM `{SCHEMA}`.outbox WHERE table_name = %s", table_name) if version else []
+    return {layout_of(int(row["shard"])) for row in rows}
 
 
 def _text(value):

@@ -281,7 +281,7 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._outbox impor
     save_statement,
     settings_problems,
     to_json,
-    waits_in,
+    waiting_layouts,
 )
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._table import (
     blind_spots,
@@ -432,7 +432,7 @@ def _durable_sql(database, declaration, facts, where, *, triggers, params):
 
     layout = choose_layout(
         params["shards"], known and known.shard_sql, lambda layout: sql(layout).shard(ALIAS),
-        lambda layout: layout in used or waits_in(database, declaration["table"], layout, version))
+        lambda: used | waiting_layouts(database, declaration["table"], version))
     number, statements = number_of(database, declaration["table"], to_json(sql(layout).content(*where, ALIAS)), version)
     return sql(layout, number), statements
 
