@@ -1,4 +1,4 @@
-"""What is in Redis and still in the outbox: each process that drains says so in Redis, for those who ask what waits."""
+"""What processes that drain let others know in Redis: what is there and still in the outbox, and that Redis has lost data."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ def _key(source: str, owner: str) -> str:
 def saying(source: str, owner: str, applied: Spans) -> Command:
     """The command by which a process says what it has applied. Pure."""
     return ("SET", _key(source, owner), text_of(applied), "EX", _VALID)
+
+
+def whole_key(source: str, table: str) -> str:
+    """The key of Redis' word that it has lost nothing of a table, which is in it only as long as that is so. Pure."""
+    return f"gearsync:{source}:whole:{table}"
 
 
 def owners(database: Database) -> list[str]:

@@ -13,7 +13,7 @@ from typing import NamedTuple, Optional
 
 import msgspec
 
-from gearsync.applied import owners, read, saying
+from gearsync.applied import owners, read, saying, whole_key
 from gearsync.barrier import Barrier
 from gearsync.barrier_desk import Answer, BarrierDesk
 from gearsync.change import Malformed
@@ -116,6 +116,9 @@ class Drain:
         #: Those of them that cannot be applied, until they are dead letters.
         self._dying = Spans()
         self._desk = BarrierDesk(config.source, self.servers, lambda: Barrier(self._outbox, self._known_applied))
+        #: Redis' words that it has lost nothing, and whether they may be false.
+        self._words = [whole_key(config.source, table.table) for table in config.tables]
+        self._doubts_words = False
         self._window = Window()
         #: By how much the server's clock is before ours, in seconds.
         self._clock_ahead = 0.0
@@ -434,6 +437,7 @@ class Drain:
         lost += self._claimed(sorted(pending.difference(places)))[0]
         log.warning("Redis has lost %d changes that it had taken; they are applied again", len(lost), extra={"action": "redis_stepped_back"})
         self.tally.count(ERRORS, "redis_stepped_back")
+        self._doubts_words = True
         lost.sort()
         self._reader.seen.remove(lost)
         self._behind.remove(lost)
@@ -448,6 +452,7 @@ class Drain:
                 "Redis has lost data of shard %d that is not in the outbox any more, see verify --repair", shard,
                 extra={"action": "redis_lost_data", "shard": shard})
             self.tally.count(ERRORS, "redis_lost_data")
+            self._doubts_words = True
         lost: list[int] = []
         for applied in self._applied:
             gone = [place for place in places if place in applied.numbers and applied.numbers[place] not in self._fences.at(place).batches]
@@ -539,6 +544,8 @@ class Drain:
             self._applied.extendleft(reversed([applied for applied in old if not away.isdisjoint(applied.numbers)]))
             self._hand_over([applied for applied in old if away.isdisjoint(applied.numbers)])
         self._forget()
+        if self._doubts_words:
+            self._doubts_words = any(isinstance(answer, Exception) for answer in self.target.ask([("DEL", word) for word in self._words]))
         if self._behind or self._said_behind:
             self.target.ask([saying(self._source, self._leases.owner, self._in_redis)])
             self._said_behind = bool(self._behind)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Optional
 import msgspec
 
 from gearsync import source as mysql
+from gearsync.applied import whole_key
 from gearsync.change import Malformed, Row
 from gearsync.commands import Command
 from gearsync.database import Database, DatabaseUnavailable
@@ -124,13 +125,13 @@ class Refused(Unavailable):
 class Whole:
     """Redis' word that it has lost nothing since all of a table was there; then a key that is gone has expired.
 
-    An emptied Redis, or another one in its place, does not have the word. It is one only as long as both of its parts are of the same run: the first is
-    given before anything is looked at, the second when all was there.
+    An emptied Redis, or another one in its place, does not have the word; from one with an older state a worker that sees it removes it. It is one only as
+    long as both of its parts are of the same run: the first is given before anything is looked at, the second when all was there.
     """
 
     def __init__(self, ask: Callable[[Sequence[Command]], list[Any]], name: str, table: Table) -> None:
         """``name`` is the pipeline's source."""
-        self._key = f"gearsync:{name}:whole:{table.table}"
+        self._key = whole_key(name, table.table)
         self._ask = ask
         # Of another declaration's keys it says nothing.
         self._declaration = hashlib.sha256(msgspec.json.encode([table.fields, table.write, table.transform])).hexdigest().encode()

@@ -367,6 +367,55 @@ def test_what_expires_in_a_redis_that_has_lost_nothing_is_no_difference(cache: C
     assert any(words.startswith("2 keys or members with a time to live") for words in found["not_compared"])
 
 
+def state_of(redis_server: RedisServer) -> list[tuple[bytes, int, bytes]]:
+    """Each key with its time to live, in milliseconds, and its value."""
+    client = redis_server.client
+    return [(key, max(client.pttl(key), 0), client.dump(key)) for key in client.keys("*")]
+
+
+def go_back(redis_server: RedisServer, state: list[tuple[bytes, int, bytes]]) -> None:
+    """As a Redis that comes back with this state."""
+    pipeline = redis_server.client.pipeline()
+    pipeline.flushall()
+    for key, milliseconds, value in state:
+        pipeline.restore(key, milliseconds, value)
+    pipeline.execute()
+
+
+def test_what_a_redis_with_an_older_state_lacks_has_not_expired(cache: Commands, database: OutboxDatabase, redis_server: RedisServer) -> None:
+    assert cache.verify()[0] == 0
+    state = state_of(redis_server)
+    database.execute("INSERT INTO shop.cache VALUES (201, 201), (202, 202)")
+    until(lambda: database.waiting, 0)
+    go_back(redis_server, state)
+    # The first change by which the worker sees it.
+    database.execute("UPDATE shop.cache SET a = 0")
+    until(lambda: redis_server.client.exists("gearsync:main:whole:shop.cache"), 0)
+    redis_server.client.delete("cache:1")
+    status, found = cache.verify()
+    assert (status, found["unsettled"]) == (2, 1)
+
+
+def test_after_a_step_back_nothing_is_said_of_what_has_expired(
+    database: OutboxDatabase, redis_server: RedisServer, start_worker: Callable[..., Worker], tmp_path: pathlib.Path
+) -> None:
+    database.execute("CREATE TABLE shop.cache (id INT PRIMARY KEY, a INT) ENGINE=InnoDB", "INSERT INTO shop.cache VALUES (1, 1), (2, 2)")
+    database.sync_table(**CACHE)
+    config = worker_config(redis_server.port, [CACHE], database.account, keep=3600.0)
+    worker, commands = start_worker(config), Commands(config, tmp_path)
+    commands.done("resync")
+    assert commands.verify()[0] == 0
+    state = state_of(redis_server)
+    database.execute("UPDATE shop.cache SET a = 3")
+    until(lambda: redis_server.client.hmget("cache:1", "a") + redis_server.client.hmget("cache:2", "a"), [b"3", b"3"])
+    go_back(redis_server, state)
+    worker.says("action=redis_stepped_back")
+    until(lambda: redis_server.client.exists("gearsync:main:whole:shop.cache"), 0)
+    redis_server.client.delete("cache:1")
+    status, found = commands.verify()
+    assert (status, found["unsettled"]) == (2, 1)
+
+
 def test_a_write_that_is_added_has_not_expired(
     cache: Commands, database: OutboxDatabase, redis_server: RedisServer, tmp_path: pathlib.Path
 ) -> None:
