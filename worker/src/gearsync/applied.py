@@ -52,9 +52,9 @@ def barrier(config: Config, database: Database, target: Target, timeout: float, 
     return Barrier(Outbox(database), lambda: read(target, config.source, owners(database)), timeout, tables)
 
 
-def settled(config: Config, database: Database, target: Target, tables: Iterable[str], timeout: float) -> bool:
-    """Wait until what is committed now of these tables alone is in Redis; whether it is. Raises DatabaseUnavailable and Unavailable.
+def missing(config: Config, database: Database, target: Target, tables: Iterable[str], timeout: float) -> dict[str, int]:
+    """Wait until what is committed now of these tables alone is in Redis, for ``timeout`` seconds at most; how many changes are not then, by table.
 
-    Changes of a table that no worker declares wait for ever, and are nothing to those who ask about another one.
+    Raises DatabaseUnavailable and Unavailable. Changes of a table that no worker declares wait for ever, and are nothing to those who ask about another one.
     """
-    return "missing" not in wait(barrier(config, database, target, timeout, tables), patient=False)
+    return wait(barrier(config, database, target, timeout, tables), patient=False).get("missing") or {}

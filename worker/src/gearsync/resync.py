@@ -24,6 +24,8 @@ from gearsync.target import Target, Unavailable, text, words_of
 _PAUSE = 0.05
 #: The longest sleep between two pieces, in seconds: a session that says nothing for long is ended.
 _LONGEST_SLEEP = 5.0
+#: Seconds between two looks whether workers take what waits.
+_LOOK_AGAIN = 30.0
 #: Seconds that a run's mark stays in Redis when nobody goes on with the run.
 _MARK_SECONDS = 30 * 86400
 #: Seconds to wait for another run of the same table: a process that was killed leaves its lock a moment later.
@@ -53,6 +55,8 @@ class Limits(msgspec.Struct):
     """After each piece it sleeps this many times as long as the piece took, so that it takes least of a server that is busy."""
     depth: int = 20_000
     """It waits while the outbox holds more rows than this."""
+    patience: float = 300.0
+    """Seconds for which the outbox may hold more without one of its rows being taken."""
     tables: list[str] = msgspec.field(default_factory=list)
     """The declared tables, whose rows are counted; those of others may wait for ever."""
     lag: Callable[[], float] = lambda: 0.0
@@ -66,6 +70,10 @@ class Busy(Exception):
 
 class LostMeanwhile(Exception):
     """What a run has loaded is gone before its end; it is to begin anew."""
+
+
+class Stuck(Exception):
+    """No worker takes what waits; the message says of which tables."""
 
 
 class Redeclared(Exception):
@@ -184,12 +192,16 @@ def estimate(database: Database, source: Source) -> int:
     return int(found[0][0] or 0) if found else 0
 
 
+def _names(tables: Collection[str]) -> str:
+    return ", ".join(text_literal(table.encode()).decode() for table in sorted(tables))
+
+
 def depth(database: Database, limit: int, tables: Collection[str]) -> int:
     """Rows of the outbox, counted up to ``limit`` + 1; only those of ``tables`` when there are more: the others may wait for ever."""
     few = "SELECT COUNT(*) FROM (SELECT 1 FROM gearsync.outbox{} LIMIT %s) AS few"
     ((number,),) = database.rows(few.format(""), (limit + 1,))
     if int(number) > limit:
-        names = ", ".join(text_literal(table.encode()).decode().replace("%", "%%") for table in sorted(tables))
+        names = _names(tables).replace("%", "%%")
         ((number,),) = database.rows(few.format(f" WHERE table_name IN ({names})"), (limit + 1,))
     return int(number)
 
@@ -198,6 +210,35 @@ def pause(limits: Limits, number: int, copying: float, turn: float) -> float:
     """Seconds to sleep after ``number`` rows whose transaction took ``copying`` seconds, and all of their turn ``turn`` seconds. Pure."""
     nice = min(_LONGEST_SLEEP, limits.nice_ratio * copying)
     return max(nice, number / limits.rate - turn) if limits.rate else nice
+
+
+class _Stall:
+    """Whether workers take what waits in the outbox of some tables."""
+
+    def __init__(self, database: Database, tables: Collection[str]) -> None:
+        self._database = database
+        self._tables = tables
+        self._next = self._since = 0.0
+        #: The greatest id at the first look, and how many changes up to it were left at the last one; 0 before.
+        self._last = self._left = 0
+
+    def look(self, patience: float) -> None:
+        """Raises Stuck when none was taken for ``patience`` seconds."""
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + min(_LOOK_AGAIN, patience)
+        waiting = self._database.rows(
+            f"SELECT table_name, COUNT(*) FROM gearsync.outbox WHERE id <= {self._last} AND table_name IN ({_names(self._tables)}) GROUP BY table_name")
+        left = sum(int(number) for _name, number in waiting)
+        if not left:
+            ((last,),) = self._database.rows("SELECT COALESCE(MAX(id), 0) FROM gearsync.outbox")
+            self._last, self._left = int(last), 0
+        elif not self._left or left < self._left:
+            self._left, self._since = left, now
+        elif now - self._since >= patience:
+            names = ", ".join(sorted(name.decode() for name, _number in waiting))
+            raise Stuck(f"for {patience:g} s no worker has taken one of the {left:,} changes of {names} that wait in the outbox")
 
 
 class Resync:
@@ -248,9 +289,13 @@ class Resync:
         self.database.run("DO RELEASE_ALL_LOCKS()")
 
     def _hold_back(self) -> Iterator[Progress]:
+        """Raises Stuck."""
+        tables = self.limits.tables or [self.source.table]
+        stall = _Stall(self.database, tables)
         while True:
-            if depth(self.database, self.limits.depth, self.limits.tables or [self.source.table]) > self.limits.depth:
+            if depth(self.database, self.limits.depth, tables) > self.limits.depth:
                 self.progress.waiting = f"the outbox, which holds more than {self.limits.depth} rows"
+                stall.look(self.limits.patience)
             elif self.limits.max_lag and self.limits.lag() > self.limits.max_lag:
                 self.progress.waiting = f"a replica that is more than {self.limits.max_lag:g} s behind"
             else:

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 
 from gearsync import source
-from gearsync.applied import settled
+from gearsync.applied import missing
 from gearsync.cluster import open_target
 from gearsync.config import Config, MySQLSettings, parse_address
 from gearsync.database import Database, DatabaseUnavailable
@@ -29,12 +29,14 @@ from gearsync.resync import (
     Redeclared,
     Resync,
     Store,
+    Stuck,
     estimate,
     letters_since,
     never_loaded,
     replica_lag,
     shape,
 )
+from gearsync.selftest import hindrance
 from gearsync.source import NoKey, Source
 from gearsync.target import Target, Unavailable
 from gearsync.verify_command import chosen
@@ -59,6 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="sleep F times as long as a transaction took, before the next one (default: %(default)s)")
     parser.add_argument("--rate", type=float, default=usual.rate, metavar="R", help="rows per second at most (default: no limit)")
     parser.add_argument("--max-depth", type=int, default=usual.depth, metavar="N", help="wait while the outbox holds more rows (default: %(default)s)")
+    parser.add_argument("--patience", type=float, default=usual.patience, metavar="S",
+                        help="give up when the workers have taken none of these rows for so long (default: %(default)g)")
     parser.add_argument("--replica", action="append", default=[], metavar="HOST[:PORT]", help="watch this replica's lag, with the worker's account")
     parser.add_argument("--max-lag", type=float, default=5.0, metavar="S", help="wait while a watched replica is further behind (default: %(default)g)")
     parser.add_argument("--wait", type=float, default=60.0, metavar="S", help="for the workers to take the last rows; 0 for not at all (default: %(default)g)")
@@ -71,7 +75,7 @@ def _mistake(config: Config, options: argparse.Namespace) -> str:
     if config.mysql is None:
         return "the configuration names no MySQL"
     for name, value, least in (("--chunk", options.chunk, 1), ("--nice-ratio", options.nice_ratio, 0), ("--rate", options.rate, 0),
-                               ("--max-depth", options.max_depth, 1)):
+                               ("--max-depth", options.max_depth, 1), ("--patience", options.patience, 0)):
         # A number that is none is not less than any.
         if not value >= least:
             return f"{name} must be {least} or more, not {value:g}"
@@ -85,6 +89,15 @@ def _mistake(config: Config, options: argparse.Namespace) -> str:
     return ""
 
 
+def _limits(config: Config, options: argparse.Namespace, replicas: list[Database]) -> Limits:
+    return Limits(
+        chunk=options.chunk, nice_ratio=options.nice_ratio, rate=options.rate, depth=options.max_depth,
+        # What is applied is kept for a while.
+        patience=options.patience + config.worker.keep, tables=[table.table for table in config.tables],
+        max_lag=options.max_lag if replicas else 0.0, lag=lambda: max((replica_lag(replica) for replica in replicas), default=0.0),
+    )
+
+
 def run(config: Config, options: argparse.Namespace) -> int:
     """The exit status: 0 when all tables are done, 1 when one is not, or when changes of one became dead letters meanwhile."""
     mistake = _mistake(config, options)
@@ -94,10 +107,7 @@ def run(config: Config, options: argparse.Namespace) -> int:
     database = Database(config.mysql, _STATEMENT, idle=60.0)
     target = open_target(config.redis, config.worker.io_timeout)
     replicas = [Database(_replica(config.mysql, address), config.worker.io_timeout, idle=60.0) for address in options.replica]
-    limits = Limits(
-        chunk=options.chunk, nice_ratio=options.nice_ratio, rate=options.rate, depth=options.max_depth, max_lag=options.max_lag if replicas else 0.0,
-        lag=lambda: max((replica_lag(replica) for replica in replicas), default=0.0), tables=[table.table for table in config.tables],
-    )
+    limits = _limits(config, options, replicas)
     try:
         tables = {table.table: table for table in config.tables}
 
@@ -128,6 +138,9 @@ def run(config: Config, options: argparse.Namespace) -> int:
     except Busy as error:
         print(error, file=sys.stderr)
         return FAILED
+    except Stuck as error:
+        print(f"not done: {error}: {hindrance(config, target)}. Started again, it goes on where it stopped.", file=sys.stderr)
+        return FAILED
     except (DatabaseUnavailable, Unavailable, LostMeanwhile, NoKey, ValueError) as error:
         print(f"not done: {error}. Started again, it goes on where it stopped, unless Redis has lost its data meanwhile.", file=sys.stderr)
         return FAILED
@@ -153,9 +166,11 @@ def _tell(database: Database, stores: list[Store], options: argparse.Namespace) 
 
 def _wait(config: Config, database: Database, target: Target, tables: list[str], seconds: float) -> int:
     """Wait until what was loaded is in Redis."""
-    if settled(config, database, target, tables, seconds):
+    found = missing(config, database, target, tables, seconds)
+    if not found:
         return DONE
-    print(f"all rows are in the outbox, but the workers have not taken them after {seconds:g} s; gearsync barrier waits on", file=sys.stderr)
+    print(f"all rows are in the outbox, but after {seconds:g} s changes of {', '.join(sorted(found))} wait there: {hindrance(config, target)}; gearsync barrier"
+          " waits on", file=sys.stderr)
     return FAILED
 
 

@@ -13,7 +13,7 @@ from gearsync.commands import Command
 from gearsync.config import Config, MySQLSettings, parse_address
 from gearsync.database import SCHEMA, words_of
 from gearsync.job_server_admin import version
-from gearsync.target import Unavailable
+from gearsync.target import Target, Unavailable
 
 #: What the write types and the drain need, after the key.
 _WRITES: dict[str, Command] = {
@@ -33,6 +33,14 @@ def _commands(config: Config) -> list[Command]:
     if config.durable_tables:
         found += [*((name, key, *rest) for name, rest in _READS.items()), ("SCAN", 0)]
     return [*found, ("WAIT", 0, 1)] if config.redis.replicas else found
+
+
+def hindrance(config: Config, target: Target) -> str:
+    """What may keep workers from applying changes, as far as Redis says it. Raises Unavailable."""
+    refused = target.refused(_commands(config))
+    if refused:
+        return f"Redis refuses {', '.join(refused)} (gearsync selftest)"
+    return "is a worker running that can apply them? (gearsync status, and action=table_held or redis_lost in the workers' logs)"
 
 
 class Finding(NamedTuple):

@@ -17,12 +17,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from gearsync import source
-from gearsync.applied import settled
+from gearsync.applied import missing
 from gearsync.cluster import open_target
 from gearsync.config import Config
 from gearsync.database import Database, DatabaseUnavailable
 from gearsync.expectation import KINDS, ORPHANED, Expectation
 from gearsync.resync import estimate
+from gearsync.selftest import hindrance
 from gearsync.source import NoKey, Source
 from gearsync.target import Target, Unavailable
 from gearsync.transform import transforms
@@ -188,9 +189,9 @@ class _Run:
         self._absent = {name: Report(name, error=without_triggers(name)) for name in self._names if name not in self._verifiers}
 
     def _settle(self, table: str) -> None:
-        if not settled(self._config, self._database, self._target, [table], self._patience):
+        if missing(self._config, self._database, self._target, [table], self._patience):
             seconds, self._patience = self._patience, min(self._patience, _IMPATIENT)
-            raise Unsettled(f"changes have been waiting in the outbox for {seconds:g} s; is a worker running that declares the table? (gearsync status)")
+            raise Unsettled(f"changes of {table} have been waiting in the outbox for {seconds:g} s: {hindrance(self._config, self._target)}")
 
     def reports(self) -> list[Report]:
         """One for each chosen table: what is wrong with one, or with its rows, says nothing about the others."""

@@ -604,6 +604,33 @@ def test_a_table_that_nobody_declares_holds_up_no_other(loaded: Commands, table:
     assert "shop.nobodys" in output
 
 
+def hold(database: OutboxDatabase, redis_server: RedisServer, way: str) -> tuple[dict[str, Any], str]:
+    """A worker's configuration by which changes of shop.item are not applied, and the reason that is to be given."""
+    redis = {"port": redis_server.port, "username": "limited", "password": "secret"}
+    rights = ["-evalsha"] if way == "refused" else ["-hset"] if way == "held" else []
+    if rights:
+        redis_server.client.execute_command("ACL", "SETUSER", "limited", "on", ">secret", "~*", "+@all", *rights)
+    config = worker_config(redis if rights else redis_server.port, [TABLE], database.account)
+    return config, {"refused": "Redis refuses EVALSHA", "held": "Redis refuses HSET", "no worker": "is a worker running"}[way]
+
+
+@pytest.mark.parametrize("way", ["refused", "held", "no worker"])
+def test_what_is_not_applied_ends_verify_and_resync_with_the_table_and_the_reason(
+    table: OutboxDatabase, redis_server: RedisServer, start_worker: Callable[..., Worker], tmp_path: pathlib.Path, way: str
+) -> None:
+    config, reason = hold(table, redis_server, way)
+    if way != "no worker":
+        start_worker(config)
+    commands = Commands(config, tmp_path)
+    table.execute("UPDATE shop.item SET price = price + 1 WHERE id <= 20")
+    status, output = commands.run("verify", "--settle", "0.5")
+    assert (status, "changes of shop.item have been waiting" in output, reason in output) == (2, True, True), output
+    # While the outbox holds more than it may, and when all is loaded.
+    for options in (["--max-depth", "10", "--patience", "0.5"], ["--wait", "0.5"]):
+        status, output = commands.run("resync", *options)
+        assert (status, "changes of shop.item" in output, reason in output) == (1, True, True), output
+
+
 def test_verify_names_what_is_wrong_with_its_arguments(commands: Commands) -> None:
     for words in (["--table", "shop.nosuch"], ["--sample", "0"]):
         status, output = commands.run("verify", *words)
