@@ -27,7 +27,10 @@ class Barrier:
     """One question. ``look`` until there is an answer."""
 
     def __init__(self, outbox: Outbox, applied: Callable[[], Spans], timeout: float = TIMEOUT, tables: Iterable[str] = ()) -> None:
-        """``applied`` says what is in Redis and may still be in the outbox; with ``tables`` the question is about these alone."""
+        """``applied`` says what is in Redis and may still be in the outbox, and ids that are known not to come any more.
+
+        With ``tables`` the question is about these alone.
+        """
         self._outbox = outbox
         self._applied = applied
         self._tables = list(tables)
@@ -43,7 +46,8 @@ class Barrier:
     def look(self) -> Optional[dict[str, Any]]:
         """The answer when there is one: nothing is missing any more, or the time is over. Raises DatabaseUnavailable and Unavailable."""
         if self._last is None:
-            self._last, self._dead_before = self._outbox.last_and_dead()
+            # Where nothing can be any more, an open snapshot may have left millions of deleted rows.
+            self._last, self._dead_before = self._outbox.last_and_dead(self._applied().first_absent)
         missing = self._missing(1)
         if missing and not self._is_over:
             self._wait()

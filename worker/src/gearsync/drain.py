@@ -623,9 +623,19 @@ class Drain:
     def _known_applied(self) -> Spans:
         """What is in Redis and may still be in the outbox, of all processes. Raises DatabaseUnavailable and Unavailable."""
         if self._leases.has_all:
-            return self._in_redis
+            return self._done if self._epochs == self._leases.held else self._in_redis
         others = [owner for owner in owners(self._database) if owner != self._leases.owner]
         return Spans(itertools.chain(self._in_redis, read(self.target, self._source, others)))
+
+    @property
+    def _done(self) -> Spans:
+        """What need not be looked for when all shards are ours: what is in Redis, and of the first ids also those that are deleted or do not come any more."""
+        found = self._reader.met
+        for first, last in itertools.chain(self._stalled_ids, self._dying):
+            found.remove_span(first, last)
+        for first, last in self._in_redis:
+            found.add_span(first, last)
+        return found
 
     @property
     def _in_redis(self) -> Spans:
@@ -640,7 +650,9 @@ class Drain:
     def _look_for(self, question: Barrier) -> Optional[Answer]:
         if time.monotonic() >= self._database_outage.retry_at:
             try:
-                return question.look()
+                answer = question.look()
+                # In a new session what is known of ids may be another server's.
+                return answer if self._session == self._database.sessions else None
             except DatabaseUnavailable as error:
                 # Many questions may be open: the others do not make an attempt of their own, each of which may take seconds.
                 self._begin_outage(error)

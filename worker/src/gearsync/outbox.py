@@ -454,11 +454,16 @@ class Outbox:
             f"REPLACE INTO {SCHEMA}.dead_letter (id, shard, table_name, operation, payload, created_at, failed_at, error)"
             f" SELECT id, shard, table_name, operation, payload, created_at, NOW(6), {words} FROM {SCHEMA}.outbox WHERE id = {number}")
 
-    def last_and_dead(self) -> tuple[int, int]:
-        """The greatest id that is committed now, 0 when nothing is there, and how many dead letters there are of changes up to it, at the same moment."""
+    def last_and_dead(self, first: int) -> tuple[int, int]:
+        """The greatest id that is committed now, and how many dead letters there are of changes up to it, at the same moment.
+
+        It is looked for from the id ``first`` on; when none is there, it is the one before that.
+        """
         with self.database.snapshot():
-            ((number,),) = self.database.rows(f"SELECT COALESCE(MAX(id), 0) FROM {SCHEMA}.outbox")
-            return int(number), self.dead(int(number))
+            # MAX goes back over what is deleted, whatever its condition is, until there is a row: only where there is one behind ``first``.
+            there = self.database.rows(f"SELECT id FROM {SCHEMA}.outbox WHERE id >= {first} ORDER BY id LIMIT 1")
+            last = int(self.database.rows(f"SELECT MAX(id) FROM {SCHEMA}.outbox")[0][0]) if there else first - 1
+            return last, self.dead(last)
 
     def waiting(self, ranges: Iterable[tuple[int, Optional[int]]], limit: int, tables: Iterable[str] = ()) -> dict[str, int]:
         """How many changes with ids in ``ranges`` there are, by table, counted up to ``limit``; only those of ``tables`` when some are given."""

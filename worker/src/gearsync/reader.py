@@ -149,6 +149,14 @@ class Reader:
         """Whether looks would be cheaper if ids that did not come were known not to come any more."""
         return self.seen.ranges > _FEW_RANGES or 1 not in self.seen
 
+    @property
+    def met(self) -> Spans:
+        """The ids from the first on, as long as each was met or does not come any more, but for those that are put aside."""
+        found = Spans([(0, self.seen.first_absent - 1)])
+        for first, last in itertools.chain(*(aside.ids for aside in self._aside.values())):
+            found.remove_span(first, last)
+        return found
+
     def decide(self, last: int) -> None:
         """No id up to ``last`` comes any more that is not there now: the transactions have ended that could bring it."""
         self._decided = max(self._decided, last)

@@ -83,6 +83,12 @@ class Spans:
         return self._lasts[-1] if self._lasts else 0
 
     @property
+    def first_absent(self) -> int:
+        """The smallest id, from 1 on, that is not in the set."""
+        place = bisect_left(self._lasts, 1)
+        return self._lasts[place] + 1 if place < len(self._lasts) and self._firsts[place] <= 1 else 1
+
+    @property
     def ranges(self) -> int:
         """How many ranges it is made of."""
         return len(self._firsts)

@@ -9,7 +9,7 @@ import pathlib
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -855,30 +855,83 @@ def test_a_barrier_answers_when_everything_is_in_redis(woken: Worker, gearmand: 
     assert "not 'other'" in json.loads(gearmand.do("gearsync.barrier", b"other")[-1][1])["error"]
 
 
-def test_a_barrier_says_what_is_missing(
+class Recorded(edge.Database):
+    """Keeps what it was asked."""
+
+    def __init__(self, database: OutboxDatabase) -> None:
+        super().__init__(MySQLSettings(**database.account), 120.0)
+        self.asked: list[str] = []
+
+    def rows(self, sql: str | bytes, arguments: Any = None) -> list[tuple[Any, ...]]:
+        self.asked.append(str(sql))
+        return super().rows(sql, arguments)
+
+
+class Inner:
+    """A drain within the test, with two databases of which the first one is recorded."""
+
+    def __init__(self, config: dict[str, Any], gearmand: JobServer, database: OutboxDatabase) -> None:
+        settings = msgspec.convert(config, Config)
+        self.gearmand, self.database = gearmand, Recorded(database)
+        self.jobs = JobServers([(gearmand.host, gearmand.port)], [], prefetch=1, timeout=120.0, reconnect_max=0.2)
+        self.drain = Drain(settings, Servers(self.jobs, Target(settings.redis, 120.0), self.database, Recorded(database)), {}, Tally())
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        def step() -> bool:
+            self.drain.step(0.1)
+            return condition()
+
+        until(step)
+
+    def barrier(self) -> dict[str, Any]:
+        answers: list[dict[str, Any]] = []
+        client = threading.Thread(target=lambda: answers.append(json.loads(self.gearmand.do("gearsync.barrier.main", b"")[-1][1])))
+        client.start()
+        self.until(lambda: bool(answers))
+        client.join()
+        return answers[0]
+
+    def close(self) -> None:
+        self.drain.close()
+        self.jobs.close()
+        self.drain.target.close()
+
+
+@pytest.fixture
+def inner(
     config: dict[str, Any], gearmand: JobServer, database: OutboxDatabase, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+) -> Iterator[Inner]:
     # A worker waits for ten seconds; this one, within the test, for less.
     monkeypatch.setattr("gearsync.drain.Barrier", lambda outbox, applied: Barrier(outbox, applied, 0.2))
-    settings = msgspec.convert({**config, "tables": []}, Config)
-    servers = JobServers([(gearmand.host, gearmand.port)], [], prefetch=1, timeout=120.0, reconnect_max=0.2)
-    databases = [edge.Database(MySQLSettings(**database.account), 120.0) for _ in range(2)]
-    drain = Drain(settings, Servers(servers, Target(settings.redis, 120.0), *databases), {}, Tally())
+    inner = Inner({**config, "tables": [ITEM]}, gearmand, database)
+    yield inner
+    inner.close()
+
+
+def test_a_barrier_says_what_is_missing(inner: Inner, database: OutboxDatabase) -> None:
     database.put(insert(1), insert(2), table="shop.unknown", shard=3)
-    answers: list[dict[str, Any]] = []
-    client = threading.Thread(target=lambda: answers.append(json.loads(gearmand.do("gearsync.barrier.main", b"")[-1][1])))
-    client.start()
+    answer = inner.barrier()
+    assert (answer["ok"], answer["missing"]) == (False, {"shop.unknown": 2})
 
-    def step() -> bool:
-        drain.step(0.1)
-        return bool(answers)
 
-    until(step)
-    client.join()
-    drain.close()
-    servers.close()
-    drain.target.close()
-    assert (answers[0]["ok"], answers[0]["missing"]) == (False, {"shop.unknown": 2})
+def test_a_barrier_looks_behind_the_ids_that_are_done(inner: Inner, database: OutboxDatabase, redis_server: RedisServer) -> None:
+    database.put(*[insert(number) for number in range(1, 6)])
+    inner.until(lambda: database.waiting == 0)
+    inner.database.asked.clear()
+    # What an open snapshot keeps of them is not walked over.
+    assert inner.barrier()["ok"]
+    asked = [sql for sql in inner.database.asked if "MAX(id)" in sql or "looked_at" in sql or sql.endswith("LIMIT 1")]
+    assert [sql.partition("WHERE ")[2] for sql in asked] == ["id >= 6 ORDER BY id LIMIT 1"]
+    # Of what is not done it knows all the same, in front of what is.
+    database.put(insert(6), table="shop.unknown")
+    redis_server.client.set("item:7", "not a hash")
+    database.put(*[insert(number) for number in (7, 8)])
+    inner.until(lambda: bool(redis_server.client.exists("item:8")))
+    answer = inner.barrier()
+    assert (answer["ok"], answer["missing"]["shop.unknown"]) == (False, 1)
+    inner.until(lambda: database.waiting == 1)
+    database.put(insert(9))
+    assert inner.barrier()["missing"] == {"shop.unknown": 1}
 
 
 def test_a_barrier_reports_changes_that_became_dead_letters(

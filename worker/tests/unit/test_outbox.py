@@ -140,7 +140,7 @@ def test_open_barriers_make_one_attempt_while_the_database_is_away() -> None:
     attempts = 0
 
     class Away:
-        def last_and_dead(self) -> None:
+        def last_and_dead(self, _first: int) -> None:
             nonlocal attempts
             attempts += 1
             raise DatabaseUnavailable(OSError("away"))
