@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Optional
 
-from gearsync.fence import CLAIM, Known, Mark, claim, known
+from gearsync.fence import BATCH, CLAIM, Known, Mark, batch, claim, known
 from gearsync.spans import Spans, runs
 from gearsync.target import Refused, Target, Unavailable, words_of
 
@@ -69,9 +69,9 @@ class Fence:
         self.dead, self.appended, self.forget = what.dead, what.appended, []
         self.applied = Spans()
         self.inherited = [_Inherited([field], Spans.of(sorted({change for change, _which in what.appended}))) for field in what.partial]
-        for batch, ids in what.batches.items():
+        for its, ids in what.batches.items():
             there = ids.common(present)
-            self.inherited.append(_Inherited([f"b{batch}", *(f"x{dead}" for dead in what.dead if dead in ids)], there))
+            self.inherited.append(_Inherited([f"b{its}", *(f"x{dead}" for dead in what.dead if dead in ids)], there))
             for span in there:
                 self.applied.add_span(*span)
         self._forget_inherited()
@@ -103,6 +103,8 @@ class Fences:
         self._target = target
         self._source = source
         self._fences: dict[Place, Fence] = {}
+        #: The epochs of our leases, by shard.
+        self.epochs: Mapping[int, int] = {}
 
     def at(self, place: Place) -> Fence:
         found = self._fences.get(place)
@@ -110,11 +112,13 @@ class Fences:
             found = self._fences[place] = Fence(self._target.fence_key(self._source, *place))
         return found
 
-    def drop(self, shards: Iterable[int]) -> None:
-        """These shards are other processes'."""
-        gone = set(shards)
+    def follow(self, epochs: Mapping[int, int]) -> set[int]:
+        """The ``epochs`` are those of our leases from now on. Returns the shards that are not ours any more."""
+        gone = self.epochs.keys() - epochs.keys()
         if gone:
             self._fences = {place: fence for place, fence in self._fences.items() if place[1] not in gone}
+        self.epochs = dict(epochs)
+        return gone
 
     def deleted(self, ids: Mapping[int, Sequence[int]]) -> None:
         """The rows of these ids, sorted, by shard, are gone from the outbox."""
@@ -149,16 +153,32 @@ class Fences:
                 fence.claimed = answer == [b"%d" % fence.epoch, b"%d" % fence.number]
         return set(failed)
 
-    @property
-    def forgetting(self) -> list[Place]:
-        """The fences with fields that Redis may forget."""
-        return [place for place, fence in self._fences.items() if fence.forget and fence.claimed]
+    def write_forgotten(self) -> None:
+        """Let Redis forget what is deleted, in the fences that no batch comes by. Raises Unavailable and Denied."""
+        by_slot: dict[int, list[Place]] = {}
+        for place, fence in self._fences.items():
+            if fence.forget and fence.claimed:
+                by_slot.setdefault(place[0], []).append(place)
+        if not by_slot:
+            return
+        try:
+            answers = self._target.run(BATCH, [(slot, batch([self.at(place).mark([], b"") for place in its], [], [])) for slot, its in by_slot.items()])
+        except BaseException:
+            for its in by_slot.values():
+                self.doubt(its)
+            raise
+        for its, answer in zip(by_slot.values(), answers):
+            if not isinstance(answer, Exception) and answer[0] == b"ok":
+                for place in its:
+                    self.at(place).took()
+            else:
+                self.doubt(its)
 
-    def unclaimed(self, places: Iterable[Place], epochs: Mapping[int, int]) -> list[Place]:
-        """Those that must be claimed before anything is written; ``epochs`` are those of our leases by shard."""
-        return [place for place in places if not (fence := self.at(place)).claimed or fence.epoch != epochs[place[1]]]
+    def unclaimed(self, places: Iterable[Place]) -> list[Place]:
+        """Those that must be claimed before anything is written."""
+        return [place for place in places if not (fence := self.at(place)).claimed or fence.epoch != self.epochs[place[1]]]
 
-    def claim(self, places: Sequence[Place], epochs: Mapping[int, int], present: Callable[[Spans], Spans]) -> dict[int, Exception]:
+    def claim(self, places: Sequence[Place], present: Callable[[Spans], Spans]) -> dict[int, Exception]:
         """Raise the numbers of these fences, and learn what was applied. ``present`` says which of some ids are in the outbox.
 
         Returns Unavailable or Denied for each slot whose fences are out of reach. Raises them when all is, Refused, and what ``present`` does.
@@ -166,7 +186,7 @@ class Fences:
         by_slot: dict[int, list[Place]] = {}
         for place in places:
             by_slot.setdefault(place[0], []).append(place)
-            self.at(place).claimed, self.at(place).epoch = False, epochs[place[1]]
+            self.at(place).claimed, self.at(place).epoch = False, self.epochs[place[1]]
         calls = [(slot, claim([((fence := self.at(place)).key, fence.epoch, fence.number) for place in its])) for slot, its in by_slot.items()]
         claimed: list[tuple[Place, int, Known]] = []
         failed: dict[int, Exception] = {}

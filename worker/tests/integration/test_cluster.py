@@ -187,11 +187,11 @@ class Process:
 
     def __init__(self, target: ClusterTarget, epoch: int) -> None:
         self.target = target
-        self.epochs = {0: epoch}
         self.fences = Fences(target, "main")
+        self.fences.follow({0: epoch})
 
     def claim(self, steps: list[Step]) -> None:
-        self.fences.claim([(slot, 0) for slot in self.target.by_slot(steps)], self.epochs, lambda asked: asked)
+        self.fences.claim([(slot, 0) for slot in self.target.by_slot(steps)], lambda asked: asked)
 
     def write(self, steps: list[Step], ids: list[int]) -> list[Any]:
         slots = self.target.by_slot(steps).items()

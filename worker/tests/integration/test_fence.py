@@ -40,13 +40,13 @@ class Process:
 
     def __init__(self, target: Target, epoch: int) -> None:
         self.target = target
-        self.epochs = {PLACE[1]: epoch}
         self.fences = Fences(target, "s")
+        self.fences.follow({PLACE[1]: epoch})
         self.fence = self.fences.at(PLACE)
 
     def claim(self, present: Spans | None = None) -> None:
         """Claim the fence, with all ids that it names in the outbox or only those that are ``present``."""
-        self.fences.claim([PLACE], self.epochs, lambda asked: asked if present is None else asked.common(present))
+        self.fences.claim([PLACE], lambda asked: asked if present is None else asked.common(present))
 
     def arguments(self, steps: list[Step], ids: list[int], created: bytes = NOW) -> list[Any]:
         for number, step in enumerate(steps):
@@ -112,8 +112,7 @@ def test_a_batch_that_arrived_though_nobody_heard_the_answer_is_known_to_be_appl
     # What is deleted is forgotten with the next batch.
     assert list(other.fence.applied) == [(5, 5), (9, 9)]
     other.fences.deleted({7: [5, 9]})
-    assert other.fences.forgetting == [PLACE]
-    other.write([], [])
+    other.fences.write_forgotten()
     assert set(target.ask([("HKEYS", other.fence.key)])[0]) == {b"epoch", b"number", b"created"}
 
 
@@ -127,7 +126,9 @@ def test_an_older_epoch_is_refused(target: Target, redis_server: RedisServer) ->
     assert (refused.value.shard, refused.value.epoch) == (7, 7)
     assert state(redis_server) == {}
     # Another source has fences of its own.
-    Fences(target, "t").claim([PLACE], {7: 1}, lambda asked: asked)
+    another = Fences(target, "t")
+    another.follow({7: 1})
+    another.claim([PLACE], lambda asked: asked)
 
 
 def test_what_a_redis_that_stepped_back_has_lost_is_named(target: Target, redis_server: RedisServer) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 
 import pytest
+from gearsync.applier import say_dead
 from gearsync.change import Malformed
-from gearsync.drain import say_dead
 from gearsync.outbox import Entry
 
 
