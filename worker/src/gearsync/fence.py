@@ -269,7 +269,10 @@ def batch(marks: Sequence[Mark], steps: Sequence[Step], ids: Sequence[int]) -> l
 def known(fields: Mapping[bytes, bytes]) -> Known:
     """What CLAIM answers for one fence."""
     epoch = fields.get(b"epoch")
-    found = Known((int(epoch), int(fields.get(b"number", 0))) if epoch else None, fields.get(b"created", _EVER), {}, {}, set(), [])
+    # A fence that has applied nothing has no time that another one would have to be later than.
+    knows = any(name == b"ids" or (name[:1] in (b"b", b"x", b"p") and name[1:].isdigit()) for name in fields)
+    created = fields.get(b"created", _EVER) if knows else b""
+    found = Known((int(epoch), int(fields.get(b"number", 0))) if epoch else None, created, {}, {}, set(), [])
     for name, value in fields.items():
         kind, rest = name[:1], name[1:].decode()
         if name == b"ids" or (kind == b"p" and rest.isdigit()):

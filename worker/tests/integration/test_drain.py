@@ -633,6 +633,31 @@ def test_a_restored_database_with_an_older_epoch_goes_on(worker: Worker, databas
     assert redis_server.client.exists("item:1") == 1
 
 
+@pytest.mark.parametrize("way", ["made anew", "a backup is restored"])
+def test_ids_that_are_used_again_are_other_changes(
+    config: dict[str, Any], start_worker: Callable[..., Worker], database: OutboxDatabase, redis_server: RedisServer, way: str
+) -> None:
+    r = redis_server.client
+    config["worker"]["keep"] = 3600.0
+    worker = start_worker(config)
+    database.put(*[insert(number) for number in range(1, 4)], table="shop.log")
+    until(lambda: r.llen("log"), 3)
+    # The fence knows them as applied, since they are in the outbox still.
+    worker.kill()
+    database.expire_leases()
+    if way == "made anew":
+        database.reset()
+    else:
+        # The backup is of the moment at which only the first one was there.
+        database.execute("DELETE FROM gearsync.outbox WHERE id > 1", "ALTER TABLE gearsync.outbox AUTO_INCREMENT = 2")
+    database.put(*[insert(number) for number in range(11, 14)], table="shop.log")
+    assert {number for (number,) in database.execute("SELECT id FROM gearsync.outbox")} >= {2, 3}
+    start_worker(config)
+    until(lambda: r.xlen("changes"), 6)
+    assert r.lrange("log", 0, -1) == [b"%d" % number for number in (1, 2, 3, 11, 12, 13)]
+    assert database.execute("SELECT * FROM gearsync.dead_letter") == []
+
+
 def test_lists_and_streams_are_appended_once_over_a_crash_between_redis_and_mysql(
     worker: Worker, database: OutboxDatabase, redis_server: RedisServer
 ) -> None:
