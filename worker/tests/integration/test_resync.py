@@ -121,7 +121,7 @@ def _shards_of(database: OutboxDatabase, name: str, kind: str, values: list[str]
 
 
 @pytest.mark.parametrize(("kind", "values"), [
-    *[(f"TIMESTAMP({digits})", ["'2026-01-01 10:11:12.123456'", "'2026-07-01 00:00:00'"]) for digits in (0, 1, 3, 5, 6)],
+    *[(f"TIMESTAMP({digits})", ["'2026-01-01 10:11:12.123456'", "'2026-07-01 00:00:00'"]) for digits in range(7)],
     ("DATETIME(2)", ["'2026-01-01 10:11:12.12'"]), ("DOUBLE", ["-0e0", "0.1", "1e30", "-2.5", "1e-7"]), ("DECIMAL(8,3)", ["1.5", "-0.001"]),
     ("ENUM('x', 'ö')", ["'ö'"]), ("SET('a', 'b')", ["'a,b'"]), ("INT(6) ZEROFILL", ["42"]), ("BIT(9)", ["b'100000001'"]),
     ("VARCHAR(20) CHARACTER SET latin1", ["'äöß'", "'a '"]), ("BINARY(4)", ["x'00ff'"]), ("TIME(1)", ["'-10:00:00.5'"]), ("BIGINT", ["-7"]),
