@@ -132,6 +132,17 @@ def test_a_stop_does_not_wait_for_the_exporter(pipeline: Pipeline) -> None:
     assert worker.terminate() == 0
 
 
+def test_a_column_or_an_index_that_is_added_needs_nothing(pipeline: Pipeline) -> None:
+    pipeline.start()
+    until(lambda: pipeline.status()[0], 0)
+    pipeline.database.execute("INSERT INTO shop.item VALUES (1, 'a')", "ALTER TABLE shop.item ADD COLUMN more INT NOT NULL DEFAULT 7, ADD KEY (name)")
+    pipeline.database.execute("INSERT INTO shop.item VALUES (2, 'b', 8)", "UPDATE shop.item SET name = 'c' WHERE id = 1")
+    until(lambda: pipeline.database.waiting, 0)
+    assert [pipeline.redis.client.hget(key, "name") for key in ("item:1", "item:2")] == [b"c", b"b"]
+    until(lambda: [pipeline.status()[1][name] for name in ("ok", "mistakes", "hints")], [True, [], []])
+    assert pipeline.commands.verify()[0] == 0
+
+
 def test_what_is_wrong_is_told_while_it_is_wrong(pipeline: Pipeline) -> None:
     code, found = pipeline.status()
     assert code == 1

@@ -223,6 +223,11 @@ def test_looks_begin_behind_the_ids_that_no_open_transaction_can_bring(database:
             writer.rollback() if roll_back else writer.commit()
 
     database.execute("CREATE TABLE shop.item (id INT PRIMARY KEY) ENGINE=InnoDB")
+    # A snapshot may stay open all the time.
+    snapshot = database.connect()
+    with snapshot.cursor() as cursor:
+        cursor.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT")
+        cursor.execute("SELECT COUNT(*) FROM gearsync.outbox")
     with database.connect(autocommit=False) as open_one, open_one.cursor() as cursor:
         # As a trigger does: the row comes before the id.
         cursor.execute("INSERT INTO shop.item VALUES (1)")
@@ -241,6 +246,7 @@ def test_looks_begin_behind_the_ids_that_no_open_transaction_can_bring(database:
         return len(ours.seen.gaps(100)[0]) == 1
 
     until(is_decided)
+    snapshot.close()
 
 
 def test_the_right_to_see_transactions_may_be_given_while_the_worker_runs(
