@@ -460,9 +460,10 @@ class Outbox:
         It is looked for from the id ``first`` on; when none is there, it is the one before that.
         """
         with self.database.snapshot():
-            # MAX goes back over what is deleted, whatever its condition is, until there is a row: only where there is one behind ``first``.
-            there = self.database.rows(f"SELECT id FROM {SCHEMA}.outbox WHERE id >= {first} ORDER BY id LIMIT 1")
-            last = int(self.database.rows(f"SELECT MAX(id) FROM {SCHEMA}.outbox")[0][0]) if there else first - 1
+            # MAX goes back over what is deleted, whatever its condition is, until there is a row: only where there is one behind ``first``. MIN begins there,
+            # where MySQL's ORDER BY with LIMIT may begin with the first row of the table.
+            ((there,),) = self.database.rows(f"SELECT MIN(id) FROM {SCHEMA}.outbox WHERE id >= {first}")
+            last = int(self.database.rows(f"SELECT MAX(id) FROM {SCHEMA}.outbox")[0][0]) if there is not None else first - 1
             return last, self.dead(last)
 
     def waiting(self, ranges: Iterable[tuple[int, Optional[int]]], limit: int, tables: Iterable[str] = ()) -> dict[str, int]:
