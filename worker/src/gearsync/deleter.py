@@ -23,7 +23,7 @@ _MOST = 5000
 _PAUSE = 0.5
 #: Seconds between two questions for transactions that write: the server stops for each of them for a moment.
 _ASK = 0.25
-#: The same after the server refused to answer, until somebody gives the right.
+#: The same after the server refused to answer, or to write a shorter binary log, until somebody gives the right.
 _ASK_AGAIN = 60.0
 #: An id may be given to a statement of ours that copies rows a moment before it has begun to write.
 _SETTLED = 1.0
@@ -70,6 +70,7 @@ class Deleter:
         self._asked: list[tuple[int, int, float]] = []
         self._decided = self._ended = 0
         self._session = self._last_own = 0
+        self._shorten_at = 0.0
         self._lost = False
         #: How often all was forgotten: what was begun before says nothing.
         self._forgotten = 0
@@ -154,6 +155,9 @@ class Deleter:
                 connected = database.connection is not None
                 if again and connected and self._session != database.sessions:
                     return False
+                if self._session != database.sessions or time.monotonic() >= self._shorten_at:
+                    # An upgrade migrates the schema after it has restarted the workers.
+                    self._shorten_at = float("inf") if self._outbox.shorten_log() else time.monotonic() + _ASK_AGAIN
                 if self._session != database.sessions:
                     self._session, self._last_own = database.sessions, 0
                     self._asked.clear()
