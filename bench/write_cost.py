@@ -33,7 +33,7 @@ TRIGGER = "gearsync_ai_customer"
 NONE, REAL = "no trigger", "+ the wake (the real trigger)"
 PUT = "INSERT INTO gearsync.outbox (shard, table_name, operation, payload) VALUES ({}, 'bench.customer', 'insert', {});"
 #: The block of a trigger's body that wakes a worker.
-WAKE = re.compile(r"BEGIN\s+DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END;\s+SET gearsync_shard = gman_wake\(.*?\);\s+END;", re.DOTALL)
+WAKE = re.compile(r"BEGIN\s+DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END;\s+IF gman_wake\(.*?END IF;\s+END;", re.DOTALL)
 
 
 def parts(database: Database) -> dict[str, str]:
@@ -50,7 +50,7 @@ def parts(database: Database) -> dict[str, str]:
         "a trigger that does nothing": "BEGIN DECLARE nothing INT; END",
         "+ a row in the outbox": f"BEGIN {PUT.format(0, repr('[1]'))} END",
         "+ its payload": f"BEGIN {PUT.format(0, row)} END",
-        "+ its shard": f"BEGIN DECLARE gearsync_shard SMALLINT UNSIGNED; SET gearsync_shard = {shard}; {PUT.format('gearsync_shard', row)} END",
+        "+ its shard": f"BEGIN {PUT.format(shard, row)} END",
         "+ the handler of altered columns": without_wake,
         REAL: body,
     }
