@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 from collections.abc import Sequence
 from enum import IntEnum
@@ -10,7 +11,7 @@ from typing import Callable, NamedTuple, Optional
 
 import msgspec
 
-from gearsync import __version__, dead_letter_command, logs, resync_command, status_command, verify_command
+from gearsync import __version__, logs
 from gearsync.applied import barrier
 from gearsync.barrier import TIMEOUT, wait
 from gearsync.cluster import open_target
@@ -90,28 +91,39 @@ def _check_arguments(parser: argparse.ArgumentParser) -> None:
 _CHECK = "check-config"
 
 
+_Run = Callable[[Config, argparse.Namespace], int]
+_AddArguments = Callable[[argparse.ArgumentParser], None]
+
+
 class _Command(NamedTuple):
-    #: None for the one command that takes a wrong configuration.
-    run: Optional[Callable[[Config, argparse.Namespace], int]]
     words: str
     #: What its exit statuses mean, but for wrong use.
     statuses: str
-    add_arguments: Callable[[argparse.ArgumentParser], None] = _no_arguments
+    #: None for the one command that takes a wrong configuration.
+    run: Optional[_Run] = None
+    add_arguments: _AddArguments = _no_arguments
+    #: The module with ``run`` and ``add_arguments``, where it costs memory that the worker can do without.
+    module: Optional[str] = None
+
+    def functions(self) -> tuple[Optional[_Run], _AddArguments]:
+        if self.module is None:
+            return self.run, self.add_arguments
+        module = importlib.import_module(f"gearsync.{self.module}")
+        return module.run, module.add_arguments
 
 
 _COMMANDS = {
-    "run": _Command(_run, "take jobs and write to Redis until a signal says stop", "0 stopped by a signal"),
-    "status": _Command(status_command.run, "show how far behind it is, who drains what, and what somebody should look at",
-                       "0 in order; 1 something is to be looked at", status_command.add_arguments),
-    "verify": _Command(verify_command.run, "compare MySQL and Redis, and mend what differs",
-                       "0 equal; 1 different, also when it was not removed because of --max-prune; 2 could not tell", verify_command.add_arguments),
-    "resync": _Command(resync_command.run, "load tables, or load them again, while the application writes",
-                       "0 loaded; 1 not, or not all of it", resync_command.add_arguments),
-    "dead-letter": _Command(dead_letter_command.run, "look at changes that could not be applied, and try them again",
-                            "0 done; 1 not with all of them; 2 no MySQL", dead_letter_command.add_arguments),
-    "barrier": _Command(_barrier, "wait until everything that is committed now is in Redis", "0 it is; 1 it is not, or not in time", _barrier_arguments),
-    _CHECK: _Command(None, "name every mistake of the configuration, with its line", "0 no mistake", _check_arguments),
-    "selftest": _Command(_selftest, "ask every configured server whether it can be used", "0 all can; 1 one cannot"),
+    "run": _Command("take jobs and write to Redis until a signal says stop", "0 stopped by a signal", _run),
+    "status": _Command("show how far behind it is, who drains what, and what somebody should look at", "0 in order; 1 something is to be looked at",
+                       module="status_command"),
+    "verify": _Command("compare MySQL and Redis, and mend what differs",
+                       "0 equal; 1 different, also when it was not removed because of --max-prune; 2 could not tell", module="verify_command"),
+    "resync": _Command("load tables, or load them again, while the application writes", "0 loaded; 1 not, or not all of it", module="resync_command"),
+    "dead-letter": _Command("look at changes that could not be applied, and try them again", "0 done; 1 not with all of them; 2 no MySQL",
+                            module="dead_letter_command"),
+    "barrier": _Command("wait until everything that is committed now is in Redis", "0 it is; 1 it is not, or not in time", _barrier, _barrier_arguments),
+    _CHECK: _Command("name every mistake of the configuration, with its line", "0 no mistake", None, _check_arguments),
+    "selftest": _Command("ask every configured server whether it can be used", "0 all can; 1 one cannot", _selftest),
 }
 
 
@@ -124,9 +136,10 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         statuses = f"Exit status: {found.statuses}; 2 for unknown options or a wrong configuration."
         command = commands.add_parser(name, help=found.words, description=found.words, epilog=statuses)
         command.add_argument("--config", default=DEFAULT_PATH, help="configuration file (default: %(default)s)")
-        found.add_arguments(command)
+        if name in (sys.argv[1:] if arguments is None else arguments):
+            found.functions()[1](command)
     options = parser.parse_args(arguments)
-    run_command = _COMMANDS[options.command].run
+    run_command, _ = _COMMANDS[options.command].functions()
     try:
         return int(_check_config(options) if run_command is None else run_command(load(options.config), options))
     except (ConfigError, TransformError) as error:

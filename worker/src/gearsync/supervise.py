@@ -22,7 +22,7 @@ from typing import Any, Callable, Optional, Union
 
 import sdnotify
 
-from gearsync import exporter, logs, snapshot
+from gearsync import logs, snapshot
 from gearsync.cluster import open_target
 from gearsync.config import Config, parse_address
 from gearsync.database import Database
@@ -175,6 +175,13 @@ def _workers(config: Config, counted: pathlib.Path) -> list[_Child]:
     return [_Child(name, functools.partial(work, config, kind, counted / f"{name}.json")) for name, kind in names]
 
 
+def _export(config: Config, counted: pathlib.Path, steps: dict[str, Any], stuck: float, _progress: Any) -> None:
+    # Its libraries are as large as all the others, and no other process needs them.
+    from gearsync import exporter  # noqa: PLC0415
+
+    exporter.serve(config, counted, steps, stuck)
+
+
 def run(config: Config) -> int:
     """Run the service until it is told to stop; the exit status."""
     with tempfile.TemporaryDirectory(prefix="gearsync-") as directory:
@@ -195,7 +202,7 @@ def _run(config: Config, counted: pathlib.Path) -> int:
         children = list(workers)
         if config.worker.metrics_listen is not None:
             steps = {child.name: child.progress for child in workers}
-            children.append(_Child("exporter", lambda _progress: exporter.serve(config, counted, steps, stuck)))
+            children.append(_Child("exporter", functools.partial(_export, config, counted, steps, stuck)))
         # Ready means: configured and running. Servers that are down are waited for, and must not fail the start.
         notifier.notify("READY=1")
         log.info(
