@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import select
+import ssl
 from collections.abc import Iterator
 from typing import Any, Optional, Union
 
@@ -46,6 +47,16 @@ _SIGNAL = 1644
 _QUOTED = re.compile(r"['\"].*['\"]|['\"].*", re.DOTALL)
 
 
+def _tls() -> ssl.SSLContext:
+    """TLS to whoever answers."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+_TLS = _tls()
+
+
 def words_of(error: Exception) -> str:
     """What MySQL says, without what it quotes of values and statements, and its number where that leaves something out. Pure."""
     words = str(error.args[-1]) if error.args else type(error).__name__
@@ -85,6 +96,13 @@ def _let_go(error: BaseException) -> None:
         error.original_exception = None  # type: ignore[attr-defined]  # PyMySQL's
 
 
+class _Connection(pymysql.connections.Connection):  # type: ignore[misc]  # PyMySQL has no types
+    """PyMySQL's, which reads the machine's authorities (1 MiB) for each connection to a server that may have TLS, and then asks none of them."""
+
+    def _create_ssl_ctx(self, sslp: Any) -> ssl.SSLContext:
+        return _TLS
+
+
 class Database:
     """One session: READ COMMITTED, UTC, autocommit, values as bytes."""
 
@@ -104,7 +122,7 @@ class Database:
         if self._connection is None:
             settings = self._settings
             try:
-                self._connection = pymysql.connect(
+                self._connection = _Connection(
                     host=settings.host, port=settings.port, unix_socket=settings.unix_socket, user=settings.user, password=settings.password,
                     charset="utf8mb4", use_unicode=False, conv=pymysql.converters.encoders.copy(), autocommit=True,
                     client_flag=CLIENT.FOUND_ROWS | CLIENT.MULTI_STATEMENTS,
