@@ -16,6 +16,11 @@ def _is_address(host: Any) -> bool:
     return True
 
 
+def _ask(host: Any, *arguments: Any, _getaddrinfo: Callable[..., Any] = socket.getaddrinfo, **options: Any) -> Any:
+    """What ``socket.getaddrinfo`` answers. For a text it loads the tables of international names, 2 MiB in each process, whether it needs them or not."""
+    return _getaddrinfo(host.encode() if isinstance(host, str) and host.isascii() else host, *arguments, **options)
+
+
 class _Question:
     """A name that is asked for in a thread of its own."""
 
@@ -38,7 +43,7 @@ class _Question:
 class Resolver:
     """In place of ``socket.getaddrinfo``, by which all libraries resolve names: waits for a short time, and goes on with the last answer."""
 
-    def __init__(self, seconds: float, ask: Callable[..., Any] = socket.getaddrinfo) -> None:
+    def __init__(self, seconds: float, ask: Callable[..., Any] = _ask) -> None:
         """``seconds``: how long one call may wait for ``ask``, which goes on behind: the next call finds its answer."""
         self._seconds = seconds
         self._ask = ask

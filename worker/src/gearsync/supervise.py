@@ -9,6 +9,7 @@ import logging
 import multiprocessing
 import os
 import pathlib
+import secrets  # noqa: F401  # redis-py imports it at its first connection, which would be in each process anew
 import signal
 import socket
 import sys
@@ -196,6 +197,9 @@ def _run(config: Config, counted: pathlib.Path) -> int:
         nonlocal stops
         stops = count
 
+    # The processes share the pages of what is there by now, as long as no collector writes to them.
+    gc.collect()
+    gc.freeze()
     with stop_signals(stop):
         workers = _workers(config, counted)
         stuck = max(_STUCK_SECONDS, _STUCK_ANSWERS * config.worker.io_timeout)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 from typing import Any
 
 import pytest
 from gearsync.resolver import Resolver
 from harness.waiting import until
+from harness.worker import SOURCES
 
 
 class Names:
@@ -56,3 +59,11 @@ def test_the_last_answer_stands_in_until_there_is_another() -> None:
 
 def test_an_address_is_no_name() -> None:
     assert Resolver(0.0)("127.0.0.1", 80, 0, socket.SOCK_STREAM)[0][4] == ("127.0.0.1", 80)
+
+
+def test_the_tables_of_international_names_are_loaded_for_such_names_only() -> None:
+    script = ("import sys; from gearsync.resolver import Resolver; Resolver(60.0)('localhost', 80); Resolver(0.0)('127.0.0.1', 80); "
+              "assert 'stringprep' not in sys.modules")
+    subprocess.run([sys.executable, "-c", script], check=True, env={"PYTHONPATH": str(SOURCES)})
+    with pytest.raises(OSError, match=r".+"):
+        Resolver(60.0)("n\N{LATIN SMALL LETTER A WITH DIAERESIS}me.invalid", 80)
