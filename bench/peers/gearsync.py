@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,13 @@ class Gearsync(Peer):
     declarations = tuple(
         {"table": f"bench.{table}", "columns": ["id", "value", "name"], "write": [{"type": "hash", "key": f"bench_{table}:{{id}}"}]} for table in TABLES)
 
+    def install(self) -> None:
+        """As the role does: in an environment with compiled modules, and without what only the tests need and libraries load when it is there."""
+        # What an earlier installation left there would be installed again.
+        shutil.rmtree(ROOT / "worker/build", ignore_errors=True)
+        subprocess.run([sys.executable, "-m", "venv", self.work], check=True)
+        subprocess.run([self.work / "bin/pip", "install", "--quiet", "--disable-pip-version-check", ROOT / "worker"], check=True)
+
     def version(self) -> str:
         return subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], check=True, capture_output=True, text=True).stdout.strip()
 
@@ -34,7 +42,7 @@ class Gearsync(Peer):
             "job_servers": [self.servers.gearmand.address], "redis": {"port": self.servers.redis.port}, "tables": list(self.declarations),
             "worker": dict(self.settings),
             "mysql": {"host": "127.0.0.1", "port": self.servers.database.port, "user": USER, "password": PASSWORD}}))
-        return [sys.executable, "-m", "gearsync", "run", "--config", config]
+        return [self.work / "bin/gearsync", "run", "--config", config]
 
     def settled(self) -> bool:
         return not self.servers.database.execute("SELECT 1 FROM gearsync.outbox LIMIT 1")
