@@ -97,7 +97,7 @@ def _let_go(error: BaseException) -> None:
 
 
 class _Connection(pymysql.connections.Connection):  # type: ignore[misc]  # PyMySQL has no types
-    """PyMySQL's, which reads the machine's authorities (1 MiB) for each connection to a server that may have TLS, and then asks none of them."""
+    """PyMySQL's, which reads the machine's authorities for each connection to a server that may have TLS, and then asks none of them."""
 
     def _create_ssl_ctx(self, sslp: Any) -> ssl.SSLContext:
         return _TLS

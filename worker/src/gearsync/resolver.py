@@ -17,7 +17,7 @@ def _is_address(host: Any) -> bool:
 
 
 def _ask(host: Any, *arguments: Any, _getaddrinfo: Callable[..., Any] = socket.getaddrinfo, **options: Any) -> Any:
-    """What ``socket.getaddrinfo`` answers. For a text it loads the tables of international names, 2 MiB in each process, whether it needs them or not."""
+    """What ``socket.getaddrinfo`` answers. For a text it loads the tables of international names in each process, whether it needs them or not."""
     return _getaddrinfo(host.encode() if isinstance(host, str) and host.isascii() else host, *arguments, **options)
 
 

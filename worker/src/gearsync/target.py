@@ -17,7 +17,7 @@ from redis.sentinel import Sentinel
 from gearsync.commands import Command, Step
 from gearsync.config import DEFAULT_SENTINEL_PORT, RedisSettings, parse_address
 
-# For each connection redis-py searches the installed packages for its own version: 10 ms, and 3 MiB of pages that a process then shares with no other.
+# For each connection redis-py searches the installed packages for its own version, which fills pages that a process then shares with no other.
 redis.utils.get_lib_version = lambda: redis.__version__
 
 #: Error replies that say nothing about the command: the server cannot or may not write at the moment, so the batch is tried again.
