@@ -202,11 +202,11 @@ def test_connections_that_redis_and_the_database_close_for_their_idleness_are_no
 
 @pytest.fixture
 def silent_names(tmp_path: pathlib.Path) -> dict[str, str]:
-    """An environment in which the name server does not answer for names that end in ``.silent``."""
+    """An environment in which the name server does not answer for names with ``.silent``."""
     (tmp_path / "sitecustomize.py").write_text(
         "import socket, time\nasked = socket.getaddrinfo\n"
         "def ask(host, *arguments, **options):\n"
-        "    if str(host).endswith('.silent'):\n        time.sleep(3600)\n"
+        "    if '.silent' in str(host):\n        time.sleep(3600)\n"
         "    return asked(host, *arguments, **options)\nsocket.getaddrinfo = ask\n")
     return {"PYTHONPATH": f"{tmp_path}:{SOURCES}"}
 
