@@ -24,6 +24,7 @@ SHOWN = {
     "An open snapshot has no number and holds up nothing": ["test_looks_begin_behind_the_ids_that_no_open_transaction_can_bring"],
     "the open transaction of a writer holds up nothing but its own changes": [
         "test_exactly_the_applied_are_deleted_and_no_open_transaction_is_waited_for", "test_a_transaction_that_does_not_end_holds_up_nothing_but_itself"],
+    "Without the right the log is longer, and nothing else differs": ["test_where_the_log_cannot_be_shortened_all_is_deleted_by_one_session"],
     "a piece is copied twice, which changes nothing": ["test_a_resync_that_is_killed_goes_on_where_it_was"],
     "A wake that is lost costs latency and nothing else": [
         "test_a_missing_wake_function_fails_no_write", "test_kill_9_of_the_worker_loses_and_invents_nothing"],
