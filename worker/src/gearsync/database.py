@@ -141,7 +141,11 @@ class Database:
                 _let_go(error)
             else:
                 return self._connection
-            raise found
+            try:
+                raise found
+            finally:
+                # Its traceback has this frame.
+                del found
         return self._connection
 
     def run(self, sql: Union[str, bytes], arguments: Any = None) -> int:

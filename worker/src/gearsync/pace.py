@@ -45,7 +45,7 @@ class Pace:
             self._distrust_until = now + _DISTRUST
         self._go_on(now)
         self._hold_until = now + _HOLD
-        self.due = now if more else now + max(FIRST_GAP, _DUTY * took)
+        self.due = now if more else now + min(max(FIRST_GAP, _DUTY * took), LAST_GAP)
 
     def none(self, now: float, took: float, connected: bool) -> None:
         """A look has met nothing. ``connected``: whether there is a job server, so that wakes can come."""

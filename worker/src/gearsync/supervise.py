@@ -121,6 +121,8 @@ def work(config: Config, kind: Kind, counted: pathlib.Path, progress: Any) -> No
             progress.value = now = time.monotonic()
             if now >= save_at:
                 snapshot.save(counted, delivery.tally)
+                # Errors are cycles of some kilobytes with their frames, and the collector comes seldom where changes are few.
+                gc.collect(1)
                 save_at = now + _SAVE_SECONDS
     delivery.close()
     delivery.servers.close()

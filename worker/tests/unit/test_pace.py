@@ -36,8 +36,11 @@ def test_after_a_change_it_looks_at_growing_gaps_and_then_sweeps(pace: Pace) -> 
 
 
 def test_it_rests_for_as_long_as_a_look_took(pace: Pace) -> None:
+    pace.found(10.0, 0.005, more=False)
+    assert pace.due == pytest.approx(10.005)
+    # While changes come they wait no longer than after the last look without one.
     pace.found(10.0, 0.5, more=False)
-    assert pace.due == pytest.approx(10.5)
+    assert pace.due == pytest.approx(10.0 + LAST_GAP)
     pace.none(10.1, 0.1, connected=True)
     assert pace.due == pytest.approx(10.2)
 
