@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,15 +88,17 @@ def _runner() -> ForkingProgram:
 class Worker(Process):
     """``gearsync run`` with a configuration of the test's, in a process group of its own."""
 
-    def __init__(self, config: dict[str, Any], directory: Path, environment: dict[str, str] | None = None, program: bool = False) -> None:
+    def __init__(
+        self, config: dict[str, Any], directory: Path, environment: dict[str, str] | None = None, program: bool = False, prefix: Sequence[str] = ()
+    ) -> None:
         """``directory``: for the configuration file and the log; ``environment``: variables beside this process' own.
 
-        ``program``: as a Python of its own, not a copy of one that has made the imports.
+        ``program``: as a Python of its own, not a copy of one that has made the imports; so it is with a ``prefix``, a command that becomes it.
         """
-        self.config, self.program = directory / "worker.yml", program
+        self.config, self.program = directory / "worker.yml", program or bool(prefix)
         self.config.write_text(yaml.safe_dump(config))
         super().__init__(
-            "worker", [sys.executable, "-m", "gearsync", "run", "--config", self.config], directory / "worker.log",
+            "worker", [*prefix, sys.executable, "-m", "gearsync", "run", "--config", self.config], directory / "worker.log",
             env={"PYTHONPATH": str(SOURCES), **(environment or {})})
 
     def start(self) -> None:

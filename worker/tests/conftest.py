@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +61,10 @@ def start_worker(tmp_path: Path) -> Iterator[Callable[..., Worker]]:
     """A function that starts a worker; all of them are killed at the end."""
     started: list[Worker] = []
 
-    def start(config: dict[str, Any], environment: dict[str, str] | None = None, program: bool = False) -> Worker:
+    def start(config: dict[str, Any], environment: dict[str, str] | None = None, program: bool = False, prefix: Sequence[str] = ()) -> Worker:
         directory = tmp_path / f"worker{len(started)}"
         directory.mkdir()
-        started.append(Worker(config, directory, environment, program))
+        started.append(Worker(config, directory, environment, program, prefix))
         return started[-1]
 
     yield start

@@ -23,7 +23,7 @@ BY_CODE: dict[str, Any] = {"type": "hash", "key": "by-code:{code}"}
 NAMES: dict[str, Any] = {"type": "set", "key": "name:{name}", "member": "{id}"}
 COLUMNS = ["id", "code", "name", "city", "amount", "body"]
 ROUNDS = int(os.environ.get("GEARSYNC_TEST_REDECLARATIONS", "6"))
-WRITERS, KEYS = 4, 30
+WRITERS, KEYS = int(os.environ.get("GEARSYNC_TEST_WRITERS", "4")), 30
 #: So that a row may be too large for words without being large.
 PACKET = 4 << 20
 
