@@ -11,7 +11,7 @@ _HOLD = 0.02
 #: Seconds between two looks, at most, while no wake can come: no job server is connected, or changes came without one.
 _UNWOKEN = 0.05
 #: Seconds for which wakes are not relied upon after a change came without one.
-_DISTRUST = 10.0
+_DISTRUST = 2.0
 
 
 class Pace:
