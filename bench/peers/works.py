@@ -189,6 +189,8 @@ class Session:
             changes, _used = self.evenly(1, 4, self.seconds)
             found[name] = percentile(sorted(delay * 1000 for _when, delay in changes), 99)
         self.servers.gearmand.start()
+        # Until it is connected again, it looks more often than it would.
+        self.until(lambda: self.servers.gearmand.queue("gearsync.barrier")[2] > 0, "the worker at the job server")
         return found
 
     def idle(self) -> Figures:
