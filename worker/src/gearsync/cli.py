@@ -121,6 +121,8 @@ _COMMANDS = {
     "resync": _Command("load tables, or load them again, while the application writes", "0 loaded; 1 not, or not all of it", module="resync_command"),
     "dead-letter": _Command("look at changes that could not be applied, and try them again", "0 done; 1 not with all of them; 2 no MySQL",
                             module="dead_letter_command"),
+    "read-back": _Command("compare Redis with one row, given on stdin: for the playbook smoke", "0 Redis is as the row says; 1 it is not; 2 could not tell",
+                          module="read_back_command"),
     "barrier": _Command("wait until everything that is committed now is in Redis", "0 it is; 1 it is not, or not in time", _barrier, _barrier_arguments),
     _CHECK: _Command("name every mistake of the configuration, with its line", "0 no mistake", None, _check_arguments),
     "selftest": _Command("ask every configured server whether it can be used", "0 all can; 1 one cannot", _selftest),

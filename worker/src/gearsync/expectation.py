@@ -245,6 +245,10 @@ class Expectation:
         """What to ask Redis about ``row``. Raises Malformed for a row of which nobody can say what it writes."""
         return [probe for shape in self._compared for probe in shape.probes(row)]
 
+    def probes_of_all(self, row: Row) -> list[Probe]:
+        """The same of the writes, too, whose keys other rows may write: for a row that was written just now."""
+        return [probe for shape in self.shapes for probe in shape.probes(row)]
+
     def expires(self, probe: Probe) -> bool:
         return self.shapes[probe.write].write.ttl is not None
 
