@@ -39,7 +39,7 @@ from gearsync.resync import (
 from gearsync.selftest import hindrance
 from gearsync.source import NoKey, Source
 from gearsync.target import Target, Unavailable
-from gearsync.verify_command import chosen
+from gearsync.verify_command import chosen, has_none
 
 DONE, FAILED = 0, 1
 #: Seconds that a statement may take; between two lines of progress without a terminal; until MySQL is tried again.
@@ -100,6 +100,8 @@ def _limits(config: Config, options: argparse.Namespace, replicas: list[Database
 
 def run(config: Config, options: argparse.Namespace) -> int:
     """The exit status: 0 when all tables are done, 1 when one is not, or when changes of one became dead letters meanwhile."""
+    if has_none(config, options.table or [], "load"):
+        return DONE
     mistake = _mistake(config, options)
     if mistake or config.mysql is None:
         print(mistake, file=sys.stderr)
@@ -107,50 +109,51 @@ def run(config: Config, options: argparse.Namespace) -> int:
     database = Database(config.mysql, _STATEMENT, idle=60.0)
     target = open_target(config.redis, config.worker.io_timeout)
     replicas = [Database(_replica(config.mysql, address), config.worker.io_timeout, idle=60.0) for address in options.replica]
-    limits = _limits(config, options, replicas)
     try:
-        tables = {table.table: table for table in config.tables}
-
-        def store(found: Source) -> Store:
-            return Store(database, found, shape(tables[found.table], found), options.where, Mark(target, config.source, found.table, options.where))
-
-        def make(table: str, again: bool) -> Resync:
-            # As it is declared by now.
-            (found,) = chosen(config, source.load(database), [table])
-            return Resync(database, store(found), limits, again)
-
-        stores = [store(found) for found in chosen(config, source.load(database), options.table or [])]
-        if options.new:
-            new = never_loaded(database, {store.source.table: store.shape for store in stores})
-            stores = [store for store in stores if store.source.table in new]
-        if options.dry_run:
-            _tell(database, stores, options)
-            return DONE
-        began: dict[str, str] = {}
-        with _shown(options.json) as show:
-            for each in stores:
-                table = each.source.table
-                for resync, progress in _runs(functools.partial(make, table), options.restart):
-                    began[table] = resync.begun.started
-                    show(progress)
-        status = _wait(config, database, target, list(began), options.wait) if began and options.wait else DONE
-        return _tell_letters(database, began) or status
+        return _load(config, options, database, target, _limits(config, options, replicas))
     except Busy as error:
         print(error, file=sys.stderr)
-        return FAILED
     except Stuck as error:
         print(f"not done: {error}: {hindrance(config, target)}. Started again, it goes on where it stopped.", file=sys.stderr)
-        return FAILED
     except (DatabaseUnavailable, Unavailable, LostMeanwhile, NoKey, ValueError) as error:
         print(f"not done: {error}. Started again, it goes on where it stopped, unless Redis has lost its data meanwhile.", file=sys.stderr)
-        return FAILED
     except KeyboardInterrupt:
         print("interrupted. Started again, it goes on where it stopped.", file=sys.stderr)
-        return FAILED
     finally:
         for server in (database, *replicas):
             server.close()
         target.close()
+    return FAILED
+
+
+def _load(config: Config, options: argparse.Namespace, database: Database, target: Target, limits: Limits) -> int:
+    """The exit status. Raises what the parts raise."""
+    tables = {table.table: table for table in config.tables}
+
+    def store(found: Source) -> Store:
+        return Store(database, found, shape(tables[found.table], found), options.where, Mark(target, config.source, found.table, options.where))
+
+    def make(table: str, again: bool) -> Resync:
+        # As it is declared by now.
+        (found,) = chosen(config, source.load(database), [table])
+        return Resync(database, store(found), limits, again)
+
+    stores = [store(found) for found in chosen(config, source.load(database), options.table or [])]
+    if options.new:
+        new = never_loaded(database, {store.source.table: store.shape for store in stores})
+        stores = [store for store in stores if store.source.table in new]
+    if options.dry_run:
+        _tell(database, stores, options)
+        return DONE
+    began: dict[str, str] = {}
+    with _shown(options.json) as show:
+        for each in stores:
+            table = each.source.table
+            for resync, progress in _runs(functools.partial(make, table), options.restart):
+                began[table] = resync.begun.started
+                show(progress)
+    status = _wait(config, database, target, list(began), options.wait) if began and options.wait else DONE
+    return _tell_letters(database, began) or status
 
 
 def _tell(database: Database, stores: list[Store], options: argparse.Namespace) -> None:

@@ -322,10 +322,16 @@ def walk(database: Database, source: Source, most: int, share: float = 1.0) -> I
 
 
 def ends(database: Database, source: Source, number: int) -> Iterator[Piece]:
-    """The rows with the least keys and those with the greatest, so many of each, or as many as fit into BUDGET. Raises NoKey and DatabaseUnavailable."""
-    yield piece(database, source, None, number)
-    rows, _cut = database.rows_within(last_sql(source, number), BUDGET)
-    yield Piece(entries(source, rows), 0, None, True)
+    """The rows with the least keys and those with the greatest, so many of each, or as many as fit into BUDGET, and each once.
+
+    Raises NoKey and DatabaseUnavailable.
+    """
+    first = piece(database, source, None, number)
+    yield first
+    if not first.done:
+        met = {tuple(entry.position) for entry in first.entries}
+        rows, _cut = database.rows_within(last_sql(source, number), BUDGET)
+        yield Piece([entry for entry in entries(source, rows) if tuple(entry.position) not in met], 0, None, True)
 
 
 def large_row(database: Database, source: Source, position: Position) -> Optional[Row]:

@@ -834,6 +834,22 @@ def test_a_quick_look_is_at_both_ends(loaded: Commands, redis_server: RedisServe
     assert loaded.run("verify", "--quick", "--prune")[0] == 2
 
 
+def test_without_a_durable_table_there_is_nothing_to_do(config: dict[str, Any], tmp_path: pathlib.Path) -> None:
+    """The account of such a worker may not read the schema gearsync."""
+    direct = {**config["tables"][0], "delivery": "direct"}
+    commands = Commands({**config, "mysql": {**config["mysql"], "user": "nobody"}, "tables": [direct]}, tmp_path)
+    assert commands.run("verify") == (0, "nothing to compare: no table of the configuration has durable delivery\n")
+    status, output = commands.run("verify", "--json")
+    assert (status, json.loads(output.splitlines()[0])["tables"]) == (0, [])
+    assert commands.run("resync", "--new", "--dry-run") == (0, "nothing to load: no table of the configuration has durable delivery\n")
+    assert commands.run("verify", "--table", direct["table"])[0] == 2
+
+
+@pytest.mark.parametrize("table", [599, 1500], indirect=True)
+def test_a_quick_look_counts_a_row_once(loaded: Commands, table: OutboxDatabase) -> None:
+    assert table.execute("SELECT COUNT(*) FROM shop.item") == [(loaded.verify("--quick")[1]["rows"],)]
+
+
 def test_a_condition_and_a_sample_look_at_a_part(worker: Worker, commands: Commands, redis_server: RedisServer) -> None:
     commands.done("resync", "--where", "id <= 10")
     assert len(redis_server.client.keys("item:*")) == 10
