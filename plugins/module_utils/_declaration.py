@@ -372,11 +372,27 @@ def key_columns(declaration, real, unique_keys):
     return shard or next(([declared[name] for name in key] for key in unique_keys if set(key) <= set(declared)), [])
 
 
+# Types whose values are never numbers, whatever stands around them.
+_NEVER_NUMBERS = {
+    "date", "datetime", "timestamp", "time", "json", "uuid", "inet6", "geometry", "point", "linestring", "polygon", "multipoint", "multilinestring",
+    "multipolygon", "geometrycollection"}
+
+
+def _score_problem(write, columns):
+    """Why no row's score can be a number; None when it can be. columns: what is known of each by its declared name."""
+    for name in write_columns(write, ("score",)):
+        column = columns.get(name)
+        if column is not None and (column["data_type"].lower() in _NEVER_NUMBERS or column["is_json"]):
+            return (f"score {write['score']!r} is made of {name}, whose type {column['column_type']} has no numbers, so that no row could be applied; use a "
+                    f"numeric column, for example a generated one: ADD {name}_seconds BIGINT AS (TO_SECONDS({name})), or compute it with a transform")
+    return None
+
+
 def key_problems(declaration, names, unique_keys, columns=None):
-    """What the table's keys say against a declaration that is otherwise right: (problems, warnings).
+    """What the table's keys and types say against a declaration that is otherwise right: (problems, warnings).
 
     names: the table's columns. unique_keys: a list of column lists, each of a PRIMARY KEY or a UNIQUE key of NOT NULL columns.
-    columns: what is known of each by its name, to tell which texts may be those of two rows; without it that is not looked at.
+    columns: what is known of each by its name, to tell which texts may be those of two rows, and which are no scores; without it that is not looked at.
     """
     problems, warnings = [], []
     real, _missing = match_columns(declaration["columns"], names)
@@ -400,4 +416,7 @@ def key_problems(declaration, names, unique_keys, columns=None):
             if problem is None and columns is not None and not harmless and not write.get("distinct"):
                 problem = _ambiguity(write, {name: columns[each] for name, each in real.items()}, covered)
             problems += [f"{where}: {problem}"] if problem else []
+        # A transform may make anything of a column.
+        unusable = None if columns is None or declaration.get("transform") else _score_problem(write, {name: columns[each] for name, each in real.items()})
+        problems += [f"{where}: {unusable}"] if unusable else []
     return problems, warnings

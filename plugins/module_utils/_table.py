@@ -131,16 +131,32 @@ def _cascade_triggers(database):
         return None
 
 
-def blind_spots(database, schema, table, engine):
-    """What the triggers of a table will not see, as sentences."""
-    warnings = []
-    cascade_triggers = _cascade_triggers(database)
-    hint = "" if cascade_triggers is None else "; SET PERSIST enable_cascade_triggers = ON lets it see them"
+def _foreign_keys(database, schema, table, columns):
+    """The foreign keys of a table, each with whether one of columns gets another value when it changes a row."""
+    generated = {row["name"] for row in database.rows(
+        "SELECT COLUMN_NAME AS name FROM information_schema.COLUMNS"
+        " WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s AND GENERATION_EXPRESSION <> ''", schema, table)}
+    own = {}
+    for row in database.rows(
+            "SELECT CONSTRAINT_NAME AS name, COLUMN_NAME AS col FROM information_schema.KEY_COLUMN_USAGE"
+            " WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s AND REFERENCED_TABLE_NAME IS NOT NULL", schema, table):
+        own.setdefault(row["name"], set()).add(row["col"])
     for row in database.rows(
             "SELECT CONSTRAINT_NAME AS name, REFERENCED_TABLE_NAME AS parent, DELETE_RULE AS on_delete, UPDATE_RULE AS on_update"
             " FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE CONSTRAINT_SCHEMA = %s AND TABLE_NAME = %s ORDER BY CONSTRAINT_NAME", schema, table):
+        # A generated column may be made of any other one.
+        yield row, bool(generated.intersection(columns)) or bool(own.get(row["name"], set()).intersection(columns))
+
+
+def blind_spots(database, schema, table, engine, columns):
+    """What the triggers of a table will not see of its columns, which are named as the table does, as sentences."""
+    warnings = []
+    cascade_triggers = _cascade_triggers(database)
+    hint = "" if cascade_triggers is None else "; SET PERSIST enable_cascade_triggers = ON lets it see them"
+    for row, is_sent in _foreign_keys(database, schema, table, columns):
         for event, rule in (("DELETE", row["on_delete"]), ("UPDATE", row["on_update"])):
-            if rule in ("CASCADE", "SET NULL", "SET DEFAULT") and cascade_triggers != "ON":
+            is_stale = (event, rule) == ("DELETE", "CASCADE") or (is_sent and rule in ("CASCADE", "SET NULL", "SET DEFAULT"))
+            if is_stale and cascade_triggers != "ON":
                 warnings.append(f"foreign key {row['name']}: rows that it changes because of ON {event} {rule} when {row['parent']} changes "
                                 f"fire no trigger, so Redis keeps their old state{hint}")
     if not has_transactions(database, engine):

@@ -347,7 +347,7 @@ def _found_table(database, schema, table):
 def _check_against_table(database, declaration, found, facts):
     """The warnings of a declaration that the table can serve."""
     names = [column["name"] for column in facts["columns"]]
-    _real, missing = match_columns(declaration["columns"], names)
+    real, missing = match_columns(declaration["columns"], names)
     if missing:
         raise DeclarationError([f"the table has no column {', '.join(repr(name) for name in missing)}; it has {', '.join(names)}"])
     problems, warnings = key_problems(declaration, names, facts["unique_keys"], {column["name"]: column for column in facts["columns"]})
@@ -356,7 +356,7 @@ def _check_against_table(database, declaration, found, facts):
     if declaration["computed"]:
         warnings.append("{}: what {} computes must be the same for the same row for ever, or what it has written is not removed again".format(
             ", ".join(declaration["computed"]), declaration["transform"]))
-    return warnings + blind_spots(database, found["s"], found["t"], found["engine"])
+    return warnings + blind_spots(database, found["s"], found["t"], found["engine"], real.values())
 
 
 def _option_problems(params):

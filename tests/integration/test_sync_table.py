@@ -246,6 +246,22 @@ def test_without_the_gearman_functions(database, modules, triggers):
     assert "gman_do_background" in json.dumps(result["warnings"])
 
 
+def test_a_score_of_a_type_without_numbers_is_refused(database, schema, modules, triggers):
+    database.execute("CREATE TABLE shop.t (id INT PRIMARY KEY, paid DATETIME, day DATE, moment TIMESTAMP NULL, hour TIME, note JSON, amount DECIMAL(5,2),"
+                     " grade ENUM('1', '2'), word VARCHAR(20))")
+
+    def scored(column, **more):
+        write = {"type": "zset", "key": "z", "member": "{id}", "score": f"{{{column}}}"}
+        return {**DECLARATION, "columns": ["id", column], "write": [write], **more}
+
+    for column in ("paid", "day", "moment", "hour", "note"):
+        assert f"is made of {column}, whose type" in modules.refused("sync_table", **scored(column))
+        modules.ok("sync_table", check=True, **scored(column, transform="shop:epoch"))
+    assert triggers() == []
+    for column in ("amount", "grade", "word"):
+        modules.ok("sync_table", **scored(column))
+
+
 def test_blind_spots(database, schema, modules):
     database.execute("CREATE TABLE shop.parent (id INT PRIMARY KEY)",
                      "CREATE TABLE shop.t (id INT PRIMARY KEY, name INT, FOREIGN KEY (name) REFERENCES shop.parent (id) ON DELETE SET NULL ON UPDATE CASCADE)",
@@ -255,6 +271,14 @@ def test_blind_spots(database, schema, modules):
     assert all("parent" in spot for spot in spots)
     assert "ON DELETE SET NULL" in spots[0]
     assert "ON UPDATE CASCADE" in spots[1]
+    # A column that Redis does not have cannot be old there; a row that goes can.
+    database.execute("CREATE TABLE shop.child (id INT PRIMARY KEY, name INT, other INT, twice INT AS (other * 2),"
+                     " FOREIGN KEY gone (id) REFERENCES shop.parent (id) ON DELETE CASCADE, FOREIGN KEY (other) REFERENCES shop.parent (id) ON UPDATE CASCADE)")
+    child = {**DECLARATION, "table": "shop.child"}
+    (spot,) = modules.ok("sync_table", **child)["blind_spots"]
+    assert "ON DELETE CASCADE" in spot
+    # One that is made of it can.
+    assert len(modules.ok("sync_table", **{**child, "columns": [*child["columns"], "twice"]})["blind_spots"]) == 2
     assert "MyISAM" in modules.ok("sync_table", **{**DECLARATION, "table": "shop.old"})["blind_spots"][0]
     before = database.execute("SELECT @@GLOBAL.binlog_format")[0][0]
     database.execute("SET GLOBAL binlog_format = 'STATEMENT'")
