@@ -59,12 +59,16 @@ def run(tmp_path):
                    "ANSIBLE_PIPELINING": "true"}
     ansible = shutil.which("ansible-playbook", path=f"{ROOT}/.work/venv/bin:{os.environ['PATH']}")
 
-    def run(text):
+    def output(text):
         play.write_text(text)
         done = subprocess.run([ansible, "-i", "localhost,", "-e", f"ansible_python_interpreter={shutil.which('python3', path=os.path.dirname(ansible))}",
                                str(play)], capture_output=True, text=True, env=environment, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
-        return [word == "changed" for word in re.findall(r"^(ok|changed): \[localhost\]", done.stdout, re.MULTILINE)]
+        return done.stdout
+
+    def run(text):
+        return [word == "changed" for word in re.findall(r"^(ok|changed): \[localhost\]", output(text), re.MULTILINE)]
+    run.output = output
     return run
 
 
@@ -89,3 +93,36 @@ def test_the_login_options_as_the_readme_gives_them(database, gearman, run):
              {"gearsync.mysql_redis.gearman_info": {"port": gearman.port, "timeout": 120}},
              {"gearsync.mysql_redis.package_guard": {"name": ["bash"]}}]
     assert run(json.dumps([{"hosts": "localhost", "connection": "local", "gather_facts": False, **play, "tasks": tasks}])) == [False, False, False]
+
+
+PASSWORDS = """
+- hosts: localhost
+  connection: local
+  vars:
+    # Checked by the role platform, which this machine may not be.
+    __platform_is_supported: true
+    redis_password: 12345
+    redis_acl_users: [{name: reader, password: 0123, rules: "~* +@read"}]
+    worker_redis: {host: 127.0.0.1, password: 12345}
+    worker_mysql: {host: 192.0.2.1, user: gearsync, password: 678}
+    worker_mysql_login_password: 9
+    worker_tables: []
+  tasks:
+    - block:
+        - ansible.builtin.include_role: {name: gearsync.mysql_redis.redis, tasks_from: preflight}
+      rescue:
+        - ansible.builtin.debug: {msg: "redis: {{ ansible_failed_result.msg }}"}
+    - block:
+        - ansible.builtin.include_role: {name: gearsync.mysql_redis.worker, tasks_from: preflight}
+      rescue:
+        - ansible.builtin.debug: {msg: "worker: {{ ansible_failed_result.msg }}"}
+"""
+
+
+def test_a_password_that_yaml_reads_as_a_number_is_refused_by_its_name(run):
+    said = run.output(PASSWORDS)
+    redis, worker = re.search(r'"redis: (.*)"', said).group(1), re.search(r'"worker: (.*)"', said).group(1)
+    assert redis.startswith("redis_password and the password of reader in redis_acl_users must be text")
+    for name in ("gearsync_redis", "gearsync_worker_mysql", "gearsync_mysql_login_password"):
+        assert name in worker
+    assert "12345" not in said
