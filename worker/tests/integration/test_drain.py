@@ -19,6 +19,7 @@ from gearsync import database as edge
 from gearsync.barrier import Barrier
 from gearsync.config import Config, MySQLSettings
 from gearsync.drain import Drain, Servers
+from gearsync.fences import Fences
 from gearsync.job_server import JobServers
 from gearsync.metrics import Tally
 from gearsync.outbox import Outbox
@@ -931,6 +932,38 @@ def inner(
     inner = Inner({**config, "tables": [ITEM]}, gearmand, database)
     yield inner
     inner.close()
+
+
+def test_what_was_read_before_its_fence_was_claimed_is_read_again(
+    config: dict[str, Any], start_worker: Callable[..., Worker], gearmand: JobServer, database: OutboxDatabase, redis_server: RedisServer,
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    r = redis_server.client
+    worker = start_worker({**config, "worker": {**config["worker"], "keep": 3600.0}})
+    database.put(insert(1, "old"))
+    until(lambda: r.exists("item:1"), 1)
+    worker.kill()
+    database.expire_leases()
+    claims: list[Any] = []
+
+    def late(fences: Fences, *arguments: Any) -> Any:
+        if not claims:
+            # The former owner still lives: it applies a later change, and both are deleted and forgotten.
+            r.hset("item:1", "name", "new")
+            database.execute("DELETE FROM gearsync.outbox")
+            for fence in r.keys("gearsync:main:fence:*"):
+                r.hdel(fence, *[field for field in r.hkeys(fence) if field[:1] == b"b"])
+        claims.append(arguments)
+        return claim(fences, *arguments)
+
+    claim = Fences.claim
+    monkeypatch.setattr(Fences, "claim", late)
+    inner = Inner({**config, "tables": [ITEM], "worker": {**config["worker"], "keep": 0.0}}, gearmand, database)
+    inner.until(lambda: bool(claims))
+    database.put(insert(2))
+    inner.until(lambda: bool(r.exists("item:2")))
+    inner.close()
+    assert r.hget("item:1", "name") == b"new"
 
 
 def test_a_barrier_says_what_is_missing(inner: Inner, database: OutboxDatabase) -> None:
