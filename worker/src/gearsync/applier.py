@@ -81,7 +81,7 @@ class Applier:
         failed = {slot: self._stall.slots[slot] for slot in steps if slot in self._stall.slots}
         if unclaimed := [place for place in self._fences.unclaimed(places) if place[0] not in failed]:
             failed.update(self.claim(unclaimed))
-            if any(self._fences.at(place).last is not None for place in unclaimed if place[0] not in failed):
+            if any(self._fences.at(place).was_others for place in unclaimed if place[0] not in failed):
                 # It was read before: its owner of then may have applied it and later changes since, and have had all of them deleted and forgotten.
                 raise Moved
         created = max(entry.stamp for entry in work.entries)[:CREATED]

@@ -35,6 +35,9 @@ class Fence:
         #: The numbers of the batches that Redis had at the claim, and that of the last one before it; None when it had none.
         self.batches: set[int] = set()
         self.last: Optional[int] = None
+        #: Whether it may have been another owner's until the last claim, and the epoch of that.
+        self.was_others = False
+        self._learned = 0
         #: Fields that Redis may forget, and the greatest number of a batch whose rows are deleted, or about to be.
         self.forget: list[str] = []
         self.let_go = 0
@@ -64,6 +67,8 @@ class Fence:
     def learn(self, number: int, what: Known, present: Spans) -> None:
         """Take what the claim has answered; ``present`` are the ids in the outbox."""
         self.number, self.claimed = number, True
+        # By the answers: a claim that was not answered may have raised the epoch in Redis at any time since.
+        self.was_others, self._learned = what.last is not None and self._learned != self.epoch, self.epoch
         self.last, self.batches = what.last[1] if what.last else None, set(what.batches)
         self.created = self.applied_created = what.created
         self.dead, self.appended, self.forget = what.dead, what.appended, []
