@@ -141,7 +141,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         if name in (sys.argv[1:] if arguments is None else arguments):
             found.functions()[1](command)
     options = parser.parse_args(arguments)
-    run_command, _ = _COMMANDS[options.command].functions()
+    run_command = _COMMANDS[options.command].functions()[0]
     try:
         return int(_check_config(options) if run_command is None else run_command(load(options.config), options))
     except (ConfigError, TransformError) as error:

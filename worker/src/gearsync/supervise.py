@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 import functools
 import gc
+import importlib
 import logging
 import multiprocessing
 import os
 import pathlib
-import secrets  # noqa: F401  # redis-py imports it at its first connection, which would be in each process anew
 import signal
 import socket
 import sys
@@ -199,7 +199,8 @@ def _run(config: Config, counted: pathlib.Path) -> int:
         nonlocal stops
         stops = count
 
-    # The processes share the pages of what is there by now, as long as no collector writes to them.
+    # The processes share the pages of what is there by now, as long as no collector writes to them. redis-py imports this at its first connection.
+    importlib.import_module("secrets")
     gc.collect()
     gc.freeze()
     with stop_signals(stop):
