@@ -936,7 +936,7 @@ def inner(
 
 def test_what_was_read_before_its_fence_was_claimed_is_read_again(
     config: dict[str, Any], start_worker: Callable[..., Worker], gearmand: JobServer, database: OutboxDatabase, redis_server: RedisServer,
-    monkeypatch: pytest.MonkeyPatch
+    *, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     r = redis_server.client
     worker = start_worker({**config, "worker": {**config["worker"], "keep": 3600.0}})
