@@ -208,10 +208,14 @@ class Drain:
         if self._fences.epochs == held:
             return
         taken = held.keys() - self._fences.epochs.keys()
-        self._behind.drop(self._fences.follow(held))
+        gone = self._fences.follow(held)
+        self._behind.drop(gone)
         if taken:
             self._look_anew()
         self._offer()
+        if gone:
+            # A busy process would hold the wakes of these shards back from their new owner.
+            self._answer_wakes()
 
     def _look_anew(self) -> None:
         """Look for everything that is not applied."""
@@ -305,10 +309,13 @@ class Drain:
     def _release(self, now: float) -> None:
         """Answer the wakes when no change has come for a while. Those of a process that stops or dies go back to the job server."""
         if self._wakes and not self._pace.holds(now):
-            for job in self._wakes:
-                self.servers.answer(job, b"", _DONE)
-            self._wakes = []
+            self._answer_wakes()
             self._pace.released(now)
+
+    def _answer_wakes(self) -> None:
+        for job in self._wakes:
+            self.servers.answer(job, b"", _DONE)
+        self._wakes = []
 
     def _known_applied(self) -> Spans:
         """What is in Redis and may still be in the outbox, of all processes. Raises DatabaseUnavailable and Unavailable."""
