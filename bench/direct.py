@@ -18,10 +18,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from gearsync.config import Config, RedisSettings
-from gearsync.declaration import Table, Write
-from gearsync.metrics import JOBS, Tally
-from gearsync.supervise import direct
+from gearsync.cli.supervise import direct
+from gearsync.declare.configuration import Config, RedisSettings
+from gearsync.declare.declaration import Table, Write
+from gearsync.telemetry.metrics import JOBS, Tally
 from python3_gearman import GearmanWorker
 from servers import Gearmand, Redis, cleaned_up, machine
 

@@ -69,7 +69,7 @@ class Commands:
 
         Within this process: starting Python and importing the worker costs half a second.
         """
-        from gearsync.cli import main  # noqa: PLC0415  # in this process only when it is needed
+        from gearsync.cli.main import main  # noqa: PLC0415  # in this process only when it is needed
 
         output, errors = io.StringIO(), io.StringIO()
         with warnings.catch_warnings(), contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from gearsync.change import Change, Number, Row
-from gearsync.commands import FormerWriter, Step
-from gearsync.declaration import Table, Write
+from gearsync.declare.declaration import Table, Write
+from gearsync.project.commands import FormerWriter, Step
+from gearsync.project.payload import Change, Number, Row
 from hypothesis import strategies as st
 
 COLUMNS = ["id", "a", "b"]

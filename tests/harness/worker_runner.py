@@ -15,7 +15,8 @@ import sys
 import traceback
 from typing import Any, NoReturn
 
-from gearsync.cli import main
+import gearsync.cli.run  # noqa: F401  # what the service needs, imported before the copies are made
+from gearsync.cli.main import main
 
 
 def run(arguments: list[str], log: str, env: dict[str, str]) -> NoReturn:

@@ -8,7 +8,7 @@ import re
 
 import pytest
 import yaml
-from gearsync.cli import _COMMANDS, main
+from gearsync.cli.main import _COMMANDS, main
 from harness.monitored import alerts, anchors
 from harness.places import ROOT
 
@@ -25,7 +25,7 @@ def test_its_links_lead_somewhere() -> None:
 
 
 def test_the_log_lines_are_those_of_the_worker() -> None:
-    sources = "".join(path.read_text() for path in (ROOT / "worker/src/gearsync").glob("*.py"))
+    sources = "".join(path.read_text() for path in (ROOT / "worker/src/gearsync").rglob("*.py"))
     named = {name for group in re.findall(r"action=\(?([a-z_|]+)", TEXT) for name in group.split("|")}
     assert named, "the runbook names no log line any more"
     # Those of an outage are made of the server's kind: mysql and redis.

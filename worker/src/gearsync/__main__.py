@@ -2,7 +2,7 @@
 
 import sys
 
-from gearsync.cli import main
+from gearsync.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from gearsync.config import MySQLSettings
-from gearsync.database import Database as Session
-from gearsync.deleter import Deleter, Deletion
-from gearsync.metrics import Tally
-from gearsync.outage import Outage
-from gearsync.outbox import Outbox
+from gearsync.apply.deleter import Deleter, Deletion
+from gearsync.declare.configuration import MySQLSettings
+from gearsync.outbox.store import Outbox
+from gearsync.servers.mysql import Database as Session
+from gearsync.servers.outage import Outage
+from gearsync.telemetry.metrics import Tally
 from harness.outbox_database import OutboxDatabase, collection
 from harness.waiting import until
 
@@ -123,7 +123,7 @@ def test_where_the_log_cannot_be_shortened_all_is_deleted_by_one_session(
 def test_the_log_is_shortened_when_the_schema_is_migrated_after_the_start(
     primary: OutboxDatabase, session: Session, deleter: Deleter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gearsync.deleter._ASK_AGAIN", 0.0)
+    monkeypatch.setattr("gearsync.apply.deleter._ASK_AGAIN", 0.0)
     statements = collection("_outbox").migration_statements(7)
     primary.execute("DROP PROCEDURE gearsync.minimal_row_image", "DELETE FROM gearsync.schema_version WHERE version > 7")
     assert delete(primary, deleter) == {ALL}

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 import redis
-from gearsync.change import decode_outbox
-from gearsync.cluster import SLOTS, ClusterTarget, tags
-from gearsync.commands import Step, Writer
-from gearsync.config import RedisSettings
-from gearsync.declaration import Table, Write
-from gearsync.fence import BATCH, batch
-from gearsync.fences import Fences
-from gearsync.target import Refused, Unavailable
+from gearsync.apply.fence import BATCH, batch
+from gearsync.apply.fences import Fences
+from gearsync.declare.configuration import RedisSettings
+from gearsync.declare.declaration import Table, Write
+from gearsync.project.commands import Step, Writer
+from gearsync.project.payload import decode_outbox
+from gearsync.servers.redis import Refused, Unavailable
+from gearsync.servers.redis_cluster import SLOTS, ClusterTarget, tags
 from harness.changes import named
 from harness.commands import Commands
 from harness.outbox_database import OutboxDatabase

@@ -15,16 +15,16 @@ from typing import Any
 import msgspec
 import pymysql
 import pytest
-from gearsync import database as edge
-from gearsync.barrier import Barrier
-from gearsync.config import Config, MySQLSettings
-from gearsync.drain import Drain, Servers
-from gearsync.fences import Fences
-from gearsync.job_server import JobServers
-from gearsync.metrics import Tally
-from gearsync.outbox import Outbox
-from gearsync.spans import Spans
-from gearsync.target import Target
+from gearsync.apply.drain import Drain, Servers
+from gearsync.apply.fences import Fences
+from gearsync.declare.configuration import Config, MySQLSettings
+from gearsync.outbox.barrier import Barrier
+from gearsync.outbox.spans import Spans
+from gearsync.outbox.store import Outbox
+from gearsync.servers import mysql as edge
+from gearsync.servers.gearman import JobServers
+from gearsync.servers.redis import Target
+from gearsync.telemetry.metrics import Tally
 from harness.commands import Commands
 from harness.job_server import JobServer
 from harness.outbox_database import OutboxDatabase, collection
@@ -928,7 +928,7 @@ def inner(
     config: dict[str, Any], gearmand: JobServer, database: OutboxDatabase, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Inner]:
     # A worker waits for ten seconds; this one, within the test, for less.
-    monkeypatch.setattr("gearsync.drain.Barrier", lambda outbox, applied: Barrier(outbox, applied, 0.2))
+    monkeypatch.setattr("gearsync.apply.drain.Barrier", lambda outbox, applied: Barrier(outbox, applied, 0.2))
     inner = Inner({**config, "tables": [ITEM]}, gearmand, database)
     yield inner
     inner.close()

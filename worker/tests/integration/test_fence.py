@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from gearsync.change import Change
-from gearsync.commands import APPEND, Command, Step, coalesce
-from gearsync.config import RedisSettings
-from gearsync.fence import BATCH, batch, without_done
-from gearsync.fences import Fences
-from gearsync.spans import Spans
-from gearsync.target import Refused, Target
+from gearsync.apply.fence import BATCH, batch, without_done
+from gearsync.apply.fences import Fences
+from gearsync.declare.configuration import RedisSettings
+from gearsync.outbox.spans import Spans
+from gearsync.project.commands import APPEND, Command, Step, coalesce
+from gearsync.project.payload import Change
+from gearsync.servers.redis import Refused, Target
 from harness.histories import histories, steps_of
 from harness.redis_server import RedisServer
 from hypothesis import HealthCheck, given, settings

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from gearsync.config import RedisSettings
-from gearsync.target import Target, Unavailable
+from gearsync.declare.configuration import RedisSettings
+from gearsync.servers.redis import Target, Unavailable
 from harness.commands import Commands
 from harness.job_server import JobServer
 from harness.late_proxy import LateProxy

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import gearsync.database
 import pymysql
 import pytest
-from gearsync import source
-from gearsync.config import MySQLSettings
+from gearsync.declare.configuration import MySQLSettings
+from gearsync.outbox import synced_table
+from gearsync.servers.mysql import Database
 from harness.commands import Command, Commands
 from harness.outbox_database import OutboxDatabase
 from harness.redis_server import RedisServer
@@ -548,15 +548,15 @@ def test_a_row_that_comes_while_its_key_is_to_be_removed_keeps_it(
     orphans = range(1001, 1006)
     for number in orphans:
         redis_server.client.hset(f"item:{number}", "name", "orphan")
-    enqueue = source.enqueue_reload
+    enqueue = synced_table.enqueue_reload
 
     def insert_first(*arguments: Any) -> None:
-        monkeypatch.setattr(source, "enqueue_reload", enqueue)
+        monkeypatch.setattr(synced_table, "enqueue_reload", enqueue)
         table.execute(*(f"INSERT INTO shop.item VALUES ({number}, 'new', 1)" for number in orphans if number % 2))
         enqueue(*arguments)
         table.execute(*(f"INSERT INTO shop.item VALUES ({number}, 'new', 1)" for number in orphans if number % 2 == 0))
 
-    monkeypatch.setattr(source, "enqueue_reload", insert_first)
+    monkeypatch.setattr(synced_table, "enqueue_reload", insert_first)
     loaded.verify("--prune")
     assert loaded.verify()[0] == 0
     assert [redis_server.client.hget(f"item:{number}", "name") for number in orphans] == [b"new"] * 5
@@ -569,16 +569,16 @@ def test_another_row_that_makes_the_same_key_meanwhile_keeps_it(
     commands = ready(database, redis_server, start_worker, tmp_path, {
         "table": "shop.pair", "delivery": "durable", "columns": ["a", "b"], "write": [{"type": "hash", "key": "pair:{a}:{b}", "distinct": True}]})
     redis_server.client.hset("pair:web:db:host", "a", "orphan")
-    enqueue = source.enqueue_reload
+    enqueue = synced_table.enqueue_reload
 
     def insert_first(*arguments: Any) -> None:
-        monkeypatch.setattr(source, "enqueue_reload", enqueue)
+        monkeypatch.setattr(synced_table, "enqueue_reload", enqueue)
         (removed,) = arguments[2]
         database.execute(f"INSERT INTO shop.pair VALUES {('web:db', 'host') if removed['a'] == 'web' else ('web', 'db:host')}")
         commands.done("barrier")
         enqueue(*arguments)
 
-    monkeypatch.setattr(source, "enqueue_reload", insert_first)
+    monkeypatch.setattr(synced_table, "enqueue_reload", insert_first)
     commands.verify("--prune")
     commands.done("barrier")
     assert redis_server.client.hget("pair:web:db:host", "a") in (b"web", b"web:db")
@@ -737,7 +737,7 @@ def test_a_sparse_condition_is_looked_for_piece_by_piece(worker: Worker, command
 
 
 def test_the_bytes_of_a_piece_are_bounded(table: OutboxDatabase) -> None:
-    database = gearsync.database.Database(MySQLSettings(**table.account), 120.0)
+    database = Database(MySQLSettings(**table.account), 120.0)
     rows, cut = database.rows_within("SELECT id, REPEAT('x', 1000) FROM shop.item ORDER BY id", 10_000)
     assert (len(rows), cut) == (10, True)
     # The rest was read, and is no answer to what comes next.

@@ -8,16 +8,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from gearsync.config import MySQLSettings, WorkerSettings
-from gearsync.database import Database as Session
-from gearsync.declaration import Table, Write
-from gearsync.declared import Declarations
-from gearsync.deleter import Deleter, Deletion
-from gearsync.metrics import Tally
-from gearsync.outage import Outage
-from gearsync.outbox import Look, Outbox, Writers
-from gearsync.reader import Reader, Work
-from gearsync.spans import Spans
+from gearsync.apply.deleter import Deleter, Deletion
+from gearsync.apply.reader import Reader, Work
+from gearsync.declare.configuration import MySQLSettings, WorkerSettings
+from gearsync.declare.declaration import Table, Write
+from gearsync.outbox.declarations import Declarations
+from gearsync.outbox.spans import Spans
+from gearsync.outbox.store import Look, Outbox, Writers
+from gearsync.servers.mysql import Database as Session
+from gearsync.servers.outage import Outage
+from gearsync.telemetry.metrics import Tally
 from harness.outbox_database import OutboxDatabase
 from harness.waiting import until
 
@@ -117,7 +117,7 @@ def test_changes_that_cannot_be_applied_now_are_put_aside_without_their_payloads
 
 
 def test_a_held_table_waits_in_its_order_and_the_others_go_on(database: OutboxDatabase, outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gearsync.reader._HELD", 1000.0)
+    monkeypatch.setattr("gearsync.apply.reader._HELD", 1000.0)
     ours = reader(outbox)
     database.put(insert(1), insert(2))
     work = ours.read([0], [0])
@@ -125,7 +125,7 @@ def test_a_held_table_waits_in_its_order_and_the_others_go_on(database: OutboxDa
     database.put(insert(3))
     database.put(insert(4), table="shop.other")
     assert [entry.table for entry in ours.read([0], [0]).entries] == ["shop.other"]
-    monkeypatch.setattr("gearsync.reader._HELD", -1.0)
+    monkeypatch.setattr("gearsync.apply.reader._HELD", -1.0)
     ours.hold("shop.item", [], "no rights")
     assert ours.read([0], [0]).ids == [1, 2, 3]
 
@@ -158,7 +158,7 @@ def test_a_table_that_only_the_database_declares_is_applied(database: OutboxData
 
 
 def test_changes_wait_for_a_declaration_that_is_not_there(database: OutboxDatabase, outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gearsync.reader._HELD", -1.0)
+    monkeypatch.setattr("gearsync.apply.reader._HELD", -1.0)
     database.put(("insert", [1, 7]), ("reload", [1, 7]))
     ours = reader(outbox)
     assert ours.read([0], [0]) == Work([], [], {}, False)
@@ -197,7 +197,7 @@ INSERT = "INSERT INTO gearsync.outbox (shard, table_name, operation, payload) VA
 
 @pytest.fixture
 def deleter(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deleter]:
-    monkeypatch.setattr("gearsync.deleter._SETTLED", 0.0)
+    monkeypatch.setattr("gearsync.apply.deleter._SETTLED", 0.0)
     database = Session(outbox.database._settings, 120.0)
     deleter = Deleter(Outbox(database), Outage("MySQL", "mysql", 1.0, Tally()))
     yield deleter
@@ -252,7 +252,7 @@ def test_looks_begin_behind_the_ids_that_no_open_transaction_can_bring(database:
 def test_the_right_to_see_transactions_may_be_given_while_the_worker_runs(
     database: OutboxDatabase, deleter: Deleter, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("gearsync.deleter._ASK_AGAIN", 0.1)
+    monkeypatch.setattr("gearsync.apply.deleter._ASK_AGAIN", 0.1)
     ((_name, _mode, text, *_more),) = database.execute("SHOW CREATE PROCEDURE gearsync.transactions")
     database.execute(
         "DROP USER IF EXISTS 'limited'@'localhost'", "CREATE USER 'limited'@'localhost'",
@@ -319,7 +319,7 @@ def test_how_long_transactions_have_been_open_does_not_depend_on_the_sessions_ti
 def test_many_ids_that_did_not_come_leave_a_look_of_few_ranges_while_a_transaction_is_open(
     database: OutboxDatabase, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gearsync.reader._TOO_MANY_RANGES", 40)
+    monkeypatch.setattr("gearsync.apply.reader._TOO_MANY_RANGES", 40)
     ours = reader(outbox, batch=10)
     found: list[int] = []
     with database.connect(autocommit=False) as writer, writer.cursor() as cursor:
@@ -339,7 +339,7 @@ def test_many_ids_that_did_not_come_leave_a_look_of_few_ranges_while_a_transacti
 def test_a_deletion_without_an_answer_is_given_up_when_the_session_is_another_one(
     database: OutboxDatabase, outbox: Outbox, deleter: Deleter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gearsync.deleter._PAUSE", 0.01)
+    monkeypatch.setattr("gearsync.apply.deleter._PAUSE", 0.01)
     database.put(insert(1), insert(2), insert(3))
     deleter.put([Deletion({0: [1]}, {}, {})])
     until(lambda: bool(deleter.deleted()))

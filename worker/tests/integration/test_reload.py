@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from gearsync import database as edge
-from gearsync.config import MySQLSettings
-from gearsync.declared import Declarations
-from gearsync.outbox import Look, Outbox
+from gearsync.declare.configuration import MySQLSettings
+from gearsync.outbox.declarations import Declarations
+from gearsync.outbox.store import Look, Outbox
+from gearsync.servers import mysql as edge
 from harness.outbox_database import OutboxDatabase
 from harness.redis_server import RedisServer
 from harness.waiting import until

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from gearsync import source
-from gearsync.config import MySQLSettings
-from gearsync.database import Database
+from gearsync.declare.configuration import MySQLSettings
+from gearsync.outbox import synced_table
+from gearsync.servers.mysql import Database
 from harness.commands import Commands
 from harness.outbox_database import OutboxDatabase
 from harness.redis_server import RedisServer
@@ -111,9 +111,9 @@ def _shards_of(database: OutboxDatabase, name: str, kind: str, values: list[str]
     for value in values:
         database.execute("SET SESSION sql_mode = ''", f"INSERT INTO shop.{name} VALUES ({value})")
     connection, found = Database(MySQLSettings(**database.account), 60.0), []
-    made = source.load(connection)[f"shop.{name}"]
+    made = synced_table.load(connection)[f"shop.{name}"]
     for number, shard, payload in database.execute(f"SELECT id, shard, payload FROM gearsync.outbox WHERE table_name = 'shop.{name}'"):
-        source.enqueue_reload(connection, made, [made.row(payload.encode())])
+        synced_table.enqueue_reload(connection, made, [made.row(payload.encode())])
         ((other,),) = database.execute(f"SELECT shard FROM gearsync.outbox WHERE id > {number} AND operation = 'reload' ORDER BY id DESC LIMIT 1")
         found.append((int(shard), int(other)))
     connection.close()

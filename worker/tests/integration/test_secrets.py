@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from gearsync.config import MySQLSettings
-from gearsync.database import Database, DatabaseUnavailable
+from gearsync.declare.configuration import MySQLSettings
+from gearsync.servers.mysql import Database, DatabaseUnavailable
 from harness.commands import Commands
 from harness.job_server import JobServer
 from harness.outbox_database import OutboxDatabase

@@ -7,7 +7,7 @@ import decimal
 import json
 
 import pytest
-from gearsync.change import Change, Json, Malformed, Number, decode, decode_outbox
+from gearsync.project.payload import Change, Json, Malformed, Number, decode, decode_outbox
 from hypothesis import given
 from hypothesis import strategies as st
 

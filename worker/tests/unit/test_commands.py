@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from gearsync.change import Change, Json, Malformed, Number, Row
-from gearsync.commands import APPEND, FormerWriter, Writer, article_commands, coalesce
-from gearsync.declaration import Table, Write, mistakes
+from gearsync.declare.declaration import Table, Write, mistakes
+from gearsync.project.commands import APPEND, FormerWriter, Writer, article_commands, coalesce
+from gearsync.project.payload import Change, Json, Malformed, Number, Row
 from harness.histories import COLUMNS, SHAPES, histories, rows, steps_of
 from hypothesis import given
 from hypothesis import strategies as st

@@ -7,9 +7,10 @@ import tempfile
 
 import msgspec
 import pytest
-from gearsync.cli import Exit, main
-from gearsync.config import ConfigError, inspect, load, parse_address
-from gearsync.declaration import Table, Write, mistakes, shared_keys
+from gearsync.cli.check_config import BAD_CONFIG
+from gearsync.cli.main import main
+from gearsync.declare.configuration import ConfigError, inspect, load, parse_address
+from gearsync.declare.declaration import Table, Write, mistakes, shared_keys
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -93,7 +94,7 @@ tables:
   - {columns: [id], write: []}
   - just text
 """)
-    assert main(["check-config", "--config", str(path), "--json"]) == Exit.BAD_CONFIG
+    assert main(["check-config", "--config", str(path), "--json"]) == BAD_CONFIG
     found = [(place["line"], place["path"], place["message"], place["hint"]) for place in msgspec.json.decode(capsys.readouterr().out)]
     assert found == [
         (2, "job_servers", "stands there twice, in line 1 too", "leave one of them out"),
@@ -113,7 +114,7 @@ tables:
         (16, "tables[1].write", "write is empty", "name one at least"),
         (17, "tables[2]", "must be a mapping of names to values", "write name: value, a line each, or {name: value, …}"),
     ]
-    assert main(["check-config", "--config", str(path)]) == Exit.BAD_CONFIG
+    assert main(["check-config", "--config", str(path)]) == BAD_CONFIG
     shown = capsys.readouterr().err
     assert f"{path}:4: redis.pasword: is unknown; did you mean password?" in shown
     assert len(shown.splitlines()) == len(found)
@@ -208,7 +209,7 @@ def test_columns_side_by_side_are_a_mistake_where_they_must_tell_rows_apart(temp
 
 
 def test_check_config_exits_with_2_for_a_bad_file(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check-config", "--config", str(tmp_path / "none.yml")]) == Exit.BAD_CONFIG
+    assert main(["check-config", "--config", str(tmp_path / "none.yml")]) == BAD_CONFIG
     assert "none.yml" in capsys.readouterr().err
 
 
@@ -228,5 +229,5 @@ def test_durable_is_the_default_and_a_transform_is_looked_for(tmp_path: pathlib.
     path = tmp_path / "worker.yml"
     path.write_text(GOOD.replace("delivery: direct", "transform: 'gearsync_no_such:function'") + "mysql: {user: u}\n")
     assert load(str(path)).tables[0].delivery == "durable"
-    assert main(["check-config", "--config", str(path)]) == Exit.BAD_CONFIG
+    assert main(["check-config", "--config", str(path)]) == BAD_CONFIG
     assert "gearsync_no_such" in capsys.readouterr().err

@@ -8,8 +8,8 @@ import pathlib
 from collections.abc import Iterator
 
 import pytest
-from gearsync.config import MySQLSettings
-from gearsync.database import Database, DatabaseUnavailable
+from gearsync.declare.configuration import MySQLSettings
+from gearsync.servers.mysql import Database, DatabaseUnavailable
 from harness.outbox_database import OutboxDatabase
 from harness.ports import free_port
 from harness.tls import Certificates

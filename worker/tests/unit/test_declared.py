@@ -8,10 +8,10 @@ from typing import Any, Optional
 
 import msgspec
 import pytest
-from gearsync.change import Change, Json, Layout, Malformed, Number, Row, Value, decode_change
-from gearsync.commands import Writer, reload_steps
-from gearsync.declaration import Table, Write
-from gearsync.declared import Declared, is_behind, number_of, table_under
+from gearsync.declare.declaration import Table, Write
+from gearsync.outbox.declarations import Declared, is_behind, number_of, table_under
+from gearsync.project.commands import Writer, reload_steps
+from gearsync.project.payload import Change, Json, Layout, Malformed, Number, Row, Value, decode_change
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, Optional
 
 import pytest
-from gearsync.change import Change, Malformed, Row
-from gearsync.commands import Writer
-from gearsync.declaration import Table, Write
-from gearsync.expectation import ABSENT, MISSING, STALE, WRONG_TYPE, Expectation, Pattern, Probe, difference
+from gearsync.declare.declaration import Table, Write
+from gearsync.project.commands import Writer
+from gearsync.project.expectation import ABSENT, MISSING, STALE, WRONG_TYPE, Expectation, Pattern, Probe, difference
+from gearsync.project.payload import Change, Malformed, Row
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -6,13 +6,13 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from gearsync import late
+from gearsync.apply import late_jobs
 
 
 def test_that_a_table_is_not_durable_is_believed_for_one_batch_only(monkeypatch: pytest.MonkeyPatch) -> None:
     answers: list[dict[str, Any]] = [{}, {"shop.item": object()}]
-    monkeypatch.setattr(late.source, "load", lambda _database: answers.pop(0))
-    jobs = late.LateJobs(mock.Mock(), ["shop.item"])
+    monkeypatch.setattr(late_jobs.synced_table, "load", lambda _database: answers.pop(0))
+    jobs = late_jobs.LateJobs(mock.Mock(), ["shop.item"])
     jobs.begin()
     assert [jobs.concern("shop.item"), jobs.concern("shop.item"), jobs.concern("shop.other")] == [False, False, False]
     for _batch in range(2):

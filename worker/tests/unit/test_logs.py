@@ -9,7 +9,7 @@ import pathlib
 from collections.abc import Iterator
 
 import pytest
-from gearsync import logs
+from gearsync.telemetry import logs
 
 
 @pytest.fixture(autouse=True)

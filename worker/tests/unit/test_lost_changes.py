@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 
 import pytest
-from gearsync.applier import say_dead
-from gearsync.change import Malformed
-from gearsync.outbox import Entry
+from gearsync.apply.applier import say_dead
+from gearsync.outbox.store import Entry
+from gearsync.project.payload import Malformed
 
 
 def test_the_dead_letters_of_a_batch_are_one_line_for_each_table(caplog: pytest.LogCaptureFixture) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from gearsync.config import Config
-from gearsync.direct import DirectDelivery, Router
-from gearsync.job_server import Job
-from gearsync.metrics import ERRORS, Tally
+from gearsync.apply.direct import DirectDelivery, Router
+from gearsync.declare.configuration import Config
+from gearsync.servers.gearman import Job
+from gearsync.telemetry.metrics import ERRORS, Tally
 
 
 def test_the_lost_jobs_of_a_batch_are_one_line_with_their_number(caplog: pytest.LogCaptureFixture) -> None:

@@ -6,8 +6,8 @@ import pathlib
 
 import msgspec
 import pytest
-from gearsync import snapshot
-from gearsync.metrics import BUCKETS, CHANGES, ERRORS, Histogram, Report, Tally, Window, merged
+from gearsync.telemetry import tallies
+from gearsync.telemetry.metrics import BUCKETS, CHANGES, ERRORS, Histogram, Report, Tally, Window, merged
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -65,8 +65,8 @@ def test_a_window_forgets_what_is_older_than_a_minute() -> None:
 
 def test_a_snapshot_survives_its_process_and_a_torn_file_is_nothing(tmp_path: pathlib.Path) -> None:
     tally = Tally({CHANGES: {"s.a": 1}})
-    snapshot.save(tmp_path / "drain-0.json", tally)
+    tallies.save(tmp_path / "drain-0.json", tally)
     (tmp_path / "direct-0.json").write_text("{")
-    assert snapshot.load_all(tmp_path) == {"direct-0": Tally(), "drain-0": tally}
-    snapshot.save(tmp_path / "absent" / "drain-0.json", tally)
-    assert snapshot.load(tmp_path / "absent" / "drain-0.json") == Tally()
+    assert tallies.load_all(tmp_path) == {"direct-0": Tally(), "drain-0": tally}
+    tallies.save(tmp_path / "absent" / "drain-0.json", tally)
+    assert tallies.load(tmp_path / "absent" / "drain-0.json") == Tally()

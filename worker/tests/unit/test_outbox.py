@@ -7,19 +7,19 @@ import re
 
 import pymysql
 import pytest
-from gearsync.barrier import Barrier
-from gearsync.change import Change, Malformed
-from gearsync.commands import Step, Writer
-from gearsync.database import DatabaseUnavailable
-from gearsync.declaration import Table, Write
-from gearsync.drain import Drain
-from gearsync.fence import Mark, batch, known, without_done
-from gearsync.lease import count_of, share
-from gearsync.metrics import Tally
-from gearsync.outage import Outage
-from gearsync.outbox import Entry, deletions, ids_condition, ranges_condition, summary
-from gearsync.reader import Usable, work_of
-from gearsync.spans import Spans
+from gearsync.apply.drain import Drain
+from gearsync.apply.fence import Mark, batch, known, without_done
+from gearsync.apply.reader import Usable, work_of
+from gearsync.declare.declaration import Table, Write
+from gearsync.outbox.barrier import Barrier
+from gearsync.outbox.lease import count_of, share
+from gearsync.outbox.spans import Spans
+from gearsync.outbox.store import Entry, deletions, ids_condition, ranges_condition, summary
+from gearsync.project.commands import Step, Writer
+from gearsync.project.payload import Change, Malformed
+from gearsync.servers.mysql import DatabaseUnavailable
+from gearsync.servers.outage import Outage
+from gearsync.telemetry.metrics import Tally
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from gearsync.pace import FIRST_GAP, LAST_GAP, Pace
+from gearsync.apply.pace import FIRST_GAP, LAST_GAP, Pace
 
 LINGER, SWEEP = 0.25, 5.0
 

@@ -9,7 +9,7 @@ import threading
 from typing import Any
 
 import pytest
-from gearsync.resolver import Resolver
+from gearsync.servers.resolver import Resolver
 from harness.waiting import until
 from harness.worker import SOURCES
 
@@ -62,7 +62,7 @@ def test_an_address_is_no_name() -> None:
 
 
 def test_the_tables_of_international_names_are_loaded_for_such_names_only() -> None:
-    script = ("import sys; from gearsync.resolver import Resolver; Resolver(60.0)('localhost', 80); Resolver(0.0)('127.0.0.1', 80); "
+    script = ("import sys; from gearsync.servers.resolver import Resolver; Resolver(60.0)('localhost', 80); Resolver(0.0)('127.0.0.1', 80); "
               "assert 'stringprep' not in sys.modules")
     subprocess.run([sys.executable, "-c", script], check=True, env={"PYTHONPATH": str(SOURCES)})
     with pytest.raises(OSError, match=r".+"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gearsync.spans import Spans, from_text, runs, text_of
+from gearsync.outbox.spans import Spans, from_text, runs, text_of
 from hypothesis import given
 from hypothesis import strategies as st
 

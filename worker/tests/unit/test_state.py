@@ -7,12 +7,10 @@ from typing import Any, Optional
 
 import msgspec
 import pytest
-from gearsync.config import Config
-from gearsync.declared import Declared
-from gearsync.exporter import counted, readiness, seen
-from gearsync.job_server_admin import Queue
-from gearsync.metrics import CHANGES, ERRORS, Report, Tally
-from gearsync.state import (
+from gearsync.cli.status import as_json, screen
+from gearsync.declare.configuration import Config
+from gearsync.operate.exporter import counted, readiness, seen
+from gearsync.operate.pipeline import (
     InDatabase,
     JobServer,
     Lease,
@@ -33,7 +31,9 @@ from gearsync.state import (
     our_functions,
     trigger_mistake,
 )
-from gearsync.status_command import as_json, screen
+from gearsync.outbox.declarations import Declared
+from gearsync.servers.gearman_admin import Queue
+from gearsync.telemetry.metrics import CHANGES, ERRORS, Report, Tally
 from harness.waiting import until
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric

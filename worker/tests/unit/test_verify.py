@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-from gearsync import source as mysql
-from gearsync.change import Malformed
-from gearsync.commands import Command
-from gearsync.declaration import Table, Write
-from gearsync.expectation import STALE
-from gearsync.source import KeyColumn, Source
-from gearsync.target import Unavailable
-from gearsync.verify import Difference, Servers, Verifier
+from gearsync.declare.declaration import Table, Write
+from gearsync.operate.verify import Difference, Servers, Verifier
+from gearsync.outbox import synced_table as mysql
+from gearsync.outbox.synced_table import KeyColumn, Source
+from gearsync.project.commands import Command
+from gearsync.project.expectation import STALE
+from gearsync.project.payload import Malformed
+from gearsync.servers.redis import Unavailable
 
 TABLE = Table(table="s.t", columns=["id", "a"], write=[Write(type="string", key="t:{id}", value="{a}")])
 SOURCE = Source("s.t", "s", "t", 1, [KeyColumn("id", "id", "integer")], "0", "row", "old")

@@ -1,0 +1,1 @@
+"""Applying changes: from the outbox, and from jobs of direct delivery."""

@@ -1,0 +1,231 @@
+"""Writes changes to Redis: each batch in one fenced step a slot, so that it is done once and in its order."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import time
+from collections.abc import Collection, Mapping, Sequence
+
+from gearsync.apply.behind import Behind
+from gearsync.apply.fence import BATCH, batch, without_done
+from gearsync.apply.fences import Fences, Place
+from gearsync.apply.reader import Reader, Work
+from gearsync.apply.stall import Stall
+from gearsync.outbox.store import CREATED, Entry, Outbox, summary
+from gearsync.project.commands import Step, coalesce
+from gearsync.project.payload import Malformed
+from gearsync.servers.redis import Denied, Moved, Stuck, Target, Unavailable, words_of
+from gearsync.telemetry.metrics import BATCHES, CHANGES, COMMANDS, ERRORS, STEPS, Tally
+
+log = logging.getLogger(__name__)
+
+#: Changes that a line of the log names.
+_NAMED = 5
+
+
+def say_dead(entries: Sequence[Entry], dead: Mapping[int, Malformed]) -> None:
+    """One line for each table, whatever the number of its changes."""
+    lost: dict[str, list[Entry]] = {}
+    for entry in entries:
+        if entry.id in dead:
+            lost.setdefault(entry.table, []).append(entry)
+    for table, found in sorted(lost.items()):
+        ids = [entry.id for entry in found[:_NAMED]]
+        log.error(
+            "%d changes of %s cannot be applied and are in dead_letter, the first of them %s: %s", len(found), table, ", ".join(map(str, ids)), dead[ids[0]],
+            extra={"action": "dead_letter", "table": table, "count": len(found), "ids": ids})
+
+
+class Applier:
+    """``apply`` writes what a reader has read, and ``claim`` takes fences over."""
+
+    def __init__(
+        self, target: Target, outbox: Outbox, reader: Reader, tally: Tally, *, fences: Fences, behind: Behind, stall: Stall,
+    ) -> None:
+        self._target = target
+        self._outbox = outbox
+        self._reader = reader
+        self._fences = fences
+        self._behind = behind
+        self._stall = stall
+        self._tally = tally
+        #: By how much the server's clock is before ours, in seconds.
+        self.clock_ahead = 0.0
+        #: Whether Redis was seen to have an older state than before; who reads it sets it back.
+        self.has_stepped_back = False
+
+    def apply(self, work: Work) -> None:
+        """Write what was read: all of it, or, when the account may not write some table's keys, that of the others.
+
+        Raises DatabaseUnavailable, Unavailable, Denied, Refused and Moved: then it is not known what of it Redis has, but its fences are.
+        """
+        try:
+            self._write(work)
+        except Stuck as stuck:
+            (table,) = (entry.table for entry in work.entries if entry.id == stuck.change)
+            self._reader.hold(table, [], str(stuck))
+            raise Moved from None
+        except Denied as denied:
+            tables = sorted({entry.table for entry in work.entries})
+            if len(tables) == 1:
+                self._reader.hold(tables[0], work.ids, str(denied))
+                return
+            for table in tables:
+                self.apply(work.only(table))
+
+    def _write(self, work: Work) -> None:
+        """Raises DatabaseUnavailable, Unavailable, Denied and Refused."""
+        steps, ids = self._by_slot(work)
+        places = [(slot, shard) for slot, of_shards in ids.items() for shard in of_shards]
+        failed = {slot: self._stall.slots[slot] for slot in steps if slot in self._stall.slots}
+        if unclaimed := [place for place in self._fences.unclaimed(places) if place[0] not in failed]:
+            failed.update(self.claim(unclaimed))
+            if any(self._fences.at(place).was_others for place in unclaimed if place[0] not in failed):
+                # It was read before: its owner of then may have applied it and later changes since, and have had all of them deleted and forgotten.
+                raise Moved
+        created = max(entry.stamp for entry in work.entries)[:CREATED]
+        dead = dict(work.dead)
+        calls, sent, before = [], [], set[int]()
+        for slot, of_slot in steps.items():
+            if slot in failed:
+                continue
+            its = self._remaining(slot, of_slot, work.entries, dead, before)
+            marks = [self._fences.at((slot, shard)).mark(numbers, created) for shard, numbers in ids[slot].items()]
+            sent.append(its)
+            calls.append((slot, batch(marks, its, work.ids)))
+        try:
+            answers = self._target.run(BATCH, calls)
+        except BaseException:
+            self._fences.doubt(places)
+            raise
+        found: dict[int, Malformed] = {}
+        for (slot, _arguments), answer in zip(calls, answers):
+            if isinstance(answer, Exception):
+                failed[slot] = answer
+                continue
+            word, *rest = answer
+            if word == b"ok":
+                found.update({int(number): Malformed(words_of(error)) for number, error in zip(rest[::2], rest[1::2])})
+                continue
+            self._fences.doubt(places)
+            if word == b"later":
+                failed[slot] = Unavailable(words_of(rest[0]))
+                continue
+            if word == b"stuck":
+                raise Stuck(int(rest[0]), words_of(rest[1]))
+            raise Moved
+        if failed and not self._target.is_parted:
+            raise next(iter(failed.values()))
+        places = [place for place in places if place[0] not in failed]
+        for place in places:
+            self._fences.at(place).took()
+        dead.update(found)
+        shared = frozenset(self._put_aside(work, steps, ids, failed)) if failed else frozenset[Place]()
+        # What another slot did not know yet is done only now.
+        before.difference_update([work.entries[step.change].id for its in sent for step in its])
+        done = work.without(self._stall.ids) if failed else work
+        self._behind.took(done, dead, {place: self._fences.at(place).number for place in places}, shared)
+        if dead:
+            say_dead(done.entries, dead)
+        self._reader.applied(done.entries)
+        self._count(done, dead, before, sum(map(len, sent)))
+
+    def _put_aside(
+        self, work: Work, steps: Mapping[int, Sequence[Step]], ids: Mapping[int, Mapping[int, Sequence[int]]], failed: Mapping[int, Exception]
+    ) -> set[Place]:
+        """Put aside what is not written in full, with the slots that failed, so that nothing that comes later overtakes it.
+
+        Returns the fences that know some of these changes as applied: what they know, they tell when they are claimed again. Raises Denied.
+        """
+        stalled = {work.entries[step.change].id for slot in failed for step in steps[slot]}
+        shared = {(slot, shard) for slot, of_shards in ids.items() for shard, its in of_shards.items() if slot not in failed and not stalled.isdisjoint(its)}
+        self._fences.doubt(shared | {(slot, shard) for slot in failed for shard in ids[slot]})
+        for error in failed.values():
+            if isinstance(error, Denied):
+                self._fences.doubt((slot, shard) for slot, of_shards in ids.items() for shard in of_shards)
+                raise error
+        self._stall.add(failed, sorted(stalled))
+        return shared
+
+    def _by_slot(self, work: Work) -> tuple[dict[int, list[Step]], dict[int, dict[int, list[int]]]]:
+        """The steps of each slot, and the ids of each slot and shard that a fence is to know as applied."""
+        steps = self._target.by_slot(work.steps)
+        ids: dict[int, dict[int, list[int]]] = {}
+        for slot, of_slot in steps.items():
+            of_shards = ids[slot] = dict[int, list[int]]()
+            for change in sorted({step.change for step in of_slot}):
+                entry = work.entries[change]
+                of_shards.setdefault(entry.shard, []).append(entry.id)
+        return steps, ids
+
+    def claim(self, places: Sequence[Place]) -> dict[int, Exception]:
+        """Claim these fences. Returns the errors of slots that are out of reach while others are not.
+
+        Raises DatabaseUnavailable, Unavailable, Denied, Refused, and Moved when changes are to be applied again that come before all others.
+        """
+        lost, failed = self._claimed(places)
+        if not lost:
+            return failed
+        # Who has lost one change may have lost others, in fences that nothing is written to.
+        lost += self._claimed(sorted(self._behind.places.difference(places)))[0]
+        log.warning("Redis has lost %d changes that it had taken; they are applied again", len(lost), extra={"action": "redis_stepped_back"})
+        self._tally.count(ERRORS, "redis_stepped_back")
+        self.has_stepped_back = True
+        raise Moved
+
+    def _claimed(self, places: Sequence[Place]) -> tuple[list[int], dict[int, Exception]]:
+        """Claim these fences. Returns the ids of what was applied, is lost by Redis, and is in the outbox still; and the errors of slots out of reach."""
+        failed = self._fences.claim(places, self._outbox.present)
+        places = [place for place in places if place[0] not in failed]
+        for _slot, shard in sorted(place for place in places if self._fences.at(place).has_lost_for_good):
+            log.error(
+                "Redis has lost data of shard %d that is not in the outbox any more, see verify --repair", shard,
+                extra={"action": "redis_lost_data", "shard": shard})
+            self._tally.count(ERRORS, "redis_lost_data")
+            self.has_stepped_back = True
+        lost = self._behind.lose(places)
+        # At once: the next claim may fail.
+        self._reader.seen.remove(lost)
+        return lost, failed
+
+    def _remaining(self, slot: int, steps: list[Step], entries: Sequence[Entry], dead: dict[int, Malformed], before: set[int]) -> list[Step]:
+        """Those of a slot's steps that are not done, coalesced.
+
+        The ids of changes that were applied before are added to ``before``, and what is known to be impossible to ``dead``.
+        """
+        fences = {shard: self._fences.at((slot, shard)) for shard in {entries[step.change].shard for step in steps}}
+        if any(fence.applied or fence.dead or fence.appended for fence in fences.values()):
+            left = []
+            for step in steps:
+                entry = entries[step.change]
+                fence = fences[entry.shard]
+                if entry.stamp[:CREATED] > fence.applied_created:
+                    left.append(step)
+                elif entry.id in fence.dead:
+                    dead[entry.id] = Malformed(fence.dead[entry.id])
+                elif entry.id in fence.applied:
+                    before.add(entry.id)
+                else:
+                    left.append(step)
+            appended = set().union(*(fence.appended for fence in fences.values()))
+            steps = without_done(left, [entry.id for entry in entries], appended)
+        return coalesce(steps)
+
+    def _count(self, work: Work, dead: Collection[int], before: Collection[int], steps: int) -> None:
+        """Count what a batch did: its changes but for those that a process before has applied and counted."""
+        log.debug("wrote %d steps for %d changes", steps, len(work.entries), extra={"action": "batch", "count": len(work.entries)})
+        self._tally.count(BATCHES)
+        self._tally.count(STEPS, number=steps)
+        self._tally.count(COMMANDS, "durable", sum([len(step.commands) for step in work.steps]))
+        entries = work.entries
+        if dead:
+            self._tally.count(ERRORS, "dead_letter", len(dead))
+        if dead or before:
+            entries = [entry for entry in entries if entry.id not in dead and entry.id not in before]
+        now = datetime.datetime.fromtimestamp(time.time() + self.clock_ahead, datetime.timezone.utc).replace(tzinfo=None)
+        for applied in summary(entries):
+            self._tally.count(CHANGES, applied.table, applied.number)
+            # The rows of a resync are no changes: how long they wait says nothing about those.
+            if applied.operation != "refresh":
+                self._tally.lag(applied.table, (now - applied.created).total_seconds(), applied.number)

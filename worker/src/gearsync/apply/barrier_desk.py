@@ -1,0 +1,60 @@
+"""Barriers that jobs ask for, until each is answered."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, Callable, NamedTuple, Optional
+
+import msgspec
+
+from gearsync.outbox.barrier import FUNCTION, Barrier
+from gearsync.servers.gearman import Job, JobServers
+
+Answer = Mapping[str, Any]
+
+
+class _Question(NamedTuple):
+    job: Job
+    barrier: Barrier
+
+
+class BarrierDesk:
+    """Takes the jobs of ``functions``, each of which is answered once."""
+
+    def __init__(self, source: str, servers: JobServers, new: Callable[[], Barrier]) -> None:
+        """``new`` returns the barrier of a question about ``source`` that has come just now."""
+        self.functions = (FUNCTION, f"{FUNCTION}.{source}")
+        self._source = source
+        self._servers = servers
+        self._new = new
+        self._questions: list[_Question] = []
+
+    @property
+    def looks(self) -> list[float]:
+        """The times, of the monotonic clock, of the next looks of all open questions."""
+        return [question.barrier.next_look for question in self._questions]
+
+    def ask(self, job: Job) -> bool:
+        """Take a question; False when it is answered at once, since it is about another source."""
+        wanted = job.data.decode(errors="replace")
+        if wanted not in ("", self._source):
+            self._reply(job, {"ok": False, "error": f"this worker's source is {self._source!r}, not {wanted!r}"})
+            return False
+        self._questions.append(_Question(job, self._new()))
+        return True
+
+    def answer(self, look: Callable[[Barrier], Optional[Answer]]) -> None:
+        """Answer what has an answer: ``look`` returns that of a barrier whose next look is due, or None."""
+        now = time.monotonic()
+        open_questions = []
+        for question in self._questions:
+            answer = look(question.barrier) if now >= question.barrier.next_look else None
+            if answer is None:
+                open_questions.append(question)
+            else:
+                self._reply(question.job, answer)
+        self._questions = open_questions
+
+    def _reply(self, job: Job, answer: Answer) -> None:
+        self._servers.answer(job, b"", msgspec.json.encode(answer))

@@ -1,0 +1,181 @@
+"""Direct delivery: take a batch of jobs, write it to Redis in one round trip, complete it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from typing import Callable, Optional
+
+from gearsync.apply.late_jobs import LateJobs
+from gearsync.apply.reverse import NAME as REVERSE
+from gearsync.apply.reverse import reverse
+from gearsync.declare.configuration import Config
+from gearsync.declare.declaration import Table
+from gearsync.project.commands import Command, FormerWriter, Writer, article_commands
+from gearsync.project.payload import Change, Malformed, decode
+from gearsync.project.transform import Transform
+from gearsync.servers.gearman import Job, JobServers
+from gearsync.servers.mysql import DatabaseUnavailable
+from gearsync.servers.redis import Target, Unavailable
+from gearsync.telemetry.metrics import COMMANDS, ERRORS, JOBS, Tally
+
+log = logging.getLogger(__name__)
+
+#: Offered by every worker, declared or not: the article's function.
+DEFAULT_FUNCTION = "syncToRedis"
+_DONE = b"done"
+#: Jobs that a line of the log names.
+_HANDLES = 5
+
+
+class Router:
+    """Which Redis commands a job's payload stands for. Pure."""
+
+    def __init__(self, tables: list[Table], transforms: Optional[dict[str, Transform]] = None) -> None:
+        # All tables: jobs of one whose delivery is durable now may wait from before, and come until its triggers are replaced.
+        self._writers = {
+            table.table: (FormerWriter if table.delivery == "durable" else Writer)(table, (transforms or {}).get(table.table)) for table in tables}
+        self._tables: dict[str, list[str]] = {}
+        for table in tables:
+            if table.delivery == "direct":
+                self._tables.setdefault(table.function, []).append(table.table)
+        self.functions = sorted({DEFAULT_FUNCTION, *(table.function for table in tables)})
+        """The Gearman functions to offer."""
+
+    def commands(self, function: str, payload: bytes, is_late: Callable[[Change], bool] = lambda _change: False) -> list[Command]:
+        """Redis commands for a job; of a change that ``is_late`` only what adds to a list or a stream. Raises Malformed."""
+        change = decode(payload)
+        if change.table is not None:
+            writer = self._writers.get(change.table)
+            if writer is None:
+                raise Malformed(f"table {change.table!r} is not declared")
+            return writer.appends(change) if is_late(change) else writer.commands(change)
+        declared = self._tables.get(function, [])
+        if len(declared) > 1:
+            raise Malformed(f"no table is named, and {function!r} serves {', '.join(declared)}")
+        if not declared:
+            return article_commands(change)
+        writer = self._writers[declared[0]]
+        # Nothing leaves MySQL that nobody named, not even by a trigger made by hand.
+        undeclared = sorted((change.new or {}).keys() - writer.columns)
+        if undeclared:
+            raise Malformed(f"columns {', '.join(map(repr, undeclared))} of {declared[0]} are not declared")
+        return writer.commands(change)
+
+
+class DirectDelivery:
+    """One process's loop: ``step`` until ``stopped``."""
+
+    def __init__(self, config: Config, servers: JobServers, target: Target, router: Router, tally: Tally, *, late: Optional[LateJobs] = None) -> None:
+        """``late`` is what becomes of jobs for durable tables; without it they are written as they are."""
+        self.servers = servers
+        self.target = target
+        self.router = router
+        self.tally = tally
+        self._late = late
+        self._late_changes: list[Change] = []
+        self._waits_for = ""
+        self._reconnect_max = config.worker.reconnect_max
+        self._failures = 0
+        self._retry_at = 0.0
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop was asked for and nothing is left in hand."""
+        return self.servers.stopping and not self.servers.batch
+
+    def stop(self) -> None:
+        """Take no more jobs; what is in hand is still written."""
+        self.servers.stopping = True
+
+    def close(self) -> None:
+        """Nothing is held beside jobs, which go back to their queues."""
+        if self._late is not None:
+            self._late.close()
+
+    def step(self, seconds: float) -> None:
+        """Wait up to ``seconds`` for jobs, and write what came."""
+        wait = seconds
+        if self._failures:
+            wait = min(seconds, max(0.0, self._retry_at - time.monotonic()))
+        self.servers.poll(0.0 if self.servers.batch and not self._failures else wait)
+        if self.servers.batch and time.monotonic() >= self._retry_at:
+            self._write(self.servers.batch)
+
+    def _write(self, jobs: list[Job]) -> None:
+        commands: list[Command] = []
+        spans: list[tuple[Job, int, int]] = []
+        self._late_changes = []
+        if self._late is not None:
+            self._late.begin()
+        malformed: list[tuple[Job, str]] = []
+        try:
+            for job in jobs:
+                first = len(commands)
+                try:
+                    commands += self._commands(job)
+                except Malformed as error:
+                    malformed.append((job, f"payload of {len(job.data)} bytes: {error}"))
+                spans.append((job, first, len(commands)))
+            if self._late is not None:
+                self._late.put(self._late_changes)
+            errors = self.target.apply(commands)
+        except Unavailable as error:
+            self._wait("redis", f"Redis {self.target.name} takes no writes", error)
+            return
+        except DatabaseUnavailable as error:
+            self._wait("mysql", "MySQL does not tell what is durable", error)
+            return
+        if self._failures:
+            log.info("jobs are done again", extra={"action": f"{self._waits_for}_back"})
+        self._failures, self._retry_at = 0, 0.0
+        self._report(malformed, "malformed", "malformed payload")
+        refused = [(job, next((error for error in errors[first:last] if error), None)) for job, first, last in spans]
+        self._report([(job, error) for job, error in refused if error], "refused", "Redis refused a command")
+        for job, _first, _last in spans:
+            if job.function == REVERSE:
+                self.servers.answer(job, job.data, reverse(job.data))
+            else:
+                self.servers.answer(job, b"", _DONE)
+        for function, number in Counter(job.function for job in jobs).items():
+            self.tally.count(JOBS, function, number)
+        self.tally.count(COMMANDS, "direct", len(commands))
+        log.debug("wrote %d commands for %d jobs", len(commands), len(jobs), extra={"action": "batch"})
+        self.servers.finish_batch()
+
+    def _commands(self, job: Job) -> list[Command]:
+        """Raises Malformed and DatabaseUnavailable."""
+        if job.function == REVERSE:
+            return []
+        try:
+            return self.router.commands(job.function, job.data, self._is_late)
+        except (DatabaseUnavailable, Malformed):
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever is wrong with one job must not stop the process again and again
+            raise Malformed(f"applying it raised {type(error).__name__}") from None
+
+    def _is_late(self, change: Change) -> bool:
+        if self._late is None or not self._late.concern(str(change.table)):
+            return False
+        self._late_changes.append(change)
+        return True
+
+    def _report(self, lost: list[tuple[Job, str]], kind: str, words: str) -> None:
+        """One line for each function of a batch, whatever the number of its jobs."""
+        if lost:
+            self.tally.count(ERRORS, kind, len(lost))
+        for function in sorted({job.function for job, _why in lost}):
+            found = [(job.handle.decode(errors="replace"), why) for job, why in lost if job.function == function]
+            handles = [handle for handle, _why in found[:_HANDLES]]
+            log.error(
+                "%s, %d jobs of %s, the first of them %s: %s", words, len(found), function, ", ".join(handles), found[0][1],
+                extra={"action": kind, "count": len(found), "ids": handles})
+
+    def _wait(self, action: str, words: str, error: Exception) -> None:
+        if self._failures == 0 or self._waits_for != action:
+            log.warning("%s, holding jobs and trying again for ever: %s", words, error, extra={"action": f"{action}_lost"})
+        self._waits_for = action
+        self.tally.count(ERRORS, f"{action}_lost")
+        self._retry_at = time.monotonic() + min(0.05 * 2 ** min(self._failures, 16), self._reconnect_max, 2.0)
+        self._failures += 1

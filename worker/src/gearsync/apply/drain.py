@@ -1,0 +1,348 @@
+"""Durable delivery: look for changes, write them to Redis in one fenced step, have them deleted behind."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import time
+from typing import NamedTuple, Optional
+
+import msgspec
+
+from gearsync.apply.applier import Applier
+from gearsync.apply.barrier_desk import Answer, BarrierDesk
+from gearsync.apply.behind import Behind
+from gearsync.apply.deleter import Deleter
+from gearsync.apply.fences import Fences
+from gearsync.apply.pace import LAST_GAP, Pace
+from gearsync.apply.reader import Reader
+from gearsync.apply.stall import Stall
+from gearsync.declare.configuration import Config
+from gearsync.outbox.applied import owners, read, saying, whole_key
+from gearsync.outbox.barrier import Barrier
+from gearsync.outbox.declarations import Declarations
+from gearsync.outbox.lease import Leases
+from gearsync.outbox.spans import Spans
+from gearsync.outbox.store import Outbox
+from gearsync.project.transform import Transform
+from gearsync.servers.gearman import Job, JobServers
+from gearsync.servers.mysql import Database, DatabaseUnavailable
+from gearsync.servers.outage import Outage
+from gearsync.servers.redis import Denied, Moved, Refused, Target, Unavailable
+from gearsync.telemetry.metrics import ERRORS, Tally, Window
+
+log = logging.getLogger(__name__)
+
+DRAIN = "gearsync.drain"
+_DONE = b"done"
+#: Seconds between two looks at the leases; a third of a lease when that is less.
+_REFRESH = 1.0
+#: Seconds between two reports of what was done.
+_REPORT = 5.0
+#: Seconds between two times that Redis is asked whether it has still what it has applied.
+_CONFIRM = 0.1
+#: Seconds between two attempts to reach a Redis that is away, while the shards are another process's.
+_PING = 2.0
+
+
+class Servers(NamedTuple):
+    """The edges of a drain."""
+
+    jobs: JobServers
+    target: Target
+    database: Database
+    #: A second connection, by which what was applied is deleted.
+    behind: Database
+
+
+class Drain:
+    """One process's loop: ``step`` until ``stopped``."""
+
+    def __init__(self, config: Config, servers: Servers, transforms: dict[str, Transform], tally: Tally) -> None:
+        self.servers, self.target, database, behind = servers
+        self.tally = tally
+        self._source = config.source
+        self._settings = config.worker
+        self._database = database
+        # All tables: changes of one that is delivered directly now may wait from before.
+        declarations = Declarations(database, config.tables, transforms)
+        self._outbox = Outbox(database, declarations)
+        self._reader = Reader(self._outbox, declarations, config.worker)
+        self._leases = Leases(database, config.worker.lease)
+        self._fences = Fences(self.target, config.source)
+        longest = config.worker.reconnect_max
+        self._deleter = Deleter(Outbox(behind), Outage(f"MySQL {database.name} does not delete what is applied", "mysql", longest, tally))
+        self._behind = Behind(self._fences, self._deleter, config.worker.keep)
+        self._stall = Stall(Outage(f"A part of Redis {self.target.name} takes no writes", "redis", longest, tally))
+        self._applier = Applier(
+            self.target, self._outbox, self._reader, tally, fences=self._fences, behind=self._behind, stall=self._stall)
+        self._desk = BarrierDesk(config.source, self.servers, lambda: Barrier(self._outbox, self._known_applied))
+        #: Redis' words that it has lost nothing.
+        self._words = [whole_key(config.source, table.table) for table in config.tables]
+        self._window = Window()
+        self._session = 0
+        self._pace = Pace(config.worker.linger, config.worker.sweep)
+        #: Jobs that woke it, not answered yet.
+        self._wakes: list[Job] = []
+        self._refresh_at = self._report_at = self._ping_at = self._confirm_at = 0.0
+        self._reaches_redis = True
+        self._said_behind = False
+        self._stopping = False
+        self._database_outage = Outage(f"MySQL {database.name} is away or has no schema", "mysql", longest, tally)
+        self._database_error: Optional[DatabaseUnavailable] = None
+        self._redis_outage = Outage(f"Redis {self.target.name} takes no writes", "redis", longest, tally)
+        self._offer()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop was asked for; between two steps nothing is in hand."""
+        return self._stopping
+
+    def stop(self) -> None:
+        """Begin nothing new."""
+        self._stopping = self.servers.stopping = True
+
+    def step(self, seconds: float) -> None:
+        """One look, and at most one batch; then wait up to ``seconds`` for jobs."""
+        if time.monotonic() >= self._database_outage.retry_at:
+            try:
+                self._look()
+                self._database_outage.end()
+            except DatabaseUnavailable as error:
+                self._begin_outage(error)
+        self._desk.answer(self._look_for)
+        self._release(time.monotonic())
+        self.servers.poll(self._pause(seconds))
+        self._take_jobs()
+
+    def _begin_outage(self, error: DatabaseUnavailable) -> None:
+        self._database_error = error
+        self._database_outage.begin("the schema is not there yet" if error.schema_absent else str(error))
+
+    def close(self) -> None:
+        """Delete what was applied, and give the shards to others."""
+        deadline = time.monotonic() + self._settings.keep + 1.0
+        while self._behind and time.monotonic() < deadline and not self._redis_outage.failures:
+            time.sleep(LAST_GAP)
+            with contextlib.suppress(Unavailable, Refused, Denied, Moved, DatabaseUnavailable):
+                self._confirm(time.monotonic())
+        self._deleter.close(max(1.0, deadline - time.monotonic()))
+        try:
+            self._leases.close()
+        except DatabaseUnavailable as error:
+            log.warning("the leases were not given back and run out by themselves: %s", error, extra={"action": "leases_kept"})
+        self._database.close()
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        if self._database.connection and (self._session != self._database.sessions or self._deleter.lost):
+            self._start_over()
+        if now >= self._refresh_at:
+            self._reader.refresh()
+            try:
+                self._leases.refresh(self._unfit(now))
+            except DatabaseUnavailable as error:
+                # Another process is at these rows; there is time for several attempts before a lease runs out.
+                if not error.locked:
+                    raise
+            self._refresh_at = now + min(_REFRESH, self._settings.lease / 3)
+            self._tell(now)
+        self._know_shards()
+        self._behind.note_deleted()
+        if now < self._redis_outage.retry_at or not (self._leases.has_all or (self._fences.epochs and not self._leases.is_mixed)):
+            return
+        try:
+            if now >= self._confirm_at:
+                self._confirm(now)
+            if (now >= self._pace.due or self._stall.due(now)) and not self._behind.is_full:
+                self._drain(now)
+            self._stall.end()
+            self._redis_outage.end()
+        except (Unavailable, Denied) as error:
+            self._redis_outage.begin(str(error))
+        except Refused as refused:
+            self._refused(refused)
+        except Moved:
+            self._pace.due = now + LAST_GAP
+
+    def _start_over(self) -> None:
+        """Believe only what Redis says: the server may be another one, on which the same ids are other changes'."""
+        self._session = self._database.sessions
+        self._behind.clear()
+        self._fences.follow({})
+
+    def _tell(self, now: float) -> None:
+        """Compare the clocks, and tell the other commands what was done."""
+        before = time.time()
+        server = self._database.now()
+        self._applier.clock_ahead = server - (before + time.time()) / 2
+        if now >= self._report_at:
+            self._leases.report(msgspec.json.encode(self._window.report(self.tally, now)))
+            self._report_at = now + _REPORT
+
+    def _unfit(self, now: float) -> str:
+        """Why other processes should do the work, if there are any: empty when this one can do as well as they."""
+        return self._reader.unfit or (f"Redis {self.target.name} is out of reach" if self._cut_off(now) else "")
+
+    def _cut_off(self, now: float) -> bool:
+        """Whether Redis has been out of this process's reach for longer than a lease."""
+        outage = self._redis_outage
+        if not outage.failures or now - outage.since < self._settings.lease:
+            return False
+        if now >= self._ping_at:
+            self._ping_at = now + _PING
+            try:
+                self.target.ping()
+                self._reaches_redis = True
+            except Unavailable as error:
+                self._reaches_redis = False
+                outage.begin(str(error))
+        if self._reaches_redis and self._leases.aside:
+            outage.end()
+        return not self._reaches_redis
+
+    def _know_shards(self) -> None:
+        """Follow the leases: of a shard that was taken everything is looked for, and its wakes are asked for."""
+        held = self._leases.held
+        if self._fences.epochs == held:
+            return
+        taken = held.keys() - self._fences.epochs.keys()
+        gone = self._fences.follow(held)
+        self._behind.drop(gone)
+        if taken:
+            self._look_anew()
+        self._offer()
+        if gone:
+            # A busy process would hold the wakes of these shards back from their new owner.
+            self._answer_wakes()
+
+    def _look_anew(self) -> None:
+        """Look for everything that is not applied."""
+        self._reader.forget(self._behind.ids)
+        self._stall.forget()
+        self._pace.due = 0.0
+
+    def _offer(self) -> None:
+        drains = [f"{DRAIN}.{self._source}.{shard}" for shard in sorted(self._fences.epochs)]
+        self.servers.offer([*drains, *self._desk.functions])
+
+    def _pause(self, seconds: float) -> float:
+        now = time.monotonic()
+        moments = [now + seconds, *self._desk.looks]
+        if self._database_outage.failures:
+            moments.append(self._database_outage.retry_at)
+        else:
+            moments += [self._refresh_at, max(self._pace.due, self._redis_outage.retry_at)]
+            moments += [max(self._stall.retry_at, self._redis_outage.retry_at)] if self._stall.slots else []
+            moments += [max(self._confirm_at, self._redis_outage.retry_at)] if self._behind.ids or self._said_behind else []
+        return 0.0 if self._stopping else max(0.0, min(moments) - now)
+
+    def _drain(self, now: float) -> None:
+        """Read the oldest changes and write them. Raises DatabaseUnavailable, Unavailable, Denied and Refused."""
+        if self._stall.due(now):
+            # All at once, so that they come in their order.
+            for first, last in self._stall.forget():
+                self._reader.seen.remove_span(first, last)
+        self._reader.compact(itertools.chain(self._behind.ids, self._stall.ids))
+        self._reader.decide(self._deleter.decided())
+        work = self._reader.read(self._fences.epochs.keys(), self._leases.shards)
+        self._deleter.reached = self._reader.seen.last if self._reader.has_gaps else 0
+        if self._reader.unleased:
+            # Not before their turn.
+            self._reader.seen.remove(work.ids)
+            self._leases.add(self._reader.unleased)
+            self._refresh_at = 0.0
+        elif work.entries:
+            try:
+                self._applier.apply(work)
+            except BaseException:
+                # It is looked for again; what of it Redis has taken, its fence says.
+                self._reader.seen.remove(work.ids)
+                raise
+        elif self._redis_outage.failures:
+            # Nothing to write is no sign that it takes writes.
+            self.target.ping()
+        took = time.monotonic() - now
+        if work.entries or work.more:
+            self._pace.found(now + took, took, work.more)
+        else:
+            self._pace.none(now + took, took, bool(self.servers.connected))
+
+    def _confirm(self, now: float) -> None:
+        """Have deleted what Redis has, and let others know what it has. Raises DatabaseUnavailable, Unavailable, Denied, Refused and Moved."""
+        self._confirm_at = now + _CONFIRM
+        self._behind.confirm(now, self._applier.claim)
+        if self._applier.has_stepped_back:
+            self._applier.has_stepped_back = any(isinstance(answer, Exception) for answer in self.target.ask([("DEL", word) for word in self._words]))
+        if self._behind.ids or self._said_behind:
+            self.target.ask([saying(self._source, self._leases.owner, self._behind.in_redis)])
+            self._said_behind = bool(self._behind.ids)
+
+    def _refused(self, refused: Refused) -> None:
+        log.warning("a stale batch of shard %d was refused: %s", refused.shard, refused, extra={"action": "stale_batch_refused"})
+        self.tally.count(ERRORS, "stale_batch")
+        if not self._leases.raise_above(refused.shard, refused.epoch):
+            self._leases.lost(refused.shard)
+            self.tally.count(ERRORS, "lease_lost")
+            return
+        # The database is older than Redis: it was restored, or another one has the same source's name.
+        log.warning(
+            "the lease of shard %d is ours all the same; its epoch is %d now", refused.shard, self._leases.held[refused.shard],
+            extra={"action": "epoch_raised"})
+
+    # Jobs
+
+    def _take_jobs(self) -> None:
+        jobs = self.servers.batch
+        if not jobs:
+            return
+        now = time.monotonic()
+        for job in jobs:
+            if job.function.startswith(DRAIN):
+                self._wakes.append(job)
+                self._pace.woken(now)
+            elif self._desk.ask(job):
+                self._pace.due = 0.0
+        self.servers.finish_batch()
+
+    def _release(self, now: float) -> None:
+        """Answer the wakes when no change has come for a while. Those of a process that stops or dies go back to the job server."""
+        if self._wakes and not self._pace.holds(now):
+            self._answer_wakes()
+            self._pace.released(now)
+
+    def _answer_wakes(self) -> None:
+        for job in self._wakes:
+            self.servers.answer(job, b"", _DONE)
+        self._wakes = []
+
+    def _known_applied(self) -> Spans:
+        """What is in Redis and may still be in the outbox, of all processes. Raises DatabaseUnavailable and Unavailable."""
+        if self._leases.has_all:
+            return self._done if self._fences.epochs == self._leases.held else self._behind.in_redis
+        others = [owner for owner in owners(self._database) if owner != self._leases.owner]
+        return Spans(itertools.chain(self._behind.in_redis, read(self.target, self._source, others)))
+
+    @property
+    def _done(self) -> Spans:
+        """What need not be looked for when all shards are ours: what is in Redis, and of the first ids also those that are deleted or do not come any more."""
+        found = self._reader.met
+        for first, last in itertools.chain(self._stall.ids, self._behind.dying):
+            found.remove_span(first, last)
+        for first, last in self._behind.in_redis:
+            found.add_span(first, last)
+        return found
+
+    def _look_for(self, question: Barrier) -> Optional[Answer]:
+        if time.monotonic() >= self._database_outage.retry_at:
+            try:
+                answer = question.look()
+                # In a new session what is known of ids may be another server's.
+                return answer if self._session == self._database.sessions else None
+            except DatabaseUnavailable as error:
+                # Many questions may be open: the others do not make an attempt of their own, each of which may take seconds.
+                self._begin_outage(error)
+            except Unavailable as error:
+                return question.failed(error)
+        return question.failed(self._database_error)

@@ -1,0 +1,211 @@
+"""The fences of the shards that a process holds: claimed before the first batch, followed from batch to batch, forgotten behind the deletions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple, Optional
+
+from gearsync.apply.fence import BATCH, CLAIM, Known, Mark, batch, claim, known
+from gearsync.outbox.spans import Spans, runs
+from gearsync.servers.redis import Refused, Target, Unavailable, words_of
+
+#: Where a fence is: the slot in a cluster, 0 on one server; and its shard.
+Place = tuple[int, int]
+
+
+class _Inherited(NamedTuple):
+    """Fields that a fence had when it was claimed, needed until the rows of these ids are deleted."""
+
+    fields: list[str]
+    ids: Spans
+
+
+class Fence:
+    """What this process knows of one fence."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        #: The epoch that it was claimed with; 0 before.
+        self.epoch = 0
+        #: The last number that Redis has, or may have.
+        self.number = 0
+        #: Whether Redis has it as we know it.
+        self.claimed = False
+        self.created = b""
+        #: The numbers of the batches that Redis had at the claim, and that of the last one before it; None when it had none.
+        self.batches: set[int] = set()
+        self.last: Optional[int] = None
+        #: Whether it may have been another owner's until the last claim, and the epoch of that.
+        self.was_others = False
+        self._learned = 0
+        #: Fields that Redis may forget, and the greatest number of a batch whose rows are deleted, or about to be.
+        self.forget: list[str] = []
+        self.let_go = 0
+        #: What was known at the claim: applied ids whose rows are not deleted, why changes are dead, what was appended by half.
+        self.inherited: list[_Inherited] = []
+        self.applied = Spans()
+        self.applied_created = b""
+        self.dead: dict[int, str] = {}
+        self.appended: set[tuple[int, int]] = set()
+
+    @property
+    def has_lost_for_good(self) -> bool:
+        """Whether Redis has lost, at the claim, what was deleted from the outbox."""
+        return bool(self.let_go) and (self.last is None or self.last < self.let_go)
+
+    def mark(self, ids: Sequence[int], created: bytes) -> Mark:
+        """The next batch's part: sorted ``ids``, and when the newest of their changes was made."""
+        self.created = max(self.created, created)
+        mark = Mark(self.key, self.epoch, self.number, self.number + 1, ids, self.created, self.forget)
+        self.number += 1
+        return mark
+
+    def took(self) -> None:
+        """Redis has taken the last batch."""
+        self.forget = []
+
+    def learn(self, number: int, what: Known, present: Spans) -> None:
+        """Take what the claim has answered; ``present`` are the ids in the outbox."""
+        self.number, self.claimed = number, True
+        # By the answers: a claim that was not answered may have raised the epoch in Redis at any time since.
+        self.was_others, self._learned = what.last is not None and self._learned != self.epoch, self.epoch
+        self.last, self.batches = what.last[1] if what.last else None, set(what.batches)
+        self.created = self.applied_created = what.created
+        self.dead, self.appended, self.forget = what.dead, what.appended, []
+        self.applied = Spans()
+        self.inherited = [_Inherited([field], Spans.of(sorted({change for change, _which in what.appended}))) for field in what.partial]
+        for its, ids in what.batches.items():
+            there = ids.common(present)
+            self.inherited.append(_Inherited([f"b{its}", *(f"x{dead}" for dead in what.dead if dead in ids)], there))
+            for span in there:
+                self.applied.add_span(*span)
+        self._forget_inherited()
+
+    def forget_batch(self, number: int, dead: Iterable[int]) -> None:
+        """The rows of a batch are deleted, and the ``dead`` among them are dead letters."""
+        self.forget += (f"b{number}", *(f"x{change}" for change in dead))
+
+    def deleted(self, ids: Sequence[int]) -> None:
+        """The rows of sorted ``ids`` are gone from the outbox."""
+        if self.inherited:
+            for first, last in runs(ids):
+                self.applied.remove_span(first, last)
+                for record in self.inherited:
+                    record.ids.remove_span(first, last)
+            self._forget_inherited()
+
+    def _forget_inherited(self) -> None:
+        for record in self.inherited:
+            if not record.ids:
+                self.forget += record.fields
+        self.inherited = [record for record in self.inherited if record.ids]
+
+
+class Fences:
+    """All fences of a process."""
+
+    def __init__(self, target: Target, source: str) -> None:
+        self._target = target
+        self._source = source
+        self._fences: dict[Place, Fence] = {}
+        #: The epochs of our leases, by shard.
+        self.epochs: Mapping[int, int] = {}
+
+    def at(self, place: Place) -> Fence:
+        found = self._fences.get(place)
+        if found is None:
+            found = self._fences[place] = Fence(self._target.fence_key(self._source, *place))
+        return found
+
+    def follow(self, epochs: Mapping[int, int]) -> set[int]:
+        """The ``epochs`` are those of our leases from now on. Returns the shards that are not ours any more."""
+        gone = self.epochs.keys() - epochs.keys()
+        if gone:
+            self._fences = {place: fence for place, fence in self._fences.items() if place[1] not in gone}
+        self.epochs = dict(epochs)
+        return gone
+
+    def deleted(self, ids: Mapping[int, Sequence[int]]) -> None:
+        """The rows of these ids, sorted, by shard, are gone from the outbox."""
+        for (_slot, shard), fence in self._fences.items():
+            if shard in ids:
+                fence.deleted(ids[shard])
+
+    def let_go(self, place: Place, number: int) -> None:
+        """The batch with this ``number`` in the fence is about to be deleted."""
+        if place in self._fences:
+            self._fences[place].let_go = max(self._fences[place].let_go, number)
+
+    def forget(self, place: Place, number: int, dead: Iterable[int]) -> None:
+        """The rows of a batch are deleted, and the ``dead`` among them are dead letters; its ``number`` is that in the fence."""
+        if place in self._fences:
+            self._fences[place].forget_batch(number, dead)
+
+    def doubt(self, places: Iterable[Place]) -> None:
+        """Whether Redis has what was sent to these fences is not known."""
+        for place in places:
+            self.at(place).claimed = False
+
+    def compare(self, places: Iterable[Place]) -> set[Place]:
+        """Ask whether these fences are as they were left. Returns those out of reach with a part of a cluster; raises Unavailable when all is."""
+        asked = [(place, fence) for place in places if (fence := self._fences.get(place)) and fence.claimed]
+        answers = self._target.ask([("HMGET", fence.key, "epoch", "number") for _place, fence in asked])
+        failed = {place: answer for (place, _fence), answer in zip(asked, answers) if isinstance(answer, Exception)}
+        if failed and not self._target.is_parted:
+            raise Unavailable(words_of(next(iter(failed.values()))))
+        for (_place, fence), answer in zip(asked, answers):
+            if not isinstance(answer, Exception):
+                fence.claimed = answer == [b"%d" % fence.epoch, b"%d" % fence.number]
+        return set(failed)
+
+    def write_forgotten(self) -> None:
+        """Let Redis forget what is deleted, in the fences that no batch comes by. Raises Unavailable and Denied."""
+        by_slot: dict[int, list[Place]] = {}
+        for place, fence in self._fences.items():
+            if fence.forget and fence.claimed:
+                by_slot.setdefault(place[0], []).append(place)
+        if not by_slot:
+            return
+        try:
+            answers = self._target.run(BATCH, [(slot, batch([self.at(place).mark([], b"") for place in its], [], [])) for slot, its in by_slot.items()])
+        except BaseException:
+            for its in by_slot.values():
+                self.doubt(its)
+            raise
+        for its, answer in zip(by_slot.values(), answers):
+            if not isinstance(answer, Exception) and answer[0] == b"ok":
+                for place in its:
+                    self.at(place).took()
+            else:
+                self.doubt(its)
+
+    def unclaimed(self, places: Iterable[Place]) -> list[Place]:
+        """Those that must be claimed before anything is written."""
+        return [place for place in places if not (fence := self.at(place)).claimed or fence.epoch != self.epochs[place[1]]]
+
+    def claim(self, places: Sequence[Place], present: Callable[[Spans], Spans]) -> dict[int, Exception]:
+        """Raise the numbers of these fences, and learn what was applied. ``present`` says which of some ids are in the outbox.
+
+        Returns Unavailable or Denied for each slot whose fences are out of reach. Raises them when all is, Refused, and what ``present`` does.
+        """
+        by_slot: dict[int, list[Place]] = {}
+        for place in places:
+            by_slot.setdefault(place[0], []).append(place)
+            self.at(place).claimed, self.at(place).epoch = False, self.epochs[place[1]]
+        calls = [(slot, claim([((fence := self.at(place)).key, fence.epoch, fence.number) for place in its])) for slot, its in by_slot.items()]
+        claimed: list[tuple[Place, int, Known]] = []
+        failed: dict[int, Exception] = {}
+        for (slot, its), answer in zip(by_slot.items(), self._target.run(CLAIM, calls)):
+            if isinstance(answer, Exception):
+                failed[slot] = answer
+                continue
+            if answer[0] == b"refused":
+                raise Refused(its[int(answer[1]) - 1][1], int(answer[2]))
+            if answer[0] == b"later":
+                raise Unavailable(words_of(answer[1]))
+            for place, number, fields in zip(its, answer[1::2], answer[2::2]):
+                claimed.append((place, int(number), known(dict(zip(fields[::2], fields[1::2])))))
+        there = present(Spans(span for _place, _number, what in claimed for ids in what.batches.values() for span in ids))
+        for place, number, what in claimed:
+            self.at(place).learn(number, what, there)
+        return failed

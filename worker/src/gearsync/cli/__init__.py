@@ -1,0 +1,1 @@
+"""The command gearsync, a file for each subcommand."""

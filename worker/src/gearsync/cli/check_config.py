@@ -1,0 +1,29 @@
+"""`gearsync check-config`: every problem of the configuration file, each with its line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import msgspec
+
+from gearsync.declare.configuration import inspect
+from gearsync.project.transform import mistakes
+
+OK, BAD_CONFIG = 0, 2
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print them as a JSON list")
+
+
+def run(path: str, options: argparse.Namespace) -> int:
+    """The exit status: 0 when the file ``path`` can be used."""
+    config, found = inspect(path, mistakes)
+    if options.json:
+        print(msgspec.json.encode([mistake._asdict() for mistake in found]).decode())
+    elif config is not None and not found:
+        print(f"ok: {len(config.tables)} tables, {len(config.job_servers)} job servers")
+    else:
+        print("\n".join(map(str, found)), file=sys.stderr)
+    return BAD_CONFIG if found else OK

@@ -1,0 +1,86 @@
+"""`gearsync read-back`: compare Redis with one row. For the playbook smoke, which has the row from a trigger."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Optional
+
+import msgspec
+
+from gearsync.declare.configuration import Config
+from gearsync.declare.declaration import Table
+from gearsync.outbox.declarations import Declared
+from gearsync.project.expectation import Expectation, Probe, difference
+from gearsync.project.payload import Change, Malformed, Row, decode
+from gearsync.project.transform import transformed, transforms
+from gearsync.servers.redis import Target, Unavailable, words_of
+from gearsync.servers.redis_cluster import open_target
+
+EQUAL, DIFFERENT, UNKNOWN = 0, 1, 2
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = (
+        "On stdin: the payload of a job, or a JSON object with the table, the payload and the declaration of a row of the outbox."
+        " No value of the row is printed.")
+
+
+def change_of(given: bytes) -> Change:
+    """The change that a payload stands for. Raises Malformed."""
+    try:
+        sent = msgspec.json.decode(given)
+        if not isinstance(sent, dict) or "declaration" not in sent:
+            return decode(given)
+        declared = msgspec.json.decode(sent["declaration"], type=Declared)
+        return declared.layout().decode(sent["table"], "refresh", sent["payload"].encode())
+    except msgspec.DecodeError as error:
+        raise Malformed(f"the payload is not valid: {error}") from None
+
+
+def run(config: Config, _options: argparse.Namespace) -> int:
+    target = open_target(config.redis, config.worker.io_timeout)
+    try:
+        change = change_of(sys.stdin.buffer.read())
+        table = next((table for table in config.tables if table.table == change.table), None)
+        if table is None:
+            raise Malformed(f"the worker's configuration does not declare {change.table}: it is older than the triggers")
+        row = _written(config, table, change)
+        if row is None:
+            print("the transform leaves the row out")
+            return EQUAL
+        expectation = Expectation(table, [])
+        probes = expectation.probes_of_all(row)
+        wrong = _different(target, expectation, probes)
+    except (Malformed, Unavailable) as error:
+        print(error, file=sys.stderr)
+        return UNKNOWN
+    finally:
+        target.close()
+    if wrong:
+        print(f"Redis is not as that row says: {', '.join(wrong)}", file=sys.stderr)
+        return DIFFERENT
+    print(f"{len(probes)} {'key or member' if len(probes) == 1 else 'keys and members'}")
+    return EQUAL
+
+
+def _written(config: Config, table: Table, change: Change) -> Optional[Row]:
+    """The row that is written; None when the transform leaves it out. Raises Malformed."""
+    function = transforms(config).get(table.table)
+    assert change.new is not None  # noqa: S101  # what smoke sends is a row that is there
+    return change.new if function is None else transformed(function, change.new, table.table)
+
+
+def _different(target: Target, expectation: Expectation, probes: Sequence[Probe]) -> list[str]:
+    """The writes that Redis does not show as expected, and how. Raises Unavailable."""
+    answers = target.ask([command for probe in probes for command in (probe.command, ("TTL", probe.key))])
+    found = []
+    for probe, answer, seconds in zip(probes, answers[::2], answers[1::2]):
+        try:
+            kind = difference(probe, answer, expectation.expires(probe), seconds if expectation.expires(probe) else None)
+        except Exception as error:  # noqa: BLE001  # Redis' answer, whatever it is
+            raise Unavailable(f"{expectation.shapes[probe.write]}: {words_of(error)}") from None
+        if kind is not None:
+            found.append(f"{expectation.shapes[probe.write]} is {kind}")
+    return list(dict.fromkeys(found))

@@ -1,0 +1,21 @@
+"""`gearsync run`: the service."""
+
+from __future__ import annotations
+
+import argparse
+
+from gearsync.cli.supervise import supervise
+from gearsync.declare.configuration import Config
+from gearsync.project.transform import transforms
+from gearsync.telemetry import logs
+
+
+def add_arguments(_parser: argparse.ArgumentParser) -> None:
+    """It has none."""
+
+
+def run(config: Config, _options: argparse.Namespace) -> int:
+    """The exit status: 0 after a signal. Raises TransformError."""
+    transforms(config)  # a problem in one is the configuration's, not a process's that dies again and again
+    logs.configure(config.worker.log_level, config.worker.log_format, config.source)
+    return supervise(config)

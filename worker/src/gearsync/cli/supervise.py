@@ -1,0 +1,243 @@
+"""Processes, signals and systemd: starts the worker processes, restarts one that dies, tells systemd that all of them make progress."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import gc
+import importlib
+import logging
+import multiprocessing
+import os
+import pathlib
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
+from types import FrameType
+from typing import Any, Callable, Optional, Union
+
+import sdnotify
+
+from gearsync.apply.direct import DirectDelivery, Router
+from gearsync.apply.drain import Drain, Servers
+from gearsync.apply.late_jobs import LateJobs
+from gearsync.apply.reverse import NAME as REVERSE
+from gearsync.declare.configuration import Config, parse_address
+from gearsync.project.transform import transforms
+from gearsync.servers.gearman import JobServers
+from gearsync.servers.mysql import Database
+from gearsync.servers.redis_cluster import open_target
+from gearsync.servers.resolver import Resolver
+from gearsync.telemetry import logs, tallies
+from gearsync.telemetry.metrics import RESTARTS, Tally
+
+log = logging.getLogger(__name__)
+
+_STEP_SECONDS = 0.5
+_RESTART_SECONDS = 1.0
+#: A process that has not finished a step for so many seconds, at least, and answers in a step that may come late, is stuck: systemd restarts the service.
+_STUCK_SECONDS, _STUCK_ANSWERS = 20.0, 5
+#: Seconds that a name server has to answer, before a process goes on without it.
+_RESOLVE_SECONDS = 1.0
+#: Seconds between two times that a process saves what it has counted.
+_SAVE_SECONDS = 1.0
+
+Kind = Callable[[Config, Tally], Union[DirectDelivery, Drain]]
+
+
+@contextmanager
+def stop_signals(action: Any) -> Iterator[None]:
+    """Call ``action(count)`` for every SIGTERM and SIGINT, with how many there were; the former handlers come back afterwards."""
+    count = 0
+
+    def handle(_number: int, _frame: Optional[FrameType]) -> None:
+        nonlocal count
+        count += 1
+        action(count)
+
+    former = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def _servers(config: Config, functions: Sequence[str]) -> JobServers:
+    return JobServers(
+        [parse_address(server) for server in config.job_servers], functions,
+        prefetch=config.worker.prefetch, timeout=config.worker.io_timeout, reconnect_max=config.worker.reconnect_max, tls=config.job_server_tls,
+    )
+
+
+def direct(config: Config, tally: Tally) -> DirectDelivery:
+    """The loop of a process that takes jobs."""
+    router = Router(config.tables, transforms(config))
+    servers = _servers(config, [*router.functions, REVERSE])
+    durable = [table.table for table in config.durable_tables]
+    late = LateJobs(Database(config.mysql, config.worker.io_timeout), durable) if config.mysql is not None and durable else None
+    return DirectDelivery(config, servers, open_target(config.redis, config.worker.io_timeout), router, tally, late=late)
+
+
+def drain(config: Config, tally: Tally) -> Drain:
+    """The loop of a process that drains shards of the outbox."""
+    settings = config.worker
+    assert config.mysql is not None  # noqa: S101  # the configuration was checked
+    servers = _servers(config, [])
+    # A batch is thousands of small objects without cycles: looking for these at every few hundred costs a tenth of the time.
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 100)
+    database = Database(config.mysql, settings.io_timeout, idle=2 * settings.lease)
+    behind = Database(config.mysql, settings.io_timeout, idle=2 * settings.lease)
+    return Drain(config, Servers(servers, open_target(config.redis, settings.io_timeout), database, behind), transforms(config), tally)
+
+
+def work(config: Config, kind: Kind, counted: pathlib.Path, progress: Any) -> None:
+    """One worker process: runs until it is told to stop.
+
+    ``progress`` (a shared double) gets the time of each finished step, the file ``counted`` what was counted by this process and those before it.
+    """
+    logs.configure(config.worker.log_level, config.worker.log_format, config.source)
+    # Redis, Sentinels and MySQL are resolved within a process's steps, by libraries.
+    socket.getaddrinfo = Resolver(_RESOLVE_SECONDS)
+    delivery = kind(config, tallies.load(counted))
+    before = copy.deepcopy(delivery.tally)
+    deadline, save_at = float("inf"), 0.0
+
+    def stop(count: int) -> None:
+        nonlocal deadline
+        delivery.stop()
+        # The second one means "at once": what is in hand goes back to its queue when the connection closes.
+        deadline = time.monotonic() + (config.worker.shutdown_timeout if count == 1 else 0.0)
+
+    with stop_signals(stop):
+        while not delivery.stopped and time.monotonic() < deadline:
+            delivery.step(_STEP_SECONDS)
+            progress.value = now = time.monotonic()
+            if now >= save_at:
+                tallies.save(counted, delivery.tally)
+                # Errors are cycles of some kilobytes with their frames, and the collector comes seldom where changes are few.
+                gc.collect(1)
+                save_at = now + _SAVE_SECONDS
+    delivery.close()
+    delivery.servers.close()
+    delivery.target.close()
+    tallies.save(counted, delivery.tally)
+    log.info("stopped after %s", delivery.tally.since(before).words(), extra={"action": "stopped"})
+
+
+class _Child:
+    """One process of the service and when it last made progress."""
+
+    def __init__(self, name: str, run: Callable[[Any], None]) -> None:
+        """``run`` is called in the process, with the shared double that takes the time of each step."""
+        self.name = name
+        self._run = run
+        # fork: nothing has been opened and no thread was started when the processes are made.
+        self._context = multiprocessing.get_context("fork")
+        self.progress = self._context.Value("d", time.monotonic(), lock=False)
+        self.restart_at = 0.0
+        self.process: BaseProcess = self._start()
+
+    def _start(self) -> BaseProcess:
+        self.progress.value = time.monotonic()
+        process = self._context.Process(target=self._run, args=(self.progress,), daemon=True)
+        process.start()
+        return process
+
+    def revive(self, now: float) -> bool:
+        """Start the process again when it died, a second after it did; whether it was started."""
+        if self.process.is_alive():
+            return False
+        if self.restart_at == 0.0:
+            log.error("process %s (%s) died with status %s", self.process.pid, self.name, self.process.exitcode, extra={"action": "process_died"})
+            self.restart_at = now + _RESTART_SECONDS
+            return False
+        if now < self.restart_at:
+            return False
+        self.restart_at = 0.0
+        self.process = self._start()
+        return True
+
+    def signal(self, number: int) -> None:
+        if self.process.is_alive() and self.process.pid:
+            os.kill(self.process.pid, number)
+
+
+def _workers(config: Config, counted: pathlib.Path) -> list[_Child]:
+    """The processes that write to Redis."""
+    kinds: list[tuple[str, Kind, int]] = [("direct", direct, config.worker.processes)]
+    if config.mysql is not None:
+        kinds.append(("drain", drain, config.worker.drainers))
+    names = [(f"{name}-{number}", kind) for name, kind, numbers in kinds for number in range(numbers)]
+    return [_Child(name, functools.partial(work, config, kind, counted / f"{name}.json")) for name, kind in names]
+
+
+def _export(config: Config, counted: pathlib.Path, steps: dict[str, Any], stuck: float, _progress: Any) -> None:
+    # Its libraries are as large as all the others, and no other process needs them.
+    from gearsync.operate import exporter  # noqa: PLC0415
+
+    exporter.serve(config, counted, steps, stuck)
+
+
+def supervise(config: Config) -> int:
+    """Run the service until it is told to stop; the exit status."""
+    with tempfile.TemporaryDirectory(prefix="gearsync-") as directory:
+        return _run(config, pathlib.Path(directory))
+
+
+def _run(config: Config, counted: pathlib.Path) -> int:
+    notifier = sdnotify.SystemdNotifier()
+    stops = 0
+
+    def stop(count: int) -> None:
+        nonlocal stops
+        stops = count
+
+    # The processes share the pages of what is there by now, as long as no collector writes to them. redis-py imports this at its first connection.
+    importlib.import_module("secrets")
+    gc.collect()
+    gc.freeze()
+    with stop_signals(stop):
+        workers = _workers(config, counted)
+        stuck = max(_STUCK_SECONDS, _STUCK_ANSWERS * config.worker.io_timeout)
+        children = list(workers)
+        if config.worker.metrics_listen is not None:
+            steps = {child.name: child.progress for child in workers}
+            children.append(_Child("exporter", functools.partial(_export, config, counted, steps, stuck)))
+        # Ready means: configured and running. Servers that are down are waited for, and must not fail the start.
+        notifier.notify("READY=1")
+        log.info(
+            "%d processes for %d tables, job servers %s", len(workers), len(config.tables), ", ".join(config.job_servers), extra={"action": "started"}
+        )
+        restarts = Tally()
+        while not stops:
+            now = time.monotonic()
+            for child in children:
+                if child.revive(now):
+                    restarts.count(RESTARTS, child.name)
+                    tallies.save(counted / "restarts.json", restarts)
+            # Nobody waits for the exporter: a service that cannot be looked at still does its work.
+            if all(now - worker.progress.value < stuck for worker in workers):
+                notifier.notify("WATCHDOG=1")
+            time.sleep(_STEP_SECONDS)
+
+        notifier.notify("STOPPING=1")
+        deadline = time.monotonic() + config.worker.shutdown_timeout + 1.0
+        sent = 0
+        while any(child.process.is_alive() for child in children) and time.monotonic() < deadline:
+            if sent < stops:
+                sent = stops
+                for child in children:
+                    child.signal(signal.SIGTERM)
+            time.sleep(0.02)
+    for child in children:
+        child.signal(signal.SIGKILL)
+        child.process.join()
+    sys.stderr.flush()
+    return 0

@@ -1,0 +1,234 @@
+"""The configuration file: read, checked as a whole, and never printed with its secrets."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+from collections.abc import Iterable, Iterator
+from typing import Callable, Literal, NamedTuple, Optional
+
+import msgspec
+
+from gearsync.declare.config_file import Document, Mistake, Path, Unreadable, words
+from gearsync.declare.declaration import Table, mistakes, shared_keys
+
+DEFAULT_PATH = "/etc/gearsync/worker.yml"
+DEFAULT_JOB_PORT = 4730
+DEFAULT_SENTINEL_PORT = 26379
+DEFAULT_METRICS_PORT = 9788
+
+#: It is part of names of Gearman functions and of Redis keys.
+_SOURCE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_ADDRESS = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[^\s:\[\]]+))(?::(?P<port>[0-9]{1,5}))?")
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be used; ``sentences`` holds all that is wrong with it."""
+
+    def __init__(self, sentences: list[str]) -> None:
+        super().__init__("\n".join(sentences))
+        self.sentences = sentences
+
+
+class TlsSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Files of TLS to the job servers; ``ca`` empty for the system's authorities, ``cert`` and ``key`` empty for no certificate of one's own."""
+
+    ca: Optional[str] = None
+    cert: Optional[str] = None
+    key: Optional[str] = None
+
+
+class RedisSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Where Redis is."""
+
+    host: str = "127.0.0.1"
+    port: int = 6379
+    db: int = 0
+    username: Optional[str] = None
+    password: Optional[str] = None
+    unix_socket: Optional[str] = None
+    tls: bool = False
+    tls_ca: Optional[str] = None
+    sentinels: list[str] = msgspec.field(default_factory=list)
+    cluster: list[str] = msgspec.field(default_factory=list)
+    sentinel_master: Optional[str] = None
+    replicas: int = 0
+    replicas_timeout: float = 1.0
+
+    def __repr__(self) -> str:
+        return f"RedisSettings(host={self.host!r}, port={self.port}, db={self.db}, unix_socket={self.unix_socket!r}, tls={self.tls})"
+
+
+class MySQLSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Where MySQL is, and who the worker is there."""
+
+    user: str
+    host: str = "localhost"
+    port: int = 3306
+    unix_socket: Optional[str] = None
+    password: str = ""
+
+    def __repr__(self) -> str:
+        return f"MySQLSettings(user={self.user!r}, host={self.host!r}, port={self.port}, unix_socket={self.unix_socket!r})"
+
+
+class WorkerSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """How the worker runs. Times are in seconds."""
+
+    processes: int = 1
+    drainers: int = 1
+    batch: int = 1000
+    lease: float = 10.0
+    sweep: float = 0.25
+    linger: float = 0.25
+    keep: float = 1.0
+    python_path: Optional[str] = None
+    prefetch: int = 128
+    io_timeout: float = 5.0
+    reconnect_max: float = 30.0
+    shutdown_timeout: float = 20.0
+    metrics_listen: Optional[str] = None
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = "text"
+
+
+class Config(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """The whole file."""
+
+    job_servers: list[str]
+    job_server_tls: Optional[TlsSettings] = None
+    source: str = "main"
+    redis: RedisSettings = msgspec.field(default_factory=RedisSettings)
+    mysql: Optional[MySQLSettings] = None
+    worker: WorkerSettings = msgspec.field(default_factory=WorkerSettings)
+    tables: list[Table] = msgspec.field(default_factory=list)
+
+    @property
+    def durable_tables(self) -> list[Table]:
+        return [table for table in self.tables if table.delivery == "durable"]
+
+
+def parse_address(text: str, port: int = DEFAULT_JOB_PORT) -> tuple[str, int]:
+    """``host``, ``host:port`` or ``[v6]:port`` → host and port. Raises ValueError."""
+    match = _ADDRESS.fullmatch(text)
+    port = int(match["port"] or port) if match else 0
+    if not match or not 0 < port < 65536:
+        raise ValueError(f"{text!r} is no job server; write host, host:port or [v6]:port")
+    return match["v6"] or match["host"], port
+
+
+def _address_mistakes(config: Config) -> Iterator[Mistake]:
+    lists: list[tuple[Path, list[str], int]] = [
+        (("job_servers",), config.job_servers, DEFAULT_JOB_PORT), (("redis", "sentinels"), config.redis.sentinels, DEFAULT_SENTINEL_PORT),
+        (("redis", "cluster"), config.redis.cluster, 6379),
+    ]
+    for path, servers, port in lists:
+        for number, server in enumerate(servers):
+            try:
+                parse_address(server, port)
+            except ValueError:
+                yield Mistake((*path, number), f"{server!r} is no address", "write host, host:port or [v6]:port")
+    if not config.job_servers:
+        yield Mistake(("job_servers",), "the list is empty", "name one at least: host or host:port")
+    tls = config.job_server_tls
+    if tls and bool(tls.cert) != bool(tls.key):
+        yield Mistake(("job_server_tls",), "cert and key need each other", "name both files, or neither")
+    listen = config.worker.metrics_listen
+    try:
+        parse_address(listen or "localhost", DEFAULT_METRICS_PORT)
+    except ValueError:
+        yield Mistake(("worker", "metrics_listen"), f"{listen!r} is no address", "write host, host:port or [v6]:port")
+    if config.redis.cluster and (config.redis.sentinels or config.redis.unix_socket or config.redis.db):
+        yield Mistake(("redis", "cluster"), "a cluster has no sentinels, no unix_socket, and no database but 0", "leave these out")
+    if bool(config.redis.sentinels) != bool(config.redis.sentinel_master):
+        yield Mistake(("redis", "sentinels"), "sentinels and sentinel_master need each other", "name both, or neither")
+
+
+def _replica_mistakes(config: Config) -> Iterator[Mistake]:
+    if config.redis.replicas < 0:
+        yield Mistake(("redis", "replicas"), "must be 0 or more", "0 waits for none")
+    if config.redis.replicas > 0 and not 0.001 <= config.redis.replicas_timeout < config.worker.io_timeout:
+        words = f"{config.redis.replicas_timeout:g} is not between 0.001 and worker.io_timeout, {config.worker.io_timeout:g}"
+        yield Mistake(("redis", "replicas_timeout"), words, "give less, or raise worker.io_timeout")
+
+
+def _worker_mistakes(settings: WorkerSettings) -> Iterator[Mistake]:
+    for name, low, high in (("processes", 1, 256), ("drainers", 0, 256), ("prefetch", 1, 10_000), ("batch", 1, 10_000)):
+        if not low <= getattr(settings, name) <= high:
+            yield Mistake(("worker", name), f"{getattr(settings, name)} is not between {low} and {high}", f"the default is {getattr(WorkerSettings(), name)}")
+    for name in ("io_timeout", "reconnect_max", "shutdown_timeout", "lease", "sweep", "linger"):
+        if getattr(settings, name) <= 0:
+            yield Mistake(("worker", name), "must be greater than 0", f"the default is {getattr(WorkerSettings(), name):g} seconds")
+    if not 0 <= settings.keep <= 3600:
+        yield Mistake(("worker", "keep"), f"{settings.keep:g} is not between 0 and 3600", f"the default is {WorkerSettings().keep:g} seconds")
+    if 0 < settings.lease < 1:
+        yield Mistake(("worker", "lease"), "less than a second would be lost at every pause", "give a second or more")
+
+
+def _table_mistakes(config: Config) -> Iterator[Mistake]:
+    names: dict[str, int] = {}
+    for number, table in enumerate(config.tables):
+        # One that could not be read; that is a mistake already.
+        if table is None:
+            continue
+        for found in mistakes(table):
+            yield Mistake(("tables", number, *found.path), f"{table.table}: {found.message}" if table.table else found.message, found.hint)
+        if table.table in names:
+            yield Mistake(("tables", number, "table"), f"{table.table} is declared by tables[{names[table.table]}] already", "leave one of them out")
+        names.setdefault(table.table, number)
+
+
+def _check(config: Config, has_mysql: bool) -> Iterator[Mistake]:
+    if not _SOURCE.fullmatch(config.source):
+        yield Mistake(("source",), f"{config.source!r} is no name", "use letters, digits, '_', '.' and '-', 64 at most")
+    durable = [table.table for table in config.tables if table is not None and table.delivery == "durable"]
+    if durable and not has_mysql:
+        words = f"is needed for the durable delivery of {durable[0] or 'a table'}"
+        yield Mistake(("mysql",), words, "say where it is, or declare the table with delivery: direct")
+    yield from _address_mistakes(config)
+    yield from _replica_mistakes(config)
+    yield from _worker_mistakes(config.worker)
+    yield from _table_mistakes(config)
+    yield from shared_keys(config.tables)
+
+
+class Found(NamedTuple):
+    """A mistake as it is shown."""
+
+    file: str
+    line: Optional[int]
+    path: str
+    message: str
+    hint: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{place}: {f'{self.path}: ' if self.path else ''}{self.message}{f'; {self.hint}' if self.hint else ''}"
+
+
+def inspect(path: str, more: Callable[[Config], Iterable[Mistake]] = lambda _config: ()) -> tuple[Optional[Config], list[Found]]:
+    """The configuration in the file ``path``, and all that is wrong with it, by line; ``more`` looks for further mistakes.
+
+    With a mistake the configuration is not to be used.
+    """
+    try:
+        document = Document(pathlib.Path(path).read_bytes())
+    except OSError as error:
+        return None, [Found(path, None, "", error.strerror or str(error), "")]
+    except Unreadable as error:
+        return None, [Found(path, error.line, "", str(error), "")]
+    config, found = document.convert(Config)
+    if config is not None:
+        further = [*_check(config, document.has(("mysql",))), *more(config)]
+        # What stands in the place of something that is wrong or missing is no further mistake.
+        found += [mistake for mistake in further if not any(mistake.path[:length] in document.replaced for length in range(1, len(mistake.path) + 1))]
+    places = [Found(path, document.line(mistake.path), words(mistake.path), mistake.message, mistake.hint) for mistake in found]
+    return config, sorted(places, key=lambda place: place.line or 0)
+
+
+def load(path: str) -> Config:
+    """The configuration in the file ``path``. Raises ConfigError with all that is wrong with it."""
+    config, found = inspect(path)
+    if found or config is None:
+        raise ConfigError([str(mistake) for mistake in found])
+    return config

@@ -1,0 +1,109 @@
+"""Can every server be reached with what the configuration says? One line for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pymysql
+from pymysql.constants import ER
+
+from gearsync.declare.configuration import Config, MySQLSettings, parse_address
+from gearsync.project.commands import Command
+from gearsync.servers.gearman_admin import version
+from gearsync.servers.mysql import SCHEMA, words_of
+from gearsync.servers.redis import Target, Unavailable
+from gearsync.servers.redis_cluster import open_target
+
+#: What the write types and the drain need, after the key.
+_WRITES: dict[str, Command] = {
+    "SET": ("v",), "DEL": (), "HSET": ("f", "v"), "HDEL": ("f",), "SADD": ("m",), "SREM": ("m",), "ZADD": (1, "m"), "ZREM": ("m",), "RPUSH": ("v",),
+    "LREM": (1, "v"), "LTRIM": (0, 1), "LLEN": (), "LRANGE": (0, 1), "LSET": (0, "v"), "XADD": ("*", "f", "v"), "EXPIRE": (1,),
+    "HMGET": ("f",), "HGET": ("f",), "HGETALL": (), "GET": (),
+}
+#: What verify and resync need beside these.
+_READS: dict[str, Command] = {"SSCAN": (0,), "ZSCAN": (0,), "TYPE": (), "TTL": (), "SISMEMBER": ("m",), "ZSCORE": ("m",)}
+
+
+def _commands(config: Config) -> list[Command]:
+    """One of each kind that this configuration needs."""
+    key = f"gearsync:{config.source}:selftest"
+    found: list[Command] = [(name, key, *rest) for name, rest in _WRITES.items()]
+    found += [("EVAL", "return 1", 1, key), ("EVALSHA", "0" * 40, 1, key)]
+    if config.durable_tables:
+        found += [*((name, key, *rest) for name, rest in _READS.items()), ("SCAN", 0)]
+    return [*found, ("WAIT", 0, 1)] if config.redis.replicas else found
+
+
+def hindrance(config: Config, target: Target) -> str:
+    """What may keep workers from applying changes, as far as Redis says it. Raises Unavailable."""
+    refused = target.refused(_commands(config))
+    if refused:
+        return f"Redis refuses {', '.join(refused)} (gearsync selftest)"
+    return "is a worker running that can apply them? (gearsync status, and action=table_held or redis_lost in the workers' logs)"
+
+
+class Finding(NamedTuple):
+    """What one server answered."""
+
+    server: str
+    ok: bool
+    words: str
+
+
+def _job_server(address: str, config: Config) -> Finding:
+    name = f"job server {address}"
+    try:
+        answer = version(parse_address(address), config.worker.io_timeout, config.job_server_tls)
+    except OSError as error:
+        return Finding(name, False, str(error))
+    return Finding(name, answer.startswith("OK"), answer)
+
+
+def _redis(config: Config) -> Finding:
+    target = open_target(config.redis, config.worker.io_timeout)
+    name = f"Redis {target.name}"
+    try:
+        target.ping()
+        refused = target.refused(_commands(config))
+    except Unavailable as error:
+        return Finding(name, False, str(error))
+    finally:
+        target.close()
+    if refused:
+        return Finding(name, False, f"refuses {', '.join(refused)}: the account has no right to it, or the command is renamed or disabled")
+    return Finding(name, True, "answers, and takes all commands that are needed")
+
+
+def _mysql(settings: MySQLSettings, timeout: float, durable: bool) -> Finding:
+    name = f"MySQL {settings.unix_socket or f'{settings.host}:{settings.port}'}"
+    try:
+        connection = pymysql.connect(
+            host=settings.host, port=settings.port, unix_socket=settings.unix_socket, user=settings.user, password=settings.password,
+            connect_timeout=max(1, int(timeout)), read_timeout=timeout,
+        )
+    except pymysql.MySQLError as error:
+        return Finding(name, False, words_of(error))
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SELECT VERSION()")
+        version = str(cursor.fetchone()[0])
+        if durable:
+            try:
+                # Nothing is read or written: the server only looks whether the account may.
+                for table in ("outbox", "lease", "worker", "dead_letter", "resync", "verification"):
+                    cursor.execute(f"DELETE FROM {SCHEMA}.{table} WHERE FALSE")
+                cursor.execute(f"SELECT 1 FROM {SCHEMA}.synced_table WHERE FALSE")
+            except pymysql.MySQLError as error:
+                if error.args[0] in (ER.BAD_DB_ERROR, ER.NO_SUCH_TABLE):
+                    return Finding(name, False, f"{version}, but the schema {SCHEMA} is not there yet: {words_of(error)}")
+                return Finding(name, False, f"{version}, but the schema {SCHEMA} cannot be used: {words_of(error)}")
+        return Finding(name, True, version)
+
+
+def findings(config: Config) -> Iterator[Finding]:
+    """One finding for each configured server, as they come."""
+    for address in config.job_servers:
+        yield _job_server(address, config)
+    yield _redis(config)
+    if config.mysql is not None:
+        yield _mysql(config.mysql, config.worker.io_timeout, bool(config.durable_tables))

@@ -1,0 +1,103 @@
+"""Read your writes: answers when everything that was committed at the time of the question is in Redis."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any, Callable, Optional
+
+from gearsync.outbox.spans import Spans
+from gearsync.outbox.store import Outbox
+from gearsync.servers.mysql import DatabaseUnavailable
+from gearsync.servers.redis import Unavailable
+
+FUNCTION = "gearsync.barrier"
+#: Seconds until the answer is what is missing; the job's caller waits for 30.
+TIMEOUT = 10.0
+_SLOWEST = 0.02
+#: Changes that are counted when some are missing.
+_COUNTED = 20_000
+#: Ranges of ids of one look: all of them, since what is in Redis must not be counted.
+_MOST_RANGES = 10_000
+#: The greatest id that the outbox can have.
+_LAST_ID = 2**64 - 1
+
+
+class Barrier:
+    """One question. ``look`` until there is an answer."""
+
+    def __init__(self, outbox: Outbox, applied: Callable[[], Spans], timeout: float = TIMEOUT, tables: Iterable[str] = ()) -> None:
+        """``applied`` says what is in Redis and may still be in the outbox, and ids that are known not to come any more.
+
+        With ``tables`` the question is about these alone.
+        """
+        self._outbox = outbox
+        self._applied = applied
+        self._tables = list(tables)
+        self._started = time.monotonic()
+        self._timeout = timeout
+        #: The greatest id that was committed at the time of the question.
+        self._last: Optional[int] = None
+        #: Dead letters of these ids that were there before.
+        self._dead_before = 0
+        self._gap = 0.001
+        self.next_look = self._started
+
+    def look(self) -> Optional[dict[str, Any]]:
+        """The answer when there is one: nothing is missing any more, or the time is over. Raises DatabaseUnavailable and Unavailable."""
+        if self._last is None:
+            # Where nothing can be any more, an open snapshot may have left millions of deleted rows.
+            self._last, self._dead_before = self._outbox.last_and_dead(self._applied().first_absent)
+        missing = self._missing(1)
+        if missing and not self._is_over:
+            self._wait()
+            return None
+        # What could not be applied is not in Redis, though it does not wait any more.
+        dead = self._outbox.dead(self._last) - self._dead_before
+        answer: dict[str, Any] = {"ok": not missing and dead <= 0}
+        if missing:
+            answer["missing"] = self._missing(_COUNTED)
+        if dead > 0:
+            answer["dead"] = dead
+        return self._answer(answer)
+
+    def _missing(self, limit: int) -> dict[str, int]:
+        """How many changes are not in Redis, by table, counted up to ``limit``."""
+        assert self._last is not None  # noqa: S101  # it was asked for
+        # Read first: what is applied meanwhile is at worst looked for once more.
+        applied = self._applied()
+        applied_or_later = Spans(applied)
+        applied_or_later.add_span(self._last + 1, _LAST_ID)
+        ranges = [(first, last) for first, last in applied_or_later.gaps(_MOST_RANGES)[0] if first <= self._last]
+        return self._outbox.waiting(ranges, limit, self._tables) if ranges else {}
+
+    def failed(self, error: Optional[Exception]) -> Optional[dict[str, Any]]:
+        """The answer while the database is away: none until the time is over."""
+        if self._is_over:
+            return self._answer({"ok": False, "error": f"the database does not answer: {error}"})
+        self._wait()
+        return None
+
+    @property
+    def _is_over(self) -> bool:
+        return time.monotonic() - self._started >= self._timeout
+
+    def _wait(self) -> None:
+        self.next_look, self._gap = time.monotonic() + self._gap, min(self._gap * 1.5, _SLOWEST)
+
+    def _answer(self, words: dict[str, Any]) -> dict[str, Any]:
+        return {**words, "seconds": round(time.monotonic() - self._started, 6)}
+
+
+def wait(barrier: Barrier, patient: bool = True) -> dict[str, Any]:
+    """The answer of a barrier, waited for. Raises DatabaseUnavailable and Unavailable unless ``patient``."""
+    while True:
+        try:
+            answer = barrier.look()
+        except (DatabaseUnavailable, Unavailable) as error:
+            if not patient:
+                raise
+            answer = barrier.failed(error)
+        if answer is not None:
+            return answer
+        time.sleep(max(0.0, barrier.next_look - time.monotonic()))

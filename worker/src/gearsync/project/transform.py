@@ -1,0 +1,87 @@
+"""The user's own function for what templates cannot say: found by its name, and called with every row."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+from typing import Any, Callable, Optional
+
+from gearsync.declare.config_file import Mistake
+from gearsync.declare.configuration import Config
+from gearsync.project.payload import Malformed, Number, Row
+
+#: ``function(row, table)`` → the row with its computed columns, or None for a row that is not to be written.
+Transform = Callable[[dict[str, Any], str], Optional[dict[str, Any]]]
+
+
+class TransformError(Exception):
+    """A transform that cannot be found; the message says why."""
+
+
+def find(name: str) -> Transform:
+    """The function ``package.module:function``. Raises TransformError."""
+    module, _colon, function = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), function)
+    except Exception as error:  # noqa: BLE001  # the module is the user's: importing it may raise anything
+        raise TransformError(f"transform {name}: {type(error).__name__}: {error}") from None
+    if not callable(found):
+        raise TransformError(f"transform {name}: {type(found).__name__} is no function")
+    return found  # type: ignore[no-any-return]  # callable is all that can be known of it
+
+
+def mistakes(config: Config) -> Iterator[Mistake]:
+    """The transforms that cannot be found."""
+    _search(config)
+    for number, table in enumerate(config.tables):
+        if table is not None and table.transform is not None:
+            try:
+                find(table.transform)
+            except TransformError as error:
+                yield Mistake(("tables", number, "transform"), str(error), "worker.python_path is the directory of your modules")
+
+
+def _search(config: Config) -> None:
+    path = config.worker.python_path
+    if path and path not in sys.path:
+        sys.path.insert(0, path)
+
+
+def transforms(config: Config) -> dict[str, Transform]:
+    """Each table's transform, by the table's name; worker.python_path is searched as well. Raises TransformError."""
+    _search(config)
+    return {table.table: find(table.transform) for table in config.tables if table.transform is not None}
+
+
+def shown(error: BaseException) -> str:
+    """What an error says; its words may be somebody else's code, which may raise something itself."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001  # see above
+        return "no words"
+
+
+def transformed(function: Transform, row: Row, table: str) -> Optional[Row]:
+    """What ``function`` makes of ``row``, which it may change. Raises Malformed for everything that is no row."""
+    given = {name: Number(value) if isinstance(value, int) else value for name, value in row.items()}
+    try:
+        made = function(given, table)
+    except (KeyboardInterrupt, MemoryError):
+        raise
+    except BaseException as error:  # noqa: BLE001  # whatever the user's function raises, SystemExit too, is about this row alone
+        words = f"the transform raised {type(error).__name__}"
+        raise Malformed(words, f"{words}: {shown(error)}") from None
+    if made is None:
+        return None
+    if not isinstance(made, dict):
+        raise Malformed(f"the transform returned a {type(made).__name__}, not a dict or None")
+    for name, value in made.items():
+        if not isinstance(name, str) or isinstance(value, bool) or not (value is None or isinstance(value, (bytes, str, int))):
+            raise Malformed(f"the transform returned a {type(value).__name__} for {name!r}, not bytes, str, int or None")
+        try:
+            if isinstance(value, str):
+                value.encode()
+        except UnicodeEncodeError:
+            raise Malformed(f"the transform returned text for {name!r} that is not Unicode") from None
+    return made

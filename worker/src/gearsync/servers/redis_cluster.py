@@ -1,0 +1,256 @@
+"""Redis Cluster as a target. A script sees the keys of one slot only, so that each slot has a fence and a step of its own.
+
+What that changes: a batch is atomic within each slot, not as a whole. A stale batch is refused in every slot into which the new owner has written; in the
+others it can only write what the outbox still holds, and what the new owner therefore writes again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Optional
+
+import hiredis
+from redis import exceptions
+from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode, RedisCluster
+from redis.crc import key_slot
+from redis.retry import Retry
+
+from gearsync.declare.configuration import RedisSettings, parse_address
+from gearsync.project.commands import Command, Step, as_bytes
+from gearsync.servers.redis import (
+    Script,
+    Target,
+    Unavailable,
+    connect_anew,
+    denied_or_unavailable,
+    later,
+    refused_on,
+    text,
+    too_few,
+    wait_for,
+    words_of,
+)
+
+SLOTS = 16384
+_DEFAULT_PORT = 6379
+#: RedisClusterException is no RedisError.
+_FAILURES = (exceptions.RedisError, exceptions.RedisClusterException, OSError)
+#: What stands in the place of an answer that a node did not give.
+_UNREACHED = (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.RedisClusterException, exceptions.ClusterError, OSError)
+_CONNECT_SECONDS = 1.0
+#: Seconds for which a node that is out of reach is left alone.
+_FIRST_REST, _LAST_REST = 1.0, 30.0
+
+
+def tags() -> list[str]:
+    """For each slot a text that hashes to it. Pure."""
+    found: dict[int, str] = {}
+    number = 0
+    while len(found) < SLOTS:
+        found.setdefault(key_slot(b"%d" % number), str(number))
+        number += 1
+    return [found[slot] for slot in range(SLOTS)]
+
+
+class ClusterTarget(Target):
+    """The servers of one Redis Cluster."""
+
+    is_parted = True
+
+    def __init__(self, settings: RedisSettings, timeout: float) -> None:
+        """``timeout`` bounds connecting and every answer of a node, in seconds. Connects at the first use."""
+        self.name = ", ".join(settings.cluster)
+        self._options: dict[str, Any] = {
+            "startup_nodes": [ClusterNode(*parse_address(node, _DEFAULT_PORT)) for node in settings.cluster],  # type: ignore[no-untyped-call]
+            "username": settings.username, "password": settings.password, "socket_timeout": timeout,
+            # While one is connected to the others wait.
+            "socket_connect_timeout": min(timeout, _CONNECT_SECONDS),
+            # One more attempt, for a node that has moved; the rest is the caller's, who holds the changes meanwhile.
+            "retry": Retry(NoBackoff(), 1),
+        }
+        if settings.tls:
+            self._options |= {"ssl": True, "ssl_ca_certs": settings.tls_ca}
+        self._cluster: Optional[RedisCluster] = None
+        #: By the nodes' names, as are those that are out of reach: until when they are left alone, and why.
+        self._connections: dict[str, Any] = {}
+        self._down: dict[str, tuple[float, Exception]] = {}
+        self._wait = wait_for(settings)
+        self._tags: list[str] = []
+
+    @property
+    def _redis(self) -> Any:
+        """The cluster, connected. Raises Unavailable."""
+        if self._cluster is None:
+            try:
+                self._cluster = RedisCluster(**self._options)
+            except _FAILURES as error:
+                raise Unavailable(words_of(error)) from None
+        return self._cluster
+
+    def _send(self, calls: Sequence[tuple[int, Command]]) -> list[Any]:
+        """The answer to each command of a slot; an error stands as the exception in its place, also that of a node that is out of reach.
+
+        Raises Unavailable when no node can be asked where the slots are.
+        """
+        if any(retry_at <= time.monotonic() for retry_at, _error in self._down.values()):
+            # Its slots may be another node's by now.
+            self.abandon()
+        answers = self._send_once(calls)
+        moved = [number for number, answer in enumerate(answers) if isinstance(answer, exceptions.MovedError)]
+        if moved:
+            down = self._down
+            self.abandon()
+            self._down = down
+            for number, answer in zip(moved, self._send_once([calls[number] for number in moved])):
+                answers[number] = answer
+        for number, answer in enumerate(answers):
+            if isinstance(answer, exceptions.AskError) and not isinstance(answer, exceptions.MovedError):
+                node = self._redis.get_node(answer.host, answer.port)
+                answers[number] = self._ask_nodes({node: [("ASKING",), calls[number][1]]})[node][1] if node else answer
+        return answers
+
+    def _send_once(self, calls: Sequence[tuple[int, Command]]) -> list[Any]:
+        places: dict[ClusterNode, list[int]] = {}
+        answers: list[Any] = [None] * len(calls)
+        for number, (slot, _command) in enumerate(calls):
+            try:
+                places.setdefault(self._redis.nodes_manager.get_node_from_slot(slot), []).append(number)
+            except _FAILURES as error:
+                answers[number] = error
+                self._down.setdefault("", (time.monotonic() + _FIRST_REST, error))
+        for node, found in self._ask_nodes({node: [calls[number][1] for number in numbers] for node, numbers in places.items()}).items():
+            for number, answer in zip(places[node], found):
+                answers[number] = answer
+        return answers
+
+    def _ask_nodes(self, commands: Mapping[ClusterNode, Sequence[Command]]) -> dict[ClusterNode, list[Any]]:
+        """What nodes answer to commands that are sent to all of them before the first answer is read."""
+        answers: dict[ClusterNode, list[Any]] = {}
+        began = time.monotonic()
+        for node, its in commands.items():
+            try:
+                if node.name in self._down:
+                    raise self._down[node.name][1]
+                if node.name not in self._connections:
+                    self._connections[node.name] = self._redis.get_redis_connection(node).connection_pool.make_connection()
+                connect_anew(self._connections[node.name])
+                self._connections[node.name].send_packed_command([hiredis.pack_command(command) for command in its])  # type: ignore[arg-type]  # of any length
+            except _FAILURES as error:
+                answers[node] = [self._failed(node, error, began)] * len(its)
+        for node, its in commands.items():
+            found = answers.setdefault(node, [])
+            while len(found) < len(its):
+                try:
+                    found.append(self._connections[node.name].read_response())
+                except exceptions.ResponseError as error:
+                    found.append(error)
+                except _FAILURES as error:
+                    found += [self._failed(node, error, began)] * (len(its) - len(found))
+        return answers
+
+    def _failed(self, node: ClusterNode, error: Exception, began: float) -> Exception:
+        """Leave a node alone for a while after an attempt that ``began`` then: for longer than that took, so that the others are not held up."""
+        if node.name in self._connections:
+            self._connections[node.name].disconnect()
+        now = time.monotonic()
+        self._down.setdefault(node.name, (now + min(max(_FIRST_REST, 10 * (now - began)), _LAST_REST), error))
+        return error
+
+    def apply(self, commands: Sequence[Command]) -> list[Optional[str]]:
+        errors: list[Optional[str]] = []
+        for answer in self.ask(commands):
+            if later(answer) or isinstance(answer, _UNREACHED):
+                raise Unavailable(words_of(answer))
+            errors.append(words_of(answer) if isinstance(answer, exceptions.RedisError) else None)
+        return errors
+
+    def ask(self, commands: Sequence[Command]) -> list[Any]:
+        return self._send([(key_slot(as_bytes(command[1])), command) for command in commands]) if commands else []
+
+    def by_slot(self, steps: Sequence[Step]) -> dict[int, list[Step]]:
+        slots: dict[int, list[Step]] = {}
+        for step in steps:
+            slots.setdefault(key_slot(step.key), []).append(step)
+        return slots
+
+    def fence_key(self, source: str, slot: int, shard: int) -> str:
+        self._tags = self._tags or tags()
+        return f"gearsync:{{{self._tags[slot]}}}:{source}:fence:{shard}"
+
+    def run(self, script: Script, calls: Sequence[tuple[int, Sequence[Any]]]) -> list[Any]:
+        answers = self._send([(slot, ("EVALSHA", script.sha, *arguments)) for slot, arguments in calls])
+        unknown = [number for number, answer in enumerate(answers) if isinstance(answer, exceptions.NoScriptError)]
+        for number, answer in zip(unknown, self._send([(calls[number][0], ("EVAL", script.text, *calls[number][1])) for number in unknown])):
+            answers[number] = answer
+        if self._wait and script.waits:
+            self._wait_for_replicas(calls, answers, self._wait)
+        # The script reports what its commands say, so that an error is about the server.
+        found = [denied_or_unavailable(answer) if isinstance(answer, Exception) else answer for answer in answers]
+        if found and all(isinstance(answer, Unavailable) for answer in found) and all(node.name in self._down for node in self._redis.get_primaries()):
+            raise found[0]
+        return found
+
+    def _wait_for_replicas(self, calls: Sequence[tuple[int, Sequence[Any]]], answers: list[Any], wait: tuple[Any, ...]) -> None:
+        """Put an error in the place of answers whose nodes have too few replicas that have what they were sent."""
+        # A node's replicas take its writes in one order: who has a fence that is written now has all that was written before, by whichever connection.
+        nodes = [None if isinstance(answer, Exception) else self._redis.nodes_manager.get_node_from_slot(slot) for (slot, _call), answer in zip(calls, answers)]
+        one_of = {node: arguments[1] for (_slot, arguments), node in zip(calls, nodes) if node}
+        for node, (_waited, copies) in self._ask_nodes({node: [("HINCRBY", fence, "waited", 1), wait] for node, fence in one_of.items()}).items():
+            missing = copies if isinstance(copies, Exception) else too_few(copies, wait)
+            if missing:
+                found = missing if isinstance(missing, Exception) else exceptions.ConnectionError(f"{node.name}: {missing}")
+                answers[:] = [found if its == node else answer for its, answer in zip(nodes, answers)]
+
+    def abandon(self) -> None:
+        """Connect anew at the next use, and ask where the slots are."""
+        for connection in self._connections.values():
+            connection.disconnect()
+        self._connections, self._down = {}, {}
+        if self._cluster is not None:
+            self._cluster.close()
+            self._cluster = None
+
+    def scan(self, page: int) -> Iterator[list[bytes]]:
+        for node in self._redis.get_primaries():
+            cursor = 0
+            while True:
+                try:
+                    # A node that has become a replica, or is gone, answers with an error: then nobody has seen all keys.
+                    cursor, found = node.redis_connection.execute_command("SCAN", cursor, "COUNT", page)
+                except _FAILURES as error:
+                    self.abandon()
+                    raise Unavailable(words_of(error)) from None
+                cursor = int(cursor)
+                if found:
+                    yield found
+                if cursor == 0:
+                    break
+
+    def ping(self) -> None:
+        for node in self._redis.get_primaries():
+            try:
+                self._redis.get_redis_connection(node).ping()
+            except _FAILURES as error:
+                self.abandon()
+                raise Unavailable(words_of(error)) from None
+
+    def refused(self, commands: Sequence[Command]) -> list[str]:
+        found: set[str] = set()
+        for node in self._redis.get_primaries():
+            try:
+                # A node that has not the key's slot looks at the account first.
+                found.update(refused_on(self._redis.get_redis_connection(node).connection_pool.make_connection(), commands))
+            except _FAILURES as error:
+                self.abandon()
+                raise Unavailable(words_of(error)) from None
+        return [name for name in dict.fromkeys(text(command[0]) for command in commands) if name in found]
+
+    def close(self) -> None:
+        self.abandon()
+
+
+def open_target(settings: RedisSettings, timeout: float) -> Target:
+    """The target that the settings name."""
+    return ClusterTarget(settings, timeout) if settings.cluster else Target(settings, timeout)

@@ -1,0 +1,69 @@
+"""Structured log lines on stderr, for the journal: text with its priority, or one JSON object a line."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+import msgspec
+
+
+def _action(record: logging.LogRecord) -> str:
+    return str(getattr(record, "action", record.name))
+
+
+#: What a line of JSON has beside, where there is such.
+_MEMBERS = ("table", "shard", "count", "ids")
+#: The priorities of syslog, which the journal takes from a line's beginning.
+_PRIORITIES = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
+
+
+def in_journal(descriptor: int, stream: str) -> bool:
+    """Whether a file is the journal's, which systemd names as device and inode in JOURNAL_STREAM."""
+    try:
+        found = os.fstat(descriptor)
+    except OSError:
+        return False
+    return stream == f"{found.st_dev}:{found.st_ino}"
+
+
+class _Text(logging.Formatter):
+    def __init__(self, journal: bool) -> None:
+        super().__init__()
+        self._journal = journal
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = self._text(record)
+        # Each line is one of the journal's.
+        return "\n".join(f"<{_PRIORITIES.get(record.levelname, 6)}>{line}" for line in text.split("\n")) if self._journal else text
+
+    def _text(self, record: logging.LogRecord) -> str:
+        line = f"{record.levelname.lower()} action={_action(record)} pid={record.process} {record.getMessage()}"
+        return line + ("\n" + self.formatException(record.exc_info) if record.exc_info else "")
+
+
+class _Json(logging.Formatter):
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self._source = source
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "time": record.created, "level": record.levelname.lower(), "action": _action(record), "pid": record.process, "message": record.getMessage(),
+        }
+        if self._source:
+            line["source"] = self._source
+        line.update({name: getattr(record, name) for name in _MEMBERS if hasattr(record, name)})
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(line).decode()
+
+
+def configure(level: str, form: str, source: str = "") -> None:
+    """Send all records of ``level`` and above to stderr, as ``form`` (text or json); ``source`` is the pipeline's name."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Json(source) if form == "json" else _Text(in_journal(2, os.environ.get("JOURNAL_STREAM", ""))))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # The library logs what servers.gearman logs better, once a change of state in place of once an attempt.
+    logging.getLogger("python3_gearman").setLevel(logging.CRITICAL)
