@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from gearsync.declare.declaration import Table, Write
-from gearsync.project.commands import FormerWriter, Step
-from gearsync.project.payload import Change, Number, Row
+from gearsync.project.commands import FormerWriter
+from gearsync.project.payload import Change
+from gearsync.shapes.shape import Step
+from gearsync.values import Number, Row
 from hypothesis import strategies as st
 
 COLUMNS = ["id", "a", "b"]

@@ -15,10 +15,11 @@ from gearsync.apply.fence import BATCH, batch
 from gearsync.apply.fences import Fences
 from gearsync.declare.configuration import RedisSettings
 from gearsync.declare.declaration import Table, Write
-from gearsync.project.commands import Step, Writer
+from gearsync.project.commands import Writer
 from gearsync.project.payload import decode_outbox
 from gearsync.servers.redis import Refused, Unavailable
 from gearsync.servers.redis_cluster import SLOTS, ClusterTarget, tags
+from gearsync.shapes.shape import Step
 from harness.changes import named
 from harness.commands import Commands
 from harness.outbox_database import OutboxDatabase

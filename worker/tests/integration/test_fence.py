@@ -11,9 +11,10 @@ from gearsync.apply.fence import BATCH, batch, without_done
 from gearsync.apply.fences import Fences
 from gearsync.declare.configuration import RedisSettings
 from gearsync.outbox.spans import Spans
-from gearsync.project.commands import APPEND, Command, Step, coalesce
+from gearsync.project.commands import coalesce
 from gearsync.project.payload import Change
 from gearsync.servers.redis import Refused, Target
+from gearsync.shapes.shape import APPEND, Command, Step
 from harness.histories import histories, steps_of
 from harness.redis_server import RedisServer
 from hypothesis import HealthCheck, given, settings

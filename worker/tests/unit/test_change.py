@@ -7,7 +7,8 @@ import decimal
 import json
 
 import pytest
-from gearsync.project.payload import Change, Json, Malformed, Number, decode, decode_outbox
+from gearsync.project.payload import Change, decode, decode_outbox
+from gearsync.values import Json, Malformed, Number
 from hypothesis import given
 from hypothesis import strategies as st
 

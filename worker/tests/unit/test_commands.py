@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 from gearsync.declare.declaration import Table, Write, mistakes
-from gearsync.project.commands import APPEND, FormerWriter, Writer, article_commands, coalesce
-from gearsync.project.payload import Change, Json, Malformed, Number, Row
+from gearsync.project.commands import FormerWriter, Writer, article_commands, coalesce
+from gearsync.project.payload import Change
+from gearsync.shapes.shape import APPEND
+from gearsync.values import Json, Malformed, Number, Row
 from harness.histories import COLUMNS, SHAPES, histories, rows, steps_of
 from hypothesis import given
 from hypothesis import strategies as st

@@ -11,7 +11,8 @@ import pytest
 from gearsync.declare.declaration import Table, Write
 from gearsync.outbox.declarations import Declared, is_behind, number_of, table_under
 from gearsync.project.commands import Writer, reload_steps
-from gearsync.project.payload import Change, Json, Layout, Malformed, Number, Row, Value, decode_change
+from gearsync.project.payload import Change, Layout, decode_change
+from gearsync.values import Json, Malformed, Number, Row, Value
 from hypothesis import given
 from hypothesis import strategies as st
 

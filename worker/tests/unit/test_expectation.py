@@ -7,8 +7,12 @@ from typing import Any, Optional
 import pytest
 from gearsync.declare.declaration import Table, Write
 from gearsync.project.commands import Writer
-from gearsync.project.expectation import ABSENT, MISSING, STALE, WRONG_TYPE, Expectation, Pattern, Probe, difference
-from gearsync.project.payload import Change, Malformed, Row
+from gearsync.project.expectation import ABSENT, MISSING, STALE, WRONG_TYPE, Expectation, difference
+from gearsync.project.payload import Change
+from gearsync.shapes.json import Document
+from gearsync.shapes.rendering import Pattern
+from gearsync.shapes.shape import Probe
+from gearsync.values import Malformed, Row
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -116,7 +120,8 @@ def test_a_key_of_another_form_is_none_of_ours(template: str, key: bytes) -> Non
     (b'{"a":[1,null]}', b'{"a":[1,false]}', False), (b'{"a":1', b'{"a":1}', False),
 ])
 def test_documents_are_compared_exactly(there: bytes, wanted: bytes, same: bool) -> None:
-    assert (difference(Probe(0, b"k", None, ("GET", b"k"), wanted, "json"), there, expires=False) is None) == same
+    document = Document(0, Write(type="json", key="k"), COLUMNS)
+    assert (difference(Probe(document, b"k", None, ("GET", b"k"), wanted), there, expires=False) is None) == same
 
 
 def test_a_refusal_says_nothing_about_the_key() -> None:

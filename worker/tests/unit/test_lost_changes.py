@@ -7,7 +7,7 @@ import logging
 import pytest
 from gearsync.apply.applier import say_dead
 from gearsync.outbox.store import Entry
-from gearsync.project.payload import Malformed
+from gearsync.values import Malformed
 
 
 def test_the_dead_letters_of_a_batch_are_one_line_for_each_table(caplog: pytest.LogCaptureFixture) -> None:

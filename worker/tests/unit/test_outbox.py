@@ -15,11 +15,13 @@ from gearsync.outbox.barrier import Barrier
 from gearsync.outbox.lease import count_of, share
 from gearsync.outbox.spans import Spans
 from gearsync.outbox.store import Entry, deletions, ids_condition, ranges_condition, summary
-from gearsync.project.commands import Step, Writer
-from gearsync.project.payload import Change, Malformed
+from gearsync.project.commands import Writer
+from gearsync.project.payload import Change
 from gearsync.servers.mysql import DatabaseUnavailable
 from gearsync.servers.outage import Outage
+from gearsync.shapes.shape import Step
 from gearsync.telemetry.metrics import Tally
+from gearsync.values import Malformed
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -10,10 +10,10 @@ from gearsync.declare.declaration import Table, Write
 from gearsync.operate.verify import Difference, Servers, Verifier
 from gearsync.outbox import synced_table as mysql
 from gearsync.outbox.synced_table import KeyColumn, Source
-from gearsync.project.commands import Command
 from gearsync.project.expectation import STALE
-from gearsync.project.payload import Malformed
 from gearsync.servers.redis import Unavailable
+from gearsync.shapes.shape import Command
+from gearsync.values import Malformed
 
 TABLE = Table(table="s.t", columns=["id", "a"], write=[Write(type="string", key="t:{id}", value="{a}")])
 SOURCE = Source("s.t", "s", "t", 1, [KeyColumn("id", "id", "integer")], "0", "row", "old")

@@ -13,10 +13,11 @@ from gearsync.apply.fences import Fences, Place
 from gearsync.apply.reader import Reader, Work
 from gearsync.apply.stall import Stall
 from gearsync.outbox.store import CREATED, Entry, Outbox, summary
-from gearsync.project.commands import Step, coalesce
-from gearsync.project.payload import Malformed
+from gearsync.project.commands import coalesce
 from gearsync.servers.redis import Denied, Moved, Stuck, Target, Unavailable, words_of
+from gearsync.shapes.shape import Step
 from gearsync.telemetry.metrics import BATCHES, CHANGES, COMMANDS, ERRORS, STEPS, Tally
+from gearsync.values import Malformed
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from gearsync.apply.deleter import Deleter, Deletion
 from gearsync.apply.fences import Fences, Place
 from gearsync.apply.reader import Work
 from gearsync.outbox.spans import Spans
-from gearsync.project.payload import Malformed
+from gearsync.values import Malformed
 
 #: When more changes are applied and not deleted, they are not kept any longer; when twice as many are, the drain waits for the deletions.
 _MOST_APPLIED = 200_000

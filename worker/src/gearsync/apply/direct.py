@@ -12,13 +12,15 @@ from gearsync.apply.reverse import NAME as REVERSE
 from gearsync.apply.reverse import reverse
 from gearsync.declare.configuration import Config
 from gearsync.declare.declaration import Table
-from gearsync.project.commands import Command, FormerWriter, Writer, article_commands
-from gearsync.project.payload import Change, Malformed, decode
+from gearsync.project.commands import FormerWriter, Writer, article_commands
+from gearsync.project.payload import Change, decode
 from gearsync.project.transform import Transform
 from gearsync.servers.gearman import Job, JobServers
 from gearsync.servers.mysql import DatabaseUnavailable
 from gearsync.servers.redis import Target, Unavailable
+from gearsync.shapes.shape import Command
 from gearsync.telemetry.metrics import COMMANDS, ERRORS, JOBS, Tally
+from gearsync.values import Malformed
 
 log = logging.getLogger(__name__)
 

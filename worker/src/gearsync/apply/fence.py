@@ -26,8 +26,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
 from gearsync.outbox.spans import Spans, from_text, runs, text_of
-from gearsync.project.commands import APPEND, Step
 from gearsync.servers.redis import Script, words_of
+from gearsync.shapes.shape import APPEND, Step
 
 #: Later than every row of the outbox: release 1.0 does not say when the changes were made whose appends it keeps.
 _EVER = b"9999"

@@ -8,8 +8,9 @@ from collections.abc import Collection, Iterator, Sequence
 
 from gearsync.outbox import synced_table
 from gearsync.outbox.synced_table import Source
-from gearsync.project.payload import Change, Row
+from gearsync.project.payload import Change
 from gearsync.servers.mysql import Database, DatabaseUnavailable
+from gearsync.values import Row
 
 log = logging.getLogger(__name__)
 

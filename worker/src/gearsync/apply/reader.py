@@ -14,9 +14,11 @@ from gearsync.declare.configuration import WorkerSettings
 from gearsync.outbox.declarations import Declarations, number_of
 from gearsync.outbox.spans import Spans
 from gearsync.outbox.store import Batch, Entry, Look, Outbox, Reloaded, RowsDenied
-from gearsync.project.commands import Step, Writer, reload_steps
-from gearsync.project.payload import Layout, Malformed, decode_change
+from gearsync.project.commands import Writer, reload_steps
+from gearsync.project.payload import Layout, decode_change
 from gearsync.project.transform import shown
+from gearsync.shapes.shape import Step
+from gearsync.values import Malformed
 
 log = logging.getLogger(__name__)
 

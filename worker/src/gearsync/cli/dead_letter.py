@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 
 from gearsync.declare.configuration import Config
-from gearsync.declare.declaration import LOGS
 from gearsync.outbox import synced_table
 from gearsync.outbox.dead_letter import DeadLetters, Letter, Outcome
 from gearsync.servers.mysql import Database, DatabaseUnavailable
+from gearsync.shapes import TYPES
 
 DONE, NOT_ALL, WRONG_USE = 0, 1, 2
 #: Seconds that a statement may take.
@@ -74,7 +74,7 @@ def run(config: Config, options: argparse.Namespace) -> int:
         ids = sorted(set(options.id)) or letters.ids(options.table)
         if options.action == "drop":
             return _tell(letters.drop(ids), "dropped", options.json)
-        logged = [table.table for table in config.tables if any(write.type in LOGS for write in table.write)]
+        logged = [table.table for table in config.tables if any(TYPES[write.type].is_log for write in table.write)]
         status = _tell(letters.retry(ids, synced_table.load(database), logged if options.append else ()), "tried again", options.json)
         if logged and not options.append and not options.json:
             print(f"lists and streams of {', '.join(logged)} get no entry by this; --append does that")

@@ -12,11 +12,13 @@ import msgspec
 from gearsync.declare.configuration import Config
 from gearsync.declare.declaration import Table
 from gearsync.outbox.declarations import Declared
-from gearsync.project.expectation import Expectation, Probe, difference
-from gearsync.project.payload import Change, Malformed, Row, decode
+from gearsync.project.expectation import Expectation, difference
+from gearsync.project.payload import Change, decode
 from gearsync.project.transform import transformed, transforms
 from gearsync.servers.redis import Target, Unavailable, words_of
 from gearsync.servers.redis_cluster import open_target
+from gearsync.shapes.shape import Probe
+from gearsync.values import Malformed, Row
 
 EQUAL, DIFFERENT, UNKNOWN = 0, 1, 2
 

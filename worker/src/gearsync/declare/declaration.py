@@ -10,6 +10,7 @@ from typing import Optional
 import msgspec
 
 from gearsync.declare.config_file import Mistake
+from gearsync.declare.template import COLUMN_NAME, Template, TemplateError
 
 #: What a template of each write type may be made of, and which of them it must have.
 FIELDS = {
@@ -23,43 +24,10 @@ FIELDS = {
 }
 #: Shapes whose key is one row's.
 WHOLE = ("string", "hash", "json")
-#: Shapes that keep what was written before: they say nothing about the row as it is.
-LOGS = ("list", "stream")
 EVENTS = ("insert", "update", "delete")
 DELIVERIES = ("durable", "direct")
 
-#: ``{column}`` in a key of type string: not a column of that name, but each declared column's name in turn.
-COLUMN_NAME = "column"
-
 _FUNCTION = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*")
-_TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
-
-
-class TemplateError(ValueError):
-    """A template that cannot be read; the message says why."""
-
-
-class Template:
-    """``user:{id}`` taken apart: literal texts and, between them, column names."""
-
-    __slots__ = ("columns", "texts")
-
-    def __init__(self, source: str) -> None:
-        """Raises TemplateError for a brace without its partner or an empty name."""
-        self.texts: list[str] = [""]
-        self.columns: list[str] = []
-        end = 0
-        for token in _TOKEN.finditer(source):
-            self.texts[-1] += source[end : token.start()]
-            end = token.end()
-            if token.group() in ("{{", "}}"):
-                self.texts[-1] += token.group()[0]
-            elif token.group(1):
-                self.columns.append(token.group(1))
-                self.texts.append("")
-            else:
-                raise TemplateError(f"{source!r}: {token.group()!r} at position {token.start()}; write {{{{ and }}}} for braces themselves")
-        self.texts[-1] += source[end:]
 
 
 class Write(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):

@@ -9,29 +9,30 @@ import pymysql
 from pymysql.constants import ER
 
 from gearsync.declare.configuration import Config, MySQLSettings, parse_address
-from gearsync.project.commands import Command
 from gearsync.servers.gearman_admin import version
 from gearsync.servers.mysql import SCHEMA, words_of
 from gearsync.servers.redis import Target, Unavailable
 from gearsync.servers.redis_cluster import open_target
+from gearsync.shapes import TYPES
+from gearsync.shapes.shape import Command
 
-#: What the write types and the drain need, after the key.
-_WRITES: dict[str, Command] = {
-    "SET": ("v",), "DEL": (), "HSET": ("f", "v"), "HDEL": ("f",), "SADD": ("m",), "SREM": ("m",), "ZADD": (1, "m"), "ZREM": ("m",), "RPUSH": ("v",),
-    "LREM": (1, "v"), "LTRIM": (0, 1), "LLEN": (), "LRANGE": (0, 1), "LSET": (0, "v"), "XADD": ("*", "f", "v"), "EXPIRE": (1,),
-    "HMGET": ("f",), "HGET": ("f",), "HGETALL": (), "GET": (),
-}
-#: What verify and resync need beside these.
-_READS: dict[str, Command] = {"SSCAN": (0,), "ZSCAN": (0,), "TYPE": (), "TTL": (), "SISMEMBER": ("m",), "ZSCORE": ("m",)}
+#: What the fence and the drain need beside the write types, each without the key that is its first argument.
+_FENCE: tuple[Command, ...] = (
+    ("DEL",), ("EXPIRE", 1), ("SET", "v"), ("GET",), ("HSET", "f", "v"), ("HDEL", "f"), ("HMGET", "f"), ("HGET", "f"), ("HGETALL",))
+#: What verify and resync need beside the write types.
+_READS: tuple[Command, ...] = (("TYPE",), ("TTL",))
 
 
 def _commands(config: Config) -> list[Command]:
-    """One of each kind that this configuration needs."""
+    """One of each kind that the worker needs: of all write types, since a change of the declaration may bring or leave any."""
     key = f"gearsync:{config.source}:selftest"
-    found: list[Command] = [(name, key, *rest) for name, rest in _WRITES.items()]
+    needed = [*_FENCE, *(command for shape in TYPES.values() for command in shape.writes)]
+    if config.durable_tables:
+        needed += [*_READS, *(command for shape in TYPES.values() for command in shape.reads)]
+    found: list[Command] = [(name, key, *rest) for name, *rest in dict.fromkeys(needed)]
     found += [("EVAL", "return 1", 1, key), ("EVALSHA", "0" * 40, 1, key)]
     if config.durable_tables:
-        found += [*((name, key, *rest) for name, rest in _READS.items()), ("SCAN", 0)]
+        found.append(("SCAN", 0))
     return [*found, ("WAIT", 0, 1)] if config.redis.replicas else found
 
 

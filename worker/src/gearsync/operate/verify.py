@@ -18,12 +18,13 @@ from gearsync.declare.declaration import Table
 from gearsync.outbox import synced_table as mysql
 from gearsync.outbox.applied import whole_key
 from gearsync.outbox.synced_table import Source
-from gearsync.project.commands import Command
-from gearsync.project.expectation import ABSENT, MISSING, ORPHANED, Expectation, Probe, Untraceable, difference, is_wrong_type
-from gearsync.project.payload import Malformed, Row
+from gearsync.project.expectation import ABSENT, MISSING, ORPHANED, Expectation, difference, is_wrong_type
 from gearsync.project.transform import Transform, transformed
 from gearsync.servers.mysql import Database, DatabaseUnavailable
 from gearsync.servers.redis import Unavailable, text, words_of
+from gearsync.shapes.rendering import Untraceable
+from gearsync.shapes.shape import Command, Probe
+from gearsync.values import Malformed, Row
 
 #: Rows of one SELECT, and keys of one page of SCAN.
 CHUNK = 1000
@@ -358,15 +359,13 @@ class Verifier:
         return [kinds.get(place) for place in places]
 
     def _presence(self, write: int, key: bytes, member: Optional[bytes]) -> Command:
-        if member is None:
-            return ("TYPE", key)
-        return ("SISMEMBER" if self.expectation.redis_type(write) == b"set" else "ZSCORE", key, member)
+        members = self.expectation.members(write)
+        return ("TYPE", key) if members is None or member is None else members.asked(key, member)
 
     def _is_there(self, write: int, answer: Any) -> bool:
-        if self.expectation.has_members(write):
-            return answer is not None and not isinstance(answer, Exception) and (self.expectation.redis_type(write) == b"zset" or bool(answer))
-        # A key of another type is none that this write has made.
-        return bool(answer == self.expectation.redis_type(write))
+        members = self.expectation.members(write)
+        # A key of another type was not made by this write.
+        return bool(answer == self.expectation.redis_type(write)) if members is None else members.has(answer)
 
     def note(self, differences: Sequence[Difference], mend: bool) -> list[Difference]:
         """Count what was confirmed. What has a time to live and is gone is a difference when it is to be written again; else nobody can tell."""
@@ -488,7 +487,7 @@ def backward(declared: Declared, servers: Servers, sample: float) -> Iterator[tu
             claimed[number] = (key, [(verifier, write) for verifier, write in claims if verifier.expectation.redis_type(write) == kind])
         plain: list[_Candidate] = []
         for key, claims in claimed:
-            with_members = [(verifier, write) for verifier, write in claims if verifier.expectation.has_members(write)]
+            with_members = [(verifier, write) for verifier, write in claims if verifier.expectation.members(write)]
             if with_members:
                 kind = with_members[0][0].expectation.redis_type(with_members[0][1])
                 try:

@@ -8,9 +8,9 @@ from gearsync.declare.configuration import Config
 from gearsync.outbox.barrier import Barrier, wait
 from gearsync.outbox.spans import Spans, from_text, text_of
 from gearsync.outbox.store import Outbox
-from gearsync.project.commands import Command
 from gearsync.servers.mysql import SCHEMA, Database
 from gearsync.servers.redis import Target, Unavailable, text, words_of
+from gearsync.shapes.shape import Command
 
 #: Seconds for which a process that died is believed.
 _VALID = 10

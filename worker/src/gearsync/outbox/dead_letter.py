@@ -11,8 +11,9 @@ import msgspec
 from gearsync.outbox import synced_table
 from gearsync.outbox.declarations import KeyColumn, load, number_of
 from gearsync.outbox.synced_table import Source
-from gearsync.project.payload import Change, Malformed, Row, decode_change
+from gearsync.project.payload import Change, decode_change
 from gearsync.servers.mysql import SCHEMA, Database
+from gearsync.values import Malformed, Row
 
 #: Letters of one transaction.
 _CHUNK = 100

@@ -17,8 +17,9 @@ from pymysql.constants import ER
 from gearsync.outbox import synced_table
 from gearsync.outbox.declarations import Declarations, KeyColumn, LargeColumn, number_of
 from gearsync.outbox.spans import Spans, runs
-from gearsync.project.payload import Change, Layout, Malformed, Number, Row, Value, decode_change, decode_outbox
+from gearsync.project.payload import Change, Layout, decode_change, decode_outbox
 from gearsync.servers.mysql import SCHEMA, Database, DatabaseUnavailable
+from gearsync.values import Malformed, Number, Row, Value
 
 #: A larger payload is read by its id, so that a batch of large ones does not fill the memory. A long batch has less for each.
 _INLINE = 16_384

@@ -10,9 +10,9 @@ import msgspec
 
 from gearsync.outbox import declarations
 from gearsync.outbox.declarations import KeyColumn, LargeColumn
-from gearsync.project.commands import as_bytes
-from gearsync.project.payload import Json, Layout, Number, Row, Value, decode_outbox
+from gearsync.project.payload import Layout, decode_outbox
 from gearsync.servers.mysql import SCHEMA, Database
+from gearsync.values import Json, Number, Row, Value, as_bytes
 
 #: The alias that the stored SQL texts use for the row.
 ALIAS = "gearsync_row"

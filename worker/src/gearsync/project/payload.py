@@ -3,38 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Callable, Optional, Union
+from typing import Any, Callable, Optional
 
 import msgspec
+
+from gearsync.values import Json, Malformed, Number, Row, Value
 
 #: Marks a payload of our triggers; any other JSON object is a flat one, as the article's triggers send it.
 MARK = "$gearsync"
 VERSION = 1
-
-
-class Number(str):
-    """A number with its literal text, so that neither scale nor digits are lost."""
-
-    __slots__ = ()
-
-
-class Json(str):
-    """The text of a JSON document."""
-
-    __slots__ = ()
-
-
-#: What a column can hold; None is NULL. Text, numbers and JSON are str, so that they are written as they stand; whole numbers may be int.
-Value = Union[None, bytes, str, int]
-Row = dict[str, Value]
-
-
-class Malformed(ValueError):
-    """A payload that is not what a trigger sends; the message says why, without any value of the row. ``detail`` may show values."""
-
-    def __init__(self, words: str, detail: str = "") -> None:
-        super().__init__(words)
-        self.detail = detail or words
 
 
 class Change(msgspec.Struct, frozen=True):

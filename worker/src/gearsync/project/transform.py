@@ -9,7 +9,7 @@ from typing import Any, Callable, Optional
 
 from gearsync.declare.config_file import Mistake
 from gearsync.declare.configuration import Config
-from gearsync.project.payload import Malformed, Number, Row
+from gearsync.values import Malformed, Number, Row
 
 #: ``function(row, table)`` → the row with its computed columns, or None for a row that is not to be written.
 Transform = Callable[[dict[str, Any], str], Optional[dict[str, Any]]]

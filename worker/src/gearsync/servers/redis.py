@@ -15,7 +15,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from gearsync.declare.configuration import DEFAULT_SENTINEL_PORT, RedisSettings, parse_address
-from gearsync.project.commands import Command, Step
+from gearsync.shapes.shape import Command, Step
 
 # For each connection redis-py searches the installed packages for its own version, which fills pages that a process then shares with no other.
 redis.utils.get_lib_version = lambda: redis.__version__

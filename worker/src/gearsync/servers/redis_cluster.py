@@ -18,7 +18,6 @@ from redis.crc import key_slot
 from redis.retry import Retry
 
 from gearsync.declare.configuration import RedisSettings, parse_address
-from gearsync.project.commands import Command, Step, as_bytes
 from gearsync.servers.redis import (
     Script,
     Target,
@@ -32,6 +31,8 @@ from gearsync.servers.redis import (
     wait_for,
     words_of,
 )
+from gearsync.shapes.shape import Command, Step
+from gearsync.values import as_bytes
 
 SLOTS = 16384
 _DEFAULT_PORT = 6379

@@ -1,0 +1,70 @@
+"""Templates filled from a row, and read backwards from a text. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Optional
+
+from gearsync.declare.template import COLUMN_NAME, Template
+from gearsync.values import Row, Value, as_bytes, cell
+
+
+class Rendered:
+    """A template that is made ready for being filled many times."""
+
+    def __init__(self, template: str) -> None:
+        parsed = Template(template)
+        self.columns = parsed.columns
+        self.texts = [text.encode() for text in parsed.texts]
+        # Almost all keys name one column.
+        self._one = parsed.columns[0] if len(parsed.columns) == 1 else None
+        self._before, self._after = parsed.texts[0], parsed.texts[-1]
+
+    def __call__(self, row: Row, column: str = "") -> Optional[bytes]:
+        """The template filled from ``row``, ``{column}`` from ``column``; None when a value in it is NULL. Raises Malformed for a missing column."""
+        if self._one is not None and not column:
+            value: Value = row.get(self._one)
+            if value is not None and not isinstance(value, bytes):
+                return f"{self._before}{value}{self._after}".encode()
+        parts = [self.texts[0]]
+        for name, text in zip(self.columns, self.texts[1:]):
+            value = column if column and name == COLUMN_NAME else cell(row, name)
+            if value is None:
+                return None
+            parts += [as_bytes(value), text]
+        return b"".join(parts)
+
+
+class Untraceable(Exception):
+    """A key can be taken apart in more ways than are tried: whose it is cannot be said."""
+
+
+class Pattern(Rendered):
+    """A template that is read backwards, too: from a text to the values that may have filled it."""
+
+    def parses(self, text: bytes, limit: int = 64) -> Iterator[dict[str, bytes]]:
+        """Every way to take ``text`` apart; a column that the template names twice has one value. Raises Untraceable after ``limit`` attempts."""
+        if not text.startswith(self.texts[0]):
+            return
+        for attempt, values in enumerate(self._split(text[len(self.texts[0]):], 0)):
+            if attempt == limit:
+                raise Untraceable
+            row: dict[str, bytes] = {}
+            if all(row.setdefault(name, value) == value for name, value in zip(self.columns, values)):
+                yield row
+
+    def _split(self, text: bytes, number: int) -> Iterator[list[bytes]]:
+        if number == len(self.columns):
+            if not text:
+                yield []
+            return
+        following = self.texts[number + 1]
+        if number == len(self.columns) - 1:
+            if text.endswith(following):
+                yield [text[: len(text) - len(following)]]
+            return
+        at = text.find(following)
+        while at >= 0:
+            for rest in self._split(text[at + len(following):], number + 1):
+                yield [text[:at], *rest]
+            at = text.find(following, at + 1) if at < len(text) else -1

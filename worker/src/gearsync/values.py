@@ -1,0 +1,50 @@
+"""What a column of a row can hold."""
+
+from __future__ import annotations
+
+from typing import Union
+
+
+class Number(str):
+    """A number with its literal text, so that neither scale nor digits are lost."""
+
+    __slots__ = ()
+
+
+class Json(str):
+    """The text of a JSON document."""
+
+    __slots__ = ()
+
+
+#: What a column can hold; None is NULL. Text, numbers and JSON are str, so that they are written as they stand; whole numbers may be int.
+Value = Union[None, bytes, str, int]
+Row = dict[str, Value]
+
+
+class Malformed(ValueError):
+    """A payload that is not what a trigger sends; the message says why, without any value of the row. ``detail`` may show values."""
+
+    def __init__(self, words: str, detail: str = "") -> None:
+        super().__init__(words)
+        self.detail = detail or words
+
+
+def as_bytes(value: Union[bytes, str, int]) -> bytes:
+    """A value as Redis stores it: bytes as they are, text in UTF-8."""
+    if isinstance(value, str):
+        return value.encode()
+    return value if isinstance(value, bytes) else b"%d" % value
+
+
+def missing(column: str) -> Malformed:
+    """The error of a row that does not have ``column``."""
+    return Malformed(f"column {column!r} is missing; the trigger is older than the worker's declaration, or the other way round")
+
+
+def cell(row: Row, column: str) -> Value:
+    """The value of ``column``. Raises Malformed when the row does not have it."""
+    try:
+        return row[column]
+    except KeyError:
+        raise missing(column) from None
