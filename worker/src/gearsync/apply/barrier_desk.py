@@ -8,7 +8,8 @@ from typing import Any, Callable, NamedTuple, Optional
 
 import msgspec
 
-from gearsync.outbox.barrier import FUNCTION, Barrier
+from gearsync.contract import barrier_functions
+from gearsync.outbox.barrier import Barrier
 from gearsync.servers.gearman import Job, JobServers
 
 Answer = Mapping[str, Any]
@@ -24,7 +25,7 @@ class BarrierDesk:
 
     def __init__(self, source: str, servers: JobServers, new: Callable[[], Barrier]) -> None:
         """``new`` returns the barrier of a question about ``source`` that has come just now."""
-        self.functions = (FUNCTION, f"{FUNCTION}.{source}")
+        self.functions = barrier_functions(source)
         self._source = source
         self._servers = servers
         self._new = new

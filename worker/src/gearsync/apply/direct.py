@@ -10,6 +10,7 @@ from typing import Callable, Optional
 from gearsync.apply.late_jobs import LateJobs
 from gearsync.apply.reverse import NAME as REVERSE
 from gearsync.apply.reverse import reverse
+from gearsync.contract import DIRECT_FUNCTION
 from gearsync.declare.configuration import Config
 from gearsync.declare.declaration import Table
 from gearsync.project.commands import FormerWriter, Writer, article_commands
@@ -25,7 +26,6 @@ from gearsync.values import Malformed
 log = logging.getLogger(__name__)
 
 #: Offered by every worker, declared or not: the article's function.
-DEFAULT_FUNCTION = "syncToRedis"
 _DONE = b"done"
 #: Jobs that a line of the log names.
 _HANDLES = 5
@@ -42,7 +42,7 @@ class Router:
         for table in tables:
             if table.delivery == "direct":
                 self._tables.setdefault(table.function, []).append(table.table)
-        self.functions = sorted({DEFAULT_FUNCTION, *(table.function for table in tables)})
+        self.functions = sorted({DIRECT_FUNCTION, *(table.function for table in tables)})
         """The Gearman functions to offer."""
 
     def commands(self, function: str, payload: bytes, is_late: Callable[[Change], bool] = lambda _change: False) -> list[Command]:

@@ -18,8 +18,9 @@ from gearsync.apply.fences import Fences
 from gearsync.apply.pace import LAST_GAP, Pace
 from gearsync.apply.reader import Reader
 from gearsync.apply.stall import Stall
+from gearsync.contract import drain_function, drain_prefix, whole_key
 from gearsync.declare.configuration import Config
-from gearsync.outbox.applied import owners, read, saying, whole_key
+from gearsync.outbox.applied import owners, read, saying
 from gearsync.outbox.barrier import Barrier
 from gearsync.outbox.declarations import Declarations
 from gearsync.outbox.lease import Leases
@@ -34,7 +35,6 @@ from gearsync.telemetry.metrics import ERRORS, Tally, Window
 
 log = logging.getLogger(__name__)
 
-DRAIN = "gearsync.drain"
 _DONE = b"done"
 #: Seconds between two looks at the leases; a third of a lease when that is less.
 _REFRESH = 1.0
@@ -224,7 +224,7 @@ class Drain:
         self._pace.due = 0.0
 
     def _offer(self) -> None:
-        drains = [f"{DRAIN}.{self._source}.{shard}" for shard in sorted(self._fences.epochs)]
+        drains = [drain_function(self._source, shard) for shard in sorted(self._fences.epochs)]
         self.servers.offer([*drains, *self._desk.functions])
 
     def _pause(self, seconds: float) -> float:
@@ -299,7 +299,7 @@ class Drain:
             return
         now = time.monotonic()
         for job in jobs:
-            if job.function.startswith(DRAIN):
+            if job.function.startswith(drain_prefix(self._source)):
                 self._wakes.append(job)
                 self._pace.woken(now)
             elif self._desk.ask(job):

@@ -9,6 +9,7 @@ from typing import Optional
 
 import msgspec
 
+from gearsync.contract import EVENTS
 from gearsync.declare.config_file import Mistake
 from gearsync.declare.template import COLUMN_NAME, Template, TemplateError
 
@@ -24,7 +25,6 @@ FIELDS = {
 }
 #: Shapes whose key is one row's.
 WHOLE = ("string", "hash", "json")
-EVENTS = ("insert", "update", "delete")
 DELIVERIES = ("durable", "direct")
 
 _FUNCTION = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*")

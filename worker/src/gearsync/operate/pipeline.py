@@ -10,8 +10,7 @@ from typing import Any, Optional
 
 import msgspec
 
-from gearsync.apply.direct import DEFAULT_FUNCTION
-from gearsync.apply.drain import DRAIN
+from gearsync.contract import DIRECT_FUNCTION, SCHEMA, drain_prefix
 from gearsync.declare.configuration import Config, parse_address
 from gearsync.declare.declaration import Table
 from gearsync.outbox import applied
@@ -21,7 +20,7 @@ from gearsync.outbox.store import TRANSACTIONS, TRANSACTIONS_UNKNOWN, ranges_con
 from gearsync.outbox.synced_table import text_literal
 from gearsync.servers import gearman_admin
 from gearsync.servers.gearman_admin import Queue
-from gearsync.servers.mysql import SCHEMA, Database, DatabaseUnavailable
+from gearsync.servers.mysql import Database, DatabaseUnavailable
 from gearsync.servers.redis import Unavailable
 from gearsync.servers.redis_cluster import open_target
 from gearsync.telemetry.metrics import CHANGES, Histogram, Report, Tally
@@ -202,8 +201,8 @@ def declaration_mistake(table: Table, synced: Optional[Synced]) -> Optional[str]
 
 def our_functions(config: Config) -> Callable[[str], bool]:
     """Whether a Gearman function is one of this pipeline's. Pure."""
-    direct = {DEFAULT_FUNCTION, *(table.function for table in config.tables)}
-    return lambda name: name in direct or name.startswith(f"{DRAIN}.{config.source}.")
+    direct = {DIRECT_FUNCTION, *(table.function for table in config.tables)}
+    return lambda name: name in direct or name.startswith(drain_prefix(config.source))
 
 
 def _seconds(value: Any) -> Optional[float]:

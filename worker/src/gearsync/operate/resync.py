@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Optional
 
 import msgspec
 
+from gearsync.contract import resync_key
 from gearsync.declare.declaration import Table
 from gearsync.outbox.synced_table import SPARSE, Pace, Position, Source, copy_sql, reach, text_literal
 from gearsync.servers.mysql import Database, DatabaseUnavailable
@@ -92,7 +93,7 @@ class Mark:
     def __init__(self, target: Target, name: str, table: str, where: str) -> None:
         """``name`` is the pipeline's source."""
         self.target = target
-        self.key = f"gearsync:{name}:resync:{table}" + (f":{hashlib.sha256(where.encode()).hexdigest()[:16]}" if where else "")
+        self.key = resync_key(name, table, [hashlib.sha256(where.encode()).hexdigest()[:16]] if where else [])
 
     def _ask(self, *command: Any) -> Any:
         (answer,) = self.target.ask([command])

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple, Optional
 
 import msgspec
 
+from gearsync.contract import whole_key
 from gearsync.declare.declaration import Table
 from gearsync.outbox import synced_table as mysql
-from gearsync.outbox.applied import whole_key
 from gearsync.outbox.synced_table import Source
 from gearsync.project.expectation import ABSENT, MISSING, ORPHANED, Expectation, difference, is_wrong_type
 from gearsync.project.transform import Transform, transformed

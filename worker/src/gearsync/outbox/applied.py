@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from gearsync.contract import SCHEMA, applied_key
 from gearsync.declare.configuration import Config
 from gearsync.outbox.barrier import Barrier, wait
 from gearsync.outbox.spans import Spans, from_text, text_of
 from gearsync.outbox.store import Outbox
-from gearsync.servers.mysql import SCHEMA, Database
+from gearsync.servers.mysql import Database
 from gearsync.servers.redis import Target, Unavailable, text, words_of
 from gearsync.shapes.shape import Command
 
@@ -16,18 +17,9 @@ from gearsync.shapes.shape import Command
 _VALID = 10
 
 
-def _key(source: str, owner: str) -> str:
-    return f"gearsync:{source}:applied:{owner}"
-
-
 def saying(source: str, owner: str, applied: Spans) -> Command:
     """The command by which a process says what it has applied. Pure."""
-    return ("SET", _key(source, owner), text_of(applied), "EX", _VALID)
-
-
-def whole_key(source: str, table: str) -> str:
-    """The key of Redis' word that it has lost nothing of a table, which is in it only as long as that is so. Pure."""
-    return f"gearsync:{source}:whole:{table}"
+    return ("SET", applied_key(source, owner), text_of(applied), "EX", _VALID)
 
 
 def owners(database: Database) -> list[str]:
@@ -37,7 +29,7 @@ def owners(database: Database) -> list[str]:
 
 def read(target: Target, source: str, owners: Iterable[str]) -> Spans:
     """What these processes have applied and the outbox may still hold; less when one has not said so yet. Raises Unavailable."""
-    answers = target.ask([("GET", _key(source, owner)) for owner in owners])
+    answers = target.ask([("GET", applied_key(source, owner)) for owner in owners])
     return Spans(span for answer in answers for span in _spans(answer))
 
 

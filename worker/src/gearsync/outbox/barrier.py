@@ -11,7 +11,6 @@ from gearsync.outbox.store import Outbox
 from gearsync.servers.mysql import DatabaseUnavailable
 from gearsync.servers.redis import Unavailable
 
-FUNCTION = "gearsync.barrier"
 #: Seconds until the answer is what is missing; the job's caller waits for 30.
 TIMEOUT = 10.0
 _SLOWEST = 0.02

@@ -8,11 +8,12 @@ from typing import NamedTuple, Optional
 
 import msgspec
 
+from gearsync.contract import SCHEMA
 from gearsync.outbox import synced_table
 from gearsync.outbox.declarations import KeyColumn, load, number_of
 from gearsync.outbox.synced_table import Source
 from gearsync.project.payload import Change, decode_change
-from gearsync.servers.mysql import SCHEMA, Database
+from gearsync.servers.mysql import Database
 from gearsync.values import Malformed, Row
 
 #: Letters of one transaction.

@@ -9,11 +9,12 @@ from typing import NamedTuple, Optional
 
 import msgspec
 
+from gearsync.contract import SCHEMA
 from gearsync.declare.declaration import Table, Write, named
 from gearsync.project.commands import FormerWriter, Writer
 from gearsync.project.payload import Layout
 from gearsync.project.transform import Transform
-from gearsync.servers.mysql import SCHEMA, Database, DatabaseUnavailable
+from gearsync.servers.mysql import Database, DatabaseUnavailable
 
 _NUMBER = re.compile(rb'(?:\[|\{"declaration": ?)([0-9]{1,10})\b')
 

@@ -9,8 +9,9 @@ import random
 import time
 from collections.abc import Collection, Iterable
 
+from gearsync.contract import SCHEMA
 from gearsync.outbox.owner import is_dead, owner_name
-from gearsync.servers.mysql import SCHEMA, Database, DatabaseUnavailable
+from gearsync.servers.mysql import Database, DatabaseUnavailable
 
 log = logging.getLogger(__name__)
 

@@ -14,11 +14,12 @@ from typing import Any, Callable, NamedTuple, Optional
 import msgspec
 from pymysql.constants import ER
 
+from gearsync.contract import ROW, SCHEMA
 from gearsync.outbox import synced_table
 from gearsync.outbox.declarations import Declarations, KeyColumn, LargeColumn, number_of
 from gearsync.outbox.spans import Spans, runs
 from gearsync.project.payload import Change, Layout, decode_change, decode_outbox
-from gearsync.servers.mysql import SCHEMA, Database, DatabaseUnavailable
+from gearsync.servers.mysql import Database, DatabaseUnavailable
 from gearsync.values import Malformed, Number, Row, Value
 
 #: A larger payload is read by its id, so that a batch of large ones does not fill the memory. A long batch has less for each.
@@ -158,7 +159,7 @@ class _Readable(NamedTuple):
 
     def condition(self, keys: Sequence[Row]) -> str:
         """What holds for the rows with these keys. Raises KeyError and ValueError."""
-        names = [f"{synced_table.ALIAS}.{synced_table.quote(column.real)}" for column in self.key]
+        names = [f"{ROW}.{synced_table.quote(column.real)}" for column in self.key]
         literals = [[synced_table.literal(column.kind, key[column.declared]) for column in self.key] for key in keys]
         if len(names) == 1 and len(keys) > 1:
             return f"{names[0]} IN ({', '.join(text for (text,) in literals)})"
@@ -167,7 +168,7 @@ class _Readable(NamedTuple):
 
 def _shown(column: KeyColumn) -> str:
     """What shows a key column as its values travel: as text, or as bytes."""
-    name = f"{synced_table.ALIAS}.{synced_table.quote(column.real)}"
+    name = f"{ROW}.{synced_table.quote(column.real)}"
     return name if column.kind == "binary" else f"{name} + 0" if column.kind == "bit" else f"CONVERT({name} USING utf8mb4)"
 
 
@@ -544,4 +545,4 @@ class Outbox:
 
 def _select_sql(key: Sequence[KeyColumn], small_sql: str, large: Sequence[LargeColumn], schema: str, table: str) -> str:
     wanted = ", ".join([*map(_shown, key), small_sql, *(column.sql for column in large)])
-    return f"SELECT {wanted} FROM {synced_table.quote(schema)}.{synced_table.quote(table)} AS {synced_table.ALIAS}"
+    return f"SELECT {wanted} FROM {synced_table.quote(schema)}.{synced_table.quote(table)} AS {ROW}"

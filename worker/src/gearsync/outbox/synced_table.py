@@ -8,14 +8,14 @@ from typing import Any, NamedTuple, Optional
 
 import msgspec
 
+from gearsync.contract import ROW, SCHEMA
 from gearsync.outbox import declarations
 from gearsync.outbox.declarations import KeyColumn, LargeColumn
 from gearsync.project.payload import Layout, decode_outbox
-from gearsync.servers.mysql import SCHEMA, Database
+from gearsync.servers.mysql import Database
 from gearsync.values import Json, Number, Row, Value, as_bytes
 
 #: The alias that the stored SQL texts use for the row.
-ALIAS = "gearsync_row"
 
 #: Bytes that the rows of one piece may have together; one row alone may have more.
 BUDGET = 4 << 20
@@ -132,12 +132,12 @@ def _text(value: Any) -> str:
 
 
 def from_clause(source: Source) -> str:
-    return f"{quote(source.schema)}.{quote(source.name)} AS {ALIAS}"
+    return f"{quote(source.schema)}.{quote(source.name)} AS {ROW}"
 
 
 def _ordered(column: KeyColumn) -> str:
     """What the walk orders and compares by."""
-    name = f"{ALIAS}.{quote(column.real)}"
+    name = f"{ROW}.{quote(column.real)}"
     if column.data_type in ("enum", "set"):
         return f"({name} + 0)"
     # A FLOAT's text is shorter than its value: the row would come after itself.
@@ -147,9 +147,9 @@ def _ordered(column: KeyColumn) -> str:
 def _shown(column: KeyColumn) -> str:
     """What tells the column's value as bytes of text."""
     if column.kind == "binary":
-        return f"HEX({ALIAS}.{quote(column.real)})"
+        return f"HEX({ROW}.{quote(column.real)})"
     if column.kind == "bit":
-        return f"{ALIAS}.{quote(column.real)} + 0"
+        return f"{ROW}.{quote(column.real)} + 0"
     return _ordered(column)
 
 
@@ -257,7 +257,7 @@ def copy_sql(source: Source, start: Optional[Position], last: Position, where: s
                   f"EXISTS (SELECT 1 FROM gearsync.synced_table WHERE table_name = {table} AND changed_at = {version})"]
     # A limit keeps the servers from merging it with the SELECT around it, which would lock the row behind the last.
     order = ", ".join(f"{_ordered(column)} DESC" for column in source.key)
-    chosen = (f"SELECT {', '.join(f'{ALIAS}.{key}' for key in keys)} FROM {from_clause(source)} WHERE {' AND '.join(conditions)}"
+    chosen = (f"SELECT {', '.join(f'{ROW}.{key}' for key in keys)} FROM {from_clause(source)} WHERE {' AND '.join(conditions)}"
               f" ORDER BY {order} LIMIT {1 if alone else 1 << 63}")
     operation, payload = "'refresh'", source.row_sql if source.number else f"CONCAT('{{\"new\":', {source.row_sql}, '}}')"
     if source.large_sql != "FALSE":
@@ -265,10 +265,10 @@ def copy_sql(source: Source, start: Optional[Position], last: Position, where: s
         operation = f"IF({source.large_sql}, 'reload', 'refresh')"
         number = f'"declaration":{source.number},' if source.number else ""
         payload = f"IF({source.large_sql}, CONCAT('{{{number}\"partial\":true,\"key\":', {source.small_sql}, '}}'), {payload})"
-    lock = "LOCK IN SHARE MODE" if mariadb else f"FOR SHARE OF {ALIAS}"
+    lock = "LOCK IN SHARE MODE" if mariadb else f"FOR SHARE OF {ROW}"
     return (f"{'SET STATEMENT max_statement_time = 10 FOR ' if mariadb else ''}INSERT INTO gearsync.outbox (shard, table_name, operation, payload)"
             f" SELECT {source.shard_sql}, {table}, {operation}, {payload} FROM ({chosen}) AS gearsync_chosen STRAIGHT_JOIN {from_clause(source)}"
-            f" ON {' AND '.join(f'{ALIAS}.{key} = gearsync_chosen.{key}' for key in keys)} {lock}{'' if alone else ' NOWAIT'}")
+            f" ON {' AND '.join(f'{ROW}.{key} = gearsync_chosen.{key}' for key in keys)} {lock}{'' if alone else ' NOWAIT'}")
 
 
 class Pace:
@@ -363,7 +363,7 @@ def identity_bytes(key: Sequence[KeyColumn], row: Row) -> tuple[bytes, ...]:
 
 
 def _matches(source: Source, positions: Sequence[Position]) -> str:
-    names = [f"{ALIAS}.{quote(column.real)}" for column in source.key]
+    names = [f"{ROW}.{quote(column.real)}" for column in source.key]
     if len(names) == 1:
         return f"{names[0]} IN ({', '.join(position[0] for position in positions)})"
     return " OR ".join("(" + " AND ".join(f"{name} = {value}" for name, value in zip(names, position)) + ")" for position in positions)
@@ -428,7 +428,7 @@ def shard_of(database: Database, source: Source, row: Row) -> int:
     """A row's shard. Raises DatabaseUnavailable; KeyError and ValueError when the row has no key."""
     derived = ", ".join(f"{_typed(column, value)} AS {quote(column.real)}" for column, value in zip(source.key, identity(source, row)))
     # The server's own words for the shard, with the key's values in place of a row.
-    ((shard,),) = database.rows(f"SELECT {source.shard_sql} FROM (SELECT {derived}) AS {ALIAS}")
+    ((shard,),) = database.rows(f"SELECT {source.shard_sql} FROM (SELECT {derived}) AS {ROW}")
     return int(shard)
 
 

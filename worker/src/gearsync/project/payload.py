@@ -7,11 +7,8 @@ from typing import Any, Callable, Optional
 
 import msgspec
 
+from gearsync.contract import EVENTS, MARK, MARK_VERSION, OPERATIONS
 from gearsync.values import Json, Malformed, Number, Row, Value
-
-#: Marks a payload of our triggers; any other JSON object is a flat one, as the article's triggers send it.
-MARK = "$gearsync"
-VERSION = 1
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -74,12 +71,12 @@ def decode(payload: bytes) -> Change:
         raise Malformed(f"a JSON {type(raw).__name__}, not an object")
     if MARK not in raw:
         return Change(table=None, event="update", new=_row("payload", raw), old=None)
-    if raw[MARK] != VERSION:
-        raise Malformed(f"{MARK} is {raw[MARK]!r}, this worker knows {VERSION}")
+    if raw[MARK] != MARK_VERSION:
+        raise Malformed(f"{MARK} is {raw[MARK]!r}, this worker knows {MARK_VERSION}")
     table, event = raw.get("table"), raw.get("event")
     if not isinstance(table, str):
         raise Malformed("no table is named")
-    if event not in ("insert", "update", "delete"):
+    if event not in EVENTS:
         raise Malformed(f"event is {event!r}, not insert, update or delete")
     new, old = _row("new", raw.get("new")), _row("old", raw.get("old"))
     # A delete may come without "old": the keys of the article's mapping are made of the columns' names alone.
@@ -120,7 +117,7 @@ def decode_outbox(table: str, operation: str, payload: bytes) -> Change:
     new, old = _quick_row("new", raw.new), _quick_row("old", raw.old)
     if operation == "reload":
         new = _quick_row("key", raw.key)
-    elif operation not in ("insert", "update", "delete", "refresh"):
+    elif operation not in OPERATIONS:
         raise Malformed(f"operation is {operation!r}, not insert, update, delete, refresh or reload")
     if operation == "delete":
         if old is None:

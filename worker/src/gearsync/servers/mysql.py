@@ -15,7 +15,6 @@ from pymysql.constants import CLIENT, ER
 from gearsync.declare.configuration import MySQLSettings
 
 #: The schema of the durable delivery.
-SCHEMA = "gearsync"
 
 #: The schema or one of its tables is not there (yet).
 _ABSENT = (ER.BAD_DB_ERROR, ER.NO_SUCH_TABLE)

@@ -14,6 +14,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
+from gearsync.contract import fence_key
 from gearsync.declare.configuration import DEFAULT_SENTINEL_PORT, RedisSettings, parse_address
 from gearsync.shapes.shape import Command, Step
 
@@ -209,7 +210,7 @@ class Target:
 
     def fence_key(self, source: str, _slot: int, shard: int) -> str:
         """The key of a fence, which is in its slot."""
-        return f"gearsync:{source}:fence:{shard}"
+        return fence_key(source, shard)
 
     def run(self, script: Script, calls: Sequence[tuple[int, Sequence[Any]]]) -> list[Any]:
         """Execute ``script`` for each slot with its arguments; what it answers, when as many replicas have it as the settings ask for.

@@ -17,6 +17,7 @@ from redis.cluster import ClusterNode, RedisCluster
 from redis.crc import key_slot
 from redis.retry import Retry
 
+from gearsync.contract import slot_fence_key
 from gearsync.declare.configuration import RedisSettings, parse_address
 from gearsync.servers.redis import (
     Script,
@@ -178,7 +179,7 @@ class ClusterTarget(Target):
 
     def fence_key(self, source: str, slot: int, shard: int) -> str:
         self._tags = self._tags or tags()
-        return f"gearsync:{{{self._tags[slot]}}}:{source}:fence:{shard}"
+        return slot_fence_key(source, shard, self._tags[slot])
 
     def run(self, script: Script, calls: Sequence[tuple[int, Sequence[Any]]]) -> list[Any]:
         answers = self._send([(slot, ("EVALSHA", script.sha, *arguments)) for slot, arguments in calls])

@@ -15,6 +15,8 @@ _MOST_ARGUMENTS = 4000
 
 
 class Hash(Shape):
+    """One hash for the row."""
+
     redis_type = b"hash"
     writes = (("HSET", "f", "v"), ("HDEL", "f"))
     reads = (("HMGET", "f"),)

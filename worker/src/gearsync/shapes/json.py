@@ -29,6 +29,8 @@ def document(row: Row, columns: list[str]) -> bytes:
 
 
 class Document(Shape):
+    """One document for the row."""
+
     redis_type = b"string"
     absolute = True
     writes, reads = String.writes, String.reads

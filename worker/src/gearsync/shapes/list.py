@@ -11,6 +11,8 @@ from gearsync.values import Row
 
 
 class List(Shape):
+    """A list to which each change of the row appends."""
+
     redis_type = b"list"
     is_log = True
     # Elements far from the head of a long list are searched for in pieces: LLEN, LRANGE, LSET.

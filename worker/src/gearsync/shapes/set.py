@@ -61,6 +61,8 @@ class Members(Shape):
 
 
 class Set(Members):
+    """A set of which the row is a member."""
+
     redis_type = b"set"
     removes, asks = "SREM", "SISMEMBER"
     writes = (("SADD", "m"), ("SREM", "m"))

@@ -10,6 +10,8 @@ from gearsync.values import Row
 
 
 class Stream(Shape):
+    """A stream to which each change of the row appends."""
+
     redis_type = b"stream"
     is_log = True
     writes = (("XADD", "*", "f", "v"),)

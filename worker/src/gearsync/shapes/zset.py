@@ -14,6 +14,8 @@ from gearsync.values import Malformed, Row
 
 
 class SortedSet(Members):
+    """A sorted set of which the row is a member."""
+
     redis_type = b"zset"
     removes, asks = "ZREM", "ZSCORE"
     writes = (("ZADD", 1, "m"), ("ZREM", "m"))

@@ -1,0 +1,62 @@
+"""Names that the worker shares with the collection, with clients and with other workers. A test compares them with the collection's. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+#: The schema that the module `outbox` makes.
+SCHEMA = "gearsync"
+#: What the SQL that `sync_table` stores calls a row of a synced table.
+ROW = "gearsync_row"
+
+#: Marks a payload of our triggers in direct delivery; any other JSON object is a flat one, as the article's triggers send it.
+MARK, MARK_VERSION = "$gearsync", 1
+#: What a trigger can be called for.
+EVENTS = ("insert", "update", "delete")
+#: What a row of the outbox can be: a change, a row as it is of which nothing has changed, or a request to read a row.
+OPERATIONS = (*EVENTS, "refresh", "reload")
+
+#: The Gearman function of direct delivery where a declaration names no other.
+DIRECT_FUNCTION = "syncToRedis"
+_DRAIN = "gearsync.drain"
+_BARRIER = "gearsync.barrier"
+
+
+def drain_function(source: str, shard: int) -> str:
+    """The Gearman function by which triggers wake the process that drains a shard."""
+    return f"{drain_prefix(source)}{shard}"
+
+
+def drain_prefix(source: str) -> str:
+    """What these functions of a source begin with."""
+    return f"{_DRAIN}.{source}."
+
+
+def barrier_functions(source: str) -> tuple[str, str]:
+    """The Gearman functions by which a client asks whether all that is committed is in Redis: any source's, and this one's."""
+    return (_BARRIER, f"{_BARRIER}.{source}")
+
+
+def fence_key(source: str, shard: int) -> str:
+    """The key of a shard's fence in a Redis that is not a cluster."""
+    return f"gearsync:{source}:fence:{shard}"
+
+
+def slot_fence_key(source: str, shard: int, tag: str) -> str:
+    """The key of a shard's fence in the slot of a cluster into which ``tag`` falls."""
+    return f"gearsync:{{{tag}}}:{source}:fence:{shard}"
+
+
+def applied_key(source: str, owner: str) -> str:
+    """The key by which a process that drains says what it has applied."""
+    return f"gearsync:{source}:applied:{owner}"
+
+
+def whole_key(source: str, table: str) -> str:
+    """The key of Redis' word that it has lost nothing of a table, which is in it only as long as that is so."""
+    return f"gearsync:{source}:whole:{table}"
+
+
+def resync_key(source: str, table: str, parts: Iterable[str] = ()) -> str:
+    """The key of a resync's mark; ``parts`` tell one condition of a table from another."""
+    return ":".join([f"gearsync:{source}:resync:{table}", *parts])
