@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from gearsync.declare.configuration import MySQLSettings
-from gearsync.servers.mysql import Database, DatabaseUnavailable
+from gearsync.servers.mysql import Database
+from gearsync.servers.mysql_errors import DatabaseUnavailable
 from harness.commands import Commands
 from harness.job_server import JobServer
 from harness.outbox_database import OutboxDatabase

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 from gearsync.declare.configuration import MySQLSettings
-from gearsync.servers.mysql import Database, DatabaseUnavailable
+from gearsync.servers.mysql import Database
+from gearsync.servers.mysql_errors import DatabaseUnavailable
 from harness.outbox_database import OutboxDatabase
 from harness.ports import free_port
 from harness.tls import Certificates

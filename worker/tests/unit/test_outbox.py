@@ -17,7 +17,7 @@ from gearsync.outbox.spans import Spans
 from gearsync.outbox.store import Entry, deletions, ids_condition, ranges_condition, summary
 from gearsync.project.commands import Writer
 from gearsync.project.payload import Change
-from gearsync.servers.mysql import DatabaseUnavailable
+from gearsync.servers.mysql_errors import AccessDenied, DatabaseUnavailable, StatementRefused, classified
 from gearsync.servers.outage import Outage
 from gearsync.shapes.shape import Step
 from gearsync.telemetry.metrics import Tally
@@ -132,10 +132,10 @@ def test_an_error_that_nobody_expected_is_about_one_change(monkeypatch: pytest.M
     (2013, False, False), (2006, False, False), (0, False, False),
 ])
 def test_what_an_error_of_the_server_is_about(code: int, denied: bool, refused: bool) -> None:
-    error = DatabaseUnavailable(pymysql.err.OperationalError(code, "words"))
-    assert (error.denied, error.refused, str(error)) == (denied, refused, "words")
+    error = classified(pymysql.err.OperationalError(code, "words"))
+    assert (isinstance(error, AccessDenied), isinstance(error, StatementRefused), str(error)) == (denied, refused, "words")
     # The operating system numbers its own errors.
-    assert not DatabaseUnavailable(OSError(code, "words")).refused
+    assert type(classified(OSError(code, "words"))) is DatabaseUnavailable
 
 
 def test_open_barriers_make_one_attempt_while_the_database_is_away() -> None:

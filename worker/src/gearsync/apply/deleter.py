@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from gearsync.apply.fences import Place
 from gearsync.outbox.store import TRANSACTIONS_UNKNOWN, Outbox, Writers
-from gearsync.servers.mysql import DatabaseUnavailable
+from gearsync.servers.mysql_errors import DatabaseUnavailable, RowsLocked
 from gearsync.servers.outage import Outage
 
 log = logging.getLogger(__name__)
@@ -175,7 +175,7 @@ class Deleter:
                     continue
                 # It may have been done. A row that another session has locked says nothing about the server.
                 again = True
-                if not error.locked:
+                if not isinstance(error, RowsLocked):
                     self._outage.begin(str(error))
             time.sleep(_PAUSE)
         return True

@@ -17,7 +17,7 @@ from gearsync.project.commands import FormerWriter, Writer, article_commands
 from gearsync.project.payload import Change, decode
 from gearsync.project.transform import Transform
 from gearsync.servers.gearman import Job, JobServers
-from gearsync.servers.mysql import DatabaseUnavailable
+from gearsync.servers.mysql_errors import DatabaseUnavailable
 from gearsync.servers.redis import Target, Unavailable
 from gearsync.shapes.shape import Command
 from gearsync.telemetry.metrics import COMMANDS, ERRORS, JOBS, Tally

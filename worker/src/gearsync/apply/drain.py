@@ -28,7 +28,8 @@ from gearsync.outbox.spans import Spans
 from gearsync.outbox.store import Outbox
 from gearsync.project.transform import Transform
 from gearsync.servers.gearman import Job, JobServers
-from gearsync.servers.mysql import Database, DatabaseUnavailable
+from gearsync.servers.mysql import Database
+from gearsync.servers.mysql_errors import DatabaseUnavailable, RowsLocked, SchemaAbsent
 from gearsync.servers.outage import Outage
 from gearsync.servers.redis import Denied, Moved, Refused, Target, Unavailable
 from gearsync.telemetry.metrics import ERRORS, Tally, Window
@@ -118,7 +119,7 @@ class Drain:
 
     def _begin_outage(self, error: DatabaseUnavailable) -> None:
         self._database_error = error
-        self._database_outage.begin("the schema is not there yet" if error.schema_absent else str(error))
+        self._database_outage.begin("the schema is not there yet" if isinstance(error, SchemaAbsent) else str(error))
 
     def close(self) -> None:
         """Delete what was applied, and give the shards to others."""
@@ -140,12 +141,9 @@ class Drain:
             self._start_over()
         if now >= self._refresh_at:
             self._reader.refresh()
-            try:
+            # When another process is at these rows, there is time for several attempts before a lease runs out.
+            with contextlib.suppress(RowsLocked):
                 self._leases.refresh(self._unfit(now))
-            except DatabaseUnavailable as error:
-                # Another process is at these rows; there is time for several attempts before a lease runs out.
-                if not error.locked:
-                    raise
             self._refresh_at = now + min(_REFRESH, self._settings.lease / 3)
             self._tell(now)
         self._know_shards()

@@ -9,7 +9,8 @@ from collections.abc import Collection, Iterator, Sequence
 from gearsync.outbox import synced_table
 from gearsync.outbox.synced_table import Source
 from gearsync.project.payload import Change
-from gearsync.servers.mysql import Database, DatabaseUnavailable
+from gearsync.servers.mysql import Database
+from gearsync.servers.mysql_errors import SchemaAbsent
 from gearsync.values import Row
 
 log = logging.getLogger(__name__)
@@ -48,10 +49,8 @@ class LateJobs:
         if not self._asked and (table not in self._sources or time.monotonic() >= self._valid_until):
             try:
                 self._sources = synced_table.load(self._database)
-            except DatabaseUnavailable as error:
+            except SchemaAbsent:
                 # The workers get their configuration before the schema is made.
-                if not error.schema_absent:
-                    raise
                 self._sources = {}
             self._asked, self._valid_until = True, time.monotonic() + _VALID
         return table in self._sources

@@ -12,7 +12,8 @@ import msgspec
 from gearsync.declare.configuration import Config
 from gearsync.outbox import synced_table
 from gearsync.outbox.dead_letter import DeadLetters, Letter, Outcome
-from gearsync.servers.mysql import Database, DatabaseUnavailable
+from gearsync.servers.mysql import Database
+from gearsync.servers.mysql_errors import DatabaseUnavailable
 from gearsync.shapes import TYPES
 
 DONE, NOT_ALL, WRONG_USE = 0, 1, 2

@@ -37,7 +37,8 @@ from gearsync.operate.selftest import hindrance
 from gearsync.outbox import synced_table
 from gearsync.outbox.applied import missing
 from gearsync.outbox.synced_table import NoKey, Source
-from gearsync.servers.mysql import Database, DatabaseUnavailable
+from gearsync.servers.mysql import Database
+from gearsync.servers.mysql_errors import DatabaseUnavailable, StatementInvalid
 from gearsync.servers.redis import Target, Unavailable
 from gearsync.servers.redis_cluster import open_target
 
@@ -220,7 +221,7 @@ def _runs(make: Callable[[bool], Resync], again: bool) -> Iterator[tuple[Resync,
             if not begun and not isinstance(error, DatabaseUnavailable):
                 raise
             failures += 1
-            if (isinstance(error, DatabaseUnavailable) and error.statement) or failures > _ATTEMPTS:
+            if isinstance(error, StatementInvalid) or failures > _ATTEMPTS:
                 raise
             time.sleep(_AGAIN)
 

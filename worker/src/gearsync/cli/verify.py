@@ -19,13 +19,14 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from gearsync.declare.configuration import Config
 from gearsync.operate.resync import estimate
 from gearsync.operate.selftest import hindrance
-from gearsync.operate.verify import CHUNK, EXAMPLES, Declared, Difference, Refused, Report, Servers, Verifier, Whole, about_table, backward, prune
+from gearsync.operate.verify import ABOUT_TABLE, CHUNK, EXAMPLES, Declared, Difference, Refused, Report, Servers, Verifier, Whole, backward, prune
 from gearsync.outbox import synced_table
 from gearsync.outbox.applied import missing
 from gearsync.outbox.synced_table import NoKey, Source
 from gearsync.project.expectation import KINDS, ORPHANED, Expectation
 from gearsync.project.transform import transforms
-from gearsync.servers.mysql import Database, DatabaseUnavailable
+from gearsync.servers.mysql import Database
+from gearsync.servers.mysql_errors import DatabaseUnavailable, StatementInvalid
 from gearsync.servers.redis import Target, Unavailable
 from gearsync.servers.redis_cluster import open_target
 
@@ -171,7 +172,7 @@ def remember(database: Database, reports: list[Report], sample: float) -> None:
                 (report.table, kind, sample, report.rows, msgspec.json.encode(different), report.unsettled, report.repaired, report.error[:1000]))
         except DatabaseUnavailable as error:
             # What was found is told all the same.
-            hint = "; the schema is of an earlier release, which site.yml migrates" if error.schema_absent or error.statement else ""
+            hint = "; the schema is of an earlier release, which site.yml migrates" if isinstance(error, StatementInvalid) else ""
             print(f"the result is not kept for gearsync status: {error}{hint}", file=sys.stderr)
             return
 
@@ -323,13 +324,9 @@ def _only(verifier: Verifier) -> Iterator[None]:
     """What is wrong with one table ends the look at that one."""
     try:
         yield
-    except DatabaseUnavailable as error:
-        if not about_table(error):
-            raise
+    except (*ABOUT_TABLE, NoKey, Refused, Unsettled) as error:
         verifier.report.error = str(error)
-    except (NoKey, Refused, Unsettled) as error:
-        verifier.report.error = str(error)
-    except Unavailable:
+    except (DatabaseUnavailable, Unavailable):
         raise
     except Exception as error:  # noqa: BLE001  # whatever it is, the other tables can be looked at
         traceback.print_exc()

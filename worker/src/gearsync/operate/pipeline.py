@@ -20,7 +20,8 @@ from gearsync.outbox.store import TRANSACTIONS, TRANSACTIONS_UNKNOWN, ranges_con
 from gearsync.outbox.synced_table import text_literal
 from gearsync.servers import gearman_admin
 from gearsync.servers.gearman_admin import Queue
-from gearsync.servers.mysql import Database, DatabaseUnavailable
+from gearsync.servers.mysql import Database
+from gearsync.servers.mysql_errors import DatabaseUnavailable, StatementInvalid
 from gearsync.servers.redis import Unavailable
 from gearsync.servers.redis_cluster import open_target
 from gearsync.telemetry.metrics import CHANGES, Histogram, Report, Tally
@@ -273,7 +274,7 @@ class Observer:
         try:
             found = self._in_database(self._database) if self._has_schema else self._without_schema(self._database)
         except DatabaseUnavailable as error:
-            absent = "the schema gearsync is not there, or of an earlier release: " if error.schema_absent or error.statement else ""
+            absent = "the schema gearsync is not there, or of an earlier release: " if isinstance(error, StatementInvalid) else ""
             return Server(self._database.name, False, f"{absent}{error}"), None
         return Server(self._database.name, True), found
 
@@ -403,9 +404,7 @@ class Observer:
     def _functions(self, database: Database) -> Optional[dict[str, Any]]:
         try:
             ((text,),) = database.rows("SELECT gman_stats()")
-        except DatabaseUnavailable as error:
-            if not error.statement:
-                raise
+        except StatementInvalid:
             return None
         return None if text is None else msgspec.json.decode(text, type=dict[str, Any])
 

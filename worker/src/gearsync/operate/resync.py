@@ -18,7 +18,8 @@ import msgspec
 from gearsync.contract import resync_key
 from gearsync.declare.declaration import Table
 from gearsync.outbox.synced_table import SPARSE, Pace, Position, Source, copy_sql, reach, text_literal
-from gearsync.servers.mysql import Database, DatabaseUnavailable
+from gearsync.servers.mysql import Database
+from gearsync.servers.mysql_errors import RowsLocked
 from gearsync.servers.redis import Target, Unavailable, text, words_of
 
 #: Seconds between two looks at a lock or at a limit.
@@ -273,9 +274,7 @@ class Resync:
             asked = time.monotonic()
             try:
                 number = self._piece(pace)
-            except DatabaseUnavailable as error:
-                if not error.locked:
-                    raise
+            except RowsLocked:
                 progress.waiting = "a row that a transaction has locked"
                 yield progress
                 pace.blocked()

@@ -11,7 +11,7 @@ from pymysql.constants import ER
 from gearsync.contract import SCHEMA
 from gearsync.declare.configuration import Config, MySQLSettings, parse_address
 from gearsync.servers.gearman_admin import version
-from gearsync.servers.mysql import words_of
+from gearsync.servers.mysql_errors import words_of
 from gearsync.servers.redis import Target, Unavailable
 from gearsync.servers.redis_cluster import open_target
 from gearsync.shapes import TYPES

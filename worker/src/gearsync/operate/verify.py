@@ -20,7 +20,8 @@ from gearsync.outbox import synced_table as mysql
 from gearsync.outbox.synced_table import Source
 from gearsync.project.expectation import ABSENT, MISSING, ORPHANED, Expectation, difference, is_wrong_type
 from gearsync.project.transform import Transform, transformed
-from gearsync.servers.mysql import Database, DatabaseUnavailable
+from gearsync.servers.mysql import Database
+from gearsync.servers.mysql_errors import AccessDenied, StatementInvalid, StatementRefused
 from gearsync.servers.redis import Unavailable, text, words_of
 from gearsync.shapes.rendering import Untraceable
 from gearsync.shapes.shape import Command, Probe
@@ -158,9 +159,8 @@ class Whole:
         return answer
 
 
-def about_table(error: DatabaseUnavailable) -> bool:
-    """Whether an error is about one table, or a value in it: others can be asked."""
-    return error.statement or error.denied or error.refused
+#: Errors that are about one table, or a value in it: others can be asked.
+ABOUT_TABLE = (AccessDenied, StatementRefused)
 
 
 class Verifier:
@@ -415,14 +415,13 @@ class Verifier:
             try:
                 for seen in self._fetch([same[0].row for same in group], sql):
                     found.update((claim.candidate, seen.identity) for claim in by_name.get(seen.name, ()) if self._holds(seen, claim))
-            except DatabaseUnavailable as error:
-                if not about_table(error):
-                    raise
-                if error.refused and not error.statement and len(group) > 1:
+            except ABOUT_TABLE as error:
+                is_of_value = isinstance(error, StatementRefused) and not isinstance(error, StatementInvalid)
+                if is_of_value and len(group) > 1:
                     # Most often it is one value that the column cannot have.
                     groups += [group[: len(group) // 2], group[len(group) // 2 :]]
                     continue
-                if error.statement or error.denied:
+                if not is_of_value:
                     self.report.error = self.report.error or str(error)
                 unknown.update(claim.candidate for same in group for claim in same)
         return found, unknown

@@ -14,7 +14,8 @@ from gearsync.declare.declaration import Table, Write, named
 from gearsync.project.commands import FormerWriter, Writer
 from gearsync.project.payload import Layout
 from gearsync.project.transform import Transform
-from gearsync.servers.mysql import Database, DatabaseUnavailable
+from gearsync.servers.mysql import Database
+from gearsync.servers.mysql_errors import SchemaAbsent
 
 _NUMBER = re.compile(rb'(?:\[|\{"declaration": ?)([0-9]{1,10})\b')
 
@@ -135,10 +136,8 @@ class Declarations:
         """Whether there are others than when this was asked before. What was known is forgotten then."""
         try:
             ((found,),) = self._database.rows(f"SELECT CONCAT(COUNT(*), ' ', COALESCE(MAX(declared_at), '')) FROM {SCHEMA}.numbered_declaration")
-        except DatabaseUnavailable as error:
+        except SchemaAbsent:
             # The workers get their release before the schema does.
-            if not error.schema_absent:
-                raise
             found = b""
         if found == self._version:
             return False

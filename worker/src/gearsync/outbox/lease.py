@@ -11,7 +11,8 @@ from collections.abc import Collection, Iterable
 
 from gearsync.contract import SCHEMA
 from gearsync.outbox.owner import is_dead, owner_name
-from gearsync.servers.mysql import Database, DatabaseUnavailable
+from gearsync.servers.mysql import Database
+from gearsync.servers.mysql_errors import DatabaseUnavailable, StatementInvalid
 
 log = logging.getLogger(__name__)
 
@@ -142,14 +143,11 @@ class Leases:
 
     def report(self, words: bytes) -> None:
         """Tell the other commands what this process has done."""
-        try:
+        # A schema of an earlier release, whose owner has not migrated it yet, does not have the table: nothing else depends on it.
+        with contextlib.suppress(StatementInvalid):
             self._database.run(
                 f"INSERT INTO {SCHEMA}.worker_report (owner, report) VALUES (%s, %s)"
                 " ON DUPLICATE KEY UPDATE report = VALUES(report), reported_at = CURRENT_TIMESTAMP(6)", (self.owner, words))
-        except DatabaseUnavailable as error:
-            # A schema of an earlier release, whose owner has not migrated it yet: nothing else depends on it.
-            if not error.statement:
-                raise
 
     def close(self) -> None:
         """Give everything back, so that nobody has to wait for the leases to run out."""

@@ -19,7 +19,8 @@ from gearsync.outbox import synced_table
 from gearsync.outbox.declarations import Declarations, KeyColumn, LargeColumn, number_of
 from gearsync.outbox.spans import Spans, runs
 from gearsync.project.payload import Change, Layout, decode_change, decode_outbox
-from gearsync.servers.mysql import Database, DatabaseUnavailable
+from gearsync.servers.mysql import Database
+from gearsync.servers.mysql_errors import AccessDenied, DatabaseUnavailable, StatementRefused
 from gearsync.values import Malformed, Number, Row, Value
 
 #: A larger payload is read by its id, so that a batch of large ones does not fill the memory. A long batch has less for each.
@@ -264,10 +265,8 @@ class _Rows:
         keys = {synced_table.identity_bytes(table.key, change.new or {}): change.new or {} for change in asked.values()}
         try:
             rows = self._select(table, list(keys.values()), next(iter(asked.values())))
-        except DatabaseUnavailable as error:
-            if error.statement or error.refused:
-                raise _Unclear from None
-            raise
+        except StatementRefused:
+            raise _Unclear from None
         found: dict[tuple[bytes, ...], Row] = {}
         for columns in rows:
             if columns[len(table.key)] is None:
@@ -285,9 +284,7 @@ class _Rows:
             try:
                 rows = self._select(table, [change.new or {}], change)
                 break
-            except DatabaseUnavailable as error:
-                if not error.statement and not error.refused:
-                    raise
+            except StatementRefused as error:
                 if attempt == _ATTEMPTS:
                     raise Malformed(f"the row cannot be read, error {error.code}", f"the row cannot be read: {error}") from None
         if rows and rows[0][len(table.key)] is None:
@@ -300,10 +297,8 @@ class _Rows:
             return []
         try:
             rows = self._database.rows(f"{table.select} WHERE {table.condition(keys)}")
-        except DatabaseUnavailable as error:
-            if error.denied:
-                raise RowsDenied(str(change.table), error) from None
-            raise
+        except AccessDenied as error:
+            raise RowsDenied(str(change.table), error) from None
         self.bytes += sum(len(value) for columns in rows for value in columns if value is not None)
         return rows
 
@@ -433,10 +428,8 @@ class Outbox:
         """Have the binary log name the rows that this session deletes by their key alone. False: the schema or its accounts are not made for it."""
         try:
             self.database.run(f"CALL {SCHEMA}.minimal_row_image()")
-        except DatabaseUnavailable as error:
+        except (AccessDenied, StatementRefused):
             # The schema is not migrated yet, or the account that made it is gone, or the worker's may not call it.
-            if not (error.statement or error.refused or error.denied):
-                raise
             return False
         return True
 

@@ -3,47 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import select
 import ssl
 from collections.abc import Iterator
 from typing import Any, Optional, Union
 
 import pymysql
-from pymysql.constants import CLIENT, ER
+from pymysql.constants import CLIENT
 
 from gearsync.declare.configuration import MySQLSettings
-
-#: The schema of the durable delivery.
-
-#: The schema or one of its tables is not there (yet).
-_ABSENT = (ER.BAD_DB_ERROR, ER.NO_SUCH_TABLE)
-#: A lock could not be had: at once (MySQL's NOWAIT), in time (and MariaDB's NOWAIT), or not at all.
-_LOCKED = (3572, ER.LOCK_WAIT_TIMEOUT, ER.LOCK_DEADLOCK)
-#: A statement that will fail in the same way the next time, whatever the server's state. NO_DB_ERROR is MySQL's word for a function that is not there:
-#: it looks for one in the session's schema, and there is none.
-_STATEMENT = (ER.BAD_FIELD_ERROR, ER.NO_SUCH_TABLE, ER.PARSE_ERROR, ER.BAD_DB_ERROR, ER.SP_DOES_NOT_EXIST, ER.NO_DB_ERROR)
-#: The account may not; somebody can mend that.
-_DENIED = (ER.TABLEACCESS_DENIED_ERROR, ER.COLUMNACCESS_DENIED_ERROR, ER.DBACCESS_DENIED_ERROR, ER.ACCESS_DENIED_ERROR, ER.SPECIFIC_ACCESS_DENIED_ERROR)
-#: What the server cannot do at the moment, whatever the statement says: locks, connections, limits, memory, disk, read-only, shutdown. (3024, 1969: a
-#: statement took too long; 3168, 3169, 4031, 1927, 1053: the session ends; 1792, 1836: read-only; 1290: an option, read_only most of all.)
-_PASSING = frozenset({
-    *_LOCKED, ER.CON_COUNT_ERROR, ER.OUT_OF_RESOURCES, ER.OUTOFMEMORY, ER.OUT_OF_SORTMEMORY, ER.SERVER_SHUTDOWN, ER.NORMAL_SHUTDOWN,
-    ER.SHUTDOWN_COMPLETE, ER.FORCING_CLOSE, ER.ABORTING_CONNECTION, ER.NEW_ABORTING_CONNECTION, ER.NET_READ_ERROR, ER.NET_READ_INTERRUPTED,
-    ER.NET_ERROR_ON_WRITE, ER.NET_WRITE_INTERRUPTED, ER.NET_FCNTL_ERROR, ER.NET_PACKETS_OUT_OF_ORDER, ER.NET_UNCOMPRESS_ERROR, ER.QUERY_INTERRUPTED,
-    ER.TOO_MANY_USER_CONNECTIONS, ER.USER_LIMIT_REACHED, ER.OPTION_PREVENTS_STATEMENT, ER.DISK_FULL,
-    ER.ERROR_ON_READ, ER.CANT_OPEN_FILE, ER.CANT_CREATE_THREAD, ER.GET_ERRNO, ER.CANT_LOCK, ER.LOCK_TABLE_FULL, ER.UNKNOWN_ERROR, ER.TABLE_DEF_CHANGED,
-    1792, 1836, 1927, 1969, 3024, 3168, 3169, 3572, 4031,
-})
-#: Numbers of the client library's own errors: they are about the connection.
-_CLIENT = range(2000, 3000)
-
-
-#: Errors whose quotations are names: of accounts, tables, columns, variables.
-_NAMING = frozenset({*_STATEMENT, *_DENIED, *_PASSING}) - {ER.PARSE_ERROR}
-_SIGNAL = 1644
-#: All from the first quotation mark to the last.
-_QUOTED = re.compile(r"['\"].*['\"]|['\"].*", re.DOTALL)
+from gearsync.servers.mysql_errors import DatabaseUnavailable, RowsLocked, StatementRefused, classified
 
 
 def _tls() -> ssl.SSLContext:
@@ -54,35 +23,6 @@ def _tls() -> ssl.SSLContext:
 
 
 _TLS = _tls()
-
-
-def words_of(error: Exception) -> str:
-    """What MySQL says, without what it quotes of values and statements, and its number where that leaves something out. Pure."""
-    words = str(error.args[-1]) if error.args else type(error).__name__
-    code = error.args[0] if isinstance(error, pymysql.MySQLError) and error.args and isinstance(error.args[0], int) else 0
-    if not code or code in _CLIENT or code in _NAMING:
-        return words
-    # A trigger of the application's may say anything.
-    kept = "" if code == _SIGNAL else _QUOTED.sub("…", words)
-    return words if kept == words else f"error {code}: {kept}".rstrip(": ")
-
-
-class DatabaseUnavailable(Exception):
-    """MySQL did not do it; of a transaction, nobody knows whether it did.
-
-    ``statement``: it is the statement that is wrong; ``locked``: rows are; ``denied``: the account may not; ``refused``: the server works, and will say the
-    same the next time.
-    """
-
-    def __init__(self, error: Exception) -> None:
-        code = error.args[0] if isinstance(error, pymysql.MySQLError) and error.args and isinstance(error.args[0], int) else 0
-        super().__init__(words_of(error))
-        self.code = code
-        self.schema_absent = code in _ABSENT
-        self.statement = code in _STATEMENT
-        self.locked = code in _LOCKED
-        self.denied = code in _DENIED
-        self.refused = code > 0 and code not in _CLIENT and code not in _PASSING and not self.denied
 
 
 def _let_go(error: BaseException) -> None:
@@ -136,7 +76,7 @@ class Database:
                 self.sessions += 1
             except (pymysql.MySQLError, OSError) as error:
                 self.close()
-                found = DatabaseUnavailable(error)
+                found = classified(error)
                 _let_go(error)
             else:
                 return self._connection
@@ -226,9 +166,9 @@ class Database:
 
     def failed(self, error: Exception) -> DatabaseUnavailable:
         """The error as everybody here knows it; the connection is closed, unless only the statement was wrong, or a value in it, or a row was locked."""
-        found = DatabaseUnavailable(error)
+        found = classified(error)
         # A resync that meets a locked row keeps its session, and with it the lock that tells others of it.
-        if not found.statement and not found.refused and not found.locked:
+        if not isinstance(found, (StatementRefused, RowsLocked)):
             self.close()
         return found
 
