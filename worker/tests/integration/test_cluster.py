@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 import redis
-from gearsync.apply.fence import BATCH, batch
+from gearsync.apply.fence import BATCH, FenceRefused, batch
 from gearsync.apply.fences import Fences
 from gearsync.declare.configuration import RedisSettings
 from gearsync.declare.declaration import Table, Write
 from gearsync.project.commands import Writer
 from gearsync.project.payload import decode_outbox
-from gearsync.servers.redis import Refused, Unavailable
 from gearsync.servers.redis_cluster import SLOTS, ClusterTarget, tags
+from gearsync.servers.redis_errors import Unavailable
 from gearsync.shapes.shape import Step
 from harness.changes import named
 from harness.commands import Commands
@@ -481,7 +481,7 @@ def test_a_stale_owner_is_refused_in_every_slot_that_was_written(cluster: Cluste
     second.claim(both)
     assert all(1 in second.fences.at((slot, 0)).applied for slot in target.by_slot(both))
     assert first.write(both, [2]) == [[b"moved", 1]] * 4
-    with pytest.raises(Refused, match="epoch 6"):
+    with pytest.raises(FenceRefused, match="epoch 6"):
         first.claim(both)
     assert (cluster.client.lrange("l:1", 0, -1), cluster.client.lrange("l:2", 0, -1)) == ([b"1"], [b"2"])
     cluster.client.set("k:3", "no hash")

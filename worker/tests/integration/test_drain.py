@@ -23,7 +23,7 @@ from gearsync.outbox.spans import Spans
 from gearsync.outbox.store import Outbox
 from gearsync.servers import mysql as edge
 from gearsync.servers.gearman import JobServers
-from gearsync.servers.redis import Target
+from gearsync.servers.redis import ServerTarget
 from gearsync.telemetry.metrics import Tally
 from harness.commands import Commands
 from harness.job_server import JobServer
@@ -900,7 +900,7 @@ class Inner:
         settings = msgspec.convert(config, Config)
         self.gearmand, self.database = gearmand, Recorded(database)
         self.jobs = JobServers([(gearmand.host, gearmand.port)], [], prefetch=1, timeout=120.0, reconnect_max=0.2)
-        self.drain = Drain(settings, Servers(self.jobs, Target(settings.redis, 120.0), self.database, Recorded(database)), {}, Tally())
+        self.drain = Drain(settings, Servers(self.jobs, ServerTarget(settings.redis, 120.0), self.database, Recorded(database)), {}, Tally())
 
     def until(self, condition: Callable[[], bool]) -> None:
         def step() -> bool:

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from gearsync.apply.fence import BATCH, batch, without_done
+from gearsync.apply.fence import BATCH, FenceRefused, batch, without_done
 from gearsync.apply.fences import Fences
 from gearsync.declare.configuration import RedisSettings
 from gearsync.outbox.spans import Spans
 from gearsync.project.commands import coalesce
 from gearsync.project.payload import Change
-from gearsync.servers.redis import Refused, Target
+from gearsync.servers.redis import ServerTarget
+from gearsync.servers.target import Target
 from gearsync.shapes.shape import APPEND, Command, Step
 from harness.histories import histories, steps_of
 from harness.redis_server import RedisServer
@@ -31,7 +32,7 @@ PLACE = (0, 7)
 @pytest.fixture
 def target(redis_server: RedisServer) -> Iterator[Target]:
     redis_server.client.config_set("appendfsync", "no")
-    target = Target(RedisSettings(port=redis_server.port), 120.0)
+    target = ServerTarget(RedisSettings(port=redis_server.port), 120.0)
     yield target
     target.close()
 
@@ -122,7 +123,7 @@ def test_an_older_epoch_is_refused(target: Target, redis_server: RedisServer) ->
     first.claim()
     second.claim()
     assert first.write(item(1), [1]) == [b"moved", 1]
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(FenceRefused) as refused:
         first.claim()
     assert (refused.value.shard, refused.value.epoch) == (7, 7)
     assert state(redis_server) == {}

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from gearsync.declare.configuration import RedisSettings
-from gearsync.servers.redis import Target, Unavailable
+from gearsync.servers.redis import ServerTarget
+from gearsync.servers.redis_errors import Unavailable
 from harness.commands import Commands
 from harness.job_server import JobServer
 from harness.late_proxy import LateProxy
@@ -263,7 +264,7 @@ class Silent:
 def test_each_sentinel_is_asked_once_before_the_attempt_is_over() -> None:
     silent = [Silent(), Silent(), Silent()]
     try:
-        target = Target(RedisSettings(sentinels=[each.address for each in silent], sentinel_master="shop"), 0.6)
+        target = ServerTarget(RedisSettings(sentinels=[each.address for each in silent], sentinel_master="shop"), 0.6)
         with pytest.raises(Unavailable, match="shop"):
             target.ping()
         until(lambda: [len(each.accepted) for each in silent], [1, 1, 1])

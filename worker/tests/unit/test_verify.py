@@ -11,7 +11,7 @@ from gearsync.operate.verify import Difference, Servers, Verifier
 from gearsync.outbox import synced_table as mysql
 from gearsync.outbox.synced_table import KeyColumn, Source
 from gearsync.project.expectation import STALE
-from gearsync.servers.redis import Unavailable
+from gearsync.servers.redis_errors import Unavailable
 from gearsync.shapes.shape import Command
 from gearsync.values import Malformed
 

@@ -8,13 +8,14 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 
 from gearsync.apply.behind import Behind
-from gearsync.apply.fence import BATCH, batch, without_done
+from gearsync.apply.fence import BATCH, BatchStuck, FenceMoved, batch, without_done
 from gearsync.apply.fences import Fences, Place
 from gearsync.apply.reader import Reader, Work
 from gearsync.apply.stall import Stall
 from gearsync.outbox.store import CREATED, Entry, Outbox, summary
 from gearsync.project.commands import coalesce
-from gearsync.servers.redis import Denied, Moved, Stuck, Target, Unavailable, words_of
+from gearsync.servers.redis_errors import Denied, Unavailable, words_of
+from gearsync.servers.target import Target
 from gearsync.shapes.shape import Step
 from gearsync.telemetry.metrics import BATCHES, CHANGES, COMMANDS, ERRORS, STEPS, Tally
 from gearsync.values import Malformed
@@ -59,14 +60,14 @@ class Applier:
     def apply(self, work: Work) -> None:
         """Write what was read: all of it, or, when the account may not write some table's keys, that of the others.
 
-        Raises DatabaseUnavailable, Unavailable, Denied, Refused and Moved: then it is not known what of it Redis has, but its fences are.
+        Raises DatabaseUnavailable, Unavailable, Denied, Refused and FenceMoved: then it is not known what of it Redis has, but its fences are.
         """
         try:
             self._write(work)
-        except Stuck as stuck:
+        except BatchStuck as stuck:
             (table,) = (entry.table for entry in work.entries if entry.id == stuck.change)
             self._reader.hold(table, [], str(stuck))
-            raise Moved from None
+            raise FenceMoved from None
         except Denied as denied:
             tables = sorted({entry.table for entry in work.entries})
             if len(tables) == 1:
@@ -84,7 +85,7 @@ class Applier:
             failed.update(self.claim(unclaimed))
             if any(self._fences.at(place).was_others for place in unclaimed if place[0] not in failed):
                 # It was read before: its owner of then may have applied it and later changes since, and have had all of them deleted and forgotten.
-                raise Moved
+                raise FenceMoved
         created = max(entry.stamp for entry in work.entries)[:CREATED]
         dead = dict(work.dead)
         calls, sent, before = [], [], set[int]()
@@ -114,8 +115,8 @@ class Applier:
                 failed[slot] = Unavailable(words_of(rest[0]))
                 continue
             if word == b"stuck":
-                raise Stuck(int(rest[0]), words_of(rest[1]))
-            raise Moved
+                raise BatchStuck(int(rest[0]), words_of(rest[1]))
+            raise FenceMoved
         if failed and not self._target.is_parted:
             raise next(iter(failed.values()))
         places = [place for place in places if place[0] not in failed]
@@ -163,7 +164,7 @@ class Applier:
     def claim(self, places: Sequence[Place]) -> dict[int, Exception]:
         """Claim these fences. Returns the errors of slots that are out of reach while others are not.
 
-        Raises DatabaseUnavailable, Unavailable, Denied, Refused, and Moved when changes are to be applied again that come before all others.
+        Raises DatabaseUnavailable, Unavailable, Denied, Refused, and FenceMoved when changes are to be applied again that come before all others.
         """
         lost, failed = self._claimed(places)
         if not lost:
@@ -173,7 +174,7 @@ class Applier:
         log.warning("Redis has lost %d changes that it had taken; they are applied again", len(lost), extra={"action": "redis_stepped_back"})
         self._tally.count(ERRORS, "redis_stepped_back")
         self.has_stepped_back = True
-        raise Moved
+        raise FenceMoved
 
     def _claimed(self, places: Sequence[Place]) -> tuple[list[int], dict[int, Exception]]:
         """Claim these fences. Returns the ids of what was applied, is lost by Redis, and is in the outbox still; and the errors of slots out of reach."""

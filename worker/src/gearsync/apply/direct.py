@@ -18,7 +18,8 @@ from gearsync.project.payload import Change, decode
 from gearsync.project.transform import Transform
 from gearsync.servers.gearman import Job, JobServers
 from gearsync.servers.mysql_errors import DatabaseUnavailable
-from gearsync.servers.redis import Target, Unavailable
+from gearsync.servers.redis_errors import Unavailable
+from gearsync.servers.target import Target
 from gearsync.shapes.shape import Command
 from gearsync.telemetry.metrics import COMMANDS, ERRORS, JOBS, Tally
 from gearsync.values import Malformed

@@ -14,6 +14,7 @@ from gearsync.apply.applier import Applier
 from gearsync.apply.barrier_desk import Answer, BarrierDesk
 from gearsync.apply.behind import Behind
 from gearsync.apply.deleter import Deleter
+from gearsync.apply.fence import FenceMoved, FenceRefused
 from gearsync.apply.fences import Fences
 from gearsync.apply.pace import LAST_GAP, Pace
 from gearsync.apply.reader import Reader
@@ -31,7 +32,8 @@ from gearsync.servers.gearman import Job, JobServers
 from gearsync.servers.mysql import Database
 from gearsync.servers.mysql_errors import DatabaseUnavailable, RowsLocked, SchemaAbsent
 from gearsync.servers.outage import Outage
-from gearsync.servers.redis import Denied, Moved, Refused, Target, Unavailable
+from gearsync.servers.redis_errors import Denied, Unavailable
+from gearsync.servers.target import Target
 from gearsync.telemetry.metrics import ERRORS, Tally, Window
 
 log = logging.getLogger(__name__)
@@ -126,7 +128,7 @@ class Drain:
         deadline = time.monotonic() + self._settings.keep + 1.0
         while self._behind and time.monotonic() < deadline and not self._redis_outage.failures:
             time.sleep(LAST_GAP)
-            with contextlib.suppress(Unavailable, Refused, Denied, Moved, DatabaseUnavailable):
+            with contextlib.suppress(Unavailable, FenceRefused, Denied, FenceMoved, DatabaseUnavailable):
                 self._confirm(time.monotonic())
         self._deleter.close(max(1.0, deadline - time.monotonic()))
         try:
@@ -159,9 +161,9 @@ class Drain:
             self._redis_outage.end()
         except (Unavailable, Denied) as error:
             self._redis_outage.begin(str(error))
-        except Refused as refused:
+        except FenceRefused as refused:
             self._refused(refused)
-        except Moved:
+        except FenceMoved:
             self._pace.due = now + LAST_GAP
 
     def _start_over(self) -> None:
@@ -237,7 +239,7 @@ class Drain:
         return 0.0 if self._stopping else max(0.0, min(moments) - now)
 
     def _drain(self, now: float) -> None:
-        """Read the oldest changes and write them. Raises DatabaseUnavailable, Unavailable, Denied and Refused."""
+        """Read the oldest changes and write them. Raises DatabaseUnavailable, Unavailable, Denied and FenceRefused."""
         if self._stall.due(now):
             # All at once, so that they come in their order.
             for first, last in self._stall.forget():
@@ -268,7 +270,7 @@ class Drain:
             self._pace.none(now + took, took, bool(self.servers.connected))
 
     def _confirm(self, now: float) -> None:
-        """Have deleted what Redis has, and let others know what it has. Raises DatabaseUnavailable, Unavailable, Denied, Refused and Moved."""
+        """Have deleted what Redis has, and let others know what it has. Raises DatabaseUnavailable, Unavailable, Denied, FenceRefused and FenceMoved."""
         self._confirm_at = now + _CONFIRM
         self._behind.confirm(now, self._applier.claim)
         if self._applier.has_stepped_back:
@@ -277,7 +279,7 @@ class Drain:
             self.target.ask([saying(self._source, self._leases.owner, self._behind.in_redis)])
             self._said_behind = bool(self._behind.ids)
 
-    def _refused(self, refused: Refused) -> None:
+    def _refused(self, refused: FenceRefused) -> None:
         log.warning("a stale batch of shard %d was refused: %s", refused.shard, refused, extra={"action": "stale_batch_refused"})
         self.tally.count(ERRORS, "stale_batch")
         if not self._leases.raise_above(refused.shard, refused.epoch):

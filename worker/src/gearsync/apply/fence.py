@@ -27,7 +27,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
 from gearsync.outbox.spans import Spans, from_text, runs, text_of
-from gearsync.servers.redis import Script, words_of
+from gearsync.servers.redis_errors import words_of
+from gearsync.servers.target import Script
 from gearsync.shapes.shape import APPEND, Step
 
 _HERE = Path(__file__).parent
@@ -44,6 +45,27 @@ PERMANENT = (
 #: Claims fences: the file says what goes in and out, as that of a batch does.
 CLAIM = Script((_HERE / "claim.lua").read_text())
 BATCH = Script((_HERE / "batch.lua").read_text().replace("PERMANENT", ", ".join(f"'{words}'" for words in PERMANENT)), waits=True)
+
+
+class FenceRefused(Exception):
+    """Redis knows a greater epoch of the shard: another process has written since the lease was taken, or the database was restored."""
+
+    def __init__(self, shard: int, epoch: int) -> None:
+        super().__init__(f"Redis knows epoch {epoch} of shard {shard}")
+        self.shard = shard
+        self.epoch = epoch
+
+
+class FenceMoved(Exception):
+    """The fence is not as it was left: nothing was done, and it must be claimed again."""
+
+
+class BatchStuck(Exception):
+    """A batch has stopped at a change, with an error that may pass; what it has appended, its fence says."""
+
+    def __init__(self, change: int, words: str) -> None:
+        super().__init__(words)
+        self.change = change
 
 
 class Mark(NamedTuple):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Optional
 
-from gearsync.apply.fence import BATCH, CLAIM, Known, Mark, batch, claim, known
+from gearsync.apply.fence import BATCH, CLAIM, FenceRefused, Known, Mark, batch, claim, known
 from gearsync.outbox.spans import Spans, runs
-from gearsync.servers.redis import Refused, Target, Unavailable, words_of
+from gearsync.servers.redis_errors import Unavailable, words_of
+from gearsync.servers.target import Target
 
 #: Where a fence is: the slot in a cluster, 0 on one server; and its shard.
 Place = tuple[int, int]
@@ -186,7 +187,7 @@ class Fences:
     def claim(self, places: Sequence[Place], present: Callable[[Spans], Spans]) -> dict[int, Exception]:
         """Raise the numbers of these fences, and learn what was applied. ``present`` says which of some ids are in the outbox.
 
-        Returns Unavailable or Denied for each slot whose fences are out of reach. Raises them when all is, Refused, and what ``present`` does.
+        Returns Unavailable or Denied for each slot whose fences are out of reach. Raises them when all is, FenceRefused, and what ``present`` does.
         """
         by_slot: dict[int, list[Place]] = {}
         for place in places:
@@ -200,7 +201,7 @@ class Fences:
                 failed[slot] = answer
                 continue
             if answer[0] == b"refused":
-                raise Refused(its[int(answer[1]) - 1][1], int(answer[2]))
+                raise FenceRefused(its[int(answer[1]) - 1][1], int(answer[2]))
             if answer[0] == b"later":
                 raise Unavailable(words_of(answer[1]))
             for place, number, fields in zip(its, answer[1::2], answer[2::2]):

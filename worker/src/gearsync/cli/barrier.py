@@ -10,7 +10,7 @@ from gearsync.declare.configuration import Config, ConfigError
 from gearsync.outbox.applied import barrier
 from gearsync.outbox.barrier import TIMEOUT, wait
 from gearsync.servers.mysql import Database
-from gearsync.servers.redis_cluster import open_target
+from gearsync.servers.target import open_target
 
 OK, FAILED = 0, 1
 

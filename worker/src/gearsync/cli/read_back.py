@@ -15,8 +15,8 @@ from gearsync.outbox.declarations import Declared
 from gearsync.project.expectation import Expectation, difference
 from gearsync.project.payload import Change, decode
 from gearsync.project.transform import transformed, transforms
-from gearsync.servers.redis import Target, Unavailable, words_of
-from gearsync.servers.redis_cluster import open_target
+from gearsync.servers.redis_errors import Unavailable, words_of
+from gearsync.servers.target import Target, open_target
 from gearsync.shapes.shape import Probe
 from gearsync.values import Malformed, Row
 

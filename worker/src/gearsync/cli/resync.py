@@ -39,8 +39,8 @@ from gearsync.outbox.applied import missing
 from gearsync.outbox.synced_table import NoKey, Source
 from gearsync.servers.mysql import Database
 from gearsync.servers.mysql_errors import DatabaseUnavailable, StatementInvalid
-from gearsync.servers.redis import Target, Unavailable
-from gearsync.servers.redis_cluster import open_target
+from gearsync.servers.redis_errors import Unavailable
+from gearsync.servers.target import Target, open_target
 
 DONE, FAILED = 0, 1
 #: Seconds that a statement may take; between two lines of progress without a terminal; until MySQL is tried again.

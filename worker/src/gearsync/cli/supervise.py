@@ -31,8 +31,8 @@ from gearsync.declare.configuration import Config, parse_address
 from gearsync.project.transform import transforms
 from gearsync.servers.gearman import JobServers
 from gearsync.servers.mysql import Database
-from gearsync.servers.redis_cluster import open_target
 from gearsync.servers.resolver import Resolver
+from gearsync.servers.target import open_target
 from gearsync.telemetry import logs, tallies
 from gearsync.telemetry.metrics import RESTARTS, Tally
 

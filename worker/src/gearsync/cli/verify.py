@@ -27,8 +27,8 @@ from gearsync.project.expectation import KINDS, ORPHANED, Expectation
 from gearsync.project.transform import transforms
 from gearsync.servers.mysql import Database
 from gearsync.servers.mysql_errors import DatabaseUnavailable, StatementInvalid
-from gearsync.servers.redis import Target, Unavailable
-from gearsync.servers.redis_cluster import open_target
+from gearsync.servers.redis_errors import Unavailable
+from gearsync.servers.target import Target, open_target
 
 EQUAL, DIFFERENT, COULD_NOT_TELL = 0, 1, 2
 #: Seconds that a statement of the verification may take, and that changes on their way are waited for.

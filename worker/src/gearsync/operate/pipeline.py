@@ -22,8 +22,8 @@ from gearsync.servers import gearman_admin
 from gearsync.servers.gearman_admin import Queue
 from gearsync.servers.mysql import Database
 from gearsync.servers.mysql_errors import DatabaseUnavailable, StatementInvalid
-from gearsync.servers.redis import Unavailable
-from gearsync.servers.redis_cluster import open_target
+from gearsync.servers.redis_errors import Unavailable
+from gearsync.servers.target import open_target
 from gearsync.telemetry.metrics import CHANGES, Histogram, Report, Tally
 
 #: Rows of the outbox that are looked at, and as many dead letters: a look must cost the database the same whatever waits there.

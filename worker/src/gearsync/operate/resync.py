@@ -20,7 +20,8 @@ from gearsync.declare.declaration import Table
 from gearsync.outbox.synced_table import SPARSE, Pace, Position, Source, copy_sql, reach, text_literal
 from gearsync.servers.mysql import Database
 from gearsync.servers.mysql_errors import RowsLocked
-from gearsync.servers.redis import Target, Unavailable, text, words_of
+from gearsync.servers.redis_errors import Unavailable, text, words_of
+from gearsync.servers.target import Target
 
 #: Seconds between two looks at a lock or at a limit.
 _PAUSE = 0.05

@@ -12,8 +12,8 @@ from gearsync.contract import SCHEMA
 from gearsync.declare.configuration import Config, MySQLSettings, parse_address
 from gearsync.servers.gearman_admin import version
 from gearsync.servers.mysql_errors import words_of
-from gearsync.servers.redis import Target, Unavailable
-from gearsync.servers.redis_cluster import open_target
+from gearsync.servers.redis_errors import Unavailable
+from gearsync.servers.target import Target, open_target
 from gearsync.shapes import TYPES
 from gearsync.shapes.shape import Command
 

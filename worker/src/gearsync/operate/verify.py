@@ -22,7 +22,7 @@ from gearsync.project.expectation import ABSENT, MISSING, ORPHANED, Expectation,
 from gearsync.project.transform import Transform, transformed
 from gearsync.servers.mysql import Database
 from gearsync.servers.mysql_errors import AccessDenied, StatementInvalid, StatementRefused
-from gearsync.servers.redis import Unavailable, text, words_of
+from gearsync.servers.redis_errors import Unavailable, text, words_of
 from gearsync.shapes.rendering import Untraceable
 from gearsync.shapes.shape import Command, Probe
 from gearsync.values import Malformed, Row

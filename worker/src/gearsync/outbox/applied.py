@@ -10,7 +10,8 @@ from gearsync.outbox.barrier import Barrier, wait
 from gearsync.outbox.spans import Spans, from_text, text_of
 from gearsync.outbox.store import Outbox
 from gearsync.servers.mysql import Database
-from gearsync.servers.redis import Target, Unavailable, text, words_of
+from gearsync.servers.redis_errors import Unavailable, text, words_of
+from gearsync.servers.target import Target
 from gearsync.shapes.shape import Command
 
 #: Seconds for which a process that died is believed.

@@ -9,7 +9,7 @@ from typing import Any, Callable, Optional
 from gearsync.outbox.spans import Spans
 from gearsync.outbox.store import Outbox
 from gearsync.servers.mysql_errors import DatabaseUnavailable
-from gearsync.servers.redis import Unavailable
+from gearsync.servers.redis_errors import Unavailable
 
 #: Seconds until the answer is what is missing; the job's caller waits for 30.
 TIMEOUT = 10.0

@@ -1,11 +1,9 @@
-"""Redis: a batch of commands in one round trip, and which answers mean "later" and which "never"."""
+"""One Redis server: a batch of commands in one round trip."""
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Iterator, Sequence
-from typing import Any, Optional, Union
+from typing import Any, Optional
 
 import hiredis
 import redis
@@ -16,49 +14,12 @@ from redis.sentinel import Sentinel
 
 from gearsync.contract import fence_key
 from gearsync.declare.configuration import DEFAULT_SENTINEL_PORT, RedisSettings, parse_address
+from gearsync.servers.redis_errors import Unavailable, denied_or_unavailable, later, text, words_of
+from gearsync.servers.target import Script, Target, pages
 from gearsync.shapes.shape import Command, Step
 
 # For each connection redis-py searches the installed packages for its own version, which fills pages that a process then shares with no other.
 redis.utils.get_lib_version = lambda: redis.__version__
-
-#: Error replies that say nothing about the command: the server cannot or may not write at the moment, so the batch is tried again.
-#: (Redis' documented error prefixes; OOM and MISCONF end when memory or disk is there again, NOAUTH and WRONGPASS when somebody mends an account.)
-_LATER = ("LOADING", "BUSY ", "MASTERDOWN", "READONLY", "CLUSTERDOWN", "TRYAGAIN", "OOM", "MISCONF", "NOREPLICAS", "NOAUTH", "WRONGPASS", "NOPERM")
-
-#: The same where redis-py has a class for the reply, and takes the prefix away.
-_LATER_CLASSES = (
-    exceptions.AuthenticationError, exceptions.BusyLoadingError, exceptions.NoPermissionError, exceptions.OutOfMemoryError, exceptions.ReadOnlyError,
-)
-
-
-#: The part of an error before its first quotation that is no command's name.
-_UNQUOTED = re.compile(r"(?:[^'`\"]|(?<=command )['`][A-Za-z|]+['`])*")
-
-
-class Refused(Exception):
-    """Redis knows a greater epoch of the shard: another process has written since the lease was taken, or the database was restored."""
-
-    def __init__(self, shard: int, epoch: int) -> None:
-        super().__init__(f"Redis knows epoch {epoch} of shard {shard}")
-        self.shard = shard
-        self.epoch = epoch
-
-
-class Moved(Exception):
-    """The fence is not as it was left: nothing was done, and it must be claimed again."""
-
-
-class Stuck(Exception):
-    """A batch has stopped at a change, with an error that may pass; what it has appended, its fence says."""
-
-    def __init__(self, change: int, words: str) -> None:
-        super().__init__(words)
-        self.change = change
-
-
-class Denied(Exception):
-    """The account may not execute a command, or not with these keys; nothing was done."""
-
 
 def wait_for(settings: RedisSettings) -> Optional[tuple[Any, ...]]:
     """The command that answers how many replicas have what its connection wrote; None when none need to. Pure."""
@@ -69,46 +30,6 @@ def too_few(copies: int, wait: tuple[Any, ...]) -> Optional[str]:
     """Why the answer to ``wait`` is not enough; None when it is. Pure."""
     _word, wanted, milliseconds = wait
     return f"{copies} of {wanted} replicas had the batch after {milliseconds / 1000:g} s" if copies < wanted else None
-
-
-def text(answer: Any) -> str:
-    return answer.decode(errors="replace") if isinstance(answer, bytes) else str(answer)
-
-
-def words_of(said: Union[Exception, bytes]) -> str:
-    """What a server's error says up to where it may quote an argument of a command, which is data."""
-    if isinstance(said, (exceptions.ConnectionError, exceptions.TimeoutError, OSError)):
-        # The client's own words, of addresses.
-        return f"{type(said).__name__}: {said}"
-    words = text(said).partition(", with args beginning with")[0]
-    # The name of a command is no data; redis-py takes the error's code away where it has a class for it.
-    found = _UNQUOTED.match(words)
-    kept = found[0].rstrip(" :") if found else ""
-    return f"{type(said).__name__}: {kept}" if isinstance(said, Exception) else kept
-
-
-def denied_or_unavailable(error: Exception) -> Exception:
-    """Denied for an answer that is about the account; Unavailable for all others."""
-    return Denied(words_of(error)) if isinstance(error, exceptions.NoPermissionError) else Unavailable(words_of(error))
-
-
-class Script:
-    """A Lua script, and the name that Redis gives it."""
-
-    def __init__(self, text: str, waits: bool = False) -> None:
-        """``waits``: its answer counts only when as many replicas have what it wrote as the settings ask for."""
-        self.text = text
-        self.waits = waits
-        self.sha = hashlib.sha1(text.encode()).hexdigest()  # noqa: S324  # Redis names its scripts so
-
-
-class Unavailable(Exception):
-    """Redis cannot take writes now; nothing is known to be applied, and all of it is to be tried again."""
-
-
-def later(answer: Any) -> bool:
-    """Whether an answer means that the server cannot or may not write at the moment."""
-    return isinstance(answer, _LATER_CLASSES) or (isinstance(answer, exceptions.RedisError) and str(answer).startswith(_LATER))
 
 
 def connect_anew(connection: Any) -> None:
@@ -153,11 +74,8 @@ def refused_on(connection: Any, commands: Sequence[Command]) -> list[str]:
         connection.disconnect()
 
 
-class Target:
-    """One Redis server."""
-
-    #: Whether a part of it can be out of reach while the rest is not.
-    is_parted = False
+class ServerTarget(Target):
+    """One Redis server, which Sentinels may name."""
 
     def __init__(self, settings: RedisSettings, timeout: float) -> None:
         """``timeout`` bounds connecting and every answer, in seconds. Connects at the first use."""
@@ -189,7 +107,6 @@ class Target:
         self._wait = wait_for(settings)
 
     def apply(self, commands: Sequence[Command]) -> list[Optional[str]]:
-        """Execute ``commands`` in their order in one round trip; for each, None or its error. Raises Unavailable."""
         if not commands:
             return []
         pipeline = self._client.pipeline(transaction=False)
@@ -205,18 +122,12 @@ class Target:
         return [words_of(answer) if isinstance(answer, exceptions.RedisError) else None for answer in answers]
 
     def by_slot(self, steps: Sequence[Step]) -> dict[int, list[Step]]:
-        """The steps whose keys can be written at once, in their order."""
         return {0: list(steps)} if steps else {}
 
     def fence_key(self, source: str, _slot: int, shard: int) -> str:
-        """The key of a fence, which is in its slot."""
         return fence_key(source, shard)
 
     def run(self, script: Script, calls: Sequence[tuple[int, Sequence[Any]]]) -> list[Any]:
-        """Execute ``script`` for each slot with its arguments; what it answers, when as many replicas have it as the settings ask for.
-
-        Raises Denied, and Unavailable: then it may have been done, or be done later. Where others have answered, one of them stands in the place of an answer.
-        """
         if not calls:
             return []
         ((_slot, arguments),) = calls
@@ -248,7 +159,6 @@ class Target:
         return self._client.execute_command(*arguments)  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
 
     def ask(self, commands: Sequence[Command]) -> list[Any]:
-        """What Redis answers to ``commands``, in one round trip; an error reply stands as the exception in its place. Raises Unavailable."""
         if not commands:
             return []
         pipeline = self._client.pipeline(transaction=False)
@@ -260,38 +170,15 @@ class Target:
             raise Unavailable(words_of(error)) from None
 
     def scan(self, page: int) -> Iterator[list[bytes]]:
-        """All keys, about ``page`` at a time; one may come twice. Raises Unavailable."""
-        yield from self._pages("SCAN", page=page)
-
-    def scan_members(self, key: bytes, scored: bool, page: int) -> Iterator[list[bytes]]:
-        """The members of a set, or of a sorted set when ``scored``, about ``page`` at a time; nothing for a key of another type. Raises Unavailable."""
-        for found in self._pages("ZSCAN" if scored else "SSCAN", key, page=page):
-            yield [member for member, _score in found] if scored else found
-
-    def _pages(self, *command: Union[str, bytes], page: int) -> Iterator[list[Any]]:
-        cursor = 0
-        while True:
-            (answer,) = self.ask([(*command, cursor, "COUNT", page)])
-            if isinstance(answer, Exception):
-                if len(command) > 1 and str(answer).startswith("WRONGTYPE"):
-                    return
-                # Keys that nobody may see are not keys that are not there.
-                raise Unavailable(f"{text(command[0])}: {words_of(answer)}")
-            cursor, found = int(answer[0]), answer[1]
-            if found:
-                yield found
-            if cursor == 0:
-                return
+        yield from pages(self.ask, "SCAN", page=page)
 
     def ping(self) -> None:
-        """Raises Unavailable when Redis does not answer or refuses us."""
         try:
             self._client.ping()
         except exceptions.RedisError as error:
             raise Unavailable(words_of(error)) from None
 
     def refused(self, commands: Sequence[Command]) -> list[str]:
-        """The names of those of ``commands`` that the server does not know or this account may not execute; none of them is executed. Raises Unavailable."""
         try:
             return refused_on(self._client.connection_pool.make_connection(), commands)
         except (exceptions.RedisError, OSError) as error:

@@ -19,19 +19,9 @@ from redis.retry import Retry
 
 from gearsync.contract import slot_fence_key
 from gearsync.declare.configuration import RedisSettings, parse_address
-from gearsync.servers.redis import (
-    Script,
-    Target,
-    Unavailable,
-    connect_anew,
-    denied_or_unavailable,
-    later,
-    refused_on,
-    text,
-    too_few,
-    wait_for,
-    words_of,
-)
+from gearsync.servers.redis import connect_anew, refused_on, too_few, wait_for
+from gearsync.servers.redis_errors import Unavailable, denied_or_unavailable, later, text, words_of
+from gearsync.servers.target import Script, Target
 from gearsync.shapes.shape import Command, Step
 from gearsync.values import as_bytes
 
@@ -251,8 +241,3 @@ class ClusterTarget(Target):
 
     def close(self) -> None:
         self.abandon()
-
-
-def open_target(settings: RedisSettings, timeout: float) -> Target:
-    """The target that the settings name."""
-    return ClusterTarget(settings, timeout) if settings.cluster else Target(settings, timeout)
