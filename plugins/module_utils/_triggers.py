@@ -182,23 +182,30 @@ def _too_large(*parts):
     return f"{' + '.join(lengths)} > @@max_allowed_packet DIV {EXPANSION}" if lengths else None
 
 
+def direct_payload(declaration, columns, event, new="NEW", old="OLD"):
+    """The SQL of what a trigger sends to Gearman itself; NULL for a change that is too large for the server to write as JSON.
+
+    columns: what the table has, by declared name. new, old: what the row is called before and after the change.
+    """
+    rows = {}
+    if event != "delete":
+        rows["new"] = ([(name, columns[name]) for name in declaration["columns"]], new)
+    if event != "insert":
+        rows["old"] = ([(name, columns[name]) for name in old_columns(declaration)], old)
+    members = ["'$gearsync', 1", "'table', {}".format(literal(declaration["table"])), f"'event', '{event}'"]
+    members += [f"'{name}', {_row_object(*row)}" for name, row in rows.items()]
+    large, payload = _too_large(*rows.values()), f"JSON_OBJECT({', '.join(members)})"
+    return f"IF({large}, NULL, {payload})" if large else payload
+
+
 def direct_body(declaration, columns, event):
     """The body of a trigger that hands the change to Gearman itself.
 
     columns: what the table has, by declared name. No error of ours may reach the write, and no user variable is used.
     """
     new = [(name, columns[name]) for name in declaration["columns"]]
-    old = [(name, columns[name]) for name in old_columns(declaration)]
-    members = ["'$gearsync', 1", "'table', {}".format(literal(declaration["table"])), f"'event', '{event}'"]
-    if event != "delete":
-        members.append("'new', {}".format(_row_object(new, "NEW")))
-    if event != "insert":
-        members.append("'old', {}".format(_row_object(old, "OLD")))
-    large = _too_large(*([(new, "NEW")] if event != "delete" else []), *([(old, "OLD")] if event != "insert" else []))
-    words = f"JSON_OBJECT({', '.join(members)})"
     send = [
-        # A change too large for the server to put into words is not sent at all.
-        f"SET payload = {f'IF({large}, NULL, {words})' if large else words};",
+        f"SET payload = {direct_payload(declaration, columns, event)};",
         f"IF payload IS NOT NULL THEN DO gman_do_background({literal(declaration['function'])}, payload); END IF;",
     ]
     if event == "update":

@@ -226,6 +226,13 @@ blocked_by:
   type: list
   elements: int
   sample: [42]
+job:
+  description:
+    - What a trigger sends when a row changes, as SQL in which the row is called V(gearsync_row), and the sql_mode under which it does.
+    - For who sends a row once more, as the playbook V(smoke) does.
+  returned: when O(delivery=direct) and O(state=present)
+  type: dict
+  sample: {"payload_sql": "JSON_OBJECT('table', 'shop.user', …)", "sql_mode": "STRICT_TRANS_TABLES"}
 blind_spots:
   description: What the triggers will not see or do as one may expect. Each is also a warning.
   returned: when O(state=present)
@@ -304,11 +311,15 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._triggers imp
     beside_name,
     checksum,
     column_kind,
+    direct_payload,
     drop_sql,
     durable,
     is_large,
     shard_layouts,
     wanted_triggers,
+)
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._triggers import (
+    match as match_facts,
 )
 
 DECLARATION = ("table", "delivery", "function", "events", "columns", "write", "transform", "computed")
@@ -507,7 +518,11 @@ def _present(module, database, schema, table):
     # A lock on the table would be one on the outbox and on what other people's triggers write, behind every transaction that has written there.
     alone = all(trigger.table != table or (OWN_NAME.match(trigger.name) and OUTBOX not in trigger.body) for trigger in triggers.values())
     plan = Plan(steps, around, (schema, table), alone and not durably)
-    return plan, {"columns": kinds, "blind_spots": warnings, "triggers": {trigger.event: trigger.name for trigger in wanted}}
+    result = {"columns": kinds, "blind_spots": warnings, "triggers": {trigger.event: trigger.name for trigger in wanted}}
+    if not durably:
+        match, _real = match_facts(declaration, facts)
+        result["job"] = {"payload_sql": direct_payload(declaration, match, "update", ALIAS, ALIAS), "sql_mode": wanted[0].sql_mode}
+    return plan, result
 
 
 def _steps_without(triggers, table, kept):

@@ -17,7 +17,7 @@ def question(database, schema, gearman):
     database.execute(f"CREATE TABLE {schema}.t (id INT PRIMARY KEY, name VARCHAR(20))", "INSERT INTO shop.t VALUES (1, 'one')")
     return json.dumps({
         "login": {"user": "root", "unix_socket": database.socket, "config_file": "/nonexistent"}, "sql_mode": "STRICT_TRANS_TABLES",
-        "function_sql": "'100%smoke'", "payload_sql": "JSON_OBJECT('name', gearsync_row.`name`)", "table_sql": "`shop`.`t`"})
+        "function": "100%smoke", "payload_sql": "JSON_OBJECT('name', gearsync_row.`name`)", "table_sql": "`shop`.`t`"})
 
 
 @pytest.fixture

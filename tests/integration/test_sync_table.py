@@ -98,6 +98,21 @@ def test_old_values_of_all_columns_in_templates(database, modules, payloads):
 
 
 @pytest.mark.usefixtures("table")
+def test_the_sql_of_a_job_gives_what_the_trigger_sends(database, modules, payloads):
+    """For the playbook smoke, which sends a row once more."""
+    wanted = {**DECLARATION, "write": [{"type": "zset", "key": "t:{name}", "member": "OLD.`{id}` NEW.", "score": "{id}"}]}
+    job = modules.ok("sync_table", **wanted)["job"]
+    database.execute("INSERT INTO shop.t (name) VALUES ('NEW.`name`')", "UPDATE shop.t SET name = 'OLD.`name`'", "UPDATE shop.t SET name = name")
+    update = payloads()[1]
+    ((mode,),) = database.execute("SELECT SQL_MODE FROM information_schema.TRIGGERS WHERE TRIGGER_NAME = 'gearsync_au_t'")
+    assert job["sql_mode"] == mode
+    ((payload,),) = database.execute(f"SELECT {job['payload_sql']} FROM shop.t AS gearsync_row")
+    # The row as it is now is both before and after.
+    assert json.loads(payload) == {**update, "old": {"id": 1, "name": "OLD.`name`"}}
+    assert "job" not in modules.ok("sync_table", **{**wanted, "delivery": "durable"})
+
+
+@pytest.mark.usefixtures("table")
 def test_only_changes_of_declared_columns_are_sent(database, modules, payloads):
     modules.ok("sync_table", **DECLARATION)
     database.execute("INSERT INTO shop.t (name, city) VALUES ('abc', 'x')")

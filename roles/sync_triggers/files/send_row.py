@@ -31,7 +31,7 @@ def payload_of(connection, asked, lock=""):
     """What the trigger would send for the first row; None when there is none."""
     with connection.cursor() as cursor:
         cursor.execute("SET SESSION sql_mode = %s, innodb_lock_wait_timeout = 5", (asked["sql_mode"],))
-        # The trigger's own text, and a name that the role has quoted.
+        # The SQL of which sync_table makes the trigger, and a name that the role has quoted.
         cursor.execute("SELECT {} FROM {} AS gearsync_row LIMIT 1{}".format(asked["payload_sql"], asked["table_sql"], lock))  # noqa: S608
         row = cursor.fetchone()
     return row[0] if row else None
@@ -40,7 +40,7 @@ def payload_of(connection, asked, lock=""):
 def send(connection, asked, payload, outcome):
     try:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT gman_do({}, %s)".format(asked["function_sql"].replace("%", "%%")), (payload,))
+            cursor.execute("SELECT gman_do(%s, %s)", (asked["function"], payload))
             outcome["answer"] = cursor.fetchone()[0]
     except pymysql.MySQLError as error:
         outcome["problem"] = str(error)
