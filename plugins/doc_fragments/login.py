@@ -37,7 +37,7 @@ options:
   config_file:
     description:
       - A MySQL option file on the managed host, whose V([client]) section is read for what the other options leave out.
-      - A missing file is no error.
+      - A missing file is not an error.
     type: path
     default: ~/.my.cnf
   connect_timeout:

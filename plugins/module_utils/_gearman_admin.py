@@ -24,11 +24,11 @@ def parse_address(text):
     elif text.count(":") > 1 and re.match(r"[0-9A-Fa-f:.]+(%\w+)?\Z", text):
         host, port = text, DEFAULT_PORT
     else:
-        raise ValueError(f"{text!r} is no address of a job server; write host, host:port or [address]:port")
+        raise ValueError(f"{text!r} is not the address of a job server; write host, host:port or [address]:port")
     if not 0 < port < 65536:
         raise ValueError(f"{text!r} has no valid port")
     if re.search(r"[\s,]", host):
-        raise ValueError(f"{text!r} is no address of a job server; write host, host:port or [address]:port")
+        raise ValueError(f"{text!r} is not the address of a job server; write host, host:port or [address]:port")
     return host, port
 
 
@@ -124,7 +124,7 @@ class Admin:
 
 def parse_version(line, name):
     if not line.startswith("OK "):
-        raise JobServerError(f"what listens at {name} is no job server: it answers {line[:80]!r} to 'version'")
+        raise JobServerError(f"what listens at {name} is not a job server: it answers {line[:80]!r} to 'version'")
     return line[3:].strip()
 
 

@@ -35,7 +35,7 @@ SUBMIT = {"low": (33, 34), "normal": (7, 18), "high": (21, 32)}
 
 # What a job server keeps of a unique; two longer ones would be taken for the same.
 MAX_UNIQUE = 63
-# No worker's answer is that long; a length above it is no Gearman.
+# No worker's answer is that long; a greater length is not Gearman's protocol.
 MAX_PACKET = 1 << 30
 
 Outcome = collections.namedtuple("Outcome", "handle data warnings result")
@@ -95,7 +95,7 @@ class Connection:
         """The next packet: (command, body)."""
         magic, command, size = HEADER.unpack(self._exactly(HEADER.size))
         if magic != RESPONSE or size > MAX_PACKET:
-            raise JobServerError(f"what listens at {self.name} is no job server")
+            raise JobServerError(f"what listens at {self.name} is not a job server")
         body = self._exactly(size)
         if command == ERROR:
             code, _separator, text = body.partition(b"\0")

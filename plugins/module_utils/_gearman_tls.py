@@ -25,7 +25,7 @@ class TlsError(Exception):
 
 @contextlib.contextmanager
 def _naming(option, file):
-    """Neither Python nor OpenSSL tells which file an error is about."""
+    """Neither Python nor OpenSSL names the file of an error."""
     try:
         with open(file, "rb"):
             pass

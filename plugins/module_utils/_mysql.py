@@ -105,7 +105,7 @@ class ServerError(Exception):
 def quote(identifier):
     """An identifier as SQL; valid under ANSI_QUOTES too."""
     if not identifier or "\0" in identifier:
-        raise ValueError(f"{identifier!r} is no name that a server accepts")
+        raise ValueError(f"{identifier!r} is not a name that a server accepts")
     return "`{}`".format(identifier.replace("`", "``"))
 
 
@@ -312,7 +312,7 @@ def _holders_by_transaction(database):
 
 
 def blocking_connections(database, schema, table):
-    """Who holds the table, as far as the server and our rights tell: (connections, whether it is certain that they hold it)."""
+    """Who holds the table, as far as the server and our rights show it: (connections, whether it is certain that they hold it)."""
     try:
         found, certain = _holders_by_metadata_lock(database, schema, table), True
     except ServerError:
@@ -335,13 +335,13 @@ def describe_connection(row):
 
 
 def lock_timeout_message(database, schema, table, seconds, done="Nothing was changed."):
-    """What to tell when a table could not be locked: (text, the numbers of the connections that are in the way)."""
+    """The message for a table that could not be locked: (text, the numbers of the connections that hold it)."""
     found, certain = blocking_connections(database, schema, table)
     holders = "; ".join(describe_connection(row) for row in found)
     if found and certain:
         who = f"It is held by {holders}"
     elif found:
-        who = f"Which connection holds it cannot be seen (MariaDB tells with INSTALL SONAME 'metadata_lock_info'); open transactions: {holders}"
+        who = f"Which connection holds it cannot be seen (MariaDB shows it after INSTALL SONAME 'metadata_lock_info'); open transactions: {holders}"
     else:
         who = "Who holds it cannot be seen with the rights of this account (PROCESS, and SELECT on performance_schema)"
     text = (f"table {schema}.{table}: no lock within lock_wait_timeout={seconds} s in tries of {TRY_SECONDS} s, because a transaction or statement that uses"

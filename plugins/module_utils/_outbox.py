@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the gearsync developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The schema of durable delivery: made, migrated, and told which tables are synced. docs/architecture.md says what each table is for."""
+"""The schema of durable delivery: its tables, its migrations, and the synced tables in it. docs/architecture.md describes each table."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ MIGRATIONS = (
          f" `run` CHAR(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, `position` LONGTEXT NULL,"
          f" `rows_done` BIGINT UNSIGNED NOT NULL, `started_at` TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),"
          f" `finished_at` TIMESTAMP(6) NULL DEFAULT NULL, PRIMARY KEY (`table_name`, `condition_hash`)) {_OPTIONS}"),
-        # What a sample has found, or that nobody could tell, must not stand in the place of what was found in the whole table.
+        # The result of a sample, or a failure, must not replace the result of the whole table.
         "DROP TABLE IF EXISTS `gearsync`.`verification`",
         (f"CREATE TABLE IF NOT EXISTS `gearsync`.`verification` (`table_name` VARCHAR(129) NOT NULL, `kind` VARCHAR(8) CHARACTER SET ascii"
          f" COLLATE ascii_bin NOT NULL, `finished_at` TIMESTAMP(6) NOT NULL"

@@ -75,7 +75,7 @@ def dnf_plan(status, out, err):
         elif line.startswith("Transaction Summary"):
             break
     unknown = re.findall(r"^No match for argument: (\S+)", out + "\n" + err, re.MULTILINE)
-    # dnf ends with status 1 when it was told to say no.
+    # dnf ends with status 1 when --assumeno is given.
     as_asked = status == 0 or "Operation aborted." in out + err
     problem = "" if as_asked or unknown else _tail(out + "\n" + err)
     return Plan(sorted(installs), sorted(removes), changed, sorted(set(unknown)), problem)

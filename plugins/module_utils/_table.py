@@ -175,7 +175,7 @@ def blind_spots(database, schema, table, engine, columns):
 
 
 def registered_functions(database):
-    """The loadable functions that the server has been told of, by name in lower case; None when this login may not see them."""
+    """The loadable functions that are registered in the server, by name in lower case; None when this login may not see them."""
     try:
         rows = database.rows("SELECT name, ret, dl, type FROM mysql.func")
     except ServerError:

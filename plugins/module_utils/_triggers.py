@@ -133,7 +133,7 @@ def _comparable(column, row):
     """A column's value in a form in which values are equal only when they are so byte for byte."""
     value, kind = f"{row}.{quote(column['name'])}", column_kind(column)
     if kind == "timestamp":
-        # The hour that is shown twice when summer time ends: equal as text, not as moments. The zero date is no moment for MariaDB.
+        # The hour that is shown twice when summer time ends: equal as text, not as moments. For MariaDB the zero date is not a moment.
         return f"COALESCE(UNIX_TIMESTAMP({value}), {_text(value)})"
     if kind == "json":
         return f"CAST({_text(value)} AS BINARY)"
@@ -169,7 +169,7 @@ LARGE_TYPES = ("text", "mediumtext", "longtext", "blob", "mediumblob", "longblob
 
 
 def is_large(column):
-    """Whether a value of the column's may be too large to be put into words; the servers then make NULL of the whole or, worse, of a part."""
+    """Whether a value of the column may be too large to be written as JSON; the servers then make NULL of the whole or, worse, of a part."""
     return column["data_type"].lower() in LARGE_TYPES
 
 
@@ -228,7 +228,7 @@ def _indented(lines):
 
 
 class Durable:
-    """The SQL of one durable table: its triggers' bodies, and what workers are told of it.
+    """The SQL of one durable table: its triggers' bodies, and what is stored of it for the workers.
 
     A payload is an array: the number of the declaration, then values in the order that the declaration has.
     """
@@ -248,7 +248,7 @@ class Durable:
         self.layout = layout or shards
         self.new = [(name, columns[name]) for name in declaration["columns"]]
         self.old = [(name, columns[name]) for name in old_columns(declaration)]
-        # A stream tells of a row that is gone what it was.
+        # The entry of a stream for a deleted row has its former values.
         self.deleted = self.new if any(write["type"] == "stream" for write in declaration["write"]) else self.old
         self.key = [(name, columns[name]) for name in key_columns]
         self._shard = [columns[name] for name in shard_columns]
@@ -265,7 +265,7 @@ class Durable:
         }
 
     def key_columns(self):
-        """The columns that tell one row from all others."""
+        """The columns that identify a row."""
         return [{"declared": name, "real": column["name"], "kind": column_kind(column)} for name, column in self.key]
 
     def shard(self, row):
@@ -293,11 +293,11 @@ class Durable:
         return [{"declared": name, "kind": column_kind(column), "sql": _bare(column, row)} for name, column in self.new if is_large(column)]
 
     def old_row(self, row):
-        """The SQL of the columns that tell what an update or a delete must remove, as JSON with their names."""
+        """The SQL of the columns by which an update or a delete is removed from Redis, as JSON with their names."""
         return _row_object(self.old, row)
 
     def too_large(self, row):
-        """The SQL that is true when a row cannot be put into words."""
+        """The SQL that is true when a row is too large to be written as JSON."""
         return _too_large((self.new, row)) or "FALSE"
 
     def _delete(self):
@@ -314,7 +314,7 @@ class Durable:
             "BEGIN",
             # Without a wake a worker finds the change by itself.
             "  DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END;",
-            # The function's name tells the shard, so that one unique is enough. Of all statements an IF costs the servers least.
+            # The function's name has the shard, so that one unique is enough. Of all statements an IF costs the servers least.
             f"  IF gman_wake(CONCAT({literal(f'gearsync.drain.{self.source}.')}, {shard}), 'w') THEN BEGIN END; END IF;",
             "END;",
         ]
@@ -411,7 +411,7 @@ def durable(declaration, facts, source, shards, *, layout=None, number=0):
 def wanted_triggers(schema, declaration, facts, definer, sql_mode, *, body=None):
     """The triggers that a declaration asks for, in the order in which they are to be made: those first that remove what the others have written.
 
-    Then nothing is written under a new declaration that a trigger of the former one would have to remove, which does not tell the old value.
+    Then nothing is written under a new declaration that a trigger of the former one would have to remove, which does not send the old value.
     facts: the table's name, columns and unique keys. body: what gives the body for an event; that of direct delivery when it is left out.
     """
     if body is None:

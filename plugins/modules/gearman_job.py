@@ -82,7 +82,7 @@ EXAMPLES = r"""
   register: reversed
   failed_when: reversed.result != '!dlrow olleh'
 
-- name: A job that nobody waits for
+- name: Submit a background job
   gearsync.mysql_redis.gearman_job:
     host: jobs.example.com
     function: syncToRedis

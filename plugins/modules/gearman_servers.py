@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: gearman_servers
-short_description: Tell MySQL's or MariaDB's Gearman functions which job servers to use
+short_description: Set the job servers of MySQL's or MariaDB's Gearman functions
 version_added: 1.0.0
 description:
   - Sets the list of job servers in the running database server with C(gman_servers_set), after comparing it with the one that C(gman_stats) shows.
@@ -185,12 +185,12 @@ def main():
     params = module.params
     addresses = _addresses(module) if params["state"] == "present" else []
     if len(params["function"].encode("utf-8")) > 255 or "\0" in params["function"]:
-        module.fail_json(msg="function is no name for Gearman: at most 255 bytes, no NUL", queries=[], silent=[])
+        module.fail_json(msg="function is not a name for Gearman: at most 255 bytes, no NUL", queries=[], silent=[])
     unreachable = _unreachable(module, addresses)
     if unreachable and params["check_reachable"]:
         message = "; ".join(reason for _name, reason in unreachable)
         if not module.check_mode:
-            module.fail_json(msg=f"{message}. Nothing was changed. Start it, mend the list, or set check_reachable: false",
+            module.fail_json(msg=f"{message}. Nothing was changed. Start it, correct the list, or set check_reachable: false",
                              queries=[], silent=[name for name, _reason in unreachable])
         module.warn(message)
     wanted = [format_address(*address) for address in addresses]

@@ -68,7 +68,7 @@ queries:
   elements: str
   sample: ["DROP DATABASE `gearsync`"]
 version:
-  description: The version of the schema, 0 when there is none.
+  description: The version of the schema, 0 without a schema.
   returned: success
   type: int
   sample: 1
@@ -122,7 +122,7 @@ def _absent(module, database):
     waiting, dead = (bool(database.rows(f"SELECT 1 AS one FROM `{SCHEMA}`.`{table}` LIMIT 1")) for table in ("outbox", "dead_letter"))
     if waiting or dead:
         what = " and ".join(name for name, there in (("changes wait in the outbox", waiting), ("there are dead letters", dead)) if there)
-        module.warn(f"the schema {SCHEMA} was left, because {what}; drop it by hand when nobody needs them")
+        module.warn(f"the schema {SCHEMA} was left, because {what}; drop it by hand when they are not needed")
         return {"version": version, "kept": True}, (f"version {version}\n", f"version {version}\n")
     database.change(f"DROP DATABASE `{SCHEMA}`")
     return {"version": 0, "kept": False}, (f"version {version}\n", "")

@@ -147,7 +147,7 @@ def test_a_server_that_is_silent_or_no_job_server(modules, listen, name):
     def answer(connection):
         connection.recv(100)
         connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-    assert "no job server" in modules.refused(name, port=listen(answer), **arguments)
+    assert "not a job server" in modules.refused(name, port=listen(answer), **arguments)
 
 
 def test_ipv6(modules, listen):

@@ -47,9 +47,9 @@ CASES = {
     "limit": (
         f'[ "$*" = "${{*#*--prune --max-prune 7%}}" ] || {{ {answer(0)}; }}', {"gearsync_verify_prune": True, "gearsync_verify_max_prune": "7%"}, True,
         "3 rows"),
-    "undecided": (answer(2, error="changes wait"), {}, False, "Nobody can tell whether both sides are equal: changes wait"),
-    "too long": ("sleep 60", {"worker_verify_limit": 1}, False, "Nobody can tell whether both sides are equal"),
-    "no worker": (answer(0), {"__worker_config": "/nosuch"}, False, "Nobody has compared anything"),
+    "undecided": (answer(2, error="changes wait"), {}, False, "Whether both sides are equal is not known: changes wait"),
+    "too long": ("sleep 60", {"worker_verify_limit": 1}, False, "Whether both sides are equal is not known"),
+    "no worker": (answer(0), {"__worker_config": "/nosuch"}, False, "Nothing was compared"),
     "no table": (answer(0), {"gearsync_tables": []}, True, "there is nothing to compare"),
 }
 

@@ -4,7 +4,7 @@
 """Send a row through the database server as its trigger would, and wait for the worker. Asked and answered in JSON.
 
 One connection holds the row's lock while another one has the job done: a later change of the row is sent after this one is done, and so overtakes
-nothing. But it waits LOCKED seconds at most, whatever job servers and workers do. When the job takes longer, `overtaken` tells whether the row was
+nothing. But it waits LOCKED seconds at most, whatever job servers and workers do. When the job takes longer, `overtaken` is whether the row was
 another one by then: what the job wrote may be older than what the change wrote, and the row has to be sent once more.
 """
 
@@ -28,7 +28,7 @@ def connect(login):
 
 
 def payload_of(connection, asked, lock=""):
-    """What the trigger would send for the first row; None when there is none."""
+    """What the trigger would send for the first row; None for an empty table."""
     with connection.cursor() as cursor:
         cursor.execute("SET SESSION sql_mode = %s, innodb_lock_wait_timeout = 5", (asked["sql_mode"],))
         # The SQL of which sync_table makes the trigger, and a name that the role has quoted.

@@ -33,7 +33,7 @@ def test_quoted_names_read_back(name):
 
 @pytest.mark.parametrize("name", ["", "a\0b"])
 def test_names_that_no_server_takes(name):
-    with pytest.raises(ValueError, match="no name"):
+    with pytest.raises(ValueError, match="not a name"):
         quote(name)
 
 
