@@ -9,14 +9,14 @@ import pytest
 from gearsync.declare.declaration import Table, Write
 from gearsync.operate.verify import Difference, Servers, Verifier
 from gearsync.outbox import synced_table as mysql
-from gearsync.outbox.synced_table import KeyColumn, Source
+from gearsync.outbox.synced_table import KeyColumn, SyncedTable
 from gearsync.project.expectation import STALE
 from gearsync.servers.redis_errors import Unavailable
 from gearsync.shapes.shape import Command
 from gearsync.values import Malformed
 
 TABLE = Table(table="s.t", columns=["id", "a"], write=[Write(type="string", key="t:{id}", value="{a}")])
-SOURCE = Source("s.t", "s", "t", 1, [KeyColumn("id", "id", "integer")], "0", "row", "old")
+SYNCED = SyncedTable("s.t", "s", "t", 1, [KeyColumn("id", "id", "integer")], "0", "row", "old")
 
 
 class Sides:
@@ -30,7 +30,7 @@ class Sides:
     def _next(found: list[Any]) -> Any:
         return found.pop(0) if len(found) > 1 else found[0]
 
-    def fetch(self, _database: Any, _source: Source, positions: Sequence[list[str]], _sql: str = "") -> Iterator[list[tuple[list[str], bytes | None]]]:
+    def fetch(self, _database: Any, _synced: SyncedTable, positions: Sequence[list[str]], _sql: str = "") -> Iterator[list[tuple[list[str], bytes | None]]]:
         row = self._next(self.rows)
         yield [(position, row) for position in positions] if row is not None else []
 
@@ -46,7 +46,7 @@ def confirmed(monkeypatch: pytest.MonkeyPatch, sides: Sides, orphans: bool = Fal
     monkeypatch.setattr(mysql, "fetch", sides.fetch)
     servers = Servers(None, sides.ask, lambda: iter(()), lambda _key, _scored: iter(()), sides.settle)  # type: ignore[arg-type]
     candidates = [Difference("s.t", STALE, 0, b"t:%d" % row, None, {"id": row}) for row in range(1, number + 1)]
-    return Verifier(servers, TABLE, SOURCE).confirm(candidates, orphans)
+    return Verifier(servers, TABLE, SYNCED).confirm(candidates, orphans)
 
 
 A, B = b'{"id": 1, "a": "A"}', b'{"id": 1, "a": "B"}'
@@ -96,7 +96,7 @@ def test_a_row_that_nobody_can_put_into_words_is_unsettled_alone() -> None:
 
     answers = iter([[b"x"]])
     servers = Servers(None, lambda _commands: next(answers), lambda: iter(()), lambda _key, _scored: iter(()), lambda _table: None)  # type: ignore[arg-type]
-    verifier = Verifier(servers, TABLE, SOURCE, transform)
+    verifier = Verifier(servers, TABLE, SYNCED, transform)
     entries = [mysql.Entry(["1"], 0, b'{"id": 1, "a": "bad"}'), mysql.Entry(["2"], 0, b'{"id": 2, "a": "y"}'), mysql.Entry(["3"], 0, b'{"a": "y"}')]
     assert [found.key for part in verifier._look(entries) for found in part] == [b"t:2"]
     assert verifier.report.unsettled == 2

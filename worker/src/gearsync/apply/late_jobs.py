@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 
 from gearsync.outbox import synced_table
-from gearsync.outbox.synced_table import Source
+from gearsync.outbox.synced_table import SyncedTable
 from gearsync.project.payload import Change
 from gearsync.servers.mysql import Database
 from gearsync.servers.mysql_errors import SchemaAbsent
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 _VALID = 1.0
 
 
-def rows(found: Source, change: Change) -> Iterator[Row]:
+def rows(found: SyncedTable, change: Change) -> Iterator[Row]:
     """What the change tells of its row before and after it, where that tells which row it is. Pure."""
     for row in (change.old, change.new):
         if row is not None and found.key and all(row.get(column.declared) is not None for column in found.key):
@@ -33,7 +33,7 @@ class LateJobs:
         """``tables``: those that the configuration declares as durable."""
         self._database = database
         self._tables = frozenset(tables)
-        self._sources: dict[str, Source] = {}
+        self._synced: dict[str, SyncedTable] = {}
         self._valid_until = float("-inf")
         self._asked = False
 
@@ -46,14 +46,14 @@ class LateJobs:
         """Whether changes of ``table`` come through the outbox. Raises DatabaseUnavailable."""
         if table not in self._tables:
             return False
-        if not self._asked and (table not in self._sources or time.monotonic() >= self._valid_until):
+        if not self._asked and (table not in self._synced or time.monotonic() >= self._valid_until):
             try:
-                self._sources = synced_table.load(self._database)
+                self._synced = synced_table.load(self._database)
             except SchemaAbsent:
                 # The workers get their configuration before the schema is made.
-                self._sources = {}
+                self._synced = {}
             self._asked, self._valid_until = True, time.monotonic() + _VALID
-        return table in self._sources
+        return table in self._synced
 
     def put(self, changes: Sequence[Change]) -> None:
         """Raises DatabaseUnavailable; then none of them is there."""
@@ -61,7 +61,7 @@ class LateJobs:
             return
         with self._database.transaction():
             for change in changes:
-                found = self._sources[str(change.table)]
+                found = self._synced[str(change.table)]
                 known = list(rows(found, change))
                 for row in known:
                     try:

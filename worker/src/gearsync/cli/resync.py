@@ -36,7 +36,7 @@ from gearsync.operate.resync import (
 from gearsync.operate.selftest import hindrance
 from gearsync.outbox import synced_table
 from gearsync.outbox.applied import missing
-from gearsync.outbox.synced_table import NoKey, Source
+from gearsync.outbox.synced_table import NoKey, SyncedTable
 from gearsync.servers.mysql import Database
 from gearsync.servers.mysql_errors import DatabaseUnavailable, StatementInvalid
 from gearsync.servers.redis_errors import Unavailable
@@ -131,7 +131,7 @@ def _load(config: Config, options: argparse.Namespace, database: Database, targe
     """The exit status. Raises what the parts raise."""
     tables = {table.table: table for table in config.tables}
 
-    def store(found: Source) -> Store:
+    def store(found: SyncedTable) -> Store:
         return Store(database, found, shape(tables[found.table], found), options.where, Mark(target, config.source, found.table, options.where))
 
     def make(table: str, again: bool) -> Resync:
@@ -141,15 +141,15 @@ def _load(config: Config, options: argparse.Namespace, database: Database, targe
 
     stores = [store(found) for found in chosen(config, synced_table.load(database), options.table or [])]
     if options.new:
-        new = never_loaded(database, {store.source.table: store.shape for store in stores})
-        stores = [store for store in stores if store.source.table in new]
+        new = never_loaded(database, {store.synced.table: store.shape for store in stores})
+        stores = [store for store in stores if store.synced.table in new]
     if options.dry_run:
         _tell(database, stores, options)
         return DONE
     began: dict[str, str] = {}
     with _shown(options.json) as show:
         for each in stores:
-            table = each.source.table
+            table = each.synced.table
             for resync, progress in _runs(functools.partial(make, table), options.restart):
                 began[table] = resync.begun.started
                 show(progress)
@@ -160,12 +160,12 @@ def _load(config: Config, options: argparse.Namespace, database: Database, targe
 def _tell(database: Database, stores: list[Store], options: argparse.Namespace) -> None:
     """What a run would do."""
     for store in stores:
-        rows, begun = estimate(database, store.source), None if options.restart else store.interrupted()
+        rows, begun = estimate(database, store.synced), None if options.restart else store.interrupted()
         if options.json:
-            words = {"table": store.source.table, "estimate": rows, "rows": begun.rows if begun else 0, "words": begun.words if begun else ""}
+            words = {"table": store.synced.table, "estimate": rows, "rows": begun.rows if begun else 0, "words": begun.words if begun else ""}
             print(msgspec.json.encode(words).decode())
         else:
-            print(f"{store.source.table}: about {rows:,} rows" + (f"; it {begun.words}" if begun and begun.words else ""))
+            print(f"{store.synced.table}: about {rows:,} rows" + (f"; it {begun.words}" if begun and begun.words else ""))
 
 
 def _wait(config: Config, database: Database, target: Target, tables: list[str], seconds: float) -> int:
@@ -201,7 +201,7 @@ def _runs(make: Callable[[bool], Resync], again: bool) -> Iterator[tuple[Resync,
             resync = make(again)
             begun = True
             if resync.begun.words:
-                print(f"{resync.source.table}: {resync.begun.words}", file=sys.stderr, flush=True)
+                print(f"{resync.synced.table}: {resync.begun.words}", file=sys.stderr, flush=True)
             # From here on an interruption is one: what is done is not done again.
             again = False
             for progress in resync.run():

@@ -22,7 +22,7 @@ from gearsync.operate.selftest import hindrance
 from gearsync.operate.verify import ABOUT_TABLE, CHUNK, EXAMPLES, Declared, Difference, Refused, Report, Servers, Verifier, Whole, backward, prune
 from gearsync.outbox import synced_table
 from gearsync.outbox.applied import missing
-from gearsync.outbox.synced_table import NoKey, Source
+from gearsync.outbox.synced_table import NoKey, SyncedTable
 from gearsync.project.expectation import KINDS, ORPHANED, Expectation
 from gearsync.project.transform import transforms
 from gearsync.servers.mysql import Database
@@ -99,13 +99,13 @@ def without_triggers(name: str) -> str:
     return f"the database has no triggers for {name}; deploy them first (site.yml)"
 
 
-def chosen(config: Config, sources: dict[str, Source], wanted: list[str]) -> list[Source]:
-    """The sources that a command is about. Raises ValueError for a table that cannot be."""
+def chosen(config: Config, synced_tables: dict[str, SyncedTable], wanted: list[str]) -> list[SyncedTable]:
+    """The synced tables that a command is about. Raises ValueError for a table that cannot be."""
     names = declared(config, wanted)
-    absent = [name for name in names if name not in sources]
+    absent = [name for name in names if name not in synced_tables]
     if absent:
         raise ValueError(without_triggers(", ".join(absent)))
-    return [sources[name] for name in names]
+    return [synced_tables[name] for name in names]
 
 
 def _mistake(config: Config, options: argparse.Namespace) -> str:
@@ -193,11 +193,11 @@ class _Run:
         self._names = declared(config, options.table or [])
         self._orphans: dict[str, _Spool] = {}
         self._files = contextlib.ExitStack()
-        sources = synced_table.load(database)
+        synced_tables = synced_table.load(database)
         hooks = transforms(config)
         self._verifiers = {
-            table.table: Verifier(self._servers, table, sources[table.table], hooks.get(table.table), options.examples)
-            for table in config.durable_tables if table.table in sources}
+            table.table: Verifier(self._servers, table, synced_tables[table.table], hooks.get(table.table), options.examples)
+            for table in config.durable_tables if table.table in synced_tables}
         self._unknown = [Expectation(table, []) for table in config.tables if table.table not in self._verifiers]
         self._absent = {name: Report(name, error=without_triggers(name)) for name in self._names if name not in self._verifiers}
 
@@ -228,7 +228,7 @@ class _Run:
     def _forward(self, verifier: Verifier, bars: Progress) -> None:
         """Raises DatabaseUnavailable and Unavailable when no other table can be looked at either."""
         with _only(verifier):
-            words, total = f"{verifier.source.table}: MySQL → Redis", estimate(self._database, verifier.source) * self._share
+            words, total = f"{verifier.synced.table}: MySQL → Redis", estimate(self._database, verifier.synced) * self._share
             task = bars.add_task(words, total=total or None)
             with self._intact(verifier):
                 for candidates in verifier.ends() if self._options.quick else verifier.forward(self._share):
@@ -258,10 +258,10 @@ class _Run:
             return
         waiting: dict[str, list[Difference]] = {}
         for verifier, candidates in backward(declared, self._servers, self._share):
-            found = waiting.setdefault(verifier.source.table, [])
+            found = waiting.setdefault(verifier.synced.table, [])
             found += candidates
             if len(found) >= CHUNK:
-                self._note_orphans(verifier, waiting.pop(verifier.source.table))
+                self._note_orphans(verifier, waiting.pop(verifier.synced.table))
         for name, found in waiting.items():
             self._note_orphans(self._verifiers[name], found)
         if self._options.prune:
@@ -274,7 +274,7 @@ class _Run:
                 found = verifier.note(verifier.confirm(candidates, orphans=True), mend=False)
                 verifier.report.remaining.update(difference.kind for difference in found)
                 if self._options.prune:
-                    name = verifier.source.table
+                    name = verifier.synced.table
                     if name not in self._orphans:
                         self._orphans[name] = _Spool(self._files.enter_context(tempfile.TemporaryFile()))  # noqa: SIM115  # it is closed with all others
                     self._orphans[name].add(found)

@@ -17,7 +17,7 @@ import msgspec
 
 from gearsync.contract import resync_key
 from gearsync.declare.declaration import Table
-from gearsync.outbox.synced_table import SPARSE, Pace, Position, Source, copy_sql, reach, text_literal
+from gearsync.outbox.synced_table import SPARSE, Pace, Position, SyncedTable, copy_sql, reach, text_literal
 from gearsync.servers.mysql import Database
 from gearsync.servers.mysql_errors import RowsLocked
 from gearsync.servers.redis_errors import Unavailable, text, words_of
@@ -83,9 +83,9 @@ class Redeclared(Exception):
     """The table was declared anew while it was loaded; the run is to go on by the new declaration, or to begin anew."""
 
 
-def shape(table: Table, source: Source) -> str:
+def shape(table: Table, synced: SyncedTable) -> str:
     """What a load of a table is of: a hash of its columns and how they are read, its writes, its key and its transform. Pure."""
-    parts = [table.fields, msgspec.to_builtins(table.write), msgspec.to_builtins(source.key), table.transform, source.words_sql]
+    parts = [table.fields, msgspec.to_builtins(table.write), msgspec.to_builtins(synced.key), table.transform, synced.words_sql]
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
 
 
@@ -132,9 +132,9 @@ class Run(NamedTuple):
 class Store:
     """What gearsync.resync remembers, so that an interrupted run goes on where it stopped."""
 
-    def __init__(self, database: Database, source: Source, shape: str, where: str, mark: Mark) -> None:
+    def __init__(self, database: Database, synced: SyncedTable, shape: str, where: str, mark: Mark) -> None:
         self.database = database
-        self.source = source
+        self.synced = synced
         self.shape = shape
         self.where = where
         self.mark = mark
@@ -143,7 +143,7 @@ class Store:
         """The run that would be gone on with, or begun anew for a reason; None when none was interrupted. Raises DatabaseUnavailable and Unavailable."""
         found = self.database.rows(
             "SELECT run, position, rows_done, started_at, shape FROM gearsync.resync"
-            " WHERE table_name = %s AND condition_hash = SHA2(%s, 256) AND finished_at IS NULL", (self.source.table, self.where))
+            " WHERE table_name = %s AND condition_hash = SHA2(%s, 256) AND finished_at IS NULL", (self.synced.table, self.where))
         if not found:
             return None
         run, position, rows, began, shape = found[0]
@@ -166,7 +166,7 @@ class Store:
         self.database.run(
             "REPLACE INTO gearsync.resync (table_name, condition_hash, condition_sql, shape, run, position, rows_done, started_at, finished_at)"
             " VALUES (%s, SHA2(%s, 256), %s, %s, %s, NULL, 0, CURRENT_TIMESTAMP(6), NULL)",
-            (self.source.table, self.where, self.where, self.shape, run),
+            (self.synced.table, self.where, self.where, self.shape, run),
         )
         ((began,),) = self.database.rows("SELECT started_at FROM gearsync.resync WHERE run = %s", (run,))
         return Run(run, None, 0, began.decode(), found.words if found else "")
@@ -176,7 +176,7 @@ class Store:
         return bool(self.database.run(
             "UPDATE gearsync.resync SET position = %s, rows_done = %s WHERE table_name = %s AND condition_hash = SHA2(%s, 256) AND run = %s"
             " AND EXISTS (SELECT 1 FROM gearsync.synced_table WHERE synced_table.table_name = %s AND changed_at = %s)",
-            (msgspec.json.encode(position), rows, self.source.table, self.where, run, self.source.table, self.source.version)))
+            (msgspec.json.encode(position), rows, self.synced.table, self.where, run, self.synced.table, self.synced.version)))
 
     def finish(self, run: str) -> bool:
         """Note that all is loaded; False when Redis has lost its data meanwhile. That some rows were loaded need not be known afterwards."""
@@ -184,14 +184,14 @@ class Store:
             return False
         of = "WHERE table_name = %s AND condition_hash = SHA2(%s, 256)"
         done = f"DELETE FROM gearsync.resync {of}" if self.where else f"UPDATE gearsync.resync SET finished_at = CURRENT_TIMESTAMP(6) {of}"
-        self.database.run(done, (self.source.table, self.where))
+        self.database.run(done, (self.synced.table, self.where))
         self.mark.remove()
         return True
 
 
-def estimate(database: Database, source: Source) -> int:
+def estimate(database: Database, synced: SyncedTable) -> int:
     """The table's number of rows as information_schema guesses it."""
-    found = database.rows("SELECT TABLE_ROWS FROM information_schema.TABLES WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s", (source.schema, source.name))
+    found = database.rows("SELECT TABLE_ROWS FROM information_schema.TABLES WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s", (synced.schema, synced.name))
     return int(found[0][0] or 0) if found else 0
 
 
@@ -250,19 +250,19 @@ class Resync:
     def __init__(self, database: Database, store: Store, limits: Limits, again: bool = False) -> None:
         """``again`` forgets an interrupted run. Raises DatabaseUnavailable, Unavailable, and Busy while another run of the table has its lock."""
         self.database = database
-        self.source = store.source
+        self.synced = store.synced
         self.limits = limits
         self.store = store
         ((version,),) = database.rows("SELECT VERSION()")
         self._mariadb = b"MariaDB" in version
         # The session's: it ends with it.
-        self._name = f"gearsync.resync.{hashlib.sha256(self.source.table.encode()).hexdigest()[:32]}"
+        self._name = f"gearsync.resync.{hashlib.sha256(self.synced.table.encode()).hexdigest()[:32]}"
         ((taken,),) = database.rows("SELECT GET_LOCK(%s, %s)", (self._name, _LOCK_SECONDS))
         if not int(taken or 0):
             ((holder,),) = database.rows("SELECT IS_USED_LOCK(%s)", (self._name,))
-            raise Busy(f"another resync of {self.source.table} is running, on MySQL's connection {int(holder or 0)}; let it end, or kill it")
+            raise Busy(f"another resync of {self.synced.table} is running, on MySQL's connection {int(holder or 0)}; let it end, or kill it")
         self.begun = store.start(again)
-        self.progress = Progress(self.source.table, self.begun.rows, estimate(database, self.source), False, "", self.begun.position)
+        self.progress = Progress(self.synced.table, self.begun.rows, estimate(database, self.synced), False, "", self.begun.position)
 
     def run(self) -> Iterator[Progress]:
         """One Progress after each piece and each wait, until the table is done. Raises LostMeanwhile and Redeclared."""
@@ -291,7 +291,7 @@ class Resync:
 
     def _hold_back(self) -> Iterator[Progress]:
         """Raises Stuck."""
-        tables = self.limits.tables or [self.source.table]
+        tables = self.limits.tables or [self.synced.table]
         stall = _Stall(self.database, tables)
         while True:
             if depth(self.database, self.limits.depth, tables) > self.limits.depth:
@@ -309,18 +309,18 @@ class Resync:
         progress, where = self.progress, self.store.where
         # With a condition a piece is a range of the key: however few rows it has, no statement looks for long.
         alone = pace.size == 1
-        found = reach(self.database, self.source, progress.position, pace.size * SPARSE if where and not alone else pace.size)
+        found = reach(self.database, self.synced, progress.position, pace.size * SPARSE if where and not alone else pace.size)
         number = 0
         if found.rows and found.last is not None:
-            number = self.database.run(copy_sql(self.source, progress.position, found.last, where, alone=alone, mariadb=self._mariadb))
+            number = self.database.run(copy_sql(self.synced, progress.position, found.last, where, alone=alone, mariadb=self._mariadb))
         rows = progress.rows + number
         if not self.store.save(self.begun.id, found.last, rows):
-            raise Redeclared(f"{self.source.table} was declared anew while it was loaded")
+            raise Redeclared(f"{self.synced.table} was declared anew while it was loaded")
         progress.position, progress.rows = found.last, rows
         pace.went(found.rows, found.size)
         if found.done:
             if not self.store.finish(self.begun.id):
-                raise LostMeanwhile(f"Redis has lost its data while {self.source.table} was loaded")
+                raise LostMeanwhile(f"Redis has lost its data while {self.synced.table} was loaded")
             progress.done = True
         return number
 

@@ -17,7 +17,7 @@ import msgspec
 from gearsync.contract import whole_key
 from gearsync.declare.declaration import Table
 from gearsync.outbox import synced_table as mysql
-from gearsync.outbox.synced_table import Source
+from gearsync.outbox.synced_table import SyncedTable
 from gearsync.project.expectation import ABSENT, MISSING, ORPHANED, Expectation, difference, is_wrong_type
 from gearsync.project.transform import Transform, transformed
 from gearsync.servers.mysql import Database
@@ -169,11 +169,11 @@ class Verifier:
     intact = False
     """Whether Redis has lost nothing of the table, so that what has a time to live and is gone has expired."""
 
-    def __init__(self, servers: Servers, table: Table, source: Source, transform: Optional[Transform] = None, examples: int = EXAMPLES) -> None:
+    def __init__(self, servers: Servers, table: Table, synced: SyncedTable, transform: Optional[Transform] = None, examples: int = EXAMPLES) -> None:
         self.servers = servers
-        self.source = source
+        self.synced = synced
         self.transform = transform
-        self.expectation = Expectation(table, [column.declared for column in source.key])
+        self.expectation = Expectation(table, [column.declared for column in synced.key])
         self.report = Report(table.table, unverifiable=self.expectation.unverifiable, untraced=self.expectation.untraced)
         self._examples = examples
 
@@ -182,27 +182,27 @@ class Verifier:
     def _seen(self, row: Row) -> Seen:
         """Raises Malformed for a row whose identity cannot be told."""
         try:
-            identity = {column.declared: row[column.declared] for column in self.source.key}
+            identity = {column.declared: row[column.declared] for column in self.synced.key}
         except KeyError as error:
             raise Malformed(f"column {error} of the key is not in the row: run site.yml") from None
-        name = mysql.identity_bytes(self.source.key, identity)
+        name = mysql.identity_bytes(self.synced.key, identity)
         try:
-            return Seen(name, identity, row if self.transform is None else transformed(self.transform, row, self.source.table), "")
+            return Seen(name, identity, row if self.transform is None else transformed(self.transform, row, self.synced.table), "")
         except Malformed as error:
             return Seen(name, identity, None, str(error))
 
     def _read(self, position: mysql.Position, words: Optional[bytes]) -> Optional[Seen]:
         """A row that was read; None when it is gone. Raises Malformed."""
         if words is not None:
-            row: Optional[Row] = self.source.row(words)
+            row: Optional[Row] = self.synced.row(words)
         else:
-            row = mysql.large_row(self.servers.mysql, self.source, position)
+            row = mysql.large_row(self.servers.mysql, self.synced, position)
         return None if row is None else self._seen(row)
 
     def _fetch(self, identities: Sequence[Row], sql: str = "") -> Iterator[Seen]:
         """The rows with these identities as they are now."""
-        positions = [mysql.identity(self.source, row) for row in identities]
-        for group in mysql.fetch(self.servers.mysql, self.source, positions, sql):
+        positions = [mysql.identity(self.synced, row) for row in identities]
+        for group in mysql.fetch(self.servers.mysql, self.synced, positions, sql):
             for position, words in group:
                 try:
                     seen = self._read(position, words)
@@ -213,7 +213,7 @@ class Verifier:
                     yield seen
 
     def name(self, row: Row) -> Name:
-        return mysql.identity_bytes(self.source.key, row)
+        return mysql.identity_bytes(self.synced.key, row)
 
     def _ask(self, commands: Sequence[Command]) -> list[Any]:
         """What Redis answers; WRONGTYPE stands as the exception. Raises Unavailable for every other refusal: it says nothing about the key."""
@@ -229,7 +229,7 @@ class Verifier:
         """Pieces of what MySQL has and Redis has not as it should; ``sample`` is the share of rows to look at. Raises mysql.NoKey."""
         found: list[Difference] = []
         size = 0
-        for piece in mysql.walk(self.servers.mysql, self.source, CHUNK, sample):
+        for piece in mysql.walk(self.servers.mysql, self.synced, CHUNK, sample):
             for part in self._look(piece.entries):
                 found += part
             size += piece.size
@@ -240,7 +240,7 @@ class Verifier:
 
     def ends(self) -> Iterator[list[Difference]]:
         """The same for the rows with the least and with the greatest keys alone, which costs as much for a large table as for a small one."""
-        for piece in mysql.ends(self.servers.mysql, self.source, CHUNK):
+        for piece in mysql.ends(self.servers.mysql, self.synced, CHUNK):
             yield from self._look(piece.entries)
 
     def _look(self, entries: Sequence[mysql.Entry]) -> Iterator[list[Difference]]:
@@ -277,7 +277,7 @@ class Verifier:
             self.report.absent += kinds.count(ABSENT)
             kinds = [None if kind == ABSENT else kind for kind in kinds]
         return [
-            Difference(self.source.table, kind, probe.write, probe.key, probe.member, seen.identity)
+            Difference(self.synced.table, kind, probe.write, probe.key, probe.member, seen.identity)
             for (seen, probe), kind in zip(probes, kinds) if kind
         ]
 
@@ -317,7 +317,7 @@ class Verifier:
         moving: list[Difference] = []
         before = self._now(candidates)
         for _look in range(LOOKS):
-            self.servers.settle(self.source.table)
+            self.servers.settle(self.synced.table)
             kinds = self._again(candidates, before, orphans)
             after = self._now(candidates)
             different = []
@@ -385,8 +385,8 @@ class Verifier:
         """Have the worker write these rows anew, and remove what no row asks for; those of ``differences`` that are not mended then."""
         if not differences:
             return []
-        mysql.enqueue_reload(self.servers.mysql, self.source, [found.row for found in differences])
-        self.servers.settle(self.source.table)
+        mysql.enqueue_reload(self.servers.mysql, self.synced, [found.row for found in differences])
+        self.servers.settle(self.synced.table)
         left = self.confirm(list(differences), orphans)
         return [found._replace(kind=MISSING) if found.kind == ABSENT else found for found in left]
 
@@ -396,7 +396,7 @@ class Verifier:
         """Rows that may have made this key, and this member of it: those whose identity is one. Raises Untraceable."""
         for row in self.expectation.rows(write, key, member):
             try:
-                mysql.identity(self.source, row)
+                mysql.identity(self.synced, row)
             except ValueError:
                 continue
             yield row
@@ -408,7 +408,7 @@ class Verifier:
             by_name.setdefault(self.name(claim.row), []).append(claim)
         found: dict[int, Row] = {}
         unknown: set[int] = set()
-        sql = "" if self.transform or self.expectation.needs_values else self.source.old_sql
+        sql = "" if self.transform or self.expectation.needs_values else self.synced.old_sql
         groups = [list(by_name.values())] if by_name else []
         while groups:
             group = groups.pop()
@@ -564,7 +564,7 @@ def _unclaimed(candidates: Sequence[_Candidate], declared: Declared) -> Iterator
         elif declared.may_hold(claim.key, verifier.expectation.redis_type(claim.write)):
             verifier.report.shared += 1
         else:
-            difference = Difference(verifier.source.table, ORPHANED, claim.write, claim.key, claim.member, claim.row)
+            difference = Difference(verifier.synced.table, ORPHANED, claim.write, claim.key, claim.member, claim.row)
             orphans.setdefault(id(verifier), (verifier, []))[1].append(difference)
     yield from orphans.values()
 
@@ -590,5 +590,5 @@ def prune(orphans: Sequence[Difference], verifier: Verifier, declared: Declared)
     left = verifier.repair(verifier.confirm(still, orphans=True), orphans=True)
     for claimant, found in _Claimants(candidates, declared).asked_for():
         if found:
-            mysql.enqueue_reload(claimant.servers.mysql, claimant.source, list(found.values()))
+            mysql.enqueue_reload(claimant.servers.mysql, claimant.synced, list(found.values()))
     return left

@@ -11,7 +11,7 @@ import msgspec
 from gearsync.contract import SCHEMA
 from gearsync.outbox import synced_table
 from gearsync.outbox.declarations import KeyColumn, load, number_of
-from gearsync.outbox.synced_table import Source
+from gearsync.outbox.synced_table import SyncedTable
 from gearsync.project.payload import Change, decode_change
 from gearsync.servers.mysql import Database
 from gearsync.values import Malformed, Row
@@ -89,7 +89,7 @@ class DeadLetters:
         """All of them, the oldest first."""
         return [int(number) for (number,) in self.database.rows(f"SELECT id FROM {SCHEMA}.dead_letter WHERE %s IN ('', table_name) ORDER BY id", (table,))]
 
-    def retry(self, ids: Sequence[int], sources: Mapping[str, Source], append: Collection[str] = ()) -> Iterator[Outcome]:
+    def retry(self, ids: Sequence[int], synced_tables: Mapping[str, SyncedTable], append: Collection[str] = ()) -> Iterator[Outcome]:
         """Have the rows of these letters looked at again, and remove the letters, some in each transaction.
 
         A letter is older than what was done since. So its row is read anew, and the change itself is not written; for the tables of ``append`` it goes before
@@ -101,11 +101,11 @@ class DeadLetters:
             with self.database.transaction():
                 # Locked, so that a second operator finds them gone and not a second time.
                 for letter in self._read(wanted, "FOR UPDATE"):
-                    outcomes[letter.id] = self._put(letter, sources.get(letter.table), letter.table in append)
+                    outcomes[letter.id] = self._put(letter, synced_tables.get(letter.table), letter.table in append)
                 self._delete([number for number, mistake in outcomes.items() if not mistake])
             yield from (Outcome(number, mistake or None) for number, mistake in outcomes.items())
 
-    def _understood(self, letter: Letter, found: Optional[Source]) -> tuple[list[KeyColumn], Change]:
+    def _understood(self, letter: Letter, found: Optional[SyncedTable]) -> tuple[list[KeyColumn], Change]:
         """By which key the letter's row is found, and its change, both as the declaration says that it was made under. Raises ValueError."""
         number = number_of(letter.payload)
         known = load(self.database, letter.table).get(number) if number else None
@@ -119,7 +119,7 @@ class DeadLetters:
             raise ValueError(f"its payload is none: {error}") from None
         return known.key if known else found.key if found else [], change
 
-    def _put(self, letter: Letter, found: Optional[Source], append: bool) -> str:
+    def _put(self, letter: Letter, found: Optional[SyncedTable], append: bool) -> str:
         try:
             key, change = self._understood(letter, found)
             row, after = identify(key, change)

@@ -31,7 +31,7 @@ class NoKey(Exception):
     """The table has no key to go by; the message says which table."""
 
 
-class Source(msgspec.Struct):
+class SyncedTable(msgspec.Struct):
     """One row of gearsync.synced_table."""
 
     table: str
@@ -102,7 +102,7 @@ def literal(kind: str, value: Value) -> str:
     return text_literal(text.encode()).decode()
 
 
-def load(database: Database) -> dict[str, Source]:
+def load(database: Database) -> dict[str, SyncedTable]:
     """The durable tables by their declared names. Raises DatabaseUnavailable."""
     found = {}
     # A schema that is not migrated yet has no numbers.
@@ -119,7 +119,7 @@ def load(database: Database) -> dict[str, Source]:
             )
             if types:
                 column.data_type, column.precision = _text(types[0][0]).lower(), int(types[0][1])
-        found[name] = Source(
+        found[name] = SyncedTable(
             name, texts["source_schema"], texts["source_table"], int(texts["shards"]), columns,
             texts["shard_sql"], texts["row_sql"], texts["old_sql"], texts["large_sql"], texts["small_sql"],
             msgspec.json.decode(texts["large_columns"], type=list[LargeColumn]), number, known.layout() if known else None,
@@ -131,8 +131,8 @@ def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def from_clause(source: Source) -> str:
-    return f"{quote(source.schema)}.{quote(source.name)} AS {ROW}"
+def from_clause(synced: SyncedTable) -> str:
+    return f"{quote(synced.schema)}.{quote(synced.name)} AS {ROW}"
 
 
 def _ordered(column: KeyColumn) -> str:
@@ -161,35 +161,35 @@ def _place(column: KeyColumn, shown: bytes) -> str:
     return literal(column.kind, shown)
 
 
-def _position(source: Source, row: Sequence[bytes]) -> Position:
-    return [_place(column, shown) for column, shown in zip(source.key, row)]
+def _position(synced: SyncedTable, row: Sequence[bytes]) -> Position:
+    return [_place(column, shown) for column, shown in zip(synced.key, row)]
 
 
-def after(source: Source, position: Position) -> str:
+def after(synced: SyncedTable, position: Position) -> str:
     """The condition that holds for all rows behind ``position`` in the key's order, in a form that both servers find by the index."""
-    names = [_ordered(column) for column in source.key]
+    names = [_ordered(column) for column in synced.key]
     condition = f"{names[-1]} > {position[-1]}"
     for name, value in zip(reversed(names[:-1]), reversed(position[:-1])):
         condition = f"({name} >= {value} AND ({name} > {value} OR {condition}))"
     return condition
 
 
-def upto(source: Source, position: Position) -> str:
+def upto(synced: SyncedTable, position: Position) -> str:
     """The condition that holds for ``position`` and all rows before it in the key's order."""
-    names = [_ordered(column) for column in source.key]
+    names = [_ordered(column) for column in synced.key]
     condition = f"{names[-1]} <= {position[-1]}"
     for name, value in zip(reversed(names[:-1]), reversed(position[:-1])):
         condition = f"({name} <= {value} AND ({name} < {value} OR {condition}))"
     return condition
 
 
-def _select(source: Source, columns: Sequence[str], conditions: Sequence[str], end: str) -> str:
+def _select(synced: SyncedTable, columns: Sequence[str], conditions: Sequence[str], end: str) -> str:
     """A SELECT of the key and ``columns`` in the key's order. Raises NoKey."""
-    if not source.key:
-        raise NoKey(f"{source.table} has no key that its declaration names; it cannot be walked in pieces")
+    if not synced.key:
+        raise NoKey(f"{synced.table} has no key that its declaration names; it cannot be walked in pieces")
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-    order = ", ".join(_ordered(column) for column in source.key)
-    return f"SELECT {', '.join([*map(_shown, source.key), *columns])} FROM {from_clause(source)}{where} ORDER BY {order} {end}"
+    order = ", ".join(_ordered(column) for column in synced.key)
+    return f"SELECT {', '.join([*map(_shown, synced.key), *columns])} FROM {from_clause(synced)}{where} ORDER BY {order} {end}"
 
 
 class Piece(NamedTuple):
@@ -201,20 +201,20 @@ class Piece(NamedTuple):
     done: bool
 
 
-def piece(database: Database, source: Source, position: Optional[Position], size: int, share: float = 1.0) -> Piece:
+def piece(database: Database, synced: SyncedTable, position: Optional[Position], size: int, share: float = 1.0) -> Piece:
     """At most ``size`` rows behind ``position``, or a random ``share`` of some, and no more than BUDGET bytes.
 
     When not all rows are wanted, a piece is a range of the key: however few there are, no statement looks for long. Raises NoKey and DatabaseUnavailable.
     """
-    conditions = [after(source, position)] if position else []
+    conditions = [after(synced, position)] if position else []
     last: Optional[Position] = None
     if share < 1.0:
-        found = database.rows(_select(source, [], conditions, f"LIMIT 1 OFFSET {size * SPARSE - 1}"))
-        last = _position(source, found[0]) if found else None
-        conditions += [upto(source, last)] if last else []
+        found = database.rows(_select(synced, [], conditions, f"LIMIT 1 OFFSET {size * SPARSE - 1}"))
+        last = _position(synced, found[0]) if found else None
+        conditions += [upto(synced, last)] if last else []
         conditions += [f"RAND() < {share!r}"]
-    rows, cut = database.rows_within(_select(source, [source.shard_sql, source.words_sql], conditions, f"LIMIT {size}"), BUDGET)
-    there = entries(source, rows)
+    rows, cut = database.rows_within(_select(synced, [synced.shard_sql, synced.words_sql], conditions, f"LIMIT {size}"), BUDGET)
+    there = entries(synced, rows)
     weight = sum([len(entry.row) for entry in there if entry.row is not None])
     if cut or len(there) == size:
         return Piece(there, weight, there[-1].position, False)
@@ -232,42 +232,42 @@ class Reach(NamedTuple):
     done: bool
 
 
-def reach(database: Database, source: Source, position: Optional[Position], number: int) -> Reach:
+def reach(database: Database, synced: SyncedTable, position: Optional[Position], number: int) -> Reach:
     """How far the next ``number`` rows behind ``position`` reach, or those that hold BUDGET bytes; no row is locked. Raises NoKey and DatabaseUnavailable."""
-    length = " + ".join(f"COALESCE(OCTET_LENGTH({column.sql}), 0)" for column in source.large) or "0"
-    rows = database.rows(_select(source, [length], [after(source, position)] if position else [], f"LIMIT {number}"))
+    length = " + ".join(f"COALESCE(OCTET_LENGTH({column.sql}), 0)" for column in synced.large) or "0"
+    rows = database.rows(_select(synced, [length], [after(synced, position)] if position else [], f"LIMIT {number}"))
     size = 0
     for count, row in enumerate(rows, 1):
         size += int(row[-1])
         if size >= BUDGET or count == number:
-            return Reach(_position(source, row), count, size, False)
-    return Reach(_position(source, rows[-1]) if rows else position, len(rows), size, True)
+            return Reach(_position(synced, row), count, size, False)
+    return Reach(_position(synced, rows[-1]) if rows else position, len(rows), size, True)
 
 
-def copy_sql(source: Source, start: Optional[Position], last: Position, where: str, *, alone: bool, mariadb: bool) -> str:
+def copy_sql(synced: SyncedTable, start: Optional[Position], last: Position, where: str, *, alone: bool, mariadb: bool) -> str:
     """The statement that puts the rows behind ``start`` and up to ``last`` into the outbox, as the table's declaration of this version has it; none when
     there is another one by now.
 
     It locks each row by itself while it is copied and waits for none, but for that of ``last`` when it is to be copied ``alone``.
     The rows are chosen without a lock: one that comes to be meanwhile tells of itself.
     """
-    keys = [quote(column.real) for column in source.key]
-    version, table = (text_literal(text.encode()).decode() for text in (source.version, source.table))
-    conditions = [*([after(source, start)] if start else []), upto(source, last), *([f"({where})"] if where else []),
+    keys = [quote(column.real) for column in synced.key]
+    version, table = (text_literal(text.encode()).decode() for text in (synced.version, synced.table))
+    conditions = [*([after(synced, start)] if start else []), upto(synced, last), *([f"({where})"] if where else []),
                   f"EXISTS (SELECT 1 FROM gearsync.synced_table WHERE table_name = {table} AND changed_at = {version})"]
     # A limit keeps the servers from merging it with the SELECT around it, which would lock the row behind the last.
-    order = ", ".join(f"{_ordered(column)} DESC" for column in source.key)
-    chosen = (f"SELECT {', '.join(f'{ROW}.{key}' for key in keys)} FROM {from_clause(source)} WHERE {' AND '.join(conditions)}"
+    order = ", ".join(f"{_ordered(column)} DESC" for column in synced.key)
+    chosen = (f"SELECT {', '.join(f'{ROW}.{key}' for key in keys)} FROM {from_clause(synced)} WHERE {' AND '.join(conditions)}"
               f" ORDER BY {order} LIMIT {1 if alone else 1 << 63}")
-    operation, payload = "'refresh'", source.row_sql if source.number else f"CONCAT('{{\"new\":', {source.row_sql}, '}}')"
-    if source.large_sql != "FALSE":
+    operation, payload = "'refresh'", synced.row_sql if synced.number else f"CONCAT('{{\"new\":', {synced.row_sql}, '}}')"
+    if synced.large_sql != "FALSE":
         # Too large to be put into words: the worker reads it itself.
-        operation = f"IF({source.large_sql}, 'reload', 'refresh')"
-        number = f'"declaration":{source.number},' if source.number else ""
-        payload = f"IF({source.large_sql}, CONCAT('{{{number}\"partial\":true,\"key\":', {source.small_sql}, '}}'), {payload})"
+        operation = f"IF({synced.large_sql}, 'reload', 'refresh')"
+        number = f'"declaration":{synced.number},' if synced.number else ""
+        payload = f"IF({synced.large_sql}, CONCAT('{{{number}\"partial\":true,\"key\":', {synced.small_sql}, '}}'), {payload})"
     lock = "LOCK IN SHARE MODE" if mariadb else f"FOR SHARE OF {ROW}"
     return (f"{'SET STATEMENT max_statement_time = 10 FOR ' if mariadb else ''}INSERT INTO gearsync.outbox (shard, table_name, operation, payload)"
-            f" SELECT {source.shard_sql}, {table}, {operation}, {payload} FROM ({chosen}) AS gearsync_chosen STRAIGHT_JOIN {from_clause(source)}"
+            f" SELECT {synced.shard_sql}, {table}, {operation}, {payload} FROM ({chosen}) AS gearsync_chosen STRAIGHT_JOIN {from_clause(synced)}"
             f" ON {' AND '.join(f'{ROW}.{key} = gearsync_chosen.{key}' for key in keys)} {lock}{'' if alone else ' NOWAIT'}")
 
 
@@ -288,32 +288,32 @@ class Pace:
         self.size = max(1, self.size // 4)
 
 
-def last_sql(source: Source, limit: int) -> str:
+def last_sql(synced: SyncedTable, limit: int) -> str:
     """The SELECT of the ``limit`` rows with the greatest keys. Raises NoKey."""
-    if not source.key:
-        raise NoKey(f"{source.table} has no key that its declaration names; its last rows cannot be found")
-    order = [f"{_ordered(column)} DESC" for column in source.key]
-    return (f"SELECT {', '.join(_shown(column) for column in source.key)}, {source.shard_sql}, {source.words_sql} FROM {from_clause(source)}"
+    if not synced.key:
+        raise NoKey(f"{synced.table} has no key that its declaration names; its last rows cannot be found")
+    order = [f"{_ordered(column)} DESC" for column in synced.key]
+    return (f"SELECT {', '.join(_shown(column) for column in synced.key)}, {synced.shard_sql}, {synced.words_sql} FROM {from_clause(synced)}"
             f" ORDER BY {', '.join(order)} LIMIT {limit}")
 
 
-def entries(source: Source, rows: Iterable[Sequence[Any]]) -> list[Entry]:
+def entries(synced: SyncedTable, rows: Iterable[Sequence[Any]]) -> list[Entry]:
     """The rows of a SELECT of the key, the shard and the words, over a connection that leaves values as bytes."""
-    width = len(source.key)
+    width = len(synced.key)
     return [
-        Entry([_place(column, shown) for column, shown in zip(source.key, row)], int(row[width]), row[width + 1])
+        Entry([_place(column, shown) for column, shown in zip(synced.key, row)], int(row[width]), row[width + 1])
         for row in rows
     ]
 
 
-def walk(database: Database, source: Source, most: int, share: float = 1.0) -> Iterator[Piece]:
+def walk(database: Database, synced: SyncedTable, most: int, share: float = 1.0) -> Iterator[Piece]:
     """The table's rows, or a random ``share`` of them, in pieces of ``most`` at most, without locks, in the key's order.
 
     Raises NoKey and DatabaseUnavailable.
     """
     pace, position = Pace(most), None
     while True:
-        found = piece(database, source, position, pace.size, share)
+        found = piece(database, synced, position, pace.size, share)
         yield found
         if found.done:
             return
@@ -321,27 +321,27 @@ def walk(database: Database, source: Source, most: int, share: float = 1.0) -> I
         pace.went(len(found.entries), found.size)
 
 
-def ends(database: Database, source: Source, number: int) -> Iterator[Piece]:
+def ends(database: Database, synced: SyncedTable, number: int) -> Iterator[Piece]:
     """The rows with the least keys and those with the greatest, so many of each, or as many as fit into BUDGET, and each once.
 
     Raises NoKey and DatabaseUnavailable.
     """
-    first = piece(database, source, None, number)
+    first = piece(database, synced, None, number)
     yield first
     if not first.done:
         met = {tuple(entry.position) for entry in first.entries}
-        rows, _cut = database.rows_within(last_sql(source, number), BUDGET)
-        yield Piece([entry for entry in entries(source, rows) if tuple(entry.position) not in met], 0, None, True)
+        rows, _cut = database.rows_within(last_sql(synced, number), BUDGET)
+        yield Piece([entry for entry in entries(synced, rows) if tuple(entry.position) not in met], 0, None, True)
 
 
-def large_row(database: Database, source: Source, position: Position) -> Optional[Row]:
+def large_row(database: Database, synced: SyncedTable, position: Position) -> Optional[Row]:
     """A row that is too large for words, its large columns as they are; None when it is not there. Raises Malformed and DatabaseUnavailable."""
-    columns = ", ".join([source.small_sql, *(column.sql for column in source.large)])
-    rows = database.rows(f"SELECT {columns} FROM {from_clause(source)} WHERE {_matches(source, [position])}")
+    columns = ", ".join([synced.small_sql, *(column.sql for column in synced.large)])
+    rows = database.rows(f"SELECT {columns} FROM {from_clause(synced)} WHERE {_matches(synced, [position])}")
     if not rows:
         return None
     small, *values = rows[0]
-    return {**source.row(small or b"null"), **{column.declared: bare(column.kind, value) for column, value in zip(source.large, values)}}
+    return {**synced.row(small or b"null"), **{column.declared: bare(column.kind, value) for column, value in zip(synced.large, values)}}
 
 
 def bare(kind: str, value: Optional[bytes]) -> Value:
@@ -351,9 +351,9 @@ def bare(kind: str, value: Optional[bytes]) -> Value:
     return Json(value.decode()) if kind == "json" else value.decode()
 
 
-def identity(source: Source, row: Row) -> Position:
+def identity(synced: SyncedTable, row: Row) -> Position:
     """The literals of a row's key. Raises KeyError when the row lacks one of its columns, ValueError when one is no value of its kind."""
-    return [literal(column.kind, row[column.declared]) for column in source.key]
+    return [literal(column.kind, row[column.declared]) for column in synced.key]
 
 
 def identity_bytes(key: Sequence[KeyColumn], row: Row) -> tuple[bytes, ...]:
@@ -362,29 +362,29 @@ def identity_bytes(key: Sequence[KeyColumn], row: Row) -> tuple[bytes, ...]:
     return tuple(b"" if value is None else as_bytes(value) for value in values)
 
 
-def _matches(source: Source, positions: Sequence[Position]) -> str:
-    names = [f"{ROW}.{quote(column.real)}" for column in source.key]
+def _matches(synced: SyncedTable, positions: Sequence[Position]) -> str:
+    names = [f"{ROW}.{quote(column.real)}" for column in synced.key]
     if len(names) == 1:
         return f"{names[0]} IN ({', '.join(position[0] for position in positions)})"
     return " OR ".join("(" + " AND ".join(f"{name} = {value}" for name, value in zip(names, position)) + ")" for position in positions)
 
 
-def fetch(database: Database, source: Source, positions: Sequence[Position], sql: str = "") -> Iterator[list[tuple[Position, Optional[bytes]]]]:
+def fetch(database: Database, synced: SyncedTable, positions: Sequence[Position], sql: str = "") -> Iterator[list[tuple[Position, Optional[bytes]]]]:
     """The rows with these keys as they are now, some at a time: their places, and JSON by ``sql`` (all columns when none is given).
 
     It is None for a row that is too large for words; rows that are not there are left out. Raises DatabaseUnavailable.
     """
-    names = ", ".join(map(_shown, source.key))
+    names = ", ".join(map(_shown, synced.key))
     groups = [positions[start : start + 500] for start in range(0, len(positions), 500)]
     while groups:
         group = groups.pop(0)
-        statement = f"SELECT {names}, {sql or source.words_sql} FROM {from_clause(source)} WHERE {_matches(source, group)}"
+        statement = f"SELECT {names}, {sql or synced.words_sql} FROM {from_clause(synced)} WHERE {_matches(synced, group)}"
         rows, cut = database.rows_within(statement, BUDGET)
         if cut and len(group) > 1:
             half = len(group) // 2
             groups[:0] = [group[:half], group[half:]]
             continue
-        yield [([_place(column, shown) for column, shown in zip(source.key, row)], row[-1]) for row in rows]
+        yield [([_place(column, shown) for column, shown in zip(synced.key, row)], row[-1]) for row in rows]
 
 
 def wire(value: Value) -> Any:
@@ -394,19 +394,19 @@ def wire(value: Value) -> Any:
     return {"$json" if isinstance(value, Json) else "$num": str(value)} if isinstance(value, (Json, Number)) else value
 
 
-def enqueue_reload(database: Database, source: Source, rows: Sequence[Row]) -> None:
+def enqueue_reload(database: Database, synced: SyncedTable, rows: Sequence[Row]) -> None:
     """Have the worker look at these rows again, in the order of all their changes: what is there is written, what is gone is removed.
 
     ``rows`` hold the key's columns, and whatever else tells what is to be removed. Raises DatabaseUnavailable; then none is enqueued.
     """
     with database.transaction():
         for row in rows:
-            put_reload(database, source, row)
+            put_reload(database, synced, row)
 
 
-def put_reload(database: Database, source: Source, row: Row) -> None:
+def put_reload(database: Database, synced: SyncedTable, row: Row) -> None:
     """The same for one row. Raises DatabaseUnavailable; KeyError and ValueError when the row has no key."""
-    put(database, shard_of(database, source, row), source.table, "reload", reload_payload(source.number, source.key, row))
+    put(database, shard_of(database, synced, row), synced.table, "reload", reload_payload(synced.number, synced.key, row))
 
 
 def reload_payload(number: int, key: Sequence[KeyColumn], row: Row) -> bytes:
@@ -424,11 +424,11 @@ def _typed(column: KeyColumn, value: str) -> str:
     return f"CAST({value} AS DATETIME({column.precision}))" if column.kind == "timestamp" else value
 
 
-def shard_of(database: Database, source: Source, row: Row) -> int:
+def shard_of(database: Database, synced: SyncedTable, row: Row) -> int:
     """A row's shard. Raises DatabaseUnavailable; KeyError and ValueError when the row has no key."""
-    derived = ", ".join(f"{_typed(column, value)} AS {quote(column.real)}" for column, value in zip(source.key, identity(source, row)))
+    derived = ", ".join(f"{_typed(column, value)} AS {quote(column.real)}" for column, value in zip(synced.key, identity(synced, row)))
     # The server's own words for the shard, with the key's values in place of a row.
-    ((shard,),) = database.rows(f"SELECT {source.shard_sql} FROM (SELECT {derived}) AS {ROW}")
+    ((shard,),) = database.rows(f"SELECT {synced.shard_sql} FROM (SELECT {derived}) AS {ROW}")
     return int(shard)
 
 
