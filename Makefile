@@ -33,7 +33,8 @@ lint: setup ## only the linters
 	@tests/run lint
 
 build: ## the collection's archive, in .work/
-	@.work/venv/bin/ansible-galaxy collection build --force --output-path .work/
+	@tests/setup test
+	@.work/venv/bin/python tests/build .work
 
 clean: ## remove everything that these commands made, but not the packages they installed
 	@molecule/hosts/clean
