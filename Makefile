@@ -1,9 +1,9 @@
-# The two commands that matter: `make demo` and `make test`. Everything that they make lies in .work/.
+# The commands that matter: `make demo`, `make unit` and `make test`. Everything that they make lies in .work/.
 PLATFORM ?= mariadb
 IMAGE ?=
 ARGS ?=
 
-.PHONY: help demo demo-down setup test test-long bench lint build clean
+.PHONY: help demo demo-down unit setup test test-long bench lint build clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -13,6 +13,10 @@ demo: ## one host from bare to a synced row (PLATFORM=mariadb|mysql|el9, or IMAG
 
 demo-down: ## remove the demo's hosts
 	@molecule/demo/down
+
+unit: ## the tests that need no server and no root, in a minute
+	@tests/setup unit
+	@.work/venv/bin/python tests/run unit
 
 setup: ## what the tests need on this machine
 	@tests/setup test

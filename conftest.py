@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import site
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+if not importlib.util.find_spec("hypothesis"):
+    # This pytest is not that of .work/venv. It can use the packages there when both belong to one version of Python.
+    environment = Path(__file__).parent / ".work/venv"
+    packages = environment / f"lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
+    if not packages.is_dir():
+        pytest.exit(f"{sys.executable} lacks the packages of the tests: run `make unit` or `make setup`, then .work/venv/bin/pytest", returncode=4)
+    site.addsitedir(str(packages))
+    # For what the tests start.
+    sys.executable = str(environment / "bin/python")
+
 from harness import process
 from hypothesis import settings
 
 # A busy machine is no failure.
 settings.register_profile("busy", deadline=None)
 settings.load_profile("busy")
+
+
+def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Load the plugin whose setting pytest.ini has, which only the pytest of .work/venv loads by itself."""
+    if not pluginmanager.hasplugin("timeout"):
+        pluginmanager.import_plugin("pytest_timeout")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -11,9 +11,7 @@ import pytest
 from gearsync.declare.configuration import MySQLSettings
 from gearsync.servers.mysql import Database
 from gearsync.servers.mysql_errors import DatabaseUnavailable
-from harness.outbox_database import OutboxDatabase
 from harness.ports import free_port
-from harness.tls import Certificates
 
 
 @pytest.fixture
@@ -47,18 +45,3 @@ def test_a_failed_connection_leaves_no_descriptor_and_no_object(over: str, tmp_p
     assert len(os.listdir("/proc/self/fd")) <= descriptors
     # Less than one for each attempt.
     assert len(gc.get_objects()) < objects + 20
-
-
-def test_connections_use_tls_where_there_is_some_and_share_a_context_without_authorities(tmp_path: pathlib.Path) -> None:
-    certificates = Certificates(tmp_path)
-    server = OutboxDatabase(*(f"--ssl-{option}={certificates.path(file)}" for option, file in (("cert", "server.pem"), ("key", "server.key"))))
-    server.execute("CREATE USER someone@'127.0.0.1' IDENTIFIED BY 'word'")
-    sessions = [Database(MySQLSettings(user="someone", password="word", host="127.0.0.1", port=server.port), 5.0) for _ in range(2)]
-    for session in sessions:
-        assert session.rows("SHOW STATUS LIKE 'Ssl_cipher'")[0][1]
-    first, second = (session.connection.ctx for session in sessions)
-    assert first is second
-    assert first.cert_store_stats()["x509_ca"] == 0
-    for session in sessions:
-        session.close()
-    server.remove()
