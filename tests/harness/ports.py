@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import random
 import socket
-import tempfile
-from pathlib import Path
 
 #: Below the ports that the kernel gives to outgoing connections (net.ipv4.ip_local_port_range begins at 32768): a port that is
 #: free now cannot be taken by a client before the server of a test listens on it. A cluster node's bus port fits above it.
 FIRST, LAST = 15_000, 32_000
-LOCKS = Path(tempfile.gettempdir()) / "gearsync-ports"
-#: Descriptors, which the end of this process closes.
-_held: list[int] = []
+#: Sockets with a name that only one process can have, which the end of this process closes. They need no file, and so no right to it.
+_held: list[socket.socket] = []
 
 
 def free_port() -> int:
     """A port that nothing listens on, reserved among all tests of this machine until this process ends."""
-    LOCKS.mkdir(exist_ok=True)
     while True:
         port = random.randrange(FIRST, LAST)
-        lock = os.open(LOCKS / str(port), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        name = socket.socket(socket.AF_UNIX)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            name.bind(f"\0gearsync-port-{port}")
             with socket.socket() as probe:
                 probe.bind(("0.0.0.0", port))
         except OSError:
-            os.close(lock)
+            name.close()
             continue
-        _held.append(lock)
+        _held.append(name)
         return port
