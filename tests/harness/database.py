@@ -17,8 +17,7 @@ import pymysql
 
 from harness.places import kept, scratch
 from harness.ports import free_port
-from harness.process import Process
-from harness.waiting import until
+from harness.server import Server
 
 #: Sizes that a copied data directory and its server must agree on.
 SIZES = {
@@ -74,34 +73,32 @@ def initial_data() -> Path:
     return made
 
 
-class DatabaseServer(Process):
+class DatabaseServer(Server):
     """A server with data, a socket and a port of its own, which it keeps over stops and starts. root has no password.
 
     It keeps its data when it is killed. ``options`` come after, and so before, those of this class.
     """
 
+    ends_by = signal.SIGTERM
+
     def __init__(self, *options: str) -> None:
         self.engine, program = server_program()
-        self.directory = scratch("database")
-        self.socket = str(self.directory / "socket")
+        directory = scratch("database")
+        self.socket = str(directory / "socket")
         self.port = free_port()
-        self.plugin_dir = self.directory / "plugin"
+        self.plugin_dir = directory / "plugin"
         self.plugin_dir.mkdir()
-        subprocess.run(["cp", "--archive", "--reflink=auto", "--sparse=always", initial_data(), self.directory / "data"], check=True)
+        subprocess.run(["cp", "--archive", "--reflink=auto", "--sparse=always", initial_data(), directory / "data"], check=True)
         super().__init__(self.engine, [
-            program, "--no-defaults", f"--user={account()}", f"--datadir={self.directory / 'data'}",
+            program, "--no-defaults", f"--user={account()}", f"--datadir={directory / 'data'}",
             # A MariaDB that starts removes the temporary tables that it finds in /tmp, those of another one too.
-            f"--tmpdir={self.directory}", f"--socket={self.socket}", "--bind-address=127.0.0.1", f"--port={self.port}",
-            f"--plugin-dir={self.plugin_dir}", f"--pid-file={self.directory / 'pid'}", "--character-set-server=utf8mb4",
+            f"--tmpdir={directory}", f"--socket={self.socket}", "--bind-address=127.0.0.1", f"--port={self.port}",
+            f"--plugin-dir={self.plugin_dir}", f"--pid-file={directory / 'pid'}", "--character-set-server=utf8mb4",
             "--max-allowed-packet=64M", "--innodb-buffer-pool-size=64M", *SIZES[self.engine],
             # As a primary, which has its triggers' changes in the binary log. A killed server loses nothing of what it wrote to a file.
             "--server-id=1", "--log-bin=binlog", "--binlog-format=ROW", "--sync-binlog=0", "--innodb-flush-log-at-trx-commit=2",
             *(["--mysqlx=OFF", "--secure-file-priv=NULL"] if self.engine == "mysql" else []), *options,
-        ], self.directory / "log", env={"TZ": ZONE})
-
-    def start(self) -> None:
-        super().start()
-        until(self.answers)
+        ], directory, env={"TZ": ZONE})
 
     def answers(self) -> bool:
         """Whether root can connect."""
@@ -110,23 +107,6 @@ class DatabaseServer(Process):
         except pymysql.MySQLError:
             return False
         return True
-
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        """End it by a signal; its exit status."""
-        self.forget()
-        self.signal(number)
-        return self.wait()
-
-    def restart(self) -> None:
-        """Stop it in order and start it again."""
-        self.stop()
-        self.start()
-
-    def remove(self) -> None:
-        """End it and remove its data."""
-        if self.running:
-            self.kill()
-        shutil.rmtree(self.directory)
 
     def connect(self, **options: Any) -> Any:
         """A connection of root's, with autocommit unless ``options`` say otherwise."""

@@ -4,52 +4,32 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import socket
 
 from harness.job_taker import JobTaker
 from harness.places import scratch
 from harness.ports import free_port
-from harness.process import Process
-from harness.waiting import until
+from harness.server import Server
 
 
-def listens(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether a server accepts connections on a port."""
-    try:
-        socket.create_connection((host, port), timeout=5).close()
-    except OSError:
-        return False
-    return True
-
-
-class Gearmand(Process):
-    """gearmand on a port of its own, which it keeps over stops and starts."""
+class Gearmand(Server):
+    """gearmand on a port of its own, which it keeps over stops and starts. When it is stopped, what is queued in its memory is lost."""
 
     def __init__(self, host: str = "127.0.0.1", options: tuple[str, ...] = ()) -> None:
         program = shutil.which("gearmand", path=os.environ["PATH"] + ":/usr/sbin:/usr/local/sbin")
         assert program, "gearmand is not installed: tests/setup test"
         self.host, self.port = host, free_port()
         self.address = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
-        self.directory = scratch("gearmand")
-        super().__init__(
-            "gearmand", [program, f"--listen={host}", f"--port={self.port}", "--job-retries=0", "--log-file=stderr", *options], self.directory / "log")
+        command = [program, f"--listen={host}", f"--port={self.port}", "--job-retries=0", "--log-file=stderr", *options]
+        super().__init__("gearmand", command, scratch("gearmand"))
 
-    def start(self) -> None:
-        super().start()
-        until(lambda: listens(self.port, self.host))
-
-    def stop(self, number: int = signal.SIGKILL) -> None:
-        """End it by a signal; what is queued in its memory is lost."""
-        self.forget()
-        self.signal(number)
-        self.wait()
-
-    def remove(self) -> None:
-        """End it and remove its files."""
-        if self.running:
-            self.kill()
-        shutil.rmtree(self.directory)
+    def answers(self) -> bool:
+        """Whether it accepts connections."""
+        try:
+            socket.create_connection((self.host, self.port), timeout=5).close()
+        except OSError:
+            return False
+        return True
 
     def admin(self, command: str) -> str:
         """The answer to a command of the text protocol, without the line that ends it."""

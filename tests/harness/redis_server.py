@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import signal
 from typing import Any
 
 import redis
@@ -12,28 +11,24 @@ from redis.retry import Retry
 
 from harness.places import scratch
 from harness.ports import free_port
-from harness.process import Process
+from harness.server import Server
 from harness.waiting import until
 
 
-class RedisServer(Process):
+class RedisServer(Server):
     """A Redis, or Valkey, on a port of its own, which it keeps over stops and starts. It keeps its data when it is killed."""
 
     def __init__(self, *options: str) -> None:
         program = shutil.which("redis-server") or shutil.which("valkey-server")
         assert program, "redis-server is not installed: tests/setup test"
         self.port = free_port()
-        self.directory = scratch("redis")
+        directory = scratch("redis")
         # By default it tries again for seconds, where the tests want to know at once.
         self.client = redis.Redis(port=self.port, socket_timeout=60, retry=Retry(NoBackoff(), 0))
         #: As it was at the first reset.
         self._configuration: dict[str, Any] = {}
         durable = ["--appendonly", "yes", "--appendfsync", "always"]
-        super().__init__("redis", [program, "--port", str(self.port), "--dir", self.directory, *durable, *options], self.directory / "log")
-
-    def start(self) -> None:
-        super().start()
-        until(self.answers)
+        super().__init__("redis", [program, "--port", str(self.port), "--dir", directory, *durable, *options], directory)
 
     def answers(self) -> bool:
         """Whether it takes commands; false while it loads its data."""
@@ -44,11 +39,11 @@ class RedisServer(Process):
         except redis.RedisError:
             return False
 
-    def stop(self, number: int = signal.SIGKILL) -> None:
-        """End it by a signal."""
-        self.forget()
-        self.signal(number)
-        self.wait()
+    def replica(self) -> RedisServer:
+        """A replica of it, in step with it."""
+        other = RedisServer("--replicaof", f"127.0.0.1 {self.port}")
+        until(lambda: other.client.info("replication").get("master_link_status"), "up")
+        return other
 
     def reset(self) -> None:
         """Running, without data, scripts and accounts, and with the configuration of the first reset."""
@@ -66,8 +61,5 @@ class RedisServer(Process):
                 self.client.config_set(name, value)
 
     def remove(self) -> None:
-        """End it and remove its data."""
         self.client.close()
-        if self.running:
-            self.kill()
-        shutil.rmtree(self.directory)
+        super().remove()

@@ -19,16 +19,14 @@ def libraries():
 @pytest.fixture(scope="session")
 def database():
     # Tests of values that are too large for a packet are as true with small ones.
-    server = DatabaseServer("--performance-schema=ON", "--max-allowed-packet=16M")
-    yield server
-    server.remove()
+    with DatabaseServer("--performance-schema=ON", "--max-allowed-packet=16M") as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
 def job_server():
-    server = Gearmand()
-    yield server
-    server.remove()
+    with Gearmand() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

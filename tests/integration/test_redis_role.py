@@ -14,9 +14,8 @@ PASSWORD = "pass'word $x"
 @pytest.fixture
 def redis():
     """A Redis with a password, without persistence."""
-    server = Redis()
-    yield server
-    server.remove()
+    with Redis() as server:
+        yield server
 
 
 class Redis(RedisServer):

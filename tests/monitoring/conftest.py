@@ -14,16 +14,14 @@ from harness.waiting import until
 
 @pytest.fixture(scope="session")
 def database() -> Iterator[DatabaseServer]:
-    server = DatabaseServer()
-    yield server
-    server.remove()
+    with DatabaseServer() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
 def job_server() -> Iterator[Gearmand]:
-    server = Gearmand()
-    yield server
-    server.remove()
+    with Gearmand() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

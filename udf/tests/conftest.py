@@ -24,9 +24,8 @@ def database() -> Iterator[Database | OtherDatabase]:
 
 @pytest.fixture(scope="session")
 def gearmand() -> Iterator[WorkedGearmand]:
-    server = WorkedGearmand()
-    yield server
-    server.remove()
+    with WorkedGearmand() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
@@ -39,9 +38,8 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 @pytest.fixture
 def own_gearmand() -> Iterator[WorkedGearmand]:
     """One that a test may kill; it has no workers."""
-    server = WorkedGearmand(workers=0)
-    yield server
-    server.remove()
+    with WorkedGearmand(workers=0) as server:
+        yield server
 
 
 @pytest.fixture

@@ -15,24 +15,21 @@ from harness.worker import Worker
 
 @pytest.fixture(scope="session")
 def session_gearmand() -> Iterator[JobServer]:
-    server = JobServer()
-    yield server
-    server.remove()
+    with JobServer() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
 def session_redis() -> Iterator[RedisServer]:
-    server = RedisServer()
-    yield server
-    server.remove()
+    with RedisServer() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
 def session_database() -> Iterator[OutboxDatabase]:
     # Nothing here reads the binary log, and it would grow with all that the tests write.
-    server = OutboxDatabase("--skip-log-bin")
-    yield server
-    server.remove()
+    with OutboxDatabase("--skip-log-bin") as server:
+        yield server
 
 
 @pytest.fixture

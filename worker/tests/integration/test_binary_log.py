@@ -21,9 +21,8 @@ KEY, ALL = 0b000010, 0b111111
 
 @pytest.fixture(scope="module")
 def module_primary() -> Iterator[OutboxDatabase]:
-    server = OutboxDatabase()
-    yield server
-    server.remove()
+    with OutboxDatabase() as server:
+        yield server
 
 
 @pytest.fixture

@@ -35,11 +35,10 @@ def network() -> Iterator[Network]:
 @pytest.fixture
 def reachable(network: Network) -> Iterator[OutboxDatabase]:
     """A database server that listens at the link."""
-    server = OutboxDatabase("--skip-log-bin", "--bind-address=0.0.0.0")
-    server.reset()
-    server.execute("CREATE USER far@'%'", "GRANT ALL ON *.* TO far@'%'")
-    yield server
-    server.remove()
+    with OutboxDatabase("--skip-log-bin", "--bind-address=0.0.0.0") as server:
+        server.reset()
+        server.execute("CREATE USER far@'%'", "GRANT ALL ON *.* TO far@'%'")
+        yield server
 
 
 class Probe(threading.Thread):

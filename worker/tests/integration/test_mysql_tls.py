@@ -12,14 +12,13 @@ from harness.tls import Certificates
 
 def test_connections_use_tls_where_there_is_some_and_share_a_context_without_authorities(tmp_path: pathlib.Path) -> None:
     certificates = Certificates(tmp_path)
-    server = OutboxDatabase(*(f"--ssl-{option}={certificates.path(file)}" for option, file in (("cert", "server.pem"), ("key", "server.key"))))
-    server.execute("CREATE USER someone@'127.0.0.1' IDENTIFIED BY 'word'")
-    sessions = [Database(MySQLSettings(user="someone", password="word", host="127.0.0.1", port=server.port), 5.0) for _ in range(2)]
-    for session in sessions:
-        assert session.rows("SHOW STATUS LIKE 'Ssl_cipher'")[0][1]
-    first, second = (session.connection.ctx for session in sessions)
-    assert first is second
-    assert first.cert_store_stats()["x509_ca"] == 0
-    for session in sessions:
-        session.close()
-    server.remove()
+    with OutboxDatabase(f"--ssl-cert={certificates.path('server.pem')}", f"--ssl-key={certificates.path('server.key')}") as server:
+        server.execute("CREATE USER someone@'127.0.0.1' IDENTIFIED BY 'word'")
+        sessions = [Database(MySQLSettings(user="someone", password="word", host="127.0.0.1", port=server.port), 5.0) for _ in range(2)]
+        for session in sessions:
+            assert session.rows("SHOW STATUS LIKE 'Ssl_cipher'")[0][1]
+        first, second = (session.connection.ctx for session in sessions)
+        assert first is second
+        assert first.cert_store_stats()["x509_ca"] == 0
+        for session in sessions:
+            session.close()

@@ -3,102 +3,37 @@
 from __future__ import annotations
 
 import pathlib
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import redis
 from harness.commands import Commands
 from harness.outbox_database import OutboxDatabase
-from harness.ports import free_port
-from harness.process import Process
 from harness.redis_server import RedisServer
+from harness.sentinel import Sentinel
 from harness.waiting import until
 from harness.worker import Worker, worker_config
 
 TABLE: dict[str, Any] = {"table": "shop.item", "delivery": "durable", "columns": ["id", "name"], "write": [{"type": "hash", "key": "item:{id}"}]}
-#: Milliseconds after which Sentinel takes the master for dead: an hour, and soon.
-NEVER, SOON = 3_600_000, 500
-
-
-class Sentinel(Process):
-    """A Sentinel that knows a master, and finds its replica."""
-
-    def __init__(self, directory: pathlib.Path, master: RedisServer) -> None:
-        self.master, self.port = master, free_port()
-        file = directory / "sentinel.conf"
-        file.write_text(
-            f"port {self.port}\ndir {directory}\nsentinel monitor shop 127.0.0.1 {master.port} 1\n"
-            f"sentinel down-after-milliseconds shop {NEVER}\nsentinel failover-timeout shop 5000\n")
-        super().__init__("sentinel", [master.command[0], file, "--sentinel"], directory / "sentinel.log")
-        self.client = redis.Redis(port=self.port, decode_responses=True, socket_timeout=60)
-        until(self._knows_the_replica)
-
-    def _knows_the_replica(self) -> bool:
-        try:
-            return len(self.client.sentinel_slaves("shop")) == 1
-        except redis.RedisError:
-            return False
-
-    def stop_master(self) -> None:
-        self._stopped = time.monotonic()
-        self.master.stop()
-
-    def fail_over(self, replica: RedisServer) -> None:
-        """Wait until the replica has the place of the stopped master."""
-        limit = 0
-
-        def done() -> bool:
-            nonlocal limit
-            silent = int((time.monotonic() - self._stopped) * 1000)
-            # A replica that has been without its master for ten times the limit is not taken, and Sentinel does nothing for half a minute
-            # after it stood still: the limit grows with the time.
-            if not limit or silent > 4 * limit:
-                limit = max(SOON, silent // 2)
-                self._take_for_dead_after(limit)
-            return bool(replica.client.role()[0] == b"master")
-
-        until(done)
-        # The new master may be as slow as it is.
-        self._take_for_dead_after(NEVER)
-        until(lambda: self._knows_as_master(replica))
-
-    def _take_for_dead_after(self, milliseconds: int) -> None:
-        self.client.execute_command("SENTINEL", "SET", "shop", "down-after-milliseconds", milliseconds)
-
-    def _knows_as_master(self, server: RedisServer) -> bool:
-        master = self.client.sentinel_master("shop")
-        return bool(master["port"] == server.port and not master["is_sdown"] and not master["is_odown"])
-
-    def remove(self) -> None:
-        """End it."""
-        self.client.close()
-        self.kill()
 
 
 @pytest.fixture
 def master() -> Iterator[RedisServer]:
     """A Redis of this test alone: a failover changes what it is."""
-    server = RedisServer()
-    yield server
-    server.remove()
+    with RedisServer() as server:
+        yield server
 
 
 @pytest.fixture
 def replica(master: RedisServer) -> Iterator[RedisServer]:
-    """A replica of the master, in step with it."""
-    server = RedisServer("--replicaof", f"127.0.0.1 {master.port}")
-    until(lambda: server.client.info("replication").get("master_link_status"), "up")
-    yield server
-    server.remove()
+    with master.replica() as server:
+        yield server
 
 
 @pytest.fixture
-def sentinel(master: RedisServer, replica: RedisServer, tmp_path: pathlib.Path) -> Iterator[Sentinel]:
-    server = Sentinel(tmp_path, master)
-    yield server
-    server.remove()
+def sentinel(master: RedisServer, replica: RedisServer) -> Iterator[Sentinel]:
+    with Sentinel(master) as server:
+        yield server
 
 
 @pytest.fixture
