@@ -2,47 +2,18 @@
 
 from __future__ import annotations
 
-import socket
-import struct
-
+from harness.gearman_protocol import CAN_DO, GRAB_JOB, JOB_ASSIGN, NO_JOB, NOOP, WORK_COMPLETE, Connection
 from harness.waiting import until
-
-HEADER = struct.Struct(">4sII")
-CAN_DO, NOOP, GRAB_JOB, NO_JOB, JOB_ASSIGN, WORK_COMPLETE, WORK_FAIL, WORK_EXCEPTION, WORK_DATA, WORK_WARNING = 1, 6, 9, 10, 11, 13, 14, 25, 28, 29
 
 Job = tuple[bytes, bytes]
 
 
-class JobTaker:
+class JobTaker(Connection):
     """A connection that takes the jobs of one function, one at a time, as (handle, payload)."""
 
     def __init__(self, port: int, function: str, host: str = "127.0.0.1") -> None:
-        self.socket = socket.create_connection((host, port), timeout=180)
+        super().__init__(port, host)
         self.send(CAN_DO, function.encode())
-
-    def __enter__(self) -> JobTaker:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.socket.close()
-
-    def send(self, command: int, *arguments: bytes) -> None:
-        body = b"\0".join(arguments)
-        self.socket.sendall(HEADER.pack(b"\0REQ", command, len(body)) + body)
-
-    def _exactly(self, size: int) -> bytes:
-        data = b""
-        while len(data) < size:
-            more = self.socket.recv(size - len(data))
-            if not more:
-                raise ConnectionError("the job server closed the connection")
-            data += more
-        return data
-
-    def receive(self) -> tuple[int, bytes]:
-        """The next packet."""
-        _magic, command, size = HEADER.unpack(self._exactly(HEADER.size))
-        return command, self._exactly(size)
 
     def grab(self) -> Job | None:
         """A job, not done yet; None when there is none."""

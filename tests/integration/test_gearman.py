@@ -3,7 +3,8 @@ import socket
 import threading
 
 import pytest
-from harness.job_taker import WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL, WORK_WARNING, JobTaker
+from harness.gearman_protocol import WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL, WORK_WARNING
+from harness.job_taker import JobTaker
 from harness.ports import free_port
 
 

@@ -6,7 +6,8 @@ import sys
 import threading
 
 import pytest
-from harness.job_taker import WORK_COMPLETE, JobTaker
+from harness.gearman_protocol import WORK_COMPLETE
+from harness.job_taker import JobTaker
 from harness.places import ROOT
 
 SCRIPT = ROOT / "roles/sync_triggers/files/send_row.py"

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from fake_server import FakeServer
 from gman_calls import patient
+from harness.gearmand import Gearmand
 from harness.tls import Certificates
 from sanitized import Driver
-from udf_servers import HOST, Database, OtherDatabase, WorkedGearmand
+from udf_servers import HOST, Database, OtherDatabase
 
 
 @pytest.fixture(scope="session")
@@ -23,8 +24,8 @@ def database() -> Iterator[Database | OtherDatabase]:
 
 
 @pytest.fixture(scope="session")
-def gearmand() -> Iterator[WorkedGearmand]:
-    with WorkedGearmand() as server:
+def gearmand() -> Iterator[Gearmand]:
+    with Gearmand(HOST, workers=2) as server:
         yield server
 
 
@@ -36,9 +37,9 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 @pytest.fixture
-def own_gearmand() -> Iterator[WorkedGearmand]:
+def own_gearmand() -> Iterator[Gearmand]:
     """One that a test may kill; it has no workers."""
-    with WorkedGearmand(workers=0) as server:
+    with Gearmand(HOST) as server:
         yield server
 
 

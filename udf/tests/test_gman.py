@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from fake_server import FakeServer
 from gman_calls import BOUND, at_once, configure, patient, server, stats, submit, use, wake, wakes_at_once
+from harness.gearmand import Gearmand
 from harness.ports import free_port
 from harness.waiting import until
 from sanitized import Driver, Refused, RowError, Value
-from udf_servers import WorkedGearmand
 
 # --- the server list ---
 
@@ -165,7 +165,7 @@ def test_long_unique_is_hashed(gman: Driver, fake: FakeServer, unique: bytes) ->
 # --- a real gearmand ---
 
 
-def test_foreground(gman: Driver, gearmand: WorkedGearmand) -> None:
+def test_foreground(gman: Driver, gearmand: Gearmand) -> None:
     use(gman, gearmand.address)
     for function in ["gman_do", "gman_do_high", "gman_do_low"]:
         assert gman.call(function, "reverse", "hello world!") == b"!dlrow olleh"
@@ -177,7 +177,7 @@ def test_foreground(gman: Driver, gearmand: WorkedGearmand) -> None:
     assert server(gman, gearmand.address)["connects"] == 1
 
 
-def test_result_of_16_mib_but_not_more(gman: Driver, gearmand: WorkedGearmand) -> None:
+def test_result_of_16_mib_but_not_more(gman: Driver, gearmand: Gearmand) -> None:
     use(gman, gearmand.address)
     answer = gman.call("gman_do", "large", 16 * 1024 * 1024)
     assert answer is not None
@@ -186,12 +186,12 @@ def test_result_of_16_mib_but_not_more(gman: Driver, gearmand: WorkedGearmand) -
     assert gman.call("gman_do", "reverse", "ab") == b"ba"
 
 
-def test_large_workload(gman: Driver, gearmand: WorkedGearmand) -> None:
+def test_large_workload(gman: Driver, gearmand: Gearmand) -> None:
     use(gman, gearmand.address)
     assert gman.call("gman_do", "count", "x" * 9_000_000) == b"9000000"
 
 
-def test_job_timeout_costs_no_breaker(gman: Driver, gearmand: WorkedGearmand) -> None:
+def test_job_timeout_costs_no_breaker(gman: Driver, gearmand: Gearmand) -> None:
     use(gman, gearmand.address)
     configure(gman, job_timeout_ms=200)
     began = time.monotonic()
@@ -204,7 +204,7 @@ def test_job_timeout_costs_no_breaker(gman: Driver, gearmand: WorkedGearmand) ->
     assert gman.call("gman_do", "reverse", "ab") == b"ba"
 
 
-def test_background_and_unique(gman: Driver, gearmand: WorkedGearmand) -> None:
+def test_background_and_unique(gman: Driver, gearmand: Gearmand) -> None:
     use(gman, gearmand.address)
     first = gman.call("gman_do_background", "nobody", "x", "one")
     assert first
@@ -213,10 +213,10 @@ def test_background_and_unique(gman: Driver, gearmand: WorkedGearmand) -> None:
     assert gman.call("gman_do_background", "nobody", "y", "two") != first
     long = "k" * 63
     assert gman.call("gman_do_background", "nobody", "y", long + "1") != gman.call("gman_do_background", "nobody", "y", long + "2")
-    assert gearmand.queued("nobody") == 4
+    assert gearmand.queue("nobody")[0] == 4
 
 
-def test_sum(gman: Driver, gearmand: WorkedGearmand) -> None:
+def test_sum(gman: Driver, gearmand: Gearmand) -> None:
     use(gman, gearmand.address)
     assert gman.sum("echo", [1, 2, 3, -10]) == -4
     assert gman.sum("echo", ["1.25", "2.5"]) == 4
@@ -231,7 +231,7 @@ def test_sum(gman: Driver, gearmand: WorkedGearmand) -> None:
     assert gman.sum("echo", [5]) == 5
 
 
-def test_sum_runs_the_jobs_in_parallel(gman: Driver, gearmand: WorkedGearmand, tmp_path: Path) -> None:
+def test_sum_runs_the_jobs_in_parallel(gman: Driver, gearmand: Gearmand, tmp_path: Path) -> None:
     use(gman, gearmand.address)
     configure(gman, job_timeout_ms=600_000)
     # Each waits until the other one is under way.
@@ -244,10 +244,10 @@ def test_ipv6(gman: Driver) -> None:
         assert gman.call("gman_do_background", "f", "x") == b"H:fake:1"
 
 
-def test_wake(gman: Driver, gearmand: WorkedGearmand) -> None:
+def test_wake(gman: Driver, gearmand: Gearmand) -> None:
     use(gman, gearmand.address)
     wake(gman, "drain", "shard-1")
-    until(lambda: gearmand.queued("drain"), 1)
+    until(lambda: gearmand.queue("drain")[0], 1)
     gman.call("gman_configure", "wake_interval_ms", 60000)
     assert gman.integer("gman_wake", "drain", "shard-2") == 1
     assert gman.integer("gman_wake", "drain", "shard-2") == 0
@@ -257,7 +257,7 @@ def test_wake(gman: Driver, gearmand: WorkedGearmand) -> None:
     assert (counts["sent"], counts["skipped"]) == (3, 1)
 
 
-def test_gearmand_restart_costs_no_job(gman: Driver, own_gearmand: WorkedGearmand) -> None:
+def test_gearmand_restart_costs_no_job(gman: Driver, own_gearmand: Gearmand) -> None:
     use(gman, own_gearmand.address)
     gman.call("gman_configure", "breaker_retry_ms", 10)  # a connection that lived as long is made again at once
     for round_ in range(3):
@@ -750,7 +750,7 @@ def test_many_loads_leak_nothing(gman: Driver, fake: FakeServer) -> None:
     assert stats(gman)["servers"] == []
 
 
-def test_storm_through_restarts(gman: Driver, own_gearmand: WorkedGearmand) -> None:
+def test_storm_through_restarts(gman: Driver, own_gearmand: Gearmand) -> None:
     """Sixteen threads while gearmand is killed and restarted: no call waits for it, no descriptor is left."""
 
     def unrest() -> None:
@@ -778,7 +778,7 @@ def test_storm_through_restarts(gman: Driver, own_gearmand: WorkedGearmand) -> N
     gman.load()
 
 
-def test_storm_of_all_functions(gman: Driver, own_gearmand: WorkedGearmand) -> None:
+def test_storm_of_all_functions(gman: Driver, own_gearmand: Gearmand) -> None:
     """Lists that come and go, wake-ups and jobs at the same time."""
     gman.unload()
     before = gman.ask("fds")

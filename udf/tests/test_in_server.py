@@ -15,10 +15,11 @@ import pymysql
 import pytest
 from fake_server import FakeServer
 from gman_calls import BOUND
+from harness.gearmand import Gearmand
 from harness.ports import free_port
 from harness.waiting import until
 from sanitized import BUILD
-from udf_servers import HOST, Database, WorkedGearmand
+from udf_servers import HOST, Database
 
 UDF = Path(__file__).resolve().parent.parent
 
@@ -63,7 +64,7 @@ def sql(database: Database) -> Iterator[Session]:
     session.connection.close()
 
 
-def test_articles_sql(sql: Session, gearmand: WorkedGearmand) -> None:
+def test_articles_sql(sql: Session, gearmand: Gearmand) -> None:
     assert sql.one(f"SELECT gman_servers_set('{gearmand.address}')") == gearmand.address
     sql.all("CREATE TABLE user_list (NAME varchar(20), PASSWORD varchar(20)); INSERT INTO user_list VALUES ('troy', 'pwd')")
     assert sql.one("SELECT udf_json_object(name,password) as user from user_list") == '{"name":"troy","password":"pwd"}'
@@ -73,14 +74,14 @@ def test_articles_sql(sql: Session, gearmand: WorkedGearmand) -> None:
                SET @ret=gman_do_background('syncToRedis', udf_json_object(NEW.name as 'name', NEW.password as 'password'));
              END"""
     )
-    before = gearmand.queued("syncToRedis")
+    before = gearmand.queue("syncToRedis")[0]
     sql.all("update user_list set name='hello', password='world'")
     assert str(sql.one("SELECT @ret")).startswith("H:")
-    assert gearmand.queued("syncToRedis") == before + 1
+    assert gearmand.queue("syncToRedis")[0] == before + 1
     assert sql.one("SELECT gman_do('reverse', 'hello world!')") == "!dlrow olleh"
 
 
-def test_every_function(sql: Session, gearmand: WorkedGearmand) -> None:
+def test_every_function(sql: Session, gearmand: Gearmand) -> None:
     sql.all("SELECT gman_servers_set(%s)", gearmand.address)
     results = sql.row("SELECT gman_do('reverse', 'ab'), gman_do_high('chatty', ''), gman_do_low('echo', 42, 'u'), gman_do('fail', 'x')")
     assert results == ("ba", "done", "42", None)
@@ -101,7 +102,7 @@ def test_every_function(sql: Session, gearmand: WorkedGearmand) -> None:
     assert sql.one("SELECT lib_mysqludf_json_info()") == "lib_mysqludf_json version 1.0.0"
 
 
-def test_prepared_statement_and_each_row_a_job(sql: Session, gearmand: WorkedGearmand) -> None:
+def test_prepared_statement_and_each_row_a_job(sql: Session, gearmand: Gearmand) -> None:
     sql.all("SELECT gman_servers_set(%s)", gearmand.address)
     sql.all("PREPARE s FROM 'SELECT gman_do(?, ?), udf_json_object(? AS q)'; SET @f = 'reverse', @w = 'abc'")
     for _ in range(3):
@@ -217,7 +218,7 @@ def test_background_errors_setting_fails_the_write(sql: Session) -> None:
     assert sql.all("SELECT a FROM t") == [(1,), (3,), (4,)]
 
 
-def test_many_loads_leave_nothing(sql: Session, database: Database, gearmand: WorkedGearmand) -> None:
+def test_many_loads_leave_nothing(sql: Session, database: Database, gearmand: Gearmand) -> None:
     for one in statements("uninstall.sql"):
         sql.all(one)
     before = database.descriptors()
@@ -278,7 +279,7 @@ def hammer(database: Database, connections: int, seconds: int) -> list[tuple[int
     return results
 
 
-def test_64_writers_while_gearmand_is_killed_and_restarted_20_times(sql: Session, database: Database, own_gearmand: WorkedGearmand) -> None:
+def test_64_writers_while_gearmand_is_killed_and_restarted_20_times(sql: Session, database: Database, own_gearmand: Gearmand) -> None:
     """No write fails, is lost, or waits for a job server."""
     prepare_hammer(sql, 64)
     sql.all("SELECT gman_servers_set(%s), gman_configure('breaker_retry_ms', 100)", own_gearmand.address)

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 from fake_server import FakeServer
 from gman_calls import BOUND, at_once, configure, patient, server, stats, submit, use, wake, wakes_at_once
+from harness.gearmand import Gearmand
 from harness.ports import free_port
 from harness.tls import Certificates, TlsFront
 from harness.waiting import until
 from sanitized import BUILD, Driver, Refused, RowError, Value
-from udf_servers import WorkedGearmand
+from udf_servers import HOST
 
 
 def secure(gman: Driver, certificates: Certificates, ca: str = "ca", client: str = "") -> None:
@@ -39,7 +40,7 @@ def fake(certificates: Certificates) -> Iterator[FakeServer]:
 
 
 @pytest.fixture
-def front(certificates: Certificates, gearmand: WorkedGearmand) -> Iterator[TlsFront]:
+def front(certificates: Certificates, gearmand: Gearmand) -> Iterator[TlsFront]:
     one = TlsFront(certificates.context(), (gearmand.host, gearmand.port))
     yield one
     one.stop()
@@ -48,7 +49,7 @@ def front(certificates: Certificates, gearmand: WorkedGearmand) -> Iterator[TlsF
 # --- all functions over TLS ---
 
 
-def test_functions(gman: Driver, certificates: Certificates, gearmand: WorkedGearmand, front: TlsFront) -> None:
+def test_functions(gman: Driver, certificates: Certificates, gearmand: Gearmand, front: TlsFront) -> None:
     secure(gman, certificates)
     use(gman, front.address)
     assert gman.call("gman_do", "reverse", "hello") == b"olleh"
@@ -56,12 +57,12 @@ def test_functions(gman: Driver, certificates: Certificates, gearmand: WorkedGea
     assert gman.call("gman_do", "count", "x" * 1_000_000) == b"1000000"
     assert gman.call("gman_do", "fail", "x") is None
     assert gman.sum("count", ["x" * n for n in range(200)]) == sum(range(200))
-    before = gearmand.queued("tls")
+    before = gearmand.queue("tls")[0]
     for n in range(50):
         handle = gman.call("gman_do_background", "tls", "x" * n)
         assert handle is not None
         assert handle.startswith(b"H:")
-    assert gearmand.queued("tls") == before + 50
+    assert gearmand.queue("tls")[0] == before + 50
     assert server(gman)["connects"] == front.accepted == 1
     assert sum(server(gman)["failures"].values()) == 1  # the job that fails
 
@@ -73,7 +74,7 @@ def test_gearmand_with_tls_of_its_own(gman: Driver, certificates: Certificates) 
         pytest.skip("the gearmand of this machine is built without TLS")
     files = ("--ssl", "--ssl-ca-file", certificates.path("ca.pem"), "--ssl-certificate", certificates.path("server.pem"), "--ssl-key",
              certificates.path("server.key"))  # fmt: skip
-    gearmand = WorkedGearmand(workers=0, options=files)
+    gearmand = Gearmand(HOST, files)
     try:
         secure(gman, certificates, client="client")
         use(gman, gearmand.address)
@@ -190,7 +191,7 @@ def test_plain_server_gets_nothing(gman: Driver, certificates: Certificates, mod
         assert server(gman)["failures"]["tls"] == 1
 
 
-def test_real_gearmand_without_tls(gman: Driver, certificates: Certificates, gearmand: WorkedGearmand) -> None:
+def test_real_gearmand_without_tls(gman: Driver, certificates: Certificates, gearmand: Gearmand) -> None:
     secure(gman, certificates)
     hurry(gman)
     use(gman, gearmand.address)

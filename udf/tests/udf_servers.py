@@ -5,54 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pymysql
 from harness.database import DatabaseServer
-from harness.gearmand import Gearmand
-from harness.process import Process
-from harness.waiting import until
 from pymysql.constants import CLIENT
-from sanitized import BUILD, HERE
+from sanitized import BUILD
 
 HOST = os.environ.get("UDF_TEST_HOST", "127.0.0.1")
-
-
-class WorkedGearmand(Gearmand):
-    """A gearmand with workers: see gearman_worker.py."""
-
-    def __init__(self, workers: int = 2, host: str = HOST, options: tuple[str, ...] = ()) -> None:
-        self.workers = workers
-        self.hands: list[Process] = []
-        super().__init__(host, options)
-
-    def start(self) -> None:
-        super().start()
-        command = [sys.executable, HERE / "gearman_worker.py", str(self.port), self.host]
-        self.hands = [Process(f"gearman worker {number}", command, self.directory / f"worker{number}.log") for number in range(self.workers)]
-        if self.hands:
-            until(lambda: self.queue("reverse")[2], self.workers)
-
-    def stop(self, number: int = signal.SIGKILL) -> None:
-        self._dismiss()
-        super().stop(number)
-
-    def remove(self) -> None:
-        self._dismiss()
-        super().remove()
-
-    def _dismiss(self) -> None:
-        for hand in self.hands:
-            hand.kill()
-        self.hands.clear()
-
-    def queued(self, function: str) -> int:
-        """Jobs of a function that wait or run."""
-        return self.queue(function)[0]
 
 
 class Database(DatabaseServer):

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.job_server import JobServer
+from harness.gearmand import Gearmand
 from harness.outbox_database import OutboxDatabase
 from harness.redis_server import RedisServer
 from harness.worker import Worker
 
 
 @pytest.fixture(scope="session")
-def session_gearmand() -> Iterator[JobServer]:
-    with JobServer() as server:
+def session_gearmand() -> Iterator[Gearmand]:
+    with Gearmand() as server:
         yield server
 
 
@@ -33,7 +33,7 @@ def session_database() -> Iterator[OutboxDatabase]:
 
 
 @pytest.fixture
-def gearmand(session_gearmand: JobServer) -> JobServer:
+def gearmand(session_gearmand: Gearmand) -> Gearmand:
     """A job server, running, without jobs."""
     session_gearmand.reset()
     return session_gearmand

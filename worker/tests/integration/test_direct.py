@@ -12,7 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from harness.job_server import JOB_CREATED, WORK_COMPLETE, WORK_DATA, JobServer
+from harness.gearman_protocol import JOB_CREATED, WORK_COMPLETE, WORK_DATA
+from harness.gearmand import Gearmand
 from harness.outbox_database import OutboxDatabase
 from harness.redis_server import RedisServer
 from harness.waiting import until
@@ -38,7 +39,7 @@ TABLES = [
 ]
 
 
-def config(gearmand: JobServer, redis_server: RedisServer, tables: list[dict[str, Any]] = TABLES, **worker: Any) -> dict[str, Any]:
+def config(gearmand: Gearmand, redis_server: RedisServer, tables: list[dict[str, Any]] = TABLES, **worker: Any) -> dict[str, Any]:
     return worker_config(redis_server.port, tables, job_server=gearmand.address, **worker)
 
 
@@ -47,22 +48,22 @@ def change(table: str, event: str, **rows: Any) -> bytes:
 
 
 @pytest.fixture
-def worker(gearmand: JobServer, redis_server: RedisServer, start_worker: Callable[..., Worker]) -> Worker:
+def worker(gearmand: Gearmand, redis_server: RedisServer, start_worker: Callable[..., Worker]) -> Worker:
     return start_worker(config(gearmand, redis_server))
 
 
-def test_reverse_sends_its_input_as_data_and_completes_with_the_reversed_text(worker: Worker, gearmand: JobServer) -> None:
+def test_reverse_sends_its_input_as_data_and_completes_with_the_reversed_text(worker: Worker, gearmand: Gearmand) -> None:
     assert gearmand.do("reverse", "hello wörld!".encode()) == [
         (JOB_CREATED, b""), (WORK_DATA, "hello wörld!".encode()), (WORK_COMPLETE, "!dlröw olleh".encode())]
     assert gearmand.do("reverse", b"\xff\x00ab")[-1] == (WORK_COMPLETE, b"ba\x00\xff")
 
 
-def test_the_articles_flat_payload_becomes_one_string_per_member(worker: Worker, gearmand: JobServer, redis_server: RedisServer) -> None:
+def test_the_articles_flat_payload_becomes_one_string_per_member(worker: Worker, gearmand: Gearmand, redis_server: RedisServer) -> None:
     gearmand.submit("syncToRedis", b'{"name":"hello","password":"world"}')
     until(lambda: redis_server.client.mget("name", "password"), [b"hello", b"world"])
 
 
-def test_a_row_is_written_in_every_shape_and_a_delete_takes_it_away(worker: Worker, gearmand: JobServer, redis_server: RedisServer) -> None:
+def test_a_row_is_written_in_every_shape_and_a_delete_takes_it_away(worker: Worker, gearmand: Gearmand, redis_server: RedisServer) -> None:
     gearmand.submit("shop", change("shop.item", "insert", new={"id": 7, "name": "Zoë", "price": 1.5}))
     r = redis_server.client
     until(lambda: r.get("price:7"), b"1.5")
@@ -86,7 +87,7 @@ def test_a_row_is_written_in_every_shape_and_a_delete_takes_it_away(worker: Work
 
 
 def test_jobs_of_a_table_that_was_direct_before_put_no_older_value_over_a_newer_one(
-    gearmand: JobServer, redis_server: RedisServer, start_worker: Callable[..., Worker], database: OutboxDatabase
+    gearmand: Gearmand, redis_server: RedisServer, start_worker: Callable[..., Worker], database: OutboxDatabase
 ) -> None:
     r = redis_server.client
     tables = [{**table, "delivery": "durable"} for table in TABLES]
@@ -114,7 +115,7 @@ def test_jobs_of_a_table_that_was_direct_before_put_no_older_value_over_a_newer_
 
 
 def test_a_flat_payload_is_written_as_the_one_table_of_its_function_declares(
-    gearmand: JobServer, redis_server: RedisServer, start_worker: Callable[..., Worker]
+    gearmand: Gearmand, redis_server: RedisServer, start_worker: Callable[..., Worker]
 ) -> None:
     worker = start_worker(config(gearmand, redis_server, [USER_LIST]))
     gearmand.submit("syncToRedis", b'{"name":"troy","secret":"not declared"}', b'{"name":"hello","password":"world"}')
@@ -123,7 +124,7 @@ def test_a_flat_payload_is_written_as_the_one_table_of_its_function_declares(
     worker.says("'secret'")
 
 
-def test_a_malformed_payload_is_logged_with_its_handle_and_stops_nothing(worker: Worker, gearmand: JobServer, redis_server: RedisServer) -> None:
+def test_a_malformed_payload_is_logged_with_its_handle_and_stops_nothing(worker: Worker, gearmand: Gearmand, redis_server: RedisServer) -> None:
     payloads = [b"not json", b"[1]", b"", b"\xff", b'{"$gearsync": 2}', b'{"a": {"b": 1}}', b"[" * 100_000,
                 change("no.such", "insert", new={}), change("shop.item", "insert", new={"id": 1})]
     for number, payload in enumerate(payloads):
@@ -136,7 +137,7 @@ def test_a_malformed_payload_is_logged_with_its_handle_and_stops_nothing(worker:
     assert worker.said.count("action=malformed") == len(payloads)
 
 
-def test_a_key_of_another_type_does_not_hold_up_the_others(worker: Worker, gearmand: JobServer, redis_server: RedisServer) -> None:
+def test_a_key_of_another_type_does_not_hold_up_the_others(worker: Worker, gearmand: Gearmand, redis_server: RedisServer) -> None:
     redis_server.client.set("item:1", "not a hash")
     gearmand.submit("shop", *[change("shop.item", "insert", new={"id": number, "name": "x", "price": 1}) for number in (1, 2)])
     until(lambda: redis_server.client.hget("item:2", "name"), b"x")
@@ -145,7 +146,7 @@ def test_a_key_of_another_type_does_not_hold_up_the_others(worker: Worker, gearm
     assert "WRONGTYPE" in worker.said
 
 
-def test_later_jobs_of_a_batch_win(gearmand: JobServer, redis_server: RedisServer, start_worker: Callable[..., Worker]) -> None:
+def test_later_jobs_of_a_batch_win(gearmand: Gearmand, redis_server: RedisServer, start_worker: Callable[..., Worker]) -> None:
     first = start_worker(config(gearmand, redis_server))
     until(lambda: gearmand.queue("syncToRedis")[2], 1)
     first.kill()
@@ -156,7 +157,7 @@ def test_later_jobs_of_a_batch_win(gearmand: JobServer, redis_server: RedisServe
     assert redis_server.client.get("name") == b"4999"
 
 
-def test_nothing_is_lost_while_redis_is_down(worker: Worker, gearmand: JobServer, redis_server: RedisServer) -> None:
+def test_nothing_is_lost_while_redis_is_down(worker: Worker, gearmand: Gearmand, redis_server: RedisServer) -> None:
     gearmand.submit("syncToRedis", b'{"before":"1"}')
     until(lambda: redis_server.client.get("before"), b"1")
     redis_server.stop()
@@ -169,7 +170,7 @@ def test_nothing_is_lost_while_redis_is_down(worker: Worker, gearmand: JobServer
     until(lambda: gearmand.queue("syncToRedis")[0], 0)
 
 
-def test_the_worker_finds_its_way_back_to_a_killed_job_server(worker: Worker, gearmand: JobServer, redis_server: RedisServer) -> None:
+def test_the_worker_finds_its_way_back_to_a_killed_job_server(worker: Worker, gearmand: Gearmand, redis_server: RedisServer) -> None:
     until(lambda: gearmand.queue("syncToRedis")[2], 1)
     gearmand.stop()
     worker.says("action=job_server_lost")
@@ -182,7 +183,7 @@ def test_the_worker_finds_its_way_back_to_a_killed_job_server(worker: Worker, ge
     assert worker.said.count("action=job_server_lost") == 1
 
 
-def test_a_job_server_that_is_down_does_not_hold_up_the_other(gearmand: JobServer, redis_server: RedisServer, start_worker: Callable[..., Worker]) -> None:
+def test_a_job_server_that_is_down_does_not_hold_up_the_other(gearmand: Gearmand, redis_server: RedisServer, start_worker: Callable[..., Worker]) -> None:
     settings = config(gearmand, redis_server)
     settings["job_servers"].insert(0, f"127.0.0.1:{unused_port()}")
     start_worker(settings)
@@ -190,7 +191,7 @@ def test_a_job_server_that_is_down_does_not_hold_up_the_other(gearmand: JobServe
     until(lambda: redis_server.client.get("name"), b"served")
 
 
-def test_jobs_in_hand_of_a_killed_worker_are_applied_by_the_next(gearmand: JobServer, redis_server: RedisServer, start_worker: Callable[..., Worker]) -> None:
+def test_jobs_in_hand_of_a_killed_worker_are_applied_by_the_next(gearmand: Gearmand, redis_server: RedisServer, start_worker: Callable[..., Worker]) -> None:
     worker = start_worker(config(gearmand, redis_server))
     until(lambda: gearmand.queue("syncToRedis")[2], 1)
     for round_number in range(3):
@@ -201,7 +202,7 @@ def test_jobs_in_hand_of_a_killed_worker_are_applied_by_the_next(gearmand: JobSe
     assert redis_server.client.dbsize() == 9000
 
 
-def test_sigterm_finishes_the_batch_and_exits_with_0(worker: Worker, gearmand: JobServer, redis_server: RedisServer) -> None:
+def test_sigterm_finishes_the_batch_and_exits_with_0(worker: Worker, gearmand: Gearmand, redis_server: RedisServer) -> None:
     until(lambda: gearmand.queue("syncToRedis")[2], 1)
     gearmand.submit("syncToRedis", *[b'{"k%d":"v"}' % number for number in range(5000)])
     assert worker.terminate() == 0
@@ -211,7 +212,7 @@ def test_sigterm_finishes_the_batch_and_exits_with_0(worker: Worker, gearmand: J
     assert "action=stopped" in worker.said
 
 
-def test_sigterm_while_redis_is_down_gives_the_jobs_back(gearmand: JobServer, redis_server: RedisServer, start_worker: Callable[..., Worker]) -> None:
+def test_sigterm_while_redis_is_down_gives_the_jobs_back(gearmand: Gearmand, redis_server: RedisServer, start_worker: Callable[..., Worker]) -> None:
     worker = start_worker(config(gearmand, redis_server, shutdown_timeout=1.0))
     until(lambda: gearmand.queue("syncToRedis")[2], 1)
     redis_server.stop()
@@ -225,7 +226,7 @@ def test_sigterm_while_redis_is_down_gives_the_jobs_back(gearmand: JobServer, re
 
 
 def test_several_processes_share_the_work_and_a_dead_one_is_replaced(
-    gearmand: JobServer, redis_server: RedisServer, start_worker: Callable[..., Worker]
+    gearmand: Gearmand, redis_server: RedisServer, start_worker: Callable[..., Worker]
 ) -> None:
     worker = start_worker(config(gearmand, redis_server, processes=2))
     until(lambda: gearmand.queue("syncToRedis")[2], 2)
@@ -238,7 +239,7 @@ def test_several_processes_share_the_work_and_a_dead_one_is_replaced(
 
 
 def test_systemd_is_told_ready_then_alive_then_stopping(
-    gearmand: JobServer, redis_server: RedisServer, start_worker: Callable[..., Worker], tmp_path: pathlib.Path
+    gearmand: Gearmand, redis_server: RedisServer, start_worker: Callable[..., Worker], tmp_path: pathlib.Path
 ) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
@@ -252,7 +253,7 @@ def test_systemd_is_told_ready_then_alive_then_stopping(
         assert word == b"STOPPING=1"
 
 
-def test_the_worker_starts_and_waits_when_no_server_is_there(gearmand: JobServer, redis_server: RedisServer, start_worker: Callable[..., Worker]) -> None:
+def test_the_worker_starts_and_waits_when_no_server_is_there(gearmand: Gearmand, redis_server: RedisServer, start_worker: Callable[..., Worker]) -> None:
     gearmand.stop()
     redis_server.stop()
     worker = start_worker(config(gearmand, redis_server))
@@ -263,6 +264,6 @@ def test_the_worker_starts_and_waits_when_no_server_is_there(gearmand: JobServer
     until(lambda: redis_server.client.get("name"), b"patience")
 
 
-def test_a_large_payload_arrives_whole(worker: Worker, gearmand: JobServer, redis_server: RedisServer) -> None:
+def test_a_large_payload_arrives_whole(worker: Worker, gearmand: Gearmand, redis_server: RedisServer) -> None:
     gearmand.submit("syncToRedis", json.dumps({"name": "ö" * 4_000_000}).encode())
     until(lambda: redis_server.client.strlen("name"), 8_000_000)

@@ -26,7 +26,7 @@ from gearsync.servers.gearman import JobServers
 from gearsync.servers.redis import ServerTarget
 from gearsync.telemetry.metrics import Tally
 from harness.commands import Commands
-from harness.job_server import JobServer
+from harness.gearmand import Gearmand
 from harness.outbox_database import OutboxDatabase, collection
 from harness.redis_server import RedisServer
 from harness.waiting import until
@@ -786,7 +786,7 @@ LINGER = 0.5
 
 
 @pytest.fixture
-def woken(config: dict[str, Any], gearmand: JobServer, start_worker: Callable[..., Worker]) -> Worker:
+def woken(config: dict[str, Any], gearmand: Gearmand, start_worker: Callable[..., Worker]) -> Worker:
     """A worker that does not look by itself."""
     config["worker"].update(sweep=100_000.0, linger=LINGER)
     config["job_servers"] = [gearmand.address]
@@ -796,7 +796,7 @@ def woken(config: dict[str, Any], gearmand: JobServer, start_worker: Callable[..
 
 
 def test_a_wake_is_followed_by_a_look_even_when_it_comes_before_its_commit(
-    woken: Worker, gearmand: JobServer, database: OutboxDatabase, redis_server: RedisServer
+    woken: Worker, gearmand: Gearmand, database: OutboxDatabase, redis_server: RedisServer
 ) -> None:
     database.execute("INSERT INTO gearsync.lease (shard) VALUES (0)")
     until(lambda: gearmand.queue("gearsync.drain.main.0")[2], 1)
@@ -816,7 +816,7 @@ def test_a_wake_is_followed_by_a_look_even_when_it_comes_before_its_commit(
 
 
 def test_a_drain_holds_its_wake_while_changes_come_and_looks_for_those_whose_wakes_were_merged_into_it(
-    woken: Worker, gearmand: JobServer, database: OutboxDatabase, redis_server: RedisServer
+    woken: Worker, gearmand: Gearmand, database: OutboxDatabase, redis_server: RedisServer
 ) -> None:
     function = "gearsync.drain.main.0"
     database.execute("INSERT INTO gearsync.lease (shard) VALUES (0)")
@@ -845,7 +845,7 @@ def test_a_drain_holds_its_wake_while_changes_come_and_looks_for_those_whose_wak
 
 
 def test_the_wake_of_a_process_that_is_killed_comes_to_the_next_one(
-    woken: Worker, gearmand: JobServer, database: OutboxDatabase, config: dict[str, Any], start_worker: Callable[..., Worker]
+    woken: Worker, gearmand: Gearmand, database: OutboxDatabase, config: dict[str, Any], start_worker: Callable[..., Worker]
 ) -> None:
     function = "gearsync.drain.main.0"
     database.execute("INSERT INTO gearsync.lease (shard) VALUES (0)")
@@ -866,7 +866,7 @@ def test_the_wake_of_a_process_that_is_killed_comes_to_the_next_one(
     until(lambda: gearmand.queue(function)[:2], (0, 0))
 
 
-def test_a_barrier_answers_when_everything_is_in_redis(woken: Worker, gearmand: JobServer, database: OutboxDatabase, redis_server: RedisServer) -> None:
+def test_a_barrier_answers_when_everything_is_in_redis(woken: Worker, gearmand: Gearmand, database: OutboxDatabase, redis_server: RedisServer) -> None:
     def in_order(source: bytes) -> bool:
         return bool(json.loads(gearmand.do("gearsync.barrier", source)[-1][1])["ok"])
 
@@ -896,7 +896,7 @@ class Recorded(edge.Database):
 class Inner:
     """A drain within the test, with two databases of which the first one is recorded."""
 
-    def __init__(self, config: dict[str, Any], gearmand: JobServer, database: OutboxDatabase) -> None:
+    def __init__(self, config: dict[str, Any], gearmand: Gearmand, database: OutboxDatabase) -> None:
         settings = msgspec.convert(config, Config)
         self.gearmand, self.database = gearmand, Recorded(database)
         self.jobs = JobServers([(gearmand.host, gearmand.port)], [], prefetch=1, timeout=120.0, reconnect_max=0.2)
@@ -925,7 +925,7 @@ class Inner:
 
 @pytest.fixture
 def inner(
-    config: dict[str, Any], gearmand: JobServer, database: OutboxDatabase, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+    config: dict[str, Any], gearmand: Gearmand, database: OutboxDatabase, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Inner]:
     # A worker waits for ten seconds; this one, within the test, for less.
     monkeypatch.setattr("gearsync.apply.drain.Barrier", lambda outbox, applied: Barrier(outbox, applied, 0.2))
@@ -935,7 +935,7 @@ def inner(
 
 
 def test_what_was_read_before_its_fence_was_claimed_is_read_again(
-    config: dict[str, Any], start_worker: Callable[..., Worker], gearmand: JobServer, database: OutboxDatabase, redis_server: RedisServer,
+    config: dict[str, Any], start_worker: Callable[..., Worker], gearmand: Gearmand, database: OutboxDatabase, redis_server: RedisServer,
     *, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     r = redis_server.client

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import pytest
 from harness.commands import Commands
-from harness.job_server import WORK_COMPLETE, JobServer
+from harness.gearman_protocol import WORK_COMPLETE
+from harness.gearmand import Gearmand
 from harness.redis_server import RedisServer
 from harness.tls import Certificates, TlsFront
 from harness.waiting import until
@@ -23,7 +24,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 class Site(NamedTuple):
     """A gearmand, in front of it one that speaks TLS and asks for a certificate of the authority `ca`, and a Redis."""
 
-    gearmand: JobServer
+    gearmand: Gearmand
     front: TlsFront
     redis: RedisServer
     certificates: Certificates
@@ -37,7 +38,7 @@ class Site(NamedTuple):
 
 
 @pytest.fixture
-def site(certificates: Certificates, gearmand: JobServer, redis_server: RedisServer) -> Iterator[Site]:
+def site(certificates: Certificates, gearmand: Gearmand, redis_server: RedisServer) -> Iterator[Site]:
     front = TlsFront(certificates.context(client_ca="ca"), ("127.0.0.1", gearmand.port))
     yield Site(gearmand, front, redis_server, certificates)
     front.stop()

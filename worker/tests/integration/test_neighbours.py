@@ -13,7 +13,7 @@ from gearsync.declare.configuration import RedisSettings
 from gearsync.servers.redis import ServerTarget
 from gearsync.servers.redis_errors import Unavailable
 from harness.commands import Commands
-from harness.job_server import JobServer
+from harness.gearmand import Gearmand
 from harness.late_proxy import LateProxy
 from harness.outbox_database import OutboxDatabase
 from harness.redis_server import RedisServer
@@ -213,7 +213,7 @@ def silent_names(tmp_path: pathlib.Path) -> dict[str, str]:
 
 
 def test_a_name_server_that_does_not_answer_for_a_job_server_holds_up_nothing(
-    item: OutboxDatabase, redis_server: RedisServer, gearmand: JobServer, start_worker: Callable[..., Worker], silent_names: dict[str, str]
+    item: OutboxDatabase, redis_server: RedisServer, gearmand: Gearmand, start_worker: Callable[..., Worker], silent_names: dict[str, str]
 ) -> None:
     config = worker_config(redis_server.port, [ITEM], item.account, job_server=gearmand.address)
     config["job_servers"].insert(0, "jobs.silent")

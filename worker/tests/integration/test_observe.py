@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from harness.commands import Commands
+from harness.gearmand import Gearmand
 from harness.http_client import Http
-from harness.job_server import JobServer
 from harness.outbox_database import OutboxDatabase
 from harness.ports import free_port
 from harness.redis_server import RedisServer
@@ -66,7 +66,7 @@ class Exporter(Http):
 
 
 @pytest.fixture
-def pipeline(database: OutboxDatabase, redis_server: RedisServer, gearmand: JobServer, start_worker: Callable[..., Worker], tmp_path: pathlib.Path) -> Pipeline:
+def pipeline(database: OutboxDatabase, redis_server: RedisServer, gearmand: Gearmand, start_worker: Callable[..., Worker], tmp_path: pathlib.Path) -> Pipeline:
     """A synced table, and a worker with an exporter that is not started yet."""
     exporter = Exporter(free_port())
     database.execute("CREATE TABLE shop.item (id INT PRIMARY KEY, name VARCHAR(100)) ENGINE=InnoDB")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.job_server import JobServer
+from harness.gearmand import Gearmand
 from harness.outbox_database import OutboxDatabase
 from harness.redis_server import RedisServer
 from harness.waiting import until
@@ -43,7 +43,7 @@ def descriptors(worker: Worker) -> int:
 @pytest.mark.timeout(OUTAGE + 900)
 @pytest.mark.parametrize("away", ["mysql over TCP", "mysql over its socket", "redis", "job servers"])
 def test_a_long_outage_costs_no_memory_and_no_descriptors(
-    database: OutboxDatabase, redis_server: RedisServer, gearmand: JobServer, start_worker: Callable[..., Worker], away: str
+    database: OutboxDatabase, redis_server: RedisServer, gearmand: Gearmand, start_worker: Callable[..., Worker], away: str
 ) -> None:
     r = redis_server.client
     account = {"user": "root", "host": "127.0.0.1", "port": database.port} if away == "mysql over TCP" else database.account

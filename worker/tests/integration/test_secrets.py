@@ -12,7 +12,7 @@ from gearsync.declare.configuration import MySQLSettings
 from gearsync.servers.mysql import Database
 from gearsync.servers.mysql_errors import DatabaseUnavailable
 from harness.commands import Commands
-from harness.job_server import JobServer
+from harness.gearmand import Gearmand
 from harness.outbox_database import OutboxDatabase
 from harness.redis_server import RedisServer
 from harness.waiting import until
@@ -65,7 +65,7 @@ def test_a_command_that_redis_does_not_know_is_named_by_selftest_and_brings_no_v
 
 
 def test_a_command_that_redis_does_not_know_brings_no_value_of_a_job_into_the_log(
-    gearmand: JobServer, settings: Callable[[str], dict[str, Any]], start_worker: Callable[..., Worker]
+    gearmand: Gearmand, settings: Callable[[str], dict[str, Any]], start_worker: Callable[..., Worker]
 ) -> None:
     worker = start_worker(worker_config(settings("SET"), [], job_server=gearmand.address))
     gearmand.submit("syncToRedis", json.dumps({"password": SECRET}).encode())

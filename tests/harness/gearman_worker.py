@@ -1,29 +1,27 @@
-"""A Gearman worker of a few lines on a raw socket, for the tests: it knows the protocol and nothing of the code under test."""
+"""The program of Gearmand's workers, for the tests of the loadable functions."""
 
 from __future__ import annotations
 
 import contextlib
-import socket
-import struct
 import sys
 import time
 from pathlib import Path
 
-CAN_DO, GRAB_JOB, NO_JOB, JOB_ASSIGN, PRE_SLEEP, NOOP = 1, 9, 10, 11, 4, 6
-WORK_COMPLETE, WORK_FAIL, WORK_DATA, WORK_WARNING, WORK_STATUS = 13, 14, 28, 29, 12
-
-
-def packet(kind: int, *parts: bytes) -> bytes:
-    body = b"\0".join(parts)
-    return b"\0REQ" + struct.pack(">II", kind, len(body)) + body
-
-
-def receive(stream) -> tuple[int, bytes]:
-    header = stream.read(12)
-    if len(header) < 12:
-        raise ConnectionError("the job server closed the connection")
-    kind, length = struct.unpack(">II", header[4:])
-    return kind, stream.read(length)
+from harness.gearman_protocol import (
+    CAN_DO,
+    GRAB_JOB,
+    JOB_ASSIGN,
+    NO_JOB,
+    NOOP,
+    PRE_SLEEP,
+    WORK_COMPLETE,
+    WORK_DATA,
+    WORK_FAIL,
+    WORK_STATUS,
+    WORK_WARNING,
+    Connection,
+    packet,
+)
 
 
 def answers(function: str, handle: bytes, data: bytes) -> list[bytes]:
@@ -57,22 +55,21 @@ FUNCTIONS = ("reverse", "echo", "count", "chatty", "large", "meet", "fail")
 
 
 def main(port: int, host: str) -> None:
-    connection = socket.create_connection((host, port))
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    stream = connection.makefile("rb")
-    connection.sendall(b"".join(packet(CAN_DO, name.encode()) for name in FUNCTIONS))
+    connection = Connection(port, host, seconds=None)
+    for name in FUNCTIONS:
+        connection.send(CAN_DO, name.encode())
     while True:
-        connection.sendall(packet(GRAB_JOB))
-        kind, body = receive(stream)
+        connection.send(GRAB_JOB)
+        kind, body = connection.receive()
         if kind == NO_JOB:
-            connection.sendall(packet(PRE_SLEEP))
-            while receive(stream)[0] != NOOP:
+            connection.send(PRE_SLEEP)
+            while connection.receive()[0] != NOOP:
                 pass
         elif kind == JOB_ASSIGN:
             handle, function, data = body.split(b"\0", 2)
-            connection.sendall(b"".join(answers(function.decode(), handle, data)))
+            connection.socket.sendall(b"".join(answers(function.decode(), handle, data)))
 
 
 if __name__ == "__main__":
     with contextlib.suppress(ConnectionError, KeyboardInterrupt):
-        main(int(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "127.0.0.1")
+        main(int(sys.argv[1]), sys.argv[2])
