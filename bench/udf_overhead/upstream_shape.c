@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../udf/src/compat.h"
+#include "../../udf/src/shared/compat.h"
 
 UDF_EXPORT udf_bool shape_do_background_init(udf_init *initid, udf_args *args, char *message);
 UDF_EXPORT char *shape_do_background(udf_init *initid, udf_args *args, char *result, unsigned long *length, unsigned char *is_null, unsigned char *error);

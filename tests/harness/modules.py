@@ -50,7 +50,7 @@ def libraries() -> Path:
         return Path(built)
     config = mysql_config()
     commands = ([config, "--include"], [config, "--version"], ["cc", "--version"])
-    texts = [source.read_bytes() for source in (ROOT / "udf/Makefile", *sorted((ROOT / "udf/src").iterdir()))]
+    texts = [source.read_bytes() for source in (ROOT / "udf/Makefile", *sorted((ROOT / "udf/src").glob("*/*.[ch]")))]
     texts += [subprocess.run(command, check=True, capture_output=True).stdout for command in commands]
     home = kept("libraries")
     made = home / hashlib.sha256(b"\0".join(texts)).hexdigest()[:16]

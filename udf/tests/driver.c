@@ -34,7 +34,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../src/compat.h"
+#include "../src/shared/compat.h"
 
 enum { MOST_WORDS = 4096 };
 

@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "json_check.h"
-#include "json_number.h"
-#include "text.h"
+#include "json/check.h"
+#include "json/number.h"
+#include "shared/text.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

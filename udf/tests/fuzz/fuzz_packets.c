@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "connection.h"
+#include "gman/connection.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -7,7 +7,7 @@
 
 #include "buffer.h"
 #include "compat.h"
-#include "protocol.h"
+#include "slice.h"
 
 /* End _init with a message: returns the value that tells the server so. */
 udf_bool udf_refuse(char *message, const char *format, ...) __attribute__((format(printf, 2, 3)));

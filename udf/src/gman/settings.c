@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "text.h"
+#include "shared/text.h"
 
 static const struct {
     const char *name;

@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "shared/slice.h"
+
 enum packet_type {
     SUBMIT_JOB = 7,
     JOB_CREATED = 8,
@@ -39,11 +41,6 @@ enum {
     PACKET_MAX = RESULT_MAX + HANDLE_MAX + 1, /* of a packet that carries a worker's data */
     PLAIN_PACKET_MAX = 64 * 1024,  /* of all others */
     SUBMIT_PREFIX_MAX = PACKET_HEADER + FUNCTION_MAX + 1 + UNIQUE_MAX + 1,
-};
-
-struct slice {
-    const char *data;
-    size_t length;
 };
 
 struct packet {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "json_number.h"
+#include "number.h"
 
 #include <float.h>
 #include <math.h>

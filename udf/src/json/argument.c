@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "json_argument.h"
+#include "argument.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "json_check.h"
-#include "json_number.h"
-#include "text.h"
+#include "check.h"
+#include "number.h"
+#include "shared/text.h"
 
 /* The longest max_allowed_packet that a server can have. */
 static const size_t result_limit = 1024UL * 1024 * 1024;

@@ -5,7 +5,7 @@
 #ifndef JSON_ARGUMENT_H
 #define JSON_ARGUMENT_H
 
-#include "udf.h"
+#include "shared/udf.h"
 
 /* By the alias or the expression's text, or by the type that the server reports. */
 enum argument_kind {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "json_check.h"
+#include "check.h"
 
 #include <string.h>
 
-#include "text.h"
+#include "shared/text.h"
 
 struct reader {
     const unsigned char *at, *end;

@@ -5,7 +5,7 @@
  * lib_mysqludf_json_info()
  * Returns the library's name and version.
  */
-#include "udf.h"
+#include "shared/udf.h"
 
 #define INFO "lib_mysqludf_json version 1.0.0"
 

@@ -5,7 +5,7 @@
 #ifndef JSON_NUMBER_H
 #define JSON_NUMBER_H
 
-#include "buffer.h"
+#include "shared/buffer.h"
 
 /* The shortest text that reads back as the same double; null for what is no number. A value with more than digits digits that is a float is taken
  * for one, and written with the digits that a float needs (digits < 17). */

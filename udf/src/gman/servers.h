@@ -12,7 +12,7 @@
 
 #include "address.h"
 #include "breaker.h"
-#include "buffer.h"
+#include "shared/buffer.h"
 #include "connection.h"
 #include "lookup.h"
 

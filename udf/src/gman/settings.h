@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "buffer.h"
+#include "shared/buffer.h"
 
 enum setting {
     CONNECT_TIMEOUT_MS,

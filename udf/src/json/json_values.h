@@ -2,7 +2,7 @@
 #ifndef JSON_VALUES_H
 #define JSON_VALUES_H
 
-#include "json_argument.h"
+#include "argument.h"
 
 /* All arguments, with commas between them. */
 void json_write_values(struct json_state *state, const udf_args *args);

@@ -9,9 +9,9 @@
  * Returns the object.
  * Errors: an argument without a usable name (a function call or a quoted text without an alias) fails the statement.
  */
-#include "json_argument.h"
-#include "json_check.h"
-#include "text.h"
+#include "argument.h"
+#include "check.h"
+#include "shared/text.h"
 
 static udf_bool init(udf_init *initid, udf_args *args, char *message, const char *function) {
     struct json_state *state = json_begin(initid, args, message, function);

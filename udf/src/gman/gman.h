@@ -6,7 +6,7 @@
 #define GMAN_H
 
 #include "job.h"
-#include "udf.h"
+#include "shared/udf.h"
 
 #define GMAN_VERSION "1.0.0"
 

@@ -11,7 +11,7 @@
 #include "gman.h"
 #include "pool.h"
 #include "settings.h"
-#include "text.h"
+#include "shared/text.h"
 #include "wake.h"
 
 #include <string.h>

@@ -8,8 +8,8 @@
  * Returns that text; '' without arguments.
  * Errors: an odd number of arguments, and a name that is NULL, fail the statement.
  */
-#include "json_argument.h"
-#include "text.h"
+#include "argument.h"
+#include "shared/text.h"
 
 #include <stdio.h>
 

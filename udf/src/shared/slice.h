@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Bytes that somebody else owns.
+ */
+#ifndef SLICE_H
+#define SLICE_H
+
+#include <stddef.h>
+
+struct slice {
+    const char *data;
+    size_t length;
+};
+
+#endif
