@@ -11,7 +11,7 @@ from harness.modules import GEARMAN_FUNCTIONS, GEARMAN_LIBRARY, JSON_LIBRARY, my
 from harness.tls import Certificates
 from harness.writers import Writers
 
-# A function whose answer tells which build of the library is loaded, and what a library without it looks like.
+# A function that returns which build of the library is loaded, and what a library without it looks like.
 SOURCE = """
 #include <mysql.h>
 #include <string.h>
@@ -174,7 +174,7 @@ def test_what_an_interrupted_run_left_is_completed(database, modules, build):
     assert not modules.ok("mysql_udf", **arguments, src=build(3, extra=True))["changed"]
 
 
-def test_a_function_of_the_wrong_kind_is_mended(database, modules, registered, build):
+def test_a_function_of_the_wrong_kind_is_repaired(database, modules, registered, build):
     modules.ok("mysql_udf", soname="numbered.so", src=build(1), functions=[{"name": "build_number", "returns": "string"}])
     modules.converge("mysql_udf", registered, soname="numbered.so", functions=[BUILD_NUMBER])
     assert database.execute("SELECT build_number()") == [(1,)]
