@@ -199,6 +199,7 @@ class Exchange:
         if error is None:
             self.created.append(row["name"])
         elif error.code == ER_CANT_FIND_DL_ENTRY and row in self.plan.extra:
+            self.plan.extra.remove(row)
             self.module.warn(f"function {row['name']} was dropped: the new library {row['dl']} does not have it, and functions does not list it")
         else:
             raise error

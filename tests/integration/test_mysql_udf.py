@@ -154,6 +154,7 @@ def test_functions_that_nobody_asks_for_any_more(database, modules, registered, 
     assert database.execute("SELECT build_number(), extra_number()") == [(2, 2)]
     result = modules.ok("mysql_udf", soname="numbered.so", src=build(3), functions=[BUILD_NUMBER])
     assert "extra_number" in str(result["warnings"])
+    assert result["functions"] == ["build_number"]
     assert [row[0] for row in registered()[0]] == ["build_number"]
     assert database.execute("SELECT build_number()") == [(3,)]
 
