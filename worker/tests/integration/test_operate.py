@@ -15,7 +15,7 @@ from typing import Any
 import pymysql
 import pytest
 from gearsync.declare.configuration import MySQLSettings
-from gearsync.outbox import synced_table
+from gearsync.outbox import reloads
 from gearsync.servers.mysql import Database
 from harness.commands import Command, Commands
 from harness.outbox_database import OutboxDatabase
@@ -548,15 +548,15 @@ def test_a_row_that_comes_while_its_key_is_to_be_removed_keeps_it(
     orphans = range(1001, 1006)
     for number in orphans:
         redis_server.client.hset(f"item:{number}", "name", "orphan")
-    enqueue = synced_table.enqueue_reload
+    enqueue = reloads.enqueue_reload
 
     def insert_first(*arguments: Any) -> None:
-        monkeypatch.setattr(synced_table, "enqueue_reload", enqueue)
+        monkeypatch.setattr(reloads, "enqueue_reload", enqueue)
         table.execute(*(f"INSERT INTO shop.item VALUES ({number}, 'new', 1)" for number in orphans if number % 2))
         enqueue(*arguments)
         table.execute(*(f"INSERT INTO shop.item VALUES ({number}, 'new', 1)" for number in orphans if number % 2 == 0))
 
-    monkeypatch.setattr(synced_table, "enqueue_reload", insert_first)
+    monkeypatch.setattr(reloads, "enqueue_reload", insert_first)
     loaded.verify("--prune")
     assert loaded.verify()[0] == 0
     assert [redis_server.client.hget(f"item:{number}", "name") for number in orphans] == [b"new"] * 5
@@ -569,16 +569,16 @@ def test_another_row_that_makes_the_same_key_meanwhile_keeps_it(
     commands = ready(database, redis_server, start_worker, tmp_path, {
         "table": "shop.pair", "delivery": "durable", "columns": ["a", "b"], "write": [{"type": "hash", "key": "pair:{a}:{b}", "distinct": True}]})
     redis_server.client.hset("pair:web:db:host", "a", "orphan")
-    enqueue = synced_table.enqueue_reload
+    enqueue = reloads.enqueue_reload
 
     def insert_first(*arguments: Any) -> None:
-        monkeypatch.setattr(synced_table, "enqueue_reload", enqueue)
+        monkeypatch.setattr(reloads, "enqueue_reload", enqueue)
         (removed,) = arguments[2]
         database.execute(f"INSERT INTO shop.pair VALUES {('web:db', 'host') if removed['a'] == 'web' else ('web', 'db:host')}")
         commands.done("barrier")
         enqueue(*arguments)
 
-    monkeypatch.setattr(synced_table, "enqueue_reload", insert_first)
+    monkeypatch.setattr(reloads, "enqueue_reload", insert_first)
     commands.verify("--prune")
     commands.done("barrier")
     assert redis_server.client.hget("pair:web:db:host", "a") in (b"web", b"web:db")

@@ -12,9 +12,10 @@ from gearsync.apply.deleter import Deleter, Deletion
 from gearsync.apply.reader import Reader, Work
 from gearsync.declare.configuration import MySQLSettings, WorkerSettings
 from gearsync.declare.declaration import Table, Write
+from gearsync.outbox.changes import Look
 from gearsync.outbox.declarations import Declarations
 from gearsync.outbox.spans import Spans
-from gearsync.outbox.store import Look, Outbox, Writers
+from gearsync.outbox.store import Outbox, Writers
 from gearsync.servers.mysql import Database as Session
 from gearsync.servers.outage import Outage
 from gearsync.telemetry.metrics import Tally

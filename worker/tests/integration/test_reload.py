@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from gearsync.declare.configuration import MySQLSettings
+from gearsync.outbox.changes import Look
 from gearsync.outbox.declarations import Declarations
-from gearsync.outbox.store import Look, Outbox
+from gearsync.outbox.store import Outbox
 from gearsync.servers import mysql as edge
 from harness.outbox_database import OutboxDatabase
 from harness.redis_server import RedisServer

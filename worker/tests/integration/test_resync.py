@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from gearsync.declare.configuration import MySQLSettings
-from gearsync.outbox import synced_table
+from gearsync.outbox import reloads, synced_table
 from gearsync.servers.mysql import Database
 from harness.commands import Commands
 from harness.outbox_database import OutboxDatabase
@@ -113,7 +113,7 @@ def _shards_of(database: OutboxDatabase, name: str, kind: str, values: list[str]
     connection, found = Database(MySQLSettings(**database.account), 60.0), []
     made = synced_table.load(connection)[f"shop.{name}"]
     for number, shard, payload in database.execute(f"SELECT id, shard, payload FROM gearsync.outbox WHERE table_name = 'shop.{name}'"):
-        synced_table.enqueue_reload(connection, made, [made.row(payload.encode())])
+        reloads.enqueue_reload(connection, made, [made.row(payload.encode())])
         ((other,),) = database.execute(f"SELECT shard FROM gearsync.outbox WHERE id > {number} AND operation = 'reload' ORDER BY id DESC LIMIT 1")
         found.append((int(shard), int(other)))
     connection.close()

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 from gearsync.apply.applier import say_dead
-from gearsync.outbox.store import Entry
+from gearsync.outbox.changes import Entry
 from gearsync.values import Malformed
 
 

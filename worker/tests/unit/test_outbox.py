@@ -12,9 +12,11 @@ from gearsync.apply.fence import Mark, batch, known, without_done
 from gearsync.apply.reader import Usable, work_of
 from gearsync.declare.declaration import Table, Write
 from gearsync.outbox.barrier import Barrier
+from gearsync.outbox.changes import Entry, summary
 from gearsync.outbox.lease import count_of, share
 from gearsync.outbox.spans import Spans
-from gearsync.outbox.store import Entry, deletions, ids_condition, ranges_condition, summary
+from gearsync.outbox.sql import ids_condition, ranges_condition
+from gearsync.outbox.store import deletions
 from gearsync.project.commands import Writer
 from gearsync.project.payload import Change
 from gearsync.servers.mysql_errors import AccessDenied, DatabaseUnavailable, StatementRefused, classified

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from gearsync.declare.declaration import Table, Write
 from gearsync.operate.verify import Difference, Servers, Verifier
-from gearsync.outbox import synced_table as mysql
+from gearsync.outbox import walk
 from gearsync.outbox.synced_table import KeyColumn, SyncedTable
 from gearsync.project.expectation import STALE
 from gearsync.servers.redis_errors import Unavailable
@@ -43,7 +43,7 @@ class Sides:
 
 
 def confirmed(monkeypatch: pytest.MonkeyPatch, sides: Sides, orphans: bool = False, number: int = 1) -> list[Difference]:
-    monkeypatch.setattr(mysql, "fetch", sides.fetch)
+    monkeypatch.setattr(walk, "fetch", sides.fetch)
     servers = Servers(None, sides.ask, lambda: iter(()), lambda _key, _scored: iter(()), sides.settle)  # type: ignore[arg-type]
     candidates = [Difference("s.t", STALE, 0, b"t:%d" % row, None, {"id": row}) for row in range(1, number + 1)]
     return Verifier(servers, TABLE, SYNCED).confirm(candidates, orphans)
@@ -97,7 +97,7 @@ def test_a_row_that_nobody_can_put_into_words_is_unsettled_alone() -> None:
     answers = iter([[b"x"]])
     servers = Servers(None, lambda _commands: next(answers), lambda: iter(()), lambda _key, _scored: iter(()), lambda _table: None)  # type: ignore[arg-type]
     verifier = Verifier(servers, TABLE, SYNCED, transform)
-    entries = [mysql.Entry(["1"], 0, b'{"id": 1, "a": "bad"}'), mysql.Entry(["2"], 0, b'{"id": 2, "a": "y"}'), mysql.Entry(["3"], 0, b'{"a": "y"}')]
+    entries = [walk.Entry(["1"], 0, b'{"id": 1, "a": "bad"}'), walk.Entry(["2"], 0, b'{"id": 2, "a": "y"}'), walk.Entry(["3"], 0, b'{"a": "y"}')]
     assert [found.key for part in verifier._look(entries) for found in part] == [b"t:2"]
     assert verifier.report.unsettled == 2
     assert not verifier.report.equal

@@ -12,7 +12,8 @@ from gearsync.apply.fence import BATCH, BatchStuck, FenceMoved, batch, without_d
 from gearsync.apply.fences import Fences, Place
 from gearsync.apply.reader import Reader, Work
 from gearsync.apply.stall import Stall
-from gearsync.outbox.store import CREATED, Entry, Outbox, summary
+from gearsync.outbox.changes import CREATED, Entry, summary
+from gearsync.outbox.store import Outbox
 from gearsync.project.commands import coalesce
 from gearsync.servers.redis_errors import Denied, Unavailable, words_of
 from gearsync.servers.target import Target

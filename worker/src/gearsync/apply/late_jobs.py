@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Collection, Iterator, Sequence
 
-from gearsync.outbox import synced_table
+from gearsync.outbox import reloads, synced_table
 from gearsync.outbox.synced_table import SyncedTable
 from gearsync.project.payload import Change
 from gearsync.servers.mysql import Database
@@ -65,7 +65,7 @@ class LateJobs:
                 known = list(rows(found, change))
                 for row in known:
                     try:
-                        synced_table.put_reload(self._database, found, row)
+                        reloads.put_reload(self._database, found, row)
                     except ValueError:
                         known = []
                 if not known:

@@ -11,9 +11,11 @@ from typing import NamedTuple, Optional
 import msgspec
 
 from gearsync.declare.configuration import WorkerSettings
+from gearsync.outbox.changes import Batch, Entry, Look
 from gearsync.outbox.declarations import Declarations, number_of
+from gearsync.outbox.reload_rows import Reloaded, RowsDenied
 from gearsync.outbox.spans import Spans
-from gearsync.outbox.store import Batch, Entry, Look, Outbox, Reloaded, RowsDenied
+from gearsync.outbox.store import Outbox
 from gearsync.project.commands import Writer, reload_steps
 from gearsync.project.payload import Layout, decode_change
 from gearsync.project.transform import shown

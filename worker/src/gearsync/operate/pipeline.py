@@ -16,8 +16,8 @@ from gearsync.declare.declaration import Table
 from gearsync.outbox import applied
 from gearsync.outbox.declarations import Declared, load
 from gearsync.outbox.spans import Spans
-from gearsync.outbox.store import TRANSACTIONS, TRANSACTIONS_UNKNOWN, ranges_condition
-from gearsync.outbox.synced_table import text_literal
+from gearsync.outbox.sql import ranges_condition, text_literal
+from gearsync.outbox.store import TRANSACTIONS, TRANSACTIONS_UNKNOWN
 from gearsync.servers import gearman_admin
 from gearsync.servers.gearman_admin import Queue
 from gearsync.servers.mysql import Database

@@ -17,7 +17,10 @@ import msgspec
 
 from gearsync.contract import resync_key
 from gearsync.declare.declaration import Table
-from gearsync.outbox.synced_table import SPARSE, Pace, Position, SyncedTable, copy_sql, reach, text_literal
+from gearsync.outbox.copy_rows import copy_sql, reach
+from gearsync.outbox.sql import text_literal
+from gearsync.outbox.synced_table import Position, SyncedTable
+from gearsync.outbox.walk import SPARSE, Pace
 from gearsync.servers.mysql import Database
 from gearsync.servers.mysql_errors import RowsLocked
 from gearsync.servers.redis_errors import Unavailable, text, words_of

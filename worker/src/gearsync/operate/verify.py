@@ -16,8 +16,8 @@ import msgspec
 
 from gearsync.contract import whole_key
 from gearsync.declare.declaration import Table
-from gearsync.outbox import synced_table as mysql
-from gearsync.outbox.synced_table import SyncedTable
+from gearsync.outbox import reloads, walk
+from gearsync.outbox.synced_table import Position, SyncedTable, identity, identity_bytes
 from gearsync.project.expectation import ABSENT, MISSING, ORPHANED, Expectation, difference, is_wrong_type
 from gearsync.project.transform import Transform, transformed
 from gearsync.servers.mysql import Database
@@ -185,24 +185,24 @@ class Verifier:
             identity = {column.declared: row[column.declared] for column in self.synced.key}
         except KeyError as error:
             raise Malformed(f"column {error} of the key is not in the row: run site.yml") from None
-        name = mysql.identity_bytes(self.synced.key, identity)
+        name = identity_bytes(self.synced.key, identity)
         try:
             return Seen(name, identity, row if self.transform is None else transformed(self.transform, row, self.synced.table), "")
         except Malformed as error:
             return Seen(name, identity, None, str(error))
 
-    def _read(self, position: mysql.Position, words: Optional[bytes]) -> Optional[Seen]:
+    def _read(self, position: Position, words: Optional[bytes]) -> Optional[Seen]:
         """A row that was read; None when it is gone. Raises Malformed."""
         if words is not None:
             row: Optional[Row] = self.synced.row(words)
         else:
-            row = mysql.large_row(self.servers.mysql, self.synced, position)
+            row = walk.large_row(self.servers.mysql, self.synced, position)
         return None if row is None else self._seen(row)
 
     def _fetch(self, identities: Sequence[Row], sql: str = "") -> Iterator[Seen]:
         """The rows with these identities as they are now."""
-        positions = [mysql.identity(self.synced, row) for row in identities]
-        for group in mysql.fetch(self.servers.mysql, self.synced, positions, sql):
+        positions = [identity(self.synced, row) for row in identities]
+        for group in walk.fetch(self.servers.mysql, self.synced, positions, sql):
             for position, words in group:
                 try:
                     seen = self._read(position, words)
@@ -213,7 +213,7 @@ class Verifier:
                     yield seen
 
     def name(self, row: Row) -> Name:
-        return mysql.identity_bytes(self.synced.key, row)
+        return identity_bytes(self.synced.key, row)
 
     def _ask(self, commands: Sequence[Command]) -> list[Any]:
         """What Redis answers; WRONGTYPE stands as the exception. Raises Unavailable for every other refusal: it says nothing about the key."""
@@ -226,24 +226,24 @@ class Verifier:
     # From MySQL to Redis
 
     def forward(self, sample: float) -> Iterator[list[Difference]]:
-        """Pieces of what MySQL has and Redis has not as it should; ``sample`` is the share of rows to look at. Raises mysql.NoKey."""
+        """Pieces of what MySQL has and Redis has not as it should; ``sample`` is the share of rows to look at. Raises NoKey."""
         found: list[Difference] = []
         size = 0
-        for piece in mysql.walk(self.servers.mysql, self.synced, CHUNK, sample):
+        for piece in walk.walk(self.servers.mysql, self.synced, CHUNK, sample):
             for part in self._look(piece.entries):
                 found += part
             size += piece.size
-            full = len(found) >= TOGETHER or size >= mysql.BUDGET or any(entry.row is None for entry in piece.entries)
+            full = len(found) >= TOGETHER or size >= walk.BUDGET or any(entry.row is None for entry in piece.entries)
             yield found if full or piece.done else []
             if full:
                 found, size = [], 0
 
     def ends(self) -> Iterator[list[Difference]]:
         """The same for the rows with the least and with the greatest keys alone, which costs as much for a large table as for a small one."""
-        for piece in mysql.ends(self.servers.mysql, self.synced, CHUNK):
+        for piece in walk.ends(self.servers.mysql, self.synced, CHUNK):
             yield from self._look(piece.entries)
 
-    def _look(self, entries: Sequence[mysql.Entry]) -> Iterator[list[Difference]]:
+    def _look(self, entries: Sequence[walk.Entry]) -> Iterator[list[Difference]]:
         self.report.rows += len(entries)
         # A row that is too large for words is larger than a piece: each by itself.
         for group in ([entry for entry in entries if entry.row is not None], *([entry] for entry in entries if entry.row is None)):
@@ -385,7 +385,7 @@ class Verifier:
         """Have the worker write these rows anew, and remove what no row asks for; those of ``differences`` that are not mended then."""
         if not differences:
             return []
-        mysql.enqueue_reload(self.servers.mysql, self.synced, [found.row for found in differences])
+        reloads.enqueue_reload(self.servers.mysql, self.synced, [found.row for found in differences])
         self.servers.settle(self.synced.table)
         left = self.confirm(list(differences), orphans)
         return [found._replace(kind=MISSING) if found.kind == ABSENT else found for found in left]
@@ -396,7 +396,7 @@ class Verifier:
         """Rows that may have made this key, and this member of it: those whose identity is one. Raises Untraceable."""
         for row in self.expectation.rows(write, key, member):
             try:
-                mysql.identity(self.synced, row)
+                identity(self.synced, row)
             except ValueError:
                 continue
             yield row
@@ -590,5 +590,5 @@ def prune(orphans: Sequence[Difference], verifier: Verifier, declared: Declared)
     left = verifier.repair(verifier.confirm(still, orphans=True), orphans=True)
     for claimant, found in _Claimants(candidates, declared).asked_for():
         if found:
-            mysql.enqueue_reload(claimant.servers.mysql, claimant.synced, list(found.values()))
+            reloads.enqueue_reload(claimant.servers.mysql, claimant.synced, list(found.values()))
     return left

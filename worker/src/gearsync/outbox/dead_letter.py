@@ -9,8 +9,9 @@ from typing import NamedTuple, Optional
 import msgspec
 
 from gearsync.contract import SCHEMA
-from gearsync.outbox import synced_table
+from gearsync.outbox import reloads
 from gearsync.outbox.declarations import KeyColumn, load, number_of
+from gearsync.outbox.sql import literal
 from gearsync.outbox.synced_table import SyncedTable
 from gearsync.project.payload import Change, decode_change
 from gearsync.servers.mysql import Database
@@ -51,7 +52,7 @@ def identify(key: Sequence[KeyColumn], change: Change) -> tuple[Row, Row]:
         raise ValueError(f"its row cannot be told: {', '.join(absent) or 'the table has no key'} is missing")
     row = {column.declared: known[column.declared] for column in key}
     for column in key:
-        synced_table.literal(column.kind, row[column.declared])
+        literal(column.kind, row[column.declared])
     return {**row, **(change.old or {})}, {**row, **(change.new or {})}
 
 
@@ -81,7 +82,7 @@ class DeadLetters:
                 _key, change = self._understood(letter, None)
                 old, new = change.old, change.new
                 parts = [("key" if change.event == "reload" else "new", new), ("old", old)]
-                payload = {name: {column: synced_table.wire(value) for column, value in row.items()} for name, row in parts if row is not None}
+                payload = {name: {column: reloads.wire(value) for column, value in row.items()} for name, row in parts if row is not None}
                 return letter._replace(payload=msgspec.json.encode({"declaration": number_of(letter.payload), **payload}))
         return letter
 
@@ -127,14 +128,14 @@ class DeadLetters:
             return str(error)
         try:
             # With the changes that are made now.
-            shard = synced_table.shard_of(self.database, found, row) if found else letter.shard
+            shard = reloads.shard_of(self.database, found, row) if found else letter.shard
         except (KeyError, ValueError):
             shard = letter.shard
         number = number_of(letter.payload)
         if append and letter.operation in ("insert", "update", "delete"):
-            synced_table.put(self.database, shard, letter.table, letter.operation, letter.payload)
+            reloads.put(self.database, shard, letter.table, letter.operation, letter.payload)
             row = after
-        synced_table.put(self.database, shard, letter.table, "reload", synced_table.reload_payload(number, key, row))
+        reloads.put(self.database, shard, letter.table, "reload", reloads.reload_payload(number, key, row))
         return ""
 
     def drop(self, ids: Sequence[int]) -> Iterator[Outcome]:

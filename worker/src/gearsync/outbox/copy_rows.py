@@ -1,0 +1,59 @@
+"""Copy the rows of a synced table into the outbox, a piece of a walk at a time."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Optional
+
+from gearsync.contract import ROW
+from gearsync.outbox.sql import quote, text_literal
+from gearsync.outbox.synced_table import Position, SyncedTable, from_clause
+from gearsync.outbox.walk import BUDGET, after, order_sql, position_of, select_sql, upto
+from gearsync.servers.mysql import Database
+
+
+class Reach(NamedTuple):
+    """How far a piece reaches: to which row, how many bytes its large columns have, and whether it is the table's end."""
+
+    last: Optional[Position]
+    rows: int
+    size: int
+    done: bool
+
+
+def reach(database: Database, synced: SyncedTable, position: Optional[Position], number: int) -> Reach:
+    """How far the next ``number`` rows behind ``position`` reach, or those that hold BUDGET bytes; no row is locked. Raises NoKey and DatabaseUnavailable."""
+    length = " + ".join(f"COALESCE(OCTET_LENGTH({column.sql}), 0)" for column in synced.large) or "0"
+    rows = database.rows(select_sql(synced, [length], [after(synced, position)] if position else [], f"LIMIT {number}"))
+    size = 0
+    for count, row in enumerate(rows, 1):
+        size += int(row[-1])
+        if size >= BUDGET or count == number:
+            return Reach(position_of(synced, row), count, size, False)
+    return Reach(position_of(synced, rows[-1]) if rows else position, len(rows), size, True)
+
+
+def copy_sql(synced: SyncedTable, start: Optional[Position], last: Position, where: str, *, alone: bool, mariadb: bool) -> str:
+    """The statement that puts the rows behind ``start`` and up to ``last`` into the outbox, as the table's declaration of this version has it; none when
+    there is another one by now.
+
+    It locks each row by itself while it is copied and waits for none, but for that of ``last`` when it is to be copied ``alone``.
+    The rows are chosen without a lock: one that comes to be meanwhile tells of itself.
+    """
+    keys = [quote(column.real) for column in synced.key]
+    version, table = (text_literal(text.encode()).decode() for text in (synced.version, synced.table))
+    conditions = [*([after(synced, start)] if start else []), upto(synced, last), *([f"({where})"] if where else []),
+                  f"EXISTS (SELECT 1 FROM gearsync.synced_table WHERE table_name = {table} AND changed_at = {version})"]
+    # A limit keeps the servers from merging it with the SELECT around it, which would lock the row behind the last.
+    order = ", ".join(f"{order_sql(column)} DESC" for column in synced.key)
+    chosen = (f"SELECT {', '.join(f'{ROW}.{key}' for key in keys)} FROM {from_clause(synced)} WHERE {' AND '.join(conditions)}"
+              f" ORDER BY {order} LIMIT {1 if alone else 1 << 63}")
+    operation, payload = "'refresh'", synced.row_sql if synced.number else f"CONCAT('{{\"new\":', {synced.row_sql}, '}}')"
+    if synced.large_sql != "FALSE":
+        # Too large to be put into words: the worker reads it itself.
+        operation = f"IF({synced.large_sql}, 'reload', 'refresh')"
+        number = f'"declaration":{synced.number},' if synced.number else ""
+        payload = f"IF({synced.large_sql}, CONCAT('{{{number}\"partial\":true,\"key\":', {synced.small_sql}, '}}'), {payload})"
+    lock = "LOCK IN SHARE MODE" if mariadb else f"FOR SHARE OF {ROW}"
+    return (f"{'SET STATEMENT max_statement_time = 10 FOR ' if mariadb else ''}INSERT INTO gearsync.outbox (shard, table_name, operation, payload)"
+            f" SELECT {synced.shard_sql}, {table}, {operation}, {payload} FROM ({chosen}) AS gearsync_chosen STRAIGHT_JOIN {from_clause(synced)}"
+            f" ON {' AND '.join(f'{ROW}.{key} = gearsync_chosen.{key}' for key in keys)} {lock}{'' if alone else ' NOWAIT'}")
