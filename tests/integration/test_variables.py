@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What the inventory sets wins, as Ansible resolves it: a role's variable over gearsync_*, and gearsync_* over the role's default."""
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ FOLLOWERS = {
 
 #: The controller stands for the host.
 LOCAL = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+#: Nothing listens on port 1.
+UNREACHABLE = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
 
 
 def ansible_playbook(directory: Path, inventory: dict[str, Any], reached: dict[str, Any], *arguments: str) -> tuple[int, str]:
@@ -167,3 +170,29 @@ def test_a_playbook_uses_what_the_inventory_sets(tmp_path: Path, playbook: str, 
     arguments = (tmp_path / "arguments").read_text()
     for option in wanted:
         assert option in arguments
+
+
+@pytest.mark.parametrize("playbook", ["site", "smoke", "verify", "resync", "teardown"])
+def test_a_name_that_nothing_reads_is_refused_before_a_host_is_touched(tmp_path: Path, playbook: str) -> None:
+    inventory = {
+        "gearsync_mysql": {"hosts": {"db1": {"gearsync_shard": 8}}},
+        "gearsync_workers": {"hosts": {"worker1": {}, "worker2": {}}, "vars": {"gearsync_job_server": ["jobs1"]}},
+        "elsewhere": {"hosts": {"other": {"gearsync_hosts_of_others": True}}}}
+    status, output = ansible_playbook(
+        tmp_path, inventory, UNREACHABLE, "--extra-vars", "gearsync_verify_repare=true", f"playbooks/{playbook}.yml")
+    assert status != 0, output
+    said = " ".join(output.split())
+    for line in (
+            "gearsync_job_server on all hosts of gearsync_workers: did you mean gearsync_job_servers?",
+            "gearsync_shard on db1: did you mean gearsync_shards?", "gearsync_verify_repare on all hosts: did you mean gearsync_verify_repair?"):
+        assert line in said
+    assert "others" not in said
+    assert "unreachable=1" not in said
+
+
+def test_a_shared_variable_of_the_wrong_type_is_refused_before_a_host_is_touched(tmp_path: Path) -> None:
+    inventory = {"gearsync_workers": {"hosts": {"worker1": {"gearsync_shards": "many"}}}}
+    status, output = ansible_playbook(tmp_path, inventory, UNREACHABLE, "playbooks/verify.yml")
+    assert status != 0
+    assert "gearsync_shards" in output
+    assert "unreachable=1" not in output
