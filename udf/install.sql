@@ -1,4 +1,4 @@
--- Registers the functions of both libraries, which must lie in the server's plugin directory (SELECT @@plugin_dir).
+-- Registers the functions of both libraries, which must be in the server's plugin directory (SELECT @@plugin_dir).
 -- For a server that has no native JSON_OBJECT and JSON_ARRAY, see the end of this file.
 
 CREATE FUNCTION gman_do RETURNS STRING SONAME 'libgearman_mysql_udf.so';

@@ -1,4 +1,4 @@
-"""What the tests of the libraries share: the sanitized driver, a real gearmand with a worker, a database server."""
+"""Fixtures of the libraries' tests: the sanitized driver, a real gearmand with a worker, a database server."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 @pytest.fixture
 def own_gearmand() -> Iterator[Gearmand]:
-    """One that a test may kill; it has no workers."""
+    """A gearmand that a test may kill; it has no workers."""
     with Gearmand(HOST) as server:
         yield server
 
 
 @pytest.fixture
 def gman() -> Iterator[Driver]:
-    """The Gearman library, freshly loaded: no lists, no connections, and time-outs that end no test which is only slow."""
+    """The Gearman library, freshly loaded: no lists, no connections, and timeouts that are too long to fail a slow test."""
     driver = Driver("libgearman_mysql_udf.so")
     patient(driver)
     yield driver

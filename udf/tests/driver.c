@@ -2,8 +2,8 @@
  *
  * Loads a UDF library and calls its functions as a server does, on commands from standard input. Built with the sanitizers.
  *
- * Every value lies in memory of exactly its own size and without a NUL behind it, and the result buffer has 255 bytes, so that a
- * byte read or written too far is found. One command a line, words separated by blanks, one line of answer each:
+ * Every value is in memory of exactly its size without a NUL after it, and the result buffer has 255 bytes, so that the sanitizers
+ * detect an access beyond them. One command a line, words separated by blanks, one line of answer each:
  *
  *   load PATH                         -> ok
  *   unload                            -> ok
@@ -13,10 +13,10 @@
  *   sum FUNCTION ARGUMENT… / …        -> ok NUMBER | null | …; each / ends a row of the group
  *   storm THREADS SECONDS FUNCTION ARGUMENT…  -> calls nulls worst(us) mean(us)
  *   mix THREADS SECONDS FUNCTION ARGUMENT… / FUNCTION ARGUMENT… / …  -> the same, for threads that take the calls in turn
- *   start FUNCTION ARGUMENT…          -> ok: a call in a thread of its own
+ *   start FUNCTION ARGUMENT…          -> ok: a call in a separate thread
  *   join                              -> the number of NULLs of that call, when it is over
  *   fds                               -> the number of open descriptors
- *   overrun, overflow, leak           -> nothing: mistakes, to see that the sanitizers are at work
+ *   overrun, overflow, leak           -> nothing: deliberate errors, to check the sanitizers
  *   name HOST ADDRESS                 -> from now on HOST resolves to ADDRESS ("-": to nothing, "~": after a minute to nothing)
  *
  * ARGUMENT is TYPE:CONST:WIDTH:NAME:VALUE: TYPE S string, I integer, B bit, R real, D decimal; CONST 0 or 1; WIDTH is the maximal
@@ -47,7 +47,7 @@ typedef void add_function(udf_init *, udf_args *, unsigned char *, unsigned char
 
 static void *library;
 
-/* Names for the test of a server that changes its address. */
+/* Host names for tests in which a server changes its address. */
 static char fake_host[256], fake_address[64];
 
 int getaddrinfo(const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **result) {
@@ -115,7 +115,7 @@ static void free_slot(struct call *call, unsigned i) {
     call->args.args[i] = NULL;
 }
 
-/* What the server puts into args for a row, by the type that _init has asked for. */
+/* The arguments of a row as the server sets them, by the type that _init has requested. */
 static void fill(struct call *call, unsigned i) {
     struct value *value = &call->values[i];
     free_slot(call, i);
@@ -222,7 +222,7 @@ static void finish(struct call *call) {
     free(call);
 }
 
-/* False: _init has refused, and the answer is printed. */
+/* False: _init has failed, and the answer is printed. */
 static bool initialise(struct call *call) {
     char *message = need(calloc(1, UDF_MESSAGE_SIZE));
     unsigned long *widths = need(malloc((call->args.arg_count + 1) * sizeof *widths));
@@ -410,7 +410,7 @@ static void run_storm(unsigned threads, double seconds, char **words, unsigned c
     free(storms);
 }
 
-/* One call that goes on while other commands are carried out. */
+/* A call that runs while other commands are executed. */
 static struct storm one;
 static pthread_t one_thread;
 

@@ -1,4 +1,4 @@
-"""A name server on loopback, that may misbehave."""
+"""A name server on loopback that can misbehave."""
 
 from __future__ import annotations
 

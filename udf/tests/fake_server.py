@@ -39,12 +39,12 @@ class FakeServer:
         self.context = context
         self._released = threading.Event()
         self.jobs: list[tuple[int, bytes, bytes, bytes]] = []  # type, function, unique, workload
-        self.foreign = b""  # the beginning of what was no packet
+        self.foreign = b""  # the beginning of data that is not a packet
         self.accepted = 0
         self._sockets: list[socket.socket] = []
         self._closing = False
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        # No port that an outgoing connection could take when a test stops one and starts another in its place.
+        # Not a port that an outgoing connection could use while a test replaces the server.
         self._listener = socket.create_server((host, port or free_port()), family=family, backlog=128)
         self.port = self._listener.getsockname()[1]
         self.address = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
@@ -66,11 +66,11 @@ class FakeServer:
             one.close()
 
     def release(self) -> None:
-        """Let go what was held."""
+        """Send what was held back."""
         self._released.set()
 
     def hang_up(self) -> None:
-        """Close all connections, as a restart does. The other side has got word of it then."""
+        """Close all connections, as a restart does. Returns when the other side has noticed."""
         for one in self._sockets:
             with contextlib.suppress(OSError), socket.socket(fileno=os.dup(one.fileno())) as kept:
                 one.shutdown(socket.SHUT_RDWR)

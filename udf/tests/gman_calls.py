@@ -1,4 +1,4 @@
-"""Calls of the Gearman library and looks at what it counts, as most of its tests need them."""
+"""Calls of the Gearman library and checks of its counters, for most of its tests."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import time
 from harness.waiting import until
 from sanitized import Driver
 
-#: Seconds: the longest time-outs that the library takes. No test waits for them, and none is ended by them on a busy machine.
+#: Seconds: the longest timeouts that the library accepts. No test waits for them, and they fail no test on a busy machine.
 LONG = 60.0
-#: A call that took less did not wait for one of them, not even when the machine stood still for a while.
+#: A call that took less did not wait for a timeout, even on a busy machine.
 BOUND = 30.0
 
 
@@ -20,7 +20,7 @@ def configure(gman: Driver, **settings: object) -> None:
 
 
 def patient(gman: Driver) -> None:
-    """The longest time-outs."""
+    """Set the longest timeouts."""
     configure(gman, connect_timeout_ms=int(LONG * 1000), io_timeout_ms=int(LONG * 1000))
 
 
@@ -31,7 +31,7 @@ def stats(gman: Driver) -> dict:
 
 
 def server(gman: Driver, address: str | None = None) -> dict:
-    """What is known of a job server, or of the first one."""
+    """The state of a job server, the first one by default."""
     return next(one for one in stats(gman)["servers"] if address in (None, one["address"]))
 
 
@@ -42,12 +42,12 @@ def use(gman: Driver, *addresses: str, function: str | None = None) -> None:
 
 
 def submit(gman: Driver, *more: object) -> bytes | None:
-    """A job in the background: its handle."""
+    """Submit a background job and return its handle."""
     return gman.call("gman_do_background", "f", "x", *more)
 
 
 def at_once(gman: Driver, *call: object) -> bytes | None:
-    """A call that waits for no time-out, while all of them are long."""
+    """A call that must not wait for a timeout; all of them are long."""
     began = time.monotonic()
     answer = gman.call(*call)  # type: ignore[arg-type]  # the first one is a name
     assert time.monotonic() - began < BOUND, call
@@ -55,12 +55,12 @@ def at_once(gman: Driver, *call: object) -> bytes | None:
 
 
 def wake(gman: Driver, function: str, unique: str) -> None:
-    """A wake-up that gets out: connecting to loopback can take longer than a call, which does not wait."""
+    """Call gman_wake until it sends: a call does not wait until it is connected."""
     until(lambda: gman.integer("gman_wake", function, unique) == 1)
 
 
 def wakes_at_once(gman: Driver, count: int) -> None:
-    """So many wake-ups, none of which waits for a time-out."""
+    """Call gman_wake so many times; no call may wait for a timeout."""
     for _ in range(count):
         began = time.monotonic()
         gman.integer("gman_wake", "f", "x")

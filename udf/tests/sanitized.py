@@ -48,12 +48,12 @@ def word(value: object) -> str:
 
 
 class Driver:
-    """The sanitized driver. A finding of a sanitizer ends it, and so every test that asks it something."""
+    """The sanitized driver. A finding of a sanitizer ends it, and fails the test that uses it."""
 
     def __init__(self, library: str, build: Path = SANITIZED) -> None:
         self.library, self.build = build / library, build
         environment = dict(os.environ)
-        # What the sanitized build takes for /etc/hosts and /etc/resolv.conf. Nobody answers there, unless a test starts a FakeDns.
+        # The sanitized build uses these in place of /etc/hosts and /etc/resolv.conf. No name server answers unless a test starts a FakeDns.
         self.files = tempfile.TemporaryDirectory(prefix="udf")
         self.hosts, self.resolv_conf, self.dns_port = Path(self.files.name) / "hosts", Path(self.files.name) / "resolv.conf", free_port()
         self.hosts.write_text("127.0.0.1 localhost\n")
@@ -129,22 +129,22 @@ class Driver:
         return total, nulls, worst, mean
 
     def start(self, function: str, *values: object) -> None:
-        """A call in a thread of its own; join waits for it and says whether it was NULL."""
+        """A call in a separate thread; join waits for it and returns whether it was NULL."""
         assert self.ask("start", function, *map(word, values)) == "ok"
 
     def join(self) -> bool:
         return self.ask("join") == "1"
 
     def end(self) -> tuple[int, str]:
-        """Let the program end; its exit status and what it complained of."""
-        # It ends itself when nothing more is to come. The sanitizers look for leaks then.
+        """End the program; return its exit status and its error output."""
+        # It exits at the end of its input. The sanitizers check for leaks then.
         _, complaints = self.process.communicate(timeout=STOP)
         self.files.cleanup()
         return self.process.returncode, complaints
 
     def close(self) -> None:
-        """The same, for a program that must not complain."""
-        # A test that failed because the driver died has ended it.
+        """The same, and require success without error output."""
+        # The driver has ended already when it failed the test.
         if self.process.stdout and not self.process.stdout.closed:
             code, complaints = self.end()
             assert (code, complaints) == (0, ""), f"exit {code}:\n{complaints}"

@@ -54,26 +54,26 @@ def test_list_is_stored_in_one_form(gman: Driver, text: str, stored: str, consta
         ("a,,b", "entry 2 is empty"),
         ("a,", "entry 2 is empty"),
         (",", "entry 1 is empty"),
-        ("two words", "'two words': a host name has"),
-        ("10.0.0.256", "'10.0.0.256': that is no IPv4"),
-        ("1.2.3", "no IPv4"),
-        ("::1", "'::1': an IPv6 address stands in"),
+        ("two words", "'two words': a host name consists of"),
+        ("10.0.0.256", "'10.0.0.256': not an IPv4"),
+        ("1.2.3", "not an IPv4"),
+        ("::1", "'::1': an IPv6 address must be in"),
         ("[::1", "the ] is missing"),
-        ("[::1]4730", "after ] comes :port"),
-        ("[::g]:1", "no IPv6"),
-        ("[1.2.3.4]:1", "no IPv6"),
-        ("[fe80::1%]:1", "no IPv6"),
-        ("-x", "does not begin with -"),
+        ("[::1]4730", "after ] only :port may follow"),
+        ("[::g]:1", "not an IPv6"),
+        ("[1.2.3.4]:1", "not an IPv6"),
+        ("[fe80::1%]:1", "not an IPv6"),
+        ("-x", "must not begin with -"),
         ("a..b", "part of the host name is empty"),
-        ("h;rm", "a host name has"),
-        ("a\0b", "a host name has"),
+        ("h;rm", "a host name consists of"),
+        ("a\0b", "a host name consists of"),
         ("x" * 254, "the host name is too long"),
-        ("good:1,good:1", "'good:1': is in the list twice"),
-        ("good,[::1],bäd", "'b??d': a host name has"),
+        ("good:1,good:1", "'good:1' is in the list twice"),
+        ("good,[::1],bäd", "'b??d': a host name consists of"),
         (",".join(f"h{n}" for n in range(33)), "more than 32 servers"),
     ],
 )
-def test_nonsense_in_the_list_is_an_sql_error(gman: Driver, text: str, says: str) -> None:
+def test_invalid_list_is_an_sql_error(gman: Driver, text: str, says: str) -> None:
     use(gman, "127.0.0.1:4730")
     with pytest.raises(Refused) as refused:
         gman.call("gman_servers_set", Value(text, constant=True))
@@ -142,7 +142,7 @@ def test_wrong_function_in_a_row_is_null_and_the_next_row_works(gman: Driver, fa
     assert stats(gman)["jobs"]["failed"] == 4
 
 
-def test_what_goes_over_the_wire(gman: Driver, fake: FakeServer) -> None:
+def test_packets_that_are_sent(gman: Driver, fake: FakeServer) -> None:
     use(gman, fake.address)
     types = {"gman_do_background": 18, "gman_do_high_background": 32, "gman_do_low_background": 34}
     for function in types:
@@ -234,7 +234,7 @@ def test_sum(gman: Driver, gearmand: Gearmand) -> None:
 def test_sum_runs_the_jobs_in_parallel(gman: Driver, gearmand: Gearmand, tmp_path: Path) -> None:
     use(gman, gearmand.address)
     configure(gman, job_timeout_ms=600_000)
-    # Each waits until the other one is under way.
+    # Each waits until the other one runs.
     assert gman.sum("meet", [str(tmp_path / "one"), str(tmp_path / "other")]) == 2
 
 
@@ -259,7 +259,7 @@ def test_wake(gman: Driver, gearmand: Gearmand) -> None:
 
 def test_gearmand_restart_costs_no_job(gman: Driver, own_gearmand: Gearmand) -> None:
     use(gman, own_gearmand.address)
-    gman.call("gman_configure", "breaker_retry_ms", 10)  # a connection that lived as long is made again at once
+    gman.call("gman_configure", "breaker_retry_ms", 10)  # a connection that lasted as long is replaced at once
     for round_ in range(3):
         assert gman.call("gman_do_background", "f", "x"), round_
         wake(gman, "w", "x")
@@ -305,7 +305,7 @@ def test_hanging_server_costs_one_timeout(gman: Driver, fake: FakeServer, mode: 
     began = time.monotonic()
     assert at_once(gman, "gman_do_background", "f", "x") is None
     assert time.monotonic() - began >= 0.250
-    # Then nothing but probes, for which no call waits until they are answered or given up.
+    # After that there are only probes, and no call waits until they are answered or given up.
     configure(gman, io_timeout_ms=100)
     until(lambda: (gman.storm(4, 0.1, "gman_do_background", "f", "x"), server(gman, fake.address)["failures"]["timeout"])[1] >= 3)
     configure(gman, io_timeout_ms=60_000)
@@ -366,7 +366,7 @@ def test_unroutable_server_costs_the_connect_timeout(gman: Driver) -> None:
             filler.setblocking(False)
             filler.connect_ex(("127.0.0.1", port))
             fillers.append(filler)
-        # One has its place in it: there is no other.
+        # One connection fits into the queue.
         assert select.select([], fillers, [], 180)[1]
         use(gman, f"127.0.0.1:{port}")
         configure(gman, connect_timeout_ms=100, breaker_retry_ms=600_000)
@@ -446,7 +446,7 @@ def test_a_job_with_unique_is_sent_again(gman: Driver, mode: str) -> None:
         with FakeServer(mode) as first, FakeServer() as second:
             use(gman, first.address, second.address)
             handle = submit(gman, "key")
-            # On a busy machine the second one may take longer than the time-out that is for the first one.
+            # On a busy machine the second server may need longer than the timeout that is meant for the first.
             if handle is None and mode == "silent":
                 return False
             assert handle == b"H:fake:1"
@@ -466,12 +466,12 @@ def test_refused_job_goes_to_the_next_server(gman: Driver) -> None:
 
 
 def test_all_servers_together_stay_within_the_bound(gman: Driver) -> None:
-    """connect_timeout_ms and io_timeout_ms, once for all of them: it is over with the second of five that hang."""
+    """connect_timeout_ms and io_timeout_ms apply once to all servers: the call ends at the second of five that hang."""
     fakes = [FakeServer("silent") for _ in range(5)]
     try:
         use(gman, *(one.address for one in fakes))
         configure(gman, connect_timeout_ms=300, io_timeout_ms=300)
-        assert submit(gman, "key") is None  # with a key it would try them all
+        assert submit(gman, "key") is None  # with a unique key a job may try all servers
         sent = [server(gman, one.address)["jobs_sent"] for one in fakes]
         assert sent[0] == 1
         assert sum(sent) <= 2
@@ -491,8 +491,8 @@ def test_kept_connection_that_the_server_has_closed(gman: Driver, fake: FakeServ
     assert state["connects"] == 3
 
 
-def test_server_that_answers_probes_and_takes_no_job(gman: Driver, fake: FakeServer) -> None:
-    """One job at a time tries it, after pauses that double."""
+def test_server_that_answers_probes_and_accepts_no_job(gman: Driver, fake: FakeServer) -> None:
+    """One job at a time is tried, after pauses that double."""
     fake.mode = "echo"
     use(gman, fake.address)
     configure(gman, breaker_retry_ms=20, io_timeout_ms=50)
@@ -513,7 +513,7 @@ def test_server_that_answers_probes_and_takes_no_job(gman: Driver, fake: FakeSer
     patient(gman)
     fake.mode = "good"
     until(lambda: submit(gman))
-    # Then the pause is the short one again, and not the longest, of half a minute.
+    # After that the pause is short again, and not the longest one of 30 seconds.
     fake.mode = "silent"
     configure(gman, breaker_retry_ms=1000, io_timeout_ms=50)
     assert submit(gman) is None
@@ -546,9 +546,9 @@ def test_time_used_up_by_another_server_is_not_blamed_on_the_next(gman: Driver) 
         with FakeServer("silent") as first, FakeServer("held") as second:
             use(gman, first.address, second.address)
             configure(gman, connect_timeout_ms=200, io_timeout_ms=600)
-            assert submit(gman, "key") is None  # the second has connect_timeout_ms, at most
+            assert submit(gman, "key") is None  # the second server has connect_timeout_ms at most
             state = server(gman, second.address)
-            # On a busy machine the first one may have used up all of it.
+            # On a busy machine the first server may have used up all the time.
             if state["jobs_sent"] == 0:
                 return False
             assert server(gman, first.address)["state"] != "closed"
@@ -563,7 +563,7 @@ def test_time_used_up_by_another_server_is_not_blamed_on_the_next(gman: Driver) 
 
 @pytest.mark.parametrize("kind", ["gman_do", "gman_sum"])
 def test_progress_without_end_ends_at_the_job_timeout(gman: Driver, fake: FakeServer, kind: str) -> None:
-    """Without that bound it would not end at all."""
+    """Without the timeout the call would not end."""
     fake.mode = "endless"
     use(gman, fake.address)
     configure(gman, job_timeout_ms=300)
@@ -576,7 +576,7 @@ def test_connections_are_counted(gman: Driver, fake: FakeServer) -> None:
     gman.storm(8, 0.2, "gman_do_background", "f", "x")
     state = server(gman, fake.address)
     assert state["connects"] >= 1
-    assert (state["reconnects"], state["busy_connections"]) == (0, 0)  # some at a time are no reconnects
+    assert (state["reconnects"], state["busy_connections"]) == (0, 0)  # connections in parallel are not reconnects
     fake.mode = "held"
     gman.start("gman_do_background", "f", "x")
     until(lambda: server(gman, fake.address)["busy_connections"], 1)
@@ -646,11 +646,11 @@ def test_wakes_at_the_same_time_do_not_take_each_others_turn(gman: Driver, fake:
     configure(gman, wake_interval_ms=60_000)
 
     def sent() -> int:
-        # On a busy machine the thread that is sending may be off the processor for long, and all others drop theirs.
+        # On a busy machine the thread that sends may be descheduled for long, while all others drop their wake-ups.
         gman.mix(64, 0.05, *(("gman_wake", "f", f"shard-{n}") for n in range(64)))
         return int(stats(gman)["wakes"]["sent"])
 
-    # What was dropped has not had its turn.
+    # A dropped wake-up does not count as sent.
     until(lambda: sent() >= 65)
     assert stats(gman)["wakes"]["sent"] == 65
     until(lambda: len(fake.jobs), 65)
@@ -751,7 +751,7 @@ def test_many_loads_leak_nothing(gman: Driver, fake: FakeServer) -> None:
 
 
 def test_storm_through_restarts(gman: Driver, own_gearmand: Gearmand) -> None:
-    """Sixteen threads while gearmand is killed and restarted: no call waits for it, no descriptor is left."""
+    """Sixteen threads while gearmand is killed and restarted: no call waits for it, no descriptor leaks."""
 
     def unrest() -> None:
         for _ in range(5):
@@ -779,7 +779,7 @@ def test_storm_through_restarts(gman: Driver, own_gearmand: Gearmand) -> None:
 
 
 def test_storm_of_all_functions(gman: Driver, own_gearmand: Gearmand) -> None:
-    """Lists that come and go, wake-ups and jobs at the same time."""
+    """Lists are set and removed during wake-ups and jobs."""
     gman.unload()
     before = gman.ask("fds")
     gman.load()

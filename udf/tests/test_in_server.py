@@ -114,15 +114,15 @@ def test_prepared_statement_and_each_row_a_job(sql: Session, gearmand: Gearmand)
     ("statement", "number", "says"),
     [
         ("SELECT gman_servers_set('127.0.0.1:99999')", 1123, "'127.0.0.1:99999': the port must be 1 to 65535"),
-        ("SELECT gman_servers_set(CONCAT('bad host ', seq)) FROM numbers WHERE seq <= 2", 1105, "gman_servers_set: 'bad host 1': a host name has"),
+        ("SELECT gman_servers_set(CONCAT('bad host ', seq)) FROM numbers WHERE seq <= 2", 1105, "gman_servers_set: 'bad host 1': a host name consists of"),
         ("SELECT gman_servers_set(NULL)", 1105, "gman_servers_set: the server list is NULL"),
         ("SELECT gman_configure('nonsense', 1)", 1123, "unknown setting 'nonsense'"),
-        ("SELECT gman_configure(CONCAT('io_timeout_ms'), seq) FROM (SELECT 0 AS seq) n", 1105, "io_timeout_ms is a number from 1 to 60000"),
+        ("SELECT gman_configure(CONCAT('io_timeout_ms'), seq) FROM (SELECT 0 AS seq) n", 1105, "io_timeout_ms must be a number from 1 to 60000"),
         ("SELECT gman_do('f')", 1123, "gman_do takes (function, workload[, unique])"),
         ("SELECT gman_do_background(1, 2)", 1123, "must be a string"),
         ("SELECT json_members('a')", 1123, "the last value is missing"),
         ("SELECT json_members(NULL, 1)", 1105, "the name in argument 1 is NULL"),
-        ("SELECT udf_json_object(NOW())", 1123, "no member name 'NOW()': give it an alias"),
+        ("SELECT udf_json_object(NOW())", 1123, "invalid member name 'NOW()': give it an alias"),
     ],
 )
 def test_errors_are_sql_errors(sql: Session, statement: str, number: int, says: str) -> None:
@@ -192,7 +192,7 @@ def test_character_sets(sql: Session) -> None:
     as_stored = sql.all("SELECT udf_json_object(l, u, e, b, b AS base64_b) FROM t")
     assert as_stored[1] == ('{"l":null,"u":null,"e":null,"b":null,"base64_b":null}',)
     if "MariaDB" in str(sql.one("SELECT VERSION()")):
-        return  # it has no way to tell or to ask: README.md says to convert
+        return  # no interface for character sets: README.md recommends CONVERT
     assert as_stored[0] == ('{"l":"aä€","u":"aä😀","e":"ä","b":"\\u0000�","base64_b":"AP8="}',)
     assert sql.row("SELECT CHARSET(udf_json_array(l)), CHARSET(gman_stats()) FROM t LIMIT 1") == ("utf8mb4", "utf8mb4")
     assert sql.one("SELECT JSON_EXTRACT(gman_stats(), '$.version')") == f'"{sql.one("SELECT gman_version()")}"'
@@ -200,14 +200,14 @@ def test_character_sets(sql: Session) -> None:
 
 def test_background_errors_setting_fails_the_write(sql: Session) -> None:
     sql.all("SELECT gman_servers_set(%s)", f"{HOST}:{free_port()}")
-    # SET, because DO forgets the errors of what it calls.
+    # SET, because DO ignores errors.
     sql.all("CREATE TABLE t (a int); CREATE TRIGGER t_ai AFTER INSERT ON t FOR EACH ROW SET @h = gman_do_background('f', NEW.a)")
     sql.all("INSERT INTO t VALUES (1)")
     sql.all("SELECT gman_configure('background_errors', 'error')")
     with pytest.raises(pymysql.MySQLError, match=f"{HOST}:.*onnect"):
         sql.all("INSERT INTO t VALUES (2)")
     assert sql.all("SELECT a FROM t") == [(1,)]
-    # The collection's triggers have a handler, so that not even this setting makes them fail a write.
+    # The collection's triggers have a handler: even this setting does not make them fail a write.
     sql.all(
         """DROP TRIGGER t_ai; CREATE TRIGGER t_ai AFTER INSERT ON t FOR EACH ROW BEGIN
              DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END;
@@ -257,7 +257,7 @@ def prepare_hammer(sql: Session, rows: int) -> None:
 
 
 def hammer(database: Database, connections: int, seconds: int) -> list[tuple[int, int]]:
-    """Writes and the worst time (us) of each connection; an SQL error ends up as an exception."""
+    """Writes and the worst time (us) of each connection; an SQL error becomes an exception."""
     results: list[tuple[int, int]] = []
     errors: list[BaseException] = []
 
@@ -301,7 +301,7 @@ def test_64_writers_while_gearmand_is_killed_and_restarted_20_times(sql: Session
     assert database.alive()
     assert sql.one("SELECT SUM(balance) FROM accounts") == sum(row[0] for row in results)
     assert max(row[1] for row in results) < BOUND * 1e6
-    # By then each of them has met a server that was there, and one that was not.
+    # By then each connection has seen the server running and stopped.
     until(lambda: sql.one("SELECT gman_do_background('balance', '')"))
     state = json.loads(str(sql.one("SELECT gman_stats()")))
     assert state["servers"][0]["jobs_sent"] > 64

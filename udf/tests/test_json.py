@@ -1,4 +1,4 @@
-"""lib_mysqludf_json: what it writes is JSON (RFC 8259) for every input, and means what went in."""
+"""lib_mysqludf_json: its output is JSON (RFC 8259) for every input, and has the same meaning."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def argument(value: object, name: str = "") -> Value:
 
 
 def load(answer: bytes | None) -> object:
-    """Strict: no NaN, and numbers with a point as they stand."""
+    """Strict: no NaN, and decimal numbers unchanged."""
 
     def no_constant(name: str) -> object:
         raise AssertionError(f"{name} is not JSON")
@@ -51,7 +51,7 @@ def same(written: object, value: object) -> bool:
 
 @CASES
 @given(st.lists(scalars, max_size=8))
-def test_array_means_what_went_in(json_driver: Driver, values: list[object]) -> None:
+def test_array_has_the_values_of_its_arguments(json_driver: Driver, values: list[object]) -> None:
     written = load(json_driver.call("udf_json_array", *map(argument, values)))
     assert isinstance(written, list)
     assert len(written) == len(values)
@@ -101,7 +101,7 @@ nested = st.recursive(st.none() | st.booleans() | st.integers() | text, lambda i
 
 @FEWER
 @given(nested, st.booleans(), st.sampled_from([None, 1, "\t"]))
-def test_nested_json_is_embedded_as_it_stands(json_driver: Driver, value: object, ascii_only: bool, indent: int | str | None) -> None:
+def test_nested_json_is_embedded_unchanged(json_driver: Driver, value: object, ascii_only: bool, indent: int | str | None) -> None:
     data = json.dumps(value, ensure_ascii=ascii_only, indent=indent).encode()
     assert json_driver.call("udf_json_array", Value(data, name="udf_json_object(x)")) == b"[" + data + b"]"
 
@@ -203,7 +203,7 @@ def test_values(json_driver: Driver, value: Value, written: bytes) -> None:
         ("price-cost", "price-cost"),
         ("a.b c", "a.b c"),
         ("1", "1"),
-        ("1.5", "5"),  # it cannot be told from a qualified name
+        ("1.5", "5"),  # it looks like a qualified name
         ("json_data", "json_data"),
         ("x" * 300, "x" * 300),
     ],
@@ -214,11 +214,11 @@ def test_member_names(json_driver: Driver, attribute: str, name: str) -> None:
 
 @pytest.mark.parametrize("attribute", ["", "now()", "concat('a', b)", "'x'", 'say "x"', "a`b", "a\nb", b"\xff", "``", "json_array(1, 2)", "udf_json_array(1)"])
 def test_unusable_member_name_is_an_error(json_driver: Driver, attribute: str | bytes) -> None:
-    with pytest.raises(Refused, match=r"^udf_json_object: no member name '.*': .*(alias|UTF-8|control)"):
+    with pytest.raises(Refused, match=r"^udf_json_object: invalid member name '.*': .*(alias|UTF-8|control)"):
         json_driver.call("udf_json_object", Value(1, name="ok"), Value(5, name=attribute))
 
 
-def test_prefixes_decide_by_alias_or_expression(json_driver: Driver) -> None:
+def test_prefixes_of_alias_or_expression(json_driver: Driver) -> None:
     raw = b'{"a": [1, 2]}'
     call = json_driver.call
     assert call("udf_json_object", Value(raw, name="json_doc")) == b'{"json_doc":{"a": [1, 2]}}'

@@ -1,4 +1,4 @@
-"""Names of job servers: looked up without ever holding a call up, and again when a server cannot be reached."""
+"""Names of job servers: a lookup never blocks a call, and is repeated when a server cannot be reached."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def sent(gman: Driver) -> bool:
 
 
 def hang(gman: Driver) -> None:
-    """From now on, who waits for the name server or for the system's resolver waits for long."""
+    """From now on, waiting for the name server or the system's resolver takes long."""
     gman.resolv_conf.write_text("nameserver 127.0.0.1\noptions timeout:30 attempts:2\n")
     gman.ask("name", NAME, "~")
 
 
-def test_name_server_that_never_answers_holds_no_write(gman: Driver, dns: FakeDns) -> None:
+def test_name_server_that_never_answers_blocks_no_write(gman: Driver, dns: FakeDns) -> None:
     dns.mode = "silent"
     use(gman, f"{NAME}:4730")
     until(lambda: (gman.storm(4, 0.1, "gman_do_background", "f", "x"), server(gman, f"{NAME}:4730")["failures"]["resolve"])[1] >= 2)
@@ -44,7 +44,7 @@ def test_name_server_that_never_answers_holds_no_write(gman: Driver, dns: FakeDn
     assert worst < 0.8 * BOUND * 1e6
 
 
-def test_name_server_that_never_answers_holds_no_wake_up(gman: Driver, dns: FakeDns) -> None:
+def test_name_server_that_never_answers_blocks_no_wake_up(gman: Driver, dns: FakeDns) -> None:
     dns.mode = "silent"
     use(gman, f"{NAME}:4730")
     hang(gman)
@@ -75,7 +75,7 @@ def test_name_that_resolves_later(gman: Driver, dns: FakeDns, fake: FakeServer) 
     until(lambda: sent(gman))
 
 
-def test_name_that_resolves_later_is_found_by_gman_wake_alone(gman: Driver, dns: FakeDns, fake: FakeServer) -> None:
+def test_name_that_resolves_later_with_gman_wake_alone(gman: Driver, dns: FakeDns, fake: FakeServer) -> None:
     use(gman, f"{NAME}:{fake.port}")
     assert gman.integer("gman_wake", "f", "x") == 0
     assert not fake.jobs
@@ -170,6 +170,6 @@ def test_all_addresses_of_a_name_are_tried_in_a_probe(gman: Driver, dns: FakeDns
         assert sum(server(gman, f"{NAME}:{first.port}")["failures"].values()) == 1  # no probe has failed
 
 
-def test_what_points_the_lookup_elsewhere_is_in_no_production_library() -> None:
+def test_settings_of_the_tests_are_not_in_the_production_library() -> None:
     assert b"GMAN_TEST" in (BUILD / "sanitized/libgearman_mysql_udf.so").read_bytes()
     assert b"GMAN_TEST" not in (BUILD / "libgearman_mysql_udf.so").read_bytes()

@@ -1,4 +1,4 @@
-"""The sanitizers are really at work: otherwise all other tests would pass for the wrong reason."""
+"""The sanitizers detect errors: without them the other tests would prove nothing."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import pytest
 from sanitized import Driver
 
 
-@pytest.mark.parametrize(("mistake", "says"), [("overrun", "heap-buffer-overflow"), ("overflow", "signed integer overflow")])
-def test_mistake_ends_the_driver(mistake: str, says: str) -> None:
+@pytest.mark.parametrize(("error", "message"), [("overrun", "heap-buffer-overflow"), ("overflow", "signed integer overflow")])
+def test_error_ends_the_driver(error: str, message: str) -> None:
     driver = Driver("lib_mysqludf_json.so")
-    with pytest.raises(pytest.fail.Exception, match=says):
-        driver.ask(mistake)
+    with pytest.raises(pytest.fail.Exception, match=message):
+        driver.ask(error)
 
 
-def test_leak_is_found() -> None:
+def test_leak_is_detected() -> None:
     driver = Driver("lib_mysqludf_json.so")
     assert driver.ask("leak") == "ok"
     with pytest.raises(AssertionError, match="LeakSanitizer: detected memory leaks"):

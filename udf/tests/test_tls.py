@@ -1,4 +1,4 @@
-"""TLS to the job servers: against a real gearmand behind TLS, and against servers that are not who they should be or that misbehave."""
+"""TLS to the job servers: against a real gearmand behind TLS, and against servers with a wrong certificate or that misbehave."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from udf_servers import HOST
 
 
 def secure(gman: Driver, certificates: Certificates, ca: str = "ca", client: str = "") -> None:
-    """Switch TLS on."""
+    """Enable TLS."""
     configure(gman, tls_ca=certificates.path(f"{ca}.pem"))
     if client:
         configure(gman, tls_cert=certificates.path(f"{client}.pem"), tls_key=certificates.path(f"{client}.key"))
@@ -120,12 +120,12 @@ def test_ipv6(gman: Driver, certificates: Certificates) -> None:
         assert gman.call("gman_do_background", "f", "x") == b"H:fake:1"
 
 
-# --- who must not be trusted ---
+# --- servers that must not be trusted ---
 
 
 @pytest.mark.parametrize(
     "case",
-    [  # the server's certificate, the authority that is trusted, the host that is asked for
+    [  # the server's certificate, the authority that is trusted, the requested host
         ("server", "other-ca", "127.0.0.1", "certificate: unable to get local issuer certificate"),
         ("elsewhere", "ca", "localhost", "certificate: hostname mismatch"),
         ("elsewhere", "ca", "127.0.0.1", "certificate: IP address mismatch"),
@@ -142,13 +142,13 @@ def test_server_that_is_not_the_right_one(gman: Driver, certificates: Certificat
         state = server(gman)
         assert says in state["last_error"]
         assert (state["failures"]["tls"], state["breaker_openings"], state["jobs_sent"]) == (1, 1, 0)
-        # and gman_wake gets no further
+        # and gman_wake cannot connect either
         until(lambda: gman.integer("gman_wake", "f", "x") == 0 and server(gman)["failures"]["tls"] > 1)
         assert stats(gman)["wakes"]["sent"] == 0
         assert fake.jobs == []
 
 
-def test_trust_is_found_again(gman: Driver, certificates: Certificates) -> None:
+def test_server_with_a_new_certificate_is_trusted_again(gman: Driver, certificates: Certificates) -> None:
     """The probe goes through TLS, too: a server that gets its right certificate is used again."""
     with FakeServer(context=certificates.context("expired")) as fake:
         secure(gman, certificates)
@@ -175,7 +175,7 @@ def test_client_certificate(gman: Driver, certificates: Certificates) -> None:
         assert [job[3] for job in fake.jobs] == [b"x"]
 
 
-# --- nothing goes out in plain text, and nothing is waited for too long ---
+# --- nothing is sent in plain text, and no call waits for too long ---
 
 
 @pytest.mark.parametrize("mode", ["good", "silent", "garbage"])
@@ -199,7 +199,7 @@ def test_real_gearmand_without_tls(gman: Driver, certificates: Certificates, gea
     assert server(gman)["failures"]["tls"] == 1
 
 
-def test_server_that_talks_nonsense_at_once(gman: Driver, certificates: Certificates) -> None:
+def test_server_that_sends_garbage_at_once(gman: Driver, certificates: Certificates) -> None:
     listener = socket.create_server(("127.0.0.1", free_port()))
     secure(gman, certificates)
     use(gman, f"127.0.0.1:{listener.getsockname()[1]}")
@@ -301,7 +301,7 @@ def test_kept_connection_that_the_server_has_closed(gman: Driver, certificates: 
 
 
 def test_probe_from_before_tls_is_not_used_after(gman: Driver, certificates: Certificates) -> None:
-    """The answer to a probe in plain text comes when TLS is on already: nothing may be sent over that connection."""
+    """A probe in plain text is answered after TLS was enabled: nothing may be sent over that connection."""
     with FakeServer("close") as fake:
         use(gman, fake.address)
         configure(gman, breaker_retry_ms=10)
@@ -330,7 +330,7 @@ def test_switching(gman: Driver, certificates: Certificates) -> None:
         until(lambda: gman.integer("gman_wake", "f", "w"))
         until(lambda: len(plain.jobs) == 2)
         secure(gman, certificates)
-        configure(gman, connect_timeout_ms=250)  # who speaks plain text waits for more of the handshake
+        configure(gman, connect_timeout_ms=250)  # a plain server waits for the rest of the handshake
         assert gman.call("gman_do_background", "f", "not in plain text") is None
         patient(gman)
         for _ in range(20):
@@ -349,11 +349,11 @@ def test_switching(gman: Driver, certificates: Certificates) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
-        ("tls", "yes", "tls is off or on"),
-        ("tls", 1, "tls is off or on"),
-        ("tls_ca", "ca.pem", "tls_ca is an absolute path"),
-        ("tls_key", "/" + "x" * 255, "tls_key is an absolute path"),
-        ("tls_cert", "/a\0b", "tls_cert is an absolute path"),
+        ("tls", "yes", "tls must be off or on"),
+        ("tls", 1, "tls must be off or on"),
+        ("tls_ca", "ca.pem", "tls_ca must be an absolute path"),
+        ("tls_key", "/" + "x" * 255, "tls_key must be an absolute path"),
+        ("tls_cert", "/a\0b", "tls_cert must be an absolute path"),
     ],
 )
 def test_wrong_settings(gman: Driver, name: str, value: str | int, says: str) -> None:
@@ -364,7 +364,7 @@ def test_wrong_settings(gman: Driver, name: str, value: str | int, says: str) ->
         gman.call("gman_configure", name, value)
 
 
-def test_settings_are_told(gman: Driver, certificates: Certificates) -> None:
+def test_settings_are_reported(gman: Driver, certificates: Certificates) -> None:
     assert {k: v for k, v in stats(gman)["settings"].items() if k.startswith("tls")} == {"tls": "off", "tls_ca": "", "tls_cert": "", "tls_key": ""}
     secure(gman, certificates, client="client")
     assert stats(gman)["settings"]["tls_key"] == certificates.path("client.key")
@@ -378,13 +378,13 @@ def test_settings_are_told(gman: Driver, certificates: Certificates) -> None:
     [
         ({"tls_ca": "/nonexistent/ca.pem"}, "TLS: tls_ca: No such file or directory"),
         ({"tls_ca": "server.key"}, "TLS: tls_ca: "),
-        ({"tls_ca": "ca.pem", "tls_cert": "client.pem"}, "TLS: tls_cert and tls_key go together"),
+        ({"tls_ca": "ca.pem", "tls_cert": "client.pem"}, "TLS: tls_cert and tls_key need each other"),
         ({"tls_ca": "ca.pem", "tls_cert": "client.key", "tls_key": "client.key"}, "TLS: tls_cert: "),
         ({"tls_ca": "ca.pem", "tls_cert": "client.pem", "tls_key": "server.key"}, "TLS: tls_key: key values mismatch"),
         ({"tls_ca": "ca.pem", "tls_cert": "client.pem", "tls_key": "locked.key"}, "TLS: tls_key: "),
     ],
 )
-def test_useless_files_never_mean_plain_text(gman: Driver, certificates: Certificates, files: dict[str, str], says: str) -> None:
+def test_unusable_files_never_mean_plain_text(gman: Driver, certificates: Certificates, files: dict[str, str], says: str) -> None:
     locked = Path(certificates.path("locked.key"))
     if not locked.exists():
         certificates.openssl("pkey", "-aes256", "-passout", "pass:secret", "-in", "client.key", "-out", "locked.key")
@@ -398,7 +398,7 @@ def test_useless_files_never_mean_plain_text(gman: Driver, certificates: Certifi
         assert gman.integer("gman_wake", "f", "secret") == 0
         assert says in server(gman)["last_error"]
         assert plain.jobs == []
-        # When the files are mended, TLS is there without another word.
+        # When the files are repaired, TLS works without another call.
         for name in ("tls_cert", "tls_key"):
             gman.call("gman_configure", name, "default")
         gman.call("gman_configure", "tls_ca", certificates.path("ca.pem"))
@@ -406,7 +406,7 @@ def test_useless_files_never_mean_plain_text(gman: Driver, certificates: Certifi
         assert gman.call("gman_do_background", "f", "x")
 
 
-def test_useless_change_keeps_what_works(gman: Driver, certificates: Certificates, fake: FakeServer) -> None:
+def test_unusable_change_keeps_the_working_configuration(gman: Driver, certificates: Certificates, fake: FakeServer) -> None:
     secure(gman, certificates)
     use(gman, fake.address)
     gman.call("gman_configure", "tls_ca", "/nonexistent")
@@ -430,7 +430,7 @@ def test_renewed_files_are_read_again(gman: Driver, certificates: Certificates, 
 
 
 def test_many_loads_leak_nothing(gman: Driver, certificates: Certificates, fake: FakeServer) -> None:
-    """OpenSSL itself stays, as it must; all else goes. LeakSanitizer looks when the driver ends."""
+    """OpenSSL itself must stay; everything else is freed. LeakSanitizer checks when the driver ends."""
 
     def descriptors() -> int:
         return int(gman.ask("fds"))

@@ -32,7 +32,7 @@ class Database(DatabaseServer):
         return self.running
 
     def descriptors(self) -> int:
-        """Without the server's own files, of which it opens and closes some when it likes."""
+        """Without the server's data files, which it opens and closes at any time."""
         count = 0
         for one in Path(f"/proc/{self.process.pid}/fd").iterdir():
             with contextlib.suppress(FileNotFoundError):

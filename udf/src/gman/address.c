@@ -11,7 +11,7 @@ static bool digit(char c) { return c >= '0' && c <= '9'; }
 
 static bool letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
-/* The entry itself, cut and made printable, for messages that have room for 79 characters. */
+/* The entry, shortened and printable, for messages of at most 79 characters. */
 static const char *shown(const char *entry, size_t length, char out[33]) {
     size_t n = length > 32 ? 29 : length;
     for (size_t i = 0; i < n; i++)
@@ -44,17 +44,17 @@ static const char *parse_name(struct address *out) {
     for (size_t i = 0; i < length; i++) {
         char c = host[i];
         if (!letter(c) && !digit(c) && c != '-' && c != '_' && c != '.')
-            return "a host name has letters, digits, - _ .";
+            return "a host name consists of letters, digits, - _ .";
         if (c == '.' && (i == 0 || host[i - 1] == '.'))
             return "a part of the host name is empty";
         numbers = numbers && (digit(c) || c == '.');
     }
     if (host[0] == '-')
-        return "a host name does not begin with -";
+        return "a host name must not begin with -";
     if (numbers) {
         struct in_addr ip;
         if (inet_pton(AF_INET, host, &ip) != 1)
-            return "that is no IPv4 address";
+            return "not an IPv4 address";
         out->numeric = true;
     }
     return NULL;
@@ -68,13 +68,13 @@ static const char *parse_v6(struct address *out) {
     if (zone) {
         for (const char *c = zone + 1; *c; c++)
             if (!letter(*c) && !digit(*c) && *c != '-' && *c != '_' && *c != '.')
-                return "that is no IPv6 address";
+                return "not an IPv6 address";
         if (!zone[1])
-            return "that is no IPv6 address";
+            return "not an IPv6 address";
         *zone = 0;
     }
     if (inet_pton(AF_INET6, plain, &ip) != 1)
-        return "that is no IPv6 address";
+        return "not an IPv6 address";
     out->numeric = true;
     return NULL;
 }
@@ -85,7 +85,7 @@ static const char *copy_host(const char *text, size_t length, struct address *ou
     for (size_t i = 0; i < length; i++) {
         char c = text[i];
         if (c == 0)
-            return "a host name has letters, digits, - _ .";
+            return "a host name consists of letters, digits, - _ .";
         out->host[i] = c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
     }
     out->host[length] = 0;
@@ -102,7 +102,7 @@ static const char *parse_entry(const char *entry, size_t length, struct address 
             return "the ] is missing";
         if (close + 1 < end) {
             if (close[1] != ':')
-                return "after ] comes :port";
+                return "after ] only :port may follow";
             port = close + 2;
         }
         problem = copy_host(entry + 1, (size_t)(close - entry - 1), out);
@@ -111,7 +111,7 @@ static const char *parse_entry(const char *entry, size_t length, struct address 
     } else {
         const char *colon = memchr(entry, ':', length);
         if (colon && memchr(colon + 1, ':', (size_t)(end - colon - 1)))
-            return "an IPv6 address stands in [ ]";
+            return "an IPv6 address must be in [ ]";
         if (colon)
             port = colon + 1;
         problem = copy_host(entry, (size_t)((colon ? colon : end) - entry), out);
@@ -158,7 +158,7 @@ int address_list_parse(const char *list, size_t length, struct address *out, cha
         }
         for (int i = 0; i < count; i++)
             if (strcmp(out[i].text, out[count].text) == 0) {
-                snprintf(message, size, "'%s': is in the list twice", shown(start, (size_t)(stop - start), name));
+                snprintf(message, size, "'%s' is in the list twice", shown(start, (size_t)(stop - start), name));
                 return -1;
             }
         count++;

@@ -18,7 +18,7 @@
 enum {
     FIRST_INPUT = 4096,
     KEPT_INPUT = 65536, /* a connection that goes back to the pool keeps no more memory than this */
-    MOST_INPUT = 64 * 1024 * 1024, /* more than any packet that we take: a flood ends here */
+    MOST_INPUT = 64 * 1024 * 1024, /* more than any valid packet: the limit for a flood of input */
 };
 
 int64_t clock_ns(void) {
@@ -27,7 +27,7 @@ int64_t clock_ns(void) {
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-/* POLLERR and POLLHUP count as readiness: the next call tells what is wrong. */
+/* POLLERR and POLLHUP count as readiness: the next call returns the error. */
 short socket_wait(int fd, short events, int64_t deadline) {
     struct pollfd poll_fd = {.fd = fd, .events = events};
     for (;;) {
@@ -52,7 +52,7 @@ int socket_begin(const struct endpoint *endpoint) {
     if (fd < 0)
         return -1;
     set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-    /* A kept connection whose other end is gone without a word must not look alive for ever. */
+    /* Detects that the other end of a kept connection has disappeared without closing it. */
     set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
     set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, 30);
     set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, 5);
@@ -97,7 +97,7 @@ struct connection *connection_wrap(int fd) {
 
 bool connection_current(const struct connection *connection) { return connection->generation == tls_generation(); }
 
-/* Until there is input, or room for the output that is left over. */
+/* Until there is input, or room for pending output. */
 static bool wait_for_tls(const struct connection *connection, int64_t deadline) {
     return socket_wait(connection->fd, tls_has_output(connection->tls) ? POLLIN | POLLOUT : POLLIN, deadline);
 }
@@ -127,7 +127,7 @@ enum io_result connection_open(const struct endpoints *endpoints, const struct a
     enum io_result result = IO_CLOSED;
     snprintf(what, WHAT_MAX, "connect: %s", strerror(EADDRNOTAVAIL));
     for (size_t i = 0; i < endpoints->count; i++) {
-        /* Of several addresses, one that is not answered leaves time for the others. */
+        /* An address that does not answer must leave time for the others. */
         int64_t now = clock_ns(), share = now + (deadline - now) / (int64_t)(endpoints->count - i);
         int fd = socket_begin(&endpoints->list[i]);
         if (fd >= 0) {
@@ -172,7 +172,7 @@ void connection_close(struct connection *connection) {
     free(connection);
 }
 
-/* Make room for more input. Growing follows what really came, not what a header announced. */
+/* Make room for more input. The buffer grows with what has arrived, not with what a header announces. */
 static bool input_room(struct connection *connection) {
     if (connection->start == connection->end) {
         connection->start = connection->end = 0;
@@ -200,7 +200,7 @@ static bool input_room(struct connection *connection) {
     return true;
 }
 
-/* Read what is there, without waiting. IO_TIMEOUT: nothing is. */
+/* Read without waiting. IO_TIMEOUT: nothing to read. */
 static enum io_result read_some(struct connection *connection) {
     if (!input_room(connection))
         return IO_MEMORY;
@@ -209,7 +209,7 @@ static enum io_result read_some(struct connection *connection) {
         switch (tls_read(connection->tls, connection->fd, connection->input + connection->end, connection->capacity - connection->end, &got)) {
         case TLS_OK: connection->end += got; return IO_OK;
         case TLS_WAIT: return IO_TIMEOUT;
-        /* Also what TLS refuses: whether the server has done what it was sent cannot be known. */
+        /* Includes errors of TLS: whether the server has processed what was sent is unknown. */
         default: return IO_CLOSED;
         }
     }
@@ -233,7 +233,7 @@ bool connection_idle(struct connection *connection) {
     if (connection->start != connection->end)
         return false;
     if (connection->tls)
-        return read_some(connection) == IO_TIMEOUT; /* tickets and the like are no data */
+        return read_some(connection) == IO_TIMEOUT; /* session tickets and the like carry no data */
     ssize_t got;
     do
         got = recv(connection->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
@@ -241,7 +241,7 @@ bool connection_idle(struct connection *connection) {
     return got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
 }
 
-/* The same over TLS. Data that was taken counts as sent: the rest of its record goes out before anything else. */
+/* The same over TLS. Data that TLS has accepted counts as sent: the rest of its record goes out before anything else. */
 static enum io_result send_secure(struct connection *connection, struct slice head, struct slice tail, bool take_input, int64_t deadline, size_t *sent) {
     unsigned char chunk[SUBMIT_PREFIX_MAX + 4096];
     size_t total = head.length + tail.length;
@@ -250,7 +250,7 @@ static enum io_result send_secure(struct connection *connection, struct slice he
         if (result == TLS_OK && *sent == total)
             return IO_OK;
         if (result == TLS_OK) {
-            /* A small job is one record; of a large one only the first is put together. */
+            /* A small job is one record; of a large one only the first record joins head and tail. */
             struct slice next = {head.data + *sent, head.length - *sent};
             if (*sent >= head.length) {
                 next = (struct slice){tail.data + (*sent - head.length), total - *sent};
@@ -320,7 +320,7 @@ enum io_result connection_receive(struct connection *connection, struct packet *
         if (connection->start < connection->end) {
             switch (packet_parse(connection->input + connection->start, connection->end - connection->start, packet)) {
             case PARSE_OK:
-                /* Its bytes stay where they are until the next read. */
+                /* The packet's bytes stay in place until the next read. */
                 connection->start += packet->total;
                 return IO_OK;
             case PARSE_BAD: return IO_GARBAGE;
@@ -329,7 +329,7 @@ enum io_result connection_receive(struct connection *connection, struct packet *
         }
         if (more && clock_ns() >= deadline)
             return IO_TIMEOUT;
-        /* What TLS has received already is not seen by waiting for the socket. */
+        /* Waiting for the socket does not see what TLS has already received. */
         enum io_result result = connection->tls ? read_some(connection) : IO_TIMEOUT;
         if (result == IO_TIMEOUT) {
             if (connection->tls ? !wait_for_tls(connection, deadline) : !socket_wait(connection->fd, POLLIN, deadline))

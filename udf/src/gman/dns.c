@@ -16,11 +16,11 @@ bool dns_query(const char *name, enum dns_type type, struct dns_query *out) {
     size_t length = strlen(name);
     if (length && name[length - 1] == '.')
         length--;
-    /* Each label has a byte for its length where the text has a dot, and one more; a last one ends the name. */
+    /* A label's length byte takes the place of the dot before it; the first label has one more, and a zero byte ends the name. */
     if (length == 0 || length + 2 > DNS_NAME_MAX)
         return false;
     memset(out, 0, sizeof *out);
-    out->bytes[2] = 1; /* the name server is to ask others */
+    out->bytes[2] = 1; /* recursion desired */
     put16(out->bytes + 4, 1);
     unsigned char *at = out->bytes + DNS_HEADER;
     for (size_t start = 0; start < length;) {
@@ -45,7 +45,7 @@ void dns_query_id(struct dns_query *query, uint16_t id) { put16(query->bytes, id
 
 static unsigned char lower(unsigned char c) { return c >= 'A' && c <= 'Z' ? (unsigned char)(c - 'A' + 'a') : c; }
 
-/* Length bytes of labels are below 64, so that lower() leaves them alone. */
+/* lower() does not change the length bytes of labels: they are below 64. */
 static bool same_question(const struct dns_query *query, const unsigned char *question) {
     size_t length = query->length - DNS_HEADER;
     for (size_t i = 0; i < length; i++)
@@ -54,7 +54,7 @@ static bool same_question(const struct dns_query *query, const unsigned char *qu
     return true;
 }
 
-/* Behind a name, which may end in a pointer to another; NULL when it does not end within the packet. Pointers are not followed. */
+/* The byte after a name, which may end in a pointer; NULL when the name does not end within the packet. Pointers are not followed. */
 static const unsigned char *skip_name(const unsigned char *at, const unsigned char *end) {
     while (at < end) {
         unsigned char length = *at++;
@@ -81,7 +81,7 @@ enum dns_verdict dns_answer(const struct dns_query *query, const unsigned char *
         return DNS_UNABLE;
     const unsigned char *at = data + query->length, *end = data + length;
     size_t before = out->count;
-    /* Whatever name the addresses belong to: the name server has followed the aliases. */
+    /* Records of any name: the name server has followed the aliases. */
     unsigned left = get16(data + 6);
     for (; left > 0; left--) {
         at = skip_name(at, end);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Where a connection goes to: an IP address and a port. A host's name can stand for several.
+ * An IP address and a port to connect to. A host name can have several.
  */
 #ifndef ENDPOINT_H
 #define ENDPOINT_H
@@ -23,9 +23,9 @@ struct endpoints {
     struct endpoint list[ENDPOINTS_MAX];
 };
 
-/* ip: 4 or 16 bytes, port in network order. What is one too many is left out. */
+/* ip: 4 or 16 bytes, port in network order. Ignored when the list is full. */
 void endpoints_add(struct endpoints *endpoints, int family, const void *ip, uint32_t zone, in_port_t port);
-/* An address in its text form, v4 or v6 with or without a zone. False: it is none. */
+/* A textual address, v4 or v6 with or without a zone. False: not an address. */
 bool endpoints_add_text(struct endpoints *endpoints, const char *text, in_port_t port);
 
 #endif

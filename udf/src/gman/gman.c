@@ -20,7 +20,7 @@ udf_bool gman_check_job(udf_init *initid, udf_args *args, char *message, const c
     for (unsigned int i = 1; i < args->arg_count; i++)
         udf_as_text(args, i);
     initid->maybe_null = 1;
-    /* Each row is a job of its own, also when all arguments are constants. */
+    /* Each row is a separate job, even when all arguments are constants. */
     initid->const_item = 0;
     return 0;
 }
@@ -36,7 +36,7 @@ bool gman_request(const udf_args *args, enum packet_type type, const char *name,
     return false;
 }
 
-/* The last DROP FUNCTION unloads the library: nothing of it may stay in the server. */
+/* The last DROP FUNCTION unloads the library: nothing may remain in the server. */
 __attribute__((destructor)) static void unload(void) {
     wake_unload();
     servers_unload();

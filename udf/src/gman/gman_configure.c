@@ -3,10 +3,10 @@
  * CREATE FUNCTION gman_configure RETURNS STRING SONAME 'libgearman_mysql_udf.so';
  *
  * gman_configure(name, value)
- *   Changes a setting for the whole server, until it stops: init_file sets it again.
+ *   Changes a setting for the whole server until it stops. Use init_file to set it at each start.
  *   name, value: see the table in README.md; the value 'default' sets the default.
  * Returns the value.
- * Errors: an unknown name, or a value out of its range, fails the statement; so does ('tls', 'on') when the files are of no use.
+ * Errors: an unknown name, or a value out of its range, fails the statement; so does ('tls', 'on') when the files are not usable.
  * Cost: none; ('tls', 'on') reads files.
  */
 #include <stdio.h>
@@ -27,7 +27,7 @@ udf_bool gman_configure_init(udf_init *initid, udf_args *args, char *message) {
     if (udf_constant_text(args, 0, &name)) {
         char number[24];
         if (!udf_constant_text(args, 1, &value)) {
-            value = (struct slice){"default", 7}; /* not known yet: at least the name is checked */
+            value = (struct slice){"default", 7}; /* not known yet: check at least the name */
             if (args->args[1] && args->arg_type[1] == INT_RESULT) {
                 long long whole;
                 memcpy(&whole, args->args[1], sizeof whole);
@@ -50,7 +50,7 @@ char *gman_configure(udf_init *initid UNUSED, udf_args *args, char *result, unsi
     struct slice name = udf_argument(args, 0), value = udf_argument(args, 1);
     char message[UDF_MESSAGE_SIZE + TLS_PROBLEM_MAX] = "gman_configure: the name or the value is NULL", problem[TLS_PROBLEM_MAX];
     if (name.data && value.data && settings_change(name.data, name.length, value.data, value.length, true, message, sizeof message)) {
-        /* The files are read when TLS is switched on, so that a key and its certificate can be changed together. */
+        /* Files are read only when TLS is enabled, so that a key and its certificate can be changed together. */
         bool reload = name.length == 3 && memcmp(name.data, "tls", 3) == 0;
         if (!reload || tls_reload(problem, sizeof problem))
             return udf_answer(value, result, length);

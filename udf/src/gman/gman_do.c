@@ -8,7 +8,7 @@
  *   Runs a foreground job and waits for it. The others do the same with high and low priority.
  *   function  a string of 1 to 255 bytes
  *   workload  any value, as its text; NULL is an empty workload
- *   unique    jobs with one key are merged; NULL or '' is none; more than 63 bytes are hashed
+ *   unique    jobs with the same key are merged; NULL or '' is no key; more than 63 bytes are hashed
  * Returns the data of WORK_COMPLETE, 16 MiB at most.
  * Errors: wrong arguments fail the statement. No server, a timeout, a failed job: NULL for this row, counted in gman_stats().
  * Cost: connect_timeout_ms + io_timeout_ms for the submission, job_timeout_ms for the result, at most.

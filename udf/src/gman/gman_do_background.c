@@ -5,12 +5,12 @@
  * CREATE FUNCTION gman_do_low_background  RETURNS STRING SONAME 'libgearman_mysql_udf.so';
  *
  * gman_do_background(function, workload[, unique])
- *   Hands a background job to the first job server that takes it, and waits for nothing but the job's handle.
+ *   Submits a background job to the first job server that accepts it, and waits only for the job handle.
  *   Arguments as with gman_do.
  * Returns the job handle.
- * Errors: wrong arguments fail the statement. A job that no server took: NULL for this row, counted in gman_stats(); with
+ * Errors: wrong arguments fail the statement. A job that no server accepted: NULL for this row, counted in gman_stats(); with
  *   gman_configure('background_errors', 'error') an SQL error instead.
- * Cost: connect_timeout_ms + io_timeout_ms at most; next to nothing while the circuit breaker of the server is open.
+ * Cost: connect_timeout_ms + io_timeout_ms at most; almost nothing while the circuit breaker of the server is open.
  */
 #include "gman.h"
 #include "settings.h"

@@ -4,11 +4,11 @@
  *
  * gman_servers_set(servers[, function])
  *   Sets the job servers, in the order in which they are tried, for one function or (without, or with NULL or '') for all
- *   functions that have no list of their own. It holds for the whole server and until it stops: init_file sets it again.
+ *   functions that have no list of their own. It applies to the whole server until it stops. Use init_file to set it at each start.
  *   servers   host, host:port, [IPv6]:port, separated by commas; 32 at most; '' removes the list
  *   function  a string of at most 255 bytes
- * Returns the list as it is stored: with ports, in lower case.
- * Errors: an entry that is none fails the statement and names it; the old list stays.
+ * Returns the list as stored: with ports, in lower case.
+ * Errors: an invalid entry fails the statement with a message that names it; the old list stays.
  * Cost: looks host names up, for five seconds at most; connects to nothing.
  */
 #include <stdio.h>

@@ -5,7 +5,7 @@
  * gman_stats()
  * Returns one JSON object: version, settings, server_lists, servers (state, counters and last error of each), jobs and wakes.
  *   README.md explains every member.
- * Errors: none; NULL when there is no memory for it.
+ * Errors: none; NULL when out of memory.
  * Cost: microseconds; it also closes connections that have been idle for longer than pool_idle_ms.
  */
 #include "gman.h"

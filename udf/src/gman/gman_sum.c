@@ -7,8 +7,8 @@
  *   run them in parallel. Arguments as with gman_do.
  * Returns the sum of the results, which must be numbers: integers are added exactly,
  *   others as doubles and rounded at the end. 0 for no rows.
- * Errors: wrong arguments fail the statement. A job that fails, a result that is no number, a sum beyond 64 bits, a server lost
- *   on the way, a timeout: NULL for this group, counted in gman_stats().
+ * Errors: wrong arguments fail the statement. A job that fails, a result that is not a number, a sum beyond 64 bits, a lost
+ *   connection, a timeout: NULL for this group, counted in gman_stats().
  * Cost: job_timeout_ms after the last row, at most; the submission of a row as with gman_do_background, without its wait.
  */
 #include <errno.h>
@@ -28,8 +28,8 @@ UDF_EXPORT long long gman_sum(udf_init *initid, udf_args *args, unsigned char *i
 UDF_EXPORT void gman_sum_deinit(udf_init *initid);
 
 enum {
-    IN_FLIGHT_MAX = 10000, /* so many jobs at most wait for their results at a time: the rest follow as results come in */
-    TAKEN_PER_ROW = 1000,  /* packets: of a flood, no row takes more */
+    IN_FLIGHT_MAX = 10000, /* jobs that wait for their results at a time: the rest follow as results arrive */
+    TAKEN_PER_ROW = 1000,  /* packets that one row reads at most, even in a flood */
 };
 
 struct sum {
@@ -61,7 +61,7 @@ static bool add_number(struct sum *sum, struct slice text) {
         text.data++;
     if (text.length == 0 || text.length >= sizeof copy)
         return false;
-    for (size_t i = 0; i < text.length; i++) /* no hexadecimal numbers, no names such as inf */
+    for (size_t i = 0; i < text.length; i++) /* neither hexadecimal numbers nor names such as inf */
         if (!strchr("0123456789+-.eE", text.data[i]) || text.data[i] == 0)
             return false;
     memcpy(copy, text.data, text.length);
@@ -77,7 +77,7 @@ static bool add_number(struct sum *sum, struct slice text) {
     return true;
 }
 
-/* Take what has come. IO_TIMEOUT: nothing that is whole. */
+/* Process one packet. IO_TIMEOUT: none is complete. */
 static enum io_result take_packet(struct sum *sum, int64_t deadline) {
     struct packet packet;
     struct slice parts[2];
@@ -85,7 +85,7 @@ static enum io_result take_packet(struct sum *sum, int64_t deadline) {
     if (result == IO_TIMEOUT)
         return result;
     if (result != IO_OK) {
-        give_up(sum, result == IO_CLOSED ? FAIL_CLOSED : FAIL_PROTOCOL, "gman_sum: the connection broke");
+        give_up(sum, result == IO_CLOSED ? FAIL_CLOSED : FAIL_PROTOCOL, "gman_sum: the connection was lost");
         return result;
     }
     switch (packet.type) {
@@ -95,7 +95,7 @@ static enum io_result take_packet(struct sum *sum, int64_t deadline) {
             sum->finished++;
             return IO_OK;
         }
-        give_up(sum, FAIL_JOB, "gman_sum: a result is no number, or the sum is too large");
+        give_up(sum, FAIL_JOB, "gman_sum: a result is not a number, or the sum is too large");
         return IO_CLOSED;
     case WORK_DATA:
     case WORK_WARNING:
@@ -105,7 +105,7 @@ static enum io_result take_packet(struct sum *sum, int64_t deadline) {
     }
 }
 
-/* Until no more than so many jobs are left; the group is given up at the deadline, however many other packets come. */
+/* Until at most left jobs are unfinished. The group fails at the deadline, whatever other packets arrive. */
 static void wait_for_results(struct sum *sum, size_t left, int64_t deadline) {
     while (sum->connected && sum->wanted - sum->finished > left)
         if (clock_ns() >= deadline || take_packet(sum, deadline) == IO_TIMEOUT)
@@ -141,7 +141,7 @@ void gman_sum_add(udf_init *initid, udf_args *args, unsigned char *is_null UNUSE
         return;
     }
     if (!sum->connected) {
-        /* The first row: any server of the list that takes it gets the whole group. */
+        /* The first row: the server that accepts it gets the whole group. */
         sum->connected = job_submit(&request, &sum->job, &why);
         sum->failed = !sum->connected;
         sum->created = sum->wanted = 1;
@@ -164,7 +164,7 @@ void gman_sum_add(udf_init *initid, udf_args *args, unsigned char *is_null UNUSE
     }
 }
 
-/* Servers older than those supported here call reset for a group's first row; declared for completeness of the interface. */
+/* Part of the interface. The supported servers call clear and add instead. */
 void gman_sum_reset(udf_init *initid, udf_args *args, unsigned char *is_null, unsigned char *error) {
     gman_sum_clear(initid, is_null, error);
     gman_sum_add(initid, args, is_null, error);

@@ -3,12 +3,12 @@
  * CREATE FUNCTION gman_wake RETURNS INTEGER SONAME 'libgearman_mysql_udf.so';
  *
  * gman_wake(function, unique)
- *   Tells the workers of a function that there is work: a background job without a workload, for which nobody waits. It may be
- *   lost; who relies on it also looks for work on a timer.
+ *   Wakes the workers of a function up with a background job without a workload, and waits for nothing. The job may be lost:
+ *   workers must also check for work on a timer.
  *   function  a string of 1 to 255 bytes
  *   unique    any value, as its text; NULL is ''. One wake-up per function and unique goes out in wake_interval_ms.
- * Returns 1 when a packet went out, 0 when it was skipped (one went out just now) or dropped (no server could take it at once).
- *   NULL when the function is NULL or none.
+ * Returns 1 when a packet went out, 0 when it was skipped (one was sent just now) or dropped (no server could take it at once).
+ *   NULL when the function is NULL or invalid.
  * Errors: wrong arguments fail the statement; nothing else does.
  * Cost: never waits. Less than a microsecond when skipped; a few system calls when sent or dropped.
  */

@@ -27,7 +27,7 @@ static bool next_line(const char **text, const char *end, const char *comment, s
 
 static bool blank(char c) { return c == ' ' || c == '\t' || c == '\r'; }
 
-/* The next word in lower case; false when there is none. What is too long for a name is cut, and so is none that we look for. */
+/* The next word in lower case; false when there is none. A word that is too long for a host name is cut, and matches none. */
 static bool next_word(struct line *line, char out[HOST_MAX + 2]) {
     while (line->at < line->end && blank(*line->at))
         line->at++;
@@ -76,7 +76,7 @@ void resolver_parse(const char *text, size_t length, in_port_t port, struct reso
             if (out->servers.count < NAME_SERVERS_MAX && next_word(&line, word))
                 endpoints_add_text(&out->servers, word, port);
         } else if (strcmp(word, "search") == 0 || strcmp(word, "domain") == 0) {
-            /* The last one holds. */
+            /* The last one wins. */
             for (out->search_count = 0; out->search_count < SEARCH_MAX && next_word(&line, word);)
                 if (strlen(word) <= HOST_MAX)
                     snprintf(out->search[out->search_count++], HOST_MAX + 1, "%.*s", HOST_MAX, word);

@@ -8,13 +8,13 @@
 #include "address.h"
 #include "endpoint.h"
 
-enum { NAME_SERVERS_MAX = 3, SEARCH_MAX = 6 }; /* as the system's resolver has it */
+enum { NAME_SERVERS_MAX = 3, SEARCH_MAX = 6 }; /* the limits of the system's resolver */
 
 struct resolver {
     struct endpoints servers;
-    char search[SEARCH_MAX][HOST_MAX + 1]; /* what is tried behind a name */
+    char search[SEARCH_MAX][HOST_MAX + 1]; /* domains to append to a name */
     size_t search_count;
-    unsigned dots, attempts, timeout; /* names with so many dots are tried as they stand first; s */
+    unsigned dots, attempts, timeout; /* names with this many dots are first tried unchanged; the timeout is in seconds */
 };
 
 /* Add the addresses of a name (in lower case) to out. */

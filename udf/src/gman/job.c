@@ -11,9 +11,9 @@ atomic_ullong jobs_failed, jobs_without_server;
 
 enum attempt {
     TAKEN,
-    NOT_TAKEN,   /* the server certainly did not take the job */
+    NOT_TAKEN,   /* the server certainly did not accept the job */
     STALE,       /* the same, and only because the kept connection was dead */
-    UNKNOWN,     /* it may have taken it */
+    UNKNOWN,     /* it may have accepted it */
 };
 
 const char *request_problem(const struct request *request) {
@@ -32,7 +32,7 @@ static void explain(struct job_error *error, const struct server *server, const 
     snprintf(error->text, sizeof error->text, "%.100s: %.90s", server->address.text, what);
 }
 
-/* The end of a connection on which a submission failed. blameless: it says nothing about the server's health. */
+/* Close a connection on which a submission failed. blameless: the failure proves nothing about the server. */
 static void failed(struct server *server, struct connection *connection, bool blameless, enum failure_kind kind, const char *what, struct job_error *error) {
     explain(error, server, what);
     if (blameless)
@@ -42,7 +42,7 @@ static void failed(struct server *server, struct connection *connection, bool bl
     pool_drop(server, connection);
 }
 
-/* From the packet that follows a submission. cut: servers before this one have left it less than io_timeout_ms. */
+/* Evaluate the packet that follows a submission. cut: earlier servers have left this one less than io_timeout_ms. */
 static enum attempt take_answer(struct server *server, struct connection *connection, struct job *job, int64_t deadline, bool cut, struct job_error *error) {
     struct packet packet;
     struct slice parts[2];
@@ -68,13 +68,13 @@ static enum attempt take_answer(struct server *server, struct connection *connec
     enum attempt outcome = UNKNOWN;
     switch (result) {
     case IO_TIMEOUT: failed(server, connection, cut, FAIL_TIMEOUT, cut ? "no answer in the time that was left" : "no answer within io_timeout_ms", error); break;
-    /* A kept connection that dies says that the server was restarted, a new one that it is ill. */
+    /* A kept connection may be lost because the server was restarted; a new one is lost because of a fault. */
     case IO_CLOSED: failed(server, connection, connection->kept, FAIL_CLOSED, what, error); break;
     case IO_MEMORY: failed(server, connection, true, FAIL_MEMORY, "out of memory", error); break;
     default:
-        /* Who does not speak the protocol on a fresh connection took no job. */
+        /* A server that does not use the protocol on a new connection accepted no job. */
         outcome = connection->kept ? UNKNOWN : NOT_TAKEN;
-        failed(server, connection, false, FAIL_PROTOCOL, "the answer is not that of a Gearman server", error);
+        failed(server, connection, false, FAIL_PROTOCOL, "the answer is not Gearman's protocol", error);
     }
     return outcome;
 }
@@ -95,7 +95,7 @@ static enum attempt attempt(struct server *server, struct slice head, const stru
     size_t sent;
     enum io_result result = connection_send(connection, head, request->workload, false, limit, &sent);
     if (result != IO_OK) {
-        /* A server handles whole packets only, so a job that did not go out whole is not taken. */
+        /* A server processes complete packets only, so it does not accept a job that was sent in part. */
         if (result == IO_CLOSED && connection->kept) {
             atomic_fetch_add(&server->stale, 1);
             pool_drop(server, connection);
@@ -152,7 +152,7 @@ bool job_submit(const struct request *request, struct job *job, struct job_error
     return outcome == TAKEN;
 }
 
-/* The next packet about this job. The data that follows the handle is in *data. */
+/* The next packet of this job. The data that follows the handle is in *data. */
 static enum io_result work_packet(const struct job *job, struct packet *packet, struct slice *data, int64_t deadline) {
     struct slice parts[2] = {{NULL, 0}, {"", 0}};
     enum io_result result = connection_receive(job->connection, packet, deadline);
@@ -168,13 +168,13 @@ static enum io_result work_packet(const struct job *job, struct packet *packet, 
     return IO_OK;
 }
 
-/* IO_OK: the connection is fit for the next job, and *kind tells about this one (FAILURE_KINDS: all is well). */
+/* IO_OK: the connection is usable for the next job, and *kind is the result of this one (FAILURE_KINDS: success). */
 static enum io_result wait_for_result(const struct job *job, struct buffer *result, enum failure_kind *kind) {
     int64_t deadline = clock_ns() + setting_ns(JOB_TIMEOUT_MS);
     for (;;) {
         struct packet packet;
         struct slice data;
-        /* A worker that goes on and on about its progress is not waited for either. */
+        /* Progress packets do not extend the deadline. */
         enum io_result got = clock_ns() < deadline ? work_packet(job, &packet, &data, deadline) : IO_TIMEOUT;
         if (got != IO_OK) {
             *kind = got == IO_TIMEOUT ? FAIL_JOB_TIMEOUT : got == IO_CLOSED ? FAIL_CLOSED : got == IO_MEMORY ? FAIL_MEMORY : FAIL_PROTOCOL;
@@ -198,7 +198,7 @@ static enum io_result wait_for_result(const struct job *job, struct buffer *resu
 bool job_wait(struct job *job, struct buffer *result, struct job_error *error) {
     static const char *const words[FAILURE_KINDS] = {
         [FAIL_CLOSED] = "closed the connection before the result",
-        [FAIL_PROTOCOL] = "the answer is not that of a Gearman server, or is longer than 16 MiB",
+        [FAIL_PROTOCOL] = "the answer is not Gearman's protocol, or is longer than 16 MiB",
         [FAIL_JOB] = "the worker failed the job",
         [FAIL_JOB_TIMEOUT] = "no result within job_timeout_ms",
         [FAIL_MEMORY] = "out of memory for the result",
@@ -208,7 +208,7 @@ bool job_wait(struct job *job, struct buffer *result, struct job_error *error) {
     if (kind != FAILURE_KINDS) {
         atomic_fetch_add(&jobs_failed, 1);
         explain(error, job->server, words[kind]);
-        /* That a job fails or takes long says nothing about the job server. */
+        /* A job that fails or takes long proves nothing about the job server. */
         server_noted(job->server, kind, words[kind]);
     }
     (usable ? job_done : job_abandon)(job);

@@ -17,7 +17,7 @@
 #include "dns.h"
 #include "hosts.h"
 
-/* Only the build for the tests can be pointed to other files and to another port. */
+/* Only the test build can use other files and another port. */
 #ifdef LOOKUP_TEST
 #define PLACE(VARIABLE, NORMAL) (getenv(VARIABLE) ? getenv(VARIABLE) : (NORMAL))
 #else
@@ -26,9 +26,9 @@
 
 enum { FILE_MAX = 1024 * 1024, QUESTIONS = 2, PACKETS = 16 };
 
-/* A name server has this long for an answer, or what resolv.conf says when that is less. */
+/* How long a name server may take to answer, unless resolv.conf has a shorter timeout. */
 static const int64_t longest_try = 2LL * 1000000000;
-/* When the addresses of one family are there, those of the other may be late, or never come. */
+/* How long to wait for the addresses of the other family after those of one have arrived: they may never arrive. */
 static const int64_t patience = 50LL * 1000000;
 
 struct lookup {
@@ -36,16 +36,16 @@ struct lookup {
     in_port_t port;
     struct endpoints hosts; /* from /etc/hosts */
     struct resolver resolver;
-    size_t names;                       /* how many names have been begun */
+    size_t names;                       /* names that were begun */
     struct dns_query query[QUESTIONS];  /* A and AAAA */
     struct endpoints found[QUESTIONS];
     bool answered[QUESTIONS], unable;
-    size_t tries; /* of this name; each takes the next name server */
-    int fd;       /* of the try that is under way, or -1 */
+    size_t tries; /* for this name; each uses the next name server */
+    int fd;       /* of the current try, or -1 */
     int64_t limit;
 };
 
-/* The whole of a small local file; NULL when there is none. */
+/* The content of a small local file; NULL without one. */
 static char *read_file(const char *path, size_t *length) {
     struct stat what;
     *length = 0;
@@ -67,7 +67,7 @@ static char *read_file(const char *path, size_t *length) {
 
 static in_port_t port_of(const char *text) { return htons((uint16_t)strtoul(text, NULL, 10)); }
 
-/* Without a domain in resolv.conf, that of this machine's own name. */
+/* Without a domain in resolv.conf, the domain of this machine's name. */
 static void own_domain(struct resolver *resolver) {
     char name[HOST_MAX + 1] = "";
     if (resolver->search_count || gethostname(name, sizeof name - 1) != 0)
@@ -77,7 +77,7 @@ static void own_domain(struct resolver *resolver) {
         snprintf(resolver->search[resolver->search_count++], HOST_MAX + 1, "%s", dot + 1);
 }
 
-/* The next name to ask for: as it stands and with each search domain, in the order that its dots call for. */
+/* The next name to query: unchanged and with each search domain, in the order that the number of its dots determines. */
 static bool next_name(struct lookup *lookup) {
     const struct resolver *resolver = &lookup->resolver;
     size_t length = strlen(lookup->host), dots = 0;
@@ -132,7 +132,7 @@ void lookup_free(struct lookup *lookup) {
     free(lookup);
 }
 
-/* Both questions to one name server. Connected, so that only its packets arrive, and errors such as a closed port are told. */
+/* Send both queries to one name server. The socket is connected: only packets of this server arrive, and a closed port is an error. */
 static bool send_to(struct lookup *lookup, const struct endpoint *server) {
     uint16_t ids[QUESTIONS];
     if (getrandom(ids, sizeof ids, GRND_NONBLOCK) != (ssize_t)sizeof ids)
@@ -170,7 +170,7 @@ enum reply { REPLY_WAIT, REPLY_COMPLETE, REPLY_USELESS };
 
 static bool any_found(const struct lookup *lookup) { return lookup->found[0].count || lookup->found[1].count; }
 
-/* Take the packets that are there. */
+/* Process the packets that have arrived. */
 static enum reply take_replies(struct lookup *lookup) {
     unsigned char packet[DNS_ANSWER_MAX];
     for (int i = 0; i < PACKETS; i++) {
@@ -195,7 +195,7 @@ static enum reply take_replies(struct lookup *lookup) {
     return REPLY_WAIT;
 }
 
-/* Both families, so that neither crowds the other out. */
+/* Each family gets at least half of the list when it has as many addresses. */
 static void merge(const struct lookup *lookup, struct endpoints *out) {
     const struct endpoints *four = &lookup->found[0], *six = &lookup->found[1];
     size_t room = ENDPOINTS_MAX - (six->count < ENDPOINTS_MAX / 2 ? six->count : ENDPOINTS_MAX / 2);
@@ -233,7 +233,7 @@ enum lookup_result lookup_step(struct lookup *lookup, int64_t deadline, struct e
         }
         if (reply == REPLY_COMPLETE && !next_name(lookup))
             return LOOKUP_NO_NAME;
-        /* The next packets belong to the next call, when there is no time. */
+        /* Without time left, the next call sends the next packets. */
         if (now >= deadline)
             return LOOKUP_WAIT;
     }

@@ -7,7 +7,7 @@
 
 #include "settings.h"
 
-/* How often a call looks at a probe that is under way. */
+/* The pause between two checks of a probe that is under way. */
 static const int64_t look_again = 5 * 1000000;
 
 static const char probe_text[] = "gearsync";
@@ -30,7 +30,7 @@ static struct connection *take_kept(struct server *server) {
         pthread_mutex_unlock(&registry_lock);
         if (!connection)
             return NULL;
-        /* Too long idle: something on the way may have forgotten it without telling us. */
+        /* Idle for too long: a firewall on the path may have dropped it silently. */
         if (connection_current(connection) && clock_ns() - connection->idle_since < setting_ns(POOL_IDLE_MS) && connection_idle(connection)) {
             connection->kept = true;
             return connection;
@@ -54,22 +54,22 @@ static struct connection *open_new(struct server *server, struct pass *pass, int
     do {
         connection_close(connection);
         result = connection_open(&endpoints, &server->address, cut ? deadline : limit, &connection, what);
-    } while (result == IO_OK && !connection_current(connection)); /* TLS was changed while it was being made */
+    } while (result == IO_OK && !connection_current(connection)); /* TLS was reconfigured meanwhile */
     enum failure_kind kind = result == IO_INSECURE ? FAIL_TLS : FAIL_CONNECT;
     if (result == IO_OK)
         server_connected(server);
     else if (cut && clock_ns() >= deadline)
-        server_noted(server, kind, what); /* another server has used up the time that this one should have had */
+        server_noted(server, kind, what); /* earlier servers have used up this one's time */
     else
         server_failed(server, pass, kind, what);
     return connection;
 }
 
-/* Begin to connect, to the next address. Without one: what the lookup of the name says. */
+/* Begin to connect to the next address. Without one, return the state of the lookup. */
 static enum io_result probe_begin(struct server *server, int64_t deadline, enum failure_kind *kind, char what[WHAT_MAX]) {
     struct endpoints endpoints;
     enum lookup_result looked = server_lookup(server, deadline);
-    /* The lookup goes on beside the probe: a name server that is down does not keep a job server away whose address is known. */
+    /* The lookup continues beside the probe, so a known address is used while the name server is down. */
     server_endpoints(server, &endpoints);
     server->probe_addresses = endpoints.count;
     if (endpoints.count == 0) {
@@ -129,20 +129,20 @@ static enum io_result probe_answer(struct server *server, int64_t deadline, enum
     if (result == IO_TIMEOUT && now < server->probe_deadline)
         return IO_TIMEOUT;
     *kind = result == IO_TIMEOUT ? FAIL_TIMEOUT : result == IO_CLOSED ? FAIL_CLOSED : FAIL_PROTOCOL;
-    snprintf(what, WHAT_MAX, "probe: %s", result == IO_TIMEOUT ? "no answer" : result == IO_CLOSED ? connection_ending(server->probe, "closed by the server") : "no answer of a Gearman server");
+    snprintf(what, WHAT_MAX, "probe: %s", result == IO_TIMEOUT ? "no answer" : result == IO_CLOSED ? connection_ending(server->probe, "closed by the server") : "the answer is not Gearman's protocol");
     return IO_CLOSED;
 }
 
-/* Begin or go on with a probe, for a few milliseconds at most. Connected and answered: IO_OK. Under way: IO_TIMEOUT. */
+/* Begin or continue a probe, for a few milliseconds at most. IO_OK: connected and answered. IO_TIMEOUT: under way. */
 static enum io_result probe_step(struct server *server, int64_t deadline, enum failure_kind *kind, char what[WHAT_MAX]) {
     int64_t now = clock_ns(), wait = now + setting_ns(PROBE_WAIT_MS);
-    /* Begun by an earlier call: only a look. */
+    /* An earlier call began the probe and has waited: check only. */
     deadline = server->probing ? now : wait < deadline ? wait : deadline;
     if (!server->probing)
         server->probe_tries = 0;
     server->probing = true;
     for (;;) {
-        if (server->probe && !connection_current(server->probe)) { /* begun before TLS was switched on, say: it must not be used */
+        if (server->probe && !connection_current(server->probe)) { /* begun with another TLS configuration: must not be used */
             connection_close(server->probe);
             server->probe = NULL;
         }
@@ -155,7 +155,7 @@ static enum io_result probe_step(struct server *server, int64_t deadline, enum f
             continue;
         if (result != IO_CLOSED)
             return result;
-        /* A host with several addresses is down when none of them answers. */
+        /* A host is down when none of its addresses answers. */
         if (*kind == FAIL_RESOLVE || ++server->probe_tries >= server->probe_addresses)
             return IO_CLOSED;
         connection_close(server->probe);
@@ -185,7 +185,7 @@ static struct connection *probe(struct server *server, int64_t deadline) {
     }
     pthread_mutex_unlock(&registry_lock);
     connection_close(failed);
-    if (result == IO_CLOSED && kind != FAIL_RESOLVE) /* that the lookup has counted */
+    if (result == IO_CLOSED && kind != FAIL_RESOLVE) /* the lookup has counted that one */
         atomic_fetch_add(&server->failures[kind], 1);
     if (connection)
         server_connected(server);
@@ -213,7 +213,7 @@ struct connection *pool_take(struct server *server, int64_t deadline) {
     return connection;
 }
 
-/* A trial that ended without a word about the server, for want of time or memory: another one follows. */
+/* A trial that proved nothing about the server, because of missing time or memory: another one follows. */
 static void end_trial(struct server *server, struct connection *connection) {
     if (!connection->pass.trial)
         return;
@@ -240,7 +240,7 @@ void pool_put(struct server *server, struct connection *connection) {
     if (server->breaker.state != BREAKER_CLOSED || (int64_t)server->idle >= setting(POOL_MAX_IDLE)) {
         surplus = connection;
     } else {
-        /* A burst of calls leaves connections that nobody needs later: the oldest goes when its time is over. */
+        /* A burst of calls leaves more connections than are needed later: close the oldest when it has expired. */
         if (server->oldest && connection->idle_since - server->oldest->idle_since > setting_ns(POOL_IDLE_MS))
             surplus = unlink_connection(server, server->oldest);
         connection->newer = NULL;

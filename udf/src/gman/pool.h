@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Kept connections, and the way to a new one through the circuit breaker.
+ * The pool of idle connections, and new connections through the circuit breaker.
  */
 #ifndef POOL_H
 #define POOL_H
 
 #include "servers.h"
 
-/* A connection that is fit for use, kept or new; NULL when the server cannot be reached now. Waits until the deadline at most. The caller ends with
+/* A usable connection, kept or new; NULL when the server cannot be reached now. Waits until the deadline at most. The caller ends with
  * pool_put or pool_drop. */
 struct connection *pool_take(struct server *server, int64_t deadline);
-/* Only with no answer outstanding. */
+/* Only without an outstanding answer. */
 void pool_put(struct server *server, struct connection *connection);
-/* Close it: lost or of no use. */
+/* Close a connection that is lost or not usable. */
 void pool_drop(struct server *server, struct connection *connection);
-/* Close what has been idle for too long, with all servers of all lists. */
+/* Close connections of all servers that have been idle for too long. */
 void pool_trim(void);
 
 #endif

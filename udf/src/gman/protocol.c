@@ -36,7 +36,7 @@ size_t packet_submit(unsigned char *out, enum packet_type type, struct slice fun
     return (size_t)(at - out);
 }
 
-/* The longest body of an answer; -1 when the type is none of an answer. */
+/* The longest body of a response of this type; -1 when it is not a response. */
 static int64_t longest(uint32_t type) {
     switch (type) {
     case WORK_COMPLETE:
@@ -54,7 +54,7 @@ static int64_t longest(uint32_t type) {
 }
 
 enum parse_result packet_parse(const unsigned char *data, size_t length, struct packet *packet) {
-    /* Garbage is recognised by its first bytes: waiting for a whole header of it would cost the I/O timeout. */
+    /* Check the first bytes at once: waiting for a whole header of garbage would cost the I/O timeout. */
     if (length && memcmp(data, "\0RES", length < 4 ? length : 4) != 0)
         return PARSE_BAD;
     if (length < PACKET_HEADER)

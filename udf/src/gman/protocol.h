@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Gearman's binary protocol: packets to bytes and back. No I/O.
+ * Gearman's binary protocol: build and parse packets. No I/O.
  */
 #ifndef PROTOCOL_H
 #define PROTOCOL_H
@@ -35,8 +35,8 @@ enum packet_type {
 enum {
     PACKET_HEADER = 12,
     FUNCTION_MAX = 255,         /* bytes of a function's name */
-    UNIQUE_MAX = 63,            /* bytes of a unique key: gearmand cuts what is longer */
-    HANDLE_MAX = 200,           /* bytes of a job handle that we take: gearmand's have less than 64 */
+    UNIQUE_MAX = 63,            /* bytes of a unique key: gearmand truncates longer ones */
+    HANDLE_MAX = 200,           /* bytes of a job handle: gearmand's have less than 64 */
     RESULT_MAX = 16 * 1024 * 1024, /* bytes of a job's result */
     PACKET_MAX = RESULT_MAX + HANDLE_MAX + 1, /* of a packet that carries a worker's data */
     PLAIN_PACKET_MAX = 64 * 1024,  /* of all others */
@@ -54,12 +54,12 @@ enum parse_result { PARSE_OK, PARSE_INCOMPLETE, PARSE_BAD };
 /* Everything of a SUBMIT packet before the workload; returns its length (<= SUBMIT_PREFIX_MAX). */
 size_t packet_submit(unsigned char *out, enum packet_type type, struct slice function, struct slice unique, size_t workload);
 void packet_header(unsigned char out[PACKET_HEADER], enum packet_type type, size_t body);
-/* The first packet of what a server sent. PARSE_BAD: no answer packet, or one longer than its type has. */
+/* Parse the first packet of received data. PARSE_BAD: not a response packet, or longer than its type allows. */
 enum parse_result packet_parse(const unsigned char *data, size_t length, struct packet *packet);
-/* Take the body apart at its first count-1 NUL bytes; the last part is the rest. False when there are too few. */
+/* Split the body at its first count-1 NUL bytes; the last part is the rest. False when there are too few. */
 bool packet_split(const struct packet *packet, struct slice *parts, size_t count);
 
-/* A unique key as it goes on the wire: as it is, or "sha256:" and 56 hexadecimal digits when it is too long or holds a NUL. */
+/* A unique key as it is sent: unchanged, or "sha256:" and 56 hexadecimal digits when it is too long or holds a NUL. */
 struct slice unique_key(struct slice unique, char out[UNIQUE_MAX + 1]);
 
 #endif

@@ -10,11 +10,11 @@
 #include "pool.h"
 #include "settings.h"
 
-/* Guards the lists, references, breakers, pools and addresses. Nobody waits for anything while holding it. */
+/* Guards the lists, references, breakers, pools and addresses. Never wait while holding it. */
 pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 
-/* What gman_servers_set takes for all its names together, so that mysqld's start does not wait for a name server that hangs; and how soon the answer
- * must come of one that does not. */
+/* How long gman_servers_set may take for all its names together, so that mysqld's start does not wait for a name server that hangs; and within
+ * which time name servers have answered that do not hang. */
 static const int64_t lookup_budget = 5LL * 1000000000, quick = 500LL * 1000000;
 
 static struct server *all_servers;
@@ -55,7 +55,7 @@ void server_endpoints(struct server *server, struct endpoints *out) {
     pthread_mutex_unlock(&registry_lock);
 }
 
-/* The system's resolver: for an IP address, which it only reads, or, because it has no timeout, from gman_servers_set alone. */
+/* Use the system's resolver. It has no timeout, so names are passed to it by gman_servers_set only; it just parses IP addresses. */
 static enum lookup_result resolve(struct server *server) {
     struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV | (server->address.numeric ? AI_NUMERICHOST : 0)};
     struct addrinfo *found = NULL;
@@ -97,7 +97,7 @@ enum lookup_result server_lookup(struct server *server, int64_t deadline) {
     if (result == LOOKUP_NO_NAME)
         server_noted(server, FAIL_RESOLVE, "the host's name has no address");
     else if (result == LOOKUP_FAILED)
-        server_noted(server, FAIL_RESOLVE, "no name server says the address of the host's name");
+        server_noted(server, FAIL_RESOLVE, "no name server has answered for the host's name");
     pthread_mutex_lock(&registry_lock);
     server->looking = false;
     server->lookup = result == LOOKUP_WAIT ? lookup : NULL;
@@ -121,7 +121,7 @@ static bool resolve_now(struct server *server, int64_t deadline) {
     server->lookup_after = 0;
     pthread_mutex_unlock(&registry_lock);
     enum lookup_result result = server_lookup(server, deadline);
-    /* Names may come from elsewhere, too (nsswitch.conf). But the resolver asks the name servers again, and waits for those that hang. */
+    /* nsswitch.conf may list other sources. But the resolver queries the name servers again, and waits for those that hang. */
     if ((result == LOOKUP_NO_NAME || result == LOOKUP_FAILED) && clock_ns() - began < quick)
         result = resolve(server);
     struct endpoints endpoints;
@@ -129,7 +129,7 @@ static bool resolve_now(struct server *server, int64_t deadline) {
     return endpoints.count > 0;
 }
 
-/* --- what happens to a server --- */
+/* --- events of a server --- */
 
 void server_connected(struct server *server) {
     atomic_fetch_add(&server->connects, 1);
@@ -184,7 +184,7 @@ static void server_unknown(struct server *server) {
 
 /* --- lists --- */
 
-/* With the lock held. The servers that nobody needs any more, to be freed without it. */
+/* With the lock held. Returns the servers without references, to be freed after unlocking. */
 static struct server *drop_references(struct server *const *servers, size_t count) {
     struct server *unused = NULL;
     for (size_t i = 0; i < count; i++) {
@@ -301,7 +301,7 @@ bool servers_set(const char *function, const struct address *addresses, size_t c
         return false;
     }
 
-    /* The list holds references, so the servers stay while their names are looked up. */
+    /* The list holds references, so the servers are not freed during the lookups. */
     int64_t deadline = clock_ns() + lookup_budget;
     for (size_t i = 0; i < count; i++)
         if (!resolve_now(list->servers[i], deadline))
@@ -329,7 +329,7 @@ bool servers_set(const char *function, const struct address *addresses, size_t c
 }
 
 void servers_unload(void) {
-    /* The server unloads the library only when no call is under way, so nothing else uses these. */
+    /* The server unloads the library only when no call is running, so nothing else uses these. */
     while (all_lists) {
         struct server_list *list = all_lists;
         all_lists = list->next;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The job servers that gman_servers_set has named: one object per address, however many lists name it, so that its
- * connections, its breaker and its counters are shared by all server threads.
+ * The job servers of all lists: one object per address, however many lists contain it, so that all threads of the database server
+ * share its connections, breaker and counters.
  */
 #ifndef SERVERS_H
 #define SERVERS_H
@@ -21,25 +21,25 @@ enum failure_kind {
     FAIL_CONNECT,  /* refused, unreachable or no answer within the connect timeout */
     FAIL_TIMEOUT,  /* no answer within the I/O timeout */
     FAIL_CLOSED,   /* the server closed the connection */
-    FAIL_PROTOCOL, /* what it answered is not Gearman's protocol */
+    FAIL_PROTOCOL, /* the answer is not Gearman's protocol */
     FAIL_REJECTED, /* it answered with an ERROR packet */
     FAIL_JOB,      /* the worker failed the job */
     FAIL_JOB_TIMEOUT, /* no result within the job timeout */
     FAIL_MEMORY,
-    FAIL_TLS,      /* the handshake failed: not the server that it should be, or the files are of no use */
+    FAIL_TLS,      /* the handshake failed: wrong certificate, or the files are not usable */
     FAILURE_KINDS,
 };
 
-/* The connection for gman_wake: guarded by a lock of its own, see wake.c. */
+/* The connection for gman_wake: guarded by a separate lock, see wake.c. */
 struct wake_line {
     struct connection *connection; /* NULL: none */
     bool connected;
-    bool lost;                /* since the last answer a connection has failed: perhaps the name has other addresses now */
-    size_t endpoint;          /* which address the next attempt takes */
+    bool lost;                /* a connection has failed since the last answer: the name may have other addresses now */
+    size_t endpoint;          /* the address for the next attempt */
     int64_t began;            /* when connecting began */
-    int64_t unanswered_since; /* the first packet since the last answer; 0: all is answered */
+    int64_t unanswered_since; /* the first packet since the last answer; 0: all are answered */
     int64_t not_before;       /* after a failure: when to connect again */
-    unsigned char rest[SUBMIT_PREFIX_MAX]; /* of a packet that went out in part */
+    unsigned char rest[SUBMIT_PREFIX_MAX]; /* of a packet that was sent in part */
     size_t rest_length;
 };
 
@@ -49,15 +49,15 @@ struct server {
     struct address address;
 
     struct endpoints endpoints;
-    struct lookup *lookup; /* of the name, under way */
-    bool looking;          /* a thread is at it right now */
+    struct lookup *lookup; /* of the name, while it is under way */
+    bool looking;          /* a thread is working on it */
     int64_t lookup_after;  /* the next one does not begin before this time */
 
     struct breaker breaker;
     struct connection *newest, *oldest; /* idle connections: taken and put back at the newest end */
     size_t idle;
 
-    /* Of the one thread that probes. */
+    /* Used only by the thread that probes. */
     struct connection *probe;
     bool probing; /* begun by an earlier call */
     bool probe_connected;
@@ -67,11 +67,11 @@ struct server {
     struct wake_line wake;
 
     char last_error[128]; /* guarded by the registry's lock */
-    atomic_long busy, lost; /* connections in use; lost ones that no new one has replaced yet */
+    atomic_long busy, lost; /* connections in use; lost ones that are not replaced yet */
     atomic_ullong jobs_sent, connects, reconnects, stale, refused, wakes_sent, wakes_dropped, failures[FAILURE_KINDS];
 };
 
-/* One list per function name; "" is the list for all functions that have none of their own. */
+/* One list per function name; "" is the list for all functions without one. */
 struct server_list {
     struct server_list *next;
     char function[FUNCTION_MAX + 1];
@@ -82,29 +82,29 @@ struct server_list {
 
 extern pthread_mutex_t registry_lock;
 
-/* Replace a function's list; count 0 removes it. Names are looked up before it takes effect, for some seconds at most: the others are left to
- * the probes. False: out of memory. */
+/* Replace a function's list; count 0 removes it. Names are looked up before it takes effect, for some seconds at most; the probes look the
+ * remaining ones up. False: out of memory. */
 bool servers_set(const char *function, const struct address *addresses, size_t count, struct buffer *text);
-/* The function's servers in their order, each with a reference more. */
+/* The function's servers in order, with one more reference each. */
 size_t servers_take(struct slice function, struct server *out[LIST_MAX]);
 void servers_release(struct server *const *servers, size_t count);
-/* The first list; walk it with the lock held. */
+/* The first list. Iterate with the lock held. */
 const struct server_list *servers_lists(void);
 /* Close and free everything: the library is being unloaded. */
 void servers_unload(void);
 
-/* Begin to look the name up, if it is one and the time has come, or go on with it, until the deadline (0: without waiting). The addresses that
- * are known stay until there are new ones. LOOKUP_WAIT: call again. Never with the lock held. */
+/* Begin the lookup of the name when it is due, or continue it, until the deadline (0: without waiting). Known addresses stay until there are
+ * new ones. LOOKUP_WAIT: call again. Never with the lock held. */
 enum lookup_result server_lookup(struct server *server, int64_t deadline);
 void server_endpoints(struct server *server, struct endpoints *out);
-/* A connection was made, or one that was made is of no use any more. */
+/* A connection was made, or was lost. */
 void server_connected(struct server *server);
 void server_lost(struct server *server);
-/* It took a job, or said why not: so it works. */
+/* It accepted or rejected a job: it works. */
 void server_works(struct server *server, struct pass *pass);
-/* Something went wrong that is the server's fault: count it, remember it, open the breaker, drop its idle connections. */
+/* A failure of the server: count and record it, open the breaker, close the idle connections. */
 void server_failed(struct server *server, struct pass *pass, enum failure_kind kind, const char *what);
-/* Something went wrong that says nothing about the server's health: only count and remember it. */
+/* A failure that proves nothing about the server: only count and record it. */
 void server_noted(struct server *server, enum failure_kind kind, const char *what);
 const char *failure_name(enum failure_kind kind);
 

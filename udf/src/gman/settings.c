@@ -11,7 +11,7 @@
 static const struct {
     const char *name;
     long low, high, normal;
-    const char *const *words; /* the values' names, when they are no numbers */
+    const char *const *words; /* names of the values, for settings that are not numbers */
 } known[SETTINGS] = {
     [CONNECT_TIMEOUT_MS] = {"connect_timeout_ms", 1, 60000, 100, NULL},
     [IO_TIMEOUT_MS] = {"io_timeout_ms", 1, 60000, 250, NULL},
@@ -25,7 +25,7 @@ static const struct {
     [TLS] = {"tls", 0, 1, 0, (const char *const[]){"off", "on"}},
 };
 
-/* The difference from the default, so that the zeroed memory of a freshly loaded library holds the defaults. */
+/* The difference from the default: the zeroed memory of a newly loaded library holds the defaults. */
 static atomic_long changes[SETTINGS];
 
 static const char *const text_names[TEXT_SETTINGS] = {"tls_ca", "tls_cert", "tls_key"};
@@ -72,7 +72,7 @@ static bool change_text(int which, const char *value, size_t length, bool apply,
     if (same(value, length, "default"))
         length = 0;
     if (length > TEXT_SETTING_MAX || (length && (value[0] != '/' || memchr(value, 0, length)))) {
-        snprintf(message, size, "gman_configure: %s is an absolute path of at most %d bytes", text_names[which], TEXT_SETTING_MAX);
+        snprintf(message, size, "gman_configure: %s must be an absolute path of at most %d bytes", text_names[which], TEXT_SETTING_MAX);
         return false;
     }
     if (apply) {
@@ -91,9 +91,9 @@ bool settings_change(const char *name, size_t name_length, const char *value, si
         long number;
         if (!parse(value, value_length, i, &number)) {
             if (known[i].words)
-                snprintf(message, size, "gman_configure: %s is %s or %s", known[i].name, known[i].words[0], known[i].words[1]);
+                snprintf(message, size, "gman_configure: %s must be %s or %s", known[i].name, known[i].words[0], known[i].words[1]);
             else
-                snprintf(message, size, "gman_configure: %s is a number from %ld to %ld", known[i].name, known[i].low, known[i].high);
+                snprintf(message, size, "gman_configure: %s must be a number from %ld to %ld", known[i].name, known[i].low, known[i].high);
             return false;
         }
         if (apply)

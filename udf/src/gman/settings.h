@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * What gman_configure sets. Read without a lock, at any time, by every thread.
+ * The settings of gman_configure. All threads read them without a lock.
  */
 #ifndef SETTINGS_H
 #define SETTINGS_H
@@ -25,7 +25,7 @@ enum setting {
     SETTINGS,
 };
 
-/* Those whose value is a path; "" is none. */
+/* Settings whose value is a path; "" is no path. */
 enum text_setting { TLS_CA, TLS_CERT, TLS_KEY, TEXT_SETTINGS };
 
 enum { TEXT_SETTING_MAX = 255 };
@@ -35,7 +35,7 @@ int64_t setting(enum setting which);
 int64_t setting_ns(enum setting which);
 void settings_text(enum text_setting which, char out[TEXT_SETTING_MAX + 1]);
 const char *settings_text_name(enum text_setting which);
-/* Check a name and a value, and take the value over when apply says so. Otherwise the reason is in message. */
+/* Check a name and a value, and set it when apply is true. False: invalid, with the reason in message. */
 bool settings_change(const char *name, size_t name_length, const char *value, size_t value_length, bool apply, char *message, size_t size);
 /* {"connect_timeout_ms":100,…} */
 void settings_write(struct buffer *out);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * SHA-256 (FIPS 180-4), so that nothing but our own library is mapped into the database server.
+ * SHA-256 (FIPS 180-4), included so that no other library is mapped into the database server.
  */
 #ifndef SHA256_H
 #define SHA256_H

@@ -15,7 +15,7 @@
 
 #include "settings.h"
 
-/* What we use of OpenSSL 1.1.1 and 3: all of it is in both, with these arguments. */
+/* The functions of OpenSSL that are used. 1.1.1 and 3 have all of them, with these arguments. */
 typedef struct ssl_st SSL;
 typedef struct ssl_ctx_st SSL_CTX;
 typedef struct bio_st BIO;
@@ -68,7 +68,7 @@ enum {
     CLOSED_PROPERLY = 6,
     RECORD = 16384,             /* bytes of data in a TLS record */
     WIRE = RECORD + 2048,       /* room for one on the wire */
-    HANDSHAKE_MOST = 1024 * 1024, /* bytes that a server may send before its handshake is over */
+    HANDSHAKE_MOST = 1024 * 1024, /* bytes that a server may send before the end of its handshake */
 };
 
 #define DECLARE(RESULT, NAME, ARGUMENTS) RESULT(*NAME) ARGUMENTS;
@@ -79,19 +79,19 @@ static struct {
 struct tls {
     SSL *ssl;
     BIO *input, *output; /* of the ssl */
-    unsigned char wire[WIRE]; /* output between start and end has not been sent yet */
+    unsigned char wire[WIRE]; /* output from start to end is not sent yet */
     size_t start, end, handshake_bytes;
     bool established, refused;
     char problem[TLS_PROBLEM_MAX];
 };
 
-/* Guards api (while it is filled), context, no_context and atexit. Held for no more than a load of OpenSSL. */
+/* Guards api (while it is filled), context, no_context and atexit. Held only while OpenSSL is loaded. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static bool loaded;
 static SSL_CTX *context;
-static char no_context[TLS_PROBLEM_MAX] = "TLS: not configured"; /* why there is none */
+static char no_context[TLS_PROBLEM_MAX] = "TLS: not configured"; /* the reason why there is no context */
 static atomic_uint generation;
-/* The process is ending, and OpenSSL has cleared itself away before us. */
+/* The process exits, and OpenSSL has already freed its data. */
 static atomic_bool ending;
 
 unsigned tls_generation(void) { return atomic_load_explicit(&generation, memory_order_relaxed); }
@@ -103,8 +103,8 @@ static const char *base_name(const char *path) {
     return slash ? slash + 1 : path;
 }
 
-/* A server into which an OpenSSL is linked, and which shows its names to what it loads, would get into the library's way: functions of two versions would
- * be mixed. Libraries have versioned names, and do not. */
+/* A server with a static OpenSSL that exports its symbols would mix functions of two versions. Shared libraries do not: their symbols are
+ * versioned. */
 static bool server_has_its_own(void) {
     void *known = dlsym(RTLD_DEFAULT, "OPENSSL_init_crypto");
     Dl_info where;
@@ -115,7 +115,7 @@ static void note_end(void) { ending = true; }
 
 /* With the lock held. */
 static bool load(char *problem, size_t size) {
-    /* First what the server uses itself. OpenSSL has thread-local data, so it stays when this library goes. */
+    /* Prefer the copy that the server uses. OpenSSL has thread-local data, so it stays loaded when this library is unloaded. */
     static const struct {
         const char *name;
         int flags;
@@ -124,7 +124,7 @@ static bool load(char *problem, size_t size) {
     if (loaded)
         return true;
     if (server_has_its_own()) {
-        snprintf(problem, size, "TLS: an OpenSSL is linked into the server, and no second one can be loaded beside it");
+        snprintf(problem, size, "TLS: the server contains a static OpenSSL, and no second one can be loaded");
         return false;
     }
     for (size_t i = 0; i < sizeof candidates / sizeof *candidates && !library; i++)
@@ -148,10 +148,10 @@ static bool load(char *problem, size_t size) {
     return true;
 }
 
-/* The reason that OpenSSL gives, without its error codes. Leaves none behind: the server reads the same list of errors. */
+/* OpenSSL's reason without error codes. Empties the queue of errors, which the server reads too. */
 static const char *reason(void) {
     unsigned long code = api.ERR_get_error(), next;
-    /* The first one is the cause; a file that cannot be opened is the system's error. */
+    /* The first error is the cause; one of opening a file is an error of the system. */
     const char *text = code ? api.ERR_reason_error_string(code) : NULL;
     while (!text && (next = api.ERR_get_error()) != 0)
         text = api.ERR_reason_error_string(next);
@@ -159,7 +159,7 @@ static const char *reason(void) {
     return text ? text : "no reason given";
 }
 
-/* An encrypted key: OpenSSL would ask at the server's terminal. */
+/* For an encrypted key OpenSSL would prompt on the server's terminal. */
 static int no_password(char *out, int size, int writing, void *data) {
     (void)writing, (void)data;
     if (size > 0)
@@ -176,7 +176,7 @@ static void file_problem(char *problem, size_t size, enum text_setting which, co
     api.ERR_clear_error();
 }
 
-/* Files are read here, so no lock is held but that of load(). */
+/* Reads files, so no lock is held except load()'s. */
 static SSL_CTX *context_new(char *problem, size_t size) {
     char ca[TEXT_SETTING_MAX + 1], certificate[TEXT_SETTING_MAX + 1], key[TEXT_SETTING_MAX + 1];
     settings_text(TLS_CA, ca);
@@ -188,7 +188,7 @@ static SSL_CTX *context_new(char *problem, size_t size) {
     if (!usable)
         return NULL;
     if (!certificate[0] != !key[0]) {
-        snprintf(problem, size, "TLS: tls_cert and tls_key go together, and one is missing");
+        snprintf(problem, size, "TLS: tls_cert and tls_key need each other, and one is missing");
         return NULL;
     }
     api.ERR_clear_error();
@@ -238,7 +238,7 @@ bool tls_reload(char *problem, size_t size) {
     return made || !setting(TLS);
 }
 
-/* With a reference more. */
+/* With one more reference. */
 static SSL_CTX *take_context(bool load_it, char *problem) {
     pthread_mutex_lock(&lock);
     SSL_CTX *taken = context;
@@ -251,7 +251,7 @@ static SSL_CTX *take_context(bool load_it, char *problem) {
         return taken;
     if (!load_it)
         return NULL;
-    /* It could not be made when it was asked for: perhaps the files have come meanwhile. */
+    /* Creating it failed before: the files may be there by now. */
     taken = context_new(problem, TLS_PROBLEM_MAX);
     if (!taken)
         return NULL;
@@ -272,14 +272,14 @@ void tls_unload(void) {
 
 /* --- a session --- */
 
-/* Whom the certificate must name. */
+/* Set the name that the certificate must contain. */
 static bool expect(SSL *ssl, const struct address *address) {
     char host[HOST_MAX + 1];
     unsigned char ip[sizeof(struct in6_addr)];
     snprintf(host, sizeof host, "%s", address->host);
     if (!address->numeric)
         return api.X509_VERIFY_PARAM_set1_host(api.SSL_get0_param(ssl), host, 0) == 1 && api.SSL_ctrl(ssl, CONTROL_SERVER_NAME, 0, host) == 1;
-    host[strcspn(host, "%")] = 0; /* the zone of an IPv6 address is ours alone */
+    host[strcspn(host, "%")] = 0; /* the zone of an IPv6 address is local to this machine */
     bool v6 = strchr(host, ':') != NULL;
     return inet_pton(v6 ? AF_INET6 : AF_INET, host, ip) == 1 && api.X509_VERIFY_PARAM_set1_ip(api.SSL_get0_param(ssl), ip, v6 ? 16 : 4) == 1;
 }
@@ -352,7 +352,7 @@ enum tls_result tls_flush(struct tls *tls, int fd) {
     }
 }
 
-/* From the socket to OpenSSL, one piece. */
+/* Pass one piece from the socket to OpenSSL. */
 static enum tls_result fill(struct tls *tls, int fd) {
     unsigned char piece[WIRE];
     ssize_t got;
@@ -368,7 +368,7 @@ static enum tls_result fill(struct tls *tls, int fd) {
     return api.BIO_write(tls->input, piece, (int)got) == got ? TLS_OK : TLS_BROKEN;
 }
 
-/* Go on after a call that did not succeed: TLS_OK when there is new input to try it with. */
+/* Continue after a call that did not succeed: TLS_OK when there is new input for another try. */
 static enum tls_result go_on(struct tls *tls, int fd, int result) {
     int error = api.SSL_get_error(tls->ssl, result);
     if (error == CLOSED_PROPERLY) {
@@ -376,7 +376,7 @@ static enum tls_result go_on(struct tls *tls, int fd, int result) {
         return TLS_CLOSED;
     }
     if (error != WANT_READ) {
-        tls->refused = true; /* after an error, nothing may be sent but the alert that is in the output */
+        tls->refused = true; /* after an error, only the alert in the output may be sent */
         (void)tls_flush(tls, fd);
         return TLS_BROKEN;
     }
@@ -415,7 +415,7 @@ enum tls_result tls_handshake(struct tls *tls, int fd, char problem[TLS_PROBLEM_
 enum tls_result tls_write(struct tls *tls, const void *data, size_t length, size_t *taken) {
     int most = length < RECORD ? (int)length : RECORD;
     api.ERR_clear_error();
-    /* The output has no end, so all of it is taken, or the session is of no use any more. */
+    /* The output is unlimited: OpenSSL accepts all of it, or the session is broken. */
     int done = api.SSL_write(tls->ssl, data, most);
     *taken = done > 0 ? (size_t)done : 0;
     if (done > 0)

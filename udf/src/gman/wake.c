@@ -10,8 +10,8 @@
 #include "settings.h"
 
 enum {
-    SETS = 128, WAYS = 8, /* wake-ups of one interval that we can tell apart */
-    DRAIN_PACKETS = 64, DRAIN_BYTES = 128 * 1024, /* what a call takes of the answers */
+    SETS = 128, WAYS = 8, /* wake-ups that are distinguished within one interval */
+    DRAIN_PACKETS = 64, DRAIN_BYTES = 128 * 1024, /* bytes of answers that one call reads */
 };
 
 /* When a wake-up was last sent, by the hash of its function and unique. */
@@ -22,7 +22,7 @@ static struct {
 
 /* Guards recent. Held for nanoseconds. */
 static pthread_mutex_t recent_lock = PTHREAD_MUTEX_INITIALIZER;
-/* Guards the wake lines of all servers. Only tried, never waited for: who finds it taken drops the wake-up. */
+/* Guards the wake lines of all servers. Never waited for: a thread that cannot lock it drops the wake-up. */
 static pthread_mutex_t line_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static atomic_ullong sent_count, skipped_count, dropped_count;
@@ -33,13 +33,13 @@ static uint64_t hash_bytes(uint64_t hash, const char *data, size_t length) {
     return hash;
 }
 
-/* Texts that differ in their last characters only (shard-1, shard-2) differ in few bits of it: spread them. */
+/* The hashes of texts with different last characters (shard-1, shard-2) differ in few bits: spread them. */
 static uint64_t spread(uint64_t hash) {
     hash = (hash ^ hash >> 33) * 0xff51afd7ed558ccd;
     return hash ^ hash >> 33;
 }
 
-/* Has none of its kind been sent in this interval? With claim, this one counts as sent from now on. */
+/* Whether no such wake-up was sent in this interval. claim: count this one as sent from now on. */
 static bool due(struct slice function, struct slice unique, bool claim) {
     uint64_t hash = hash_bytes(0xcbf29ce484222325, function.data, function.length);
     hash = spread(hash_bytes(hash_bytes(hash, "", 1), unique.data, unique.length));
@@ -58,7 +58,7 @@ static bool due(struct slice function, struct slice unique, bool claim) {
             found = true;
         }
     }
-    /* A full set of fresh wake-ups cannot remember one more, so that one is not sent: the bound holds. */
+    /* A set full of recent wake-ups has no room for another, so it is not sent: the rate limit holds. */
     if (recent[set][victim].sent == 0 || now - recent[set][victim].sent >= interval) {
         if (claim) {
             recent[set][victim].hash = hash;
@@ -70,7 +70,7 @@ static bool due(struct slice function, struct slice unique, bool claim) {
     return result;
 }
 
-/* kind: FAILURE_KINDS when it is no failure, or has been counted. */
+/* kind: FAILURE_KINDS when it is not a failure, or already counted. */
 static void hang_up(struct server *server, int64_t now, enum failure_kind kind, const char *what) {
     struct wake_line *line = &server->wake;
     if (kind != FAILURE_KINDS)
@@ -85,7 +85,7 @@ static void hang_up(struct server *server, int64_t now, enum failure_kind kind, 
     line->not_before = now + setting_ns(BREAKER_RETRY_MS);
 }
 
-/* The answers are of no interest, but must not fill the server's buffers. A few at a time, so that nobody is kept busy by a flood. */
+/* The answers are ignored, but must not fill the server's buffers. A few at a time, so that a flood does not delay the caller. */
 static enum io_result drain(struct wake_line *line) {
     struct packet packet;
     size_t bytes = 0;
@@ -102,7 +102,7 @@ static enum io_result drain(struct wake_line *line) {
     return IO_OK;
 }
 
-/* Take what has come, and hang up when the connection is of no use any more. */
+/* Read answers, and close the connection when it is not usable any more. */
 static void look_after(struct server *server, int64_t now) {
     struct wake_line *line = &server->wake;
     char ending[WHAT_MAX];
@@ -121,7 +121,7 @@ static void look_after(struct server *server, int64_t now) {
             hang_up(server, now, FAIL_TIMEOUT, "gman_wake: no answer within io_timeout_ms");
         return;
     case IO_CLOSED:
-        /* Closed after a while, as by a restart of the server: try again at once. */
+        /* Closed after a while, for example by a restart of the server: try again at once. */
         if (now - line->began > setting_ns(BREAKER_RETRY_MS)) {
             hang_up(server, now, FAILURE_KINDS, "");
             line->not_before = 0;
@@ -131,11 +131,11 @@ static void look_after(struct server *server, int64_t now) {
         hang_up(server, now, FAIL_CLOSED, ending);
         return;
     case IO_MEMORY: hang_up(server, now, FAIL_MEMORY, "gman_wake: out of memory"); return;
-    default: hang_up(server, now, FAIL_PROTOCOL, "gman_wake: the answer is not that of a Gearman server");
+    default: hang_up(server, now, FAIL_PROTOCOL, "gman_wake: the answer is not Gearman's protocol");
     }
 }
 
-/* Begin to connect. After a failure the name is looked up again, and so is one without an address; nobody waits for that either. */
+/* Begin to connect. After a failure, or without an address, the name is looked up (again), also without waiting. */
 static bool begin(struct server *server, int64_t now) {
     struct wake_line *line = &server->wake;
     enum lookup_result looked = LOOKUP_DONE;
@@ -162,7 +162,7 @@ static bool begin(struct server *server, int64_t now) {
     return false;
 }
 
-/* Go on with the connect and with TLS, whose configuration must be there: no files are read for it here. */
+/* Continue the connect and the TLS handshake. Reads no files: TLS must be configured already. */
 static void finish(struct server *server, int64_t now) {
     struct wake_line *line = &server->wake;
     char what[WHAT_MAX], why[WHAT_MAX + 16];
@@ -182,7 +182,7 @@ static void finish(struct server *server, int64_t now) {
     }
 }
 
-/* Get to a connection that can be written to, without waiting for one. */
+/* Get a writable connection without waiting. */
 static bool ready(struct server *server, int64_t now) {
     struct wake_line *line = &server->wake;
     if (line->connection)
@@ -242,7 +242,7 @@ enum wake_result wake_send(struct slice function, struct slice unique) {
     enum wake_result result = WAKE_SKIPPED;
     if (due(function, unique, false)) {
         result = WAKE_DROPPED;
-        /* Who finds another thread at it drops this one, but claims nothing: the next call sends. */
+        /* While another thread sends, this wake-up is dropped and not counted as sent: the next call sends. */
         if (pthread_mutex_trylock(&line_lock) == 0) {
             if (!due(function, unique, true))
                 result = WAKE_SKIPPED;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Wake-ups: background jobs without a workload that may be lost, and that never make anybody wait.
+ * Wake-ups: background jobs without a workload, which may be lost and never make the caller wait.
  */
 #ifndef WAKE_H
 #define WAKE_H
@@ -8,7 +8,7 @@
 #include "protocol.h"
 
 struct wake_counts {
-    unsigned long long sent;    /* handed to the network */
+    unsigned long long sent;    /* passed to the network */
     unsigned long long skipped; /* the same wake-up was sent less than wake_interval_ms ago */
     unsigned long long dropped; /* no server could take it without waiting */
 };

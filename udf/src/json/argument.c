@@ -21,7 +21,7 @@ static bool begins(struct slice text, const char *prefix) {
     size_t length = strlen(prefix);
     if (text.length < length)
         return false;
-    for (size_t i = 0; i < length; i++) { /* SQL has function names in any case */
+    for (size_t i = 0; i < length; i++) { /* function names are not case-sensitive in SQL */
         char c = text.data[i] >= 'A' && text.data[i] <= 'Z' ? (char)(text.data[i] - 'A' + 'a') : text.data[i];
         if (c != prefix[i])
             return false;
@@ -29,7 +29,7 @@ static bool begins(struct slice text, const char *prefix) {
     return true;
 }
 
-/* Without what is before the last dot and without backticks, when the whole text is an identifier: `t`.`name`, NEW.name. */
+/* Without qualifier and backticks, when the whole text is an identifier: `t`.`name`, NEW.name. */
 static struct slice unqualified(struct slice text) {
     size_t at = 0, start = 0, stop = 0;
     for (;;) {
@@ -77,9 +77,9 @@ static enum argument_kind kind_of(udf_args *args, unsigned int index) {
     }
     switch (args->arg_type[index]) {
     case INT_RESULT:
-        /* The interface does not say whether an integer has a sign, but its text has it right. Types and expressions that can be
+        /* The interface does not report whether an integer has a sign, but its text is correct. Types and expressions that can be
          * beyond a signed 64-bit number are 19 to 21 characters wide, and all others are left alone, because the text of a BIT
-         * is its bytes. (BIT(19) to BIT(21) are told apart in json_value.) */
+         * is its bytes. (json_value recognizes BIT(19) to BIT(21).) */
         if (args->lengths[index] != 64 && (args->lengths[index] < 19 || args->lengths[index] > 21))
             return KIND_INTEGER;
         udf_as_text(args, index);
@@ -91,7 +91,7 @@ static enum argument_kind kind_of(udf_args *args, unsigned int index) {
 }
 
 /* The interface has one type for FLOAT and DOUBLE. A DOUBLE(M,D) has M digits at most, so a value with more is of a FLOAT(M,D), or of a FLOAT, whose
- * width is 12. From 16 on the digits tell nothing: a DOUBLE without (M,D), as nearly all are, is 22 wide. */
+ * width is 12. From 16 on the digits prove nothing: a DOUBLE without (M,D), as nearly all are, is 22 wide. */
 static int digits_of(const udf_args *args, unsigned int index) { return args->lengths[index] <= 15 ? (int)args->lengths[index] : 17; }
 
 struct json_state *json_begin(udf_init *initid, udf_args *args, char *message, const char *function) {
@@ -113,7 +113,7 @@ struct json_state *json_begin(udf_init *initid, udf_args *args, char *message, c
     }
     udf_charsets_result(&charsets, initid);
     udf_charsets_close(&charsets);
-    initid->maybe_null = 1; /* for want of memory */
+    initid->maybe_null = 1; /* out of memory */
     initid->max_length = UDF_MAX_LENGTH;
     return state;
 }
@@ -157,7 +157,7 @@ bool json_names(struct json_state *state, const udf_args *args, char *message, c
             for (size_t j = 0; j < length; j++)
                 shown[j] = name.data[j] >= 0x20 && name.data[j] < 0x7F ? name.data[j] : '?';
             shown[length] = 0;
-            udf_refuse(message, "%s: no member name '%s': %s", function, shown, problem);
+            udf_refuse(message, "%s: invalid member name '%s': %s", function, shown, problem);
             return false;
         }
         state->arguments[i].name = (struct slice){state->names.data + state->names.length, name.length};
@@ -182,12 +182,12 @@ static void base64(struct buffer *out, const char *text, size_t length) {
 }
 
 void json_row(struct json_state *state, const udf_args *args) {
-    enum { AROUND = 32 }; /* quotes, commas and a number, more or less */
+    enum { AROUND = 32 }; /* roughly: quotes, commas and a number */
     size_t room = state->names.length;
     for (unsigned int i = 0; i < args->arg_count; i++)
         room += AROUND + (args->args[i] && state->arguments[i].kind != KIND_INTEGER && state->arguments[i].kind != KIND_DOUBLE ? args->lengths[i] : 0);
     buffer_clear(&state->out);
-    /* What is too much to reserve may be too much to write, which is seen then. */
+    /* If this is too much to reserve, writing fails later when it needs as much. */
     if (room <= state->out.limit)
         buffer_reserve(&state->out, room);
 }

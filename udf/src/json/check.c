@@ -100,7 +100,7 @@ static bool name(struct reader *in) {
     return accept(in, ':');
 }
 
-/* From inside a value on; first is the kind of container that we are in already ('{', or 0 for none). */
+/* Check the rest of a value; first is the kind of container that it is in already ('{', or 0 for none). */
 static bool check(const char *text, size_t length, char first) {
     struct reader in = {(const unsigned char *)text, (const unsigned char *)text + length};
     unsigned char objects[JSON_DEPTH_MAX / 8 + 1]; /* a bit per level: object or array */
@@ -134,7 +134,7 @@ static bool check(const char *text, size_t length, char first) {
         } else if (*in.at == '"' ? !string(&in) : *in.at == '-' || digit(&in) ? !number(&in) : !accept_word(&in, "true") && !accept_word(&in, "false") && !accept_word(&in, "null")) {
             return false;
         }
-        /* Behind a value: close what ends here, until a comma asks for the next value. */
+        /* After a value: close containers until a comma requires the next value. */
         while (!opened) {
             skip_blanks(&in);
             if (depth == (first ? 1 : 0) && in.at == in.end)

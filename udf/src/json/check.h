@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Is this text JSON (RFC 8259)? One pass, no memory, no recursion.
+ * Whether a text is JSON (RFC 8259). One pass, no memory, no recursion.
  */
 #ifndef JSON_CHECK_H
 #define JSON_CHECK_H
@@ -8,11 +8,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum { JSON_DEPTH_MAX = 1000 }; /* what is nested deeper counts as invalid */
+enum { JSON_DEPTH_MAX = 1000 }; /* deeper nesting is invalid */
 
 /* One value of any kind, with white space around it. */
 bool json_is_value(const char *text, size_t length);
-/* What stands between the braces of an object: "name":value,… or nothing. */
+/* The inside of an object's braces: "name":value,… or nothing. */
 bool json_is_members(const char *text, size_t length);
 /* Only white space. */
 bool json_is_blank(const char *text, size_t length);

@@ -4,7 +4,7 @@
  * CREATE FUNCTION udf_json_members RETURNS STRING SONAME 'lib_mysqludf_json.so';
  *
  * json_members(name, value, …)
- *   "name":value,… without braces, made for nesting inside json_object. The names are values of any type and any text.
+ *   "name":value,… without braces, for nesting inside json_object. Names may be values of any type and any text.
  * Returns that text; '' without arguments.
  * Errors: an odd number of arguments, and a name that is NULL, fail the statement.
  */

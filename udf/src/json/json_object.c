@@ -21,7 +21,7 @@ static udf_bool init(udf_init *initid, udf_args *args, char *message, const char
     return 1;
 }
 
-/* False when there is nothing in it, and so no comma before the next. */
+/* False: the member is empty, so the next one needs no comma. */
 static bool member(struct json_state *state, const udf_args *args, unsigned int index, bool comma) {
     struct buffer *out = &state->out;
     const struct argument *argument = &state->arguments[index];

@@ -8,18 +8,18 @@
 #include <string.h>
 
 static void decimal_point(char *text) {
-    for (; *text; text++) /* whatever the server's locale makes of it */
+    for (; *text; text++) /* in place of the locale's decimal point */
         if (!strchr("0123456789+-e", *text))
             *text = '.';
 }
 
 static bool reads_back(const char *text, double value, bool single) { return single ? strtof(text, NULL) == (float)value : strtod(text, NULL) == value; }
 
-/* Rounding to 16 digits can miss, next to a power of two, a neighbour that reads back as well. */
+/* Next to a power of two, rounding to 16 digits can miss a neighbour that reads back as the same value. */
 static bool neighbour(char *text, size_t size, double value) {
     char digits[40], *exponent;
     snprintf(digits, sizeof digits, "%.15e", fabs(value));
-    digits[1] = digits[0]; /* in place of the point: the digits without it begin there */
+    digits[1] = digits[0]; /* overwrite the point: the digits begin here */
     long long mantissa = strtoll(digits + 1, &exponent, 10);
     int power = atoi(exponent + 1) - 15;
     for (int step = -1; step <= 1; step += 2) {
@@ -42,7 +42,7 @@ static bool neighbour(char *text, size_t size, double value) {
 
 static void shortest(char *text, size_t size, double value, bool single) {
     char other[48];
-    /* All normal numbers of so many digits read back; the smallest ones need not have so many. */
+    /* All normal numbers with this many digits read back; subnormal ones may need less. */
     int enough = single ? 6 : 15, most = single ? 9 : 17;
     int precision = fabs(value) < (single ? (double)FLT_MIN : DBL_MIN) ? 1 : enough;
     do
@@ -53,7 +53,7 @@ static void shortest(char *text, size_t size, double value, bool single) {
     decimal_point(text);
 }
 
-/* Those between the first and the last that is not zero. */
+/* The number of digits from the first to the last that is not zero. */
 static int significant(const char *text) {
     int count = 0, zeros = 0;
     for (; *text && *text != 'e'; text++) {
@@ -76,7 +76,7 @@ void number_double(struct buffer *out, double value, int digits) {
         return;
     }
     shortest(text, sizeof text, value, false);
-    /* What a FLOAT holds is exact as a double, but has far more digits there than it had in the column. */
+    /* A FLOAT is exact as a double, but has far more digits there than in the column. */
     if ((double)(float)value == value && significant(text) > digits)
         shortest(text, sizeof text, value, true);
     buffer_text(out, text);

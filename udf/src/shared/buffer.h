@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * A growing byte buffer with a limit. A failed append is remembered, so that a row of appends needs one check at its end.
+ * A growing byte buffer with a limit. A failed append is recorded, so a sequence of appends needs one check at its end.
  */
 #ifndef BUFFER_H
 #define BUFFER_H

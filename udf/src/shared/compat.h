@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * What the server and a loadable function exchange, for MariaDB 10.5 and later and MySQL 8.0.1 and later from one source.
+ * The interface between the server and a loadable function, for MariaDB 10.5 and later and MySQL 8.0.1 and later from one source.
  *
- * The two structures are declared here and not taken from the headers: MariaDB's connector package, the only one that a
- * database host has, carries a short UDF_ARGS without the attribute names that the server fills in. Below, the compiler
- * compares what both have in common, so a header that moves a member stops the build.
+ * The two structures are declared here and not taken from the headers: MariaDB's connector package, often the only
+ * one on a database host, has a short UDF_ARGS without the attribute names that the server sets. The assertions below compare
+ * the members that both have, so a header that moves one stops the build.
  */
 #ifndef COMPAT_H
 #define COMPAT_H
@@ -49,11 +49,11 @@ _Static_assert(offsetof(udf_init, ptr) == offsetof(UDF_INIT, ptr), "UDF_INIT.ptr
 _Static_assert(offsetof(udf_init, const_item) == offsetof(UDF_INIT, const_item), "UDF_INIT.const_item moved");
 _Static_assert(sizeof(udf_bool) == 1, "the server's boolean is one byte");
 
-/* The manual promises a message buffer of this size for _init, whatever MYSQL_ERRMSG_SIZE says. */
+/* The manual guarantees a message buffer of this size for _init, whatever MYSQL_ERRMSG_SIZE is. */
 #define UDF_MESSAGE_SIZE 80
-/* The result buffer that the server hands to a row function. */
+/* The result buffer that the server passes to a row function. */
 #define UDF_RESULT_SIZE 255
-/* Results that a server keeps in a temporary table, or makes a column of, are cut at what _init announces. From here on it is a LONGTEXT. */
+/* A server truncates results in temporary tables and new columns at the length that _init announces. From this length on they are LONGTEXT. */
 #define UDF_MAX_LENGTH 4294967295UL
 
 #define UDF_EXPORT __attribute__((visibility("default")))

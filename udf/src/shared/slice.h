@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Bytes that somebody else owns.
+ * A view of bytes that are owned elsewhere.
  */
 #ifndef SLICE_H
 #define SLICE_H

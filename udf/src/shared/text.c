@@ -63,8 +63,8 @@ static void escape(struct buffer *out, unsigned char byte) {
 
 void text_quote(struct buffer *out, const char *text, size_t length) {
     const unsigned char *bytes = (const unsigned char *)text;
-    size_t start = 0, at = 0; /* what lies between needs no change and is copied in one piece */
-    /* Nearly always enough: so a long string grows the buffer once. */
+    size_t start = 0, at = 0; /* what needs no change is copied in one piece */
+    /* Almost always enough, so a long string grows the buffer once. */
     buffer_reserve(out, length < (size_t)-3 ? length + 2 : length);
     buffer_byte(out, '"');
     while (at < length && !out->failed) {

@@ -7,14 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A row function has no way to fail a statement in the interface of loadable functions: *error only makes NULLs. Both servers
- * export their own error function to what they load; one that does not leaves the weak reference empty. */
+/* The interface of loadable functions gives a row function no way to fail a statement: *error only makes NULLs. Both servers export
+ * their internal error function; in one that does not, the weak reference is NULL. */
 extern void my_printf_error(unsigned int number, const char *format, unsigned long flags, ...) __attribute__((weak));
 extern void mysql_printf_error(unsigned int number, const char *format, int flags, ...) __asm__("_Z15my_printf_errorjPKciz") __attribute__((weak));
 
 enum { UNKNOWN_ERROR = 1105 };
 
-/* MySQL's component services, as far as they are used here. The client's headers do not have them. */
+/* The component services of MySQL that are used here. The client's headers lack them. */
 struct registry {
     bool (*acquire)(const char *name, void **service);
     bool (*acquire_related)(const char *name, void *service, void **related);
@@ -49,7 +49,7 @@ void udf_charsets_close(struct udf_charsets *charsets) {
 void udf_charsets_argument(const struct udf_charsets *charsets, udf_args *args, unsigned int index) {
     const struct metadata *metadata = charsets->metadata;
     void *now = NULL;
-    /* Binary data has no character set to be converted from. */
+    /* Binary data has no character set to convert from. */
     if (metadata && !metadata->argument_get(args, charset, index, &now) && now && strcmp(now, "binary") != 0 && strcmp(now, utf8mb4) != 0)
         (void)metadata->argument_set(args, charset, index, utf8mb4);
 }

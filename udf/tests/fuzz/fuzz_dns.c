@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * What a name server answers, and the two files of the system's resolver: nothing in them makes the reader read beyond them, and what it takes
- * from them are addresses. The first byte says which of them the rest is.
+ * Responses of name servers, and the two files of the system's resolver: no input makes the parser read beyond it, and all results are
+ * valid addresses. The first byte selects the parser.
  */
 #include <arpa/inet.h>
 #include <stdint.h>
@@ -36,7 +36,7 @@ static void answer(const uint8_t *data, size_t size, enum dns_type type) {
     check(&found);
     expect(verdict == DNS_ANSWERED || found.count == 0);
 
-    /* Behind the question as it was asked, so that the records are reached. */
+    /* After the original question, so that the records are parsed. */
     uint8_t *whole = malloc(query.length + size);
     if (!whole)
         abort();
@@ -52,7 +52,7 @@ static void answer(const uint8_t *data, size_t size, enum dns_type type) {
     free(whole);
 }
 
-/* Any text as a name: a query that fits, and is answered by itself. */
+/* Any text as a name: the query fits its buffer, and is a valid response to itself. */
 static void name(const uint8_t *data, size_t size) {
     char text[600];
     struct dns_query query;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The JSON check and the writer: whatever text is, quoted it is a JSON value; what is a value is one as an array's element; what are
- * members are an object between braces, and the other way round; what number_text writes is a value.
+ * The JSON check and the writer: any text is a JSON value when quoted; a value is also one as an element of an array; members are an
+ * object between braces, and vice versa; the output of number_text is a value.
  */
 #include <stdint.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The text of a server list: what is accepted is in its stored form, and that form is accepted and stored as itself.
+ * The text of a server list: an accepted list has a stored form, which is accepted and stored unchanged.
  */
 #include <stdint.h>
 #include <stdlib.h>
