@@ -121,7 +121,7 @@ def test_renewed_files_are_taken_without_a_restart(site: Site, start_worker: Cal
         file.write_text(pathlib.Path(site.certificates.path(f"stranger.{'pem' if name == 'cert' else 'key'}")).read_text())
         settings["job_server_tls"][name] = str(file)
     worker = start_worker(settings)
-    worker.says("is lost")
+    worker.says("is unavailable")
     for name, file in own.items():
         file.write_text(pathlib.Path(site.certificates.path(f"client.{'pem' if name == 'cert' else 'key'}")).read_text())
     until(lambda: site.gearmand.queue("syncToRedis")[2], 1)

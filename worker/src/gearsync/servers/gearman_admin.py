@@ -1,4 +1,4 @@
-"""What a job server says of itself over its text protocol."""
+"""Gearman's administrative protocol: a job server's version and its queues."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import NamedTuple, Optional
 from gearsync.declare.configuration import TlsSettings
 from gearsync.servers.gearman_socket import connect
 
-#: The end of a list of gearmand's.
+#: The line that ends an answer of several lines.
 _END = b"\n.\n"
 _LARGEST = 16 << 20
 
 
 class Queue(NamedTuple):
-    """One function of a job server: jobs in all, those of them that run, and workers that offer it."""
+    """One function of a job server: all its jobs, those of them that run, and the workers that offer it."""
 
     jobs: int
     running: int
@@ -21,25 +21,25 @@ class Queue(NamedTuple):
 
 
 def version(address: tuple[str, int], timeout: float, tls: Optional[TlsSettings] = None) -> str:
-    """The server's answer to `version`, ``OK`` and the version. Raises OSError."""
+    """The server's answer to `version`: ``OK`` and the version. Raises OSError."""
     with connect(address, timeout, tls) as connection:
         connection.sendall(b"version\n")
         return connection.recv(256).decode(errors="replace").strip()
 
 
 def queues(address: tuple[str, int], timeout: float, tls: Optional[TlsSettings] = None) -> dict[str, Queue]:
-    """The functions that the server knows. Raises OSError, and ValueError for an answer that is none."""
+    """The functions that the server knows. Raises OSError, and ValueError for an invalid answer."""
     with connect(address, timeout, tls) as connection:
         connection.sendall(b"status\n")
         text = b"\n"
         while not text.endswith(_END):
             more = connection.recv(1 << 16)
             if not more or len(text) > _LARGEST:
-                raise ValueError("the answer to status has no end")
+                raise ValueError("the answer to `status` is incomplete")
             text += more
-    found = {}
+    by_function = {}
     for line in text[: -len(_END)].split(b"\n"):
         if line:
             name, jobs, running, workers = line.rsplit(b"\t", 3)
-            found[name.decode(errors="replace")] = Queue(int(jobs), int(running), int(workers))
-    return found
+            by_function[name.decode(errors="replace")] = Queue(int(jobs), int(running), int(workers))
+    return by_function

@@ -14,8 +14,8 @@ from gearsync.declare.configuration import TlsSettings
 
 @contextlib.contextmanager
 def _naming(*files: str) -> Iterator[None]:
-    """OpenSSL's errors do not tell which file they are about."""
-    # Python's neither, when one is missing or may not be read.
+    """Name ``files`` in an error that is raised inside: OpenSSL's errors do not name the file."""
+    # Nor does the error of a file that is missing or may not be read, unless it is opened here.
     for file in files:
         pathlib.Path(file).open("rb").close()
     try:
@@ -25,34 +25,34 @@ def _naming(*files: str) -> Iterator[None]:
 
 
 def tls_context(settings: TlsSettings) -> ssl.SSLContext:
-    """TLS 1.2 or later, in which the server must prove its name. Raises OSError that names the file of no use."""
+    """A context for TLS 1.2 or later that verifies the server's name. Raises OSError, which names a file that is unusable."""
     if settings.ca:
         with _naming(settings.ca):
             context = ssl.create_default_context(cafile=settings.ca)
     else:
         context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    # Python 3.13 became stricter than OpenSSL, and than the SQL functions: not every private authority is made by the book.
+    # Python 3.13 became stricter than OpenSSL, and than the SQL functions: certificates of many private authorities fail.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    # The protocol's loop reads when there is something to read, and not when there is room to write.
+    # The event loop reads only when the socket is readable; a renegotiation could need a write to go on.
     context.options |= ssl.OP_NO_RENEGOTIATION
     if settings.cert and settings.key:
         with _naming(settings.cert, settings.key):
-            # An encrypted key is an error; without a password OpenSSL would ask the terminal for one.
+            # An encrypted key is an error; without this callback OpenSSL would ask the terminal for a password.
             context.load_cert_chain(settings.cert, settings.key, password=lambda: "")
     return context
 
 
 def connect(address: tuple[str, int], timeout: float, tls: Optional[TlsSettings] = None) -> socket.socket:
-    """A connected socket, whose operations may take ``timeout`` seconds each; with ``tls`` after the handshake. Raises OSError.
+    """A connected socket whose operations may take ``timeout`` seconds each; with ``tls``, after the handshake.
 
-    The files of ``tls`` are read for each connection, so that renewed ones are taken without a restart.
+    The files of ``tls`` are read for each connection, so that renewed ones are used without a restart. Raises OSError.
     """
     context = tls_context(tls) if tls else None
-    found = socket.create_connection(address, timeout=timeout)
+    connection = socket.create_connection(address, timeout=timeout)
     try:
-        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return context.wrap_socket(found, server_hostname=address[0]) if context else found
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return context.wrap_socket(connection, server_hostname=address[0]) if context else connection
     except BaseException:
-        found.close()
+        connection.close()
         raise

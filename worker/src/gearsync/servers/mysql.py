@@ -1,4 +1,4 @@
-"""MySQL: one connection that is made again when it is needed, and one word for everything that means "later"."""
+"""A session with MySQL that connects when it is needed, and raises DatabaseUnavailable for every error."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gearsync.servers.mysql_errors import DatabaseUnavailable, RowsLocked, State
 
 
 def _tls() -> ssl.SSLContext:
-    """TLS to whoever answers."""
+    """TLS without verification of the server."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context
@@ -25,8 +25,8 @@ def _tls() -> ssl.SSLContext:
 _TLS = _tls()
 
 
-def _let_go(error: BaseException) -> None:
-    """Take apart the cycle of a failed connection in PyMySQL, its socket, its TLS context and the frames between them: the collector comes too seldom."""
+def _break_cycle(error: BaseException) -> None:
+    """Break the reference cycle of a failed connection in PyMySQL (socket, TLS context, frames): the collector runs too seldom."""
     original = getattr(error, "original_exception", None)
     for each in (error, original, error.__context__):
         if each is not None:
@@ -36,7 +36,7 @@ def _let_go(error: BaseException) -> None:
 
 
 class _Connection(pymysql.connections.Connection):  # type: ignore[misc]  # PyMySQL has no types
-    """PyMySQL's, which reads the machine's authorities for each connection to a server that may have TLS, and then asks none of them."""
+    """PyMySQL's connection, without its own TLS context: that reads the host's certificate authorities each time, and does not use them."""
 
     def _create_ssl_ctx(self, sslp: Any) -> ssl.SSLContext:
         return _TLS
@@ -46,13 +46,16 @@ class Database:
     """One session: READ COMMITTED, UTC, autocommit, values as bytes."""
 
     def __init__(self, settings: MySQLSettings, timeout: float, idle: float = 30.0) -> None:
-        """``timeout`` bounds connecting and every answer; after ``idle`` seconds without a word the server ends the session. Connects at the first use."""
+        """``timeout`` bounds connecting and each answer, in seconds; after ``idle`` seconds the server ends an idle session.
+
+        Connects at the first use.
+        """
         self.name = settings.unix_socket or f"{settings.host}:{settings.port}"
         self._settings = settings
         self._timeout = timeout
         self._idle = max(2, int(idle))
         self._connection: Any = None
-        #: How many sessions there were: in another one the server may be another one.
+        #: The number of sessions so far: a new session may be with another server.
         self.sessions = 0
 
     @property
@@ -65,10 +68,11 @@ class Database:
                     host=settings.host, port=settings.port, unix_socket=settings.unix_socket, user=settings.user, password=settings.password,
                     charset="utf8mb4", use_unicode=False, conv=pymysql.converters.encoders.copy(), autocommit=True,
                     client_flag=CLIENT.FOUND_ROWS | CLIENT.MULTI_STATEMENTS,
-                    # A socket of this host needs no TLS, for which each connection reads the machine's authorities.
+                    # A Unix socket needs no TLS.
                     ssl_disabled=bool(settings.unix_socket),
                     connect_timeout=max(1, int(self._timeout)), read_timeout=self._timeout, write_timeout=self._timeout,
-                    # What waits for a lock is tried again. The idle limit: a process that was paused inside a transaction must not hold its locks for long.
+                    # A statement that waits for a lock fails soon and is retried. The idle limit bounds how long a process
+                    # that was paused inside a transaction holds its locks.
                     init_command="SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_TRANS_TABLES',"
                     f" innodb_lock_wait_timeout = 2, lock_wait_timeout = 2, wait_timeout = {self._idle}",
                 )
@@ -76,64 +80,70 @@ class Database:
                 self.sessions += 1
             except (pymysql.MySQLError, OSError) as error:
                 self.close()
-                found = classified(error)
-                _let_go(error)
+                unavailable = classified(error)
+                _break_cycle(error)
             else:
                 return self._connection
             try:
-                raise found
+                raise unavailable
             finally:
-                # Its traceback has this frame.
-                del found
+                # Its traceback refers to this frame.
+                del unavailable
         return self._connection
 
     def run(self, sql: Union[str, bytes], arguments: Any = None) -> int:
-        """Execute one statement; how many rows it found. Raises DatabaseUnavailable."""
+        """Execute one statement. Returns how many rows it matched. Raises DatabaseUnavailable."""
         return int(self._execute(sql, arguments).rowcount)
 
     def run_each(self, *statements: str) -> list[int]:
-        """Execute statements in one round trip; how many rows each of them found. Raises DatabaseUnavailable; those before the one that failed are done."""
+        """Execute statements in one round trip. Returns how many rows each of them matched.
+
+        Raises DatabaseUnavailable; the statements before the one that failed are executed.
+        """
         cursor = self._execute("; ".join(statements), None)
-        found = [int(cursor.rowcount)]
-        with self._heard_out():
+        counts = [int(cursor.rowcount)]
+        with self._failing_as_unavailable():
             while cursor.nextset():
-                found.append(int(cursor.rowcount))
-        return found
+                counts.append(int(cursor.rowcount))
+        return counts
 
     def rows_of_each(self, *selects: str) -> list[list[tuple[Any, ...]]]:
         """The rows of several SELECTs, in one round trip. Raises DatabaseUnavailable."""
         cursor = self._execute("; ".join(selects), None)
-        found = [list(cursor.fetchall())]
-        with self._heard_out():
+        results = [list(cursor.fetchall())]
+        with self._failing_as_unavailable():
             while cursor.nextset():
-                found.append(list(cursor.fetchall()))
-        return found
+                results.append(list(cursor.fetchall()))
+        return results
 
     def rows(self, sql: Union[str, bytes], arguments: Any = None) -> list[tuple[Any, ...]]:
         """The rows of one SELECT. Raises DatabaseUnavailable."""
         return list(self._execute(sql, arguments).fetchall())
 
     def rows_within(self, sql: Union[str, bytes], most: int) -> tuple[list[tuple[Any, ...]], bool]:
-        """The first rows of one SELECT, until they hold ``most`` bytes, at least one; whether others were left. Raises DatabaseUnavailable."""
+        """The first rows of one SELECT, at least one, until they hold ``most`` bytes; and whether rows were left out.
+
+        Raises DatabaseUnavailable.
+        """
         cursor = self.connection.cursor(pymysql.cursors.SSCursor)
-        found: list[tuple[Any, ...]] = []
+        rows: list[tuple[Any, ...]] = []
         try:
             cursor.execute(sql)
             while most > 0 and (row := cursor.fetchone()) is not None:
-                found.append(row)
+                rows.append(row)
                 most -= sum([len(value) for value in row if value is not None])
             cut = most <= 0 and cursor.fetchone() is not None
-            # What is left is read and thrown away.
+            # Reads and discards the rest of the result.
             cursor.close()
         except BaseException as error:
-            # The rest would be looked for on a connection that is closed.
+            # Otherwise PyMySQL would read the rest of the result from a closed connection.
             if cursor._result is not None:
                 cursor._result.unbuffered_active = False
             if isinstance(error, (pymysql.MySQLError, OSError)):
                 raise self.failed(error) from None
             self.close()
             raise
-        return found, cut
+        return rows, cut
 
     def now(self) -> float:
         """The server's clock, in seconds since 1970. Raises DatabaseUnavailable."""
@@ -148,35 +158,36 @@ class Database:
 
     def _execute(self, sql: Union[str, bytes], arguments: Any) -> Any:
         cursor = self.connection.cursor()
-        with self._heard_out():
+        with self._failing_as_unavailable():
             cursor.execute(sql, arguments)
         return cursor
 
     @contextlib.contextmanager
-    def _heard_out(self) -> Iterator[None]:
-        """Around a question and its answer. Raises DatabaseUnavailable."""
+    def _failing_as_unavailable(self) -> Iterator[None]:
+        """For a statement and its answer: raises DatabaseUnavailable for errors of the driver."""
         try:
             yield
         except (pymysql.MySQLError, OSError) as error:
             raise self.failed(error) from None
         except BaseException:
-            # Interrupted between a question and its answer, by a signal for example: the next answer would be the wrong one.
+            # Interrupted between a statement and its answer, for example by a signal: the next statement would read this answer.
             self.close()
             raise
 
     def failed(self, error: Exception) -> DatabaseUnavailable:
-        """The error as everybody here knows it; the connection is closed, unless only the statement was wrong, or a value in it, or a row was locked."""
-        found = classified(error)
-        # A resync that meets a locked row keeps its session, and with it the lock that tells others of it.
-        if not isinstance(found, (StatementRefused, RowsLocked)):
+        """The driver's ``error`` as DatabaseUnavailable. Closes the connection, unless the statement was refused or a row was locked."""
+        unavailable = classified(error)
+        # A resync that finds a locked row keeps its session, and with it the named lock that keeps other resyncs out.
+        if not isinstance(unavailable, (StatementRefused, RowsLocked)):
             self.close()
-        return found
+        return unavailable
 
     @contextlib.contextmanager
     def transaction(self, *first: str) -> Iterator[list[int]]:
-        """All or nothing: rolled back by every exception, which goes on; committed otherwise. Raises DatabaseUnavailable, also when nobody knows.
+        """A transaction: rolled back by every exception, which is raised again; committed otherwise.
 
-        ``first`` are statements that change rows: it begins with them, in one round trip. Yields how many rows each of them has found.
+        ``first`` are statements that change rows and run in the same round trip as its start. Yields how many rows each of
+        them matched. Raises DatabaseUnavailable, also when it is unknown whether the transaction is committed.
         """
         try:
             yield self.run_each("START TRANSACTION", *first)[1:]
@@ -189,13 +200,13 @@ class Database:
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[None]:
-        """Everything that is read is of one moment. Raises DatabaseUnavailable."""
+        """A transaction that reads everything from one snapshot. Raises DatabaseUnavailable."""
         self.run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         with self.transaction():
             yield
 
     def drop_closed(self) -> None:
-        """Let go of a connection that the server has ended for its idleness; not within a transaction, and not where the session holds a lock."""
+        """Close a connection that the server has ended because it was idle. Not to be called within a transaction, or while the session holds a lock."""
         if self._connection is not None:
             readable = select.poll()
             readable.register(self._connection._sock, select.POLLIN)
@@ -203,7 +214,7 @@ class Database:
                 self.close()
 
     def close(self) -> None:
-        """Close the connection; a transaction that is open is rolled back by the server."""
+        """Close the connection; the server rolls back an open transaction."""
         connection: Optional[Any] = self._connection
         self._connection = None
         if connection is not None:

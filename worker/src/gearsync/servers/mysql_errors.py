@@ -1,4 +1,4 @@
-"""What MySQL's errors mean for whoever asked, and what may be said of them. Pure."""
+"""MySQL's errors by what the caller can do about them, and the part of their messages that is safe to log. Pure."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from collections.abc import Container
 import pymysql
 from pymysql.constants import ER
 
-#: The schema or one of its tables is not there (yet).
+#: The schema or one of its tables does not exist (yet).
 _ABSENT = (ER.BAD_DB_ERROR, ER.NO_SUCH_TABLE)
-#: A lock could not be had: at once (MySQL's NOWAIT), in time (and MariaDB's NOWAIT), or not at all.
+#: A lock was not granted: at once (MySQL's NOWAIT), in time (also MariaDB's NOWAIT), or because of a deadlock.
 _LOCKED = (3572, ER.LOCK_WAIT_TIMEOUT, ER.LOCK_DEADLOCK)
-#: A statement that will fail in the same way the next time, whatever the server's state. NO_DB_ERROR is MySQL's word for a function that is not there:
-#: it looks for one in the session's schema, and there is none.
+#: A statement that fails in the same way each time, whatever the server's state. NO_DB_ERROR is what MySQL reports for
+#: an unknown function: it looks for one in the session's schema, and the session has none.
 _STATEMENT = (ER.BAD_FIELD_ERROR, ER.NO_SUCH_TABLE, ER.PARSE_ERROR, ER.BAD_DB_ERROR, ER.SP_DOES_NOT_EXIST, ER.NO_DB_ERROR)
-#: The account may not; somebody can mend that.
+#: The account lacks a privilege, which an administrator can grant.
 _DENIED = (ER.TABLEACCESS_DENIED_ERROR, ER.COLUMNACCESS_DENIED_ERROR, ER.DBACCESS_DENIED_ERROR, ER.ACCESS_DENIED_ERROR, ER.SPECIFIC_ACCESS_DENIED_ERROR)
-#: What the server cannot do at the moment, whatever the statement says: locks, connections, limits, memory, disk, read-only, shutdown. (3024, 1969: a
-#: statement took too long; 3168, 3169, 4031, 1927, 1053: the session ends; 1792, 1836: read-only; 1290: an option, read_only most of all.)
-_PASSING = frozenset({
+#: Errors that are temporary, whatever the statement: locks, connections, limits, memory, disk, read-only, shutdown.
+#: (3024, 1969: a statement took too long; 3168, 3169, 4031, 1927, 1053: the session ends; 1792, 1836: read-only; 1290:
+#: an option, mostly read_only.)
+_TEMPORARY = frozenset({
     *_LOCKED, ER.CON_COUNT_ERROR, ER.OUT_OF_RESOURCES, ER.OUTOFMEMORY, ER.OUT_OF_SORTMEMORY, ER.SERVER_SHUTDOWN, ER.NORMAL_SHUTDOWN,
     ER.SHUTDOWN_COMPLETE, ER.FORCING_CLOSE, ER.ABORTING_CONNECTION, ER.NEW_ABORTING_CONNECTION, ER.NET_READ_ERROR, ER.NET_READ_INTERRUPTED,
     ER.NET_ERROR_ON_WRITE, ER.NET_WRITE_INTERRUPTED, ER.NET_FCNTL_ERROR, ER.NET_PACKETS_OUT_OF_ORDER, ER.NET_UNCOMPRESS_ERROR, ER.QUERY_INTERRUPTED,
@@ -31,22 +32,22 @@ _PASSING = frozenset({
 _CLIENT = range(2000, 3000)
 
 
-#: Errors whose quotations are names: of accounts, tables, columns, variables.
-_NAMING = frozenset({*_STATEMENT, *_DENIED, *_PASSING}) - {ER.PARSE_ERROR}
+#: Errors that quote only names: of accounts, tables, columns, variables.
+_QUOTING_NAMES = frozenset({*_STATEMENT, *_DENIED, *_TEMPORARY}) - {ER.PARSE_ERROR}
 _SIGNAL = 1644
 #: All from the first quotation mark to the last.
 _QUOTED = re.compile(r"['\"].*['\"]|['\"].*", re.DOTALL)
 
 
 def words_of(error: Exception) -> str:
-    """What MySQL says, without what it quotes of values and statements, and its number where that leaves something out. Pure."""
-    words = str(error.args[-1]) if error.args else type(error).__name__
+    """MySQL's message without the values and statements that it quotes, and with its number where a part is left out. Pure."""
+    message = str(error.args[-1]) if error.args else type(error).__name__
     code = code_of(error)
-    if not code or code in _CLIENT or code in _NAMING:
-        return words
-    # A trigger of the application's may say anything.
-    kept = "" if code == _SIGNAL else _QUOTED.sub("…", words)
-    return words if kept == words else f"error {code}: {kept}".rstrip(": ")
+    if not code or code in _CLIENT or code in _QUOTING_NAMES:
+        return message
+    # The message of an application's trigger may contain data.
+    kept = "" if code == _SIGNAL else _QUOTED.sub("…", message)
+    return message if kept == message else f"error {code}: {kept}".rstrip(": ")
 
 
 def code_of(error: Exception) -> int:
@@ -55,7 +56,7 @@ def code_of(error: Exception) -> int:
 
 
 class DatabaseUnavailable(Exception):
-    """MySQL did not do it; whether a transaction was committed is not known. What the server may do the next time, unless it is one of the errors below."""
+    """MySQL did not execute a statement; whether a transaction was committed is unknown. A retry may succeed, unless it is one of the errors below."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(words_of(error))
@@ -63,23 +64,23 @@ class DatabaseUnavailable(Exception):
 
 
 class RowsLocked(DatabaseUnavailable):
-    """Another session has locked what the statement needs."""
+    """Another session holds a lock that the statement needs."""
 
 
 class AccessDenied(DatabaseUnavailable):
-    """The account may not do it."""
+    """The account lacks a privilege."""
 
 
 class StatementRefused(DatabaseUnavailable):
-    """The server works, and gives the same answer the next time."""
+    """The server works, and refuses the statement each time."""
 
 
 class StatementInvalid(StatementRefused):
-    """The statement names what is not there, or the server does not know its syntax."""
+    """The statement names something that does not exist, or has a syntax that the server does not know."""
 
 
 class SchemaAbsent(StatementInvalid):
-    """The schema or one of its tables is not there (yet)."""
+    """The schema or one of its tables does not exist (yet)."""
 
 
 _KINDS: tuple[tuple[type[DatabaseUnavailable], Container[int]], ...] = (
@@ -87,9 +88,9 @@ _KINDS: tuple[tuple[type[DatabaseUnavailable], Container[int]], ...] = (
 
 
 def classified(error: Exception) -> DatabaseUnavailable:
-    """The error that callers tell apart. Pure."""
+    """An error of the driver as one of the classes above. Pure."""
     code = code_of(error)
     for kind, codes in _KINDS:
         if code in codes:
             return kind(error)
-    return DatabaseUnavailable(error) if code <= 0 or code in _CLIENT or code in _PASSING else StatementRefused(error)
+    return DatabaseUnavailable(error) if code <= 0 or code in _CLIENT or code in _TEMPORARY else StatementRefused(error)

@@ -1,4 +1,4 @@
-"""A server that does not do its work."""
+"""A server that is unavailable."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _FIRST_PAUSE, _LAST_PAUSE = 0.05, 2.0
 
 
 class Outage:
-    """Logged when it begins and when it ends, tried again with a growing pause."""
+    """Logs when it begins and when it ends; ``retry_at`` moves away with each failure."""
 
     def __init__(self, name: str, action: str, longest: float, tally: Tally) -> None:
         self.name = name
@@ -23,12 +23,14 @@ class Outage:
         self.since = 0.0
         self.retry_at = 0.0
         self._longest = min(longest, _LAST_PAUSE)
-        self._said: set[str] = set()
+        #: Reasons that were logged during this outage: each is logged once.
+        self._logged: set[str] = set()
 
-    def begin(self, words: str) -> None:
-        if words not in self._said:
-            log.warning("%s, trying again for ever: %s", self.name, words, extra={"action": f"{self.action}_lost"})
-        self._said.add(words)
+    def begin(self, reason: str) -> None:
+        """Count a failure: the first one begins the outage."""
+        if reason not in self._logged:
+            log.warning("%s, retrying indefinitely: %s", self.name, reason, extra={"action": f"{self.action}_lost"})
+        self._logged.add(reason)
         self._tally.count(ERRORS, f"{self.action}_lost")
         now = time.monotonic()
         self.since = self.since if self.failures else now
@@ -37,6 +39,6 @@ class Outage:
 
     def end(self) -> None:
         if self.failures:
-            log.info("%s: over", self.name, extra={"action": f"{self.action}_back"})
+            log.info("resolved: %s", self.name, extra={"action": f"{self.action}_back"})
         self.failures, self.retry_at = 0, 0.0
-        self._said.clear()
+        self._logged.clear()

@@ -14,27 +14,28 @@ from redis.sentinel import Sentinel
 
 from gearsync.contract import fence_key
 from gearsync.declare.configuration import DEFAULT_SENTINEL_PORT, RedisSettings, parse_address
-from gearsync.servers.redis_errors import Unavailable, denied_or_unavailable, later, text, words_of
+from gearsync.servers.redis_errors import Unavailable, denied_or_unavailable, is_temporary, text, words_of
 from gearsync.servers.target import Script, Target, pages
 from gearsync.shapes.shape import Command, Step
 
-# For each connection redis-py searches the installed packages for its own version, which fills pages that a process then shares with no other.
+# For each connection redis-py searches the installed packages for its own version, which costs memory in each process.
 redis.utils.get_lib_version = lambda: redis.__version__
 
+
 def wait_for(settings: RedisSettings) -> Optional[tuple[Any, ...]]:
-    """The command that answers how many replicas have what its connection wrote; None when none need to. Pure."""
+    """The WAIT command of the settings: how many replicas have the connection's writes. None when no replica must. Pure."""
     return ("WAIT", settings.replicas, int(settings.replicas_timeout * 1000)) if settings.replicas else None
 
 
-def too_few(copies: int, wait: tuple[Any, ...]) -> Optional[str]:
-    """Why the answer to ``wait`` is not enough; None when it is. Pure."""
-    _word, wanted, milliseconds = wait
-    return f"{copies} of {wanted} replicas had the batch after {milliseconds / 1000:g} s" if copies < wanted else None
+def too_few_replicas(copies: int, wait: tuple[Any, ...]) -> Optional[str]:
+    """Why the answer ``copies`` to ``wait`` is not enough; None when it is. Pure."""
+    _name, required, milliseconds = wait
+    return f"{copies} of {required} replicas had the batch after {milliseconds / 1000:g} s" if copies < required else None
 
 
-def connect_anew(connection: Any) -> None:
-    """Connect; one that the server has closed while it was idle is replaced, since a command that is sent on it has no answer. Raises as connecting does."""
-    # Does nothing when it is connected; only here a sentinel is asked for the master.
+def ensure_connected(connection: Any) -> None:
+    """Connect; replace a connection that the server has closed while it was idle. Raises what connecting raises."""
+    # Does nothing when it is connected; only this asks a sentinel for the master.
     connection.connect()
     try:
         closed = connection.can_read()
@@ -51,9 +52,9 @@ def _is_refusal(answer: Any) -> bool:
 
 
 def refused_on(connection: Any, commands: Sequence[Command]) -> list[str]:
-    """The names of those of ``commands`` that the server does not know, or a connection's account may not execute. The connection is closed.
+    """The names of those of ``commands`` that the server does not know or the connection's account may not execute.
 
-    Raises RedisError and OSError.
+    Closes the connection. Raises RedisError and OSError.
     """
     def answer(*command: Any) -> Any:
         connection.send_command(*command)
@@ -64,24 +65,24 @@ def refused_on(connection: Any, commands: Sequence[Command]) -> list[str]:
 
     try:
         connection.connect()
-        # Redis looks at an account's rights when a command is queued, and at the number of its arguments before that.
+        # Redis checks the account's rights, and before them the number of arguments, when a command is queued.
         if isinstance(answer("MULTI"), Exception):
             return []
-        found = [text(command[0]) for command in commands if _is_refusal(answer(*command))]
+        names = [text(command[0]) for command in commands if _is_refusal(answer(*command))]
         answer("DISCARD")
-        return found
+        return names
     finally:
         connection.disconnect()
 
 
 class ServerTarget(Target):
-    """One Redis server, which Sentinels may name."""
+    """One Redis server, by its address or as the master that Sentinels know."""
 
     def __init__(self, settings: RedisSettings, timeout: float) -> None:
         """``timeout`` bounds connecting and every answer, in seconds. Connects at the first use."""
         options: dict[str, Any] = {
             "db": settings.db, "username": settings.username, "password": settings.password, "socket_timeout": timeout, "socket_connect_timeout": timeout,
-            # Retrying is the caller's: it holds the jobs meanwhile.
+            # The caller retries: it holds the jobs meanwhile.
             "retry": Retry(NoBackoff(), 0),
         }
         if settings.tls:
@@ -90,7 +91,7 @@ class ServerTarget(Target):
         if settings.sentinels:
             self.name = f"{settings.sentinel_master} of {', '.join(settings.sentinels)}"
             addresses = [parse_address(server, DEFAULT_SENTINEL_PORT) for server in settings.sentinels]
-            # All of them are asked in the time of one answer; the next attempt is the caller's.
+            # All sentinels together take no longer than one answer may; the caller retries.
             share = timeout / (2 * len(addresses))
             kwargs = {"socket_timeout": share, "socket_connect_timeout": share, "retry": Retry(NoBackoff(), 0)}
             sentinel = Sentinel(addresses, sentinel_kwargs=kwargs)  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
@@ -102,7 +103,7 @@ class ServerTarget(Target):
             self.name = f"{settings.host}:{settings.port}"
             self._client = redis.Redis(host=settings.host, port=settings.port, socket_keepalive=True, **options)
 
-        # A connection of its own, so that an answer can be waited for while the database works.
+        # A connection of its own: a script and its WAIT must be sent over the same one.
         self._fenced: Any = self._client.connection_pool.make_connection()
         self._wait = wait_for(settings)
 
@@ -117,7 +118,7 @@ class ServerTarget(Target):
         except exceptions.RedisError as error:
             raise Unavailable(words_of(error)) from None
         for answer in answers:
-            if later(answer):
+            if is_temporary(answer):
                 raise Unavailable(words_of(answer))
         return [words_of(answer) if isinstance(answer, exceptions.RedisError) else None for answer in answers]
 
@@ -137,17 +138,17 @@ class ServerTarget(Target):
             if isinstance(answer, exceptions.NoScriptError):
                 answer, copies = self._ask_fenced(("EVAL", script.text, *arguments), wait)
         except (exceptions.RedisError, OSError) as error:
-            # The script reports what its commands say, so that this is about the server.
+            # The script returns the errors of its commands, so that this one is about the server.
             self._fenced.disconnect()
             raise denied_or_unavailable(error) from None
-        missing = too_few(copies, wait) if wait else None
-        if missing:
-            raise Unavailable(missing)
+        reason = too_few_replicas(copies, wait) if wait else None
+        if reason:
+            raise Unavailable(reason)
         return [answer]
 
     def _ask_fenced(self, command: tuple[Any, ...], wait: Optional[tuple[Any, ...]]) -> tuple[Any, int]:
-        """What the script answers, or that it is not known, and how many replicas have it."""
-        connect_anew(self._fenced)
+        """The script's answer, or NoScriptError, and how many replicas have its writes."""
+        ensure_connected(self._fenced)
         self._fenced.send_packed_command([hiredis.pack_command(each) for each in (command, wait) if each])
         try:
             answer = self._fenced.read_response()

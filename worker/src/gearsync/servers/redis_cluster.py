@@ -1,7 +1,7 @@
-"""Redis Cluster as a target. A script sees the keys of one slot only, so that each slot has a fence and a step of its own.
+"""Redis Cluster as a target. A script can use the keys of one slot only, so each slot has a fence and a script call of its own.
 
-What that changes: a batch is atomic within each slot, not as a whole. A stale batch is refused in every slot into which the new owner has written; in the
-others it can only write what the outbox still holds, and what the new owner therefore writes again.
+The consequence: a batch is atomic within each slot, not as a whole. A stale batch is refused in every slot that the new
+owner has written to; in the others it can only write what the outbox still holds, which the new owner therefore writes again.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from redis.retry import Retry
 
 from gearsync.contract import slot_fence_key
 from gearsync.declare.configuration import RedisSettings, parse_address
-from gearsync.servers.redis import connect_anew, refused_on, too_few, wait_for
-from gearsync.servers.redis_errors import Unavailable, denied_or_unavailable, later, text, words_of
+from gearsync.servers.redis import ensure_connected, refused_on, too_few_replicas, wait_for
+from gearsync.servers.redis_errors import Unavailable, denied_or_unavailable, is_temporary, text, words_of
 from gearsync.servers.target import Script, Target
 from gearsync.shapes.shape import Command, Step
 from gearsync.values import as_bytes
 
 SLOTS = 16384
 _DEFAULT_PORT = 6379
-#: RedisClusterException is no RedisError.
+#: RedisClusterException is not a RedisError.
 _FAILURES = (exceptions.RedisError, exceptions.RedisClusterException, OSError)
-#: What stands in the place of an answer that a node did not give.
+#: What is returned in the place of an answer that a node did not give.
 _UNREACHED = (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.RedisClusterException, exceptions.ClusterError, OSError)
 _CONNECT_SECONDS = 1.0
-#: Seconds for which a node that is out of reach is left alone.
-_FIRST_REST, _LAST_REST = 1.0, 30.0
+#: Seconds for which an unreachable node is not tried again.
+_FIRST_PAUSE, _LAST_PAUSE = 1.0, 30.0
 
 
 def tags() -> list[str]:
-    """For each slot a text that hashes to it. Pure."""
-    found: dict[int, str] = {}
+    """For each slot a hash tag whose keys lie in it. Pure."""
+    by_slot: dict[int, str] = {}
     number = 0
-    while len(found) < SLOTS:
-        found.setdefault(key_slot(b"%d" % number), str(number))
+    while len(by_slot) < SLOTS:
+        by_slot.setdefault(key_slot(b"%d" % number), str(number))
         number += 1
-    return [found[slot] for slot in range(SLOTS)]
+    return [by_slot[slot] for slot in range(SLOTS)]
 
 
 class ClusterTarget(Target):
@@ -52,21 +52,22 @@ class ClusterTarget(Target):
     is_parted = True
 
     def __init__(self, settings: RedisSettings, timeout: float) -> None:
-        """``timeout`` bounds connecting and every answer of a node, in seconds. Connects at the first use."""
+        """``timeout`` bounds connecting and each answer of a node, in seconds. Connects at the first use."""
         self.name = ", ".join(settings.cluster)
         self._options: dict[str, Any] = {
             "startup_nodes": [ClusterNode(*parse_address(node, _DEFAULT_PORT)) for node in settings.cluster],  # type: ignore[no-untyped-call]
             "username": settings.username, "password": settings.password, "socket_timeout": timeout,
-            # While one is connected to the others wait.
+            # The other nodes wait while one is connected.
             "socket_connect_timeout": min(timeout, _CONNECT_SECONDS),
-            # One more attempt, for a node that has moved; the rest is the caller's, who holds the changes meanwhile.
+            # One retry, for a node that has moved; further ones are the caller's, which holds the changes meanwhile.
             "retry": Retry(NoBackoff(), 1),
         }
         if settings.tls:
             self._options |= {"ssl": True, "ssl_ca_certs": settings.tls_ca}
         self._cluster: Optional[RedisCluster] = None
-        #: By the nodes' names, as are those that are out of reach: until when they are left alone, and why.
+        #: By the nodes' names.
         self._connections: dict[str, Any] = {}
+        #: Unreachable nodes by their names: when to try again, and the error.
         self._down: dict[str, tuple[float, Exception]] = {}
         self._wait = wait_for(settings)
         self._tags: list[str] = []
@@ -82,18 +83,18 @@ class ClusterTarget(Target):
         return self._cluster
 
     def _send(self, calls: Sequence[tuple[int, Command]]) -> list[Any]:
-        """The answer to each command of a slot; an error stands as the exception in its place, also that of a node that is out of reach.
+        """The answers to commands, each with its slot. An error, also of an unreachable node, is an exception in its place.
 
-        Raises Unavailable when no node can be asked where the slots are.
+        Raises Unavailable when no node can be asked for the map of slots.
         """
         if any(retry_at <= time.monotonic() for retry_at, _error in self._down.values()):
-            # Its slots may be another node's by now.
-            self.abandon()
+            # Its slots may belong to another node by now.
+            self.disconnect()
         answers = self._send_once(calls)
         moved = [number for number, answer in enumerate(answers) if isinstance(answer, exceptions.MovedError)]
         if moved:
             down = self._down
-            self.abandon()
+            self.disconnect()
             self._down = down
             for number, answer in zip(moved, self._send_once([calls[number] for number in moved])):
                 answers[number] = answer
@@ -104,21 +105,22 @@ class ClusterTarget(Target):
         return answers
 
     def _send_once(self, calls: Sequence[tuple[int, Command]]) -> list[Any]:
-        places: dict[ClusterNode, list[int]] = {}
+        by_node: dict[ClusterNode, list[int]] = {}
         answers: list[Any] = [None] * len(calls)
         for number, (slot, _command) in enumerate(calls):
             try:
-                places.setdefault(self._redis.nodes_manager.get_node_from_slot(slot), []).append(number)
+                by_node.setdefault(self._redis.nodes_manager.get_node_from_slot(slot), []).append(number)
             except _FAILURES as error:
                 answers[number] = error
-                self._down.setdefault("", (time.monotonic() + _FIRST_REST, error))
-        for node, found in self._ask_nodes({node: [calls[number][1] for number in numbers] for node, numbers in places.items()}).items():
-            for number, answer in zip(places[node], found):
+                self._down.setdefault("", (time.monotonic() + _FIRST_PAUSE, error))
+        commands = {node: [calls[number][1] for number in numbers] for node, numbers in by_node.items()}
+        for node, of_node in self._ask_nodes(commands).items():
+            for number, answer in zip(by_node[node], of_node):
                 answers[number] = answer
         return answers
 
     def _ask_nodes(self, commands: Mapping[ClusterNode, Sequence[Command]]) -> dict[ClusterNode, list[Any]]:
-        """What nodes answer to commands that are sent to all of them before the first answer is read."""
+        """The nodes' answers to commands, which are sent to all nodes before the first answer is read."""
         answers: dict[ClusterNode, list[Any]] = {}
         began = time.monotonic()
         for node, its in commands.items():
@@ -127,33 +129,33 @@ class ClusterTarget(Target):
                     raise self._down[node.name][1]
                 if node.name not in self._connections:
                     self._connections[node.name] = self._redis.get_redis_connection(node).connection_pool.make_connection()
-                connect_anew(self._connections[node.name])
+                ensure_connected(self._connections[node.name])
                 self._connections[node.name].send_packed_command([hiredis.pack_command(command) for command in its])  # type: ignore[arg-type]  # of any length
             except _FAILURES as error:
                 answers[node] = [self._failed(node, error, began)] * len(its)
         for node, its in commands.items():
-            found = answers.setdefault(node, [])
-            while len(found) < len(its):
+            of_node = answers.setdefault(node, [])
+            while len(of_node) < len(its):
                 try:
-                    found.append(self._connections[node.name].read_response())
+                    of_node.append(self._connections[node.name].read_response())
                 except exceptions.ResponseError as error:
-                    found.append(error)
+                    of_node.append(error)
                 except _FAILURES as error:
-                    found += [self._failed(node, error, began)] * (len(its) - len(found))
+                    of_node += [self._failed(node, error, began)] * (len(its) - len(of_node))
         return answers
 
     def _failed(self, node: ClusterNode, error: Exception, began: float) -> Exception:
-        """Leave a node alone for a while after an attempt that ``began`` then: for longer than that took, so that the others are not held up."""
+        """Do not try a node again for a while: for longer than the attempt took that ``began`` then, so that other nodes are not delayed."""
         if node.name in self._connections:
             self._connections[node.name].disconnect()
         now = time.monotonic()
-        self._down.setdefault(node.name, (now + min(max(_FIRST_REST, 10 * (now - began)), _LAST_REST), error))
+        self._down.setdefault(node.name, (now + min(max(_FIRST_PAUSE, 10 * (now - began)), _LAST_PAUSE), error))
         return error
 
     def apply(self, commands: Sequence[Command]) -> list[Optional[str]]:
         errors: list[Optional[str]] = []
         for answer in self.ask(commands):
-            if later(answer) or isinstance(answer, _UNREACHED):
+            if is_temporary(answer) or isinstance(answer, _UNREACHED):
                 raise Unavailable(words_of(answer))
             errors.append(words_of(answer) if isinstance(answer, exceptions.RedisError) else None)
         return errors
@@ -178,25 +180,26 @@ class ClusterTarget(Target):
             answers[number] = answer
         if self._wait and script.waits:
             self._wait_for_replicas(calls, answers, self._wait)
-        # The script reports what its commands say, so that an error is about the server.
-        found = [denied_or_unavailable(answer) if isinstance(answer, Exception) else answer for answer in answers]
-        if found and all(isinstance(answer, Unavailable) for answer in found) and all(node.name in self._down for node in self._redis.get_primaries()):
-            raise found[0]
-        return found
+        # The script returns the errors of its commands, so that an exception is about the server.
+        results = [denied_or_unavailable(answer) if isinstance(answer, Exception) else answer for answer in answers]
+        are_unavailable = bool(results) and all(isinstance(result, Unavailable) for result in results)
+        if are_unavailable and all(node.name in self._down for node in self._redis.get_primaries()):
+            raise results[0]
+        return results
 
     def _wait_for_replicas(self, calls: Sequence[tuple[int, Sequence[Any]]], answers: list[Any], wait: tuple[Any, ...]) -> None:
-        """Put an error in the place of answers whose nodes have too few replicas that have what they were sent."""
-        # A node's replicas take its writes in one order: who has a fence that is written now has all that was written before, by whichever connection.
+        """Replace the answers of a node whose writes too few replicas have by an error."""
+        # Replicas apply a node's writes in order: one that has a write of this connection has all earlier ones of any connection.
         nodes = [None if isinstance(answer, Exception) else self._redis.nodes_manager.get_node_from_slot(slot) for (slot, _call), answer in zip(calls, answers)]
         one_of = {node: arguments[1] for (_slot, arguments), node in zip(calls, nodes) if node}
         for node, (_waited, copies) in self._ask_nodes({node: [("HINCRBY", fence, "waited", 1), wait] for node, fence in one_of.items()}).items():
-            missing = copies if isinstance(copies, Exception) else too_few(copies, wait)
-            if missing:
-                found = missing if isinstance(missing, Exception) else exceptions.ConnectionError(f"{node.name}: {missing}")
-                answers[:] = [found if its == node else answer for its, answer in zip(nodes, answers)]
+            reason = copies if isinstance(copies, Exception) else too_few_replicas(copies, wait)
+            if reason:
+                error = reason if isinstance(reason, Exception) else exceptions.ConnectionError(f"{node.name}: {reason}")
+                answers[:] = [error if its == node else answer for its, answer in zip(nodes, answers)]
 
-    def abandon(self) -> None:
-        """Connect anew at the next use, and ask where the slots are."""
+    def disconnect(self) -> None:
+        """Close all connections. The next use connects again, and asks for the map of slots."""
         for connection in self._connections.values():
             connection.disconnect()
         self._connections, self._down = {}, {}
@@ -209,14 +212,14 @@ class ClusterTarget(Target):
             cursor = 0
             while True:
                 try:
-                    # A node that has become a replica, or is gone, answers with an error: then nobody has seen all keys.
-                    cursor, found = node.redis_connection.execute_command("SCAN", cursor, "COUNT", page)
+                    # A node that has become a replica, or is gone, answers with an error: then the scan is incomplete.
+                    cursor, keys = node.redis_connection.execute_command("SCAN", cursor, "COUNT", page)
                 except _FAILURES as error:
-                    self.abandon()
+                    self.disconnect()
                     raise Unavailable(words_of(error)) from None
                 cursor = int(cursor)
-                if found:
-                    yield found
+                if keys:
+                    yield keys
                 if cursor == 0:
                     break
 
@@ -225,19 +228,19 @@ class ClusterTarget(Target):
             try:
                 self._redis.get_redis_connection(node).ping()
             except _FAILURES as error:
-                self.abandon()
+                self.disconnect()
                 raise Unavailable(words_of(error)) from None
 
     def refused(self, commands: Sequence[Command]) -> list[str]:
-        found: set[str] = set()
+        names: set[str] = set()
         for node in self._redis.get_primaries():
             try:
-                # A node that has not the key's slot looks at the account first.
-                found.update(refused_on(self._redis.get_redis_connection(node).connection_pool.make_connection(), commands))
+                # A node checks the account's rights before it checks whether it has the key's slot.
+                names.update(refused_on(self._redis.get_redis_connection(node).connection_pool.make_connection(), commands))
             except _FAILURES as error:
-                self.abandon()
+                self.disconnect()
                 raise Unavailable(words_of(error)) from None
-        return [name for name in dict.fromkeys(text(command[0]) for command in commands) if name in found]
+        return [name for name in dict.fromkeys(text(command[0]) for command in commands) if name in names]
 
     def close(self) -> None:
-        self.abandon()
+        self.disconnect()

@@ -1,4 +1,4 @@
-"""Which of Redis' answers mean "later" and which "never", and what may be said of them. Pure."""
+"""Which errors of Redis are temporary, and the part of their messages that is safe to log. Pure."""
 
 from __future__ import annotations
 
@@ -7,49 +7,50 @@ from typing import Any, Union
 
 from redis import exceptions
 
-#: Error replies that say nothing about the command: the server cannot or may not write at the moment, so the batch is tried again.
-#: (Redis' documented error prefixes; OOM and MISCONF end when memory or disk is there again, NOAUTH and WRONGPASS when somebody mends an account.)
-_LATER = ("LOADING", "BUSY ", "MASTERDOWN", "READONLY", "CLUSTERDOWN", "TRYAGAIN", "OOM", "MISCONF", "NOREPLICAS", "NOAUTH", "WRONGPASS", "NOPERM")
+#: Error replies that are not about the command: the server cannot or may not write at the moment, so the batch is retried.
+#: (Redis' documented error prefixes; OOM and MISCONF end when memory or disk is free again, NOAUTH and WRONGPASS when an
+#: administrator corrects the account.)
+_TEMPORARY = ("LOADING", "BUSY ", "MASTERDOWN", "READONLY", "CLUSTERDOWN", "TRYAGAIN", "OOM", "MISCONF", "NOREPLICAS", "NOAUTH", "WRONGPASS", "NOPERM")
 
-#: The same where redis-py has a class for the reply, and takes the prefix away.
-_LATER_CLASSES = (
+#: The same where redis-py has a class for the reply, and removes the prefix.
+_TEMPORARY_CLASSES = (
     exceptions.AuthenticationError, exceptions.BusyLoadingError, exceptions.NoPermissionError, exceptions.OutOfMemoryError, exceptions.ReadOnlyError,
 )
 
 
-#: The part of an error before its first quotation that is no command's name.
+#: The part of an error before its first quotation that is not the name of a command.
 _UNQUOTED = re.compile(r"(?:[^'`\"]|(?<=command )['`][A-Za-z|]+['`])*")
 
 
 class Unavailable(Exception):
-    """Redis cannot take writes now; nothing is known to be applied, and all of it is to be tried again."""
+    """Redis does not accept writes now; whether anything is applied is unknown, and all of it must be retried."""
 
 
 class Denied(Exception):
-    """The account may not execute a command, or not with these keys; nothing was done."""
+    """The account may not execute a command, or not with these keys; nothing is applied."""
 
 
-def later(answer: Any) -> bool:
+def is_temporary(answer: Any) -> bool:
     """Whether an answer means that the server cannot or may not write at the moment."""
-    return isinstance(answer, _LATER_CLASSES) or (isinstance(answer, exceptions.RedisError) and str(answer).startswith(_LATER))
+    return isinstance(answer, _TEMPORARY_CLASSES) or (isinstance(answer, exceptions.RedisError) and str(answer).startswith(_TEMPORARY))
 
 
 def text(answer: Any) -> str:
     return answer.decode(errors="replace") if isinstance(answer, bytes) else str(answer)
 
 
-def words_of(said: Union[Exception, bytes]) -> str:
-    """What a server's error says up to where it may quote an argument of a command, which is data."""
-    if isinstance(said, (exceptions.ConnectionError, exceptions.TimeoutError, OSError)):
-        # The client's own words, of addresses.
-        return f"{type(said).__name__}: {said}"
-    words = text(said).partition(", with args beginning with")[0]
-    # The name of a command is no data; redis-py takes the error's code away where it has a class for it.
-    found = _UNQUOTED.match(words)
-    kept = found[0].rstrip(" :") if found else ""
-    return f"{type(said).__name__}: {kept}" if isinstance(said, Exception) else kept
+def words_of(error: Union[Exception, bytes]) -> str:
+    """The message of an error up to where it may quote an argument of a command, which is data."""
+    if isinstance(error, (exceptions.ConnectionError, exceptions.TimeoutError, OSError)):
+        # The client's own message, which contains addresses only.
+        return f"{type(error).__name__}: {error}"
+    message = text(error).partition(", with args beginning with")[0]
+    # The name of a command is not data; redis-py removes the error's code where it has a class for it.
+    unquoted = _UNQUOTED.match(message)
+    kept = unquoted[0].rstrip(" :") if unquoted else ""
+    return f"{type(error).__name__}: {kept}" if isinstance(error, Exception) else kept
 
 
 def denied_or_unavailable(error: Exception) -> Exception:
-    """Denied for an answer that is about the account; Unavailable for all others."""
+    """Denied for an error that is about the account's rights; Unavailable for all others."""
     return Denied(words_of(error)) if isinstance(error, exceptions.NoPermissionError) else Unavailable(words_of(error))
