@@ -108,11 +108,11 @@ def test_what_cannot_be_tried_again_stays_and_is_told(commands: Commands, databa
     until(lambda: len(listed(commands)), 2)
     status, output = commands.run("dead-letter", "retry", "--all")
     assert status == 1
-    assert "its payload is none" in output
-    assert "id is missing" in output
+    assert "its payload is invalid" in output
+    assert "the payload has no value for id" in output
     assert len(listed(commands)) == 2
     first = listed(commands)[0]["id"]
-    assert commands.run("dead-letter", "drop", str(first), "999999") == (1, "1 dropped\n999999: left: there is no such letter\n")
+    assert commands.run("dead-letter", "drop", str(first), "999999") == (1, "1 dropped\n999999: left: there is no letter with this id\n")
     assert commands.run("dead-letter", "show", str(first))[0] == 1
     assert commands.run("dead-letter", "drop", "--all")[0] == 2
     assert commands.run("dead-letter", "drop", "--all", "--yes")[0] == 0

@@ -156,7 +156,7 @@ def test_open_barriers_make_one_attempt_while_the_database_is_away() -> None:
     assert attempts == 1
     assert answers[:2] == [None, None]
     assert answers[2] is not None
-    assert (answers[2]["ok"], answers[2]["error"]) == (False, "the database does not answer: away")
+    assert (answers[2]["ok"], answers[2]["error"]) == (False, "the changes that wait are unknown: away")
 
 
 def test_a_change_that_cannot_be_understood_takes_no_other_with_it() -> None:

@@ -21,7 +21,7 @@ from gearsync.apply.reader import Reader
 from gearsync.apply.stall import Stall
 from gearsync.contract import drain_function, drain_prefix, whole_key
 from gearsync.declare.configuration import Config
-from gearsync.outbox.applied import owners, read, saying
+from gearsync.outbox.applied import owners, publish_command, read
 from gearsync.outbox.barrier import Barrier
 from gearsync.outbox.declarations import Declarations
 from gearsync.outbox.lease import Leases
@@ -198,7 +198,7 @@ class Drain:
             except Unavailable as error:
                 self._reaches_redis = False
                 outage.begin(str(error))
-        if self._reaches_redis and self._leases.aside:
+        if self._reaches_redis and self._leases.has_yielded:
             outage.end()
         return not self._reaches_redis
 
@@ -276,7 +276,7 @@ class Drain:
         if self._applier.has_stepped_back:
             self._applier.has_stepped_back = any(isinstance(answer, Exception) for answer in self.target.ask([("DEL", word) for word in self._words]))
         if self._behind.ids or self._said_behind:
-            self.target.ask([saying(self._source, self._leases.owner, self._behind.in_redis)])
+            self.target.ask([publish_command(self._source, self._leases.owner, self._behind.in_redis)])
             self._said_behind = bool(self._behind.ids)
 
     def _refused(self, refused: FenceRefused) -> None:

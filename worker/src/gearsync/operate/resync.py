@@ -20,7 +20,7 @@ from gearsync.declare.declaration import Table
 from gearsync.outbox.copy_rows import copy_sql, reach
 from gearsync.outbox.sql import text_literal
 from gearsync.outbox.synced_table import Position, SyncedTable
-from gearsync.outbox.walk import SPARSE, Pace
+from gearsync.outbox.walk import SPARSE, PieceSize
 from gearsync.servers.mysql import Database
 from gearsync.servers.mysql_errors import RowsLocked
 from gearsync.servers.redis_errors import Unavailable, text, words_of
@@ -88,7 +88,7 @@ class Redeclared(Exception):
 
 def shape(table: Table, synced: SyncedTable) -> str:
     """What a load of a table is of: a hash of its columns and how they are read, its writes, its key and its transform. Pure."""
-    parts = [table.fields, msgspec.to_builtins(table.write), msgspec.to_builtins(synced.key), table.transform, synced.words_sql]
+    parts = [table.fields, msgspec.to_builtins(table.write), msgspec.to_builtins(synced.key), table.transform, synced.json_sql]
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
 
 
@@ -271,7 +271,7 @@ class Resync:
         """One Progress after each piece and each wait, until the table is done. Raises LostMeanwhile and Redeclared."""
         progress = self.progress
         most = min(self.limits.chunk, max(1, int(self.limits.rate * _LONGEST_SLEEP))) if self.limits.rate else self.limits.chunk
-        pace = Pace(most)
+        pace = PieceSize(most)
         while not progress.done:
             began = time.monotonic()
             yield from self._hold_back()
@@ -281,7 +281,7 @@ class Resync:
             except RowsLocked:
                 progress.waiting = "a row that a transaction has locked"
                 yield progress
-                pace.blocked()
+                pace.shrink()
                 time.sleep(_PAUSE)
                 continue
             progress.waiting = ""
@@ -307,7 +307,7 @@ class Resync:
             yield self.progress
             time.sleep(_PAUSE)
 
-    def _piece(self, pace: Pace) -> int:
+    def _piece(self, pace: PieceSize) -> int:
         """Copy the next rows; how many there were."""
         progress, where = self.progress, self.store.where
         # With a condition a piece is a range of the key: however few rows it has, no statement looks for long.
@@ -320,7 +320,7 @@ class Resync:
         if not self.store.save(self.begun.id, found.last, rows):
             raise Redeclared(f"{self.synced.table} was declared anew while it was loaded")
         progress.position, progress.rows = found.last, rows
-        pace.went(found.rows, found.size)
+        pace.adapt(found.rows, found.size)
         if found.done:
             if not self.store.finish(self.begun.id):
                 raise LostMeanwhile(f"Redis has lost its data while {self.synced.table} was loaded")

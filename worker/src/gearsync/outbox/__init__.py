@@ -1,1 +1,1 @@
-"""What stands in MySQL for the workers: changes, leases, declarations, synced tables, dead letters."""
+"""The workers' tables in MySQL: changes, leases, declarations, synced tables, dead letters."""

@@ -1,4 +1,4 @@
-"""What processes that drain let others know in Redis: what is there and still in the outbox, and that Redis has lost data."""
+"""What draining processes publish in Redis: the changes that are applied and still in the outbox."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from gearsync.servers.redis_errors import Unavailable, text, words_of
 from gearsync.servers.target import Target
 from gearsync.shapes.shape import Command
 
-#: Seconds for which a process that died is believed.
+#: Seconds for which the last publication of a process that died is valid.
 _VALID = 10
 
 
-def saying(source: str, owner: str, applied: Spans) -> Command:
-    """The command by which a process says what it has applied. Pure."""
+def publish_command(source: str, owner: str, applied: Spans) -> Command:
+    """The command by which a process publishes what it has applied. Pure."""
     return ("SET", applied_key(source, owner), text_of(applied), "EX", _VALID)
 
 
@@ -29,7 +29,7 @@ def owners(database: Database) -> list[str]:
 
 
 def read(target: Target, source: str, owners: Iterable[str]) -> Spans:
-    """What these processes have applied and the outbox may still hold; less when one has not said so yet. Raises Unavailable."""
+    """What these processes have applied and the outbox may still hold; less when one has not published it yet. Raises Unavailable."""
     answers = target.ask([("GET", applied_key(source, owner)) for owner in owners])
     return Spans(span for answer in answers for span in _spans(answer))
 
@@ -41,13 +41,13 @@ def _spans(answer: object) -> Sequence[tuple[int, int]]:
 
 
 def barrier(config: Config, database: Database, target: Target, timeout: float, tables: Iterable[str] = ()) -> Barrier:
-    """A barrier of a process that drains nothing itself."""
+    """A barrier for a process that does not drain."""
     return Barrier(Outbox(database), lambda: read(target, config.source, owners(database)), timeout, tables)
 
 
 def missing(config: Config, database: Database, target: Target, tables: Iterable[str], timeout: float) -> dict[str, int]:
-    """Wait until what is committed now of these tables alone is in Redis, for ``timeout`` seconds at most; how many changes are not then, by table.
+    """Wait until what is committed now of ``tables`` is in Redis, for ``timeout`` seconds at most. Returns how many changes are missing then, by table.
 
-    Raises DatabaseUnavailable and Unavailable. Changes of a table that no worker declares wait for ever, and are nothing to those who ask about another one.
+    Only these tables count: changes of a table that no worker declares wait indefinitely. Raises DatabaseUnavailable and Unavailable.
     """
     return wait(barrier(config, database, target, timeout, tables), patient=False).get("missing") or {}

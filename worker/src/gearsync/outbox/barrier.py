@@ -1,4 +1,4 @@
-"""Read your writes: answers when everything that was committed at the time of the question is in Redis."""
+"""Read your writes: answers when all changes that were committed when the barrier began are in Redis."""
 
 from __future__ import annotations
 
@@ -11,47 +11,48 @@ from gearsync.outbox.store import Outbox
 from gearsync.servers.mysql_errors import DatabaseUnavailable
 from gearsync.servers.redis_errors import Unavailable
 
-#: Seconds until the answer is what is missing; the job's caller waits for 30.
+#: Seconds until a barrier ends with the missing changes; the job's caller waits for 30.
 TIMEOUT = 10.0
-_SLOWEST = 0.02
-#: Changes that are counted when some are missing.
+#: Seconds between two looks, at most.
+_LAST_GAP = 0.02
+#: How many missing changes are counted, at most.
 _COUNTED = 20_000
-#: Ranges of ids of one look: all of them, since what is in Redis must not be counted.
+#: Ranges of ids in one SELECT: enough for all, since changes that are in Redis must not be counted.
 _MOST_RANGES = 10_000
 #: The greatest id that the outbox can have.
 _LAST_ID = 2**64 - 1
 
 
 class Barrier:
-    """One question. ``look`` until there is an answer."""
+    """One barrier: call ``look`` until it returns an answer."""
 
     def __init__(self, outbox: Outbox, applied: Callable[[], Spans], timeout: float = TIMEOUT, tables: Iterable[str] = ()) -> None:
-        """``applied`` says what is in Redis and may still be in the outbox, and ids that are known not to come any more.
+        """``applied`` returns the ids that are in Redis and may still be in the outbox, and those that cannot appear any more.
 
-        With ``tables`` the question is about these alone.
+        With ``tables``, only changes of these count.
         """
         self._outbox = outbox
         self._applied = applied
         self._tables = list(tables)
         self._started = time.monotonic()
         self._timeout = timeout
-        #: The greatest id that was committed at the time of the question.
+        #: The greatest id that was committed when the barrier began.
         self._last: Optional[int] = None
-        #: Dead letters of these ids that were there before.
+        #: Dead letters with ids up to this one, at that time.
         self._dead_before = 0
         self._gap = 0.001
         self.next_look = self._started
 
     def look(self) -> Optional[dict[str, Any]]:
-        """The answer when there is one: nothing is missing any more, or the time is over. Raises DatabaseUnavailable and Unavailable."""
+        """The answer once no change is missing or the time is over, else None. Raises DatabaseUnavailable and Unavailable."""
         if self._last is None:
-            # Where nothing can be any more, an open snapshot may have left millions of deleted rows.
+            # Below the first absent id, an open snapshot may have left millions of deleted rows.
             self._last, self._dead_before = self._outbox.last_and_dead(self._applied().first_absent)
         missing = self._missing(1)
         if missing and not self._is_over:
             self._wait()
             return None
-        # What could not be applied is not in Redis, though it does not wait any more.
+        # Changes that could not be applied are not in Redis, although they no longer wait.
         dead = self._outbox.dead(self._last) - self._dead_before
         answer: dict[str, Any] = {"ok": not missing and dead <= 0}
         if missing:
@@ -62,8 +63,8 @@ class Barrier:
 
     def _missing(self, limit: int) -> dict[str, int]:
         """How many changes are not in Redis, by table, counted up to ``limit``."""
-        assert self._last is not None  # noqa: S101  # it was asked for
-        # Read first: what is applied meanwhile is at worst looked for once more.
+        assert self._last is not None  # noqa: S101  # look() has read it
+        # Read before the outbox: a change that is applied in between costs one more look.
         applied = self._applied()
         applied_or_later = Spans(applied)
         applied_or_later.add_span(self._last + 1, _LAST_ID)
@@ -71,9 +72,9 @@ class Barrier:
         return self._outbox.waiting(ranges, limit, self._tables) if ranges else {}
 
     def failed(self, error: Optional[Exception]) -> Optional[dict[str, Any]]:
-        """The answer while the database is away: none until the time is over."""
+        """The answer while a server is unavailable: None until the time is over."""
         if self._is_over:
-            return self._answer({"ok": False, "error": f"the database does not answer: {error}"})
+            return self._answer({"ok": False, "error": f"the changes that wait are unknown: {error}"})
         self._wait()
         return None
 
@@ -82,14 +83,14 @@ class Barrier:
         return time.monotonic() - self._started >= self._timeout
 
     def _wait(self) -> None:
-        self.next_look, self._gap = time.monotonic() + self._gap, min(self._gap * 1.5, _SLOWEST)
+        self.next_look, self._gap = time.monotonic() + self._gap, min(self._gap * 1.5, _LAST_GAP)
 
-    def _answer(self, words: dict[str, Any]) -> dict[str, Any]:
-        return {**words, "seconds": round(time.monotonic() - self._started, 6)}
+    def _answer(self, fields: dict[str, Any]) -> dict[str, Any]:
+        return {**fields, "seconds": round(time.monotonic() - self._started, 6)}
 
 
 def wait(barrier: Barrier, patient: bool = True) -> dict[str, Any]:
-    """The answer of a barrier, waited for. Raises DatabaseUnavailable and Unavailable unless ``patient``."""
+    """Wait for a barrier's answer. Raises DatabaseUnavailable and Unavailable unless ``patient``."""
     while True:
         try:
             answer = barrier.look()

@@ -1,4 +1,4 @@
-"""What is read from the outbox: one SELECT for a batch of changes, and the changes in its texts. Pure."""
+"""Reading the outbox: the SELECT of a batch of changes, and the parsing of its result. Pure."""
 
 from __future__ import annotations
 
@@ -11,59 +11,59 @@ from typing import NamedTuple, Optional
 from gearsync.contract import SCHEMA
 from gearsync.outbox.sql import ranges_condition, text_list
 
-#: A larger payload is read by its id, so that a batch of large ones does not fill the memory. A long batch has less for each.
+#: Bytes of a payload that is read with its batch; a larger one is read by its id, to bound the memory. Less in a long batch.
 _INLINE = 16_384
-#: A batch's payloads, in bytes; a single change may be larger.
+#: Bytes of a batch's payloads; a single change may be larger.
 MOST_BYTES = 8 << 20
-#: Characters of a TIMESTAMP(6), with which a stamp begins.
+#: The length of a TIMESTAMP(6), with which a stamp begins.
 CREATED = 26
 
 
 class Entry(NamedTuple):
-    """One change that waits."""
+    """One row of the outbox."""
 
     id: int
     shard: int
     table: str
     operation: str
     payload: bytes
-    #: When the statement ran that made it, in UTC, and operation and table, as the server writes them: one object for all that counting needs.
+    #: "CREATED OPERATION TABLE" as the server writes it, in UTC: one object with all that counting needs.
     stamp: bytes = b""
 
 
 class Batch(NamedTuple):
-    """What a read has found; ``more``: it was cut, so that there may be more of it."""
+    """The changes of one look; ``more``: the look was cut, so that more changes may wait."""
 
     entries: list[Entry]
     more: bool
     others: Mapping[int, Sequence[int]] = {}
     """Ids of changes of other shards, by shard."""
     last: int = 0
-    """The last id, when it was cut."""
+    """The last id that was looked at."""
 
 
 class Look(NamedTuple):
-    """What is looked for."""
+    """The parameters of one look at the outbox."""
 
     ranges: Sequence[tuple[int, Optional[int]]]
-    """Of ids."""
+    """Ranges of ids; the last may have no end."""
     shards: Optional[Sequence[int]]
-    """Those whose changes are read; of others only the ids. None for all shards."""
+    """Shards whose changes are read; of others only the ids are. None for all shards."""
     limit: int
-    """Changes at most."""
+    """Rows at most."""
     unread: Sequence[str]
     """Tables whose payloads are not read, because their changes cannot be applied now."""
 
 
 @functools.lru_cache(maxsize=10_000)
 def _head(text: bytes) -> tuple[str, str]:
-    """Operation and table."""
+    """Operation and table of a stamp."""
     operation, _space, table = text.decode().partition(" ")
     return operation, table
 
 
 class Applied(NamedTuple):
-    """So many changes of one table, by one operation, of one moment, in UTC."""
+    """The number of changes of one table and operation that were made at one time, in UTC."""
 
     created: datetime.datetime
     operation: str
@@ -72,19 +72,19 @@ class Applied(NamedTuple):
 
 
 def summary(entries: Iterable[Entry]) -> Iterator[Applied]:
-    """What entries that were read come to, for counting. Pure."""
+    """How many changes the entries are, by time, operation and table. Pure."""
     for stamp, number in Counter([entry.stamp for entry in entries]).items():
         yield Applied(datetime.datetime.fromisoformat(stamp[:CREATED].decode()), *_head(stamp[CREATED + 1 :]), number)
 
 
 def _inline(rows: int) -> int:
-    """The length up to which a payload is read with its change, when so many rows may be read at once, in bytes."""
+    """The length in bytes up to which a payload is read with its change, when a look reads up to ``rows`` rows."""
     return max(256, min(_INLINE, 2 * MOST_BYTES // rows))
 
 
 def look_sql(look: Look, index: str = "PRIMARY") -> str:
-    """The SELECT of the oldest changes by the ``index`` of the ids, a text for each, which batch_of can read. Pure."""
-    # One column in place of six: a client's work is by the column. A NUL begins no JSON: it says that the payload's length follows.
+    """The SELECT of the oldest changes by the ``index`` of the ids: one text for each, which ``batch_of`` parses. Pure."""
+    # One column instead of six: the driver's work is by the column. JSON never begins with NUL: it marks a payload's length.
     inline = f"IF(LENGTH(payload) > {_inline(look.limit)}, CONCAT(X'00', LENGTH(payload)), payload)"
     payload = f"IF(table_name IN ({text_list(look.unread)}), '', {inline})" if look.unread else inline
     text = f"CONCAT(id, ' ', shard, ' ', created_at, ' ', operation, ' ', table_name, X'00', {payload})"
@@ -94,7 +94,7 @@ def look_sql(look: Look, index: str = "PRIMARY") -> str:
 
 
 def batch_of(texts: Sequence[bytes], look: Look) -> tuple[Batch, list[int]]:
-    """What look_sql has found, cut when it is large, and the ids of those whose payloads are still to be read. Pure."""
+    """The batch in the result of ``look_sql``, cut when it is large, and the ids whose payloads are still to be read. Pure."""
     entries: list[Entry] = []
     apart: list[int] = []
     others: dict[int, list[int]] = {}

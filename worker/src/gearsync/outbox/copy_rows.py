@@ -1,4 +1,4 @@
-"""Copy the rows of a synced table into the outbox, a piece of a walk at a time."""
+"""Copying the rows of a synced table into the outbox, a range of its key at a time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gearsync.servers.mysql import Database
 
 
 class Reach(NamedTuple):
-    """How far a piece reaches: to which row, how many bytes its large columns have, and whether it is the table's end."""
+    """A range of rows: its last position, its number of rows, the bytes of its large columns, and whether it ends the table."""
 
     last: Optional[Position]
     rows: int
@@ -21,7 +21,10 @@ class Reach(NamedTuple):
 
 
 def reach(database: Database, synced: SyncedTable, position: Optional[Position], number: int) -> Reach:
-    """How far the next ``number`` rows behind ``position`` reach, or those that hold BUDGET bytes; no row is locked. Raises NoKey and DatabaseUnavailable."""
+    """The range of the next ``number`` rows after ``position``, or of fewer when these have BUDGET bytes. Locks no row.
+
+    Raises NoKey and DatabaseUnavailable.
+    """
     length = " + ".join(f"COALESCE(OCTET_LENGTH({column.sql}), 0)" for column in synced.large) or "0"
     rows = database.rows(select_sql(synced, [length], [after(synced, position)] if position else [], f"LIMIT {number}"))
     size = 0
@@ -33,23 +36,22 @@ def reach(database: Database, synced: SyncedTable, position: Optional[Position],
 
 
 def copy_sql(synced: SyncedTable, start: Optional[Position], last: Position, where: str, *, alone: bool, mariadb: bool) -> str:
-    """The statement that puts the rows behind ``start`` and up to ``last`` into the outbox, as the table's declaration of this version has it; none when
-    there is another one by now.
+    """The INSERT … SELECT that puts the rows after ``start`` and up to ``last`` into the outbox; none of them when the table was declared again since.
 
-    It locks each row by itself while it is copied and waits for none, but for that of ``last`` when it is to be copied ``alone``.
-    The rows are chosen without a lock: one that comes to be meanwhile tells of itself.
+    It locks each row while it copies it and does not wait for a locked one, unless only the row ``last`` is copied (``alone``).
+    It chooses the rows without a lock: a row that is inserted meanwhile is sent by its trigger.
     """
     keys = [quote(column.real) for column in synced.key]
     version, table = (text_literal(text.encode()).decode() for text in (synced.version, synced.table))
     conditions = [*([after(synced, start)] if start else []), upto(synced, last), *([f"({where})"] if where else []),
                   f"EXISTS (SELECT 1 FROM gearsync.synced_table WHERE table_name = {table} AND changed_at = {version})"]
-    # A limit keeps the servers from merging it with the SELECT around it, which would lock the row behind the last.
+    # The limit keeps the servers from merging this SELECT into the outer one, which would lock the row after the last.
     order = ", ".join(f"{order_sql(column)} DESC" for column in synced.key)
     chosen = (f"SELECT {', '.join(f'{ROW}.{key}' for key in keys)} FROM {from_clause(synced)} WHERE {' AND '.join(conditions)}"
               f" ORDER BY {order} LIMIT {1 if alone else 1 << 63}")
     operation, payload = "'refresh'", synced.row_sql if synced.number else f"CONCAT('{{\"new\":', {synced.row_sql}, '}}')"
     if synced.large_sql != "FALSE":
-        # Too large to be put into words: the worker reads it itself.
+        # Too large to be rendered as JSON: the worker reads the row itself.
         operation = f"IF({synced.large_sql}, 'reload', 'refresh')"
         number = f'"declaration":{synced.number},' if synced.number else ""
         payload = f"IF({synced.large_sql}, CONCAT('{{{number}\"partial\":true,\"key\":', {synced.small_sql}, '}}'), {payload})"

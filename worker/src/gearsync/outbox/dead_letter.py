@@ -1,4 +1,4 @@
-"""Changes that could not be applied: looked at, tried again, or dropped."""
+"""Dead letters, the changes that could not be applied: list, show, retry and drop them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from gearsync.values import Malformed, Row
 
 #: Letters of one transaction.
 _CHUNK = 100
+_NO_LETTER = "there is no letter with this id"
 
 
 class Letter(NamedTuple):
-    """One dead letter; the times are UTC, as the server writes them. ``payload`` is empty where it was not asked for."""
+    """One dead letter; the times are UTC, as the server writes them. ``payload`` is empty in a list."""
 
     id: int
     table: str
@@ -35,22 +36,25 @@ class Letter(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of a letter: None, or why it was left where it is."""
+    """The result for one letter: None, or the problem that kept it from being removed."""
 
     id: int
     mistake: Optional[str]
 
 
 def identify(key: Sequence[KeyColumn], change: Change) -> tuple[Row, Row]:
-    """What is known of a change's row before it and after it: its ``key``, and the values that tell what is to be removed. Raises ValueError.
+    """A change's row before and after it: the columns of ``key``, and the values that what it removes depends on.
 
-    What a change's new values have brought into Redis, later changes of the row know as their old ones. Pure.
+    What the new values have written to Redis is removed by later changes of the row, whose old values they are.
+    Raises ValueError when the row cannot be identified. Pure.
     """
-    known = {**(change.old or {}), **(change.new or {})}
-    absent = [column.declared for column in key if known.get(column.declared) is None]
-    if absent or not key:
-        raise ValueError(f"its row cannot be told: {', '.join(absent) or 'the table has no key'} is missing")
-    row = {column.declared: known[column.declared] for column in key}
+    values = {**(change.old or {}), **(change.new or {})}
+    absent = [column.declared for column in key if values.get(column.declared) is None]
+    if not key:
+        raise ValueError("its row cannot be identified: the table has no key")
+    if absent:
+        raise ValueError(f"its row cannot be identified: the payload has no value for {', '.join(absent)}")
+    row = {column.declared: values[column.declared] for column in key}
     for column in key:
         literal(column.kind, row[column.declared])
     return {**row, **(change.old or {})}, {**row, **(change.new or {})}
@@ -63,23 +67,23 @@ class DeadLetters:
         self.database = database
 
     def count(self, table: str = "") -> int:
-        """How many there are, of one table or of all."""
+        """The number of dead letters, of one table or of all."""
         ((number,),) = self.database.rows(f"SELECT COUNT(*) FROM {SCHEMA}.dead_letter WHERE %s IN ('', table_name)", (table,))
         return int(number)
 
     def newest(self, limit: int, table: str = "") -> list[Letter]:
-        """The ``limit`` newest, in their order, without payloads."""
+        """The ``limit`` newest, the oldest of them first, without payloads."""
         rows = self.database.rows(
             f"SELECT id, table_name, operation, created_at, failed_at, error, '', shard FROM {SCHEMA}.dead_letter"
             " WHERE %s IN ('', table_name) ORDER BY id DESC LIMIT %s", (table, limit))
         return [_letter(row) for row in reversed(rows)]
 
     def show(self, number: int) -> Optional[Letter]:
-        """One of them as a whole, its values with their columns' names; None when there is none with this id."""
+        """One dead letter with its payload, whose values have their columns' names; None when there is none with this id."""
         letter = next(iter(self._read([number])), None)
         if letter is not None:
             with contextlib.suppress(ValueError):
-                _key, change = self._understood(letter, None)
+                _key, change = self._decoded(letter, None)
                 old, new = change.old, change.new
                 parts = [("key" if change.event == "reload" else "new", new), ("old", old)]
                 payload = {name: {column: reloads.wire(value) for column, value in row.items()} for name, row in parts if row is not None}
@@ -87,48 +91,50 @@ class DeadLetters:
         return letter
 
     def ids(self, table: str = "") -> list[int]:
-        """All of them, the oldest first."""
+        """The ids of all, the oldest first."""
         return [int(number) for (number,) in self.database.rows(f"SELECT id FROM {SCHEMA}.dead_letter WHERE %s IN ('', table_name) ORDER BY id", (table,))]
 
     def retry(self, ids: Sequence[int], synced_tables: Mapping[str, SyncedTable], append: Collection[str] = ()) -> Iterator[Outcome]:
-        """Have the rows of these letters looked at again, and remove the letters, some in each transaction.
+        """Enqueue reloads of the rows of these letters, and remove the letters, some in each transaction.
 
-        A letter is older than what was done since. So its row is read anew, and the change itself is not written; for the tables of ``append`` it goes before
-        that, so that their lists and streams get its entry.
+        A letter is older than later changes of its row. So the row is read again, and the change itself is not written; for
+        the tables of ``append`` it is enqueued before that, so that their lists and streams get its entry.
         """
         for start in range(0, len(ids), _CHUNK):
-            wanted = ids[start : start + _CHUNK]
-            outcomes = dict.fromkeys(wanted, "there is no such letter")
+            chunk = ids[start : start + _CHUNK]
+            problems = dict.fromkeys(chunk, _NO_LETTER)
             with self.database.transaction():
-                # Locked, so that a second operator finds them gone and not a second time.
-                for letter in self._read(wanted, "FOR UPDATE"):
-                    outcomes[letter.id] = self._put(letter, synced_tables.get(letter.table), letter.table in append)
-                self._delete([number for number, mistake in outcomes.items() if not mistake])
-            yield from (Outcome(number, mistake or None) for number, mistake in outcomes.items())
+                # Locked, so that two operators cannot retry one letter twice.
+                for letter in self._read(chunk, "FOR UPDATE"):
+                    problems[letter.id] = self._enqueue(letter, synced_tables.get(letter.table), letter.table in append)
+                self._delete([number for number, problem in problems.items() if not problem])
+            yield from (Outcome(number, problem or None) for number, problem in problems.items())
 
-    def _understood(self, letter: Letter, found: Optional[SyncedTable]) -> tuple[list[KeyColumn], Change]:
-        """By which key the letter's row is found, and its change, both as the declaration says that it was made under. Raises ValueError."""
+    def _decoded(self, letter: Letter, synced: Optional[SyncedTable]) -> tuple[list[KeyColumn], Change]:
+        """The key that identifies the letter's row, and its change, both by the declaration that it was made under. Raises ValueError."""
         number = number_of(letter.payload)
-        known = load(self.database, letter.table).get(number) if number else None
-        if number and known is None:
-            raise ValueError(f"its declaration {number} is not in the database, or of a later release")
-        if known is None and found is None:
-            raise ValueError(f"{letter.table} has no triggers for durable delivery any more")
+        declared = load(self.database, letter.table).get(number) if number else None
+        if number and declared is None:
+            raise ValueError(
+                f"its declaration {number} is not in {SCHEMA}.numbered_declaration, or was written by a later release: upgrade this host's worker")
+        if declared is None and synced is None:
+            raise ValueError(f"{letter.table} has no triggers for durable delivery any more: declare it again, or drop the letter")
         try:
-            change = decode_change(known.layout() if known else None, letter.table, letter.operation, letter.payload)
+            change = decode_change(declared.layout() if declared else None, letter.table, letter.operation, letter.payload)
         except Malformed as error:
-            raise ValueError(f"its payload is none: {error}") from None
-        return known.key if known else found.key if found else [], change
+            raise ValueError(f"its payload is invalid: {error}") from None
+        return declared.key if declared else synced.key if synced else [], change
 
-    def _put(self, letter: Letter, found: Optional[SyncedTable], append: bool) -> str:
+    def _enqueue(self, letter: Letter, synced: Optional[SyncedTable], append: bool) -> str:
+        """Put the letter's reload into the outbox. Returns the problem that prevents it, or an empty text."""
         try:
-            key, change = self._understood(letter, found)
+            key, change = self._decoded(letter, synced)
             row, after = identify(key, change)
         except ValueError as error:
             return str(error)
         try:
-            # With the changes that are made now.
-            shard = reloads.shard_of(self.database, found, row) if found else letter.shard
+            # The shard of the row's changes from now on.
+            shard = reloads.shard_of(self.database, synced, row) if synced else letter.shard
         except (KeyError, ValueError):
             shard = letter.shard
         number = number_of(letter.payload)
@@ -139,13 +145,13 @@ class DeadLetters:
         return ""
 
     def drop(self, ids: Sequence[int]) -> Iterator[Outcome]:
-        """Remove these letters for ever, some in each transaction."""
+        """Remove these letters permanently, some in each transaction."""
         for start in range(0, len(ids), _CHUNK):
-            wanted = ids[start : start + _CHUNK]
+            chunk = ids[start : start + _CHUNK]
             with self.database.transaction():
-                there = {letter.id for letter in self._read(wanted, "FOR UPDATE")}
-                self._delete(sorted(there))
-            yield from (Outcome(number, None if number in there else "there is no such letter") for number in wanted)
+                present = {letter.id for letter in self._read(chunk, "FOR UPDATE")}
+                self._delete(sorted(present))
+            yield from (Outcome(number, None if number in present else _NO_LETTER) for number in chunk)
 
     def _read(self, ids: Sequence[int], lock: str = "") -> list[Letter]:
         numbers = ", ".join(map(str, ids))

@@ -1,4 +1,4 @@
-"""The declarations that triggers were ever made of. Each has a number, which the changes made under it name, and is kept in `numbered_declaration`."""
+"""All declarations that triggers were made from. Each has a number, which its changes carry, and a row in `numbered_declaration`."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _NUMBER = re.compile(rb'(?:\[|\{"declaration": ?)([0-9]{1,10})\b')
 
 
 class KeyColumn(msgspec.Struct):
-    """One column of a row's identity: its declared name, the table's own name for it, and how its value travels."""
+    """One column of a table's key: its name in the declaration, its name in the table, and the kind of its values in payloads."""
 
     declared: str
     real: str
     kind: str
-    #: How the server orders it when that is not by its value: ENUM and SET are ordered by number and compared as text.
+    #: The column's type: the server orders ENUM and SET by number and compares them as text.
     data_type: str = ""
-    #: Digits of a second, where the type has them.
+    #: Fractional digits of a time.
     precision: int = 0
 
 
 class LargeColumn(msgspec.Struct):
-    """A column whose values may be too large for a row's JSON, and the SQL of its bare value."""
+    """A column whose values may be too large for a row's JSON, and the SQL of its value alone."""
 
     declared: str
     kind: str
@@ -41,14 +41,14 @@ class LargeColumn(msgspec.Struct):
 
 
 class Declared(msgspec.Struct):
-    """One declaration, as ``sync_table`` has written it down."""
+    """One declaration, as ``sync_table`` stores it."""
 
     columns: list[tuple[str, str]]
     """Name and kind of each."""
     old: list[str]
-    """What an update tells of the old row."""
+    """The columns of the old row that an update sends."""
     deleted: list[str]
-    """What a delete tells of it."""
+    """The columns that a delete sends."""
     key: list[KeyColumn]
     write: list[Write]
     computed: list[str]
@@ -60,39 +60,39 @@ class Declared(msgspec.Struct):
     large_columns: list[LargeColumn]
 
     def layout(self) -> Layout:
-        """Which columns the values of its payloads are of."""
+        """The columns of the values in its payloads."""
         return Layout(dict(self.columns), self.old, self.deleted, [column.declared for column in self.key])
 
 
 def number_of(payload: bytes) -> int:
-    """The number of the declaration that a change was made under; 0 for triggers of a release that did not number. Pure."""
-    found = _NUMBER.match(payload)
-    return int(found.group(1)) if found else 0
+    """The number of the declaration that a change was made under; 0 for triggers of a release without numbers. Pure."""
+    match = _NUMBER.match(payload)
+    return int(match.group(1)) if match else 0
 
 
 def load(database: Database, table: str) -> dict[int, Declared]:
-    """The declarations of a table by their numbers, in their order, without those of a later release. Raises DatabaseUnavailable."""
-    found = {}
+    """The declarations of a table by number, in order, without those that a later release wrote. Raises DatabaseUnavailable."""
+    by_number = {}
     for number, content in database.rows(f"SELECT number, content FROM {SCHEMA}.numbered_declaration WHERE table_name = %s ORDER BY number", (table,)):
         with contextlib.suppress(msgspec.DecodeError):
-            found[int(number)] = msgspec.json.decode(content, type=Declared)
-    return found
+            by_number[int(number)] = msgspec.json.decode(content, type=Declared)
+    return by_number
 
 
 class Known(NamedTuple):
-    """What is done with the changes of one declaration."""
+    """How the changes of one declaration are decoded and written."""
 
     declared: Optional[Declared]
-    """None for changes of triggers of a release that did not number."""
+    """None for changes of triggers of a release without numbers."""
     layout: Optional[Layout]
     writer: Optional[Writer]
-    """None when they wait for a worker with another configuration."""
+    """None when the changes wait for a worker with another configuration."""
 
 
 def is_behind(ours: Optional[Table], number: int, declared: Mapping[int, Declared]) -> bool:
-    """Whether changes made under ``number`` wait for a worker whose transform is a later one than that of ``ours``. Pure.
+    """Whether the changes of declaration ``number`` wait for a worker with a later transform than that of ``ours``. Pure.
 
-    A transform is code, which only the configuration names; all else of a declaration is in the database.
+    A transform is code, and only the configuration names it; the rest of a declaration is in the database.
     """
     if declared[number].transform is None or ours is None:
         return declared[number].transform is not None
@@ -101,14 +101,15 @@ def is_behind(ours: Optional[Table], number: int, declared: Mapping[int, Declare
     def ours_is_in(numbers: Iterable[int]) -> bool:
         return any((declared[each].transform, declared[each].computed) == mine for each in numbers)
 
-    # One that is in none of them is newer than all: workers get their configuration first.
+    # A transform that is in no declaration is newer than all: workers get their configuration first.
     return not ours_is_in(each for each in declared if each >= number) and ours_is_in(each for each in declared if each < number)
 
 
 def table_under(name: str, declared: Declared, ours: Optional[Table]) -> Table:
-    """The table as it was declared, if with a transform then with the one that there is now.
+    """The table as it was declared; if that has a transform, with the current one.
 
-    A write that needs what this does not compute is left out. Without one an update does not tell all that a transform may ask an old row for. Pure.
+    A write that needs a field that the current transform does not compute is left out. A declaration without a transform
+    gets none: its updates may lack columns of the old row that a transform reads. Pure.
     """
     columns = [column for column, _kind in declared.columns]
     transform, computed = (ours.transform, ours.computed) if ours and declared.transform else (None, [])
@@ -118,7 +119,7 @@ def table_under(name: str, declared: Declared, ours: Optional[Table]) -> Table:
 
 
 class Declarations:
-    """Those of all tables, read when the first change names them. Every method that reads raises DatabaseUnavailable."""
+    """The declarations of all tables, each read when the first change names it. Methods that read raise DatabaseUnavailable."""
 
     def __init__(self, database: Database, tables: Iterable[Table], transforms: Mapping[str, Transform]) -> None:
         """``tables`` are those of this worker's configuration."""
@@ -133,20 +134,20 @@ class Declarations:
         return table in self._ours
 
     def renewed(self) -> bool:
-        """Whether there are others than when this was asked before. What was known is forgotten then."""
+        """Whether the declarations have changed since the last call. If so, the cached ones are dropped."""
         try:
-            ((found,),) = self._database.rows(f"SELECT CONCAT(COUNT(*), ' ', COALESCE(MAX(declared_at), '')) FROM {SCHEMA}.numbered_declaration")
+            ((version,),) = self._database.rows(f"SELECT CONCAT(COUNT(*), ' ', COALESCE(MAX(declared_at), '')) FROM {SCHEMA}.numbered_declaration")
         except SchemaAbsent:
-            # The workers get their release before the schema does.
-            found = b""
-        if found == self._version:
+            # An upgrade installs the worker before it migrates the schema.
+            version = b""
+        if version == self._version:
             return False
-        self._version = found
+        self._version = version
         self._known.clear()
         return True
 
     def find(self, table: str, number: int) -> Optional[Known]:
-        """One of them; None when there is none of that number."""
+        """A table's declaration with this number; None when there is none."""
         if (table, number) not in self._known:
             ours = self._ours.get(table)
             if number > 0:

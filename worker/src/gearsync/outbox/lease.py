@@ -1,4 +1,4 @@
-"""Which shards are this process's: taken, renewed and given back in MySQL, by MySQL's clock."""
+"""The shards that this process drains: leases in MySQL that it takes, renews and releases, by MySQL's clock."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from gearsync.servers.mysql_errors import DatabaseUnavailable, StatementInvalid
 log = logging.getLogger(__name__)
 
 _EXPIRES = "NOW(6) + INTERVAL %s MICROSECOND"
-#: Seconds between two looks for leases that are not needed any more.
+#: Seconds between two searches for leases that are not needed any more.
 _RETIRE = 60.0
-#: Longer than a table's triggers take to be replaced.
+#: Longer than replacing a table's triggers takes.
 _SETTLED_MINUTES = 10
-#: Hours after which rows of processes that are gone are removed.
+#: Hours after which rows of ended processes are removed.
 _FORGET_HOURS = 1
 
 
 def count_of(shard: int) -> int:
-    """The count of shards that ``shard`` is one of: those of N are N(N-1)/2 and the N-1 that follow. Pure."""
+    """The number of shards in the generation of ``shard``: the generation of N shards is N(N-1)/2 and the N-1 that follow. Pure."""
     return (math.isqrt(8 * shard + 1) + 1) // 2
 
 
 def share(shards: int, processes: int) -> int:
-    """How many shards a process may hold. Pure."""
+    """The number of shards that a process may hold. Pure."""
     return -(-shards // max(1, processes))
 
 
@@ -45,35 +45,35 @@ class Leases:
         self._microseconds = int(seconds * 1e6)
         #: All shards that have a lease.
         self.shards: frozenset[int] = frozenset()
-        #: Whether changes of one row may be in shards of several counts, so that only a process that has all may apply them.
+        #: Whether shards of several generations may hold changes of one row, so that only a process that holds all may apply them.
         self.is_mixed = False
         self._retire_at = 0.0
-        #: Whether everything is left to other processes.
-        self.aside = False
+        #: Whether this process leaves all shards to others.
+        self.has_yielded = False
 
     @property
     def has_all(self) -> bool:
-        """Whether no other process holds a shard, so that no change is another's."""
+        """Whether this process holds all shards, so that no other process applies changes."""
         return len(self.held) == len(self.shards)
 
     def refresh(self, reason: str = "") -> None:
-        """Say that this process lives, renew what it holds, notice what it has lost, take what is free up to its share.
+        """Report this process as alive, renew its leases, drop those that it has lost, and take free ones up to its share.
 
-        With a ``reason`` it stands aside: it gives back what it holds and takes nothing, as long as others live that have none.
+        With a ``reason`` it yields: it releases all leases and takes none, as long as other processes are alive that do not yield.
         """
-        if reason and self._stand_aside():
-            if not self.aside:
-                log.warning("leaves all shards to other processes: %s", reason, extra={"action": "stands_aside"})
-            self.aside = True
+        if reason and self._yield():
+            if not self.has_yielded:
+                log.warning("this process leaves all shards to others: %s", reason, extra={"action": "stands_aside"})
+            self.has_yielded = True
             return
-        if self.aside:
-            log.info("takes its share of the shards again", extra={"action": "takes_part"})
-        self.aside = False
+        if self.has_yielded:
+            log.info("this process takes its share of the shards again", extra={"action": "takes_part"})
+        self.has_yielded = False
         self._heartbeat()
         leases = self._database.rows(f"SELECT shard, owner FROM {SCHEMA}.lease")
         shards = [int(shard) for shard, _owner in leases]
         self.shards = frozenset(shards)
-        self._bury({owner.decode() for _shard, owner in leases if owner})
+        self._remove_dead_owners({owner.decode() for _shard, owner in leases if owner})
         self._renew()
         ((live, first),) = self._database.rows(f"SELECT COUNT(*), MIN(owner) FROM {SCHEMA}.worker WHERE expires_at > NOW(6)")
         self.is_mixed = len({count_of(shard) for shard in shards}) > 1
@@ -87,7 +87,7 @@ class Leases:
             self._retire(shards)
 
     def _retire(self, shards: Collection[int]) -> None:
-        """Remove the leases of counts that no trigger writes to any more, when nothing waits there."""
+        """Remove the leases of shard generations that no trigger writes to any more, once none of their changes waits."""
         rows = self._database.rows(
             f"SELECT shard_sql FROM {SCHEMA}.synced_table WHERE (SELECT MAX(changed_at) FROM {SCHEMA}.synced_table) < NOW(6)"
             f" - INTERVAL {_SETTLED_MINUTES} MINUTE")
@@ -100,63 +100,63 @@ class Leases:
             for shard in its if removed else ():
                 self.held.pop(shard, None)
 
-    def _bury(self, holders: Collection[str]) -> None:
-        """Free what dead processes of this host hold, which need not be waited for, and forget who is gone for long."""
+    def _remove_dead_owners(self, holders: Collection[str]) -> None:
+        """Free the leases of dead processes of this host before they expire, and remove rows of processes that ended long ago."""
         owners = {owner.decode(): int(old) for owner, old in self._database.rows(
             f"SELECT owner, expires_at < NOW(6) - INTERVAL {_FORGET_HOURS} HOUR FROM {SCHEMA}.worker")}
         dead = {owner for owner in {*owners, *holders} if is_dead(owner)}
-        # Each by its key: a condition on the time would wait for the rows of those that are alive.
+        # Each by its key: a condition on the time would wait for locks on the rows of live processes.
         for owner in sorted(dead.union(owner for owner, old in owners.items() if old)):
-            self._leave(owner)
+            self._unregister(owner)
         for owner in sorted(dead & set(holders)):
             self._database.run(
                 f"UPDATE {SCHEMA}.lease FORCE INDEX (PRIMARY) SET owner = NULL, expires_at = NULL WHERE shard IN %s AND owner = %s",
                 (sorted(self.shards), owner))
 
-    def _leave(self, owner: str) -> None:
-        """Take a process off the list of those that share the shards."""
+    def _unregister(self, owner: str) -> None:
+        """Remove a process from those that share the shards."""
         self._database.run(f"DELETE FROM {SCHEMA}.worker WHERE owner = %s", (owner,))
-        # A schema of an earlier release has no such table.
+        # A schema of an earlier release lacks this table.
         with contextlib.suppress(DatabaseUnavailable):
             self._database.run(f"DELETE FROM {SCHEMA}.worker_report WHERE owner = %s", (owner,))
 
     def add(self, shards: Iterable[int]) -> None:
-        """Make leases of shards that have none; they are taken at the next ``refresh``."""
+        """Create leases for shards that have none; the next ``refresh`` may take them."""
         for shard in sorted(shards):
             self._database.run(f"INSERT IGNORE INTO {SCHEMA}.lease (shard, owner, epoch) VALUES (%s, NULL, 0)", (shard,))
 
     def lost(self, shard: int) -> None:
-        """Forget a lease that is another's by now."""
+        """Drop a lease that another process holds by now."""
         if self.held.pop(shard, None) is not None:
-            log.warning("the lease of shard %d is lost", shard, extra={"action": "lease_lost", "shard": shard})
+            log.warning("lost the lease of shard %d", shard, extra={"action": "lease_lost", "shard": shard})
 
     def raise_above(self, shard: int, epoch: int) -> bool:
-        """Make the lease's epoch greater than ``epoch``; False when the lease is lost."""
+        """Make the lease's epoch greater than ``epoch``. Returns False when the lease is lost."""
         raised = max(epoch, self.held[shard]) + 1
-        found = self._database.run(
+        updated = self._database.run(
             f"UPDATE {SCHEMA}.lease SET epoch = %s, expires_at = {_EXPIRES} WHERE shard = %s AND owner = %s AND epoch = %s",
             (raised, self._microseconds, shard, self.owner, self.held[shard]),
         )
-        if found:
+        if updated:
             self.held[shard] = raised
-        return bool(found)
+        return bool(updated)
 
-    def report(self, words: bytes) -> None:
-        """Tell the other commands what this process has done."""
-        # A schema of an earlier release, whose owner has not migrated it yet, does not have the table: nothing else depends on it.
+    def report(self, content: bytes) -> None:
+        """Store a report of this process for `gearsync status`."""
+        # A schema that is not migrated yet lacks the table. Nothing else depends on it.
         with contextlib.suppress(StatementInvalid):
             self._database.run(
                 f"INSERT INTO {SCHEMA}.worker_report (owner, report) VALUES (%s, %s)"
-                " ON DUPLICATE KEY UPDATE report = VALUES(report), reported_at = CURRENT_TIMESTAMP(6)", (self.owner, words))
+                " ON DUPLICATE KEY UPDATE report = VALUES(report), reported_at = CURRENT_TIMESTAMP(6)", (self.owner, content))
 
     def close(self) -> None:
-        """Give everything back, so that nobody has to wait for the leases to run out."""
+        """Release all leases, so that other processes need not wait until they expire."""
         self._release(list(self.held))
-        self._leave(self.owner)
+        self._unregister(self.owner)
 
-    def _stand_aside(self) -> bool:
-        """Leave the list of those that share the shards, unless nobody else would be left on it."""
-        # Two that leave at the same moment find each other gone at their next refresh, and come back.
+    def _yield(self) -> bool:
+        """Release all leases and leave the processes that share the shards. Returns False when there is no other process."""
+        # Two processes that leave at the same time miss each other at their next refresh, and come back.
         if not self._database.rows(f"SELECT 1 FROM {SCHEMA}.worker WHERE owner <> %s AND expires_at > NOW(6) LIMIT 1", (self.owner,)):
             return False
         self._database.run(f"DELETE FROM {SCHEMA}.worker WHERE owner = %s", (self.owner,))
@@ -172,7 +172,7 @@ class Leases:
     def _renew(self) -> None:
         if not self.held:
             return
-        # A lease that ran out but that nobody took is still ours: the epoch says so.
+        # A lease that has expired and was not taken is still this process's: its epoch is unchanged.
         held = " OR ".join(f"(shard = {shard} AND epoch = {epoch})" for shard, epoch in self.held.items())
         renewed = self._database.run(
             f"UPDATE {SCHEMA}.lease FORCE INDEX (PRIMARY) SET expires_at = {_EXPIRES} WHERE owner = %s AND ({held})", (self._microseconds, self.owner))
@@ -183,21 +183,21 @@ class Leases:
                 self.lost(shard)
 
     def _take(self, number: int) -> None:
-        """Take so many leases that are free, or have run out; one that lasts longer than two leases is of a clock that was set back."""
+        """Take so many leases that are free or have expired. One that lasts longer than two leases was made before the clock was set back."""
         free = f"(owner IS NULL OR expires_at < NOW(6) OR expires_at > NOW(6) + INTERVAL {2 * self._microseconds} MICROSECOND)"
         shards = [int(shard) for (shard,) in self._database.rows(f"SELECT shard FROM {SCHEMA}.lease WHERE {free}")]
-        # Processes that look at the same moment should not all try the same ones.
+        # At random: processes that look at the same time should try different ones.
         chosen = random.sample(shards, min(number, len(shards)))
         if not chosen:
             return
-        # One statement by itself: no lock is held while a client is asked, or frozen.
+        # A statement of its own: no lock is held while the server waits for a client, which may be paused.
         self._database.run(
             f"UPDATE {SCHEMA}.lease FORCE INDEX (PRIMARY) SET owner = %s, epoch = epoch + 1, expires_at = {_EXPIRES} WHERE shard IN %s AND {free}",
             (self.owner, self._microseconds, chosen))
         for shard, epoch in self._database.rows(f"SELECT shard, epoch FROM {SCHEMA}.lease WHERE owner = %s", (self.owner,)):
             if int(shard) not in self.held:
                 self.held[int(shard)] = int(epoch)
-                log.info("drains shard %d with epoch %d", int(shard), int(epoch), extra={"action": "lease_taken", "shard": int(shard)})
+                log.info("took the lease of shard %d, epoch %d", int(shard), int(epoch), extra={"action": "lease_taken", "shard": int(shard)})
 
     def _release(self, shards: Collection[int]) -> None:
         for shard in shards:

@@ -1,4 +1,4 @@
-"""Put changes into the outbox that ask the worker to read rows again, in the order of all their changes."""
+"""Reloads: entries of the outbox that have the worker read a row again, in order with the changes of that row."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from gearsync.values import Json, Number, Row, Value
 
 
 def wire(value: Value) -> Any:
-    """A value as payloads with names have it."""
+    """A value as it is in payloads with column names."""
     if isinstance(value, bytes):
         return {"$hex": value.hex()}
     return {"$json" if isinstance(value, Json) else "$num": str(value)} if isinstance(value, (Json, Number)) else value
 
 
 def enqueue_reload(database: Database, synced: SyncedTable, rows: Sequence[Row]) -> None:
-    """Have the worker look at these rows again, in the order of all their changes: what is there is written, what is gone is removed.
+    """Enqueue reloads of these rows: the worker writes a row that exists, and removes what a row that is gone had written.
 
-    ``rows`` hold the key's columns, and whatever else tells what is to be removed. Raises DatabaseUnavailable; then none is enqueued.
+    ``rows`` hold the key's columns, and the other columns that what is removed depends on. Raises DatabaseUnavailable; then
+    none is enqueued.
     """
     with database.transaction():
         for row in rows:
@@ -33,12 +34,12 @@ def enqueue_reload(database: Database, synced: SyncedTable, rows: Sequence[Row])
 
 
 def put_reload(database: Database, synced: SyncedTable, row: Row) -> None:
-    """The same for one row. Raises DatabaseUnavailable; KeyError and ValueError when the row has no key."""
+    """Enqueue the reload of one row. Raises DatabaseUnavailable, and KeyError or ValueError when the row has no valid key."""
     put(database, shard_of(database, synced, row), synced.table, "reload", reload_payload(synced.number, synced.key, row))
 
 
 def reload_payload(number: int, key: Sequence[KeyColumn], row: Row) -> bytes:
-    """What a reload of one row stands in the outbox as. ``number`` is that of the declaration of the ``key``. Raises KeyError when a column of it is absent."""
+    """The payload of a reload of one row. ``number`` is that of the declaration of the ``key``. Raises KeyError when the row lacks a column of it."""
     return msgspec.json.encode({
         **({"declaration": number} if number else {}),
         "key": {column.declared: wire(row[column.declared]) for column in key},
@@ -48,14 +49,14 @@ def reload_payload(number: int, key: Sequence[KeyColumn], row: Row) -> bytes:
 
 
 def _typed(column: KeyColumn, value: str) -> str:
-    """A literal with as many digits of a second as the column has: a moment's text depends on them."""
+    """A literal with as many fractional digits as the column has: the text of a time depends on them."""
     return f"CAST({value} AS DATETIME({column.precision}))" if column.kind == "timestamp" else value
 
 
 def shard_of(database: Database, synced: SyncedTable, row: Row) -> int:
-    """A row's shard. Raises DatabaseUnavailable; KeyError and ValueError when the row has no key."""
+    """A row's shard. Raises DatabaseUnavailable, and KeyError or ValueError when the row has no valid key."""
     derived = ", ".join(f"{_typed(column, value)} AS {quote(column.real)}" for column, value in zip(synced.key, identity(synced, row)))
-    # The server's own words for the shard, with the key's values in place of a row.
+    # The expression of the triggers, evaluated by the server over the key's values instead of a row.
     ((shard,),) = database.rows(f"SELECT {synced.shard_sql} FROM (SELECT {derived}) AS {ROW}")
     return int(shard)
 

@@ -1,4 +1,4 @@
-"""Sets of outbox ids as ranges: ids come almost in a row, so that millions of them are a few ranges. Pure."""
+"""Sets of outbox ids as ranges: ids are almost consecutive, so that a few ranges hold millions of them. Pure."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Optional
 
 #: A range of ids, both ends included.
 Span = tuple[int, int]
-#: So few ids are compared one by one.
-_FEW = 16
+#: Up to so many ids are compared one by one.
+_ONE_BY_ONE = 16
 
 
 def runs(ids: Sequence[int]) -> Iterator[Span]:
-    """The ranges that sorted, distinct ``ids`` are made of, in order."""
+    """The ranges of sorted, distinct ``ids``, in order."""
     first: Optional[int] = None
     last = 0
     for low, high in _contiguous(ids, 0, len(ids) - 1) if ids else ():
@@ -28,11 +28,11 @@ def runs(ids: Sequence[int]) -> Iterator[Span]:
 
 
 def _contiguous(ids: Sequence[int], low: int, high: int) -> Iterator[Span]:
-    """Ranges, not merged: halves are looked at only where ids are left out, so that a batch without a gap is one comparison."""
+    """Ranges, not merged. Only a part with gaps is halved, so that a batch without gaps costs one comparison."""
     if ids[high] - ids[low] == high - low:
         yield ids[low], ids[high]
         return
-    if high - low < _FEW:
+    if high - low < _ONE_BY_ONE:
         yield from zip(ids[low : high + 1], ids[low : high + 1])
         return
     middle = (low + high) // 2
@@ -41,12 +41,12 @@ def _contiguous(ids: Sequence[int], low: int, high: int) -> Iterator[Span]:
 
 
 def text_of(spans: Iterable[Span]) -> str:
-    """Ranges as a fence keeps them: ``17-20,25``."""
+    """Ranges in the format of a fence: ``17-20,25``."""
     return ",".join(f"{first}-{last}" if last > first else str(first) for first, last in spans)
 
 
 def from_text(text: str) -> Iterator[Span]:
-    """The ranges of what ``text_of`` returned. Raises ValueError for anything else."""
+    """The ranges of a text that ``text_of`` returned. Raises ValueError for any other text."""
     for part in text.split(",") if text else ():
         first, _dash, last = part.partition("-")
         yield int(first), int(last or first)
@@ -90,11 +90,11 @@ class Spans:
 
     @property
     def ranges(self) -> int:
-        """How many ranges it is made of."""
+        """The number of ranges."""
         return len(self._firsts)
 
     def __len__(self) -> int:
-        """How many ids there are."""
+        """The number of ids."""
         return sum(self._lasts) - sum(self._firsts) + len(self._firsts)
 
     def add_span(self, first: int, last: int) -> None:
@@ -116,7 +116,7 @@ class Spans:
             self._replace(low, high, part)
 
     def remove_span(self, first: int, last: int) -> None:
-        """Remove all ids from ``first`` to ``last`` that are in the set."""
+        """Remove all ids from ``first`` to ``last``."""
         low = bisect_left(self._lasts, first)
         high = bisect_right(self._firsts, last)
         if low >= high:
@@ -136,7 +136,7 @@ class Spans:
             self._replace(low, high, part)
 
     def _part(self, low: int, high: int) -> Spans:
-        """A copy of some of its ranges: a change in the midst of a long list moves all that follows, one of many in a short copy does not."""
+        """A copy of some of the ranges: each change within a long list moves all that follows, so that many are made in a short copy."""
         part = Spans()
         part._firsts, part._lasts = self._firsts[low:high], self._lasts[low:high]
         return part
@@ -145,23 +145,23 @@ class Spans:
         self._firsts[low:high], self._lasts[low:high] = part._firsts, part._lasts
 
     def common(self, other: Spans) -> Spans:
-        """The ids that are in both."""
-        found, mine, others = Spans(), iter(self), iter(other)
+        """The ids that are in both sets."""
+        shared, mine, others = Spans(), iter(self), iter(other)
         one, another = next(mine, None), next(others, None)
         while one and another:
             first, last = max(one[0], another[0]), min(one[1], another[1])
             if first <= last:
-                found.add_span(first, last)
+                shared.add_span(first, last)
             if one[1] < another[1]:
                 one = next(mine, None)
             else:
                 another = next(others, None)
-        return found
+        return shared
 
     def gaps(self, most: int) -> tuple[list[tuple[int, Optional[int]]], int]:
-        """What is not in the set, as ranges of ids from 0 on, and how many ids of the set these hold; the last range has no end.
+        """The ids that are not in the set, as ranges from 0 on, of which the last has no end; and how many ids of the set they contain.
 
-        At most ``most`` ranges, at least one: to have no more, the smallest ranges of the set are taken for absent.
+        Returns one to ``most`` ranges: to keep the number down, the smallest ranges of the set are treated as absent.
         """
         spans, left_out = list(zip(self._firsts, self._lasts)), 0
         if len(spans) > most - 1:
@@ -169,10 +169,10 @@ class Spans:
             kept = [spans[number] for number in sorted(largest)]
             left_out = sum([last - first + 1 for first, last in set(spans).difference(kept)])
             spans = kept
-        found: list[tuple[int, Optional[int]]] = []
+        gaps: list[tuple[int, Optional[int]]] = []
         begin = 0
         for first, last in spans:
             if begin < first:
-                found.append((begin, first - 1))
+                gaps.append((begin, first - 1))
             begin = last + 1
-        return [*found, (begin, None)], left_out
+        return [*gaps, (begin, None)], left_out

@@ -1,4 +1,4 @@
-"""SQL texts: identifiers, literals, and conditions on ids. Pure."""
+"""SQL fragments: identifiers, literals, and conditions on ids. Pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def text_literal(value: bytes) -> bytes:
 
 
 def literal(kind: str, value: Value) -> str:
-    """A key column's value as an SQL literal. Raises ValueError for a number that is none."""
+    """A key column's value as an SQL literal. Raises ValueError for NULL, an invalid number or invalid UTF-8."""
     if value is None:
         raise ValueError("a key column is NULL")
     if kind == "binary":
@@ -32,17 +32,18 @@ def literal(kind: str, value: Value) -> str:
     if kind in ("integer", "decimal", "float", "bit"):
         if not _NUMBER.fullmatch(text):
             raise ValueError("not a number")
-        # Without an exponent it would be a decimal number, which knows no -0.
+        # Without an exponent it would be a DECIMAL, which has no -0.
         return f"{text}e0" if kind == "float" and "e" not in text.lower() else text
     return text_literal(text.encode()).decode()
 
 
 def text_list(names: Iterable[str]) -> str:
+    """String literals, sorted, for IN (...)."""
     return ", ".join(text_literal(name.encode()).decode() for name in sorted(names))
 
 
 def ranges_condition(ranges: Iterable[tuple[int, Optional[int]]]) -> str:
-    """The condition that is true for ids in these ranges; one without an end goes on for ever. Pure."""
+    """The condition that is true for ids in these ranges; one without an end has no upper bound. Pure."""
     return " OR ".join(f"id >= {first}" if last is None else f"id = {first}" if first == last else f"id BETWEEN {first} AND {last}" for first, last in ranges)
 
 

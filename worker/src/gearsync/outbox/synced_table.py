@@ -1,4 +1,4 @@
-"""A declared table in MySQL, as the database `gearsync` describes it."""
+"""A synced table: a table of MySQL with triggers for durable delivery, as its row in `gearsync.synced_table` describes it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gearsync.values import Json, Row, Value, as_bytes
 
 
 class NoKey(Exception):
-    """The table has no key to go by; the message says which table."""
+    """The table has no key that its rows could be ordered by; the message names the table."""
 
 
 class SyncedTable(msgspec.Struct):
@@ -31,26 +31,26 @@ class SyncedTable(msgspec.Struct):
     shard_sql: str
     row_sql: str
     old_sql: str
-    #: True for a row that is too large to be put into words as a whole.
+    #: True for a row that is too large to be rendered as JSON as a whole.
     large_sql: str = "FALSE"
-    #: The row without its large columns, and these.
+    #: The row as JSON without its large columns, and these columns.
     small_sql: str = ""
     large: list[LargeColumn] = msgspec.field(default_factory=list)
-    #: That of its declaration, and where the values are in a payload made under it; 0 and None for triggers of a release that did not number.
+    #: The declaration's number, and the layout of its payloads; 0 and None for triggers of a release without numbers.
     number: int = 0
     layout: Optional[Layout] = None
-    #: Another one for each declaration of the table: the moment at which it was saved.
+    #: When the declaration was saved: it differs for each declaration of the table.
     version: str = ""
 
-    def row(self, words: bytes) -> Row:
-        """A row by one of the SQL texts, with the values' places or with their names. Raises Malformed."""
-        if self.layout is not None and words[:1] == b"[":
-            return self.layout.row(words)
-        return decode_outbox(self.table, "refresh", b'{"new":%s}' % words).new or {}
+    def row(self, content: bytes) -> Row:
+        """A row of the JSON of ``row_sql``, ``old_sql`` or ``small_sql``: an array of values, or an object with names. Raises Malformed."""
+        if self.layout is not None and content[:1] == b"[":
+            return self.layout.row(content)
+        return decode_outbox(self.table, "refresh", b'{"new":%s}' % content).new or {}
 
     @property
-    def words_sql(self) -> str:
-        """The row as JSON; NULL when it is too large, in place of JSON that lacks a part."""
+    def json_sql(self) -> str:
+        """The row as JSON; NULL when it is too large, since the server would cut the JSON."""
         return self.row_sql if self.large_sql == "FALSE" else f"IF({self.large_sql}, NULL, {self.row_sql})"
 
 
@@ -59,13 +59,13 @@ Position = list[str]
 
 
 def load(database: Database) -> dict[str, SyncedTable]:
-    """The durable tables by their declared names. Raises DatabaseUnavailable."""
-    found = {}
-    # A schema that is not migrated yet has no numbers.
+    """The synced tables by their declared names. Raises DatabaseUnavailable."""
+    tables = {}
+    # A schema that is not migrated yet has no column `number`.
     for row in database.named_rows(f"SELECT * FROM {SCHEMA}.synced_table"):
         texts = {name.decode(): _text(value) for name, value in row.items()}
         name, number = texts["table_name"], int(texts.get("number", 0))
-        known = declarations.load(database, name).get(number) if number else None
+        declared = declarations.load(database, name).get(number) if number else None
         columns = msgspec.json.decode(texts["key_columns"], type=list[KeyColumn])
         for column in columns:
             types = database.rows(
@@ -75,12 +75,12 @@ def load(database: Database) -> dict[str, SyncedTable]:
             )
             if types:
                 column.data_type, column.precision = _text(types[0][0]).lower(), int(types[0][1])
-        found[name] = SyncedTable(
+        tables[name] = SyncedTable(
             name, texts["source_schema"], texts["source_table"], int(texts["shards"]), columns,
             texts["shard_sql"], texts["row_sql"], texts["old_sql"], texts["large_sql"], texts["small_sql"],
-            msgspec.json.decode(texts["large_columns"], type=list[LargeColumn]), number, known.layout() if known else None,
+            msgspec.json.decode(texts["large_columns"], type=list[LargeColumn]), number, declared.layout() if declared else None,
             texts["changed_at"])
-    return found
+    return tables
 
 
 def _text(value: Any) -> str:
@@ -92,18 +92,18 @@ def from_clause(synced: SyncedTable) -> str:
 
 
 def identity(synced: SyncedTable, row: Row) -> Position:
-    """The literals of a row's key. Raises KeyError when the row lacks one of its columns, ValueError when one is no value of its kind."""
+    """The literals of a row's key. Raises KeyError when the row lacks a column of it, ValueError when a value is invalid for its kind."""
     return [literal(column.kind, row[column.declared]) for column in synced.key]
 
 
 def identity_bytes(key: Sequence[KeyColumn], row: Row) -> tuple[bytes, ...]:
-    """A row's key as Redis sees it: rows are the same when these are, whatever the server's collations say."""
+    """A row's key as bytes: in Redis, rows are the same when these are equal, whatever the server's collations compare as equal."""
     values = (row[column.declared] for column in key)
     return tuple(b"" if value is None else as_bytes(value) for value in values)
 
 
 def bare(kind: str, value: Optional[bytes]) -> Value:
-    """A value that was read by itself."""
+    """The value of a column that was selected by itself."""
     if value is None or kind == "binary":
         return value
     return Json(value.decode()) if kind == "json" else value.decode()
