@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from gearsync.apply.deleter import Deleter, Deletion
-from gearsync.apply.reader import Reader, Work
+from gearsync.apply.reader import Reader
+from gearsync.apply.work import Work
 from gearsync.declare.configuration import MySQLSettings, WorkerSettings
 from gearsync.declare.declaration import Table, Write
 from gearsync.outbox.changes import Look

@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from gearsync.apply.direct import DirectDelivery, Router
+from gearsync.apply.direct import DirectDelivery
+from gearsync.apply.router import Router
 from gearsync.declare.configuration import Config
 from gearsync.servers.gearman import Job
 from gearsync.telemetry.metrics import ERRORS, Tally

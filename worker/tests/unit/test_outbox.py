@@ -9,7 +9,7 @@ import pymysql
 import pytest
 from gearsync.apply.drain import Drain
 from gearsync.apply.fence import Mark, batch, known, without_done
-from gearsync.apply.reader import Usable, work_of
+from gearsync.apply.work import Usable, work_of
 from gearsync.declare.declaration import Table, Write
 from gearsync.outbox.barrier import Barrier
 from gearsync.outbox.changes import Entry, summary

@@ -7,11 +7,12 @@ import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
 
-from gearsync.apply.behind import Behind
+from gearsync.apply.applied_batches import AppliedBatches
 from gearsync.apply.fence import BATCH, BatchStuck, FenceMoved, batch, without_done
 from gearsync.apply.fences import Fences, Place
-from gearsync.apply.reader import Reader, Work
-from gearsync.apply.stall import Stall
+from gearsync.apply.reader import Reader
+from gearsync.apply.stalled_slots import StalledSlots
+from gearsync.apply.work import Work
 from gearsync.outbox.changes import CREATED, Entry, summary
 from gearsync.outbox.store import Outbox
 from gearsync.project.commands import coalesce
@@ -44,14 +45,14 @@ class Applier:
     """``apply`` writes what a reader has read, and ``claim`` takes fences over."""
 
     def __init__(
-        self, target: Target, outbox: Outbox, reader: Reader, tally: Tally, *, fences: Fences, behind: Behind, stall: Stall,
+        self, target: Target, outbox: Outbox, reader: Reader, tally: Tally, *, fences: Fences, applied: AppliedBatches, stalled: StalledSlots,
     ) -> None:
         self._target = target
         self._outbox = outbox
         self._reader = reader
         self._fences = fences
-        self._behind = behind
-        self._stall = stall
+        self._applied = applied
+        self._stalled = stalled
         self._tally = tally
         #: By how much the server's clock is before ours, in seconds.
         self.clock_ahead = 0.0
@@ -81,7 +82,7 @@ class Applier:
         """Raises DatabaseUnavailable, Unavailable, Denied and Refused."""
         steps, ids = self._by_slot(work)
         places = [(slot, shard) for slot, of_shards in ids.items() for shard in of_shards]
-        failed = {slot: self._stall.slots[slot] for slot in steps if slot in self._stall.slots}
+        failed = {slot: self._stalled.slots[slot] for slot in steps if slot in self._stalled.slots}
         if unclaimed := [place for place in self._fences.unclaimed(places) if place[0] not in failed]:
             failed.update(self.claim(unclaimed))
             if any(self._fences.at(place).was_others for place in unclaimed if place[0] not in failed):
@@ -127,8 +128,8 @@ class Applier:
         shared = frozenset(self._put_aside(work, steps, ids, failed)) if failed else frozenset[Place]()
         # What another slot did not know yet is done only now.
         before.difference_update([work.entries[step.change].id for its in sent for step in its])
-        done = work.without(self._stall.ids) if failed else work
-        self._behind.took(done, dead, {place: self._fences.at(place).number for place in places}, shared)
+        done = work.without(self._stalled.ids) if failed else work
+        self._applied.took(done, dead, {place: self._fences.at(place).number for place in places}, shared)
         if dead:
             say_dead(done.entries, dead)
         self._reader.applied(done.entries)
@@ -148,7 +149,7 @@ class Applier:
             if isinstance(error, Denied):
                 self._fences.doubt((slot, shard) for slot, of_shards in ids.items() for shard in of_shards)
                 raise error
-        self._stall.add(failed, sorted(stalled))
+        self._stalled.add(failed, sorted(stalled))
         return shared
 
     def _by_slot(self, work: Work) -> tuple[dict[int, list[Step]], dict[int, dict[int, list[int]]]]:
@@ -171,7 +172,7 @@ class Applier:
         if not lost:
             return failed
         # Who has lost one change may have lost others, in fences that nothing is written to.
-        lost += self._claimed(sorted(self._behind.places.difference(places)))[0]
+        lost += self._claimed(sorted(self._applied.places.difference(places)))[0]
         log.warning("Redis has lost %d changes that it had taken; they are applied again", len(lost), extra={"action": "redis_stepped_back"})
         self._tally.count(ERRORS, "redis_stepped_back")
         self.has_stepped_back = True
@@ -187,7 +188,7 @@ class Applier:
                 extra={"action": "redis_lost_data", "shard": shard})
             self._tally.count(ERRORS, "redis_lost_data")
             self.has_stepped_back = True
-        lost = self._behind.lose(places)
+        lost = self._applied.lose(places)
         # At once: the next claim may fail.
         self._reader.seen.remove(lost)
         return lost, failed

@@ -5,17 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from typing import Callable, Optional
+from typing import Optional
 
 from gearsync.apply.late_jobs import LateJobs
 from gearsync.apply.reverse import NAME as REVERSE
 from gearsync.apply.reverse import reverse
-from gearsync.contract import DIRECT_FUNCTION
+from gearsync.apply.router import Router
 from gearsync.declare.configuration import Config
-from gearsync.declare.declaration import Table
-from gearsync.project.commands import FormerWriter, Writer, article_commands
-from gearsync.project.payload import Change, decode
-from gearsync.project.transform import Transform
+from gearsync.project.payload import Change
 from gearsync.servers.gearman import Job, JobServers
 from gearsync.servers.mysql_errors import DatabaseUnavailable
 from gearsync.servers.redis_errors import Unavailable
@@ -30,41 +27,6 @@ log = logging.getLogger(__name__)
 _DONE = b"done"
 #: Jobs that a line of the log names.
 _HANDLES = 5
-
-
-class Router:
-    """Which Redis commands a job's payload stands for. Pure."""
-
-    def __init__(self, tables: list[Table], transforms: Optional[dict[str, Transform]] = None) -> None:
-        # All tables: jobs of one whose delivery is durable now may wait from before, and come until its triggers are replaced.
-        self._writers = {
-            table.table: (FormerWriter if table.delivery == "durable" else Writer)(table, (transforms or {}).get(table.table)) for table in tables}
-        self._tables: dict[str, list[str]] = {}
-        for table in tables:
-            if table.delivery == "direct":
-                self._tables.setdefault(table.function, []).append(table.table)
-        self.functions = sorted({DIRECT_FUNCTION, *(table.function for table in tables)})
-        """The Gearman functions to offer."""
-
-    def commands(self, function: str, payload: bytes, is_late: Callable[[Change], bool] = lambda _change: False) -> list[Command]:
-        """Redis commands for a job; of a change that ``is_late`` only what adds to a list or a stream. Raises Malformed."""
-        change = decode(payload)
-        if change.table is not None:
-            writer = self._writers.get(change.table)
-            if writer is None:
-                raise Malformed(f"table {change.table!r} is not declared")
-            return writer.appends(change) if is_late(change) else writer.commands(change)
-        declared = self._tables.get(function, [])
-        if len(declared) > 1:
-            raise Malformed(f"no table is named, and {function!r} serves {', '.join(declared)}")
-        if not declared:
-            return article_commands(change)
-        writer = self._writers[declared[0]]
-        # Nothing leaves MySQL that nobody named, not even by a trigger made by hand.
-        undeclared = sorted((change.new or {}).keys() - writer.columns)
-        if undeclared:
-            raise Malformed(f"columns {', '.join(map(repr, undeclared))} of {declared[0]} are not declared")
-        return writer.commands(change)
 
 
 class DirectDelivery:

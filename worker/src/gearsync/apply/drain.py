@@ -10,15 +10,15 @@ from typing import NamedTuple, Optional
 
 import msgspec
 
+from gearsync.apply.applied_batches import AppliedBatches
 from gearsync.apply.applier import Applier
 from gearsync.apply.barrier_desk import Answer, BarrierDesk
-from gearsync.apply.behind import Behind
 from gearsync.apply.deleter import Deleter
 from gearsync.apply.fence import FenceMoved, FenceRefused
 from gearsync.apply.fences import Fences
 from gearsync.apply.pace import LAST_GAP, Pace
 from gearsync.apply.reader import Reader
-from gearsync.apply.stall import Stall
+from gearsync.apply.stalled_slots import StalledSlots
 from gearsync.contract import drain_function, drain_prefix, whole_key
 from gearsync.declare.configuration import Config
 from gearsync.outbox.applied import owners, publish_command, read
@@ -76,10 +76,10 @@ class Drain:
         self._fences = Fences(self.target, config.source)
         longest = config.worker.reconnect_max
         self._deleter = Deleter(Outbox(behind), Outage(f"MySQL {database.name} does not delete what is applied", "mysql", longest, tally))
-        self._behind = Behind(self._fences, self._deleter, config.worker.keep)
-        self._stall = Stall(Outage(f"A part of Redis {self.target.name} takes no writes", "redis", longest, tally))
+        self._applied = AppliedBatches(self._fences, self._deleter, config.worker.keep)
+        self._stalled = StalledSlots(Outage(f"A part of Redis {self.target.name} takes no writes", "redis", longest, tally))
         self._applier = Applier(
-            self.target, self._outbox, self._reader, tally, fences=self._fences, behind=self._behind, stall=self._stall)
+            self.target, self._outbox, self._reader, tally, fences=self._fences, applied=self._applied, stalled=self._stalled)
         self._desk = BarrierDesk(config.source, self.servers, lambda: Barrier(self._outbox, self._known_applied))
         #: Redis' words that it has lost nothing.
         self._words = [whole_key(config.source, table.table) for table in config.tables]
@@ -126,7 +126,7 @@ class Drain:
     def close(self) -> None:
         """Delete what was applied, and give the shards to others."""
         deadline = time.monotonic() + self._settings.keep + 1.0
-        while self._behind and time.monotonic() < deadline and not self._redis_outage.failures:
+        while self._applied and time.monotonic() < deadline and not self._redis_outage.failures:
             time.sleep(LAST_GAP)
             with contextlib.suppress(Unavailable, FenceRefused, Denied, FenceMoved, DatabaseUnavailable):
                 self._confirm(time.monotonic())
@@ -149,15 +149,15 @@ class Drain:
             self._refresh_at = now + min(_REFRESH, self._settings.lease / 3)
             self._tell(now)
         self._know_shards()
-        self._behind.note_deleted()
+        self._applied.note_deleted()
         if now < self._redis_outage.retry_at or not (self._leases.has_all or (self._fences.epochs and not self._leases.is_mixed)):
             return
         try:
             if now >= self._confirm_at:
                 self._confirm(now)
-            if (now >= self._pace.due or self._stall.due(now)) and not self._behind.is_full:
+            if (now >= self._pace.due or self._stalled.due(now)) and not self._applied.is_full:
                 self._drain(now)
-            self._stall.end()
+            self._stalled.end()
             self._redis_outage.end()
         except (Unavailable, Denied) as error:
             self._redis_outage.begin(str(error))
@@ -169,7 +169,7 @@ class Drain:
     def _start_over(self) -> None:
         """Believe only what Redis says: the server may be another one, on which the same ids are other changes'."""
         self._session = self._database.sessions
-        self._behind.clear()
+        self._applied.clear()
         self._fences.follow({})
 
     def _tell(self, now: float) -> None:
@@ -209,7 +209,7 @@ class Drain:
             return
         taken = held.keys() - self._fences.epochs.keys()
         gone = self._fences.follow(held)
-        self._behind.drop(gone)
+        self._applied.drop(gone)
         if taken:
             self._look_anew()
         self._offer()
@@ -219,8 +219,8 @@ class Drain:
 
     def _look_anew(self) -> None:
         """Look for everything that is not applied."""
-        self._reader.forget(self._behind.ids)
-        self._stall.forget()
+        self._reader.forget(self._applied.ids)
+        self._stalled.forget()
         self._pace.due = 0.0
 
     def _offer(self) -> None:
@@ -234,17 +234,17 @@ class Drain:
             moments.append(self._database_outage.retry_at)
         else:
             moments += [self._refresh_at, max(self._pace.due, self._redis_outage.retry_at)]
-            moments += [max(self._stall.retry_at, self._redis_outage.retry_at)] if self._stall.slots else []
-            moments += [max(self._confirm_at, self._redis_outage.retry_at)] if self._behind.ids or self._said_behind else []
+            moments += [max(self._stalled.retry_at, self._redis_outage.retry_at)] if self._stalled.slots else []
+            moments += [max(self._confirm_at, self._redis_outage.retry_at)] if self._applied.ids or self._said_behind else []
         return 0.0 if self._stopping else max(0.0, min(moments) - now)
 
     def _drain(self, now: float) -> None:
         """Read the oldest changes and write them. Raises DatabaseUnavailable, Unavailable, Denied and FenceRefused."""
-        if self._stall.due(now):
+        if self._stalled.due(now):
             # All at once, so that they come in their order.
-            for first, last in self._stall.forget():
+            for first, last in self._stalled.forget():
                 self._reader.seen.remove_span(first, last)
-        self._reader.compact(itertools.chain(self._behind.ids, self._stall.ids))
+        self._reader.compact(itertools.chain(self._applied.ids, self._stalled.ids))
         self._reader.decide(self._deleter.decided())
         work = self._reader.read(self._fences.epochs.keys(), self._leases.shards)
         self._deleter.reached = self._reader.seen.last if self._reader.has_gaps else 0
@@ -272,12 +272,12 @@ class Drain:
     def _confirm(self, now: float) -> None:
         """Have deleted what Redis has, and let others know what it has. Raises DatabaseUnavailable, Unavailable, Denied, FenceRefused and FenceMoved."""
         self._confirm_at = now + _CONFIRM
-        self._behind.confirm(now, self._applier.claim)
+        self._applied.confirm(now, self._applier.claim)
         if self._applier.has_stepped_back:
             self._applier.has_stepped_back = any(isinstance(answer, Exception) for answer in self.target.ask([("DEL", word) for word in self._words]))
-        if self._behind.ids or self._said_behind:
-            self.target.ask([publish_command(self._source, self._leases.owner, self._behind.in_redis)])
-            self._said_behind = bool(self._behind.ids)
+        if self._applied.ids or self._said_behind:
+            self.target.ask([publish_command(self._source, self._leases.owner, self._applied.in_redis)])
+            self._said_behind = bool(self._applied.ids)
 
     def _refused(self, refused: FenceRefused) -> None:
         log.warning("a stale batch of shard %d was refused: %s", refused.shard, refused, extra={"action": "stale_batch_refused"})
@@ -320,17 +320,17 @@ class Drain:
     def _known_applied(self) -> Spans:
         """What is in Redis and may still be in the outbox, of all processes. Raises DatabaseUnavailable and Unavailable."""
         if self._leases.has_all:
-            return self._done if self._fences.epochs == self._leases.held else self._behind.in_redis
+            return self._done if self._fences.epochs == self._leases.held else self._applied.in_redis
         others = [owner for owner in owners(self._database) if owner != self._leases.owner]
-        return Spans(itertools.chain(self._behind.in_redis, read(self.target, self._source, others)))
+        return Spans(itertools.chain(self._applied.in_redis, read(self.target, self._source, others)))
 
     @property
     def _done(self) -> Spans:
         """What need not be looked for when all shards are ours: what is in Redis, and of the first ids also those that are deleted or do not come any more."""
         found = self._reader.met
-        for first, last in itertools.chain(self._stall.ids, self._behind.dying):
+        for first, last in itertools.chain(self._stalled.ids, self._applied.dying):
             found.remove_span(first, last)
-        for first, last in self._behind.in_redis:
+        for first, last in self._applied.in_redis:
             found.add_span(first, last)
         return found
 

@@ -6,20 +6,15 @@ import itertools
 import logging
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import NamedTuple, Optional
+from typing import Optional
 
-import msgspec
-
+from gearsync.apply.work import Usable, Work, work_of
 from gearsync.declare.configuration import WorkerSettings
 from gearsync.outbox.changes import Batch, Entry, Look
 from gearsync.outbox.declarations import Declarations, number_of
 from gearsync.outbox.reload_rows import Reloaded, RowsDenied
 from gearsync.outbox.spans import Spans
 from gearsync.outbox.store import Outbox
-from gearsync.project.commands import Writer, reload_steps
-from gearsync.project.payload import Layout, decode_change
-from gearsync.project.transform import shown
-from gearsync.shapes.shape import Step
 from gearsync.values import Malformed
 
 log = logging.getLogger(__name__)
@@ -33,74 +28,6 @@ _HELD = 2.0
 _MOST_RANGES = 500
 #: From so many ranges on of ids that did not come it is asked whether they may still come, and from so many on all is looked for again.
 _FEW_RANGES, _TOO_MANY_RANGES = 10, 20_000
-
-
-class Work(NamedTuple):
-    """What was read, in the order of its ids."""
-
-    entries: list[Entry]
-    steps: list[Step]
-    """Not coalesced; each says by its place in ``entries`` which change it is of."""
-    dead: dict[int, Malformed]
-    """Id and reason of each change that cannot be applied: for the log, and in full."""
-    more: bool
-    """Whether there may be more to be done at once."""
-
-    @property
-    def ids(self) -> list[int]:
-        return [entry.id for entry in self.entries]
-
-    def only(self, table: str) -> Work:
-        """The part of it that is of one table."""
-        return self._part([number for number, entry in enumerate(self.entries) if entry.table == table])
-
-    def without(self, ids: Spans) -> Work:
-        """The part of it that is not of these changes."""
-        return self._part([number for number, entry in enumerate(self.entries) if entry.id not in ids])
-
-    def _part(self, numbers: Sequence[int]) -> Work:
-        place = {number: new for new, number in enumerate(numbers)}
-        entries = [self.entries[number] for number in place]
-        steps = [msgspec.structs.replace(step, change=place[step.change]) for step in self.steps if step.change in place]
-        return Work(entries, steps, {entry.id: self.dead[entry.id] for entry in entries if entry.id in self.dead}, self.more)
-
-
-def work_of(
-    entries: Sequence[Entry], known: Mapping[tuple[str, int], Usable], reloaded: dict[int, Reloaded], wrong: dict[int, Malformed]
-) -> tuple[list[Step], dict[int, Malformed]]:
-    """The steps of a batch, and what cannot be applied. ``known`` are the declarations by table and number; ``reloaded`` and ``wrong`` say what
-    became of its reloads. Pure.
-    """
-    steps: list[Step] = []
-    dead: dict[int, Malformed] = {}
-    for number, (outbox_id, _shard, table, operation, payload, _created) in enumerate(entries):
-        try:
-            if outbox_id in wrong:
-                raise wrong[outbox_id]
-            own = known[table, number_of(payload)]
-            if operation == "reload":
-                change, under = reloaded[outbox_id]
-                found = reload_steps(change, own.writer, known[table, under].writer)
-            else:
-                found = own.writer.steps(decode_change(own.layout, table, operation, payload))
-            for step in found:
-                step.change = number
-            steps += found
-        except Malformed as error:
-            dead[outbox_id] = error
-        except MemoryError:
-            raise
-        except Exception as error:  # noqa: BLE001  # ours or a transform's: one change must not stop the process again and again
-            words = f"applying it raised {type(error).__name__}"
-            dead[outbox_id] = Malformed(words, f"{words}: {shown(error)}")
-    return steps, dead
-
-
-class Usable(NamedTuple):
-    """What the changes of one declaration are applied by."""
-
-    layout: Optional[Layout]
-    writer: Writer
 
 
 class _Aside:

@@ -23,10 +23,11 @@ from typing import Any, Callable, Optional, Union
 
 import sdnotify
 
-from gearsync.apply.direct import DirectDelivery, Router
+from gearsync.apply.direct import DirectDelivery
 from gearsync.apply.drain import Drain, Servers
 from gearsync.apply.late_jobs import LateJobs
 from gearsync.apply.reverse import NAME as REVERSE
+from gearsync.apply.router import Router
 from gearsync.declare.configuration import Config, parse_address
 from gearsync.project.transform import transforms
 from gearsync.servers.gearman import JobServers

@@ -12,7 +12,7 @@ from gearsync.servers.outage import Outage
 _FIRST, _RATE, _LONGEST = 1.0, 5000, 30.0
 
 
-class Stall:
+class StalledSlots:
     """Nothing that comes later for these slots overtakes what waits: all of it is read again at one time."""
 
     def __init__(self, outage: Outage) -> None:

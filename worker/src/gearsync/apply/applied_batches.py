@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from gearsync.apply.deleter import Deleter, Deletion
 from gearsync.apply.fences import Fences, Place
-from gearsync.apply.reader import Work
+from gearsync.apply.work import Work
 from gearsync.outbox.spans import Spans
 from gearsync.values import Malformed
 
@@ -31,7 +31,7 @@ class _Applied(NamedTuple):
     """Fences that know by this number other changes, too, which are not applied in full: what they know is forgotten with those."""
 
 
-class Behind:
+class AppliedBatches:
     """Batches in the order in which Redis took them."""
 
     def __init__(self, fences: Fences, deleter: Deleter, keep: float) -> None:

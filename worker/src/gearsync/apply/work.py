@@ -1,0 +1,86 @@
+"""What is done with the changes of a batch: the steps that they stand for, and those that cannot be applied. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Optional
+
+import msgspec
+
+from gearsync.outbox.changes import Entry
+from gearsync.outbox.declarations import number_of
+from gearsync.outbox.reload_rows import Reloaded
+from gearsync.outbox.spans import Spans
+from gearsync.project.commands import Writer, reload_steps
+from gearsync.project.payload import Layout, decode_change
+from gearsync.project.transform import shown
+from gearsync.shapes.shape import Step
+from gearsync.values import Malformed
+
+
+class Work(NamedTuple):
+    """What was read, in the order of its ids."""
+
+    entries: list[Entry]
+    steps: list[Step]
+    """Not coalesced; each says by its place in ``entries`` which change it is of."""
+    dead: dict[int, Malformed]
+    """Id and reason of each change that cannot be applied: for the log, and in full."""
+    more: bool
+    """Whether there may be more to be done at once."""
+
+    @property
+    def ids(self) -> list[int]:
+        return [entry.id for entry in self.entries]
+
+    def only(self, table: str) -> Work:
+        """The part of it that is of one table."""
+        return self._part([number for number, entry in enumerate(self.entries) if entry.table == table])
+
+    def without(self, ids: Spans) -> Work:
+        """The part of it that is not of these changes."""
+        return self._part([number for number, entry in enumerate(self.entries) if entry.id not in ids])
+
+    def _part(self, numbers: Sequence[int]) -> Work:
+        place = {number: new for new, number in enumerate(numbers)}
+        entries = [self.entries[number] for number in place]
+        steps = [msgspec.structs.replace(step, change=place[step.change]) for step in self.steps if step.change in place]
+        return Work(entries, steps, {entry.id: self.dead[entry.id] for entry in entries if entry.id in self.dead}, self.more)
+
+
+def work_of(
+    entries: Sequence[Entry], known: Mapping[tuple[str, int], Usable], reloaded: dict[int, Reloaded], wrong: dict[int, Malformed]
+) -> tuple[list[Step], dict[int, Malformed]]:
+    """The steps of a batch, and what cannot be applied. ``known`` are the declarations by table and number; ``reloaded`` and ``wrong`` say what
+    became of its reloads. Pure.
+    """
+    steps: list[Step] = []
+    dead: dict[int, Malformed] = {}
+    for number, (outbox_id, _shard, table, operation, payload, _created) in enumerate(entries):
+        try:
+            if outbox_id in wrong:
+                raise wrong[outbox_id]
+            own = known[table, number_of(payload)]
+            if operation == "reload":
+                change, under = reloaded[outbox_id]
+                found = reload_steps(change, own.writer, known[table, under].writer)
+            else:
+                found = own.writer.steps(decode_change(own.layout, table, operation, payload))
+            for step in found:
+                step.change = number
+            steps += found
+        except Malformed as error:
+            dead[outbox_id] = error
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001  # ours or a transform's: one change must not stop the process again and again
+            words = f"applying it raised {type(error).__name__}"
+            dead[outbox_id] = Malformed(words, f"{words}: {shown(error)}")
+    return steps, dead
+
+
+class Usable(NamedTuple):
+    """What the changes of one declaration are applied by."""
+
+    layout: Optional[Layout]
+    writer: Writer
