@@ -604,8 +604,8 @@ def test_everything_may_come_up_in_any_order(
     worker = start_worker(config)
     worker.says("action=mysql_lost")
     database.start()
-    worker.says("the schema is not there yet")
-    assert worker.said.count("the schema is not there yet") == 1
+    worker.says("the schema does not exist yet")
+    assert worker.said.count("the schema does not exist yet") == 1
     database.reset()
     database.put(insert(1))
     worker.says("action=redis_lost ")
@@ -1046,8 +1046,8 @@ def test_the_command_barrier_needs_no_job_server(
     database.put(insert(1))
     status, output = commands.run("barrier", "--timeout", "0.5")
     assert status == 1
-    assert "does not answer" in output
+    assert "the changes that wait are unknown" in output
     database.kill()
     status, output = commands.run("barrier", "--timeout", "0.2", "--json")
     assert status == 1
-    assert "does not answer" in json.loads(output)["error"]
+    assert "the changes that wait are unknown" in json.loads(output)["error"]

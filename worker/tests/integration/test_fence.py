@@ -58,7 +58,7 @@ class Process:
     def write(self, steps: list[Step], ids: list[int], created: bytes = NOW) -> list[Any]:
         (answer,) = self.target.run(BATCH, [(0, self.arguments(steps, ids, created))])
         if answer[0] == b"ok":
-            self.fence.took()
+            self.fence.confirm()
         return answer
 
 

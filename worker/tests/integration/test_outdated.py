@@ -125,6 +125,6 @@ def test_a_worker_that_does_not_reach_redis_leaves_the_shards_to_one_that_does(
     worker.says("action=redis_lost")
     start_worker(config)
     until(lambda: database.waiting, 0)
-    worker.says("out of reach")
+    worker.says("is unreachable")
     add(database, 20, 40)
     until(lambda: database.waiting, 0)

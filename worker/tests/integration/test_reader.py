@@ -109,7 +109,7 @@ def test_changes_that_cannot_be_applied_now_are_put_aside_without_their_payloads
     database.put(insert(2))
     ours = reader(outbox, batch=2)
     assert ours.read([0], [0]).ids == [2]
-    assert not ours.unfit
+    assert not ours.outdated
     # However many there are, they are met once.
     database.put(*[insert(number) for number in range(3, 8)], table="shop.unknown")
     database.put(insert(8))
@@ -119,7 +119,7 @@ def test_changes_that_cannot_be_applied_now_are_put_aside_without_their_payloads
 
 
 def test_a_held_table_waits_in_its_order_and_the_others_go_on(database: OutboxDatabase, outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gearsync.apply.reader._HELD", 1000.0)
+    monkeypatch.setattr("gearsync.apply.reader._HOLD", 1000.0)
     ours = reader(outbox)
     database.put(insert(1), insert(2))
     work = ours.read([0], [0])
@@ -127,7 +127,7 @@ def test_a_held_table_waits_in_its_order_and_the_others_go_on(database: OutboxDa
     database.put(insert(3))
     database.put(insert(4), table="shop.other")
     assert [entry.table for entry in ours.read([0], [0]).entries] == ["shop.other"]
-    monkeypatch.setattr("gearsync.apply.reader._HELD", -1.0)
+    monkeypatch.setattr("gearsync.apply.reader._HOLD", -1.0)
     ours.hold("shop.item", [], "no rights")
     assert ours.read([0], [0]).ids == [1, 2, 3]
 
@@ -142,13 +142,13 @@ def test_changes_under_a_later_transform_wait_and_those_under_any_other_declarat
     declare(database, 3, transform="a:b")
     database.put(("insert", [3, 9]), ("insert", [2, 10, "y"]))
     assert ours.read([0], [0]).ids == []
-    assert ours.unfit == "its configuration is older than the triggers of shop.item"
+    assert ours.outdated == "its configuration is older than the triggers of shop.item"
     ours.refresh()
     assert ours.read([0], [0]).ids == []
     # It was taken back.
     declare(database, 4)
     ours.refresh()
-    assert not ours.unfit
+    assert not ours.outdated
     assert ours.read([0], [0]).ids == [3, 4]
 
 
@@ -160,14 +160,14 @@ def test_a_table_that_only_the_database_declares_is_applied(database: OutboxData
 
 
 def test_changes_wait_for_a_declaration_that_is_not_there(database: OutboxDatabase, outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gearsync.apply.reader._HELD", -1.0)
+    monkeypatch.setattr("gearsync.apply.reader._HOLD", -1.0)
     database.put(("insert", [1, 7]), ("reload", [1, 7]))
     ours = reader(outbox)
     assert ours.read([0], [0]) == Work([], [], {}, False)
     declare(database, 1, columns=[["id", "integer"]], write=[{"type": "of a later release"}])
     ours.refresh()
     assert ours.read([0], [0]).ids == []
-    assert not ours.unfit
+    assert not ours.outdated
     database.execute("DELETE FROM gearsync.numbered_declaration")
     declare(database, 1)
     ours.refresh()
@@ -199,7 +199,7 @@ INSERT = "INSERT INTO gearsync.outbox (shard, table_name, operation, payload) VA
 
 @pytest.fixture
 def deleter(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deleter]:
-    monkeypatch.setattr("gearsync.apply.deleter._SETTLED", 0.0)
+    monkeypatch.setattr("gearsync.apply.deleter._COPY_DELAY", 0.0)
     database = Session(outbox.database._settings, 120.0)
     deleter = Deleter(Outbox(database), Outage("MySQL", "mysql", 1.0, Tally()))
     yield deleter
@@ -216,7 +216,7 @@ def test_looks_begin_behind_the_ids_that_no_open_transaction_can_bring(database:
         if found:
             deleter.put([Deletion({0: found}, {}, {})])
             until(lambda: bool(deleter.deleted()))
-        ours.decide(deleter.decided())
+        ours.settle(deleter.settled())
         return found
 
     def write(*, roll_back: bool) -> None:
@@ -269,7 +269,7 @@ def test_the_right_to_see_transactions_may_be_given_while_the_worker_runs(
         ids = [number for (number,) in database.execute("SELECT id FROM gearsync.outbox")]
         deleter.put([Deletion({0: ids}, {}, {})])
         until(lambda: bool(deleter.deleted()))
-        return deleter.decided()
+        return deleter.settled()
 
     try:
         assert [decided() for _ in range(3)] == [0, 0, 0]
@@ -355,11 +355,11 @@ def test_a_deletion_without_an_answer_is_given_up_when_the_session_is_another_on
         database.execute(f"KILL {database.execute(session)[0][0]}")
         held.rollback()
     held.close()
-    until(lambda: deleter.lost)
+    until(lambda: deleter.gave_up)
     deleter.put([Deletion({0: [3]}, {}, {})])
     assert [number for (number,) in database.execute("SELECT id FROM gearsync.outbox")] == [2, 3]
     deleter.forget()
-    assert not deleter.lost
+    assert not deleter.gave_up
     deleter.put([Deletion({0: [3]}, {}, {})])
     until(lambda: bool(deleter.deleted()))
     assert [number for (number,) in database.execute("SELECT id FROM gearsync.outbox")] == [2]

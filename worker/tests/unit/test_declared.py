@@ -9,7 +9,7 @@ from typing import Any, Optional
 import msgspec
 import pytest
 from gearsync.declare.declaration import Table, Write
-from gearsync.outbox.declarations import Declared, is_behind, number_of, table_under
+from gearsync.outbox.declarations import Declared, needs_later_transform, number_of, table_under
 from gearsync.project.commands import Writer, reload_steps
 from gearsync.project.payload import Change, Layout, decode_change
 from gearsync.values import Json, Malformed, Number, Row, Value
@@ -117,7 +117,7 @@ def test_only_changes_under_a_later_transform_wait(
 ) -> None:
     table = ours and Table(table="s.t", columns=["id"], write=[Write(type="hash", key="k:{id}")], transform=ours[0], computed=ours[1])
     known = {number: declared(transform=transform, computed=computed) for number, (transform, computed) in enumerate(history, 1)}
-    assert [is_behind(table, number, known) for number in known] == behind
+    assert [needs_later_transform(table, number, known) for number in known] == behind
 
 
 def test_a_write_that_needs_what_a_later_transform_does_not_compute_is_left_out() -> None:

@@ -14,9 +14,9 @@ def test_that_a_table_is_not_durable_is_believed_for_one_batch_only(monkeypatch:
     monkeypatch.setattr(late_jobs.synced_table, "load", lambda _database: answers.pop(0))
     jobs = late_jobs.LateJobs(mock.Mock(), ["shop.item"])
     jobs.begin()
-    assert [jobs.concern("shop.item"), jobs.concern("shop.item"), jobs.concern("shop.other")] == [False, False, False]
+    assert [jobs.is_durable("shop.item"), jobs.is_durable("shop.item"), jobs.is_durable("shop.other")] == [False, False, False]
     for _batch in range(2):
         # Asked again once, and then believed.
         jobs.begin()
-        assert jobs.concern("shop.item")
+        assert jobs.is_durable("shop.item")
     assert answers == []

@@ -13,7 +13,7 @@ from gearsync.apply.work import Usable, work_of
 from gearsync.declare.declaration import Table, Write
 from gearsync.outbox.barrier import Barrier
 from gearsync.outbox.changes import Entry, summary
-from gearsync.outbox.lease import count_of, share
+from gearsync.outbox.lease import generation_of, share
 from gearsync.outbox.spans import Spans
 from gearsync.outbox.sql import ids_condition, ranges_condition
 from gearsync.outbox.store import deletions
@@ -58,11 +58,11 @@ def test_deletions_name_each_id_once_and_a_range_stops_at_its_last_row(ids: list
     assert not again or not any("BETWEEN" in statement for statement in deletions(ids, again))
 
 
-def test_shards_of_different_counts_are_never_the_same() -> None:
-    assert [count_of(shard) for shard in (0, 1, 2, 3, 5, 6, 9)] == [1, 2, 2, 3, 3, 4, 4]
+def test_shards_of_different_generations_are_never_the_same() -> None:
+    assert [generation_of(shard) for shard in (0, 1, 2, 3, 5, 6, 9)] == [1, 2, 2, 3, 3, 4, 4]
     for count in range(1, 200):
         first = count * (count - 1) // 2
-        assert {count_of(shard) for shard in range(first, first + count)} == {count}
+        assert {generation_of(shard) for shard in range(first, first + count)} == {count}
 
 
 @pytest.mark.parametrize(("shards", "processes", "fair"), [(0, 1, 0), (1, 2, 1), (8, 3, 3), (8, 0, 8), (4, 4, 1)])
@@ -152,7 +152,7 @@ def test_open_barriers_make_one_attempt_while_the_database_is_away() -> None:
     drain = object.__new__(Drain)
     drain._database_outage = Outage("MySQL", "mysql", 2.0, Tally())
     questions = [Barrier(Away(), Spans, timeout) for timeout in (3600.0, 3600.0, 0.0)]  # type: ignore[arg-type]
-    answers = [drain._look_for(question) for question in questions]
+    answers = [drain._look_at(question) for question in questions]
     assert attempts == 1
     assert answers[:2] == [None, None]
     assert answers[2] is not None

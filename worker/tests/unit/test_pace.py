@@ -17,7 +17,7 @@ def looks(pace: Pace, now: float, until: float, connected: bool = True) -> list[
     """The times of the looks that meet nothing, which take no time."""
     found = []
     while now < until:
-        pace.none(now, 0.0, connected)
+        pace.after_none(now, 0.0, connected)
         found.append(now)
         now = pace.due
     return found
@@ -25,7 +25,7 @@ def looks(pace: Pace, now: float, until: float, connected: bool = True) -> list[
 
 def test_after_a_change_it_looks_at_growing_gaps_and_then_sweeps(pace: Pace) -> None:
     pace.woken(10.0)
-    pace.found(10.0, 0.0, more=False)
+    pace.after_changes(10.0, 0.0, more=False)
     times = looks(pace, pace.due, 30.0)
     gaps = [later - earlier for earlier, later in zip(times, times[1:])]
     lingering = [gap for gap in gaps if gap < 1.0]
@@ -36,22 +36,22 @@ def test_after_a_change_it_looks_at_growing_gaps_and_then_sweeps(pace: Pace) -> 
 
 
 def test_it_rests_for_as_long_as_a_look_took(pace: Pace) -> None:
-    pace.found(10.0, 0.005, more=False)
+    pace.after_changes(10.0, 0.005, more=False)
     assert pace.due == pytest.approx(10.005)
     # While changes come they wait no longer than after the last look without one.
-    pace.found(10.0, 0.5, more=False)
+    pace.after_changes(10.0, 0.5, more=False)
     assert pace.due == pytest.approx(10.0 + LAST_GAP)
-    pace.none(10.1, 0.1, connected=True)
+    pace.after_none(10.1, 0.1, connected=True)
     assert pace.due == pytest.approx(10.2)
 
 
 def test_it_goes_on_at_once_when_there_are_more_changes(pace: Pace) -> None:
-    pace.found(10.0, 0.5, more=True)
+    pace.after_changes(10.0, 0.5, more=True)
     assert pace.due == 10.0
 
 
 def test_a_wake_is_followed_by_a_look_at_once(pace: Pace) -> None:
-    pace.none(10.0, 0.0, connected=True)
+    pace.after_none(10.0, 0.0, connected=True)
     assert pace.due == pytest.approx(10.0 + SWEEP)
     pace.woken(11.0)
     assert pace.due == 11.0
@@ -61,7 +61,7 @@ def test_wakes_are_held_while_changes_come(pace: Pace) -> None:
     pace.woken(10.0)
     assert pace.holds(10.0)
     for number in range(100):
-        pace.found(10.0 + number * 0.01, 0.001, more=False)
+        pace.after_changes(10.0 + number * 0.01, 0.001, more=False)
         assert pace.holds(10.0 + number * 0.01 + 0.009)
     assert not pace.holds(11.1)
 
@@ -77,17 +77,17 @@ def test_it_goes_on_looking_for_the_commit_of_a_wake_that_was_merged_into_the_la
 def test_without_wakes_it_looks_more_often(pace: Pace, connected: bool) -> None:
     """A change that no wake has announced, or no job server by which one could come."""
     if connected:
-        pace.found(10.0, 0.0, more=False)
+        pace.after_changes(10.0, 0.0, more=False)
     times = looks(pace, 10.5, 12.0, connected)
     assert max(later - earlier for earlier, later in zip(times, times[1:])) < 0.1
     pace.woken(12.0)
-    pace.none(13.0, 0.0, connected)
+    pace.after_none(13.0, 0.0, connected)
     assert (pace.due - 13.0 == pytest.approx(SWEEP)) is connected
 
 
 def test_changes_that_come_while_it_goes_on_say_nothing_about_wakes(pace: Pace) -> None:
     pace.woken(10.0)
-    pace.found(10.1, 0.0, more=False)
-    pace.found(10.3, 0.0, more=False)
-    pace.none(11.0, 0.0, connected=True)
+    pace.after_changes(10.1, 0.0, more=False)
+    pace.after_changes(10.3, 0.0, more=False)
+    pace.after_none(11.0, 0.0, connected=True)
     assert pace.due == pytest.approx(11.0 + SWEEP)

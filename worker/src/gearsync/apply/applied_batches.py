@@ -1,4 +1,4 @@
-"""What Redis has taken and the outbox has still: kept for a while, confirmed, and given to the deleter."""
+"""Batches that Redis has and the outbox still holds: kept for a while, confirmed, then given to the deleter."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from gearsync.apply.work import Work
 from gearsync.outbox.spans import Spans
 from gearsync.values import Malformed
 
-#: When more changes are applied and not deleted, they are not kept any longer; when twice as many are, the drain waits for the deletions.
+#: When so many changes are applied and not deleted, batches are not kept; at twice as many the drain waits for deletions.
 _MOST_APPLIED = 200_000
 
 
 class _Applied(NamedTuple):
-    """A batch that Redis has taken and that is not deleted yet."""
+    """A batch that Redis has and that is not given to the deleter."""
 
     at: float
     ids: dict[int, list[int]]
     """By shard, sorted."""
     dead: dict[int, str]
     numbers: dict[Place, int]
-    """Its number in each fence that knows it."""
+    """Its number in each fence that records it."""
     shared: frozenset[Place] = frozenset()
-    """Fences that know by this number other changes, too, which are not applied in full: what they know is forgotten with those."""
+    """Fences that record under this number also changes that are not applied in full: the record is kept until these are."""
 
 
 class AppliedBatches:
-    """Batches in the order in which Redis took them."""
+    """Batches in the order in which they were applied."""
 
     def __init__(self, fences: Fences, deleter: Deleter, keep: float) -> None:
-        """Batches are kept for ``keep`` seconds: a Redis that goes back to an earlier state gets them again."""
+        """Batches are kept for ``keep`` seconds: a Redis that returns to an earlier state gets them again."""
         self._fences = fences
         self._deleter = deleter
         self._keep = keep
-        #: Those that are not given to the deleter yet.
+        #: Those that are not given to the deleter.
         self._batches: deque[_Applied] = deque()
-        #: All that is applied and not deleted, and what of it cannot be applied, until it is a dead letter.
+        #: The ids of all that is applied and not deleted, and those of them that are to become dead letters.
         self.ids, self.dying = Spans(), Spans()
 
     def __bool__(self) -> bool:
@@ -50,23 +50,24 @@ class AppliedBatches:
 
     @property
     def is_full(self) -> bool:
-        """Whether the deletions are too far behind to go on."""
+        """Whether the drain must wait for deletions."""
         return len(self.ids) >= 2 * _MOST_APPLIED
 
     @property
     def in_redis(self) -> Spans:
-        """What is in Redis and not deleted yet. What cannot be applied is not: it waits until it is a dead letter, which is counted."""
+        """The ids that are in Redis and not deleted. A change that cannot be applied is not among them: a barrier counts its dead letter."""
         if not self.dying:
             return self.ids
-        found = Spans(self.ids)
+        ids = Spans(self.ids)
         for first, last in self.dying:
-            found.remove_span(first, last)
-        return found
+            ids.remove_span(first, last)
+        return ids
 
-    def took(self, work: Work, dead: Mapping[int, Malformed], numbers: dict[Place, int], shared: frozenset[Place]) -> None:
-        """Redis has taken a batch.
+    def add(self, work: Work, dead: Mapping[int, Malformed], numbers: dict[Place, int], shared: frozenset[Place]) -> None:
+        """A batch is applied.
 
-        ``numbers`` are its numbers in the fences that know it. The fences ``shared`` know by their number other changes, too, which are not applied in full.
+        ``numbers`` are its numbers in the fences that record it. The fences ``shared`` record under them also changes that
+        are not applied in full.
         """
         ids: dict[int, list[int]] = {}
         for entry in work.entries:
@@ -79,62 +80,62 @@ class AppliedBatches:
             self._hand_over([self._batches.pop()])
 
     def clear(self) -> None:
-        """Nothing is known to be applied."""
+        """Forget all batches: it is unknown what is applied."""
         self._deleter.forget()
         self._batches.clear()
         self.ids, self.dying = Spans(), Spans()
 
     def drop(self, shards: Collection[int]) -> None:
-        """These shards are other processes', who find out by themselves what is applied."""
+        """Forget what belongs to these shards: other processes hold them, and learn from the fences what is applied."""
         for applied in self._batches:
             for shard in applied.ids.keys() & shards:
                 self.ids.remove(applied.ids.pop(shard))
 
     @property
     def places(self) -> set[Place]:
-        """The fences of our shards that know batches which are not given to the deleter."""
-        return self._ours(self._batches)
+        """The fences of the held shards that record batches which are not given to the deleter."""
+        return self._held(self._batches)
 
     def lose(self, places: Collection[Place]) -> list[int]:
-        """These fences were claimed. Returns the sorted ids of what they do not know any more: Redis has lost it, and the outbox has it still."""
+        """After these fences were claimed: returns the sorted ids that they no longer record. Redis has lost these changes, and the outbox holds them."""
         lost: list[int] = []
         for applied in self._batches:
-            gone = [place for place in places if place in applied.numbers and applied.numbers[place] not in self._fences.at(place).batches]
-            for shard in {shard for _slot, shard in gone} & applied.ids.keys():
+            missing = [place for place in places if place in applied.numbers and applied.numbers[place] not in self._fences.at(place).batches]
+            for shard in {shard for _slot, shard in missing} & applied.ids.keys():
                 lost += applied.ids.pop(shard)
-            if gone:
-                # What else they know of these changes is to be asked for.
+            if missing:
+                # Other fences of the batch must be claimed to learn what they record of it.
                 self._fences.doubt(set(applied.numbers).difference(places))
-            for place in gone:
+            for place in missing:
                 del applied.numbers[place]
         lost.sort()
         self.ids.remove(lost)
         return lost
 
     def confirm(self, now: float, claim: Callable[[Sequence[Place]], Mapping[int, Exception]]) -> None:
-        """Have deleted what was applied ``keep`` ago, if Redis has it still. Raises Unavailable, and what ``claim`` raises.
+        """Give the deleter what was applied ``keep`` seconds ago, if Redis still has it. Raises Unavailable, and what ``claim`` raises.
 
-        ``claim`` claims fences and returns the errors of slots that are out of reach.
+        ``claim`` claims fences and returns the errors of unreachable slots.
         """
         due = 0
         keep = self._keep if len(self.ids) <= _MOST_APPLIED else 0.0
         while due < len(self._batches) and self._batches[due].at + keep <= now:
             due += 1
         if self._batches:
-            # A Redis that went back to an earlier state has an earlier number, first of all in the fences of the last batch.
-            places = sorted(self._ours([*itertools.islice(self._batches, due), self._batches[-1]]))
-            away = self._fences.compare(places)
-            if doubtful := [place for place in self._fences.unclaimed(places) if place not in away]:
-                slots = claim(doubtful)
-                away |= {place for place in doubtful if place[0] in slots}
+            # A Redis that has returned to an earlier state has an earlier number, in the last batch's fences at the least.
+            places = sorted(self._held([*itertools.islice(self._batches, due), self._batches[-1]]))
+            unreachable = self._fences.compare(places)
+            if unclaimed := [place for place in self._fences.unclaimed(places) if place not in unreachable]:
+                slots = claim(unclaimed)
+                unreachable |= {place for place in unclaimed if place[0] in slots}
             old = [self._batches.popleft() for _batch in range(due)]
-            # What is on a node that is out of reach may be lost there.
-            self._batches.extendleft(reversed([applied for applied in old if not away.isdisjoint(applied.numbers)]))
-            self._hand_over([applied for applied in old if away.isdisjoint(applied.numbers)])
+            # An unreachable node may have lost its part of a batch.
+            self._batches.extendleft(reversed([applied for applied in old if not unreachable.isdisjoint(applied.numbers)]))
+            self._hand_over([applied for applied in old if unreachable.isdisjoint(applied.numbers)])
         self._fences.write_forgotten()
 
-    def note_deleted(self) -> None:
-        """Take from the deleter what is deleted."""
+    def remove_deleted(self) -> None:
+        """Forget what the deleter has deleted, also in the fences."""
         for deletion in self._deleter.deleted():
             self.ids.remove(deletion.sorted_ids)
             self.dying.remove(deletion.sorted_ids)
@@ -142,7 +143,7 @@ class AppliedBatches:
             for place, number in deletion.numbers.items():
                 self._fences.forget(place, number, deletion.dead)
 
-    def _ours(self, batches: Collection[_Applied]) -> set[Place]:
+    def _held(self, batches: Collection[_Applied]) -> set[Place]:
         return {place for applied in batches for place in applied.numbers if place[1] in self._fences.epochs}
 
     def _hand_over(self, batches: Sequence[_Applied]) -> None:

@@ -1,4 +1,4 @@
-"""Writes changes to Redis: each batch in one fenced step a slot, so that it is done once and in its order."""
+"""Writes changes to Redis: a batch is one fenced script call for each slot, so that it is applied once and in order."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from gearsync.values import Malformed
 
 log = logging.getLogger(__name__)
 
-#: Changes that a line of the log names.
+#: Ids of changes in one log message.
 _NAMED = 5
 
 
-def say_dead(entries: Sequence[Entry], dead: Mapping[int, Malformed]) -> None:
-    """One line for each table, whatever the number of its changes."""
-    lost: dict[str, list[Entry]] = {}
+def log_dead_letters(entries: Sequence[Entry], dead: Mapping[int, Malformed]) -> None:
+    """Log one message for each table, whatever the number of its changes."""
+    by_table: dict[str, list[Entry]] = {}
     for entry in entries:
         if entry.id in dead:
-            lost.setdefault(entry.table, []).append(entry)
-    for table, found in sorted(lost.items()):
-        ids = [entry.id for entry in found[:_NAMED]]
+            by_table.setdefault(entry.table, []).append(entry)
+    for table, its in sorted(by_table.items()):
+        ids = [entry.id for entry in its[:_NAMED]]
         log.error(
-            "%d changes of %s cannot be applied and are in dead_letter, the first of them %s: %s", len(found), table, ", ".join(map(str, ids)), dead[ids[0]],
-            extra={"action": "dead_letter", "table": table, "count": len(found), "ids": ids})
+            "%d changes of %s cannot be applied and become dead letters, the first are %s: %s", len(its), table, ", ".join(map(str, ids)), dead[ids[0]],
+            extra={"action": "dead_letter", "table": table, "count": len(its), "ids": ids})
 
 
 class Applier:
-    """``apply`` writes what a reader has read, and ``claim`` takes fences over."""
+    """``apply`` writes what a reader has read; ``claim`` claims fences."""
 
     def __init__(
         self, target: Target, outbox: Outbox, reader: Reader, tally: Tally, *, fences: Fences, applied: AppliedBatches, stalled: StalledSlots,
@@ -54,15 +54,15 @@ class Applier:
         self._applied = applied
         self._stalled = stalled
         self._tally = tally
-        #: By how much the server's clock is before ours, in seconds.
+        #: By how many seconds MySQL's clock is ahead of this host's.
         self.clock_ahead = 0.0
-        #: Whether Redis was seen to have an older state than before; who reads it sets it back.
+        #: Whether Redis has returned to an older state; the reader of this flag clears it.
         self.has_stepped_back = False
 
     def apply(self, work: Work) -> None:
-        """Write what was read: all of it, or, when the account may not write some table's keys, that of the others.
+        """Write a batch; when the account may not write a table's keys, that table is held and the others are written.
 
-        Raises DatabaseUnavailable, Unavailable, Denied, Refused and FenceMoved: then it is not known what of it Redis has, but its fences are.
+        Raises DatabaseUnavailable, Unavailable, Denied, FenceRefused and FenceMoved: then only the fences know what is applied.
         """
         try:
             self._write(work)
@@ -79,14 +79,14 @@ class Applier:
                 self.apply(work.only(table))
 
     def _write(self, work: Work) -> None:
-        """Raises DatabaseUnavailable, Unavailable, Denied and Refused."""
+        """Raises DatabaseUnavailable, Unavailable, Denied, FenceRefused, FenceMoved and BatchStuck."""
         steps, ids = self._by_slot(work)
         places = [(slot, shard) for slot, of_shards in ids.items() for shard in of_shards]
         failed = {slot: self._stalled.slots[slot] for slot in steps if slot in self._stalled.slots}
         if unclaimed := [place for place in self._fences.unclaimed(places) if place[0] not in failed]:
             failed.update(self.claim(unclaimed))
             if any(self._fences.at(place).was_others for place in unclaimed if place[0] not in failed):
-                # It was read before: its owner of then may have applied it and later changes since, and have had all of them deleted and forgotten.
+                # Read before the claim: the former owner may have applied these and later changes since, and deleted them all.
                 raise FenceMoved
         created = max(entry.stamp for entry in work.entries)[:CREATED]
         dead = dict(work.dead)
@@ -103,44 +103,44 @@ class Applier:
         except BaseException:
             self._fences.doubt(places)
             raise
-        found: dict[int, Malformed] = {}
+        refused: dict[int, Malformed] = {}
         for (slot, _arguments), answer in zip(calls, answers):
             if isinstance(answer, Exception):
                 failed[slot] = answer
                 continue
-            word, *rest = answer
-            if word == b"ok":
-                found.update({int(number): Malformed(words_of(error)) for number, error in zip(rest[::2], rest[1::2])})
+            status, *rest = answer
+            if status == b"ok":
+                refused.update({int(number): Malformed(words_of(error)) for number, error in zip(rest[::2], rest[1::2])})
                 continue
             self._fences.doubt(places)
-            if word == b"later":
+            if status == b"later":
                 failed[slot] = Unavailable(words_of(rest[0]))
                 continue
-            if word == b"stuck":
+            if status == b"stuck":
                 raise BatchStuck(int(rest[0]), words_of(rest[1]))
             raise FenceMoved
         if failed and not self._target.is_parted:
             raise next(iter(failed.values()))
         places = [place for place in places if place[0] not in failed]
         for place in places:
-            self._fences.at(place).took()
-        dead.update(found)
-        shared = frozenset(self._put_aside(work, steps, ids, failed)) if failed else frozenset[Place]()
-        # What another slot did not know yet is done only now.
+            self._fences.at(place).confirm()
+        dead.update(refused)
+        shared = frozenset(self._stall(work, steps, ids, failed)) if failed else frozenset[Place]()
+        # A change that one slot had already applied is complete only with the other slots' steps.
         before.difference_update([work.entries[step.change].id for its in sent for step in its])
         done = work.without(self._stalled.ids) if failed else work
-        self._applied.took(done, dead, {place: self._fences.at(place).number for place in places}, shared)
+        self._applied.add(done, dead, {place: self._fences.at(place).number for place in places}, shared)
         if dead:
-            say_dead(done.entries, dead)
+            log_dead_letters(done.entries, dead)
         self._reader.applied(done.entries)
         self._count(done, dead, before, sum(map(len, sent)))
 
-    def _put_aside(
+    def _stall(
         self, work: Work, steps: Mapping[int, Sequence[Step]], ids: Mapping[int, Mapping[int, Sequence[int]]], failed: Mapping[int, Exception]
     ) -> set[Place]:
-        """Put aside what is not written in full, with the slots that failed, so that nothing that comes later overtakes it.
+        """Have the changes wait that need a slot that failed, so that no later change overtakes them.
 
-        Returns the fences that know some of these changes as applied: what they know, they tell when they are claimed again. Raises Denied.
+        Returns the fences that record some of these changes as applied: they are claimed again, to learn which. Raises Denied.
         """
         stalled = {work.entries[step.change].id for slot in failed for step in steps[slot]}
         shared = {(slot, shard) for slot, of_shards in ids.items() for shard, its in of_shards.items() if slot not in failed and not stalled.isdisjoint(its)}
@@ -153,7 +153,7 @@ class Applier:
         return shared
 
     def _by_slot(self, work: Work) -> tuple[dict[int, list[Step]], dict[int, dict[int, list[int]]]]:
-        """The steps of each slot, and the ids of each slot and shard that a fence is to know as applied."""
+        """The steps of each slot, and the ids that the fence of each slot and shard is to record as applied."""
         steps = self._target.by_slot(work.steps)
         ids: dict[int, dict[int, list[int]]] = {}
         for slot, of_slot in steps.items():
@@ -164,39 +164,39 @@ class Applier:
         return steps, ids
 
     def claim(self, places: Sequence[Place]) -> dict[int, Exception]:
-        """Claim these fences. Returns the errors of slots that are out of reach while others are not.
+        """Claim these fences. Returns the errors of slots that are unreachable while others are not.
 
-        Raises DatabaseUnavailable, Unavailable, Denied, Refused, and FenceMoved when changes are to be applied again that come before all others.
+        Raises DatabaseUnavailable, Unavailable, Denied, FenceRefused, and FenceMoved when lost changes must be applied again first.
         """
         lost, failed = self._claimed(places)
         if not lost:
             return failed
-        # Who has lost one change may have lost others, in fences that nothing is written to.
+        # A Redis that has lost one change may have lost others, also in fences that are not being written to.
         lost += self._claimed(sorted(self._applied.places.difference(places)))[0]
-        log.warning("Redis has lost %d changes that it had taken; they are applied again", len(lost), extra={"action": "redis_stepped_back"})
+        log.warning("Redis has lost %d applied changes; they are applied again", len(lost), extra={"action": "redis_stepped_back"})
         self._tally.count(ERRORS, "redis_stepped_back")
         self.has_stepped_back = True
         raise FenceMoved
 
     def _claimed(self, places: Sequence[Place]) -> tuple[list[int], dict[int, Exception]]:
-        """Claim these fences. Returns the ids of what was applied, is lost by Redis, and is in the outbox still; and the errors of slots out of reach."""
+        """Claim these fences. Returns the ids that Redis has lost and the outbox still holds, and the errors of unreachable slots."""
         failed = self._fences.claim(places, self._outbox.present)
         places = [place for place in places if place[0] not in failed]
         for _slot, shard in sorted(place for place in places if self._fences.at(place).has_lost_for_good):
             log.error(
-                "Redis has lost data of shard %d that is not in the outbox any more, see verify --repair", shard,
+                "Redis has lost data of shard %d that is not in the outbox any more; run gearsync verify --repair", shard,
                 extra={"action": "redis_lost_data", "shard": shard})
             self._tally.count(ERRORS, "redis_lost_data")
             self.has_stepped_back = True
         lost = self._applied.lose(places)
-        # At once: the next claim may fail.
+        # Before the next claim, which may fail.
         self._reader.seen.remove(lost)
         return lost, failed
 
     def _remaining(self, slot: int, steps: list[Step], entries: Sequence[Entry], dead: dict[int, Malformed], before: set[int]) -> list[Step]:
-        """Those of a slot's steps that are not done, coalesced.
+        """Those of a slot's steps that are not applied yet, coalesced.
 
-        The ids of changes that were applied before are added to ``before``, and what is known to be impossible to ``dead``.
+        Adds the ids of changes that were applied before to ``before``, and those that cannot be applied to ``dead``.
         """
         fences = {shard: self._fences.at((slot, shard)) for shard in {entries[step.change].shard for step in steps}}
         if any(fence.applied or fence.dead or fence.appended for fence in fences.values()):
@@ -217,7 +217,7 @@ class Applier:
         return coalesce(steps)
 
     def _count(self, work: Work, dead: Collection[int], before: Collection[int], steps: int) -> None:
-        """Count what a batch did: its changes but for those that a process before has applied and counted."""
+        """Count a batch: its changes without those that an earlier process has applied and counted."""
         log.debug("wrote %d steps for %d changes", steps, len(work.entries), extra={"action": "batch", "count": len(work.entries)})
         self._tally.count(BATCHES)
         self._tally.count(STEPS, number=steps)
@@ -230,6 +230,6 @@ class Applier:
         now = datetime.datetime.fromtimestamp(time.time() + self.clock_ahead, datetime.timezone.utc).replace(tzinfo=None)
         for applied in summary(entries):
             self._tally.count(CHANGES, applied.table, applied.number)
-            # The rows of a resync are no changes: how long they wait says nothing about those.
+            # The rows of a resync are not changes: the time that they wait is not part of the lag.
             if applied.operation != "refresh":
                 self._tally.lag(applied.table, (now - applied.created).total_seconds(), applied.number)

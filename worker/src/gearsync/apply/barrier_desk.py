@@ -1,4 +1,4 @@
-"""Barriers that jobs ask for, until each is answered."""
+"""The jobs that ask for a barrier, until each is answered."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class _Question(NamedTuple):
 
 
 class BarrierDesk:
-    """Takes the jobs of ``functions``, each of which is answered once."""
+    """Takes the jobs of ``functions``, and answers each once."""
 
     def __init__(self, source: str, servers: JobServers, new: Callable[[], Barrier]) -> None:
-        """``new`` returns the barrier of a question about ``source`` that has come just now."""
+        """``new`` returns a barrier for ``source`` that begins now."""
         self.functions = barrier_functions(source)
         self._source = source
         self._servers = servers
@@ -33,11 +33,11 @@ class BarrierDesk:
 
     @property
     def looks(self) -> list[float]:
-        """The times, of the monotonic clock, of the next looks of all open questions."""
+        """The times of the next look of each open barrier, by the monotonic clock."""
         return [question.barrier.next_look for question in self._questions]
 
     def ask(self, job: Job) -> bool:
-        """Take a question; False when it is answered at once, since it is about another source."""
+        """Take a job. Returns False when it is answered at once, since it names another source."""
         wanted = job.data.decode(errors="replace")
         if wanted not in ("", self._source):
             self._reply(job, {"ok": False, "error": f"this worker's source is {self._source!r}, not {wanted!r}"})
@@ -46,7 +46,7 @@ class BarrierDesk:
         return True
 
     def answer(self, look: Callable[[Barrier], Optional[Answer]]) -> None:
-        """Answer what has an answer: ``look`` returns that of a barrier whose next look is due, or None."""
+        """Answer the jobs whose barriers have ended. ``look`` is called with each barrier that is due, and returns its answer or None."""
         now = time.monotonic()
         open_questions = []
         for question in self._questions:

@@ -1,8 +1,11 @@
 -- SPDX-License-Identifier: GPL-3.0-or-later
--- KEYS: the fences, then the keys of all commands. ARGV: how many fences; for each its epoch, the number that it must have, the number that it gets, the
--- ids, when the newest was made, and how many fields it may forget, with their names; then the steps. A step is the number of its command's arguments, the
--- id of its change, and the arguments; of several commands it is their number, negative, the id, and each command after the number of its arguments; 0 is a
--- step that was done before. The id is negative when the step appends.
+-- Applies a batch. KEYS: the fences, then the keys of all commands. ARGV: the number of fences; for each its epoch, the
+-- number that it must have, the number that it gets, the ids, when the newest change was made, and the number and names of
+-- fields to delete; then the steps. A step of one command: the number of its arguments, the id of its change, the arguments.
+-- A step of several: the negative number of commands, the id, and each command after the number of its arguments. A step
+-- with the number 0 was done before. The id is negative when the step appends.
+-- Returns 'ok', and the id and error of each change that cannot be applied; 'moved' when a fence has another number;
+-- 'later' and an error when Redis accepts no writes; 'stuck', an id and an error when a command failed with a temporary one.
 local fences, at = {}, 2
 for place = 1, tonumber(ARGV[1]) do
   local fence = {key = KEYS[place], epoch = ARGV[at], follows = ARGV[at + 1], number = ARGV[at + 2], ids = ARGV[at + 3], created = ARGV[at + 4],
@@ -31,11 +34,11 @@ local function fence_of(id)
 end
 local permanent = {PERMANENT}
 local function is_permanent(text)
-  for _, words in ipairs(permanent) do if string.find(text, words, 1, true) then return true end end
+  for _, message in ipairs(permanent) do if string.find(text, message, 1, true) then return true end end
   return false
 end
--- LREM walks over its list, which may be long. After the first few of a list those that follow wait, with the list's length at the time, and what they and
--- the LTRIMs among them would do is done in two walks at the end.
+-- LREM scans its list, which may be long. After the first few LREMs of a list, further ones and the LTRIMs among them are
+-- deferred with the list's length at the time, and are done together in two scans at the end.
 local removals, waiting, mark = {}, {}, fences[1] and fences[1].key .. '\0' .. fences[1].number
 local function settle(key)
   local events, places, gone, head, removed = waiting[key], {}, {}, 0, 0
@@ -73,7 +76,7 @@ local function execute(name, key, ...)
     return 0
   elseif events and name == 'LTRIM' then
     events[#events + 1] = {most = -tonumber((...)), length = redis.call('LLEN', key)}
-    -- Changes nothing, and tells whether it may be done.
+    -- Changes nothing, and fails if LTRIM is not allowed.
     return redis.pcall('LTRIM', key, 0, -1)
   elseif events and name ~= 'RPUSH' and name ~= 'EXPIRE' then
     settle(key)
@@ -82,7 +85,7 @@ local function execute(name, key, ...)
   if name == 'LREM' and type(reply) == 'number' then
     removals[key] = (removals[key] or 0) + 1
     local length = removals[key] == 4 and redis.pcall('LLEN', key)
-    -- Without the right to these commands they are done one by one.
+    -- Without the rights to these commands nothing is deferred.
     if type(length) == 'number' and not redis.pcall('LRANGE', key, 0, 0).err then
       local denied = redis.pcall('LSET', key, length, '').err
       if denied and string.find(denied, 'out of range', 1, true) then waiting[key] = {} end
@@ -111,7 +114,7 @@ while ARGV[at] and not stuck do
           answer[#answer + 1] = change
           answer[#answer + 1] = reply.err
         else
-          stuck = {change = math.abs(id), words = reply.err}
+          stuck = {change = math.abs(id), message = reply.err}
         end
       end
     end
@@ -127,7 +130,7 @@ for _, key in ipairs(KEYS) do
   if waiting[key] then settle(key) end
 end
 if not stuck then
-  -- Last, so that a script that ends in an error before has noted nothing.
+  -- Last: a script that ends in an error before this has recorded nothing.
   for _, fence in ipairs(fences) do
     if fence.ids ~= '' then redis.call('HSET', fence.key, 'created', fence.created, 'b' .. fence.number, fence.ids) end
   end
@@ -145,4 +148,4 @@ for _, fence in ipairs(fences) do
   end
   if #tokens > 0 then redis.call('HSET', fence.key, 'p' .. fence.number, table.concat(tokens, ',')) end
 end
-return {'stuck', stuck.change, stuck.words}
+return {'stuck', stuck.change, stuck.message}

@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: GPL-3.0-or-later
--- KEYS: fences. ARGV: for each the epoch, and a number that its own must be greater than. Answers the number and the hash of each as it was before, or
--- which fence has a greater epoch, and that epoch.
+-- Claims fences. KEYS: the fences. ARGV: for each the epoch, and a number that its new one must be greater than. Returns
+-- 'ok', and the new number and the former hash of each; 'refused', the fence with a greater epoch, and that epoch; 'later'
+-- and an error when Redis accepts no writes.
 for place = 1, #KEYS do
   local epoch = redis.call('HGET', KEYS[place], 'epoch')
   if epoch and tonumber(epoch) > tonumber(ARGV[2 * place - 1]) then return {'refused', place, tonumber(epoch)} end

@@ -1,4 +1,4 @@
-"""Deletes behind the drain what was applied: in a thread and over a connection of its own, so that no change waits for a commit."""
+"""Deletes applied changes from the outbox, in a thread and over a connection of its own, so that no change waits for a commit."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from gearsync.servers.outage import Outage
 log = logging.getLogger(__name__)
 
 #: Seconds between two deletions: each is a commit, which a synced binary log makes expensive.
-_PACE = 0.03
-#: Ids of one deletion.
+_GAP = 0.03
+#: Ids of one deletion, at most.
 _MOST = 5000
 #: Seconds between two attempts.
 _PAUSE = 0.5
-#: Seconds between two questions for transactions that write: the server stops for each of them for a moment.
+#: Seconds between two queries for the open transactions: each stalls the server briefly.
 _ASK = 0.25
-#: The same after the server refused to answer, or to write a shorter binary log, until somebody gives the right.
+#: The same after the server has refused the query, or a shorter binary log, for lack of a privilege.
 _ASK_AGAIN = 60.0
-#: An id may be given to a statement of ours that copies rows a moment before it has begun to write.
-_SETTLED = 1.0
-#: Answers that are kept while one of these transactions stays open.
+#: Seconds between getting an id and beginning to write, at most, for the worker's own statement that copies rows.
+_COPY_DELAY = 1.0
+#: Answers that are kept while a transaction stays open, at most.
 _MOST_ASKED = 1000
 
 
 class Deletion(NamedTuple):
-    """The changes of a batch, which need no more than to be deleted."""
+    """The changes of an applied batch."""
 
     ids: dict[int, list[int]]
     """By shard, sorted."""
     dead: dict[int, str]
-    """Why some of them could not be applied: they are kept as dead letters."""
+    """Reasons of those that could not be applied, by id: they become dead letters."""
     numbers: dict[Place, int]
-    """The batch's number in each fence that knows it."""
+    """The batch's number in each fence that records it."""
 
     @property
     def sorted_ids(self) -> list[int]:
@@ -52,7 +52,7 @@ class Deletion(NamedTuple):
 
 
 class Deleter:
-    """Deletes what it is given. What it was given twice, or was deleted before, does no harm."""
+    """Deletes what it is given. Changes that are given twice, or are deleted already, do no harm."""
 
     def __init__(self, outbox: Outbox, outage: Outage) -> None:
         self._outbox = outbox
@@ -61,52 +61,53 @@ class Deleter:
         self._queue: list[Deletion] = []
         self._deleted: list[Deletion] = []
         self._closing = False
-        #: The greatest id that was met; 0 while it is of no use to know which ids may still come.
+        #: The greatest id that was read; 0 while it is not needed which ids may still appear.
         self.reached = 0
         self._ask_at = 0.0
-        #: Whether it was logged that the server refuses to answer.
+        #: Whether it is logged that the server refuses the query.
         self._warned = False
-        #: What was reached before a transaction of ours began to write, that transaction's number, and when it was asked.
+        #: The ids reached when transactions of this thread began to write, with their numbers and times.
         self._asked: list[tuple[int, int, float]] = []
-        self._decided = self._ended = 0
+        #: The id up to which all ids are settled: of ended deletions, and of the one in progress.
+        self._settled = self._settled_by_this = 0
         self._session = self._last_own = 0
         self._shorten_at = 0.0
-        self._lost = False
-        #: How often all was forgotten: what was begun before says nothing.
+        self._gave_up = False
+        #: How often `forget` was called: a deletion that began before has no result.
         self._forgotten = 0
         self._thread = threading.Thread(target=self._run, name="deleter", daemon=True)
         self._thread.start()
 
     def put(self, deletions: list[Deletion]) -> None:
-        """Have these changes deleted, unless something is ``lost``."""
+        """Have these changes deleted, unless it ``gave_up``."""
         with self._changed:
-            if not self._lost:
+            if not self._gave_up:
                 self._queue += deletions
                 self._changed.notify()
 
     def deleted(self) -> list[Deletion]:
-        """What was deleted since the last call. Raises RuntimeError when the thread has ended: what is applied would wait for ever."""
+        """What was deleted since the last call. Raises RuntimeError when the thread has ended: applied changes would never be deleted."""
         if not self._thread.is_alive():
-            raise RuntimeError("the deleter has ended")
+            raise RuntimeError("the thread that deletes applied changes has ended")
         with self._changed:
-            found, self._deleted = self._deleted, []
-        return found
+            deleted, self._deleted = self._deleted, []
+        return deleted
 
     @property
-    def lost(self) -> bool:
-        """Whether a deletion was given up because the server may be another one, so that its ids may be other changes'."""
-        return self._lost
+    def gave_up(self) -> bool:
+        """Whether a deletion was given up, since the server may be another one, on which the same ids are other changes."""
+        return self._gave_up
 
-    def decided(self) -> int:
-        """The id up to which all transactions have ended, 0 when nothing new is known."""
+    def settled(self) -> int:
+        """The id up to which no id appears any more, since its transactions have ended; 0 when there is no news."""
         with self._changed:
-            found, self._decided = self._decided, 0
-        return found
+            settled, self._settled = self._settled, 0
+        return settled
 
     def forget(self) -> None:
-        """Delete nothing of what was given and is not deleted yet."""
+        """Do not delete what was given and is not deleted yet."""
         with self._changed:
-            self._queue, self._deleted, self._decided, self.reached, self._lost = [], [], 0, 0, False
+            self._queue, self._deleted, self._settled, self.reached, self._gave_up = [], [], 0, 0, False
             self._forgotten += 1
 
     def close(self, seconds: float) -> None:
@@ -123,15 +124,15 @@ class Deleter:
                     self._changed.wait()
                 if not self._queue:
                     break
-                work, forgotten, self._ended = self._take(), self._forgotten, 0
+                work, forgotten, self._settled_by_this = self._take(), self._forgotten, 0
             done = self._delete(work)
             with self._changed:
                 if forgotten == self._forgotten and done:
                     self._deleted += work
-                    self._decided = max(self._decided, self._ended)
+                    self._settled = max(self._settled, self._settled_by_this)
                 elif forgotten == self._forgotten:
-                    self._queue, self._lost = [], True
-            time.sleep(_PACE)
+                    self._queue, self._gave_up = [], True
+            time.sleep(_GAP)
         self._outbox.database.close()
 
     def _take(self) -> list[Deletion]:
@@ -143,7 +144,7 @@ class Deleter:
         return work
 
     def _delete(self, work: list[Deletion]) -> bool:
-        """False when it was given up."""
+        """Delete the changes, with as many attempts as it takes. Returns False when it gives up."""
         ids = sorted(set(itertools.chain(*(each for deletion in work for each in deletion.ids.values()))))
         dead = {number: error for deletion in work for number, error in deletion.dead.items()}
         again = False
@@ -166,14 +167,14 @@ class Deleter:
                 if ask:
                     self._ask_at, self._warned = time.monotonic() + _ASK, False
                 if writers is not None:
-                    self._decide(reached, writers)
+                    self._settle(reached, writers)
                 return True
             except DatabaseUnavailable as error:
                 if ask and error.code in TRANSACTIONS_UNKNOWN:
                     self._warn(error)
                     self._ask_at = time.monotonic() + _ASK_AGAIN
                     continue
-                # It may have been done. A row that another session has locked says nothing about the server.
+                # The rows may be deleted already. A row that another session has locked is no outage.
                 again = True
                 if not isinstance(error, RowsLocked):
                     self._outage.begin(str(error))
@@ -183,24 +184,26 @@ class Deleter:
     def _warn(self, error: DatabaseUnavailable) -> None:
         if not self._warned:
             log.warning(
-                "which transactions are open is not known, so that looks become slow while a snapshot stays open: %s", error,
+                "MySQL does not report its open transactions, so that reading the outbox is slow while a snapshot stays open;"
+                " grant PROCESS to the definer of gearsync.transactions, or migrate the schema with site.yml: %s", error,
                 extra={"action": "transactions_unknown"})
         self._warned = True
 
-    def _decide(self, reached: int, writers: Writers) -> None:
-        """Learn from the transactions that are open up to which id all is decided.
+    def _settle(self, reached: int, writers: Writers) -> None:
+        """Learn from the open transactions up to which id no id appears any more.
 
-        Ids are given in order. Who was given one up to ``reached`` had written to the synced table before, and has a smaller number than our transaction,
-        which began to write later. When all numbers smaller than ours are ended, so are these.
+        Ids are given in order. A transaction that got one up to ``reached`` had written to a synced table before, so that its
+        number is smaller than that of this thread's transaction, which began to write later. When all transactions with
+        smaller numbers have ended, so have those.
         """
         if writers.own <= self._last_own:
-            # All who ask within 100 ms get one answer, which may be from before our transaction.
+            # The server answers all queries within 100 ms alike: this answer may be older than the transaction.
             return
         self._last_own = writers.own
         now = time.monotonic()
-        ended = [asked for asked in self._asked if asked[1] <= writers.oldest and asked[2] + _SETTLED <= now]
+        ended = [asked for asked in self._asked if asked[1] <= writers.oldest and asked[2] + _COPY_DELAY <= now]
         if ended:
-            self._ended = max(number for number, _own, _at in ended)
+            self._settled_by_this = max(number for number, _own, _at in ended)
             self._asked = [asked for asked in self._asked if asked not in ended]
         self._asked.append((reached, writers.own, now))
         if len(self._asked) > _MOST_ASKED:

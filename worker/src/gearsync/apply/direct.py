@@ -23,9 +23,8 @@ from gearsync.values import Malformed
 
 log = logging.getLogger(__name__)
 
-#: Offered by every worker, declared or not: the article's function.
 _DONE = b"done"
-#: Jobs that a line of the log names.
+#: Job handles in one log message.
 _HANDLES = 5
 
 
@@ -33,13 +32,14 @@ class DirectDelivery:
     """One process's loop: ``step`` until ``stopped``."""
 
     def __init__(self, config: Config, servers: JobServers, target: Target, router: Router, tally: Tally, *, late: Optional[LateJobs] = None) -> None:
-        """``late`` is what becomes of jobs for durable tables; without it they are written as they are."""
+        """``late`` takes jobs for durable tables; without it they are written like others."""
         self.servers = servers
         self.target = target
         self.router = router
         self.tally = tally
         self._late = late
         self._late_changes: list[Change] = []
+        #: The server that jobs wait for: the first part of the log's action.
         self._waits_for = ""
         self._reconnect_max = config.worker.reconnect_max
         self._failures = 0
@@ -47,20 +47,20 @@ class DirectDelivery:
 
     @property
     def stopped(self) -> bool:
-        """Whether a stop was asked for and nothing is left in hand."""
+        """Whether a stop was requested and no job is left."""
         return self.servers.stopping and not self.servers.batch
 
     def stop(self) -> None:
-        """Take no more jobs; what is in hand is still written."""
+        """Take no more jobs; those that were taken are still written."""
         self.servers.stopping = True
 
     def close(self) -> None:
-        """Nothing is held beside jobs, which go back to their queues."""
+        """Close the connection to MySQL. Jobs that are not completed return to their queues."""
         if self._late is not None:
             self._late.close()
 
     def step(self, seconds: float) -> None:
-        """Wait up to ``seconds`` for jobs, and write what came."""
+        """Wait up to ``seconds`` for jobs, and write those that came."""
         wait = seconds
         if self._failures:
             wait = min(seconds, max(0.0, self._retry_at - time.monotonic()))
@@ -87,17 +87,17 @@ class DirectDelivery:
                 self._late.put(self._late_changes)
             errors = self.target.apply(commands)
         except Unavailable as error:
-            self._wait("redis", f"Redis {self.target.name} takes no writes", error)
+            self._wait("redis", f"Redis {self.target.name} accepts no writes", error)
             return
         except DatabaseUnavailable as error:
-            self._wait("mysql", "MySQL does not tell what is durable", error)
+            self._wait("mysql", "MySQL cannot be asked which tables have durable delivery", error)
             return
         if self._failures:
-            log.info("jobs are done again", extra={"action": f"{self._waits_for}_back"})
+            log.info("jobs are written again", extra={"action": f"{self._waits_for}_back"})
         self._failures, self._retry_at = 0, 0.0
-        self._report(malformed, "malformed", "malformed payload")
+        self._log_lost(malformed, "malformed", "invalid payload")
         refused = [(job, next((error for error in errors[first:last] if error), None)) for job, first, last in spans]
-        self._report([(job, error) for job, error in refused if error], "refused", "Redis refused a command")
+        self._log_lost([(job, error) for job, error in refused if error], "refused", "Redis refused a command")
         for job, _first, _last in spans:
             if job.function == REVERSE:
                 self.servers.answer(job, job.data, reverse(job.data))
@@ -117,29 +117,29 @@ class DirectDelivery:
             return self.router.commands(job.function, job.data, self._is_late)
         except (DatabaseUnavailable, Malformed):
             raise
-        except Exception as error:  # noqa: BLE001  # whatever is wrong with one job must not stop the process again and again
+        except Exception as error:  # noqa: BLE001  # one job must not stop the process again and again
             raise Malformed(f"applying it raised {type(error).__name__}") from None
 
     def _is_late(self, change: Change) -> bool:
-        if self._late is None or not self._late.concern(str(change.table)):
+        if self._late is None or not self._late.is_durable(str(change.table)):
             return False
         self._late_changes.append(change)
         return True
 
-    def _report(self, lost: list[tuple[Job, str]], kind: str, words: str) -> None:
-        """One line for each function of a batch, whatever the number of its jobs."""
+    def _log_lost(self, lost: list[tuple[Job, str]], kind: str, message: str) -> None:
+        """Log one message for each function of a batch, whatever the number of its jobs."""
         if lost:
             self.tally.count(ERRORS, kind, len(lost))
-        for function in sorted({job.function for job, _why in lost}):
-            found = [(job.handle.decode(errors="replace"), why) for job, why in lost if job.function == function]
-            handles = [handle for handle, _why in found[:_HANDLES]]
+        for function in sorted({job.function for job, _reason in lost}):
+            of_function = [(job.handle.decode(errors="replace"), reason) for job, reason in lost if job.function == function]
+            handles = [handle for handle, _reason in of_function[:_HANDLES]]
             log.error(
-                "%s, %d jobs of %s, the first of them %s: %s", words, len(found), function, ", ".join(handles), found[0][1],
-                extra={"action": kind, "count": len(found), "ids": handles})
+                "%s, %d jobs of %s, the first are %s: %s", message, len(of_function), function, ", ".join(handles), of_function[0][1],
+                extra={"action": kind, "count": len(of_function), "ids": handles})
 
-    def _wait(self, action: str, words: str, error: Exception) -> None:
+    def _wait(self, action: str, message: str, error: Exception) -> None:
         if self._failures == 0 or self._waits_for != action:
-            log.warning("%s, holding jobs and trying again for ever: %s", words, error, extra={"action": f"{action}_lost"})
+            log.warning("%s; holding jobs and retrying indefinitely: %s", message, error, extra={"action": f"{action}_lost"})
         self._waits_for = action
         self.tally.count(ERRORS, f"{action}_lost")
         self._retry_at = time.monotonic() + min(0.05 * 2 ** min(self._failures, 16), self._reconnect_max, 2.0)

@@ -1,4 +1,4 @@
-"""Durable delivery: look for changes, write them to Redis in one fenced step, have them deleted behind."""
+"""Durable delivery: read changes, write them to Redis in fenced batches, have them deleted afterwards."""
 
 from __future__ import annotations
 
@@ -39,92 +39,93 @@ from gearsync.telemetry.metrics import ERRORS, Tally, Window
 log = logging.getLogger(__name__)
 
 _DONE = b"done"
-#: Seconds between two looks at the leases; a third of a lease when that is less.
+#: Seconds between two refreshes of the leases; a third of a lease if that is less.
 _REFRESH = 1.0
-#: Seconds between two reports of what was done.
+#: Seconds between two reports for `gearsync status`.
 _REPORT = 5.0
-#: Seconds between two times that Redis is asked whether it has still what it has applied.
+#: Seconds between two checks that Redis still has the applied batches.
 _CONFIRM = 0.1
-#: Seconds between two attempts to reach a Redis that is away, while the shards are another process's.
+#: Seconds between two attempts to reach Redis while other processes hold the shards.
 _PING = 2.0
 
 
 class Servers(NamedTuple):
-    """The edges of a drain."""
+    """The connections of a drain."""
 
     jobs: JobServers
     target: Target
     database: Database
-    #: A second connection, by which what was applied is deleted.
-    behind: Database
+    #: A second connection, over which applied changes are deleted.
+    deleting: Database
 
 
 class Drain:
     """One process's loop: ``step`` until ``stopped``."""
 
     def __init__(self, config: Config, servers: Servers, transforms: dict[str, Transform], tally: Tally) -> None:
-        self.servers, self.target, database, behind = servers
+        self.servers, self.target, database, deleting = servers
         self.tally = tally
         self._source = config.source
         self._settings = config.worker
         self._database = database
-        # All tables: changes of one that is delivered directly now may wait from before.
+        # All tables: earlier changes of a table with direct delivery may still wait in the outbox.
         declarations = Declarations(database, config.tables, transforms)
         self._outbox = Outbox(database, declarations)
         self._reader = Reader(self._outbox, declarations, config.worker)
         self._leases = Leases(database, config.worker.lease)
         self._fences = Fences(self.target, config.source)
         longest = config.worker.reconnect_max
-        self._deleter = Deleter(Outbox(behind), Outage(f"MySQL {database.name} does not delete what is applied", "mysql", longest, tally))
+        self._deleter = Deleter(Outbox(deleting), Outage(f"MySQL {database.name} does not delete applied changes", "mysql", longest, tally))
         self._applied = AppliedBatches(self._fences, self._deleter, config.worker.keep)
-        self._stalled = StalledSlots(Outage(f"A part of Redis {self.target.name} takes no writes", "redis", longest, tally))
+        self._stalled = StalledSlots(Outage(f"a part of Redis {self.target.name} accepts no writes", "redis", longest, tally))
         self._applier = Applier(
             self.target, self._outbox, self._reader, tally, fences=self._fences, applied=self._applied, stalled=self._stalled)
         self._desk = BarrierDesk(config.source, self.servers, lambda: Barrier(self._outbox, self._known_applied))
-        #: Redis' words that it has lost nothing.
-        self._words = [whole_key(config.source, table.table) for table in config.tables]
+        #: The keys that exist as long as Redis has lost nothing of a table.
+        self._whole_keys = [whole_key(config.source, table.table) for table in config.tables]
         self._window = Window()
         self._session = 0
         self._pace = Pace(config.worker.linger, config.worker.sweep)
-        #: Jobs that woke it, not answered yet.
+        #: Jobs that woke it and are not answered.
         self._wakes: list[Job] = []
         self._refresh_at = self._report_at = self._ping_at = self._confirm_at = 0.0
         self._reaches_redis = True
-        self._said_behind = False
+        #: Whether other processes may read in Redis that changes are applied and not deleted.
+        self._has_published = False
         self._stopping = False
-        self._database_outage = Outage(f"MySQL {database.name} is away or has no schema", "mysql", longest, tally)
+        self._database_outage = Outage(f"MySQL {database.name} is unavailable or has no schema", "mysql", longest, tally)
         self._database_error: Optional[DatabaseUnavailable] = None
-        self._redis_outage = Outage(f"Redis {self.target.name} takes no writes", "redis", longest, tally)
+        self._redis_outage = Outage(f"Redis {self.target.name} accepts no writes", "redis", longest, tally)
         self._offer()
 
     @property
     def stopped(self) -> bool:
-        """Whether a stop was asked for; between two steps nothing is in hand."""
+        """Whether a stop was requested; between two steps no batch is in progress."""
         return self._stopping
 
     def stop(self) -> None:
-        """Begin nothing new."""
+        """Begin no other batch."""
         self._stopping = self.servers.stopping = True
 
     def step(self, seconds: float) -> None:
-        """One look, and at most one batch; then wait up to ``seconds`` for jobs."""
+        """Read and write one batch at most, then wait up to ``seconds`` for jobs."""
         if time.monotonic() >= self._database_outage.retry_at:
             try:
                 self._look()
                 self._database_outage.end()
             except DatabaseUnavailable as error:
                 self._begin_outage(error)
-        self._desk.answer(self._look_for)
+        self._desk.answer(self._look_at)
         self._release(time.monotonic())
         self.servers.poll(self._pause(seconds))
         self._take_jobs()
 
     def _begin_outage(self, error: DatabaseUnavailable) -> None:
         self._database_error = error
-        self._database_outage.begin("the schema is not there yet" if isinstance(error, SchemaAbsent) else str(error))
+        self._database_outage.begin("the schema does not exist yet" if isinstance(error, SchemaAbsent) else str(error))
 
     def close(self) -> None:
-        """Delete what was applied, and give the shards to others."""
+        """Delete what is applied, and release the shards."""
         deadline = time.monotonic() + self._settings.keep + 1.0
         while self._applied and time.monotonic() < deadline and not self._redis_outage.failures:
             time.sleep(LAST_GAP)
@@ -134,22 +135,22 @@ class Drain:
         try:
             self._leases.close()
         except DatabaseUnavailable as error:
-            log.warning("the leases were not given back and run out by themselves: %s", error, extra={"action": "leases_kept"})
+            log.warning("the leases could not be released, and expire by themselves: %s", error, extra={"action": "leases_kept"})
         self._database.close()
 
     def _look(self) -> None:
         now = time.monotonic()
-        if self._database.connection and (self._session != self._database.sessions or self._deleter.lost):
+        if self._database.connection and (self._session != self._database.sessions or self._deleter.gave_up):
             self._start_over()
         if now >= self._refresh_at:
             self._reader.refresh()
-            # When another process is at these rows, there is time for several attempts before a lease runs out.
+            # When another process has locked these rows, there is time for further attempts before a lease expires.
             with contextlib.suppress(RowsLocked):
-                self._leases.refresh(self._unfit(now))
+                self._leases.refresh(self._reason_to_yield(now))
             self._refresh_at = now + min(_REFRESH, self._settings.lease / 3)
-            self._tell(now)
-        self._know_shards()
-        self._applied.note_deleted()
+            self._report(now)
+        self._follow_leases()
+        self._applied.remove_deleted()
         if now < self._redis_outage.retry_at or not (self._leases.has_all or (self._fences.epochs and not self._leases.is_mixed)):
             return
         try:
@@ -167,13 +168,13 @@ class Drain:
             self._pace.due = now + LAST_GAP
 
     def _start_over(self) -> None:
-        """Believe only what Redis says: the server may be another one, on which the same ids are other changes'."""
+        """Forget what is applied, and learn it from the fences: the server may be another one, on which the same ids are other changes."""
         self._session = self._database.sessions
         self._applied.clear()
         self._fences.follow({})
 
-    def _tell(self, now: float) -> None:
-        """Compare the clocks, and tell the other commands what was done."""
+    def _report(self, now: float) -> None:
+        """Compare the clocks, and store a report for `gearsync status`."""
         before = time.time()
         server = self._database.now()
         self._applier.clock_ahead = server - (before + time.time()) / 2
@@ -181,12 +182,12 @@ class Drain:
             self._leases.report(msgspec.json.encode(self._window.report(self.tally, now)))
             self._report_at = now + _REPORT
 
-    def _unfit(self, now: float) -> str:
-        """Why other processes should do the work, if there are any: empty when this one can do as well as they."""
-        return self._reader.unfit or (f"Redis {self.target.name} is out of reach" if self._cut_off(now) else "")
+    def _reason_to_yield(self, now: float) -> str:
+        """Why other processes should drain instead of this one; empty when there is no reason."""
+        return self._reader.outdated or (f"Redis {self.target.name} is unreachable" if self._is_cut_off(now) else "")
 
-    def _cut_off(self, now: float) -> bool:
-        """Whether Redis has been out of this process's reach for longer than a lease."""
+    def _is_cut_off(self, now: float) -> bool:
+        """Whether this process has not reached Redis for longer than a lease."""
         outage = self._redis_outage
         if not outage.failures or now - outage.since < self._settings.lease:
             return False
@@ -202,8 +203,8 @@ class Drain:
             outage.end()
         return not self._reaches_redis
 
-    def _know_shards(self) -> None:
-        """Follow the leases: of a shard that was taken everything is looked for, and its wakes are asked for."""
+    def _follow_leases(self) -> None:
+        """After a change of the leases: look for all changes of new shards, and take the wakes of all held ones."""
         held = self._leases.held
         if self._fences.epochs == held:
             return
@@ -211,14 +212,14 @@ class Drain:
         gone = self._fences.follow(held)
         self._applied.drop(gone)
         if taken:
-            self._look_anew()
+            self._start_looking_over()
         self._offer()
         if gone:
-            # A busy process would hold the wakes of these shards back from their new owner.
+            # A busy process would keep the wakes of these shards from their new owner.
             self._answer_wakes()
 
-    def _look_anew(self) -> None:
-        """Look for everything that is not applied."""
+    def _start_looking_over(self) -> None:
+        """Look for all changes that are not applied."""
         self._reader.forget(self._applied.ids)
         self._stalled.forget()
         self._pace.due = 0.0
@@ -235,21 +236,21 @@ class Drain:
         else:
             moments += [self._refresh_at, max(self._pace.due, self._redis_outage.retry_at)]
             moments += [max(self._stalled.retry_at, self._redis_outage.retry_at)] if self._stalled.slots else []
-            moments += [max(self._confirm_at, self._redis_outage.retry_at)] if self._applied.ids or self._said_behind else []
+            moments += [max(self._confirm_at, self._redis_outage.retry_at)] if self._applied.ids or self._has_published else []
         return 0.0 if self._stopping else max(0.0, min(moments) - now)
 
     def _drain(self, now: float) -> None:
         """Read the oldest changes and write them. Raises DatabaseUnavailable, Unavailable, Denied and FenceRefused."""
         if self._stalled.due(now):
-            # All at once, so that they come in their order.
+            # All at once, so that they are applied in order.
             for first, last in self._stalled.forget():
                 self._reader.seen.remove_span(first, last)
         self._reader.compact(itertools.chain(self._applied.ids, self._stalled.ids))
-        self._reader.decide(self._deleter.decided())
+        self._reader.settle(self._deleter.settled())
         work = self._reader.read(self._fences.epochs.keys(), self._leases.shards)
         self._deleter.reached = self._reader.seen.last if self._reader.has_gaps else 0
         if self._reader.unleased:
-            # Not before their turn.
+            # Changes of these shards may come first.
             self._reader.seen.remove(work.ids)
             self._leases.add(self._reader.unleased)
             self._refresh_at = 0.0
@@ -257,38 +258,42 @@ class Drain:
             try:
                 self._applier.apply(work)
             except BaseException:
-                # It is looked for again; what of it Redis has taken, its fence says.
+                # The batch is read again; the fences record what of it is applied.
                 self._reader.seen.remove(work.ids)
                 raise
         elif self._redis_outage.failures:
-            # Nothing to write is no sign that it takes writes.
+            # Without a write the end of an outage would not be noticed.
             self.target.ping()
         took = time.monotonic() - now
         if work.entries or work.more:
-            self._pace.found(now + took, took, work.more)
+            self._pace.after_changes(now + took, took, work.more)
         else:
-            self._pace.none(now + took, took, bool(self.servers.connected))
+            self._pace.after_none(now + took, took, bool(self.servers.connected))
 
     def _confirm(self, now: float) -> None:
-        """Have deleted what Redis has, and let others know what it has. Raises DatabaseUnavailable, Unavailable, Denied, FenceRefused and FenceMoved."""
+        """Have batches deleted that Redis still has, and publish what is applied.
+
+        Raises DatabaseUnavailable, Unavailable, Denied, FenceRefused and FenceMoved.
+        """
         self._confirm_at = now + _CONFIRM
         self._applied.confirm(now, self._applier.claim)
         if self._applier.has_stepped_back:
-            self._applier.has_stepped_back = any(isinstance(answer, Exception) for answer in self.target.ask([("DEL", word) for word in self._words]))
-        if self._applied.ids or self._said_behind:
+            answers = self.target.ask([("DEL", key) for key in self._whole_keys])
+            self._applier.has_stepped_back = any(isinstance(answer, Exception) for answer in answers)
+        if self._applied.ids or self._has_published:
             self.target.ask([publish_command(self._source, self._leases.owner, self._applied.in_redis)])
-            self._said_behind = bool(self._applied.ids)
+            self._has_published = bool(self._applied.ids)
 
     def _refused(self, refused: FenceRefused) -> None:
-        log.warning("a stale batch of shard %d was refused: %s", refused.shard, refused, extra={"action": "stale_batch_refused"})
+        log.warning("Redis refused a stale batch of shard %d: %s", refused.shard, refused, extra={"action": "stale_batch_refused"})
         self.tally.count(ERRORS, "stale_batch")
         if not self._leases.raise_above(refused.shard, refused.epoch):
             self._leases.lost(refused.shard)
             self.tally.count(ERRORS, "lease_lost")
             return
-        # The database is older than Redis: it was restored, or another one has the same source's name.
+        # The fence is newer than the database: that was restored, or another database uses the same source name.
         log.warning(
-            "the lease of shard %d is ours all the same; its epoch is %d now", refused.shard, self._leases.held[refused.shard],
+            "this process still holds the lease of shard %d; its epoch is raised to %d", refused.shard, self._leases.held[refused.shard],
             extra={"action": "epoch_raised"})
 
     # Jobs
@@ -307,7 +312,7 @@ class Drain:
         self.servers.finish_batch()
 
     def _release(self, now: float) -> None:
-        """Answer the wakes when no change has come for a while. Those of a process that stops or dies go back to the job server."""
+        """Answer the wakes when no change has come for a while. Those of a process that ends return to the job server."""
         if self._wakes and not self._pace.holds(now):
             self._answer_wakes()
             self._pace.released(now)
@@ -318,31 +323,31 @@ class Drain:
         self._wakes = []
 
     def _known_applied(self) -> Spans:
-        """What is in Redis and may still be in the outbox, of all processes. Raises DatabaseUnavailable and Unavailable."""
+        """The ids that any process has applied and the outbox may still hold. Raises DatabaseUnavailable and Unavailable."""
         if self._leases.has_all:
-            return self._done if self._fences.epochs == self._leases.held else self._applied.in_redis
+            return self._all_applied if self._fences.epochs == self._leases.held else self._applied.in_redis
         others = [owner for owner in owners(self._database) if owner != self._leases.owner]
         return Spans(itertools.chain(self._applied.in_redis, read(self.target, self._source, others)))
 
     @property
-    def _done(self) -> Spans:
-        """What need not be looked for when all shards are ours: what is in Redis, and of the first ids also those that are deleted or do not come any more."""
-        found = self._reader.met
+    def _all_applied(self) -> Spans:
+        """While this process holds all shards: the ids in Redis, and of the first ids also those that are deleted or cannot appear any more."""
+        ids = self._reader.seen_from_first
         for first, last in itertools.chain(self._stalled.ids, self._applied.dying):
-            found.remove_span(first, last)
+            ids.remove_span(first, last)
         for first, last in self._applied.in_redis:
-            found.add_span(first, last)
-        return found
+            ids.add_span(first, last)
+        return ids
 
-    def _look_for(self, question: Barrier) -> Optional[Answer]:
+    def _look_at(self, barrier: Barrier) -> Optional[Answer]:
         if time.monotonic() >= self._database_outage.retry_at:
             try:
-                answer = question.look()
-                # In a new session what is known of ids may be another server's.
+                answer = barrier.look()
+                # In a new session the server may be another one, with other ids.
                 return answer if self._session == self._database.sessions else None
             except DatabaseUnavailable as error:
-                # Many questions may be open: the others do not make an attempt of their own, each of which may take seconds.
+                # With many open barriers, one attempt is enough: each may take seconds.
                 self._begin_outage(error)
             except Unavailable as error:
-                return question.failed(error)
-        return question.failed(self._database_error)
+                return barrier.failed(error)
+        return barrier.failed(self._database_error)

@@ -1,4 +1,4 @@
-"""The fences of the shards that a process holds: claimed before the first batch, followed from batch to batch, forgotten behind the deletions."""
+"""What this process knows of the fences of its shards: it claims them before the first batch, and follows their numbers from then on."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from gearsync.outbox.spans import Spans, runs
 from gearsync.servers.redis_errors import Unavailable, words_of
 from gearsync.servers.target import Target
 
-#: Where a fence is: the slot in a cluster, 0 on one server; and its shard.
+#: Names a fence: its slot, which is 0 on one server, and its shard.
 Place = tuple[int, int]
 
 
 class _Inherited(NamedTuple):
-    """Fields that a fence had when it was claimed, needed until the rows of these ids are deleted."""
+    """Fields that a fence had when it was claimed. They are needed until the rows of these ids are deleted."""
 
     fields: list[str]
     ids: Spans
@@ -30,19 +30,19 @@ class Fence:
         self.epoch = 0
         #: The last number that Redis has, or may have.
         self.number = 0
-        #: Whether Redis has it as we know it.
+        #: Whether Redis has the number as it is here.
         self.claimed = False
         self.created = b""
-        #: The numbers of the batches that Redis had at the claim, and that of the last one before it; None when it had none.
+        #: The numbers of the batches that the fence recorded at the claim, and that of the last batch before it, if any.
         self.batches: set[int] = set()
         self.last: Optional[int] = None
-        #: Whether it may have been another owner's until the last claim, and the epoch of that.
+        #: Whether another process may have owned it until the last claim, and the epoch of that claim.
         self.was_others = False
         self._learned = 0
-        #: Fields that Redis may forget, and the greatest number of a batch whose rows are deleted, or about to be.
+        #: Fields that Redis may delete, and the greatest number of a batch whose rows are, or are about to be, deleted.
         self.forget: list[str] = []
         self.let_go = 0
-        #: What was known at the claim: applied ids whose rows are not deleted, why changes are dead, what was appended by half.
+        #: The state at the claim: applied ids whose rows are not deleted, reasons of dead changes, appends of partial batches.
         self.inherited: list[_Inherited] = []
         self.applied = Spans()
         self.applied_created = b""
@@ -51,24 +51,24 @@ class Fence:
 
     @property
     def has_lost_for_good(self) -> bool:
-        """Whether Redis has lost, at the claim, what was deleted from the outbox."""
+        """Whether Redis had lost, at the claim, changes that are deleted from the outbox."""
         return bool(self.let_go) and (self.last is None or self.last < self.let_go)
 
     def mark(self, ids: Sequence[int], created: bytes) -> Mark:
-        """The next batch's part: sorted ``ids``, and when the newest of their changes was made."""
+        """This fence's part of the next batch: sorted ``ids``, and when the newest of their changes was made."""
         self.created = max(self.created, created)
         mark = Mark(self.key, self.epoch, self.number, self.number + 1, ids, self.created, self.forget)
         self.number += 1
         return mark
 
-    def took(self) -> None:
-        """Redis has taken the last batch."""
+    def confirm(self) -> None:
+        """Redis has executed the last batch."""
         self.forget = []
 
     def learn(self, number: int, what: Known, present: Spans) -> None:
-        """Take what the claim has answered; ``present`` are the ids in the outbox."""
+        """Use the answer to a claim; ``present`` are those of its ids that are in the outbox."""
         self.number, self.claimed = number, True
-        # By the answers: a claim that was not answered may have raised the epoch in Redis at any time since.
+        # By the last answer: an unanswered claim may have raised the epoch in Redis at any time since.
         self.was_others, self._learned = what.last is not None and self._learned != self.epoch, self.epoch
         self.last, self.batches = what.last[1] if what.last else None, set(what.batches)
         self.created = self.applied_created = what.created
@@ -83,11 +83,11 @@ class Fence:
         self._forget_inherited()
 
     def forget_batch(self, number: int, dead: Iterable[int]) -> None:
-        """The rows of a batch are deleted, and the ``dead`` among them are dead letters."""
+        """The rows of a batch are deleted, and the ``dead`` among them have become dead letters."""
         self.forget += (f"b{number}", *(f"x{change}" for change in dead))
 
     def deleted(self, ids: Sequence[int]) -> None:
-        """The rows of sorted ``ids`` are gone from the outbox."""
+        """The rows of sorted ``ids`` are deleted from the outbox."""
         if self.inherited:
             for first, last in runs(ids):
                 self.applied.remove_span(first, last)
@@ -109,17 +109,17 @@ class Fences:
         self._target = target
         self._source = source
         self._fences: dict[Place, Fence] = {}
-        #: The epochs of our leases, by shard.
+        #: The epochs of the held leases, by shard.
         self.epochs: Mapping[int, int] = {}
 
     def at(self, place: Place) -> Fence:
-        found = self._fences.get(place)
-        if found is None:
-            found = self._fences[place] = Fence(self._target.fence_key(self._source, *place))
-        return found
+        fence = self._fences.get(place)
+        if fence is None:
+            fence = self._fences[place] = Fence(self._target.fence_key(self._source, *place))
+        return fence
 
     def follow(self, epochs: Mapping[int, int]) -> set[int]:
-        """The ``epochs`` are those of our leases from now on. Returns the shards that are not ours any more."""
+        """Use the ``epochs`` of the held leases from now on. Returns the shards that are no longer held."""
         gone = self.epochs.keys() - epochs.keys()
         if gone:
             self._fences = {place: fence for place, fence in self._fences.items() if place[1] not in gone}
@@ -127,7 +127,7 @@ class Fences:
         return gone
 
     def deleted(self, ids: Mapping[int, Sequence[int]]) -> None:
-        """The rows of these ids, sorted, by shard, are gone from the outbox."""
+        """The rows of these sorted ids, by shard, are deleted from the outbox."""
         for (_slot, shard), fence in self._fences.items():
             if shard in ids:
                 fence.deleted(ids[shard])
@@ -138,17 +138,17 @@ class Fences:
             self._fences[place].let_go = max(self._fences[place].let_go, number)
 
     def forget(self, place: Place, number: int, dead: Iterable[int]) -> None:
-        """The rows of a batch are deleted, and the ``dead`` among them are dead letters; its ``number`` is that in the fence."""
+        """The rows of the batch with this ``number`` in the fence are deleted, and the ``dead`` among them have become dead letters."""
         if place in self._fences:
             self._fences[place].forget_batch(number, dead)
 
     def doubt(self, places: Iterable[Place]) -> None:
-        """Whether Redis has what was sent to these fences is not known."""
+        """It is unknown whether Redis has what was sent to these fences: they must be claimed again."""
         for place in places:
             self.at(place).claimed = False
 
     def compare(self, places: Iterable[Place]) -> set[Place]:
-        """Ask whether these fences are as they were left. Returns those out of reach with a part of a cluster; raises Unavailable when all is."""
+        """Check that these fences have their numbers. Returns those on unreachable nodes; raises Unavailable when all are."""
         asked = [(place, fence) for place in places if (fence := self._fences.get(place)) and fence.claimed]
         answers = self._target.ask([("HMGET", fence.key, "epoch", "number") for _place, fence in asked])
         failed = {place: answer for (place, _fence), answer in zip(asked, answers) if isinstance(answer, Exception)}
@@ -160,7 +160,7 @@ class Fences:
         return set(failed)
 
     def write_forgotten(self) -> None:
-        """Let Redis forget what is deleted, in the fences that no batch comes by. Raises Unavailable and Denied."""
+        """Delete fields of fences that are not needed any more, where no batch does it. Raises Unavailable and Denied."""
         by_slot: dict[int, list[Place]] = {}
         for place, fence in self._fences.items():
             if fence.forget and fence.claimed:
@@ -176,18 +176,18 @@ class Fences:
         for its, answer in zip(by_slot.values(), answers):
             if not isinstance(answer, Exception) and answer[0] == b"ok":
                 for place in its:
-                    self.at(place).took()
+                    self.at(place).confirm()
             else:
                 self.doubt(its)
 
     def unclaimed(self, places: Iterable[Place]) -> list[Place]:
-        """Those that must be claimed before anything is written."""
+        """Those that must be claimed before a write."""
         return [place for place in places if not (fence := self.at(place)).claimed or fence.epoch != self.epochs[place[1]]]
 
     def claim(self, places: Sequence[Place], present: Callable[[Spans], Spans]) -> dict[int, Exception]:
-        """Raise the numbers of these fences, and learn what was applied. ``present`` says which of some ids are in the outbox.
+        """Raise the numbers of these fences, and learn what is applied. ``present`` returns which of some ids are in the outbox.
 
-        Returns Unavailable or Denied for each slot whose fences are out of reach. Raises them when all is, FenceRefused, and what ``present`` does.
+        Returns Unavailable or Denied for each slot that failed; raises them when all have. Raises FenceRefused, and what ``present`` raises.
         """
         by_slot: dict[int, list[Place]] = {}
         for place in places:
@@ -206,7 +206,7 @@ class Fences:
                 raise Unavailable(words_of(answer[1]))
             for place, number, fields in zip(its, answer[1::2], answer[2::2]):
                 claimed.append((place, int(number), known(dict(zip(fields[::2], fields[1::2])))))
-        there = present(Spans(span for _place, _number, what in claimed for ids in what.batches.values() for span in ids))
+        in_outbox = present(Spans(span for _place, _number, what in claimed for ids in what.batches.values() for span in ids))
         for place, number, what in claimed:
-            self.at(place).learn(number, what, there)
+            self.at(place).learn(number, what, in_outbox)
         return failed

@@ -1,4 +1,4 @@
-"""Jobs of direct delivery that come for a table which is durable by now: older than what was written since, so that their rows are looked at again."""
+"""Late jobs: jobs of direct delivery for a table that has durable delivery by now. Later changes may be written, so their rows are reloaded."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from gearsync.values import Row
 
 log = logging.getLogger(__name__)
 
-#: Seconds for which it is believed that a table has triggers for durable delivery. That it has none is believed for one batch only.
+#: Seconds for which it is known that a table has triggers for durable delivery. That it has none is known for one batch only.
 _VALID = 1.0
 
 
-def rows(found: SyncedTable, change: Change) -> Iterator[Row]:
-    """What the change tells of its row before and after it, where that tells which row it is. Pure."""
+def rows(synced: SyncedTable, change: Change) -> Iterator[Row]:
+    """The change's old and new row, as far as they contain the key. Pure."""
     for row in (change.old, change.new):
-        if row is not None and found.key and all(row.get(column.declared) is not None for column in found.key):
+        if row is not None and synced.key and all(row.get(column.declared) is not None for column in synced.key):
             yield row
 
 
 class LateJobs:
-    """Puts such changes into the outbox, as requests to read their rows."""
+    """Enqueues reloads of the rows of late jobs."""
 
     def __init__(self, database: Database, tables: Collection[str]) -> None:
-        """``tables``: those that the configuration declares as durable."""
+        """``tables``: the tables that the configuration declares as durable."""
         self._database = database
         self._tables = frozenset(tables)
         self._synced: dict[str, SyncedTable] = {}
@@ -38,39 +38,39 @@ class LateJobs:
         self._asked = False
 
     def begin(self) -> None:
-        """A batch begins: what was not durable before may be so by now."""
+        """Begin a batch: a table that was not durable before may be durable now."""
         self._asked = False
         self._database.drop_closed()
 
-    def concern(self, table: str) -> bool:
-        """Whether changes of ``table`` come through the outbox. Raises DatabaseUnavailable."""
+    def is_durable(self, table: str) -> bool:
+        """Whether the triggers of ``table`` write to the outbox. Raises DatabaseUnavailable."""
         if table not in self._tables:
             return False
         if not self._asked and (table not in self._synced or time.monotonic() >= self._valid_until):
             try:
                 self._synced = synced_table.load(self._database)
             except SchemaAbsent:
-                # The workers get their configuration before the schema is made.
+                # The workers get their configuration before the schema is created.
                 self._synced = {}
             self._asked, self._valid_until = True, time.monotonic() + _VALID
         return table in self._synced
 
     def put(self, changes: Sequence[Change]) -> None:
-        """Raises DatabaseUnavailable; then none of them is there."""
+        """Enqueue the reloads for these changes. Raises DatabaseUnavailable; then none is enqueued."""
         if not changes:
             return
         with self._database.transaction():
             for change in changes:
-                found = self._synced[str(change.table)]
-                known = list(rows(found, change))
-                for row in known:
+                synced = self._synced[str(change.table)]
+                identified = list(rows(synced, change))
+                for row in identified:
                     try:
-                        reloads.put_reload(self._database, found, row)
+                        reloads.put_reload(self._database, synced, row)
                     except ValueError:
-                        known = []
-                if not known:
+                        identified = []
+                if not identified:
                     log.warning(
-                        "a job of %s is not written: the table is durable by now, and the job does not tell which row it is of", change.table,
+                        "a job of %s is not written: the table has durable delivery by now, and the job does not contain its row's key", change.table,
                         extra={"action": "late_job"})
 
     def close(self) -> None:

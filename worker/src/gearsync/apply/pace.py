@@ -1,54 +1,54 @@
-"""When a drain looks at the outbox the next time, and for how long it holds its wakes. Pure: times are seconds of one monotonic clock."""
+"""When a drain reads the outbox again, and how long it holds its wakes, the jobs that wake it. Pure: times are seconds of one monotonic clock."""
 
 from __future__ import annotations
 
-#: Seconds between two looks: at least, and at most while they go on after a change or a wake, which comes before its commit.
+#: Seconds between two looks: at least; and at most while they go on after a change or a wake, which arrives before its commit.
 FIRST_GAP, LAST_GAP = 0.0003, 0.01
-#: After a look it rests so many times what the look and its writing took: looks cost the server, and a busy one batches by itself.
+#: The pause after a look, as a multiple of the time of the look and its writes: looks cost the server, and more changes gather meanwhile.
 _DUTY = 1.0
 #: Seconds after the last change or wake until wakes are answered. Until then Gearman merges further wakes into them, so that a busy drain gets none.
 _HOLD = 0.02
-#: Seconds between two looks, at most, while no wake can come: no job server is connected, or changes came without one.
+#: Seconds between two looks, at most, while no wake can arrive: no job server is connected, or a change came without one.
 _UNWOKEN = 0.05
-#: Seconds for which wakes are not relied upon after a change came without one.
+#: Seconds for which the drain does not rely on wakes after a change came without one.
 _DISTRUST = 2.0
 
 
 class Pace:
-    """The next look is ``due``; ``found``, ``none`` and ``woken`` move it."""
+    """The next look is ``due``; ``after_changes``, ``after_none`` and ``woken`` move it."""
 
     def __init__(self, linger: float, sweep: float) -> None:
-        """It goes on looking for ``linger`` seconds after a change or a wake, and looks at least every ``sweep`` seconds."""
+        """Looks go on for ``linger`` seconds after a change or a wake; there is one at least every ``sweep`` seconds."""
         self._linger, self._sweep = linger, sweep
         self.due = 0.0
         self._gap = FIRST_GAP
         self._linger_until = self._hold_until = self._distrust_until = 0.0
 
     def woken(self, now: float) -> None:
-        """A wake has come: look at once."""
+        """A wake has arrived: look at once."""
         self.due = min(self.due, now)
         self._distrust_until = 0.0
         self._go_on(now)
         self._hold_until = now + _HOLD
 
     def holds(self, now: float) -> bool:
-        """Whether the wakes that were given are not to be answered yet."""
+        """Whether wakes are not to be answered yet."""
         return now < self._hold_until
 
     def released(self, now: float) -> None:
-        """The wakes are answered: another one may have been merged into them, whose commit is still to come."""
+        """The wakes are answered: one that was merged into them may belong to a commit that is still to come."""
         self._linger_until = now + self._linger
 
-    def found(self, now: float, took: float, more: bool) -> None:
-        """A look has met changes, which took so many seconds to write; with ``more`` there are further ones."""
+    def after_changes(self, now: float, took: float, more: bool) -> None:
+        """A look has found changes, and took ``took`` seconds with its writes; with ``more`` there are further ones."""
         if now >= self._linger_until:
             self._distrust_until = now + _DISTRUST
         self._go_on(now)
         self._hold_until = now + _HOLD
         self.due = now if more else now + min(max(FIRST_GAP, _DUTY * took), LAST_GAP)
 
-    def none(self, now: float, took: float, connected: bool) -> None:
-        """A look has met nothing. ``connected``: whether there is a job server, so that wakes can come."""
+    def after_none(self, now: float, took: float, connected: bool) -> None:
+        """A look has found nothing. ``connected``: whether a job server is connected, so that wakes can arrive."""
         if now < self._linger_until:
             self.due, self._gap = now + max(self._gap, _DUTY * took), min(self._gap * 1.5, LAST_GAP)
         else:

@@ -1,4 +1,4 @@
-"""The article's test function: the text, turned round."""
+"""The article's test function, which reverses a text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which Redis commands a job of direct delivery stands for. Pure."""
+"""The Redis commands for a job of direct delivery. Pure."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from gearsync.values import Malformed
 
 
 class Router:
-    """Which Redis commands a job's payload stands for. Pure."""
+    """Finds the commands for a payload by its function and table."""
 
     def __init__(self, tables: list[Table], transforms: Optional[dict[str, Transform]] = None) -> None:
-        # All tables: jobs of one whose delivery is durable now may wait from before, and come until its triggers are replaced.
+        # All tables: jobs of a table whose delivery is durable now may still wait, and arrive until its triggers are replaced.
         self._writers = {
             table.table: (FormerWriter if table.delivery == "durable" else Writer)(table, (transforms or {}).get(table.table)) for table in tables}
         self._tables: dict[str, list[str]] = {}
@@ -28,21 +28,21 @@ class Router:
         """The Gearman functions to offer."""
 
     def commands(self, function: str, payload: bytes, is_late: Callable[[Change], bool] = lambda _change: False) -> list[Command]:
-        """Redis commands for a job; of a change that ``is_late`` only what adds to a list or a stream. Raises Malformed."""
+        """The commands for a job; for a change that ``is_late``, only those that append to a list or a stream. Raises Malformed."""
         change = decode(payload)
         if change.table is not None:
             writer = self._writers.get(change.table)
             if writer is None:
-                raise Malformed(f"table {change.table!r} is not declared")
+                raise Malformed(f"the configuration does not declare table {change.table!r}")
             return writer.appends(change) if is_late(change) else writer.commands(change)
         declared = self._tables.get(function, [])
         if len(declared) > 1:
-            raise Malformed(f"no table is named, and {function!r} serves {', '.join(declared)}")
+            raise Malformed(f"the payload names no table, and function {function!r} serves {', '.join(declared)}")
         if not declared:
             return article_commands(change)
         writer = self._writers[declared[0]]
-        # Nothing leaves MySQL that nobody named, not even by a trigger made by hand.
+        # Only declared columns are written, also for a trigger that was made by hand.
         undeclared = sorted((change.new or {}).keys() - writer.columns)
         if undeclared:
-            raise Malformed(f"columns {', '.join(map(repr, undeclared))} of {declared[0]} are not declared")
+            raise Malformed(f"the declaration of {declared[0]} lacks columns {', '.join(map(repr, undeclared))}")
         return writer.commands(change)

@@ -1,4 +1,4 @@
-"""What is done with the changes of a batch: the steps that they stand for, and those that cannot be applied. Pure."""
+"""The work of a batch: the steps that write its changes, and the changes that cannot be applied. Pure."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from gearsync.values import Malformed
 
 
 class Work(NamedTuple):
-    """What was read, in the order of its ids."""
+    """A batch in the order of its ids."""
 
     entries: list[Entry]
     steps: list[Step]
-    """Not coalesced; each says by its place in ``entries`` which change it is of."""
+    """Not coalesced; ``change`` of each is the index of its change in ``entries``."""
     dead: dict[int, Malformed]
-    """Id and reason of each change that cannot be applied: for the log, and in full."""
+    """Id and reason of each change that cannot be applied; the reason for the log, and in full."""
     more: bool
-    """Whether there may be more to be done at once."""
+    """Whether more changes may wait."""
 
     @property
     def ids(self) -> list[int]:
         return [entry.id for entry in self.entries]
 
     def only(self, table: str) -> Work:
-        """The part of it that is of one table."""
+        """The part of one table."""
         return self._part([number for number, entry in enumerate(self.entries) if entry.table == table])
 
     def without(self, ids: Spans) -> Work:
-        """The part of it that is not of these changes."""
+        """The part without these changes."""
         return self._part([number for number, entry in enumerate(self.entries) if entry.id not in ids])
 
     def _part(self, numbers: Sequence[int]) -> Work:
@@ -51,8 +51,8 @@ class Work(NamedTuple):
 def work_of(
     entries: Sequence[Entry], known: Mapping[tuple[str, int], Usable], reloaded: dict[int, Reloaded], wrong: dict[int, Malformed]
 ) -> tuple[list[Step], dict[int, Malformed]]:
-    """The steps of a batch, and what cannot be applied. ``known`` are the declarations by table and number; ``reloaded`` and ``wrong`` say what
-    became of its reloads. Pure.
+    """The steps of a batch, and the changes that cannot be applied. ``known`` are the declarations by table and number; ``reloaded`` and ``wrong`` are
+    the results and errors of its reloads by id. Pure.
     """
     steps: list[Step] = []
     dead: dict[int, Malformed] = {}
@@ -63,24 +63,24 @@ def work_of(
             own = known[table, number_of(payload)]
             if operation == "reload":
                 change, under = reloaded[outbox_id]
-                found = reload_steps(change, own.writer, known[table, under].writer)
+                of_change = reload_steps(change, own.writer, known[table, under].writer)
             else:
-                found = own.writer.steps(decode_change(own.layout, table, operation, payload))
-            for step in found:
+                of_change = own.writer.steps(decode_change(own.layout, table, operation, payload))
+            for step in of_change:
                 step.change = number
-            steps += found
+            steps += of_change
         except Malformed as error:
             dead[outbox_id] = error
         except MemoryError:
             raise
-        except Exception as error:  # noqa: BLE001  # ours or a transform's: one change must not stop the process again and again
-            words = f"applying it raised {type(error).__name__}"
-            dead[outbox_id] = Malformed(words, f"{words}: {shown(error)}")
+        except Exception as error:  # noqa: BLE001  # a bug here or in a transform: one change must not stop the process again and again
+            reason = f"applying it raised {type(error).__name__}"
+            dead[outbox_id] = Malformed(reason, f"{reason}: {shown(error)}")
     return steps, dead
 
 
 class Usable(NamedTuple):
-    """What the changes of one declaration are applied by."""
+    """How the changes of one declaration are decoded and written."""
 
     layout: Optional[Layout]
     writer: Writer

@@ -89,7 +89,7 @@ class Known(NamedTuple):
     """None when the changes wait for a worker with another configuration."""
 
 
-def is_behind(ours: Optional[Table], number: int, declared: Mapping[int, Declared]) -> bool:
+def needs_later_transform(ours: Optional[Table], number: int, declared: Mapping[int, Declared]) -> bool:
     """Whether the changes of declaration ``number`` wait for a worker with a later transform than that of ``ours``. Pure.
 
     A transform is code, and only the configuration names it; the rest of a declaration is in the database.
@@ -160,5 +160,5 @@ class Declarations:
         declared = load(self._database, table)
         for number, each in declared.items():
             transform = self._transforms.get(table) if each.transform else None
-            writer = None if is_behind(ours, number, declared) else Writer(table_under(table, each, ours), transform)
+            writer = None if needs_later_transform(ours, number, declared) else Writer(table_under(table, each, ours), transform)
             self._known[table, number] = Known(each, each.layout(), writer)

@@ -25,8 +25,8 @@ _SETTLED_MINUTES = 10
 _FORGET_HOURS = 1
 
 
-def count_of(shard: int) -> int:
-    """The number of shards in the generation of ``shard``: the generation of N shards is N(N-1)/2 and the N-1 that follow. Pure."""
+def generation_of(shard: int) -> int:
+    """The generation of a shard, which is its number of shards N: it has the shard N(N-1)/2 and the N-1 that follow. Pure."""
     return (math.isqrt(8 * shard + 1) + 1) // 2
 
 
@@ -76,7 +76,7 @@ class Leases:
         self._remove_dead_owners({owner.decode() for _shard, owner in leases if owner})
         self._renew()
         ((live, first),) = self._database.rows(f"SELECT COUNT(*), MIN(owner) FROM {SCHEMA}.worker WHERE expires_at > NOW(6)")
-        self.is_mixed = len({count_of(shard) for shard in shards}) > 1
+        self.is_mixed = len({generation_of(shard) for shard in shards}) > 1
         fair = share(len(shards), int(live)) if not self.is_mixed else len(shards) if first.decode() == self.owner else 0
         if len(self.held) < fair:
             self._take(fair - len(self.held))
@@ -91,9 +91,9 @@ class Leases:
         rows = self._database.rows(
             f"SELECT shard_sql FROM {SCHEMA}.synced_table WHERE (SELECT MAX(changed_at) FROM {SCHEMA}.synced_table) < NOW(6)"
             f" - INTERVAL {_SETTLED_MINUTES} MINUTE")
-        used = {count_of(int(number)) for (sql,) in rows if (number := sql.partition(b" ")[0]).isdigit()}
-        for count in {count_of(shard) for shard in shards} - used if used else ():
-            its = [shard for shard in shards if count_of(shard) == count]
+        used = {generation_of(int(number)) for (sql,) in rows if (number := sql.partition(b" ")[0]).isdigit()}
+        for generation in {generation_of(shard) for shard in shards} - used if used else ():
+            its = [shard for shard in shards if generation_of(shard) == generation]
             removed = self._database.run(
                 f"DELETE FROM {SCHEMA}.lease WHERE shard IN %s AND owner = %s AND NOT EXISTS (SELECT 1 FROM {SCHEMA}.outbox WHERE shard IN %s)",
                 (its, self.owner, its))

@@ -1,4 +1,4 @@
-"""The name of a process that holds leases. Other processes on the same host can tell by it whether it is alive."""
+"""The name of a process that holds leases. Other processes on the same host know by it whether it is alive."""
 
 from __future__ import annotations
 

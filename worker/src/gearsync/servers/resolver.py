@@ -45,7 +45,7 @@ class Resolver:
     """Replaces ``socket.getaddrinfo``, which all libraries call: waits for a short time, then uses the last answer."""
 
     def __init__(self, seconds: float, ask: Callable[..., Any] = _ask) -> None:
-        """One call waits ``seconds`` for ``ask``, which goes on in the background: the next call gets its answer."""
+        """One call waits ``seconds`` for ``ask``, which continues in the background: the next call gets its answer."""
         self._seconds = seconds
         self._ask = ask
         self._lock = threading.Lock()
