@@ -119,17 +119,6 @@ def literal(text):
     return f"'{escaped}'"
 
 
-def split_table_name(text):
-    """'shop.user_list' or '`my.db`.`a table`' as (schema, table); None when it is neither."""
-    part = r"(?:`((?:[^`]|``)+)`|([^`.]+))"
-    match = re.match("^{}\\.{}$".format(part, part.replace("[^`.]", "[^`]")), text or "")
-    if not match:
-        return None
-    schema = match.group(1).replace("``", "`") if match.group(1) else match.group(2)
-    table = match.group(3).replace("``", "`") if match.group(3) else match.group(4)
-    return schema, table
-
-
 def split_account(text):
     """'user@host' as (user, host); a missing host is '%' as in the server's own statements."""
     if "@" not in text:

@@ -17,8 +17,6 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import
 )
 
 SCHEMA = "gearsync"
-# The longest name of a table in the schema, as the declaration has it.
-MAX_TABLE_NAME = 129
 MAX_SHARD = 65535
 # A row's columns that cannot be large have 65,535 bytes at most, each of which may become six in words, and an update has two rows: 786,420 bytes. Beside
 # them those that can be large may have an eighth of the packet in all, which is six eighths of it in words. So a quarter must be enough for the former.

@@ -135,6 +135,7 @@ blocked_by:
 import re
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declare.rules import split_table_name
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import (
     SQL_MODE,
     ServerError,
@@ -143,7 +144,6 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import
     lock_wait_argument_spec,
     login_argument_spec,
     split_account,
-    split_table_name,
 )
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._table import find_table
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._trigger_ddl import (
@@ -165,7 +165,7 @@ def _table_of(module):
     params = module.params
     if params["schema"]:
         return params["schema"], params["table"]
-    names = split_table_name(params["table"])
+    names = split_table_name(params["table"] or "")
     if names is None:
         module.fail_json(msg="table {!r} names no schema; write schema.table, or set schema".format(params["table"]))
     return names

@@ -244,21 +244,26 @@ problems:
   returned: when the declaration is refused
   type: list
   elements: str
-  sample: ["write 1: key 'user:{nr}' names the column 'nr', which is not in columns (id, name)"]
+  sample: ["write[0].key: 'user:{nr}' names 'nr', which is not in columns; add it to columns, or name another"]
 """
 
 import collections
-import re
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declaration import (
-    EVENTS,
-    declaration_problems,
+    column_problems,
     key_columns,
     key_problems,
     match_columns,
-    write_columns,
 )
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declare.problem import Problem
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declare.rules import (
+    EVENTS,
+    declaration_problems,
+    source_problems,
+    split_table_name,
+)
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declare.template import write_columns
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import (
     SQL_MODE,
     ServerError,
@@ -268,10 +273,8 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import
     lock_wait_argument_spec,
     login_argument_spec,
     split_account,
-    split_table_name,
 )
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._outbox import (
-    MAX_TABLE_NAME,
     NO_TRIGGERS,
     OUTBOX,
     SCHEMA,
@@ -339,8 +342,8 @@ class DeclarationError(Exception):
     """The declaration cannot be carried out; with everything that is wrong with it."""
 
     def __init__(self, problems):
-        super().__init__("; ".join(problems))
-        self.problems = problems
+        self.problems = [str(problem) for problem in problems]
+        super().__init__("; ".join(self.problems))
 
 
 def _found_table(database, schema, table):
@@ -358,9 +361,10 @@ def _found_table(database, schema, table):
 def _check_against_table(database, declaration, found, facts):
     """The warnings of a declaration that the table can serve."""
     names = [column["name"] for column in facts["columns"]]
-    real, missing = match_columns(declaration["columns"], names)
-    if missing:
-        raise DeclarationError([f"the table has no column {', '.join(repr(name) for name in missing)}; it has {', '.join(names)}"])
+    problems = column_problems(declaration, names)
+    if problems:
+        raise DeclarationError(problems)
+    real, _missing = match_columns(declaration["columns"], names)
     problems, warnings = key_problems(declaration, names, facts["unique_keys"], {column["name"]: column for column in facts["columns"]})
     if problems:
         raise DeclarationError(problems)
@@ -370,12 +374,14 @@ def _check_against_table(database, declaration, found, facts):
     return warnings + blind_spots(database, found["s"], found["t"], found["engine"], real.values())
 
 
-def _option_problems(params):
-    problems = []
+def option_problems(params):
+    """Everything that is wrong with the options whatever the server says."""
+    declaration = {name: params[name] for name in DECLARATION}
+    if params["state"] == "absent":
+        return [problem for problem in declaration_problems({**declaration, "delivery": "direct"}) if problem.path == ("table",)]
+    problems = declaration_problems(declaration) + source_problems(params["source"])
     if not 1 <= params["shards"] <= 256:
-        problems.append("shards must be 1 to 256, not {}".format(params["shards"]))
-    if not re.match(r"[A-Za-z0-9_-]{1,32}\Z", params["source"]):
-        problems.append("source {!r} is no name; use 1 to 32 letters, digits, '-' and '_'".format(params["source"]))
+        problems.append(Problem(("shards",), "must be 1 to 256, not {}".format(params["shards"])))
     return problems
 
 
@@ -384,8 +390,6 @@ def _durable_problems(database, declaration, found, facts):
     by_name = {column["name"]: column for column in facts["columns"]}
     real, _missing = match_columns(declaration["columns"], list(by_name))
     problems, warnings = [], settings_problems(database)
-    if len(declaration["table"]) > MAX_TABLE_NAME:
-        problems.append(f"the name has {len(declaration['table'])} characters, and the outbox takes {MAX_TABLE_NAME}; leave out backticks that are not needed")
     if not has_transactions(database, found["engine"]):
         if database.variable("enforce_gtid_consistency") == "ON":
             problems.append(f"engine {found['engine']} has no transactions, and with enforce_gtid_consistency=ON the server refuses writes that go to such"
@@ -479,9 +483,6 @@ def _surroundings_without(database, where):
 def _present(module, database, schema, table):
     params = module.params
     declaration = {name: params[name] for name in DECLARATION}
-    problems = declaration_problems(declaration) + _option_problems(params)
-    if problems:
-        raise DeclarationError(problems)
     found = _found_table(database, schema, table)
     schema, table = found["s"], found["t"]
     facts = read_facts(database, schema, table)
@@ -550,19 +551,18 @@ def _diff(plan):
     return {"before": plan.around.known + triggers["before"], "after": plan.around.wanted + triggers["after"]}
 
 
-def main():
-    argument_spec = login_argument_spec()
-    argument_spec.update(lock_wait_argument_spec())
-    argument_spec.update(
-        table={"type": "str", "required": True},
+def argument_spec():
+    return {
+        **login_argument_spec(), **lock_wait_argument_spec(),
+        "table": {"type": "str", "required": True},
         # What these may hold is not said by `choices`: the module's own errors name the table, and all that is wrong at once.
-        delivery={"type": "str", "default": "durable"},
-        source={"type": "str", "default": "main"},
-        shards={"type": "int", "default": 4},
-        function={"type": "str", "default": "syncToRedis"},
-        events={"type": "list", "elements": "str", "default": list(EVENTS)},
-        columns={"type": "list", "elements": "str"},
-        write={"type": "list", "elements": "dict", "options": {
+        "delivery": {"type": "str", "default": "durable"},
+        "source": {"type": "str", "default": "main"},
+        "shards": {"type": "int", "default": 4},
+        "function": {"type": "str", "default": "syncToRedis"},
+        "events": {"type": "list", "elements": "str", "default": list(EVENTS)},
+        "columns": {"type": "list", "elements": "str"},
+        "write": {"type": "list", "elements": "dict", "options": {
             "type": {"type": "str", "required": True},
             "key": {"type": "str", "required": True, "no_log": False},
             "value": {"type": "str"},
@@ -573,17 +573,21 @@ def main():
             "maxlen": {"type": "int"},
             "distinct": {"type": "bool"},
         }},
-        transform={"type": "str"},
-        computed={"type": "list", "elements": "str", "default": []},
-        definer={"type": "str"},
-        state={"type": "str", "choices": ["present", "absent"], "default": "present"},
-    )
-    module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True)
+        "transform": {"type": "str"},
+        "computed": {"type": "list", "elements": "str", "default": []},
+        "definer": {"type": "str"},
+        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    }
+
+
+def main():
+    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     check_lock_wait_timeout(module)
     name = module.params["table"]
+    problems = [str(problem) for problem in option_problems(module.params)]
+    if problems:
+        module.fail_json(msg=f"table {name}: {'; '.join(problems)}", problems=problems, queries=[])
     names = split_table_name(name)
-    if names is None:
-        module.fail_json(msg=f"table {name!r} names no schema; write it as schema.table", problems=["the table's name has no schema"])
     database = connect(module)
     try:
         if module.params["state"] == "absent":

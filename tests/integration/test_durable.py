@@ -198,7 +198,7 @@ def test_a_key_that_two_rows_would_share_is_refused(database, modules, schema):
     database.execute("CREATE TABLE shop.t (host VARCHAR(40), name VARCHAR(40), PRIMARY KEY (host, name)) ENGINE=InnoDB")
     write = {"type": "hash", "key": "{host}:{name}"}
     message = modules.refused("sync_table", table="shop.t", columns=["host", "name"], write=[write])
-    for words in ("shop.t", "write 1", "host='a', name='b:c'", "host='a:b', name='c'", "distinct: true"):
+    for words in ("shop.t", "write[0].key", "host='a', name='b:c'", "host='a:b', name='c'", "distinct: true"):
         assert words in message
     assert database.execute("SHOW DATABASES LIKE 'gearsync'") == []
     modules.ok("sync_table", table="shop.t", columns=["host", "name"], write=[{**write, "distinct": True}])

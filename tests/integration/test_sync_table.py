@@ -206,23 +206,24 @@ BAD = [
     ({"table": "nowhere.t"}, ["nowhere.t", "schema nowhere does not exist"]),
     ({"table": "t"}, ["'t'", "schema.table"]),
     ({"table": "shop.v"}, ["shop.v", "view"]),
-    ({"columns": ["id", "nosuch"]}, ["'nosuch'", "id, name, city, secret"]),
+    ({"columns": ["id", "nosuch"]}, ["columns[1]", "'nosuch'", "id, name, city, secret"]),
+    ({"columns": ["id", "naem"]}, ["columns[1]", "'naem'", "did you mean name?"]),
     ({"columns": ["id", "ID"]}, ["'ID'", "twice"]),
-    ({"columns": []}, ["columns is empty"]),
+    ({"columns": []}, ["columns: is empty"]),
     ({"events": ["insert", "truncate"]}, ["'truncate'"]),
     ({"events": ["insert", "insert"]}, ["'insert'", "twice"]),
-    ({"events": []}, ["events is empty"]),
-    ({"write": []}, ["write is empty"]),
-    ({"write": [{"type": "hash", "key": "t:{nr}"}]}, ["write 1", "'nr'", "id, name"]),
-    ({"write": [{"type": "hash", "key": "t:{id"}]}, ["write 1", "'t:{id'"]),
-    ({"write": [{"type": "hsah", "key": "t:{id}"}]}, ["write 1", "'hsah'", "stream"]),
-    ({"write": [HASH, {"type": "json", "key": "t:{id}"}]}, ["write 1", "write 2", "'t:{id}'"]),
-    ({"write": [{"type": "string", "key": "t:{id}"}]}, ["write 1", "{column}", "value"]),
-    ({"write": [{"type": "hash", "key": "t:{name}"}]}, ["write 1", "'t:{name}'", "unique", "(id)"]),
-    ({"write": [{"type": "set", "key": "all"}]}, ["write 1", "member"]),
-    ({"write": [{"type": "hash", "key": "t:{id}", "ttl": 0}]}, ["write 1", "ttl"]),
+    ({"events": []}, ["events: is empty"]),
+    ({"write": []}, ["write: is empty"]),
+    ({"write": [{"type": "hash", "key": "t:{nr}"}]}, ["write[0].key", "'nr'", "not in columns"]),
+    ({"write": [{"type": "hash", "key": "t:{id"}]}, ["write[0].key", "'t:{id'"]),
+    ({"write": [{"type": "hsah", "key": "t:{id}"}]}, ["write[0].type", "'hsah'", "did you mean hash?"]),
+    ({"write": [HASH, {"type": "json", "key": "t:{id}"}]}, ["write[1].key", "write[0]", "'t:{id}'"]),
+    ({"write": [{"type": "string", "key": "t:{id}"}]}, ["write[0].key", "{column}", "value"]),
+    ({"write": [{"type": "hash", "key": "t:{name}"}]}, ["write[0].key", "'t:{name}'", "unique", "(id)"]),
+    ({"write": [{"type": "set", "key": "all"}]}, ["write[0].member"]),
+    ({"write": [{"type": "hash", "key": "t:{id}", "ttl": 0}]}, ["write[0].ttl"]),
     ({"delivery": "fast"}, ["'fast'"]),
-    ({"function": ""}, ["function is empty"]),
+    ({"function": ""}, ["function: is empty"]),
     ({"definer": "nobody@nowhere"}, ["'nobody'@'nowhere'"]),
     ({"table": "shop.no_key", "columns": ["a"], "write": [{"type": "hash", "key": "t:{a}"}]}, ["shop.no_key", "no usable key"]),
     ({"table": "shop.null_key", "columns": ["a"], "write": [{"type": "hash", "key": "t:{a}"}]}, ["shop.null_key", "no usable key"]),
@@ -246,7 +247,7 @@ def test_a_wrong_declaration_is_refused_before_anything_changes(database, module
 
 
 @pytest.mark.usefixtures("table")
-def test_all_problems_are_told_at_once(modules):
+def test_all_problems_are_reported_at_once(modules):
     result = modules.run("sync_table", **{**DECLARATION, "events": ["truncate"], "write": [{"type": "hash", "key": "{nr}"}, {"type": "none", "key": "x"}]})
     assert len(result["problems"]) == 3
 

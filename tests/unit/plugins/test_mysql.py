@@ -15,7 +15,6 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import
     parse_version,
     quote,
     split_account,
-    split_table_name,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,19 +41,6 @@ def test_literals_end_where_they_should(text):
     inside = literal(text)[1:-1]
     assert "'" not in inside.replace("\\\\", "").replace("''", "")
     assert inside.replace("''", "'").replace("\\0", "\0").replace("\\\\", "\\") == text or "\\0" in text or "\0" in text
-
-
-@given(NAMES, NAMES)
-def test_table_names_in_backticks(schema, table):
-    assert split_table_name(f"{quote(schema)}.{quote(table)}") == (schema, table)
-
-
-@pytest.mark.parametrize(("text", "names"), [
-    ("shop.user_list", ("shop", "user_list")), ("shop.order items", ("shop", "order items")), ("shop.a.b", ("shop", "a.b")), ("`a.b`.c", ("a.b", "c")),
-    ("shop", None), ("", None), (".t", None), ("s.", None), (None, None),
-])
-def test_table_names(text, names):
-    assert split_table_name(text) == names
 
 
 @pytest.mark.parametrize(("text", "parts"), [
