@@ -12,7 +12,7 @@ from typing import Any
 from harness.places import ROOT
 
 TABLE = {
-    "table": "shop.item", "rows": 3, "repaired": 0, "different": {}, "unsettled": 0, "error": None, "not_compared": ["write 2 (list log)"], "examples": [],
+    "table": "shop.item", "rows": 3, "repaired": 0, "different": {}, "unsettled": 0, "error": None, "not_compared": ["write[1] (list log)"], "examples": [],
 }
 
 
@@ -41,7 +41,7 @@ def answer(status: int, **table: Any) -> str:
 
 
 CASES = {
-    "equal": (answer(0), {}, True, "Not compared: write 2 (list log)"),
+    "equal": (answer(0), {}, True, "Not compared: write[1] (list log)"),
     "different": (answer(1, different={"stale": 2}), {}, False, "Both sides differ"),
     "refused": (answer(1, different={"orphaned": 99}, refused="99 of 100 keys"), {}, False, "More would be removed than gearsync_verify_max_prune allows"),
     "limit": (

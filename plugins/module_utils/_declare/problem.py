@@ -40,8 +40,14 @@ def shown(text: str) -> str:
     return str.__repr__(line if line == text else f"{line}…")
 
 
+def closest(name: Any, known: Iterable[str]) -> str | None:
+    """The one of the known names that was meant, if one is like it."""
+    names = {each.lower(): each for each in reversed(list(known))}
+    found = difflib.get_close_matches(name.lower(), names, n=1) if isinstance(name, str) else []
+    return names[found[0]] if found else None
+
+
 def suggestion(name: Any, known: Iterable[str], otherwise: str) -> str:
     """A hint: which of the known names was meant, or what else to do."""
-    names = {each.lower(): each for each in reversed(list(known))}
-    close = difflib.get_close_matches(name.lower(), names, n=1) if isinstance(name, str) else []
-    return f"did you mean {names[close[0]]}?" if close else otherwise
+    close = closest(name, known)
+    return f"did you mean {close}?" if close else otherwise

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from ansible_collections.gearsync.mysql_redis.plugins.module_utils import _declaration, _outbox, _triggers
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils import _outbox, _triggers
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declare import rules
 from ansible_collections.gearsync.mysql_redis.plugins.modules import sync_table
 from gearsync import contract
+from gearsync.declare.declaration import Table, Write
 from gearsync.outbox.declarations import Declared
 from gearsync.project.payload import _TYPED
 from gearsync.shapes import TYPES
@@ -31,8 +33,18 @@ def test_schema_and_alias() -> None:
 
 
 def test_events_and_types_of_writes() -> None:
-    assert sorted(_declaration.EVENTS) == sorted(contract.EVENTS)
-    assert set(_declaration.WRITE_TYPES) == set(TYPES)
+    assert set(rules.EVENTS) == set(contract.EVENTS)
+    assert set(rules.WRITE_TYPES) == set(TYPES)
+
+
+def test_the_fields_of_a_declaration() -> None:
+    """Those of the rule book, of the worker's structs and of sync_table's options."""
+    options = sync_table.argument_spec()
+    assert set(rules.FIELDS) == set(sync_table.DECLARATION) == set(Table.__struct_fields__) <= set(options)
+    assert set(rules.WRITE_FIELDS) == set(Write.__struct_fields__) == set(options["write"]["options"])
+    table = Table(table="s.t", columns=["id"], write=[])
+    assert {name: getattr(table, name) for name in ("delivery", "function", "events")} == {
+        name: options[name]["default"] for name in ("delivery", "function", "events")}
 
 
 def test_a_trigger_wakes_by_the_function_that_a_worker_takes() -> None:

@@ -57,7 +57,7 @@ def test_what_the_transform_makes_of_a_row_is_compared(read_back: Any, redis_ser
     r.srem("slugs:one", "1")
     r.persist("slug:1")
     status, said = read_back("One", durable)
-    assert (status, "write 2 (set slugs:{slug}) is missing" in said, "write 3 (string slug:{id}) is stale" in said) == (1, True, True)
+    assert (status, "write[1] (set slugs:{slug}) is missing" in said, "write[2] (string slug:{id}) is stale" in said) == (1, True, True)
     # A row's values belong in no log.
     assert "One" not in said
     assert "one" not in said
@@ -69,7 +69,7 @@ def test_a_row_that_the_transform_leaves_out_has_nothing_to_compare(read_back: A
 
 def test_what_cannot_be_told_is_no_answer(read_back: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     redis_server.client.set("item:1", "no hash")
-    assert "write 1 (hash item:{id}) is wrong_type" in read_back("One")[1]
+    assert "write[0] (hash item:{id}) is wrong_type" in read_back("One")[1]
     redis_server.stop()
     assert read_back("One")[0] == 2
     redis_server.start()

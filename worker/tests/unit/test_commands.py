@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
-from gearsync.declare.declaration import Table, Write, mistakes
+from gearsync.declare.declaration import Table, Write
+from gearsync.declare.rules import declaration_problems
 from gearsync.project.commands import FormerWriter, Writer, article_commands, coalesce
 from gearsync.project.payload import Change
 from gearsync.shapes.shape import APPEND
@@ -31,7 +33,7 @@ def test_a_transform_that_does_not_understand_a_partial_row_loses_nothing_but_th
 
 def writer(*writes: Write) -> Writer:
     table = Table(table="s.t", delivery="direct", columns=COLUMNS, write=list(writes))
-    assert list(mistakes(table)) == []
+    assert declaration_problems(msgspec.to_builtins(table)) == []
     return Writer(table)
 
 

@@ -8,7 +8,7 @@ import sys
 import msgspec
 
 from gearsync.declare.configuration import inspect
-from gearsync.project.transform import mistakes
+from gearsync.project.transform import problems
 
 OK, BAD_CONFIG = 0, 2
 
@@ -19,9 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(path: str, options: argparse.Namespace) -> int:
     """The exit status: 0 when the file ``path`` can be used."""
-    config, found = inspect(path, mistakes)
+    config, found = inspect(path, problems)
     if options.json:
-        print(msgspec.json.encode([mistake._asdict() for mistake in found]).decode())
+        print(msgspec.json.encode([problem._asdict() for problem in found]).decode())
     elif config is not None and not found:
         print(f"ok: {len(config.tables)} tables, {len(config.job_servers)} job servers")
     else:

@@ -1,27 +1,18 @@
-"""A YAML file read into structs with every mistake in it, each with its line. Knows nothing of what the file is about."""
+"""A YAML file read into structs with every problem in it, each with its line. Knows nothing of what the file is about."""
 
 from __future__ import annotations
 
-import difflib
-from typing import Any, NamedTuple, Optional, Union, get_args, get_origin, get_type_hints
+from collections.abc import Collection, Iterator
+from typing import Any, Optional, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 import yaml
 
+from gearsync.declare.problem import Problem, closest, suggestion
+from gearsync.declare.rules import MAX_FIELD
+
 #: Where something stands: names of fields and numbers of list elements.
 Path = tuple[Union[str, int], ...]
-
-
-#: A name that is longer is none of a field.
-_LONGEST_NAME = 40
-
-
-class Mistake(NamedTuple):
-    """Something wrong at a place of the file."""
-
-    path: Path
-    message: str
-    hint: str = ""
 
 
 class Unreadable(Exception):
@@ -30,11 +21,6 @@ class Unreadable(Exception):
     def __init__(self, message: str, line: Optional[int]) -> None:
         super().__init__(message)
         self.line = line
-
-
-def words(path: Path) -> str:
-    """``tables[0].write[1].key``. Pure."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
 
 
 def _without_content(problem: str) -> str:
@@ -96,60 +82,78 @@ class Document:
             node = values[-1]
         return self._loader.construct_object(node, deep=True) is not None
 
-    def convert(self, kind: type[Any]) -> tuple[Any, list[Mistake]]:
-        """The document as a struct, and what is wrong with it.
+    def value(self, name: str, default: Any) -> Any:
+        """What stands under a name of the document, as YAML has it."""
+        values = [value for key, value in self._root.value if key.value == name]
+        return self._loader.construct_object(values[-1], deep=True) if values else default
 
-        A field that is wrong or missing has its default, or an empty value when it has none, so that the rest can be looked at; what is no mapping is None.
+    def twice(self, name: str, known: Collection[str]) -> Iterator[Problem]:
+        """The known names that stand twice in one mapping, in what stands under a name of the document."""
+        nodes: list[tuple[Path, yaml.Node]] = [((name,), node) for key, node in self._root.value if key.value == name]
+        # An alias is the node that it stands for.
+        looked_at = set()
+        while nodes:
+            path, node = nodes.pop()
+            if node in looked_at:
+                continue
+            looked_at.add(node)
+            if isinstance(node, yaml.SequenceNode):
+                nodes += [((*path, number), part) for number, part in enumerate(node.value)]
+            elif isinstance(node, yaml.MappingNode):
+                nodes += [((*path, str(key.value)), part) for key, part in node.value]
+                yield from _listed_twice(node, path, known)
+
+    def convert(self, kind: type[Any], apart: str) -> tuple[Any, list[Problem]]:
+        """The document as a struct, and what is wrong with it. The field ``apart`` is not looked at, and has its default.
+
+        A field that is wrong or missing has its default, or an empty value when it has none, so that the rest can be looked at.
         """
-        mistakes: list[Mistake] = []
-        return self._struct(self._root, kind, (), mistakes), mistakes
+        problems: list[Problem] = []
+        return self._struct(self._root, kind, (), problems, apart), problems
 
-    def _struct(self, node: yaml.Node, kind: type[Any], path: Path, mistakes: list[Mistake]) -> Any:
+    def _struct(self, node: yaml.Node, kind: type[Any], path: Path, problems: list[Problem], apart: str = "") -> Any:
         if not isinstance(node, yaml.MappingNode):
-            mistakes.append(Mistake(path, "must be a mapping of names to values", "write name: value, a line each, or {name: value, …}"))
+            problems.append(Problem(path, "must be a mapping of names to values", "write name: value, a line each, or {name: value, …}"))
             return None
         self._loader.flatten_mapping(node)
         fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
         types = get_type_hints(kind)
         values: dict[str, Any] = {}
-        seen: dict[str, int] = {}
+        problems += _listed_twice(node, path, fields)
+        given = set()
         for key, value in node.value:
             name = str(key.value) if isinstance(key, yaml.ScalarNode) else "?"
             here = (*path, name)
-            if name in seen and name in fields:
-                mistakes.append(Mistake(here, f"stands there twice, in line {seen[name]} too", "leave one of them out"))
-            seen.setdefault(name, key.start_mark.line + 1)
+            given.add(name)
             if name not in fields:
-                mistakes.append(_unknown(path, name, list(fields)))
+                problems.append(_unknown(path, name, list(fields)))
+            if name not in fields or name == apart:
                 continue
-            before = len(mistakes)
-            found = self._value(value, types[fields[name].name], here, mistakes)
-            # A list keeps its good elements, and a struct its good fields.
-            if len(mistakes) == before or found is not None:
+            before = len(problems)
+            found = self._value(value, types[fields[name].name], here, problems)
+            # A struct keeps its good fields.
+            if len(problems) == before or found is not None:
                 values[fields[name].name] = found
             else:
                 self.replaced.add(here)
         for name, field in fields.items():
-            if field.required and name not in seen:
-                mistakes.append(Mistake((*path, name), "is missing", "it has no default: add it"))
+            if field.required and name not in given:
+                problems.append(Problem((*path, name), "is missing", "it has no default: add it"))
             if field.required and values.get(field.name) is None:
                 self.replaced.add((*path, name))
                 values[field.name] = [] if get_origin(types[field.name]) is list else ""
         return kind(**values)
 
-    def _value(self, node: yaml.Node, kind: Any, path: Path, mistakes: list[Mistake]) -> Any:
+    def _value(self, node: yaml.Node, kind: Any, path: Path, problems: list[Problem]) -> Any:
         struct = _struct_of(kind)
         if struct is not None and not (type(None) in get_args(kind) and self._loader.construct_object(node, deep=True) is None):
-            return self._struct(node, struct, path, mistakes)
-        element = _struct_of(get_args(kind)[0]) if get_origin(kind) is list else None
-        if element is not None and isinstance(node, yaml.SequenceNode):
-            return [self._struct(part, element, (*path, number), mistakes) for number, part in enumerate(node.value)]
+            return self._struct(node, struct, path, problems)
         try:
             return msgspec.convert(self._loader.construct_object(node, deep=True), kind)
         except msgspec.ValidationError as error:
             message, _dash, place = str(error).partition(" - at `$")
             inner = tuple(int(part) for part in place.rstrip("`").strip("[]").split("][") if part.isdigit())
-            mistakes.append(Mistake((*path, *inner), message[:1].lower() + message[1:], _hint(message)))
+            problems.append(Problem((*path, *inner), message[:1].lower() + message[1:], _hint(message)))
             return None
 
 
@@ -162,14 +166,21 @@ def _hint(message: str) -> str:
     return f"write {_KINDS[expected]}" if expected in _KINDS else "write one of the values that the documentation names"
 
 
-def _unknown(path: Path, name: str, fields: list[str]) -> Mistake:
-    close = difflib.get_close_matches(name, fields, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(fields)}"
-    # A missing colon or comma makes a name of a password: alone, with what follows it, or behind its own name.
-    longest = _LONGEST_NAME if "password" not in fields else len(close[0]) if close else 0
-    shown = name.isidentifier() and len(name) <= longest
-    return Mistake((*path, name), "is unknown", hint) if shown else Mistake(path, "holds a name that is unknown", hint)
+def _listed_twice(node: yaml.MappingNode, path: Path, known: Collection[str]) -> Iterator[Problem]:
+    seen: dict[str, int] = {}
+    for key, _value in node.value:
+        name = str(key.value)
+        if name in seen and name in known:
+            yield Problem((*path, name), f"stands there twice, in line {seen[name]} too", "leave one of them out")
+        seen.setdefault(name, key.start_mark.line + 1)
 
+
+def _unknown(path: Path, name: str, fields: list[str]) -> Problem:
+    hint = suggestion(name, fields, f"known are {', '.join(fields)}")
+    # A missing colon or comma makes a name of a password: alone, with what follows it, or behind its own name.
+    longest = MAX_FIELD if "password" not in fields else len(closest(name, fields) or "")
+    is_shown = name.isidentifier() and len(name) <= longest
+    return Problem((*path, name), "is unknown", hint) if is_shown else Problem(path, "has a field that is unknown", hint)
 
 def _struct_of(kind: Any) -> Optional[type[Any]]:
     """The struct that ``kind`` is, or may be."""

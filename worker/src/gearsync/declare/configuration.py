@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import pathlib
 import re
-from collections.abc import Iterable, Iterator
-from typing import Callable, Literal, NamedTuple, Optional
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Callable, Literal, NamedTuple, Optional
 
 import msgspec
 
-from gearsync.declare.config_file import Document, Mistake, Path, Unreadable, words
-from gearsync.declare.declaration import Table, mistakes, shared_keys
+from gearsync.declare.config_file import Document, Path, Unreadable
+from gearsync.declare.declaration import Table, typed
+from gearsync.declare.problem import Problem, path_text
+from gearsync.declare.rules import FIELDS, WRITE_FIELDS, is_durable, source_problems, tables_problems
 
 DEFAULT_PATH = "/etc/gearsync/worker.yml"
 DEFAULT_JOB_PORT = 4730
 DEFAULT_SENTINEL_PORT = 26379
 DEFAULT_METRICS_PORT = 9788
 
-#: It is part of names of Gearman functions and of Redis keys.
-_SOURCE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _ADDRESS = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[^\s:\[\]]+))(?::(?P<port>[0-9]{1,5}))?")
 
 
@@ -117,7 +117,7 @@ def parse_address(text: str, port: int = DEFAULT_JOB_PORT) -> tuple[str, int]:
     return match["v6"] or match["host"], port
 
 
-def _address_mistakes(config: Config) -> Iterator[Mistake]:
+def _address_problems(config: Config) -> Iterator[Problem]:
     lists: list[tuple[Path, list[str], int]] = [
         (("job_servers",), config.job_servers, DEFAULT_JOB_PORT), (("redis", "sentinels"), config.redis.sentinels, DEFAULT_SENTINEL_PORT),
         (("redis", "cluster"), config.redis.cluster, 6379),
@@ -127,108 +127,102 @@ def _address_mistakes(config: Config) -> Iterator[Mistake]:
             try:
                 parse_address(server, port)
             except ValueError:
-                yield Mistake((*path, number), f"{server!r} is no address", "write host, host:port or [v6]:port")
+                yield Problem((*path, number), f"{server!r} is no address", "write host, host:port or [v6]:port")
     if not config.job_servers:
-        yield Mistake(("job_servers",), "the list is empty", "name one at least: host or host:port")
+        yield Problem(("job_servers",), "the list is empty", "name one at least: host or host:port")
     tls = config.job_server_tls
     if tls and bool(tls.cert) != bool(tls.key):
-        yield Mistake(("job_server_tls",), "cert and key need each other", "name both files, or neither")
+        yield Problem(("job_server_tls",), "cert and key need each other", "name both files, or neither")
     listen = config.worker.metrics_listen
     try:
         parse_address(listen or "localhost", DEFAULT_METRICS_PORT)
     except ValueError:
-        yield Mistake(("worker", "metrics_listen"), f"{listen!r} is no address", "write host, host:port or [v6]:port")
+        yield Problem(("worker", "metrics_listen"), f"{listen!r} is no address", "write host, host:port or [v6]:port")
     if config.redis.cluster and (config.redis.sentinels or config.redis.unix_socket or config.redis.db):
-        yield Mistake(("redis", "cluster"), "a cluster has no sentinels, no unix_socket, and no database but 0", "leave these out")
+        yield Problem(("redis", "cluster"), "a cluster has no sentinels, no unix_socket, and no database but 0", "leave these out")
     if bool(config.redis.sentinels) != bool(config.redis.sentinel_master):
-        yield Mistake(("redis", "sentinels"), "sentinels and sentinel_master need each other", "name both, or neither")
+        yield Problem(("redis", "sentinels"), "sentinels and sentinel_master need each other", "name both, or neither")
 
 
-def _replica_mistakes(config: Config) -> Iterator[Mistake]:
+def _replica_problems(config: Config) -> Iterator[Problem]:
     if config.redis.replicas < 0:
-        yield Mistake(("redis", "replicas"), "must be 0 or more", "0 waits for none")
+        yield Problem(("redis", "replicas"), "must be 0 or more", "0 waits for none")
     if config.redis.replicas > 0 and not 0.001 <= config.redis.replicas_timeout < config.worker.io_timeout:
         words = f"{config.redis.replicas_timeout:g} is not between 0.001 and worker.io_timeout, {config.worker.io_timeout:g}"
-        yield Mistake(("redis", "replicas_timeout"), words, "give less, or raise worker.io_timeout")
+        yield Problem(("redis", "replicas_timeout"), words, "give less, or raise worker.io_timeout")
 
 
-def _worker_mistakes(settings: WorkerSettings) -> Iterator[Mistake]:
+def _worker_problems(settings: WorkerSettings) -> Iterator[Problem]:
     for name, low, high in (("processes", 1, 256), ("drainers", 0, 256), ("prefetch", 1, 10_000), ("batch", 1, 10_000)):
         if not low <= getattr(settings, name) <= high:
-            yield Mistake(("worker", name), f"{getattr(settings, name)} is not between {low} and {high}", f"the default is {getattr(WorkerSettings(), name)}")
+            yield Problem(("worker", name), f"{getattr(settings, name)} is not between {low} and {high}", f"the default is {getattr(WorkerSettings(), name)}")
     for name in ("io_timeout", "reconnect_max", "shutdown_timeout", "lease", "sweep", "linger"):
         if getattr(settings, name) <= 0:
-            yield Mistake(("worker", name), "must be greater than 0", f"the default is {getattr(WorkerSettings(), name):g} seconds")
+            yield Problem(("worker", name), "must be greater than 0", f"the default is {getattr(WorkerSettings(), name):g} seconds")
     if not 0 <= settings.keep <= 3600:
-        yield Mistake(("worker", "keep"), f"{settings.keep:g} is not between 0 and 3600", f"the default is {WorkerSettings().keep:g} seconds")
+        yield Problem(("worker", "keep"), f"{settings.keep:g} is not between 0 and 3600", f"the default is {WorkerSettings().keep:g} seconds")
     if 0 < settings.lease < 1:
-        yield Mistake(("worker", "lease"), "less than a second would be lost at every pause", "give a second or more")
+        yield Problem(("worker", "lease"), "less than a second would be lost at every pause", "give a second or more")
 
 
-def _table_mistakes(config: Config) -> Iterator[Mistake]:
-    names: dict[str, int] = {}
-    for number, table in enumerate(config.tables):
-        # One that could not be read; that is a mistake already.
-        if table is None:
-            continue
-        for found in mistakes(table):
-            yield Mistake(("tables", number, *found.path), f"{table.table}: {found.message}" if table.table else found.message, found.hint)
-        if table.table in names:
-            yield Mistake(("tables", number, "table"), f"{table.table} is declared by tables[{names[table.table]}] already", "leave one of them out")
-        names.setdefault(table.table, number)
-
-
-def _check(config: Config, has_mysql: bool) -> Iterator[Mistake]:
-    if not _SOURCE.fullmatch(config.source):
-        yield Mistake(("source",), f"{config.source!r} is no name", "use letters, digits, '_', '.' and '-', 64 at most")
-    durable = [table.table for table in config.tables if table is not None and table.delivery == "durable"]
+def _check(config: Config, declared: Any, has_mysql: bool) -> Iterator[Problem]:
+    yield from source_problems(config.source)
+    durable = [each.get("table") for each in declared if is_durable(each)] if isinstance(declared, list) else []
     if durable and not has_mysql:
-        words = f"is needed for the durable delivery of {durable[0] or 'a table'}"
-        yield Mistake(("mysql",), words, "say where it is, or declare the table with delivery: direct")
-    yield from _address_mistakes(config)
-    yield from _replica_mistakes(config)
-    yield from _worker_mistakes(config.worker)
-    yield from _table_mistakes(config)
-    yield from shared_keys(config.tables)
+        words = f"is needed for the durable delivery of {durable[0] if isinstance(durable[0], str) and durable[0].isprintable() else 'a table'}"
+        yield Problem(("mysql",), words, "say where it is, or declare the table with delivery: direct")
+    yield from _address_problems(config)
+    yield from _replica_problems(config)
+    yield from _worker_problems(config.worker)
 
 
 class Found(NamedTuple):
-    """A mistake as it is shown."""
+    """A problem as it is shown."""
 
     file: str
     line: Optional[int]
     path: str
     message: str
     hint: str
+    table: str = ""
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else self.file
-        return f"{place}: {f'{self.path}: ' if self.path else ''}{self.message}{f'; {self.hint}' if self.hint else ''}"
+        where = f"{self.path}{f' of {self.table}' if self.table else ''}: " if self.path else ""
+        return f"{place}: {where}{self.message}{f'; {self.hint}' if self.hint else ''}"
 
 
-def inspect(path: str, more: Callable[[Config], Iterable[Mistake]] = lambda _config: ()) -> tuple[Optional[Config], list[Found]]:
-    """The configuration in the file ``path``, and all that is wrong with it, by line; ``more`` looks for further mistakes.
+#: Looks for the declared transforms: worker.python_path and the functions, by the numbers of their tables.
+FindTransforms = Callable[[Optional[str], Mapping[int, str]], Iterable[Problem]]
 
-    With a mistake the configuration is not to be used.
-    """
+
+def inspect(path: str, find: FindTransforms = lambda _path, _names: ()) -> tuple[Optional[Config], list[Found]]:
+    """The configuration in the file ``path``, and all that is wrong with it, by line. With a problem the configuration is not to be used."""
     try:
         document = Document(pathlib.Path(path).read_bytes())
     except OSError as error:
         return None, [Found(path, None, "", error.strerror or str(error), "")]
     except Unreadable as error:
         return None, [Found(path, error.line, "", str(error), "")]
-    config, found = document.convert(Config)
-    if config is not None:
-        further = [*_check(config, document.has(("mysql",))), *more(config)]
-        # What stands in the place of something that is wrong or missing is no further mistake.
-        found += [mistake for mistake in further if not any(mistake.path[:length] in document.replaced for length in range(1, len(mistake.path) + 1))]
-    places = [Found(path, document.line(mistake.path), words(mistake.path), mistake.message, mistake.hint) for mistake in found]
-    return config, sorted(places, key=lambda place: place.line or 0)
+    config, problems = document.convert(Config, "tables")
+    declared = document.value("tables", [])
+    further = _check(config, declared, document.has(("mysql",)))
+    # What stands in the place of something that is wrong or missing is no further problem.
+    problems += [each for each in further if not any(each.path[:length] in document.replaced for length in range(1, len(each.path) + 1))]
+    found = tables_problems(declared)
+    if not found:
+        config.tables = [typed(each) for each in declared]
+    places = {problem.path for problem in found}
+    transforms = {number: each["transform"] for number, each in enumerate(declared if isinstance(declared, list) else ())
+                  if isinstance(each, dict) and each.get("transform") and ("tables", number, "transform") not in places}
+    problems += [*found, *document.twice("tables", {*FIELDS, *WRITE_FIELDS}), *find(config.worker.python_path, transforms)]
+    shown = [Found(path, document.line(each.path), path_text(each.path), each.message, each.hint, each.table) for each in problems]
+    return config, sorted(shown, key=lambda each: each.line or 0)
 
 
 def load(path: str) -> Config:
     """The configuration in the file ``path``. Raises ConfigError with all that is wrong with it."""
     config, found = inspect(path)
     if found or config is None:
-        raise ConfigError([str(mistake) for mistake in found])
+        raise ConfigError([str(problem) for problem in found])
     return config

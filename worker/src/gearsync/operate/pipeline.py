@@ -203,7 +203,9 @@ def declaration_mistake(table: Table, synced: Optional[Synced]) -> Optional[str]
 def our_functions(config: Config) -> Callable[[str], bool]:
     """Whether a Gearman function is one of this pipeline's. Pure."""
     direct = {DIRECT_FUNCTION, *(table.function for table in config.tables)}
-    return lambda name: name in direct or name.startswith(drain_prefix(config.source))
+    prefix = drain_prefix(config.source)
+    # The name of another source may begin with this one's and a dot.
+    return lambda name: name in direct or (name.startswith(prefix) and name[len(prefix) :].isdigit())
 
 
 def _seconds(value: Any) -> Optional[float]:

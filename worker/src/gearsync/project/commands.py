@@ -19,7 +19,7 @@ class Writer:
     """What the changes of one declared table do."""
 
     def __init__(self, table: Table, transform: Optional[Transform] = None) -> None:
-        """``table`` must be free of mistakes (``declaration.mistakes``)."""
+        """``table`` must be one that keeps to the rule book."""
         self.table = table.table
         self.columns = frozenset(table.columns)
         self.transform = transform

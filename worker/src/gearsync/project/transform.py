@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Callable, Optional
 
-from gearsync.declare.config_file import Mistake
 from gearsync.declare.configuration import Config
+from gearsync.declare.problem import Problem
 from gearsync.values import Malformed, Number, Row
 
 #: ``function(row, table)`` → the row with its computed columns, or None for a row that is not to be written.
@@ -31,26 +31,24 @@ def find(name: str) -> Transform:
     return found  # type: ignore[no-any-return]  # callable is all that can be known of it
 
 
-def mistakes(config: Config) -> Iterator[Mistake]:
-    """The transforms that cannot be found."""
-    _search(config)
-    for number, table in enumerate(config.tables):
-        if table is not None and table.transform is not None:
-            try:
-                find(table.transform)
-            except TransformError as error:
-                yield Mistake(("tables", number, "transform"), str(error), "worker.python_path is the directory of your modules")
+def problems(path: Optional[str], names: Mapping[int, str]) -> Iterator[Problem]:
+    """The transforms that cannot be found. ``path``: worker.python_path. ``names``: the functions by the numbers of their tables."""
+    _search(path)
+    for number, name in names.items():
+        try:
+            find(name)
+        except TransformError as error:
+            yield Problem(("tables", number, "transform"), str(error), "worker.python_path is the directory of your modules")
 
 
-def _search(config: Config) -> None:
-    path = config.worker.python_path
+def _search(path: Optional[str]) -> None:
     if path and path not in sys.path:
         sys.path.insert(0, path)
 
 
 def transforms(config: Config) -> dict[str, Transform]:
     """Each table's transform, by the table's name; worker.python_path is searched as well. Raises TransformError."""
-    _search(config)
+    _search(config.worker.python_path)
     return {table.table: find(table.transform) for table in config.tables if table.transform is not None}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Optional
 
-from gearsync.declare.template import COLUMN_NAME, Template
+from gearsync.declare.template import COLUMN_NAME, parse_template
 from gearsync.values import Row, Value, as_bytes, cell
 
 
@@ -13,12 +13,11 @@ class Rendered:
     """A template that is made ready for being filled many times."""
 
     def __init__(self, template: str) -> None:
-        parsed = Template(template)
-        self.columns = parsed.columns
-        self.texts = [text.encode() for text in parsed.texts]
+        texts, self.columns = parse_template(template)
+        self.texts = [text.encode() for text in texts]
         # Almost all keys name one column.
-        self._one = parsed.columns[0] if len(parsed.columns) == 1 else None
-        self._before, self._after = parsed.texts[0], parsed.texts[-1]
+        self._one = self.columns[0] if len(self.columns) == 1 else None
+        self._before, self._after = texts[0], texts[-1]
 
     def __call__(self, row: Row, column: str = "") -> Optional[bytes]:
         """The template filled from ``row``, ``{column}`` from ``column``; None when a value in it is NULL. Raises Malformed for a missing column."""

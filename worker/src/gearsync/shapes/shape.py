@@ -78,7 +78,7 @@ class Shape:
         self.key = Pattern(write.key)
 
     def __str__(self) -> str:
-        return f"write {self.number + 1} ({self.write.type} {self.write.key})"
+        return f"write[{self.number}] ({self.write.type} {self.write.key})"
 
     # From a row to Redis
 

@@ -44,7 +44,7 @@ class SortedSet(Members):
         except ValueError:
             usable = False
         if not usable:
-            raise Malformed(f"the score of write {self.number + 1} is not a number")
+            raise Malformed(f"the score of write[{self.number}] is not a number")
         return score
 
     def same(self, answer: Any, expected: Any) -> bool:
