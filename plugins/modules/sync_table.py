@@ -78,7 +78,9 @@ options:
     description:
       - What a row becomes in Redis, one or more shapes. Needed when O(state=present).
       - The module checks it, and takes from it which old values an update or a delete must send. The writing is the worker's.
-      - The templates name declared columns in braces, C(user:{id}); C({{) and C(}}) stand for braces themselves.
+      - The templates name declared columns in braces, C(user:{id}).
+      - C({[}) and C({]}) are literal braces, for example those of a hash tag of Redis Cluster, C({[}user{]}:{id}). C({{) and C(}}) are literal
+        braces too, but Ansible takes them for its own unless C(!unsafe) stands before the text.
       - What O(computed) names may be used too.
     type: list
     elements: dict
@@ -175,6 +177,15 @@ EXAMPLES = r"""
       - {type: hash, key: "customer:{id}", ttl: 86400}
       - {type: set, key: "customer:by-city:{city}", member: "{id}"}
 
+- name: Keys of one hash tag, which a Redis cluster keeps in one slot
+  gearsync.mysql_redis.sync_table:
+    login_unix_socket: /run/mysqld/mysqld.sock
+    table: shop.basket
+    columns: [customer, item, pieces]
+    write:
+      - {type: hash, key: "basket:{[}{customer}{]}:{item}"}
+      - {type: set, key: "items:{[}{customer}{]}", member: "{item}"}
+
 - name: Changes that wait for nobody, and are lost when no job server runs
   gearsync.mysql_redis.sync_table:
     login_unix_socket: /run/mysqld/mysqld.sock
@@ -233,6 +244,12 @@ job:
   returned: when O(delivery=direct) and O(state=present)
   type: dict
   sample: {"payload_sql": "JSON_OBJECT('table', 'shop.user', …)", "sql_mode": "STRICT_TRANS_TABLES"}
+shared_keys:
+  description: The declared keys that name no column, so that every row of the table writes the same keys.
+  returned: when O(state=present)
+  type: list
+  elements: str
+  sample: ["{column}"]
 blind_spots:
   description: What the triggers will not see or do as one may expect. Each is also a warning.
   returned: when O(state=present)
@@ -263,7 +280,7 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declare.rule
     source_problems,
     split_table_name,
 )
-from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declare.template import write_columns
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declare.template import is_per_column, write_columns
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import (
     SQL_MODE,
     ServerError,
@@ -519,7 +536,8 @@ def _present(module, database, schema, table):
     # A lock on the table would be one on the outbox and on what other people's triggers write, behind every transaction that has written there.
     alone = all(trigger.table != table or (OWN_NAME.match(trigger.name) and OUTBOX not in trigger.body) for trigger in triggers.values())
     plan = Plan(steps, around, (schema, table), alone and not durably)
-    result = {"columns": kinds, "blind_spots": warnings, "triggers": {trigger.event: trigger.name for trigger in wanted}}
+    shared = [write["key"] for write in declaration["write"] if is_per_column(write) and not write_columns(write, ("key",))]
+    result = {"columns": kinds, "shared_keys": shared, "blind_spots": warnings, "triggers": {trigger.event: trigger.name for trigger in wanted}}
     if not durably:
         match, _real = match_facts(declaration, facts)
         result["job"] = {"payload_sql": direct_payload(declaration, match, "update", ALIAS, ALIAS), "sql_mode": wanted[0].sql_mode}

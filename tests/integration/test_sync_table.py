@@ -32,6 +32,7 @@ def test_life_of_a_declaration(database, modules, triggers, payloads):
     result = modules.converge("sync_table", triggers, **DECLARATION)
     assert result["triggers"] == {"insert": "gearsync_ai_t", "update": "gearsync_au_t", "delete": "gearsync_ad_t"}
     assert result["columns"] == {"id": "integer", "name": "text"}
+    assert result["shared_keys"] == []
     assert result["blind_spots"] == []
     database.execute("INSERT INTO shop.t (name) VALUES ('a')", "UPDATE shop.t SET name = 'b'", "DELETE FROM shop.t")
     assert payloads() == [
@@ -82,6 +83,7 @@ def test_the_articles_mapping(database, modules, payloads):
     result = modules.ok("sync_table", table="shop.user_list", delivery="direct", events=["insert", "update", "delete"], columns=["name", "password"],
                         write=[{"type": "string", "key": "{column}"}])
     assert "every row writes the same Redis keys" in result["blind_spots"][0]
+    assert result["shared_keys"] == ["{column}"]
     database.execute("UPDATE shop.user_list SET name='hello', password='world'", "DELETE FROM shop.user_list")
     assert payloads() == [
         {"$gearsync": 1, "table": "shop.user_list", "event": "update", "new": {"name": "hello", "password": "world"}, "old": {}},

@@ -4,7 +4,7 @@
 """The rule book: what a declaration of tables may say. Pure, and nothing but the standard library.
 
 This file, problem.py and template.py stand twice, byte for byte the same: in plugins/module_utils/_declare for modules and
-playbooks, and in worker/src/gearsync/declare for the worker. A field that is null is as one that is left out.
+playbooks, and in worker/src/gearsync/declare for the worker. A field that is null is as one that is left out, unless it has a default.
 """
 
 from __future__ import annotations
@@ -60,6 +60,8 @@ FIELDS = {
     "computed": LIST,
 }
 REQUIRED = ("table", "columns", "write")
+# Those that have a default, which null is not.
+DEFAULTED = ("delivery", "function", "events", "computed")
 WRITE_FIELDS = {
     **dict.fromkeys(("type", "key", "value", "member", "score"), TEXT),
     **dict.fromkeys(("ttl", "max", "maxlen"), NUMBER),
@@ -93,7 +95,7 @@ def split_table_name(text: str) -> tuple[str, str] | None:
 
 def is_durable(declaration: Any) -> bool:
     """Whether a declaration, right or wrong, asks for durable delivery."""
-    return isinstance(declaration, Mapping) and declaration.get("delivery") in (None, DELIVERIES[0])
+    return isinstance(declaration, Mapping) and declaration.get("delivery", DELIVERIES[0]) == DELIVERIES[0]
 
 
 def source_problems(source: Any) -> list[Problem]:
@@ -115,7 +117,8 @@ def _kind(value: Any) -> str:
 def _value_problem(value: Any, kind: str) -> Problem | None:
     """Why a value cannot be one of this kind."""
     if not isinstance(value, _TYPES[kind]) or (kind == NUMBER and isinstance(value, bool)):
-        return Problem((), f"must be {kind}, not {_kind(value)}", _WRITTEN[kind])
+        hint = "write a value, or leave it out" if value is None else _WRITTEN[kind]
+        return Problem((), f"must be {kind}, not {_kind(value)}", hint)
     if kind == NUMBER and not 1 <= value <= MAX_NUMBER:
         return Problem((), f"must be 1 to {MAX_NUMBER}, not {value}", "leave it out for no limit")
     if kind == TEXT and not value:
@@ -140,11 +143,12 @@ def _usable(mapping: Mapping[Any, Any], known: Mapping[str, str], problems: list
     ]
     usable = {}
     for name, kind in known.items():
-        problem = None if mapping.get(name) is None else _value_problem(mapping[name], kind)
-        if problem:
-            problems.append(problem.below(name))
-        elif mapping.get(name) is not None:
-            usable[name] = mapping[name]
+        if name in mapping and (mapping[name] is not None or name in DEFAULTED):
+            problem = _value_problem(mapping[name], kind)
+            if problem:
+                problems.append(problem.below(name))
+            else:
+                usable[name] = mapping[name]
     return usable
 
 
@@ -199,9 +203,7 @@ def _known_names(
     if computed and declaration.get("transform") is None:
         hint = "add transform: package.module:function"
         problems.append(Problem(("computed",), "needs a transform that computes it", hint))
-    computed_is_read = declaration.get("computed") is None or len(computed) == len(
-        usable.get("computed", "?")
-    )
+    computed_is_read = "computed" not in declaration or len(computed) == len(usable.get("computed", "?"))
     if not columns or len(columns) < len(usable["columns"]) or not computed_is_read:
         return None
     return [*columns.values(), *computed.values()]

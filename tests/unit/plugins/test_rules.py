@@ -94,11 +94,14 @@ def test_hash_tags_in_both_spellings():
     assert found.path == ("tables", 1, "write", 0, "key")
 
 
-def test_null_is_as_if_it_was_left_out():
-    full = declaration(transform=None, computed=None, write=[dict.fromkeys(("ttl", "value", "member", "score", "max", "maxlen", "distinct")) | HASH])
-    assert declaration_problems({**full, "delivery": None, "function": None, "events": None}) == []
+def test_null_is_as_if_it_was_left_out_where_there_is_no_default():
+    full = dict.fromkeys(("ttl", "value", "member", "score", "max", "maxlen", "distinct")) | HASH
+    assert problems({"transform": None, "write": [full]}) == []
     assert problems({"table": None, "columns": None, "write": None}) == [
         (name, "is missing", "it has no default: add it") for name in ("table", "columns", "write")]
+    found = problems(dict.fromkeys(("delivery", "function", "events", "computed")))
+    assert [(path, hint) for path, _message, hint in found] == [
+        (name, "write a value, or leave it out") for name in ("delivery", "function", "events", "computed")]
     # The kind of a string whose value is null is that of a string without a value.
     assert problems({"write": [{"type": "string", "key": "{id}:{column}", "value": None}]}) == []
 
@@ -124,7 +127,7 @@ WRONG = [
     ({"events": [True]}, "events[0]", "must be text, not true or false", "put it into quotes"),
     ({"columns": []}, "columns", "is empty", "name at least one"),
     ({"columns": {"id": 1}}, "columns", "must be a list, not a mapping", "write [a, b]"),
-    ({"columns": ["id", None]}, "columns[1]", "must be text, not null", "put it into quotes"),
+    ({"columns": ["id", None]}, "columns[1]", "must be text, not null", "leave it out"),
     ({"columns": ["id", ""]}, "columns[1]", "is empty", ""),
     ({"columns": ["id", "Id"]}, "columns[1]", "'Id' is listed twice", "upper and lower case are the same"),
     ({"columns": ["id", "a\ud800"]}, "columns[1]", "'a\\ud800' has half a character in it", "UTF-8"),
@@ -291,7 +294,7 @@ def test_names_of_sources(source, good):
     assert all(problem.path == ("source",) and problem.hint for problem in source_problems(source))
 
 
-@pytest.mark.parametrize(("delivery", "durable"), [({}, True), ({"delivery": None}, True), ({"delivery": "durable"}, True), ({"delivery": "direct"}, False),
+@pytest.mark.parametrize(("delivery", "durable"), [({}, True), ({"delivery": None}, False), ({"delivery": "durable"}, True), ({"delivery": "direct"}, False),
                                                    ({"delivery": ["durable"]}, False)])
 def test_durable_is_the_default(delivery, durable):
     assert is_durable(delivery) == durable

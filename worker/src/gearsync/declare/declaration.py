@@ -46,7 +46,7 @@ class Table(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 def typed(declaration: Mapping[str, Any]) -> Table:
     """A declaration that keeps to the rule book."""
-    return msgspec.convert({name: value for name, value in declaration.items() if value is not None}, Table)
+    return msgspec.convert(declaration, Table)
 
 
 def named(write: Write) -> set[str]:
