@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 from gearsync.declare.declaration import Table, Write
-from gearsync.operate.verify import Difference, Servers, Verifier
+from gearsync.operate.verify.report import Difference
+from gearsync.operate.verify.servers import Servers
+from gearsync.operate.verify.table_verifier import TableVerifier
 from gearsync.outbox import walk
 from gearsync.outbox.synced_table import KeyColumn, SyncedTable
 from gearsync.project.expectation import STALE
@@ -46,7 +48,7 @@ def confirmed(monkeypatch: pytest.MonkeyPatch, sides: Sides, orphans: bool = Fal
     monkeypatch.setattr(walk, "fetch", sides.fetch)
     servers = Servers(None, sides.ask, lambda: iter(()), lambda _key, _scored: iter(()), sides.settle)  # type: ignore[arg-type]
     candidates = [Difference("s.t", STALE, 0, b"t:%d" % row, None, {"id": row}) for row in range(1, number + 1)]
-    return Verifier(servers, TABLE, SYNCED).confirm(candidates, orphans)
+    return TableVerifier(servers, TABLE, SYNCED).confirm(candidates, orphans)
 
 
 A, B = b'{"id": 1, "a": "A"}', b'{"id": 1, "a": "B"}'
@@ -96,8 +98,8 @@ def test_a_row_that_nobody_can_put_into_words_is_unsettled_alone() -> None:
 
     answers = iter([[b"x"]])
     servers = Servers(None, lambda _commands: next(answers), lambda: iter(()), lambda _key, _scored: iter(()), lambda _table: None)  # type: ignore[arg-type]
-    verifier = Verifier(servers, TABLE, SYNCED, transform)
+    verifier = TableVerifier(servers, TABLE, SYNCED, transform)
     entries = [walk.Entry(["1"], 0, b'{"id": 1, "a": "bad"}'), walk.Entry(["2"], 0, b'{"id": 2, "a": "y"}'), walk.Entry(["3"], 0, b'{"a": "y"}')]
-    assert [found.key for part in verifier._look(entries) for found in part] == [b"t:2"]
+    assert [found.key for part in verifier.compare(entries) for found in part] == [b"t:2"]
     assert verifier.report.unsettled == 2
     assert not verifier.report.equal

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from gearsync.cli.verify import chosen, has_none
+from gearsync.cli.durable_tables import deployed, has_none
 from gearsync.declare.configuration import Config, MySQLSettings, parse_address
 from gearsync.operate.resync import (
     Busy,
@@ -136,10 +136,10 @@ def _load(config: Config, options: argparse.Namespace, database: Database, targe
 
     def make(table: str, again: bool) -> Resync:
         # As it is declared by now.
-        (found,) = chosen(config, synced_table.load(database), [table])
+        (found,) = deployed(config, synced_table.load(database), [table])
         return Resync(database, store(found), limits, again)
 
-    stores = [store(found) for found in chosen(config, synced_table.load(database), options.table or [])]
+    stores = [store(found) for found in deployed(config, synced_table.load(database), options.table or [])]
     if options.new:
         new = never_loaded(database, {store.synced.table: store.shape for store in stores})
         stores = [store for store in stores if store.synced.table in new]
