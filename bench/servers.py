@@ -7,7 +7,6 @@ import contextlib
 import os
 import platform
 import re
-import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -20,7 +19,6 @@ sys.path.insert(0, str(ROOT / "tests"))
 from harness import process
 from harness.database import server_program
 from harness.gearmand import Gearmand
-from harness.modules import Modules, libraries
 from harness.outbox_database import OutboxDatabase, collection
 from harness.places import scratch
 from harness.process import Process
@@ -34,7 +32,6 @@ DURABLE = ("--sync-binlog=1", "--innodb-flush-log-at-trx-commit=1", "--binlog-ro
 RELAXED = ("--skip-log-bin", "--innodb-flush-log-at-trx-commit=2")
 #: As Debian's package has it, with a buffer pool for the tables that the benchmarks make.
 SIZES = {"mariadb": ("--innodb-buffer-pool-size=512M", "--innodb-log-file-size=96M"), "mysql": ("--innodb-buffer-pool-size=512M",)}
-FUNCTIONS = {"gman_wake": "INTEGER", "gman_servers_set": "STRING"}
 
 
 def arguments(doc: str | None) -> argparse.ArgumentParser:
@@ -53,26 +50,16 @@ def machine() -> str:
 
 
 class Database(OutboxDatabase):
-    """A database with the collection's schema, a schema ``bench`` and the functions that durable triggers call."""
+    """A database with the collection's schema and a schema ``bench``."""
 
     def __init__(self, *options: str, durable: bool = True) -> None:
         super().__init__(*SIZES[server_program()[0]], "--skip-name-resolve", *(DURABLE if durable else RELAXED), *options)
         self.execute("CREATE DATABASE bench", *collection("_outbox").migration_statements(0))
 
-    def add_functions(self, gearmand: Gearmand) -> None:
-        """Register the functions, and name the job server."""
-        for library in libraries().glob("*.so"):
-            shutil.copy(library, self.plugin_dir)
-        self.execute(
-            "USE mysql", *(f"CREATE FUNCTION {name} RETURNS {kind} SONAME 'libgearman_mysql_udf.so'" for name, kind in FUNCTIONS.items()),
-            f"SELECT gman_servers_set('{gearmand.address}')")
-
     def declare(self, *tables: dict[str, Any]) -> None:
         """Make the triggers of tables, with the collection's own module and its defaults."""
-        modules = Modules(self.login)
         for table in tables:
-            modules.ok("sync_table", **table)
-        modules.remove()
+            self.modules.ok("sync_table", **table)
 
     def binary_log(self) -> int:
         """The bytes of all binary logs."""

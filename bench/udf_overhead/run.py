@@ -76,7 +76,6 @@ class Bench:
         shape = self.server.plugin_dir / "upstream_shape.so"
         subprocess.run(
             ["gcc", "-std=c11", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", *include, "-o", shape, HERE / "upstream_shape.c", "-lgearman"], check=True)
-        self.sql("CREATE FUNCTION gman_do_background RETURNS STRING SONAME 'libgearman_mysql_udf.so'")
         self.sql("CREATE FUNCTION shape_do_background RETURNS STRING SONAME 'upstream_shape.so'")
         self.sql("USE bench // CREATE TABLE outbox (id bigint AUTO_INCREMENT PRIMARY KEY, payload text)")
 

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from harness.database import DatabaseServer
+from harness.commands import Commands
 from harness.gearmand import Gearmand
 from harness.http_client import Http
-from harness.places import ROOT
+from harness.outbox_database import OutboxDatabase
+from harness.places import ROOT, scratch
 from harness.ports import free_port
-from harness.process import Process
 from harness.redis_server import RedisServer
-from harness.worker import Worker
+from harness.server import Server
+from harness.worker import Worker, worker_config
 
 MONITORING = ROOT / "docs/monitoring"
 RULES = MONITORING / "prometheus-rules.yml"
@@ -42,20 +41,22 @@ def anchors(text: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-class Prometheus(Http):
+class Prometheus(Server, Http):
     """Debian's Prometheus, which reads one worker's metrics every second and evaluates the rules as often."""
 
-    def __init__(self, directory: Path, target: int) -> None:
-        super().__init__(free_port())
+    def __init__(self, target: int) -> None:
+        Http.__init__(self, free_port())
+        directory = scratch("prometheus")
         config = directory / "prometheus.yml"
         config.write_text(yaml.safe_dump({
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"}, "rule_files": [str(RULES)],
             "scrape_configs": [{"job_name": "gearsync", "static_configs": [{"targets": [f"127.0.0.1:{target}"]}]}],
         }))
-        self.process = Process(
-            "prometheus",
-            ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={directory / 'data'}", f"--web.listen-address=127.0.0.1:{self.port}"],
-            directory / "prometheus.log")
+        command = ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={directory / 'data'}", f"--web.listen-address=127.0.0.1:{self.port}"]
+        Server.__init__(self, "prometheus", command, directory)
+
+    def answers(self) -> bool:
+        return self.get("/-/ready")[0] == 200
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         """The samples of an expression now; fails with Prometheus' own words when it is wrong."""
@@ -71,23 +72,15 @@ class Prometheus(Http):
         """The names of the alerts whose expressions are true, whether or not they have been so for long enough; but not what a busy machine raises."""
         return {sample["metric"]["alertname"] for sample in self.query("ALERTS")} - LATE
 
-    def stop(self) -> None:
-        self.process.terminate()
-
 
 class Pipeline:
     """What the tests hold in their hands."""
 
-    def __init__(self, database: DatabaseServer, job_server: Gearmand, directory: Path) -> None:
-        self.database, self.job_server = database, job_server
-        self.redis = RedisServer()
-        self.exporter = Http(free_port())
-        self.config = {
-            "job_servers": [job_server.address], "redis": {"port": self.redis.port}, "mysql": {"user": "root", "unix_socket": database.socket},
-            "tables": [DURABLE, DIRECT],
-            "worker": {"lease": 60.0, "io_timeout": 30.0, "reconnect_max": 0.5, "metrics_listen": f"127.0.0.1:{self.exporter.port}"},
-        }
-        self.worker = Worker(self.config, directory)
+    def __init__(self, database: OutboxDatabase, job_server: Gearmand, redis: RedisServer, directory: Path) -> None:
+        self.database, self.job_server, self.redis, self.exporter = database, job_server, redis, Http(free_port())
+        listen = f"127.0.0.1:{self.exporter.port}"
+        config = worker_config(redis.port, [DURABLE, DIRECT], database.account, job_server.address, metrics_listen=listen, io_timeout=30.0)
+        self.worker, self.commands = Worker(config, directory), Commands(config, directory)
         self.rows = 0
 
     def write(self, number: int = 20) -> None:
@@ -99,16 +92,6 @@ class Pipeline:
     def arrived(self) -> bool:
         return bool(self.redis.client.exists(f"item:{self.rows}", f"visit:{self.rows}") == 2)
 
-    def run(self, *words: str) -> int:
-        """A command of the worker's; its exit status."""
-        command = [sys.executable, "-m", "gearsync", words[0], "--config", str(self.worker.config), *words[1:]]
-        return subprocess.run(command, env=self.worker.env, capture_output=True, check=False).returncode
-
     def metrics(self) -> set[str]:
         """The names of all series that the worker shows."""
         return {line.partition("{")[0].partition(" ")[0] for line in self.exporter.get("/metrics")[1].splitlines() if not line.startswith("#")}
-
-    def stop(self) -> None:
-        if self.worker.running:
-            self.worker.terminate()
-        self.redis.remove()

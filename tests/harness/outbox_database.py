@@ -9,7 +9,8 @@ import sys
 from typing import Any
 
 from harness.database import DatabaseServer
-from harness.modules import COLLECTIONS, Modules
+from harness.gearmand import Gearmand
+from harness.modules import COLLECTIONS, GEARMAN_FUNCTIONS, GEARMAN_LIBRARY, Modules, libraries
 
 
 def collection(name: str) -> Any:
@@ -53,18 +54,26 @@ class OutboxDatabase(DatabaseServer):
 
     def sync_table(self, **declaration: Any) -> None:
         """Make a table's triggers with the collection's own module."""
-        assert "triggers" in self._modules.ok("sync_table", **{"shards": 2, **declaration})
+        assert "triggers" in self.modules.ok("sync_table", **{"shards": 2, **declaration})
 
     def begin_to_sync(self, share: float, **declaration: Any) -> None:
         """Do the first ``share`` of what `sync_table` would do, as if it was killed then."""
-        queries = self._modules.ok("sync_table", check=True, **{"shards": 2, **declaration})["queries"]
+        queries = self.modules.ok("sync_table", check=True, **{"shards": 2, **declaration})["queries"]
         self.execute("SET SESSION lock_wait_timeout = 60", *queries[: int(share * len(queries))])
 
+    def add_functions(self, gearmand: Gearmand, **settings: int) -> None:
+        """Register the Gearman functions by the collection's own modules, and set the job server; ``settings``: those of ``gman_configure``."""
+        self.modules.ok("mysql_udf", soname=GEARMAN_LIBRARY, src=str(libraries() / GEARMAN_LIBRARY), functions=GEARMAN_FUNCTIONS)
+        self.modules.ok("gearman_servers", servers=[gearmand.address])
+        for name, value in settings.items():
+            self.execute(f"SELECT gman_configure('{name}', {value})")
+
     @functools.cached_property
-    def _modules(self) -> Modules:
+    def modules(self) -> Modules:
+        """The collection's modules, logged in to this server."""
         return Modules(self.login)
 
     def remove(self) -> None:
-        if "_modules" in self.__dict__:
-            self._modules.remove()
+        if "modules" in self.__dict__:
+            self.modules.remove()
         super().remove()

@@ -1,10 +1,9 @@
 """Run the modules for real, against a database server and a job server that the tests start themselves."""
 
 import pytest
-from harness.database import DatabaseServer
 from harness.gearmand import Gearmand
-from harness.modules import GEARMAN_FUNCTIONS, GEARMAN_LIBRARY, Modules
 from harness.modules import libraries as built
+from harness.outbox_database import OutboxDatabase
 
 # The functions' own time-outs are for servers that hang, which the tests in udf/ look at; here a busy machine must cost no job.
 PATIENT = {"connect_timeout_ms": 60_000, "io_timeout_ms": 60_000, "job_timeout_ms": 600_000, "breaker_retry_ms": 10}
@@ -19,7 +18,7 @@ def libraries():
 @pytest.fixture(scope="session")
 def database():
     # Tests of values that are too large for a packet are as true with small ones.
-    with DatabaseServer("--performance-schema=ON", "--max-allowed-packet=16M") as server:
+    with OutboxDatabase("--performance-schema=ON", "--max-allowed-packet=16M") as server:
         yield server
 
 
@@ -31,17 +30,13 @@ def job_server():
 
 @pytest.fixture(scope="session")
 def modules(database):
-    modules = Modules(database.login)
-    yield modules
-    modules.remove()
+    return database.modules
 
 
 @pytest.fixture
-def gearman(database, modules, libraries, job_server):
+def gearman(database, job_server):
     """The Gearman functions registered, the job server set and empty."""
-    modules.ok("mysql_udf", soname=GEARMAN_LIBRARY, src=str(libraries / GEARMAN_LIBRARY), functions=GEARMAN_FUNCTIONS)
-    modules.ok("gearman_servers", servers=[job_server.address])
-    database.execute("SELECT " + ", ".join(f"gman_configure('{name}', {value})" for name, value in PATIENT.items()))
+    database.add_functions(job_server, **PATIENT)
     job_server.jobs()
     return job_server
 

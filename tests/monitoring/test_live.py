@@ -62,7 +62,7 @@ def test_a_pipeline_in_order_has_no_other_alert_than_what_verify_found(prometheu
 
 
 def test_a_mended_difference_ends_its_alert(prometheus: Prometheus, pipeline: Pipeline) -> None:
-    assert pipeline.run("verify", "--repair") == 0
+    assert pipeline.commands.run("verify", "--repair")[0] == 0
     until(prometheus.alerts, set())
 
 
@@ -70,8 +70,8 @@ def test_redis_lost_data_is_seen(prometheus: Prometheus, pipeline: Pipeline) -> 
     pipeline.redis.client.flushall()
     pipeline.write(20)
     until(prometheus.alerts, {"GearsyncRedisLostData"})
-    assert pipeline.run("resync") == 0
-    assert pipeline.run("verify") == 0
+    assert pipeline.commands.run("resync")[0] == 0
+    assert pipeline.commands.run("verify")[0] == 0
 
 
 def test_the_alerts_see_each_server_that_is_away(prometheus: Prometheus, pipeline: Pipeline) -> None:
