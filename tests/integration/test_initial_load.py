@@ -1,0 +1,61 @@
+"""What check mode says of the first load of tables, whatever the host has already: the role's own tasks with a `gearsync` of our own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from harness.places import ROOT
+
+PLAY = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - ansible.builtin.include_role: {name: gearsync.mysql_redis.worker, tasks_from: load}
+"""
+
+
+def table(name: str, **more: Any) -> dict[str, Any]:
+    return {"table": name, "columns": ["id"], "write": [{"type": "hash", "key": f"{name}:{{id}}"}], **more}
+
+
+A, B, DIRECT = table("shop.a"), table("shop.b"), table("shop.d", delivery="direct")
+#: What is declared, what the worker has (None without a worker), what it says of that, and what would be loaded.
+CASES: dict[str, tuple[list[Any], list[Any] | None, list[str], list[str]]] = {
+    "bare": ([A, B, DIRECT], None, [], ["shop.a", "shop.b"]),
+    "first": ([A, DIRECT], [DIRECT], [], ["shop.a"]),
+    "switched": ([A], [{**A, "delivery": "direct"}], [], ["shop.a"]),
+    "loaded": ([A, B], [A, {**B, "events": ["insert"]}], [], []),
+    "one": ([A, B], [A], ["shop.a: about 300 rows"], ["shop.b", "shop.a: about 300 rows"]),
+    "other": ([{**A, "columns": ["id", "name"]}, B], [A, B], [], ["shop.a"]),
+    "gone": ([A], [A, B], ["shop.b: about 7 rows"], []),
+    "none": ([DIRECT], [DIRECT], [], []),
+}
+
+
+def test_check_mode_names_the_tables_that_would_be_loaded(tmp_path: Path) -> None:
+    hosts: dict[str, Any] = {}
+    for name, (declared, former, said, _wanted) in CASES.items():
+        home = tmp_path / name
+        (home / "bin").mkdir(parents=True)
+        if former is not None:
+            (home / "bin/gearsync").write_text(f"#!/bin/sh\n{' '.join(['printf', '%s', *map(repr, said)]) if said else ':'}\n")
+            (home / "bin/gearsync").chmod(0o755)
+            (home / "worker.yml").write_text(json.dumps({"mysql": {"password": "hush"}, "tables": former}))
+        hosts[name] = {"home": str(home), "worker_tables": declared, "ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    (tmp_path / "inventory.yml").write_text(json.dumps({"all": {"hosts": hosts}}))
+    (tmp_path / "play.yml").write_text(PLAY)
+    # What the role's own variables set, only the command line sets otherwise.
+    more = {"__worker_venv": "{{ home }}", "__worker_config": "{{ home }}/worker.yml", "__worker_command": ["{{ home }}/bin/gearsync"],
+            "worker_mysql": {"unix_socket": "/run/s"}}
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(tmp_path / "inventory.yml"), "--check", "--extra-vars", json.dumps(more),
+         str(tmp_path / "play.yml")], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "hush" not in done.stdout
+    for name, (*_given, wanted) in CASES.items():
+        found = [line.partition("=> (item=")[2].rpartition(")")[0] for line in done.stdout.splitlines() if line.startswith(f"changed: [{name}]")]
+        assert found == wanted, (name, done.stdout)
