@@ -24,6 +24,12 @@ TAGS = """\
       - {table: shop.customer, columns: [id], write: [{type: hash, key: "{[}customer{]}:{id}"}]}
       - {table: shop.invoice, columns: [id], write: [{type: hash, key: !unsafe "{{invoice}}:{id}"}, {type: json, key: "{[}{id}{]}:json"}]}
 """
+WRONG = """\
+      - {table: shop.t, colums: [id], write: [{type: hash, key: 5, ttl: "5"}]}
+      - shop.u
+      - {table: shop.v, columns: [id], write: [{type: hahs, key: !unsafe "{{v}}{nr}"}], events: }
+      - {table: shop.v}
+"""
 
 
 def run(directory: Path, declarations: str, playbook: Path, **more: Any) -> subprocess.CompletedProcess[str]:
@@ -62,8 +68,7 @@ def test_hash_tags_reach_the_triggers_and_the_worker(tmp_path: Path, database: A
      ["'customer' is undefined", "Write {[} and {]} for braces that are meant as such", "!unsafe"]),
     ('      - {table: shop.t, columns: [id], write: [{type: hash, key: "{{{id}}}:x"}]}\n',
      ["Syntax error", "Write {[} and {]} for braces that are meant as such", "!unsafe"]),
-    (('      - {table: shop.t, colums: [id], write: [{type: hash, key: 5, ttl: "5"}]}\n      - shop.u\n'
-     '      - {table: shop.v, columns: [id], write: [{type: hahs, key: !unsafe "{{v}}{nr}"}], events: }\n      - {table: shop.v}\n'),
+    (WRONG,
      ["gearsync_tables[0].colums of shop.t: is unknown; did you mean columns?", "gearsync_tables[0].columns of shop.t: is missing",
       "gearsync_tables[0].write[0].key of shop.t: must be text, not a number", "gearsync_tables[0].write[0].ttl of shop.t: must be a whole number, not text",
       "gearsync_tables[1]: must be a mapping, not text", "gearsync_tables[2].write[0].type of shop.v: 'hahs' is unknown; did you mean hash?",
