@@ -1,4 +1,4 @@
-"""What is made of the servers' words: mistakes, readiness, activity, and Prometheus' families."""
+"""What is made of the servers' answers: problems, readiness, activity, and the metrics of Prometheus."""
 
 from __future__ import annotations
 
@@ -9,27 +9,23 @@ import msgspec
 import pytest
 from gearsync.cli.status import as_json, screen
 from gearsync.declare.configuration import Config
-from gearsync.operate.exporter import counted, readiness, seen
-from gearsync.operate.pipeline import (
-    InDatabase,
+from gearsync.operate.exporter import readiness
+from gearsync.operate.metric_families import counted, observed
+from gearsync.operate.pipeline.activity import activity
+from gearsync.operate.pipeline.observer import Observer, our_functions
+from gearsync.operate.pipeline.problems import column_problem, declaration_problem, hints, problems, trigger_problem
+from gearsync.operate.pipeline.state import (
+    DatabaseState,
     JobServer,
     Lease,
     Load,
-    Observer,
+    PipelineState,
     Server,
-    State,
     Synced,
     Transactions,
     Verification,
     Waiting,
-    activity,
-    column_mistake,
-    declaration_mistake,
-    hints,
     last_verification,
-    mistakes,
-    our_functions,
-    trigger_mistake,
 )
 from gearsync.outbox.declarations import Declared
 from gearsync.servers.gearman_admin import Queue
@@ -52,8 +48,8 @@ SERVER: dict[str, Any] = {"address": "127.0.0.1:4730", "state": "closed", "jobs_
 STATS = {"servers": [SERVER] * 2, "wakes": {"sent": 4, "skipped": 3, "dropped": 0}}
 
 
-def in_order(**other: Any) -> State:
-    """A pipeline without mistakes, but for ``other`` members of its database."""
+def in_order(**other: Any) -> PipelineState:
+    """A pipeline without problems, but for ``other`` members of its database."""
     report = Report(10.0, Tally({CHANGES: {"s.a": 50}}))
     report.tally.lag("s.a", 0.002, 50)
     database: dict[str, Any] = {
@@ -62,18 +58,18 @@ def in_order(**other: Any) -> State:
         "loads": {"s.a": Load(10, 1.0, True)}, "reports": {"host:1:abc": report}, "triggers": {"s.a": None}, "functions": STATS,
         "transactions": Transactions(2.0, 3.0, 0),
     }
-    return State(
+    return PipelineState(
         100.0, "main", Server("/run/mysqld.sock", True), Server("127.0.0.1:6379", True),
-        [JobServer("127.0.0.1:4730", True, "", {"bToRedis": Queue(7, 1, 2)})], InDatabase(**{**database, **other}))
+        [JobServer("127.0.0.1:4730", True, "", {"bToRedis": Queue(7, 1, 2)})], DatabaseState(**{**database, **other}))
 
 
-def down(state: State, **servers: Any) -> State:
+def down(state: PipelineState, **servers: Any) -> PipelineState:
     return msgspec.structs.replace(state, **servers)
 
 
-def test_a_pipeline_in_order_has_no_mistakes() -> None:
+def test_a_pipeline_in_order_has_no_problems() -> None:
     state = in_order()
-    assert mistakes(state, CONFIG) == []
+    assert problems(state, CONFIG) == []
     assert readiness(state) == []
 
 
@@ -91,49 +87,49 @@ def test_a_pipeline_in_order_has_no_mistakes() -> None:
     ({"synced": {}, "triggers": {"s.a": "missing: it is declared, and was never deployed"}}, "s.a is declared, but has no triggers yet"),
     ({"functions": {**STATS, "servers": [{**SERVER, "state": "open", "last_error": "refused"}]}}, "passes by the job server 127.0.0.1:4730: refused"),
 ])
-def test_every_mistake_is_told(other: dict[str, Any], words: str) -> None:
-    found = mistakes(in_order(**other), CONFIG)
+def test_every_problem_is_reported(other: dict[str, Any], words: str) -> None:
+    found = problems(in_order(**other), CONFIG)
     assert len(found) == 1
     assert words in found[0]
 
 
-def test_servers_that_are_down_are_told_and_only_what_is_needed_makes_it_unready() -> None:
+def test_servers_that_are_down_are_reported_and_only_what_is_needed_makes_it_unready() -> None:
     state = down(in_order(), job_servers=[JobServer("one:4730", False, "refused"), JobServer("two:4730", True)])
-    assert mistakes(state, CONFIG) == ["job server one:4730 cannot be used: refused"]
+    assert problems(state, CONFIG) == ["job server one:4730 cannot be used: refused"]
     assert readiness(state) == []
     state = down(in_order(), mysql=Server("db", False, "gone"), redis=Server("cache", False, "away"), job_servers=[JobServer("one", False, "x")], database=None)
-    assert len(mistakes(state, CONFIG)) == 3
+    assert len(problems(state, CONFIG)) == 3
     assert readiness(state) == ["mysql: gone", "redis: away", "job server one: x"]
 
 
 def test_triggers_are_compared_by_name_and_checksum() -> None:
-    assert trigger_mistake({"a": "1", "b": "2"}, {"a": "1", "b": "2", "theirs": "3"}) is None
-    assert trigger_mistake({"": "{}", "a": "1"}, {"a": "1"}) is None
-    assert trigger_mistake({"a": "1", "b": "2"}, {"b": "0"}) == "missing: a"
-    assert trigger_mistake({"a": "1", "b": "2"}, {"a": "1", "b": "0"}) == "not as deployed: b"
+    assert trigger_problem({"a": "1", "b": "2"}, {"a": "1", "b": "2", "theirs": "3"}) is None
+    assert trigger_problem({"": "{}", "a": "1"}, {"a": "1"}) is None
+    assert trigger_problem({"a": "1", "b": "2"}, {"b": "0"}) == "missing: a"
+    assert trigger_problem({"a": "1", "b": "2"}, {"a": "1", "b": "0"}) == "not as deployed: b"
 
 
 def test_columns_that_were_altered_since_are_named() -> None:
-    assert column_mistake('{"a": "int", "b": "text utf8mb4_bin"}', {"a": "int", "b": "text utf8mb4_bin", "c": "int"}) is None
-    assert column_mistake('{"a": "int", "b": "text utf8mb4_bin"}', {"a": "int", "c": "int"}) == "of former columns: b"
-    assert column_mistake('{"a": "int"}', {"a": "bigint"}) == "of former columns: a"
-    assert column_mistake('{"a": "int"}', {}) is None
+    assert column_problem('{"a": "int", "b": "text utf8mb4_bin"}', {"a": "int", "b": "text utf8mb4_bin", "c": "int"}) is None
+    assert column_problem('{"a": "int", "b": "text utf8mb4_bin"}', {"a": "int", "c": "int"}) == "of former columns: b"
+    assert column_problem('{"a": "int"}', {"a": "bigint"}) == "of former columns: a"
+    assert column_problem('{"a": "int"}', {}) is None
 
 
 def test_the_deployed_declaration_is_compared_with_the_configuration() -> None:
     (table, _direct) = CONFIG.tables
-    assert declaration_mistake(table, None) == "missing: it is declared, and was never deployed"
+    assert declaration_problem(table, None) == "missing: it is declared, and was never deployed"
     same = Declared([("id", "integer")], ["id"], ["id"], [], table.write, table.computed, table.transform, "s", "a", "", [])
 
-    def mistake(**changes: Any) -> Optional[str]:
-        return declaration_mistake(table, Synced("s", "a", {}, msgspec.structs.replace(same, **changes)))
+    def problem(**changes: Any) -> Optional[str]:
+        return declaration_problem(table, Synced("s", "a", {}, msgspec.structs.replace(same, **changes)))
 
-    assert mistake() is None
-    assert mistake(columns=[("id", "integer"), ("old", "text")]) == "of another declaration: old"
-    assert mistake(write=[]) == "of another declaration: other writes"
-    assert mistake(transform="a:b") == "of another declaration: another transform"
+    assert problem() is None
+    assert problem(columns=[("id", "integer"), ("old", "text")]) == "of another declaration: old"
+    assert problem(write=[]) == "of another declaration: other writes"
+    assert problem(transform="a:b") == "of another declaration: another transform"
     # Of a former release nothing is known.
-    assert declaration_mistake(table, Synced("s", "a", {})) is None
+    assert declaration_problem(table, Synced("s", "a", {})) is None
 
 
 def test_the_result_of_a_sample_does_not_hide_that_of_the_whole() -> None:
@@ -150,10 +146,10 @@ def test_the_result_of_a_sample_does_not_hide_that_of_the_whole() -> None:
 
 
 def test_a_table_that_was_never_verified_is_told_from_one_that_was() -> None:
-    found = samples(list(seen(in_order(verifications={}), {"source": "main"})))
+    found = samples(list(observed(in_order(verifications={}), {"source": "main"})))
     assert found["gearsync_verify_last_run_timestamp_seconds"] == {(("source", "main"), ("table", "s.a")): 0.0}
     failed = {"s.a": Verification(0.0, 100.0, 0, {}, 0, 0, "away")}
-    found = samples(list(seen(in_order(verifications=failed), {"source": "main"})))
+    found = samples(list(observed(in_order(verifications=failed), {"source": "main"})))
     assert found["gearsync_verify_could_not_tell"] == {(("source", "main"), ("table", "s.a")): 1.0}
 
 
@@ -165,15 +161,15 @@ def test_servers_that_do_not_answer_hide_no_other(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(observer, "_redis", lambda: Server("redis", True))
 
     def redis_answers() -> bool:
-        state = observer.look()
-        assert {(server.ok, server.words) for server in state.job_servers} == {(False, "no answer within 0.5 s")}
+        state = observer.observe()
+        assert {(server.ok, server.detail) for server in state.job_servers} == {(False, "no answer within 0.5 s")}
         return state.redis.ok
 
     for _look in range(2):
         # One that answers may be late too.
         until(redis_answers)
     silent.set()
-    until(lambda: all(server.ok for server in observer.look().job_servers))
+    until(lambda: all(server.ok for server in observer.observe().job_servers))
     observer.close()
 
 
@@ -214,8 +210,8 @@ def samples(families: list[Metric]) -> dict[str, dict[tuple[tuple[str, str], ...
     return found
 
 
-def test_prometheus_reads_what_was_seen() -> None:
-    found = samples(list(seen(in_order(), {"source": "main"})))
+def test_prometheus_reads_what_was_observed() -> None:
+    found = samples(list(observed(in_order(), {"source": "main"})))
     assert found["gearsync_outbox_rows"] == {(("source", "main"), ("table", "s.a")): 2.0}
     assert found["gearsync_lease_held"] == {(("shard", "0"), ("source", "main")): 1.0}
     assert found["gearsync_job_server_jobs"] == {(("function", "bToRedis"), ("server", "127.0.0.1:4730"), ("source", "main")): 7.0}
@@ -226,10 +222,10 @@ def test_prometheus_reads_what_was_seen() -> None:
 
 
 def test_open_transactions_are_shown_and_are_absent_where_they_cannot_be_seen() -> None:
-    found = samples(list(seen(in_order(transactions=Transactions(7.0, 9.0, 2)), {"source": "main"})))
+    found = samples(list(observed(in_order(transactions=Transactions(7.0, 9.0, 2)), {"source": "main"})))
     names = ("gearsync_oldest_writer_seconds", "gearsync_oldest_reader_seconds", "gearsync_prepared_transactions")
     assert [found[name] for name in names] == [{(("source", "main"),): value} for value in (7.0, 9.0, 2.0)]
-    found = samples(list(seen(in_order(transactions=None), {"source": "main"})))
+    found = samples(list(observed(in_order(transactions=None), {"source": "main"})))
     assert not found.keys() & {*names}
     assert found["gearsync_mysql_up"] == {(("source", "main"),): 1.0}
 
@@ -241,10 +237,10 @@ def test_open_transactions_are_shown_and_are_absent_where_they_cannot_be_seen() 
     (Transactions(600.0, 0.0, 1), ["a transaction that has written has been open for 10 min, and 1 prepared without a client: see XA RECOVER"]),
     (Transactions(0.0, 7200.0, 0), ["a transaction that only reads has been open for 120 min"]),
 ])
-def test_transactions_that_stay_open_are_a_hint_and_no_mistake(transactions: Optional[Transactions], words: list[str]) -> None:
+def test_transactions_that_stay_open_are_a_hint_and_no_problem(transactions: Optional[Transactions], words: list[str]) -> None:
     state = in_order(transactions=transactions)
     assert hints(state) == words
-    assert mistakes(state, CONFIG) == []
+    assert problems(state, CONFIG) == []
     answer = msgspec.json.decode(as_json(state, CONFIG))
     assert (answer["ok"], answer["hints"]) == (True, words)
     console = Console(width=200)
@@ -254,8 +250,8 @@ def test_transactions_that_stay_open_are_a_hint_and_no_mistake(transactions: Opt
     assert all(hint in captured.get() for hint in words)
 
 
-def test_what_nobody_knows_is_left_out() -> None:
-    found = samples(list(seen(down(in_order(), mysql=Server("db", False, "gone"), database=None), {"source": "main"})))
+def test_what_is_unknown_is_left_out() -> None:
+    found = samples(list(observed(down(in_order(), mysql=Server("db", False, "gone"), database=None), {"source": "main"})))
     assert found["gearsync_mysql_up"] == {(("source", "main"),): 0.0}
     assert not [name for name in found if name.startswith(("gearsync_outbox", "gearsync_lease", "gearsync_udf"))]
 
@@ -272,7 +268,7 @@ def test_counters_are_there_before_anything_was_counted() -> None:
     assert found["gearsync_lag_seconds_bucket"][(("le", "0.5"), ("source", "main"), ("table", "s.a"))] == 4.0
 
 
-def test_the_screen_shows_both_deliveries_and_the_mistakes() -> None:
+def test_the_screen_shows_both_deliveries_and_the_problems() -> None:
     console = Console(width=200)
     with console.capture() as captured:
         console.print(screen(in_order(dead_letters={"s.a": 3}), CONFIG))
@@ -282,3 +278,6 @@ def test_the_screen_shows_both_deliveries_and_the_mistakes() -> None:
     answer = msgspec.json.decode(as_json(in_order(), CONFIG))
     assert answer["ok"] is True
     assert answer["activity"]["s.a"]["rate"] == 5.0
+    # The names of JSON members are a contract, whatever the attributes are called.
+    assert answer["redis"] == {"name": "127.0.0.1:6379", "ok": True, "words": ""}
+    assert answer["job_servers"][0].keys() == {"name", "ok", "words", "queues"}

@@ -15,9 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from gearsync.declare.configuration import Config
-from gearsync.operate.pipeline import Activity, InDatabase, Observer, State, activity, hints, mistakes
+from gearsync.operate.pipeline.activity import Activity, activity
+from gearsync.operate.pipeline.observer import Observer
+from gearsync.operate.pipeline.problems import hints, problems
+from gearsync.operate.pipeline.state import DatabaseState, PipelineState
 
-IN_ORDER, MISTAKES = 0, 1
+IN_ORDER, PROBLEMS = 0, 1
 #: What a server may take to answer; seconds.
 _TIMEOUT = 5.0
 #: What a look may take as a whole.
@@ -34,31 +37,31 @@ def run(config: Config, options: argparse.Namespace) -> int:
     """The exit status: 0 when all is in order, 1 when somebody should do something."""
     if options.interval <= 0:
         print(f"--interval must be more than 0, not {options.interval:g}", file=sys.stderr)
-        return MISTAKES
+        return PROBLEMS
     observer = Observer(config, _TIMEOUT, _BOUND)
     try:
-        state = observer.look()
+        state = observer.observe()
         if not options.watch:
             _show(state, config, options.json)
         elif options.json:
             while True:
                 print(as_json(state, config), flush=True)
                 time.sleep(options.interval)
-                state = observer.look()
+                state = observer.observe()
         else:
             with Live(screen(state, config), console=Console(), screen=True, auto_refresh=False) as live:
                 while True:
                     live.update(screen(state, config), refresh=True)
                     time.sleep(options.interval)
-                    state = observer.look()
+                    state = observer.observe()
     except KeyboardInterrupt:
         pass
     finally:
         observer.close()
-    return MISTAKES if mistakes(state, config) else IN_ORDER
+    return PROBLEMS if problems(state, config) else IN_ORDER
 
 
-def _show(state: State, config: Config, json: bool) -> None:
+def _show(state: PipelineState, config: Config, json: bool) -> None:
     if json:
         print(as_json(state, config))
         return
@@ -69,19 +72,19 @@ def _show(state: State, config: Config, json: bool) -> None:
     console.print(screen(state, config))
 
 
-def as_json(state: State, config: Config) -> str:
+def as_json(state: PipelineState, config: Config) -> str:
     """The state with its mistakes and hints, and the tables' activity."""
     found: dict[str, Any] = msgspec.to_builtins(state)
-    found["mistakes"], found["hints"] = mistakes(state, config), hints(state)
+    found["mistakes"], found["hints"] = problems(state, config), hints(state)
     if state.database is not None:
         found["activity"] = msgspec.to_builtins(activity(state.database.reports.values()))
         del found["database"]["reports"]
     return msgspec.json.encode({"ok": not found["mistakes"], **found}).decode()
 
 
-def screen(state: State, config: Config) -> RenderableType:
+def screen(state: PipelineState, config: Config) -> RenderableType:
     """The state as a screen of tables. Pure."""
-    found = mistakes(state, config)
+    found = problems(state, config)
     moment = datetime.datetime.fromtimestamp(state.time, datetime.timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
     head = Text.assemble((f"source {state.source}  ", "bold"), f"{moment}  ", ("in order", "green") if not found else (f"{len(found)} to look at", "bold red"))
     parts: list[RenderableType] = [head, *(Text(f"  ! {words}", style="red") for words in found)]
@@ -100,7 +103,7 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _tables(database: InDatabase, config: Config, now: float) -> Table:
+def _tables(database: DatabaseState, config: Config, now: float) -> Table:
     found = _table("table", "delivery", ">waiting", ">oldest", ">changes/s", ">lag p50", ">lag p99", ">dead", "triggers", "loaded", "verified")
     active = activity(database.reports.values())
     direct = [table.table for table in config.tables if table.delivery == "direct"]
@@ -117,13 +120,13 @@ def _tables(database: InDatabase, config: Config, now: float) -> Table:
     return found
 
 
-def _triggers(database: InDatabase, name: str) -> str:
+def _triggers(database: DatabaseState, name: str) -> str:
     if name not in database.synced:
         return "not deployed"
     return database.triggers.get(name) or "current"
 
 
-def _loaded(database: InDatabase, name: str, now: float) -> str:
+def _loaded(database: DatabaseState, name: str, now: float) -> str:
     load = database.loads.get(name)
     if load is None:
         return "never"
@@ -132,7 +135,7 @@ def _loaded(database: InDatabase, name: str, now: float) -> str:
     return f"{_ago(now - load.finished)}{'' if load.whole else ' (part)'}"
 
 
-def _verified(database: InDatabase, name: str, now: float) -> str:
+def _verified(database: DatabaseState, name: str, now: float) -> str:
     result = database.verifications.get(name)
     if result is None:
         return "never"
@@ -145,7 +148,7 @@ def _verified(database: InDatabase, name: str, now: float) -> str:
     return f"{different}{unsettled} {_ago(now - result.finished)}{share}{failed}"
 
 
-def _shards(database: InDatabase) -> Table:
+def _shards(database: DatabaseState) -> Table:
     found = _table(">shard", ">epoch", "drained by", ">lease")
     for lease in database.leases:
         owner = (lease.owner or "").rpartition(":")[0] if lease.held else "nobody"
@@ -153,18 +156,18 @@ def _shards(database: InDatabase) -> Table:
     return found
 
 
-def _servers(state: State) -> Table:
+def _servers(state: PipelineState) -> Table:
     found = _table("server", "address", "state")
     for kind, server in (("MySQL", state.mysql), ("Redis", state.redis)):
         if server is not None:
-            found.add_row(kind, server.name, "up" if server.ok else server.words)
+            found.add_row(kind, server.name, "up" if server.ok else server.detail)
     breakers = {}
     if state.database is not None and state.database.functions is not None:
         breakers = {server["address"]: server["state"] for server in state.database.functions["servers"]}
     for server in state.job_servers:
         waiting = sum(queue.jobs for queue in server.queues.values())
         workers = max((queue.workers for queue in server.queues.values()), default=0)
-        words = f"up, {waiting:,} jobs, {workers} workers" if server.ok else server.words
+        words = f"up, {waiting:,} jobs, {workers} workers" if server.ok else server.detail
         found.add_row("job server", server.name, f"{words}, breaker {breakers[server.name]}" if server.name in breakers else words)
     return found
 

@@ -1,0 +1,1 @@
+"""The state of the pipeline at this moment, for `gearsync status` and the exporter."""

@@ -1,0 +1,110 @@
+"""Ask all servers for their state at once, so that one that does not answer delays no other."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Optional
+
+from gearsync.contract import DIRECT_FUNCTION, drain_prefix
+from gearsync.declare.configuration import Config, parse_address
+from gearsync.operate.pipeline.database_reader import DatabaseReader
+from gearsync.operate.pipeline.state import DatabaseState, JobServer, PipelineState, Server
+from gearsync.servers import gearman_admin
+from gearsync.servers.mysql import Database
+from gearsync.servers.mysql_errors import DatabaseUnavailable, StatementInvalid
+from gearsync.servers.redis_errors import Unavailable
+from gearsync.servers.target import open_target
+
+
+def our_functions(config: Config) -> Callable[[str], bool]:
+    """Whether a Gearman function is one of this pipeline's."""
+    direct = {DIRECT_FUNCTION, *(table.function for table in config.tables)}
+    prefix = drain_prefix(config.source)
+    # The name of another source may begin with this one's and a dot.
+    return lambda name: name in direct or (name.startswith(prefix) and name[len(prefix) :].isdigit())
+
+
+class _Question:
+    """One server that is asked in a thread of its own."""
+
+    def __init__(self, ask: Callable[[], Any]) -> None:
+        self._ask = ask
+        self._answer: Any = None
+        self._error: Optional[BaseException] = None
+        self.done = threading.Event()
+        # A daemon: a server that does not answer does not keep the process from ending.
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            self._answer = self._ask()
+        except BaseException as error:  # noqa: BLE001  # it is raised where the answer is taken
+            self._error = error
+        self.done.set()
+
+    def answer(self) -> Any:
+        """The answer, when it is done. Raises what asking raised."""
+        if self._error is not None:
+            raise self._error
+        return self._answer
+
+
+class Observer:
+    """Observes all servers, each within ``timeout`` seconds an answer, and within ``bound`` as a whole. Keeps its connections in between."""
+
+    def __init__(self, config: Config, timeout: float, bound: float) -> None:
+        self._config = config
+        self._bound = bound
+        self._questions: dict[str, _Question] = {}
+        self._timeout = timeout
+        self._database = Database(config.mysql, timeout, idle=120.0) if config.mysql else None
+        self._target = open_target(config.redis, timeout)
+        self._reader = DatabaseReader(config, self._database, self._target) if self._database else None
+
+    def observe(self) -> PipelineState:
+        asks: dict[str, Callable[[], Any]] = {"mysql": self._mysql, "redis": self._redis}
+        asks.update({name: functools.partial(self._job_server, name) for name in self._config.job_servers})
+        # A question that was given up may still use its connection, and its answer is old by now.
+        busy = {name for name, question in self._questions.items() if not question.done.is_set()}
+        self._questions.update({name: _Question(ask) for name, ask in asks.items() if name not in busy})
+        deadline = time.monotonic() + self._bound
+        answered = {name for name in asks if self._questions[name].done.wait(max(0.0, deadline - time.monotonic())) and name not in busy}
+        late = f"no answer within {self._bound:g} s"
+        mysql, database = (
+            self._questions["mysql"].answer() if "mysql" in answered else (Server(self._database.name, False, late) if self._database else None, None))
+        redis = self._questions["redis"].answer() if "redis" in answered else Server(self._target.name, False, late)
+        servers = [self._questions[name].answer() if name in answered else JobServer(name, False, late) for name in self._config.job_servers]
+        return PipelineState(time.time(), self._config.source, mysql, redis, servers, database)
+
+    def close(self) -> None:
+        self._target.close()
+        if self._database is not None:
+            self._database.close()
+
+    def _mysql(self) -> tuple[Optional[Server], Optional[DatabaseState]]:
+        if self._database is None or self._reader is None:
+            return None, None
+        try:
+            state = self._reader.read()
+        except DatabaseUnavailable as error:
+            absent = "the schema gearsync is not there, or of an earlier release: " if isinstance(error, StatementInvalid) else ""
+            return Server(self._database.name, False, f"{absent}{error}"), None
+        return Server(self._database.name, True), state
+
+    def _redis(self) -> Server:
+        try:
+            self._target.ping()
+        except Unavailable as error:
+            return Server(self._target.name, False, str(error))
+        return Server(self._target.name, True)
+
+    def _job_server(self, name: str) -> JobServer:
+        try:
+            queues = gearman_admin.queues(parse_address(name), self._timeout, self._config.job_server_tls)
+        except (OSError, ValueError) as error:
+            return JobServer(name, False, str(error))
+        ours = our_functions(self._config)
+        return JobServer(name, True, "", {function: queue for function, queue in sorted(queues.items()) if ours(function)})
