@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from gearsync.operate.resync import Limits, pause
+from gearsync.operate.resync.limits import Limits, pause
 
 
 def test_it_sleeps_in_proportion_to_what_the_server_needed_for_a_piece() -> None:

@@ -1,9 +1,8 @@
-"""`gearsync resync`: runs resyncs one table after the other and shows how far they are, for people or for machines."""
+"""`gearsync resync`: loads tables one after the other."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import functools
 import sys
 import time
@@ -11,29 +10,16 @@ from collections.abc import Iterator
 from typing import Callable
 
 import msgspec
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
 
 from gearsync.cli.durable_tables import deployed, has_none
+from gearsync.cli.resync_progress import shown
 from gearsync.declare.configuration import Config, MySQLSettings, parse_address
-from gearsync.operate.resync import (
-    Busy,
-    Limits,
-    LostMeanwhile,
-    Mark,
-    Progress,
-    Redeclared,
-    Resync,
-    Store,
-    Stuck,
-    estimate,
-    letters_since,
-    never_loaded,
-    replica_lag,
-    shape,
-)
+from gearsync.operate.resync.errors import Busy, LostMeanwhile, Redeclared, Stuck
+from gearsync.operate.resync.limits import Limits, replica_lag
+from gearsync.operate.resync.run_store import RunMarker, RunStore, letters_since, load_hash, never_loaded
+from gearsync.operate.resync.table_resync import Progress, TableResync
 from gearsync.operate.selftest import hindrance
+from gearsync.operate.table_size import estimated_rows
 from gearsync.outbox import synced_table
 from gearsync.outbox.applied import missing
 from gearsync.outbox.synced_table import NoKey, SyncedTable
@@ -43,9 +29,9 @@ from gearsync.servers.redis_errors import Unavailable
 from gearsync.servers.target import Target, open_target
 
 DONE, FAILED = 0, 1
-#: Seconds that a statement may take; between two lines of progress without a terminal; until MySQL is tried again.
+#: Seconds that a statement may take.
 _STATEMENT = 60.0
-_LINES = 5.0
+#: Seconds until MySQL is tried again, and how often it is.
 _AGAIN = 1.0
 _ATTEMPTS = 60
 #: How often a table is loaded anew because Redis was emptied meanwhile.
@@ -131,41 +117,42 @@ def _load(config: Config, options: argparse.Namespace, database: Database, targe
     """The exit status. Raises what the parts raise."""
     tables = {table.table: table for table in config.tables}
 
-    def store(found: SyncedTable) -> Store:
-        return Store(database, found, shape(tables[found.table], found), options.where, Mark(target, config.source, found.table, options.where))
+    def store(table: SyncedTable) -> RunStore:
+        marker = RunMarker(target, config.source, table.table, options.where)
+        return RunStore(database, table, load_hash(tables[table.table], table), options.where, marker)
 
-    def make(table: str, again: bool) -> Resync:
-        # As it is declared by now.
-        (found,) = deployed(config, synced_table.load(database), [table])
-        return Resync(database, store(found), limits, again)
+    def make(name: str, restart: bool) -> TableResync:
+        # As it is deployed by now.
+        (table,) = deployed(config, synced_table.load(database), [name])
+        return TableResync(database, store(table), limits, restart)
 
-    stores = [store(found) for found in deployed(config, synced_table.load(database), options.table or [])]
+    stores = [store(table) for table in deployed(config, synced_table.load(database), options.table or [])]
     if options.new:
-        new = never_loaded(database, {store.synced.table: store.shape for store in stores})
-        stores = [store for store in stores if store.synced.table in new]
+        new = never_loaded(database, {each.table.table: each.load_hash for each in stores})
+        stores = [each for each in stores if each.table.table in new]
     if options.dry_run:
-        _tell(database, stores, options)
+        _show_plan(database, stores, options)
         return DONE
     began: dict[str, str] = {}
-    with _shown(options.json) as show:
-        for each in stores:
-            table = each.synced.table
-            for resync, progress in _runs(functools.partial(make, table), options.restart):
-                began[table] = resync.begun.started
+    with shown(options.json) as show:
+        for name in [each.table.table for each in stores]:
+            for resync, progress in _runs(functools.partial(make, name), options.restart):
+                began[name] = resync.begun.started
                 show(progress)
     status = _wait(config, database, target, list(began), options.wait) if began and options.wait else DONE
-    return _tell_letters(database, began) or status
+    return _report_letters(database, began) or status
 
 
-def _tell(database: Database, stores: list[Store], options: argparse.Namespace) -> None:
-    """What a run would do."""
+def _show_plan(database: Database, stores: list[RunStore], options: argparse.Namespace) -> None:
+    """Print which tables would be loaded."""
     for store in stores:
-        rows, begun = estimate(database, store.synced), None if options.restart else store.interrupted()
+        table, rows = store.table.table, estimated_rows(database, store.table)
+        interrupted = None if options.restart else store.interrupted()
+        done, reason = (interrupted.rows, interrupted.reason) if interrupted else (0, "")
         if options.json:
-            words = {"table": store.synced.table, "estimate": rows, "rows": begun.rows if begun else 0, "words": begun.words if begun else ""}
-            print(msgspec.json.encode(words).decode())
+            print(msgspec.json.encode({"table": table, "estimate": rows, "rows": done, "words": reason}).decode())
         else:
-            print(f"{store.synced.table}: about {rows:,} rows" + (f"; it {begun.words}" if begun and begun.words else ""))
+            print(f"{table}: about {rows:,} rows" + (f"; it {reason}" if reason else ""))
 
 
 def _wait(config: Config, database: Database, target: Target, tables: list[str], seconds: float) -> int:
@@ -178,7 +165,7 @@ def _wait(config: Config, database: Database, target: Target, tables: list[str],
     return FAILED
 
 
-def _tell_letters(database: Database, began: dict[str, str]) -> int:
+def _report_letters(database: Database, began: dict[str, str]) -> int:
     """Which tables have dead letters of a time since their runs began; the exit status."""
     found = {table: letters_since(database, table, moment) for table, moment in began.items()}
     for table, number in found.items():
@@ -193,17 +180,17 @@ def _replica(settings: MySQLSettings, address: str) -> MySQLSettings:
     return MySQLSettings(user=settings.user, password=settings.password, host=host, port=port)
 
 
-def _runs(make: Callable[[bool], Resync], again: bool) -> Iterator[tuple[Resync, Progress]]:
+def _runs(make: Callable[[bool], TableResync], restart: bool) -> Iterator[tuple[TableResync, Progress]]:
     """One table's progress, over lost connections and new declarations. Raises what does not end by itself."""
     failures, lost, begun = 0, 0, False
     while True:
         try:
-            resync = make(again)
+            resync = make(restart)
             begun = True
-            if resync.begun.words:
-                print(f"{resync.synced.table}: {resync.begun.words}", file=sys.stderr, flush=True)
+            if resync.begun.reason:
+                print(f"{resync.table.table}: {resync.begun.reason}", file=sys.stderr, flush=True)
             # From here on an interruption is one: what is done is not done again.
-            again = False
+            restart = False
             for progress in resync.run():
                 failures = 0
                 yield resync, progress
@@ -215,7 +202,7 @@ def _runs(make: Callable[[bool], Resync], again: bool) -> Iterator[tuple[Resync,
             if lost > _LOSSES:
                 raise
             print(f"{error}: it begins anew", file=sys.stderr, flush=True)
-            again = True
+            restart = True
         except (DatabaseUnavailable, Unavailable, Busy) as error:
             # Our own lock may still be there, of the connection that was lost.
             if not begun and not isinstance(error, DatabaseUnavailable):
@@ -224,65 +211,3 @@ def _runs(make: Callable[[bool], Resync], again: bool) -> Iterator[tuple[Resync,
             if isinstance(error, StatementInvalid) or failures > _ATTEMPTS:
                 raise
             time.sleep(_AGAIN)
-
-
-@contextlib.contextmanager
-def _shown(as_json: bool) -> Iterator[Callable[[Progress], None]]:
-    console = Console(stderr=True)
-    if console.is_terminal and not as_json:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
-                   TextColumn("{task.fields[waiting]}"))
-        with Bars(*columns, console=console) as bars:
-            yield _Bar(bars)
-    else:
-        yield _Lines(as_json)
-
-
-class _Rate:
-    """Rows per second since this run began."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._began, self._first = time.monotonic(), progress.rows
-
-    def of(self, progress: Progress) -> float:
-        return (progress.rows - self._first) / max(time.monotonic() - self._began, 1e-6)
-
-
-class _Bar:
-    def __init__(self, bars: Bars) -> None:
-        self._bars = bars
-        self._tasks: dict[str, tuple[int, _Rate]] = {}
-
-    def __call__(self, progress: Progress) -> None:
-        if progress.table not in self._tasks:
-            self._tasks[progress.table] = (self._bars.add_task(progress.table, total=progress.estimate, rate="", waiting=""), _Rate(progress))
-        task, rate = self._tasks[progress.table]
-        # The estimate may be far off; a bar that is full before the end would be a lie.
-        total = progress.rows if progress.done else max(progress.estimate, progress.rows + 1)
-        waiting = f"waits for {progress.waiting}" if progress.waiting else ""
-        self._bars.update(task, completed=progress.rows, total=total, rate=f"{rate.of(progress):,.0f} rows/s", waiting=waiting)  # type: ignore[arg-type]
-
-
-class _Lines:
-    def __init__(self, as_json: bool) -> None:
-        self._json = as_json
-        self._next = 0.0
-        self._rates: dict[str, _Rate] = {}
-
-    def __call__(self, progress: Progress) -> None:
-        rate = self._rates.setdefault(progress.table, _Rate(progress))
-        if not progress.done and time.monotonic() < self._next:
-            return
-        self._next = time.monotonic() + _LINES
-        speed = rate.of(progress)
-        left = max(progress.estimate - progress.rows, 0) / speed if speed and not progress.done else 0.0
-        if self._json:
-            print(msgspec.json.encode({
-                "table": progress.table, "rows": progress.rows, "estimate": progress.estimate, "rows_per_second": round(speed, 1),
-                "seconds_left": round(left, 1), "waiting_for": progress.waiting or None, "done": progress.done,
-            }).decode(), flush=True)
-        elif progress.done:
-            print(f"{progress.table}: done, {progress.rows:,} rows at {speed:,.0f} rows/s", flush=True)
-        else:
-            waiting = f", waits for {progress.waiting}" if progress.waiting else ""
-            print(f"{progress.table}: {progress.rows:,} of about {progress.estimate:,} rows, {speed:,.0f} rows/s, {left:.0f} s left{waiting}", flush=True)

@@ -13,8 +13,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from gearsync.cli.durable_tables import declared, without_triggers
 from gearsync.declare.configuration import Config
-from gearsync.operate.resync import estimate
 from gearsync.operate.selftest import hindrance
+from gearsync.operate.table_size import estimated_rows
 from gearsync.operate.verify.claims import DeclaredTables
 from gearsync.operate.verify.completeness import CompletenessMarker
 from gearsync.operate.verify.orphans import backward, prune
@@ -92,7 +92,7 @@ class VerifyRun:
     def _forward(self, verifier: TableVerifier, bars: Progress) -> None:
         """Raises DatabaseUnavailable and Unavailable when no other table can be compared either."""
         with _contained(verifier):
-            total = estimate(self._database, verifier.table) * self._share
+            total = estimated_rows(self._database, verifier.table) * self._share
             task = bars.add_task(f"{verifier.table.table}: MySQL → Redis", total=total or None)
             with self._completeness(verifier):
                 for candidates in verifier.ends() if self._options.quick else verifier.forward(self._share):

@@ -1,0 +1,1 @@
+"""Load tables, or load them again: their rows go through the outbox, piece by piece, while the application writes."""
