@@ -25,7 +25,7 @@ SHOWN = {
     "the open transaction of a writer holds up nothing but its own changes": [
         "test_exactly_the_applied_are_deleted_and_no_open_transaction_is_waited_for", "test_a_transaction_that_does_not_end_holds_up_nothing_but_itself"],
     "Without the right the log is longer, and nothing else differs": ["test_where_the_log_cannot_be_shortened_all_is_deleted_by_one_session"],
-    "a piece is copied twice, which changes nothing": ["test_a_resync_that_is_killed_goes_on_where_it_was"],
+    "a piece is copied twice, which changes nothing": ["test_a_resync_that_is_killed_continues_where_it_stopped"],
     "A wake that is lost costs latency and nothing else": [
         "test_a_missing_wake_function_fails_no_write", "test_kill_9_of_the_worker_loses_and_invents_nothing"],
     "a change is written twice. That changes nothing but lists and streams": ["test_replacing_leaves_no_moment_without_a_trigger"],
@@ -39,7 +39,7 @@ SHOWN = {
     "the fence has done its work. **Lost:** nothing": [
         "test_a_paused_worker_that_wakes_after_its_lease_is_refused", "test_paused_workers_under_load_write_nothing_stale"],
     "one of several is down | nothing": ["test_each_job_server_can_be_lost"],
-    "no lock is left behind": ["test_a_resync_that_is_frozen_at_any_moment_holds_up_no_write", "test_an_interrupted_resync_goes_on_and_says_so"],
+    "no lock is left behind": ["test_a_resync_that_is_frozen_at_any_moment_holds_up_no_write", "test_an_interrupted_resync_continues_and_reports_it"],
     "jobs in the job servers' memory. **Lost meanwhile:** nothing": ["test_redis_may_be_down_for_a_while", "test_nothing_is_lost_while_redis_is_down"],
     "There is nothing to do but to bring it back": ["test_redis_may_be_down_for_a_while", "test_redis_without_memory_is_waited_for"],
     "There is nothing to do but to bring the node back": [

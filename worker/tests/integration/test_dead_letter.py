@@ -101,7 +101,7 @@ def test_a_log_gets_its_entry_when_that_is_asked_for(commands: Commands, databas
     assert (client.smembers("city:here"), client.smembers("city:there")) == (set(), {b"1"})
 
 
-def test_what_cannot_be_tried_again_stays_and_is_told(commands: Commands, database: OutboxDatabase, redis_server: RedisServer) -> None:
+def test_what_cannot_be_tried_again_stays_and_is_reported(commands: Commands, database: OutboxDatabase, redis_server: RedisServer) -> None:
     database.put(("insert", "{"))
     database.execute(
         "INSERT INTO gearsync.dead_letter (id, shard, table_name, operation, payload, error) VALUES (77777, 1, 'shop.item', 'update', '{\"new\":{}}', 'x')")
@@ -112,11 +112,11 @@ def test_what_cannot_be_tried_again_stays_and_is_told(commands: Commands, databa
     assert "the payload has no value for id" in output
     assert len(listed(commands)) == 2
     first = listed(commands)[0]["id"]
-    assert commands.run("dead-letter", "drop", str(first), "999999") == (1, "1 dropped\n999999: left: there is no letter with this id\n")
+    assert commands.run("dead-letter", "drop", str(first), "999999") == (1, "1 dropped\n999999: not dropped: there is no letter with this id\n")
     assert commands.run("dead-letter", "show", str(first))[0] == 1
     assert commands.run("dead-letter", "drop", "--all")[0] == 2
     assert commands.run("dead-letter", "drop", "--all", "--yes")[0] == 0
-    assert "there is none" in commands.run("dead-letter", "list")[1]
+    assert "there are no dead letters" in commands.run("dead-letter", "list")[1]
     assert redis_server.client.exists("item:None") == 0
 
 

@@ -143,10 +143,10 @@ def test_a_column_or_an_index_that_is_added_needs_nothing(pipeline: Pipeline) ->
     assert pipeline.commands.verify()[0] == 0
 
 
-def test_what_is_wrong_is_told_while_it_is_wrong(pipeline: Pipeline) -> None:
+def test_a_problem_is_reported_while_it_lasts(pipeline: Pipeline) -> None:
     code, found = pipeline.status()
     assert code == 1
-    assert found["mistakes"] == ["no worker process is alive: start gearsync-worker on a host of its own"]
+    assert found["mistakes"] == ["no worker process is running: start gearsync-worker on a worker host"]
 
     pipeline.start()
     until(lambda: pipeline.status()[0], 0)
@@ -157,7 +157,7 @@ def test_what_is_wrong_is_told_while_it_is_wrong(pipeline: Pipeline) -> None:
     until(lambda: pipeline.status()[1]["mistakes"], ["shop.item: triggers not as deployed: gearsync_ai_item; run site.yml, then verify"])
     pipeline.database.sync_table(**TABLE)
     pipeline.database.execute("ALTER TABLE shop.item MODIFY name LONGTEXT")
-    until(lambda: pipeline.status()[1]["mistakes"], ["shop.item: triggers of former columns: name; run site.yml, then verify"])
+    until(lambda: pipeline.status()[1]["mistakes"], ["shop.item: triggers made for other column types: name; run site.yml, then verify"])
     pipeline.database.sync_table(**TABLE)
     until(lambda: pipeline.status()[0], 0)
 
@@ -217,7 +217,7 @@ def test_a_sample_and_a_failure_are_kept_beside_the_result_of_the_whole(pipeline
     assert "waiting in the outbox" in result["error"]
 
 
-def test_triggers_of_another_declaration_than_the_configurations_are_told(pipeline: Pipeline, tmp_path: pathlib.Path) -> None:
+def test_triggers_of_another_declaration_than_the_configurations_are_reported(pipeline: Pipeline, tmp_path: pathlib.Path) -> None:
     pipeline.database.execute("ALTER TABLE shop.item ADD COLUMN more INT")
     changed = {**TABLE, "columns": ["id", "name", "more"]}
     never = {**TABLE, "table": "shop.never", "write": [{"type": "hash", "key": "never:{id}"}]}
@@ -225,13 +225,13 @@ def test_triggers_of_another_declaration_than_the_configurations_are_told(pipeli
     pipeline.commands = Commands(pipeline.config, tmp_path)
     pipeline.start()
     until(lambda: pipeline.status()[1]["mistakes"], [
-        "shop.never is declared, but has no triggers yet: run site.yml",
-        "shop.item: triggers of another declaration: more; run site.yml, then verify",
+        "shop.never is declared and has no triggers yet: run site.yml",
+        "shop.item: triggers made from another declaration: more; run site.yml, then verify",
     ])
     until(lambda: pipeline.exporter.value("gearsync_triggers_current", table="shop.item"), 0.0)
     until(lambda: pipeline.exporter.value("gearsync_triggers_current", table="shop.never"), 0.0)
     pipeline.database.sync_table(**changed)
-    until(lambda: pipeline.status()[1]["mistakes"], ["shop.never is declared, but has no triggers yet: run site.yml"])
+    until(lambda: pipeline.status()[1]["mistakes"], ["shop.never is declared and has no triggers yet: run site.yml"])
 
 
 def test_direct_delivery_alone_needs_no_schema(pipeline: Pipeline) -> None:

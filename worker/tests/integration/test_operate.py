@@ -127,7 +127,7 @@ def test_a_resync_loads_what_was_there_before_and_verify_proves_it(worker: Worke
     assert redis_server.client.exists("log") == 0
 
 
-def test_every_planted_difference_is_found_and_mended(loaded: Commands, redis_server: RedisServer) -> None:
+def test_every_planted_difference_is_found_and_repaired(loaded: Commands, redis_server: RedisServer) -> None:
     r = redis_server.client
     r.delete("item:1", "doc:2", "cell:3:name")
     r.srem("by-name:n4", 4)
@@ -155,7 +155,7 @@ def test_every_planted_difference_is_found_and_mended(loaded: Commands, redis_se
     status, found = loaded.verify()
     assert (status, found["different"]) == (1, wanted)
     status, found = loaded.verify("--repair", "--prune")
-    # A SET writes over whatever there is, the other commands do not: a key of another type is the application's, or a mistake of somebody's.
+    # A SET writes over whatever there is, the other commands do not: a key of another type is the application's, or written by error.
     assert (status, found["different"], found["repaired"]) == (1, wanted, 20), found
     r.delete("item:21")
     assert loaded.verify("--repair")[0] == 0
@@ -172,11 +172,11 @@ def test_verify_finds_nothing_wrong_while_writers_write(loaded: Commands, table:
     assert loaded.verify()[0] == 0
 
 
-def test_verify_cannot_tell_without_its_servers_and_says_so(table: OutboxDatabase, commands: Commands, redis_server: RedisServer) -> None:
+def test_verify_reports_that_it_cannot_compare_without_its_servers(table: OutboxDatabase, commands: Commands, redis_server: RedisServer) -> None:
     redis_server.stop()
     status, output = commands.run("verify")
     assert status == 2
-    assert "could not tell" in output
+    assert "could not be compared" in output
     answer = json.loads(commands.run("verify", "--json")[1].splitlines()[0])
     assert (answer["status"], answer["equal"], answer["complete"]) == (2, False, False)
     assert answer["tables"][0]["error"]
@@ -231,7 +231,7 @@ def test_a_key_that_can_be_taken_apart_in_many_ways_is_never_removed(
     assert len(redis_server.client.keys("conn:*")) == 41
 
 
-def test_what_redis_refuses_to_say_is_not_taken_for_absent(
+def test_what_redis_refuses_to_show_is_not_taken_for_absent(
     loaded: Commands, redis_server: RedisServer, config: dict[str, Any], tmp_path: pathlib.Path
 ) -> None:
     r = redis_server.client
@@ -505,7 +505,7 @@ def test_a_table_that_cannot_be_read_spoils_only_itself(
         table.execute("DROP USER 'nosy'@'%'")
 
 
-def test_what_redis_refuses_to_say_of_one_table_is_its_own(
+def test_what_redis_refuses_to_show_of_one_table_affects_no_other(
     loaded: Commands, table: OutboxDatabase, config: dict[str, Any], redis_server: RedisServer, tmp_path: pathlib.Path
 ) -> None:
     table.execute("CREATE TABLE shop.late (id INT PRIMARY KEY) ENGINE=InnoDB", "INSERT INTO shop.late VALUES (1)")
@@ -611,7 +611,7 @@ def hold(database: OutboxDatabase, redis_server: RedisServer, way: str) -> tuple
     if rights:
         redis_server.client.execute_command("ACL", "SETUSER", "limited", "on", ">secret", "~*", "+@all", *rights)
     config = worker_config(redis if rights else redis_server.port, [TABLE], database.account)
-    return config, {"refused": "Redis refuses EVALSHA", "held": "Redis refuses HSET", "no worker": "is a worker running"}[way]
+    return config, {"refused": "Redis refuses EVALSHA", "held": "Redis refuses HSET", "no worker": "check that a worker is running"}[way]
 
 
 @pytest.mark.parametrize("way", ["refused", "held", "no worker"])
@@ -639,7 +639,7 @@ def test_verify_names_what_is_wrong_with_its_arguments(commands: Commands) -> No
 
 
 @three_pieces
-def test_a_resync_that_is_killed_goes_on_where_it_was(worker: Worker, commands: Commands, table: OutboxDatabase) -> None:
+def test_a_resync_that_is_killed_continues_where_it_stopped(worker: Worker, commands: Commands, table: OutboxDatabase) -> None:
     def progress() -> tuple[int, bool]:
         rows = table.execute("SELECT rows_done, finished_at IS NOT NULL FROM gearsync.resync")
         return (int(rows[0][0]), bool(rows[0][1])) if rows else (0, False)
@@ -689,33 +689,33 @@ def _interrupt(commands: Commands, table: OutboxDatabase) -> int:
     return int(rows)
 
 
-def test_an_interrupted_resync_goes_on_and_says_so(worker: Worker, commands: Commands, table: OutboxDatabase) -> None:
+def test_an_interrupted_resync_continues_and_reports_it(worker: Worker, commands: Commands, table: OutboxDatabase) -> None:
     rows = _interrupt(commands, table)
     status, output = commands.run("resync", "--dry-run")
-    assert f"goes on after {rows:,} rows of the run of 20" in output
+    assert f"continues after {rows:,} rows of the run of 20" in output
     status, output = commands.run("resync")
-    assert (status, f"goes on after {rows:,} rows of the run of 20" in output) == (0, True), output
+    assert (status, f"continues after {rows:,} rows of the run of 20" in output) == (0, True), output
     assert commands.verify()[0] == 0
 
 
-def test_a_resync_of_before_a_loss_begins_anew(worker: Worker, commands: Commands, table: OutboxDatabase, redis_server: RedisServer) -> None:
+def test_a_resync_from_before_a_loss_starts_over(worker: Worker, commands: Commands, table: OutboxDatabase, redis_server: RedisServer) -> None:
     assert _interrupt(commands, table) > 0
     redis_server.client.flushall()
     status, output = commands.run("resync")
-    assert (status, "begins anew" in output, "Redis has lost its data" in output) == (0, True, True), output
+    assert (status, "starts over" in output, "Redis has lost its data" in output) == (0, True, True), output
     assert commands.verify()[0] == 0
     assert redis_server.client.keys("gearsync:*:resync:*") == []
 
 
-def test_a_loss_while_a_resync_runs_has_it_begin_anew(worker: Worker, commands: Commands, table: OutboxDatabase, redis_server: RedisServer) -> None:
+def test_a_loss_while_a_resync_runs_has_it_start_over(worker: Worker, commands: Commands, table: OutboxDatabase, redis_server: RedisServer) -> None:
     with _held_up(commands, table, 150) as process:
         redis_server.client.flushall()
     status, _output, errors = process.finish()
-    assert (status, "begins anew" in errors) == (0, True), errors
+    assert (status, "starts over" in errors) == (0, True), errors
     assert commands.verify()[0] == 0
 
 
-def test_a_resync_of_another_declaration_begins_anew(
+def test_a_resync_of_another_declaration_starts_over(
     worker: Worker, commands: Commands, table: OutboxDatabase, config: dict[str, Any], tmp_path: pathlib.Path
 ) -> None:
     assert _interrupt(commands, table) > 0

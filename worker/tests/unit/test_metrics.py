@@ -49,8 +49,8 @@ def test_a_tally_is_what_it_was_and_what_came_since() -> None:
     assert since.lags["s.b"].counts[0] == 1
     assert since.lags["s.b"].total == 0.0
     assert merged([former, since]) == tally
-    assert former.words() == "3 changes"
-    assert Tally().words() == "nothing"
+    assert str(former) == "3 changes"
+    assert str(Tally()) == "nothing"
 
 
 def test_a_window_forgets_what_is_older_than_a_minute() -> None:

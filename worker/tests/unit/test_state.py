@@ -7,7 +7,8 @@ from typing import Any, Optional
 
 import msgspec
 import pytest
-from gearsync.cli.status import as_json, screen
+from gearsync.cli.status import as_json
+from gearsync.cli.status_screen import screen
 from gearsync.declare.configuration import Config
 from gearsync.operate.exporter import readiness
 from gearsync.operate.metric_families import counted, observed
@@ -75,17 +76,17 @@ def test_a_pipeline_in_order_has_no_problems() -> None:
 
 @pytest.mark.parametrize(("other", "words"), [
     ({"waiting": {"s.a": Waiting(2, 60.0)}}, "s.a: a change has been waiting for 60 s"),
-    ({"leases": [Lease(0, "host:1:abc", 3, -1.0)]}, "nobody drains shard 0"),
-    ({"leases": [Lease(0, None, 3, None)]}, "nobody drains shard 0"),
-    ({"workers": 0}, "no worker process is alive"),
+    ({"leases": [Lease(0, "host:1:abc", 3, -1.0)]}, "no worker process drains shard 0"),
+    ({"leases": [Lease(0, None, 3, None)]}, "no worker process drains shard 0"),
+    ({"workers": 0}, "no worker process is running"),
     ({"dead_letters": {"s.a": 3}}, "s.a: 3 dead letters"),
-    ({"synced": {}, "triggers": {}}, "s.a is declared, but has no triggers yet"),
+    ({"synced": {}, "triggers": {}}, "s.a is declared and has no triggers yet"),
     ({"triggers": {"s.a": "missing: gearsync_ai_a"}}, "s.a: triggers missing: gearsync_ai_a; run site.yml"),
     ({"verifications": {"s.a": Verification(1.0, 100.0, 10, {"missing": 2, "stale": 1}, 0, 5)}}, "found 3 differences"),
-    ({"verifications": {"s.a": Verification(1.0, 100.0, 10, {"missing": 0}, 0, 0, "Redis was away")}}, "could not tell: Redis was away"),
+    ({"verifications": {"s.a": Verification(1.0, 100.0, 10, {"missing": 0}, 0, 0, "Redis was away")}}, "the last verification failed: Redis was away"),
     ({"verifications": {"s.a": Verification(1.0, 100.0, 10, {"missing": 0}, 7, 0)}}, "could not compare 7 rows"),
-    ({"synced": {}, "triggers": {"s.a": "missing: it is declared, and was never deployed"}}, "s.a is declared, but has no triggers yet"),
-    ({"functions": {**STATS, "servers": [{**SERVER, "state": "open", "last_error": "refused"}]}}, "passes by the job server 127.0.0.1:4730: refused"),
+    ({"synced": {}, "triggers": {"s.a": "missing: the table is declared and was never deployed"}}, "s.a is declared and has no triggers yet"),
+    ({"functions": {**STATS, "servers": [{**SERVER, "state": "open", "last_error": "refused"}]}}, "skips the job server 127.0.0.1:4730: refused"),
 ])
 def test_every_problem_is_reported(other: dict[str, Any], words: str) -> None:
     found = problems(in_order(**other), CONFIG)
@@ -111,23 +112,23 @@ def test_triggers_are_compared_by_name_and_checksum() -> None:
 
 def test_columns_that_were_altered_since_are_named() -> None:
     assert column_problem('{"a": "int", "b": "text utf8mb4_bin"}', {"a": "int", "b": "text utf8mb4_bin", "c": "int"}) is None
-    assert column_problem('{"a": "int", "b": "text utf8mb4_bin"}', {"a": "int", "c": "int"}) == "of former columns: b"
-    assert column_problem('{"a": "int"}', {"a": "bigint"}) == "of former columns: a"
+    assert column_problem('{"a": "int", "b": "text utf8mb4_bin"}', {"a": "int", "c": "int"}) == "made for other column types: b"
+    assert column_problem('{"a": "int"}', {"a": "bigint"}) == "made for other column types: a"
     assert column_problem('{"a": "int"}', {}) is None
 
 
 def test_the_deployed_declaration_is_compared_with_the_configuration() -> None:
     (table, _direct) = CONFIG.tables
-    assert declaration_problem(table, None) == "missing: it is declared, and was never deployed"
+    assert declaration_problem(table, None) == "missing: the table is declared and was never deployed"
     same = Declared([("id", "integer")], ["id"], ["id"], [], table.write, table.computed, table.transform, "s", "a", "", [])
 
     def problem(**changes: Any) -> Optional[str]:
         return declaration_problem(table, Synced("s", "a", {}, msgspec.structs.replace(same, **changes)))
 
     assert problem() is None
-    assert problem(columns=[("id", "integer"), ("old", "text")]) == "of another declaration: old"
-    assert problem(write=[]) == "of another declaration: other writes"
-    assert problem(transform="a:b") == "of another declaration: another transform"
+    assert problem(columns=[("id", "integer"), ("old", "text")]) == "made from another declaration: old"
+    assert problem(write=[]) == "made from another declaration: other writes"
+    assert problem(transform="a:b") == "made from another declaration: another transform"
     # Of a former release nothing is known.
     assert declaration_problem(table, Synced("s", "a", {})) is None
 
@@ -273,7 +274,7 @@ def test_the_screen_shows_both_deliveries_and_the_problems() -> None:
     with console.capture() as captured:
         console.print(screen(in_order(dead_letters={"s.a": 3}), CONFIG))
     text = captured.get()
-    for words in ("1 to look at", "s.a", "durable", "s.b", "direct", "current", "equal", "host:1", "127.0.0.1:6379", "breaker closed"):
+    for words in ("1 problem", "s.a", "durable", "s.b", "direct", "current", "equal", "host:1", "127.0.0.1:6379", "breaker closed"):
         assert words in text
     answer = msgspec.json.decode(as_json(in_order(), CONFIG))
     assert answer["ok"] is True

@@ -90,7 +90,7 @@ def test_a_refusal_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
             confirmed(monkeypatch, Sides([row], [Exception("this user has no permissions")]), orphans=True)
 
 
-def test_a_row_that_nobody_can_put_into_words_is_unsettled_alone() -> None:
+def test_a_row_that_cannot_be_written_is_unsettled_alone() -> None:
     def transform(row: dict[str, Any], _table: str) -> dict[str, Any]:
         if row["a"] == "bad":
             raise Malformed("no")

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(config: Config, options: argparse.Namespace) -> int:
     """The exit status: 0 when all is in Redis. Raises ConfigError."""
     if config.mysql is None:
-        raise ConfigError(["mysql: is needed for a barrier"])
+        raise ConfigError(["mysql: is required for a barrier"])
     database = Database(config.mysql, config.worker.io_timeout)
     target = open_target(config.redis, config.worker.io_timeout)
     answer = wait(barrier(config, database, target, options.timeout))

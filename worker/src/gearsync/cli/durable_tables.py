@@ -13,7 +13,7 @@ def declared(config: Config, wanted: list[str]) -> list[str]:
     durable = [table.table for table in config.durable_tables]
     for name in wanted:
         if name not in durable:
-            raise ValueError(f"{name} is not among the tables with durable delivery: {', '.join(durable) or 'there is none'}")
+            raise ValueError(f"{name} is not among the tables with durable delivery: {', '.join(durable) or 'there are none'}")
     return wanted or durable
 
 
@@ -27,7 +27,7 @@ def has_none(config: Config, wanted: list[str], work: str) -> bool:
 
 def without_triggers(name: str) -> str:
     """The error for a table that is not deployed."""
-    return f"the database has no triggers for {name}; deploy them first (site.yml)"
+    return f"the database has no triggers for {name}: run site.yml"
 
 
 def deployed(config: Config, synced: dict[str, SyncedTable], wanted: list[str]) -> list[SyncedTable]:

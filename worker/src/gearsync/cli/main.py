@@ -1,4 +1,4 @@
-"""The subcommands, and what their exit statuses mean. Each is a module of this package, which is imported when it is the one to be run."""
+"""The subcommands and the meaning of their exit statuses. Each is a module of this package, which is imported only to be run."""
 
 from __future__ import annotations
 
@@ -14,27 +14,30 @@ from gearsync.declare.configuration import DEFAULT_PATH, ConfigError, load
 from gearsync.project.transform import TransformError
 
 _BAD_CONFIG = 2
-#: The one command that takes a configuration that cannot be used: its module reads the file.
+#: The one command that accepts a configuration with problems: its module reads the file.
 _CHECK = "check-config"
 
 
 class _Command(NamedTuple):
-    words: str
-    #: What its exit statuses mean, but for wrong use.
+    description: str
+    #: The meaning of its exit statuses, except that of wrong options.
     statuses: str
 
 
 _COMMANDS = {
-    "run": _Command("take jobs and write to Redis until a signal says stop", "0 stopped by a signal"),
-    "status": _Command("show how far behind it is, who drains what, and what somebody should look at", "0 in order; 1 something is to be looked at"),
-    "verify": _Command("compare MySQL and Redis, and mend what differs",
-                       "0 equal; 1 different, also when it was not removed because of --max-prune; 2 could not tell"),
-    "resync": _Command("load tables, or load them again, while the application writes", "0 loaded; 1 not, or not all of it"),
-    "dead-letter": _Command("look at changes that could not be applied, and try them again", "0 done; 1 not with all of them; 2 no MySQL"),
-    "read-back": _Command("compare Redis with one row, given on stdin: for the playbook smoke", "0 Redis is as the row says; 1 it is not; 2 could not tell"),
-    "barrier": _Command("wait until everything that is committed now is in Redis", "0 it is; 1 it is not, or not in time"),
-    _CHECK: _Command("name every mistake of the configuration, with its line", "0 no mistake"),
-    "selftest": _Command("ask every configured server whether it can be used", "0 all can; 1 one cannot"),
+    "run": _Command("take jobs and write to Redis until a signal stops it", "0 stopped by a signal"),
+    "status": _Command("show how far Redis is behind, which worker drains which shard, and all problems", "0 in order; 1 there are problems"),
+    "verify": _Command(
+        "compare MySQL and Redis, and repair what differs",
+        "0 equal; 1 different, also when nothing was removed because of --max-prune; 2 not everything could be compared"),
+    "resync": _Command("load tables, or load them again, while the application writes", "0 loaded; 1 not loaded, or not completely"),
+    "dead-letter": _Command(
+        "show changes that could not be applied, and try them again", "0 done; 1 not done for all of them; 2 no access to MySQL"),
+    "read-back": _Command(
+        "compare Redis with one row from stdin, for the playbook smoke", "0 Redis holds the row; 1 it does not; 2 it could not be compared"),
+    "barrier": _Command("wait until everything that is committed now is in Redis", "0 everything is in Redis; 1 it is not, or not in time"),
+    _CHECK: _Command("list every problem of the configuration, with its line", "0 no problem"),
+    "selftest": _Command("check that every configured server can be used", "0 all can; 1 at least one cannot"),
 }
 
 
@@ -47,12 +50,12 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser = argparse.ArgumentParser(prog="gearsync", description="Keeps Redis in step with MySQL.")
     parser.add_argument("--version", action="version", version=f"gearsync {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, found in _COMMANDS.items():
-        statuses = f"Exit status: {found.statuses}; 2 for unknown options or a wrong configuration."
-        command = commands.add_parser(name, help=found.words, description=found.words, epilog=statuses)
-        command.add_argument("--config", default=DEFAULT_PATH, help="configuration file (default: %(default)s)")
+    for name, command in _COMMANDS.items():
+        epilog = f"Exit status: {command.statuses}; 2 for unknown options or an invalid configuration."
+        subparser = commands.add_parser(name, help=command.description, description=command.description, epilog=epilog)
+        subparser.add_argument("--config", default=DEFAULT_PATH, help="configuration file (default: %(default)s)")
         if name in (sys.argv[1:] if arguments is None else arguments):
-            _module(name).add_arguments(command)
+            _module(name).add_arguments(subparser)
     options = parser.parse_args(arguments)
     run = _module(options.command).run
     try:

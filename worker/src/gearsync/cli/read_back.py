@@ -1,4 +1,4 @@
-"""`gearsync read-back`: compare Redis with one row. For the playbook smoke, which has the row from a trigger."""
+"""`gearsync read-back`: compares Redis with one row. For the playbook smoke, which takes the row from a trigger."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ EQUAL, DIFFERENT, UNKNOWN = 0, 1, 2
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
-        "On stdin: the payload of a job, or a JSON object with the table, the payload and the declaration of a row of the outbox."
-        " No value of the row is printed.")
+        "Reads from stdin the payload of a job, or a JSON object with the table, the payload and the declaration of a row of the outbox."
+        " Prints no value of the row.")
 
 
 def change_of(given: bytes) -> Change:
-    """The change that a payload stands for. Raises Malformed."""
+    """The change in a job's payload, or in a row of the outbox. Raises Malformed."""
     try:
         sent = msgspec.json.decode(given)
         if not isinstance(sent, dict) or "declaration" not in sent:
@@ -38,7 +38,7 @@ def change_of(given: bytes) -> Change:
         declared = msgspec.json.decode(sent["declaration"], type=Declared)
         return declared.layout().decode(sent["table"], "refresh", sent["payload"].encode())
     except msgspec.DecodeError as error:
-        raise Malformed(f"the payload is not valid: {error}") from None
+        raise Malformed(f"invalid payload on stdin: {error}") from None
 
 
 def run(config: Config, _options: argparse.Namespace) -> int:
@@ -47,7 +47,7 @@ def run(config: Config, _options: argparse.Namespace) -> int:
         change = change_of(sys.stdin.buffer.read())
         table = next((table for table in config.tables if table.table == change.table), None)
         if table is None:
-            raise Malformed(f"the worker's configuration does not declare {change.table}: it is older than the triggers")
+            raise Malformed(f"the worker's configuration does not declare {change.table}, it is older than the triggers: run site.yml")
         row = _written(config, table, change)
         if row is None:
             print("the transform leaves the row out")
@@ -61,7 +61,7 @@ def run(config: Config, _options: argparse.Namespace) -> int:
     finally:
         target.close()
     if wrong:
-        print(f"Redis is not as that row says: {', '.join(wrong)}", file=sys.stderr)
+        print(f"Redis does not hold the row: {', '.join(wrong)}", file=sys.stderr)
         return DIFFERENT
     print(f"{len(probes)} {'key or member' if len(probes) == 1 else 'keys and members'}")
     return EQUAL
@@ -70,19 +70,19 @@ def run(config: Config, _options: argparse.Namespace) -> int:
 def _written(config: Config, table: Table, change: Change) -> Optional[Row]:
     """The row that is written; None when the transform leaves it out. Raises Malformed."""
     function = transforms(config).get(table.table)
-    assert change.new is not None  # noqa: S101  # what smoke sends is a row that is there
+    assert change.new is not None  # noqa: S101  # smoke sends an existing row
     return change.new if function is None else transformed(function, change.new, table.table)
 
 
 def _different(target: Target, expectation: Expectation, probes: Sequence[Probe]) -> list[str]:
-    """The writes that Redis does not show as expected, and how. Raises Unavailable."""
+    """The writes that Redis does not hold as expected, and how they differ. Raises Unavailable."""
     answers = target.ask([command for probe in probes for command in (probe.command, ("TTL", probe.key))])
-    found = []
+    different = []
     for probe, answer, seconds in zip(probes, answers[::2], answers[1::2]):
         try:
             kind = difference(probe, answer, expectation.expires(probe), seconds if expectation.expires(probe) else None)
-        except Exception as error:  # noqa: BLE001  # Redis' answer, whatever it is
+        except Exception as error:  # noqa: BLE001  # an error answer of Redis, whatever it is
             raise Unavailable(f"{expectation.shapes[probe.write]}: {words_of(error)}") from None
         if kind is not None:
-            found.append(f"{expectation.shapes[probe.write]} is {kind}")
-    return list(dict.fromkeys(found))
+            different.append(f"{expectation.shapes[probe.write]} is {kind}")
+    return list(dict.fromkeys(different))

@@ -34,36 +34,39 @@ _STATEMENT = 60.0
 #: Seconds until MySQL is tried again, and how often it is.
 _AGAIN = 1.0
 _ATTEMPTS = 60
-#: How often a table is loaded anew because Redis was emptied meanwhile.
+#: How often a load starts over because Redis was emptied meanwhile.
 _LOSSES = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     usual = Limits()
-    parser.add_argument("--table", action="append", metavar="SCHEMA.TABLE", help="only this table; may be given again (default: all durable ones)")
-    parser.add_argument("--new", action="store_true", help="only tables that were never loaded as a whole as they are declared now")
+    parser.add_argument("--table", action="append", metavar="SCHEMA.TABLE", help="only this table; can be repeated (default: all with durable delivery)")
+    parser.add_argument("--new", action="store_true", help="only tables that were never loaded completely as they are declared now")
     parser.add_argument("--where", default="", metavar="SQL", help="only rows that meet this condition")
-    parser.add_argument("--chunk", type=int, default=usual.chunk, metavar="N", help="rows of one transaction at most (default: %(default)s)")
+    parser.add_argument("--chunk", type=int, default=usual.chunk, metavar="N", help="rows of one transaction, at most (default: %(default)s)")
     parser.add_argument("--nice-ratio", type=float, default=usual.nice_ratio, metavar="F",
-                        help="sleep F times as long as a transaction took, before the next one (default: %(default)s)")
-    parser.add_argument("--rate", type=float, default=usual.rate, metavar="R", help="rows per second at most (default: no limit)")
+                        help="sleep F times as long as a transaction took before the next one (default: %(default)s)")
+    parser.add_argument("--rate", type=float, default=usual.rate, metavar="R", help="rows per second, at most (default: no limit)")
     parser.add_argument("--max-depth", type=int, default=usual.depth, metavar="N", help="wait while the outbox holds more rows (default: %(default)s)")
     parser.add_argument("--patience", type=float, default=usual.patience, metavar="S",
-                        help="give up when the workers have taken none of these rows for so long (default: %(default)g)")
-    parser.add_argument("--replica", action="append", default=[], metavar="HOST[:PORT]", help="watch this replica's lag, with the worker's account")
-    parser.add_argument("--max-lag", type=float, default=5.0, metavar="S", help="wait while a watched replica is further behind (default: %(default)g)")
-    parser.add_argument("--wait", type=float, default=60.0, metavar="S", help="for the workers to take the last rows; 0 for not at all (default: %(default)g)")
-    parser.add_argument("--dry-run", action="store_true", help="only tell which tables would be loaded, and where an interrupted run would go on")
-    parser.add_argument("--restart", action="store_true", help="begin anew where an interrupted run would go on")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+                        help="give up when the workers have taken none of these rows for S seconds (default: %(default)g)")
+    parser.add_argument("--replica", action="append", default=[], metavar="HOST[:PORT]",
+                        help="watch the lag of this replica, with the worker's account; can be repeated")
+    parser.add_argument("--max-lag", type=float, default=5.0, metavar="S",
+                        help="wait while a watched replica is more than S seconds behind (default: %(default)g)")
+    parser.add_argument("--wait", type=float, default=60.0, metavar="S",
+                        help="wait S seconds for the workers to take the last rows, 0 to not wait (default: %(default)g)")
+    parser.add_argument("--dry-run", action="store_true", help="only show which tables would be loaded, and where an interrupted run would continue")
+    parser.add_argument("--restart", action="store_true", help="start over instead of continuing an interrupted run")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
 
 
-def _mistake(config: Config, options: argparse.Namespace) -> str:
+def _wrong_options(config: Config, options: argparse.Namespace) -> str:
     if config.mysql is None:
-        return "the configuration names no MySQL"
+        return "the configuration has no MySQL server: add mysql"
     for name, value, least in (("--chunk", options.chunk, 1), ("--nice-ratio", options.nice_ratio, 0), ("--rate", options.rate, 0),
                                ("--max-depth", options.max_depth, 1), ("--patience", options.patience, 0)):
-        # A number that is none is not less than any.
+        # Also refuses NaN, which is not less than anything.
         if not value >= least:
             return f"{name} must be {least} or more, not {value:g}"
     if options.max_lag <= 0:
@@ -72,26 +75,26 @@ def _mistake(config: Config, options: argparse.Namespace) -> str:
         try:
             parse_address(address)
         except ValueError:
-            return f"--replica {address!r} is no address; write host, host:port or [v6]:port"
+            return f"--replica {address!r} is not an address: write host, host:port or [v6]:port"
     return ""
 
 
 def _limits(config: Config, options: argparse.Namespace, replicas: list[Database]) -> Limits:
     return Limits(
         chunk=options.chunk, nice_ratio=options.nice_ratio, rate=options.rate, depth=options.max_depth,
-        # What is applied is kept for a while.
+        # Applied rows stay in the outbox for a while.
         patience=options.patience + config.worker.keep, tables=[table.table for table in config.tables],
         max_lag=options.max_lag if replicas else 0.0, lag=lambda: max((replica_lag(replica) for replica in replicas), default=0.0),
     )
 
 
 def run(config: Config, options: argparse.Namespace) -> int:
-    """The exit status: 0 when all tables are done, 1 when one is not, or when changes of one became dead letters meanwhile."""
+    """The exit status: 0 when all tables are loaded, 1 when one is not, or when changes of one became dead letters meanwhile."""
     if has_none(config, options.table or [], "load"):
         return DONE
-    mistake = _mistake(config, options)
-    if mistake or config.mysql is None:
-        print(mistake, file=sys.stderr)
+    problem = _wrong_options(config, options)
+    if problem or config.mysql is None:
+        print(problem, file=sys.stderr)
         return FAILED
     database = Database(config.mysql, _STATEMENT, idle=60.0)
     target = open_target(config.redis, config.worker.io_timeout)
@@ -101,11 +104,11 @@ def run(config: Config, options: argparse.Namespace) -> int:
     except Busy as error:
         print(error, file=sys.stderr)
     except Stuck as error:
-        print(f"not done: {error}: {hindrance(config, target)}. Started again, it goes on where it stopped.", file=sys.stderr)
+        print(f"not loaded: {error}: {hindrance(config, target)}. Start it again, and it continues where it stopped.", file=sys.stderr)
     except (DatabaseUnavailable, Unavailable, LostMeanwhile, NoKey, ValueError) as error:
-        print(f"not done: {error}. Started again, it goes on where it stopped, unless Redis has lost its data meanwhile.", file=sys.stderr)
+        print(f"not loaded: {error}. Start it again, and it continues where it stopped, unless Redis has lost its data meanwhile.", file=sys.stderr)
     except KeyboardInterrupt:
-        print("interrupted. Started again, it goes on where it stopped.", file=sys.stderr)
+        print("interrupted. Start it again, and it continues where it stopped.", file=sys.stderr)
     finally:
         for server in (database, *replicas):
             server.close()
@@ -114,28 +117,28 @@ def run(config: Config, options: argparse.Namespace) -> int:
 
 
 def _load(config: Config, options: argparse.Namespace, database: Database, target: Target, limits: Limits) -> int:
-    """The exit status. Raises what the parts raise."""
+    """The exit status. Raises everything that ends a resync."""
     tables = {table.table: table for table in config.tables}
 
-    def store(table: SyncedTable) -> RunStore:
-        marker = RunMarker(target, config.source, table.table, options.where)
-        return RunStore(database, table, load_hash(tables[table.table], table), options.where, marker)
+    def store(synced: SyncedTable) -> RunStore:
+        marker = RunMarker(target, config.source, synced.table, options.where)
+        return RunStore(database, synced, load_hash(tables[synced.table], synced), options.where, marker)
 
     def make(name: str, restart: bool) -> TableResync:
         # As it is deployed by now.
-        (table,) = deployed(config, synced_table.load(database), [name])
-        return TableResync(database, store(table), limits, restart)
+        (synced,) = deployed(config, synced_table.load(database), [name])
+        return TableResync(database, store(synced), limits, restart)
 
-    stores = [store(table) for table in deployed(config, synced_table.load(database), options.table or [])]
+    stores = [store(synced) for synced in deployed(config, synced_table.load(database), options.table or [])]
     if options.new:
-        new = never_loaded(database, {each.table.table: each.load_hash for each in stores})
-        stores = [each for each in stores if each.table.table in new]
+        new = never_loaded(database, {each.synced.table: each.load_hash for each in stores})
+        stores = [each for each in stores if each.synced.table in new]
     if options.dry_run:
         _show_plan(database, stores, options)
         return DONE
     began: dict[str, str] = {}
     with shown(options.json) as show:
-        for name in [each.table.table for each in stores]:
+        for name in [each.synced.table for each in stores]:
             for resync, progress in _runs(functools.partial(make, name), options.restart):
                 began[name] = resync.begun.started
                 show(progress)
@@ -146,7 +149,7 @@ def _load(config: Config, options: argparse.Namespace, database: Database, targe
 def _show_plan(database: Database, stores: list[RunStore], options: argparse.Namespace) -> None:
     """Print which tables would be loaded."""
     for store in stores:
-        table, rows = store.table.table, estimated_rows(database, store.table)
+        table, rows = store.synced.table, estimated_rows(database, store.synced)
         interrupted = None if options.restart else store.interrupted()
         done, reason = (interrupted.rows, interrupted.reason) if interrupted else (0, "")
         if options.json:
@@ -156,23 +159,23 @@ def _show_plan(database: Database, stores: list[RunStore], options: argparse.Nam
 
 
 def _wait(config: Config, database: Database, target: Target, tables: list[str], seconds: float) -> int:
-    """Wait until what was loaded is in Redis."""
-    found = missing(config, database, target, tables, seconds)
-    if not found:
+    """Wait until everything that was loaded is in Redis."""
+    waiting = missing(config, database, target, tables, seconds)
+    if not waiting:
         return DONE
-    print(f"all rows are in the outbox, but after {seconds:g} s changes of {', '.join(sorted(found))} wait there: {hindrance(config, target)}; gearsync barrier"
-          " waits on", file=sys.stderr)
+    print(f"all rows are in the outbox, but after {seconds:g} s changes of {', '.join(sorted(waiting))} still wait there: {hindrance(config, target)};"
+          " gearsync barrier waits longer", file=sys.stderr)
     return FAILED
 
 
 def _report_letters(database: Database, began: dict[str, str]) -> int:
-    """Which tables have dead letters of a time since their runs began; the exit status."""
-    found = {table: letters_since(database, table, moment) for table, moment in began.items()}
-    for table, number in found.items():
+    """Report the changes that became dead letters since each table's run began; the exit status."""
+    letters = {table: letters_since(database, table, moment) for table, moment in began.items()}
+    for table, number in letters.items():
         if number:
-            print(f"{table}: {number:,} changes became dead letters since it began, so that Redis lacks them; gearsync dead-letter list --table {table}"
-                  " says why", file=sys.stderr)
-    return FAILED if any(found.values()) else DONE
+            print(f"{table}: {number:,} changes became dead letters since the load began, so that Redis lacks them:"
+                  f" see gearsync dead-letter list --table {table}", file=sys.stderr)
+    return FAILED if any(letters.values()) else DONE
 
 
 def _replica(settings: MySQLSettings, address: str) -> MySQLSettings:
@@ -181,30 +184,30 @@ def _replica(settings: MySQLSettings, address: str) -> MySQLSettings:
 
 
 def _runs(make: Callable[[bool], TableResync], restart: bool) -> Iterator[tuple[TableResync, Progress]]:
-    """One table's progress, over lost connections and new declarations. Raises what does not end by itself."""
+    """One table's progress, across lost connections and new declarations. Raises errors that do not end by themselves."""
     failures, lost, begun = 0, 0, False
     while True:
         try:
             resync = make(restart)
             begun = True
             if resync.begun.reason:
-                print(f"{resync.table.table}: {resync.begun.reason}", file=sys.stderr, flush=True)
-            # From here on an interruption is one: what is done is not done again.
+                print(f"{resync.synced.table}: {resync.begun.reason}", file=sys.stderr, flush=True)
+            # From here on an interrupted run continues: what is loaded is not loaded again.
             restart = False
             for progress in resync.run():
                 failures = 0
                 yield resync, progress
             return
         except Redeclared as error:
-            print(f"{error}: it goes on by the new declaration", file=sys.stderr, flush=True)
+            print(f"{error}: the load continues with the new declaration", file=sys.stderr, flush=True)
         except LostMeanwhile as error:
             lost += 1
             if lost > _LOSSES:
                 raise
-            print(f"{error}: it begins anew", file=sys.stderr, flush=True)
+            print(f"{error}: the load starts over", file=sys.stderr, flush=True)
             restart = True
         except (DatabaseUnavailable, Unavailable, Busy) as error:
-            # Our own lock may still be there, of the connection that was lost.
+            # The lock of the connection that was lost may still be held.
             if not begun and not isinstance(error, DatabaseUnavailable):
                 raise
             failures += 1

@@ -52,7 +52,7 @@ class _Bar:
         task, rate = self._tasks[progress.table]
         # The estimate may be far off; a bar must not be full before the end.
         total = progress.rows if progress.done else max(progress.estimate, progress.rows + 1)
-        waiting = f"waits for {progress.waiting}" if progress.waiting else ""
+        waiting = f"waiting for {progress.waiting}" if progress.waiting else ""
         self._bars.update(task, completed=progress.rows, total=total, rate=f"{rate.of(progress):,.0f} rows/s", waiting=waiting)  # type: ignore[arg-type]
 
 
@@ -77,5 +77,5 @@ class _Lines:
         elif progress.done:
             print(f"{progress.table}: done, {progress.rows:,} rows at {speed:,.0f} rows/s", flush=True)
         else:
-            waiting = f", waits for {progress.waiting}" if progress.waiting else ""
+            waiting = f", waiting for {progress.waiting}" if progress.waiting else ""
             print(f"{progress.table}: {progress.rows:,} of about {progress.estimate:,} rows, {speed:,.0f} rows/s, {left:.0f} s left{waiting}", flush=True)

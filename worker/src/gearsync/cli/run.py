@@ -11,11 +11,11 @@ from gearsync.telemetry import logs
 
 
 def add_arguments(_parser: argparse.ArgumentParser) -> None:
-    """It has none."""
+    """There are none."""
 
 
 def run(config: Config, _options: argparse.Namespace) -> int:
     """The exit status: 0 after a signal. Raises TransformError."""
-    transforms(config)  # a problem in one is the configuration's, not a process's that dies again and again
+    transforms(config)  # report a problem at once, not from a process that dies again and again
     logs.configure(config.worker.log_level, config.worker.log_format, config.source)
     return supervise(config)

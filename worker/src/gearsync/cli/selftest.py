@@ -1,23 +1,23 @@
-"""`gearsync selftest`: asks every configured server whether it can be used."""
+"""`gearsync selftest`: checks that every configured server can be used."""
 
 from __future__ import annotations
 
 import argparse
 
 from gearsync.declare.configuration import Config
-from gearsync.operate.selftest import findings
+from gearsync.operate.selftest import results
 
 OK, FAILED = 0, 1
 
 
 def add_arguments(_parser: argparse.ArgumentParser) -> None:
-    """It has none."""
+    """There are none."""
 
 
 def run(config: Config, _options: argparse.Namespace) -> int:
     """The exit status: 0 when each server can be used."""
     failed = False
-    for finding in findings(config):
-        print(f"{'ok' if finding.ok else 'FAILED'}: {finding.server}: {finding.words}", flush=True)
-        failed = failed or not finding.ok
+    for result in results(config):
+        print(f"{'ok' if result.ok else 'FAILED'}: {result.server}: {result.detail}", flush=True)
+        failed = failed or not result.ok
     return FAILED if failed else OK

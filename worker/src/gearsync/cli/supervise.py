@@ -1,4 +1,4 @@
-"""Processes, signals and systemd: starts the worker processes, restarts one that dies, tells systemd that all of them make progress."""
+"""Processes, signals and systemd: starts the worker processes, restarts one that dies, and notifies systemd while all of them make progress."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ log = logging.getLogger(__name__)
 
 _STEP_SECONDS = 0.5
 _RESTART_SECONDS = 1.0
-#: A process that has not finished a step for so many seconds, at least, and answers in a step that may come late, is stuck: systemd restarts the service.
+#: A process is stuck when it has not finished a step for so many seconds, or for so many times the timeout of one answer: systemd restarts the service.
 _STUCK_SECONDS, _STUCK_ANSWERS = 20.0, 5
-#: Seconds that a name server has to answer, before a process goes on without it.
+#: Seconds that a name server has to answer; then a process continues without it.
 _RESOLVE_SECONDS = 1.0
-#: Seconds between two times that a process saves what it has counted.
+#: How often a process saves its counters, in seconds.
 _SAVE_SECONDS = 1.0
 
 Kind = Callable[[Config, Tally], Union[DirectDelivery, Drain]]
@@ -53,7 +53,7 @@ Kind = Callable[[Config, Tally], Union[DirectDelivery, Drain]]
 
 @contextmanager
 def stop_signals(action: Any) -> Iterator[None]:
-    """Call ``action(count)`` for every SIGTERM and SIGINT, with how many there were; the former handlers come back afterwards."""
+    """Call ``action(count)`` for every SIGTERM and SIGINT, with their number so far; the former handlers are restored afterwards."""
     count = 0
 
     def handle(_number: int, _frame: Optional[FrameType]) -> None:
@@ -88,9 +88,9 @@ def direct(config: Config, tally: Tally) -> DirectDelivery:
 def drain(config: Config, tally: Tally) -> Drain:
     """The loop of a process that drains shards of the outbox."""
     settings = config.worker
-    assert config.mysql is not None  # noqa: S101  # the configuration was checked
+    assert config.mysql is not None  # noqa: S101  # checked with the configuration
     servers = _servers(config, [])
-    # A batch is thousands of small objects without cycles: looking for these at every few hundred costs a tenth of the time.
+    # A batch is thousands of small objects without cycles: to collect at every few hundred costs a tenth of the time.
     gc.freeze()
     gc.set_threshold(100_000, 20, 100)
     database = Database(config.mysql, settings.io_timeout, idle=2 * settings.lease)
@@ -99,12 +99,12 @@ def drain(config: Config, tally: Tally) -> Drain:
 
 
 def work(config: Config, kind: Kind, counted: pathlib.Path, progress: Any) -> None:
-    """One worker process: runs until it is told to stop.
+    """One worker process: runs until a signal stops it.
 
-    ``progress`` (a shared double) gets the time of each finished step, the file ``counted`` what was counted by this process and those before it.
+    ``progress`` (a shared double) gets the time of each finished step, the file ``counted`` the counters of this process and of those before it.
     """
     logs.configure(config.worker.log_level, config.worker.log_format, config.source)
-    # Redis, Sentinels and MySQL are resolved within a process's steps, by libraries.
+    # Libraries resolve Redis, Sentinels and MySQL within the steps of a process.
     socket.getaddrinfo = Resolver(_RESOLVE_SECONDS)
     delivery = kind(config, tallies.load(counted))
     before = copy.deepcopy(delivery.tally)
@@ -113,7 +113,7 @@ def work(config: Config, kind: Kind, counted: pathlib.Path, progress: Any) -> No
     def stop(count: int) -> None:
         nonlocal deadline
         delivery.stop()
-        # The second one means "at once": what is in hand goes back to its queue when the connection closes.
+        # The second signal means "at once": jobs that are not done return to their queue when the connection closes.
         deadline = time.monotonic() + (config.worker.shutdown_timeout if count == 1 else 0.0)
 
     with stop_signals(stop):
@@ -122,14 +122,14 @@ def work(config: Config, kind: Kind, counted: pathlib.Path, progress: Any) -> No
             progress.value = now = time.monotonic()
             if now >= save_at:
                 tallies.save(counted, delivery.tally)
-                # Errors are cycles of some kilobytes with their frames, and the collector comes seldom where changes are few.
+                # Errors form cycles of some kilobytes with their frames, and the collector runs seldom where changes are few.
                 gc.collect(1)
                 save_at = now + _SAVE_SECONDS
     delivery.close()
     delivery.servers.close()
     delivery.target.close()
     tallies.save(counted, delivery.tally)
-    log.info("stopped after %s", delivery.tally.since(before).words(), extra={"action": "stopped"})
+    log.info("stopped after %s", delivery.tally.since(before), extra={"action": "stopped"})
 
 
 class _Child:
@@ -139,7 +139,7 @@ class _Child:
         """``run`` is called in the process, with the shared double that takes the time of each step."""
         self.name = name
         self._run = run
-        # fork: nothing has been opened and no thread was started when the processes are made.
+        # fork is safe: nothing was opened and no thread was started before.
         self._context = multiprocessing.get_context("fork")
         self.progress = self._context.Value("d", time.monotonic(), lock=False)
         self.restart_at = 0.0
@@ -180,14 +180,14 @@ def _workers(config: Config, counted: pathlib.Path) -> list[_Child]:
 
 
 def _export(config: Config, counted: pathlib.Path, steps: dict[str, Any], stuck: float, _progress: Any) -> None:
-    # Its libraries are as large as all the others, and no other process needs them.
+    # Its libraries take as much memory as all others, and no other process needs them.
     from gearsync.operate import exporter  # noqa: PLC0415
 
     exporter.serve(config, counted, steps, stuck)
 
 
 def supervise(config: Config) -> int:
-    """Run the service until it is told to stop; the exit status."""
+    """Run the service until a signal stops it; the exit status."""
     with tempfile.TemporaryDirectory(prefix="gearsync-") as directory:
         return _run(config, pathlib.Path(directory))
 
@@ -200,7 +200,7 @@ def _run(config: Config, counted: pathlib.Path) -> int:
         nonlocal stops
         stops = count
 
-    # The processes share the pages of what is there by now, as long as no collector writes to them. redis-py imports this at its first connection.
+    # The processes share the memory of what was imported before, as long as no collector writes to it. redis-py imports this at its first connection.
     importlib.import_module("secrets")
     gc.collect()
     gc.freeze()
@@ -211,7 +211,7 @@ def _run(config: Config, counted: pathlib.Path) -> int:
         if config.worker.metrics_listen is not None:
             steps = {child.name: child.progress for child in workers}
             children.append(_Child("exporter", functools.partial(_export, config, counted, steps, stuck)))
-        # Ready means: configured and running. Servers that are down are waited for, and must not fail the start.
+        # Ready means configured and running: the service waits for servers that are down, and must not fail to start.
         notifier.notify("READY=1")
         log.info(
             "%d processes for %d tables, job servers %s", len(workers), len(config.tables), ", ".join(config.job_servers), extra={"action": "started"}
@@ -223,7 +223,7 @@ def _run(config: Config, counted: pathlib.Path) -> int:
                 if child.revive(now):
                     restarts.count(RESTARTS, child.name)
                     tallies.save(counted / "restarts.json", restarts)
-            # Nobody waits for the exporter: a service that cannot be looked at still does its work.
+            # The exporter does not count: without it the service still does its work.
             if all(now - worker.progress.value < stuck for worker in workers):
                 notifier.notify("WATCHDOG=1")
             time.sleep(_STEP_SECONDS)

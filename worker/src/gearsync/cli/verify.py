@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from gearsync.cli.durable_tables import has_none
 from gearsync.cli.prune_limit import prune_limit
-from gearsync.cli.verify_output import COULD_NOT_TELL, EQUAL, exit_status, failure_as_json, show
+from gearsync.cli.verify_output import EQUAL, NOT_COMPARED, exit_status, failure_as_json, show
 from gearsync.cli.verify_run import VerifyRun
 from gearsync.declare.configuration import Config
 from gearsync.operate.verify.report import Report
@@ -26,37 +26,38 @@ _SETTLE = 60.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--table", action="append", metavar="SCHEMA.TABLE", help="only this table; may be given again (default: all durable ones)")
-    parser.add_argument("--sample", type=float, default=100.0, metavar="PERCENT", help="look at this share of the rows and keys (default: %(default)g)")
-    parser.add_argument("--quick", action="store_true", help="compare only the first and the last thousand rows of each table, in a moment")
-    parser.add_argument("--settle", type=float, default=_SETTLE, metavar="S", help="wait for changes on their way so long (default: %(default)g)")
+    parser.add_argument("--table", action="append", metavar="SCHEMA.TABLE", help="only this table; can be repeated (default: all with durable delivery)")
+    parser.add_argument("--sample", type=float, default=100.0, metavar="PERCENT", help="compare this share of the rows and keys (default: %(default)g)")
+    parser.add_argument("--quick", action="store_true", help="compare only the first and the last thousand rows of each table, which takes a moment")
+    parser.add_argument("--settle", type=float, default=_SETTLE, metavar="S", help="wait S seconds for changes on their way to Redis (default: %(default)g)")
     parser.add_argument("--repair", action="store_true", help="have the worker write again what is missing, stale or of another type")
     parser.add_argument("--prune", action="store_true", help="have the worker remove keys and members that no row asks for")
     parser.add_argument("--max-prune", type=prune_limit, default="5%", metavar="LIMIT",
-                        help="remove nothing from a table of which this number, or share such as 20%%, would be exceeded; a share allows 10 (default: 5%%)")
-    parser.add_argument("--examples", type=int, default=EXAMPLES, metavar="N", help="keys to name of each table, which are data (default: %(default)s)")
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+                        help="remove nothing from a table of which more than this number, or share such as 20%%, would be removed;"
+                             " a share always allows 10 (default: 5%%)")
+    parser.add_argument("--examples", type=int, default=EXAMPLES, metavar="N", help="show N keys of each table; keys contain data (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
-def _mistake(config: Config, options: argparse.Namespace) -> str:
+def _wrong_options(config: Config, options: argparse.Namespace) -> str:
     if not 0.0 < options.sample <= 100.0:
-        return f"--sample {options.sample:g} is no share: give more than 0 and at most 100"
+        return f"--sample {options.sample:g} is not a share: give more than 0 and at most 100"
     if options.quick and (options.prune or options.sample < 100.0):
-        return "--quick looks at no keys of Redis by themselves, and takes no sample: leave --prune and --sample out"
+        return "--quick does not walk the keys of Redis and takes no sample: leave out --prune and --sample"
     if options.examples < 0:
         return f"--examples must be 0 or more, not {options.examples}"
-    return "" if config.mysql else "the configuration names no MySQL"
+    return "" if config.mysql else "the configuration has no MySQL server: add mysql"
 
 
 def run(config: Config, options: argparse.Namespace) -> int:
-    """The exit status: 0 equal, 1 different, 2 could not tell."""
+    """The exit status: 0 equal, 1 different, 2 when not everything could be compared."""
     if has_none(config, options.table or [], "compare"):
         if options.json:
             show([], options)
         return EQUAL
-    mistake = _mistake(config, options)
-    if mistake or config.mysql is None:
-        return _could_not_tell(mistake, options.json)
+    problem = _wrong_options(config, options)
+    if problem or config.mysql is None:
+        return _not_compared(problem, options.json)
     database = Database(config.mysql, _STATEMENT, idle=600.0)
     target = open_target(config.redis, config.worker.io_timeout)
     try:
@@ -64,10 +65,10 @@ def run(config: Config, options: argparse.Namespace) -> int:
         if not options.quick:
             _store(database, reports, options.sample)
     except (DatabaseUnavailable, Unavailable, ValueError) as error:
-        return _could_not_tell(str(error), options.json)
+        return _not_compared(str(error), options.json)
     except Exception as error:  # noqa: BLE001  # Python's own status 1 would mean "different"
         traceback.print_exc()
-        return _could_not_tell(f"{type(error).__name__}: {error}", options.json)
+        return _not_compared(f"{type(error).__name__}: {error}", options.json)
     finally:
         database.close()
         target.close()
@@ -75,11 +76,11 @@ def run(config: Config, options: argparse.Namespace) -> int:
     return exit_status(reports)
 
 
-def _could_not_tell(error: str, as_json: bool) -> int:
-    print(f"could not tell: {error}", file=sys.stderr)
+def _not_compared(error: str, as_json: bool) -> int:
+    print(f"could not compare: {error}", file=sys.stderr)
     if as_json:
         print(failure_as_json(error))
-    return COULD_NOT_TELL
+    return NOT_COMPARED
 
 
 def _store(database: Database, reports: Sequence[Report], sample: float) -> None:
@@ -87,5 +88,5 @@ def _store(database: Database, reports: Sequence[Report], sample: float) -> None
         store(database, reports, sample)
     except DatabaseUnavailable as error:
         # The results are printed all the same.
-        hint = "; the schema is of an earlier release, which site.yml migrates" if isinstance(error, StatementInvalid) else ""
-        print(f"the result is not kept for gearsync status: {error}{hint}", file=sys.stderr)
+        hint = "; the schema is of an earlier release: run site.yml" if isinstance(error, StatementInvalid) else ""
+        print(f"the result is not stored for gearsync status: {error}{hint}", file=sys.stderr)

@@ -11,13 +11,13 @@ import msgspec
 
 from gearsync.operate.verify.report import Difference, Report
 
-EQUAL, DIFFERENT, COULD_NOT_TELL = 0, 1, 2
+EQUAL, DIFFERENT, NOT_COMPARED = 0, 1, 2
 
 
 def exit_status(reports: Sequence[Report]) -> int:
     if any(report.remaining for report in reports):
         return DIFFERENT
-    return EQUAL if all(report.equal for report in reports) else COULD_NOT_TELL
+    return EQUAL if all(report.equal for report in reports) else NOT_COMPARED
 
 
 def show(reports: Sequence[Report], options: argparse.Namespace) -> None:
@@ -54,7 +54,7 @@ def as_json(reports: Sequence[Report], options: argparse.Namespace) -> str:
 def failure_as_json(error: str) -> str:
     """The answer when no table could be compared."""
     return msgspec.json.encode({
-        "time": time.time(), "status": COULD_NOT_TELL, "equal": False, "complete": False, "error": error, "tables": []}).decode()
+        "time": time.time(), "status": NOT_COMPARED, "equal": False, "complete": False, "error": error, "tables": []}).decode()
 
 
 def _place(difference: Difference) -> dict[str, Any]:
@@ -65,28 +65,28 @@ def _place(difference: Difference) -> dict[str, Any]:
 
 def _not_compared(report: Report, options: argparse.Namespace) -> list[str]:
     """What of a table was not compared, as far as it is known."""
-    reasons = [f"{write} cannot be compared: it says nothing about a row as it is, or does not name the row" for write in report.unverifiable]
-    reasons += [f"{write}: keys that no row asks for are not looked for, because they do not name the row" for write in report.untraced]
+    reasons = [f"{write} cannot be compared: it does not depend on the row's present values alone, or does not name the row" for write in report.unverifiable]
+    reasons += [f"{write}: orphaned keys are not looked for, because its keys do not name the row" for write in report.untraced]
     if report.absent:
         reasons.append(f"{report.absent:,} keys or members with a time to live, which are not in Redis: expired, or removed one by one")
     reasons += [f"{number:,} rows: {reason}" for reason, number in sorted(report.reasons.items())]
     if report.shared:
-        reasons.append(f"{report.shared:,} keys may be of another write, whose rows cannot be asked for")
+        reasons.append(f"{report.shared:,} keys may belong to another write, whose rows cannot be looked up")
     if report.untraceable:
         reasons.append(
-            f"{report.untraceable:,} keys or members, which can be taken apart in too many ways, or which MySQL refuses to look for")
+            f"{report.untraceable:,} keys or members, which can be parsed in too many ways, or which MySQL refuses to look up")
     if options.sample < 100.0:
         reasons.append(f"a sample of {options.sample:g} %")
     if options.quick:
-        reasons.append("only the first and the last rows, and no keys by themselves")
+        reasons.append("only the first and the last rows, and no orphaned keys")
     return reasons
 
 
 def _result(report: Report) -> str:
     different = ", ".join(f"{number:,} {kind.replace('_', ' ')}" for kind, number in sorted(report.different.items()))
     parts = [different] if different else [] if report.error or report.unsettled else ["equal"]
-    parts += [f"{report.repaired:,} mended"] if report.repaired else []
+    parts += [f"{report.repaired:,} repaired"] if report.repaired else []
     parts += [f"{report.unsettled:,} rows could not be compared"] if report.unsettled else []
     parts += [f"not pruned: {report.refused}"] if report.refused else []
-    parts += [f"could not tell: {report.error}"] if report.error else []
+    parts += [f"could not be compared: {report.error}"] if report.error else []
     return "; ".join(parts)

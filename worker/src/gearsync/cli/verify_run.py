@@ -92,8 +92,8 @@ class VerifyRun:
     def _forward(self, verifier: TableVerifier, bars: Progress) -> None:
         """Raises DatabaseUnavailable and Unavailable when no other table can be compared either."""
         with _contained(verifier):
-            total = estimated_rows(self._database, verifier.table) * self._share
-            task = bars.add_task(f"{verifier.table.table}: MySQL → Redis", total=total or None)
+            total = estimated_rows(self._database, verifier.synced) * self._share
+            task = bars.add_task(f"{verifier.synced.table}: MySQL → Redis", total=total or None)
             with self._completeness(verifier):
                 for candidates in verifier.ends() if self._options.quick else verifier.forward(self._share):
                     self._handle(verifier, candidates)
@@ -130,10 +130,10 @@ class VerifyRun:
             return
         waiting: dict[str, list[Difference]] = {}
         for verifier, candidates in backward(declared, self._servers, self._share):
-            orphans = waiting.setdefault(verifier.table.table, [])
+            orphans = waiting.setdefault(verifier.synced.table, [])
             orphans += candidates
             if len(orphans) >= CHUNK:
-                self._count_orphans(verifier, waiting.pop(verifier.table.table))
+                self._count_orphans(verifier, waiting.pop(verifier.synced.table))
         for name, orphans in waiting.items():
             self._count_orphans(self._verifiers[name], orphans)
         if self._options.prune:
@@ -147,7 +147,7 @@ class VerifyRun:
             orphans = verifier.count(verifier.confirm(candidates, orphans=True), repair=False)
             verifier.report.remaining.update(orphan.kind for orphan in orphans)
             if self._options.prune:
-                name = verifier.table.table
+                name = verifier.synced.table
                 if name not in self._orphans:
                     self._orphans[name] = Spool(self._files.enter_context(tempfile.TemporaryFile()))  # noqa: SIM115  # it is closed with all others
                 self._orphans[name].add(orphans)

@@ -1,1 +1,1 @@
-"""What operators ask for: status, verify, resync, selftest, metrics."""
+"""What operators use: status, verify, resync, selftest, metrics."""

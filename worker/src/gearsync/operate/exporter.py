@@ -80,7 +80,7 @@ class _Families(Collector):
         functions = {table.function for table in self._config.tables if table.delivery == "direct"}
         yield from counted(merged(tallies.load_all(self._counted_in).values()), labels, [table.table for table in self._config.durable_tables], functions)
         yield gauge(
-            "gearsync_process_last_step_age_seconds", "Since a process has last made progress", labels,
+            "gearsync_process_last_step_age_seconds", "Time since a process last made progress", labels,
             *[({"process": name}, age) for name, age in self._health.ages().items()])
         yield from observed(self._observations.state(), labels)
 
@@ -108,12 +108,12 @@ class _Handler(BaseHTTPRequestHandler):
             encode, kind = choose_encoder(self.headers.get("Accept", ""))
             try:
                 body = encode(self.server.registry)
-            except Exception as error:  # whatever it is, it must be seen, and not at each scrape
+            except Exception as error:  # whatever it is, log it, and not at each scrape
                 log.log(
                     logging.DEBUG if self.server.failing else logging.WARNING, "metrics cannot be collected: %s: %s", type(error).__name__, error,
                     exc_info=True, extra={"action": "metrics_failed"})
                 self.server.failing = True
-                self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, "text/plain", b"the worker's log says why\n")
+                self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, "text/plain", b"metrics cannot be collected, see the worker's log\n")
                 return
             self.server.failing = False
             self._answer(HTTPStatus.OK, kind, body)
@@ -122,7 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == "/readyz":
             self._checked(readiness(self.server.observations.state()))
         else:
-            self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"/metrics, /healthz and /readyz are here\n")
+            self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"not found: use /metrics, /healthz or /readyz\n")
 
     do_HEAD = do_GET  # noqa: N815  # the base class names them so
 

@@ -37,9 +37,9 @@ def counted(tally: Tally, labels: dict[str, str], tables: Iterable[str], functio
     yield _counter("gearsync_batches", "Batches of durable delivery", labels, ({}, tally.total(BATCHES)))
     yield _counter("gearsync_jobs", "Jobs of direct delivery", labels, *by(JOBS, "function", functions))
     yield _counter("gearsync_redis_commands", "Commands sent to Redis", labels, *by(COMMANDS, "delivery", ("direct", "durable")))
-    yield _counter("gearsync_errors", "What went wrong, by kind", labels, *by(ERRORS, "kind", ERROR_KINDS))
-    yield _counter("gearsync_process_restarts", "Processes that died and were started again", labels, ({}, tally.total(RESTARTS)))
-    lag = HistogramMetricFamily("gearsync_lag_seconds", "From the statement that made a change until Redis had it", labels=[*labels, "table"])
+    yield _counter("gearsync_errors", "Errors, by kind", labels, *by(ERRORS, "kind", ERROR_KINDS))
+    yield _counter("gearsync_process_restarts", "Processes that died and were restarted", labels, ({}, tally.total(RESTARTS)))
+    lag = HistogramMetricFamily("gearsync_lag_seconds", "Time from the statement that made a change until it was in Redis", labels=[*labels, "table"])
     for table, histogram in sorted(tally.lags.items()):
         buckets, total = [], 0
         for bound, number in zip((*map(str, BUCKETS), "+Inf"), histogram.counts):
@@ -71,15 +71,17 @@ def _in_database(database: DatabaseState, labels: dict[str, str]) -> Iterator[Me
     yield gauge(
         "gearsync_outbox_oldest_age_seconds", "Age of the oldest change that waits", labels,
         *[({"table": name}, each.oldest) for name, each in waiting.items()])
-    yield gauge("gearsync_outbox_rows_truncated", "Whether more waits than was counted", labels, ({}, database.truncated))
+    yield gauge("gearsync_outbox_rows_truncated", "Whether more changes wait than were counted", labels, ({}, database.truncated))
     leases = [({"shard": str(lease.shard)}, lease) for lease in database.leases]
     yield gauge("gearsync_lease_epoch", "How often the shard's lease was taken", labels, *[(shard, lease.epoch) for shard, lease in leases])
     yield gauge("gearsync_lease_held", "Whether a process drains the shard", labels, *[(shard, lease.held) for shard, lease in leases])
     yield gauge("gearsync_live_workers", "Processes on all hosts that drain the outbox", labels, ({}, database.workers))
     names = sorted({*database.synced, *database.dead_letters})
-    yield gauge("gearsync_dead_letters", "Changes that cannot be applied", labels, *[({"table": name}, database.dead_letters.get(name, 0)) for name in names])
     yield gauge(
-        "gearsync_triggers_current", "Whether the table's triggers are there as they were deployed", labels,
+        "gearsync_dead_letters", "Changes that could not be applied", labels,
+        *[({"table": name}, database.dead_letters.get(name, 0)) for name in names])
+    yield gauge(
+        "gearsync_triggers_current", "Whether the table's triggers are as they were deployed", labels,
         *[({"table": name}, problem is None) for name, problem in sorted(database.triggers.items())])
     results = sorted(database.verifications.items())
     when = dict.fromkeys(database.synced, 0.0) | {name: result.finished for name, result in results}
@@ -87,30 +89,30 @@ def _in_database(database: DatabaseState, labels: dict[str, str]) -> Iterator[Me
         "gearsync_verify_last_run_timestamp_seconds", "When the table was verified; 0 when it never was", labels,
         *[({"table": name}, finished) for name, finished in sorted(when.items())])
     yield gauge(
-        "gearsync_verify_differences", "What the last verification found, and did not mend", labels,
+        "gearsync_verify_differences", "Differences that the last verification has not repaired", labels,
         *[({"table": name, "kind": kind}, number) for name, result in results for kind, number in sorted(result.different.items())])
     yield gauge("gearsync_verify_unsettled", "Rows that could not be compared", labels, *[({"table": name}, result.unsettled) for name, result in results])
     yield gauge("gearsync_verify_rows", "Rows that were compared", labels, *[({"table": name}, result.rows) for name, result in results])
     yield gauge(
-        "gearsync_verify_could_not_tell", "Whether the last verification could not look at the table, or at some of its rows", labels,
+        "gearsync_verify_could_not_tell", "Whether the last verification could not compare the table, or some of its rows", labels,
         *[({"table": name}, bool(result.error) or result.unsettled > 0) for name, result in results])
     transactions = database.transactions
     if transactions is not None:
-        yield gauge("gearsync_oldest_writer_seconds", "Since the oldest open transaction that has written began", labels, ({}, transactions.writing))
-        yield gauge("gearsync_oldest_reader_seconds", "Since the oldest open transaction that has not written began", labels, ({}, transactions.reading))
-        yield gauge("gearsync_prepared_transactions", "XA transactions that are prepared, without a client", labels, ({}, transactions.prepared))
+        yield gauge("gearsync_oldest_writer_seconds", "Age of the oldest open transaction that has written", labels, ({}, transactions.writing))
+        yield gauge("gearsync_oldest_reader_seconds", "Age of the oldest open transaction that has not written", labels, ({}, transactions.reading))
+        yield gauge("gearsync_prepared_transactions", "Prepared XA transactions without a client", labels, ({}, transactions.prepared))
 
 
 def _functions(stats: dict[str, Any], labels: dict[str, str]) -> Iterator[Metric]:
-    # A server that stands in two lists is there twice, with the same counters.
+    # A server in two lists is listed twice, with the same counters.
     servers = {server["address"]: server for server in stats["servers"]}
     named = [({"server": name}, server) for name, server in sorted(servers.items())]
     yield gauge(
-        "gearsync_udf_breaker_open", "Whether the database server passes by the job server", labels,
+        "gearsync_udf_breaker_open", "Whether the database server skips the job server", labels,
         *[(name, server["state"] != "closed") for name, server in named])
     yield _counter("gearsync_udf_jobs_sent", "Jobs that the database server has submitted", labels, *[(name, server["jobs_sent"]) for name, server in named])
     yield _counter(
-        "gearsync_udf_failures", "Failures of the database server with the job server", labels,
+        "gearsync_udf_failures", "Failures of the database server to use the job server", labels,
         *[({**name, "kind": kind}, number) for name, server in named for kind, number in sorted(server["failures"].items())])
     wakes = [({"result": result}, number) for result, number in sorted(stats["wakes"].items())]
-    yield _counter("gearsync_udf_wakes", "Wakes of the workers by triggers", labels, *wakes)
+    yield _counter("gearsync_udf_wakes", "Wakes that triggers have sent to the workers", labels, *wakes)

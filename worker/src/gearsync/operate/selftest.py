@@ -1,4 +1,4 @@
-"""Can every server be reached with what the configuration says? One line for each."""
+"""Check that every server can be used with the configuration, including each command of Redis that the worker needs."""
 
 from __future__ import annotations
 
@@ -25,59 +25,59 @@ _READS: tuple[Command, ...] = (("TYPE",), ("TTL",))
 
 
 def _commands(config: Config) -> list[Command]:
-    """One of each kind that the worker needs: of all write types, since a change of the declaration may bring or leave any."""
+    """One command of each kind that the worker needs: of all write types, since a change of the declaration may add or remove any."""
     key = f"gearsync:{config.source}:selftest"
     needed = [*_FENCE, *(command for shape in TYPES.values() for command in shape.writes)]
     if config.durable_tables:
         needed += [*_READS, *(command for shape in TYPES.values() for command in shape.reads)]
-    found: list[Command] = [(name, key, *rest) for name, *rest in dict.fromkeys(needed)]
-    found += [("EVAL", "return 1", 1, key), ("EVALSHA", "0" * 40, 1, key)]
+    commands: list[Command] = [(name, key, *rest) for name, *rest in dict.fromkeys(needed)]
+    commands += [("EVAL", "return 1", 1, key), ("EVALSHA", "0" * 40, 1, key)]
     if config.durable_tables:
-        found.append(("SCAN", 0))
-    return [*found, ("WAIT", 0, 1)] if config.redis.replicas else found
+        commands.append(("SCAN", 0))
+    return [*commands, ("WAIT", 0, 1)] if config.redis.replicas else commands
 
 
 def hindrance(config: Config, target: Target) -> str:
-    """What may keep workers from applying changes, as far as Redis says it. Raises Unavailable."""
+    """What may keep workers from applying changes: commands that Redis refuses, or else the worker. Raises Unavailable."""
     refused = target.refused(_commands(config))
     if refused:
-        return f"Redis refuses {', '.join(refused)} (gearsync selftest)"
-    return "is a worker running that can apply them? (gearsync status, and action=table_held or redis_lost in the workers' logs)"
+        return f"Redis refuses {', '.join(refused)} (see gearsync selftest)"
+    return "check that a worker is running (gearsync status), and search the workers' logs for action=table_held and redis_lost"
 
 
-class Finding(NamedTuple):
-    """What one server answered."""
+class Result(NamedTuple):
+    """Whether one server can be used, and its version or its error."""
 
     server: str
     ok: bool
-    words: str
+    detail: str
 
 
-def _job_server(address: str, config: Config) -> Finding:
+def _job_server(address: str, config: Config) -> Result:
     name = f"job server {address}"
     try:
         answer = version(parse_address(address), config.worker.io_timeout, config.job_server_tls)
     except OSError as error:
-        return Finding(name, False, str(error))
-    return Finding(name, answer.startswith("OK"), answer)
+        return Result(name, False, str(error))
+    return Result(name, answer.startswith("OK"), answer)
 
 
-def _redis(config: Config) -> Finding:
+def _redis(config: Config) -> Result:
     target = open_target(config.redis, config.worker.io_timeout)
     name = f"Redis {target.name}"
     try:
         target.ping()
         refused = target.refused(_commands(config))
     except Unavailable as error:
-        return Finding(name, False, str(error))
+        return Result(name, False, str(error))
     finally:
         target.close()
     if refused:
-        return Finding(name, False, f"refuses {', '.join(refused)}: the account has no right to it, or the command is renamed or disabled")
-    return Finding(name, True, "answers, and takes all commands that are needed")
+        return Result(name, False, f"refuses {', '.join(refused)}: grant them to the account (ACL SETUSER), unless they are renamed or disabled on the server")
+    return Result(name, True, "accepts all commands that are needed")
 
 
-def _mysql(settings: MySQLSettings, timeout: float, durable: bool) -> Finding:
+def _mysql(settings: MySQLSettings, timeout: float, durable: bool) -> Result:
     name = f"MySQL {settings.unix_socket or f'{settings.host}:{settings.port}'}"
     try:
         connection = pymysql.connect(
@@ -85,25 +85,25 @@ def _mysql(settings: MySQLSettings, timeout: float, durable: bool) -> Finding:
             connect_timeout=max(1, int(timeout)), read_timeout=timeout,
         )
     except pymysql.MySQLError as error:
-        return Finding(name, False, words_of(error))
+        return Result(name, False, words_of(error))
     with connection, connection.cursor() as cursor:
         cursor.execute("SELECT VERSION()")
         version = str(cursor.fetchone()[0])
         if durable:
             try:
-                # Nothing is read or written: the server only looks whether the account may.
+                # Nothing is read or written: the server only checks the account's rights.
                 for table in ("outbox", "lease", "worker", "dead_letter", "resync", "verification"):
                     cursor.execute(f"DELETE FROM {SCHEMA}.{table} WHERE FALSE")
                 cursor.execute(f"SELECT 1 FROM {SCHEMA}.synced_table WHERE FALSE")
             except pymysql.MySQLError as error:
                 if error.args[0] in (ER.BAD_DB_ERROR, ER.NO_SUCH_TABLE):
-                    return Finding(name, False, f"{version}, but the schema {SCHEMA} is not there yet: {words_of(error)}")
-                return Finding(name, False, f"{version}, but the schema {SCHEMA} cannot be used: {words_of(error)}")
-        return Finding(name, True, version)
+                    return Result(name, False, f"{version}, but the schema {SCHEMA} does not exist yet, run site.yml: {words_of(error)}")
+                return Result(name, False, f"{version}, but the schema {SCHEMA} cannot be used: {words_of(error)}")
+        return Result(name, True, version)
 
 
-def findings(config: Config) -> Iterator[Finding]:
-    """One finding for each configured server, as they come."""
+def results(config: Config) -> Iterator[Result]:
+    """One result for each configured server, as they come."""
     for address in config.job_servers:
         yield _job_server(address, config)
     yield _redis(config)

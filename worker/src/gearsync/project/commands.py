@@ -1,4 +1,4 @@
-"""A change and its declaration → the Redis commands that make Redis say what the row says. Pure."""
+"""From a change and its declaration to the Redis commands that apply it. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gearsync.values import Malformed, missing
 
 
 class Writer:
-    """What the changes of one declared table do."""
+    """Makes commands of the changes of one declared table."""
 
     def __init__(self, table: Table, transform: Optional[Transform] = None) -> None:
         """``table`` must be one that keeps to the rule book."""
@@ -26,51 +26,51 @@ class Writer:
         self.shapes = shapes(table.write, table.fields)
 
     def steps(self, change: Change) -> list[Step]:
-        """What ``change`` does, in the order in which it must be done. Raises Malformed for a missing column."""
+        """The steps that apply ``change``, in their order. Raises Malformed for a missing column."""
         if self.transform is not None:
             change = self._transformed(self.transform, change)
         event, new, old = change.event, change.new or {}, change.old
         if event == "none":
             return []
-        found: list[Step] = []
+        steps: list[Step] = []
         for shape in self.shapes:
             if event == "delete":
                 if not change.partial or shape.knows(old or {}):
-                    found += shape.remove(old or {})
+                    steps += shape.remove(old or {})
                 continue
             if (event == "refresh" or change.partial) and shape.is_log:
                 continue
             if event == "update" and old is not None and (not change.partial or shape.knows(old)):
-                found += shape.replaced(old, new)
-            found += shape.written(new, event)
-        return found
+                steps += shape.replaced(old, new)
+            steps += shape.written(new, event)
+        return steps
 
     def _transformed(self, function: Transform, change: Change) -> Change:
-        """The change when the rows that ``function`` leaves out are taken for rows that there are not."""
+        """The change of the transformed rows; a row that ``function`` leaves out counts as a row that does not exist."""
         new = None if change.new is None else transformed(function, change.new, self.table)
         try:
             old = None if change.old is None else transformed(function, change.old, self.table)
         except Malformed:
-            # A function need not understand a row of which only some columns are known; then nothing is known that could be removed.
+            # A function need not accept a row of which only some columns are known: then it is unknown what to remove.
             if not change.partial:
                 raise
             old = None
         if new is not None:
             return Change(change.table, "insert" if change.old is not None and old is None else change.event, new, old, change.partial)
-        # A row that was never written has nothing to be removed; "none" is no event of a trigger.
+        # A row that was never written has nothing to remove. No trigger sends the event "none".
         return Change(change.table, "delete" if old is not None else "none", None, old, change.partial)
 
     def commands(self, change: Change) -> list[Command]:
-        """Redis commands for ``change``, in the order in which they must be executed. Raises Malformed for a missing column."""
+        """The commands that apply ``change``, in their order. Raises Malformed for a missing column."""
         return [command for step in self.steps(change) for command in step.commands]
 
     def appends(self, change: Change) -> list[Command]:
-        """Those of them that add to a list or a stream."""
+        """Those of the commands that append to a list or a stream."""
         return [command for step in self.steps(change) if step.kind == APPEND for command in step.commands]
 
 
 class FormerWriter(Writer):
-    """The same for changes whose declaration is not written down: by the configuration's, as far as a change has the columns for it."""
+    """Makes commands of changes whose own declaration is unknown: by the configuration's, with the writes for which a change has the columns."""
 
     def __init__(self, table: Table, transform: Optional[Transform] = None) -> None:
         super().__init__(table, transform)
@@ -78,16 +78,19 @@ class FormerWriter(Writer):
         self._writers: dict[Any, Writer] = {}
 
     def steps(self, change: Change) -> list[Step]:
-        """As those of a Writer. Raises Malformed when the change has the columns of no write."""
+        """The steps of the writes for which the change has the columns. Raises Malformed when there are none."""
         rows = [frozenset(row) for row in (change.new, change.old) if row is not None]
         # The keys of the article's mapping are made of the columns' names alone.
         known = (None if change.new is None else rows[0], frozenset.intersection(*rows) if rows else frozenset())
         if known not in self._writers:
-            self._writers[known] = self._made(*known)
+            self._writers[known] = self._writer(*known)
         return self._writers[known].steps(change)
 
-    def _made(self, new: Optional[frozenset[str]], both: frozenset[str]) -> Writer:
-        """``new``: the columns of the new row; ``both``: those of each row that there is. What is written must be told as old, or it stays for ever."""
+    def _writer(self, new: Optional[frozenset[str]], both: frozenset[str]) -> Writer:
+        """``new``: the columns of the new row; ``both``: those in each row of the change.
+
+        A write needs its columns in the old row, too, or what it had written is never removed.
+        """
         table, fields = self._table, both | {*self._table.computed}
         columns = [column for column in table.columns if new is None or column in new]
         writes = [write for write in table.write if named(write) <= fields]
@@ -97,18 +100,18 @@ class FormerWriter(Writer):
 
 
 def reload_steps(change: Change, own: Writer, under: Writer) -> list[Step]:
-    """What a reload does that was made under ``own``, when rows are written as ``under`` says. Raises Malformed."""
+    """The steps of a reload that was made under the declaration of ``own``, when the row is written by ``under``. Raises Malformed."""
     if own is under or change.event == "delete":
         return own.steps(change)
-    # What the former values had written, only the former writes say.
+    # Only the former writes remove what the former values had written.
     gone = own.steps(Change(change.table, "delete", None, change.old, True)) if change.old else []
     return [*gone, *under.steps(Change(change.table, change.event, change.new, None, change.partial))]
 
 
 def coalesce(steps: Sequence[Step]) -> list[Step]:
-    """Those of ``steps`` that are needed to end where all of them end: of what is written to one place, the last state."""
+    """The steps that lead to the same result as all ``steps``: for each place only its last state is written."""
     owners: dict[bytes, Shape] = {}
-    # Two tables may write one key; what they do to it is done in full, in its order.
+    # When two tables write one key, all its steps are kept, in their order.
     shared: set[bytes] = set()
     for step in steps:
         if owners.setdefault(step.key, step.shape) is not step.shape:
@@ -118,17 +121,17 @@ def coalesce(steps: Sequence[Step]) -> list[Step]:
         if step.kind == APPEND or step.key in shared:
             kept[number] = (step,)
             continue
-        # Taken out and put back, so that it stands where its last step stood.
+        # Removed and added again, so that it takes the position of its last step.
         before = kept.pop(step.place, None)
         if before is None or step.kind == REMOVE or (step.kind == PUT and step.shape.absolute):
             kept[step.place] = (step,)
         else:
-            # What a removal takes away beside our own fields must not come back.
+            # A removal also removes fields of others, which must not come back.
             kept[step.place] = (before[0], step) if before[0].kind == REMOVE else (step,)
     return [step for group in kept.values() for step in group]
 
 
 def article_commands(change: Change) -> list[Command]:
-    """The article's own mapping, for a flat payload that no declared table is named for: every member becomes a string of its name."""
+    """The commands for a flat payload without a declared table: every member becomes a string with its name as key."""
     row = change.new or {}
     return [("DEL", name) if value is None else ("SET", name, value) for name, value in row.items()]

@@ -1,4 +1,4 @@
-"""What Redis should hold for a row, and which row a Redis key would belong to. Pure."""
+"""What Redis should hold for a row, and which row a key of Redis may belong to. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gearsync.values import Row
 
 #: Kinds of difference.
 MISSING, STALE, WRONG_TYPE, ORPHANED = KINDS = ("missing", "stale", "wrong_type", "orphaned")
-#: What has a time to live and is not there: expired, or lost. No difference by itself.
+#: A key with a time to live is absent: expired, or lost. Not a difference by itself.
 ABSENT = "absent"
 
 #: What TTL answers for a key that never expires.
@@ -22,14 +22,14 @@ _FOR_EVER = -1
 
 
 def is_wrong_type(answer: Any) -> bool:
-    """Whether an answer says that the key is of another type than the command's."""
+    """Whether an answer is the error for a key of another type than the command's."""
     return isinstance(answer, Exception) and str(answer).startswith("WRONGTYPE")
 
 
 def difference(probe: Probe, answer: Any, expires: bool, seconds: Any = None) -> Optional[str]:
-    """How ``answer`` differs from what the probe expects; None when it does not. ``expires``: the key has a time to live; ABSENT when it is gone.
+    """How ``answer`` differs from what the probe expects; None when it does not.
 
-    ``seconds`` is what TTL says of a key that expires. An answer that says nothing about the key is raised.
+    ``expires``: the key has a time to live, and is ABSENT rather than missing; ``seconds`` is the answer of TTL for it. Raises any other error in ``answer``.
     """
     if isinstance(answer, Exception):
         if is_wrong_type(answer):
@@ -42,10 +42,10 @@ def difference(probe: Probe, answer: Any, expires: bool, seconds: Any = None) ->
 
 
 class Expectation:
-    """One declared table, from both sides."""
+    """One declared table: what its rows should have in Redis, and which keys may be theirs."""
 
     def __init__(self, table: Table, identity: Sequence[str]) -> None:
-        """``identity``: the declared columns that tell one row from another; none when the writes share no such key."""
+        """``identity``: the declared columns that identify a row; empty when the writes share no unique key."""
         self.table = table
         self.identity = frozenset(identity)
         self.shapes = shapes(table.write, table.fields)
@@ -57,33 +57,33 @@ class Expectation:
         self.may_expire = any(shape.write.ttl is not None for shape in self._compared)
 
     def _is_of_one_row(self, shape: Shape) -> bool:
-        """Whether one row alone says what Redis is to hold: its key and member are made of the identity, or of another unique key."""
+        """Whether one row alone determines what Redis holds: its key and member are made from the identity, or from another unique key."""
         if shape.is_log or not self.identity:
             return False
-        # Where only inserts are synced, a member need be no unique key's.
+        # Where only inserts are synced, a member need not contain a unique key.
         return self.identity <= shape.named or (bool(shape.named) and set(self.table.events) != {"insert"})
 
     def probes(self, row: Row) -> list[Probe]:
-        """What to ask Redis about ``row``. Raises Malformed for a row of which nobody can say what it writes."""
+        """What to ask Redis about ``row``. Raises Malformed for a row that cannot be written."""
         return [probe for shape in self._compared for probe in shape.probes(row)]
 
     def probes_of_all(self, row: Row) -> list[Probe]:
-        """The same of the writes, too, whose keys other rows may write: for a row that was written just now."""
+        """What to ask Redis about a row that was written just now: also for writes whose keys other rows may write."""
         return [probe for shape in self.shapes for probe in shape.probes(row)]
 
     def expires(self, probe: Probe) -> bool:
         return probe.shape.write.ttl is not None
 
     def claims(self, key: bytes) -> list[int]:
-        """The writes that may have made ``key``, and whose rows can be asked for."""
+        """The writes that may have made ``key``, and whose rows can be looked up."""
         return [shape.number for shape in self._traced if _may_be(shape, key)]
 
     def may_hold(self, key: bytes, redis_type: bytes) -> bool:
-        """Whether a write whose rows cannot be asked for may have made ``key``, which is of this type."""
+        """Whether a write whose rows cannot be looked up may have made ``key``, which has this type."""
         return any(shape.redis_type == redis_type and _may_be(shape, key) for shape in self._others)
 
     def redis_type(self, number: int) -> bytes:
-        """The type of the keys that write ``number`` makes, as Redis' TYPE names it."""
+        """The type of the keys of write ``number``, as the command TYPE names it."""
         return self.shapes[number].redis_type
 
     def members(self, number: int) -> Optional[Members]:
@@ -93,11 +93,11 @@ class Expectation:
 
     @property
     def needs_values(self) -> bool:
-        """Whether it takes more than the templates' columns to tell what a row writes."""
+        """Whether it depends on more than the templates' columns what a row writes."""
         return any(shape.per_column for shape in self._traced)
 
     def rows(self, number: int, key: bytes, member: Optional[bytes]) -> Iterator[Row]:
-        """Rows, as far as key and member tell them, that write ``number`` may have made them of. Raises Untraceable when these may be more than are tried."""
+        """Rows for which write ``number`` may have made the key and the member, with the columns that these contain. Raises Untraceable."""
         for values in self.shapes[number].rows(key, member):
             yield {name: _text(value) for name, value in values.items()}
 
@@ -113,7 +113,7 @@ def _may_be(shape: Shape, key: bytes) -> bool:
 
 
 def _text(value: bytes) -> Union[bytes, str]:
-    """Text where it is text: only bytes that are not UTF-8 stay bytes."""
+    """Text; bytes only when they are not UTF-8."""
     try:
         return value.decode()
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""One row's change as a trigger describes it: from a job's payload to typed values. Pure; a payload is data and never evaluated."""
+"""Decode the payloads that triggers send: from JSON to a change with typed values. Pure."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from gearsync.values import Json, Malformed, Number, Row, Value
 
 
 class Change(msgspec.Struct, frozen=True):
-    """One change. ``table`` is None for a flat payload; ``old`` holds what the triggers send of the old row, if anything.
+    """One change of a row. ``table`` is None for a flat payload; ``old`` holds the columns of the old row that the triggers send, if any.
 
-    ``partial``: ``old`` may lack columns that templates name, and nothing has happened that a log should tell.
+    ``partial``: ``old`` may lack columns that templates name, and the row has not changed, so that logs get no entry.
     """
 
     table: Optional[str]
@@ -29,7 +29,7 @@ _decoder = msgspec.json.Decoder(float_hook=Number)
 
 def _value(name: str, raw: Any) -> Value:
     if raw is None or isinstance(raw, str):
-        return raw  # text, or a Number that the decoder's hook made
+        return raw  # text, or a Number from the decoder's hook
     if isinstance(raw, bool):
         return Number(int(raw))
     if isinstance(raw, int):
@@ -48,45 +48,45 @@ def _value(name: str, raw: Any) -> Value:
                     return bytes.fromhex(content)
                 except ValueError:
                     raise Malformed(f"column {name!r}: $hex is not hexadecimal") from None
-    raise Malformed(f"column {name!r} holds a {type(raw).__name__} that is none of $num, $hex and $json")
+    raise Malformed(f"column {name!r}: expected text, a number, $num, $hex or $json, not {type(raw).__name__}")
 
 
 def _row(name: str, raw: Any) -> Optional[Row]:
     if raw is None:
         return None
     if not isinstance(raw, dict):
-        raise Malformed(f"{name!r} is a {type(raw).__name__}, not an object")
+        raise Malformed(f"{name!r} is not an object but {type(raw).__name__}")
     return {column: _value(column, content) for column, content in raw.items()}
 
 
 def decode(payload: bytes) -> Change:
-    """The change that ``payload`` describes. Raises Malformed."""
+    """The change in a job's payload. Raises Malformed."""
     try:
         raw = _decoder.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Malformed(f"not JSON: {error}") from None
+        raise Malformed(f"invalid payload, not JSON: {error}") from None
     except RecursionError:
-        raise Malformed("not JSON that anybody needs: nested too deeply") from None
+        raise Malformed("invalid payload: JSON nested too deeply") from None
     if not isinstance(raw, dict):
-        raise Malformed(f"a JSON {type(raw).__name__}, not an object")
+        raise Malformed(f"invalid payload: expected a JSON object, not {type(raw).__name__}")
     if MARK not in raw:
         return Change(table=None, event="update", new=_row("payload", raw), old=None)
     if raw[MARK] != MARK_VERSION:
-        raise Malformed(f"{MARK} is {raw[MARK]!r}, this worker knows {MARK_VERSION}")
+        raise Malformed(f"{MARK} is {raw[MARK]!r}, but this worker supports {MARK_VERSION}: run site.yml")
     table, event = raw.get("table"), raw.get("event")
     if not isinstance(table, str):
-        raise Malformed("no table is named")
+        raise Malformed("invalid payload: no table")
     if event not in EVENTS:
-        raise Malformed(f"event is {event!r}, not insert, update or delete")
+        raise Malformed(f"invalid payload: event is {event!r}, not insert, update or delete")
     new, old = _row("new", raw.get("new")), _row("old", raw.get("old"))
-    # A delete may come without "old": the keys of the article's mapping are made of the columns' names alone.
+    # A delete may come without "old": the keys of the article's mapping contain only the columns' names.
     if new is None and event != "delete":
-        raise Malformed(f"{event} without 'new'")
+        raise Malformed(f"invalid payload: {event} without 'new'")
     return Change(table=table, event=event, new=new, old=old)
 
 
 class _Payload(msgspec.Struct):
-    """A payload of the outbox. A reload has ``key`` in place of ``new``; ``partial``: ``old`` does not have all that templates name."""
+    """A payload of the outbox with names. A reload has ``key`` instead of ``new``; ``partial``: ``old`` lacks columns that templates name."""
 
     new: Optional[dict[str, Any]] = None
     old: Optional[dict[str, Any]] = None
@@ -95,7 +95,7 @@ class _Payload(msgspec.Struct):
 
 
 _payload_decoder = msgspec.json.Decoder(_Payload, float_hook=Number)
-#: Values that are taken as they stand; almost every row has no others.
+#: Types of values that need no conversion; almost every row has no others.
 _PLAIN = frozenset({str, int, Number, type(None)})
 
 
@@ -104,27 +104,27 @@ def _quick_row(name: str, raw: Optional[dict[str, Any]]) -> Optional[Row]:
 
 
 def decode_outbox(table: str, operation: str, payload: bytes) -> Change:
-    """The change that a row of the outbox describes; of a ``reload``, ``new`` is the row's key. Raises Malformed.
+    """The change in a row of the outbox, by the names of its values; for a ``reload``, ``new`` is the row's key. Raises Malformed.
 
-    A ``refresh`` is a row as it is, of which nothing has changed: what keeps a log of changes has no entry of it.
+    A ``refresh`` is a row that has not changed: lists and streams get no entry for it.
     """
     try:
         raw = _payload_decoder.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Malformed(f"not a payload: {error}") from None
+        raise Malformed(f"invalid payload: {error}") from None
     except RecursionError:
-        raise Malformed("not JSON that anybody needs: nested too deeply") from None
+        raise Malformed("invalid payload: JSON nested too deeply") from None
     new, old = _quick_row("new", raw.new), _quick_row("old", raw.old)
     if operation == "reload":
         new = _quick_row("key", raw.key)
     elif operation not in OPERATIONS:
-        raise Malformed(f"operation is {operation!r}, not insert, update, delete, refresh or reload")
+        raise Malformed(f"unknown operation {operation!r}: expected insert, update, delete, refresh or reload")
     if operation == "delete":
         if old is None:
-            raise Malformed("delete without 'old'")
+            raise Malformed("invalid payload: delete without 'old'")
         new = None
     elif new is None:
-        raise Malformed(f"{operation} without {'key' if operation == 'reload' else 'new'!r}")
+        raise Malformed(f"invalid payload: {operation} without {'key' if operation == 'reload' else 'new'!r}")
     return Change(table, operation, new, old, raw.partial)
 
 
@@ -132,12 +132,12 @@ def _bytes(text: Any) -> bytes:
     return bytes.fromhex(text)
 
 
-#: What makes a value of what stands in the JSON, for the kinds that JSON does not tell.
+#: Conversions from JSON, for the kinds of columns that JSON does not have.
 _TYPED: dict[str, Callable[[Any], Value]] = {"binary": _bytes, "float": Number, "json": Json}
 
 
 class _Form:
-    """What the values of one operation's payload are."""
+    """The columns of the values in one operation's payload."""
 
     def __init__(self, kinds: dict[str, str], new: Sequence[str], old: Sequence[str]) -> None:
         self.new = new
@@ -154,31 +154,31 @@ class _Form:
 
 
 class Layout:
-    """Of which columns the values of a payload are that was made under one declaration: its number comes first, then values by their places."""
+    """The order of values in payloads without names, which are made under one declaration: its number comes first, then the values of its columns."""
 
     def __init__(self, kinds: dict[str, str], old: Sequence[str], deleted: Sequence[str], key: Sequence[str]) -> None:
-        """``kinds`` are those of all columns, in their order; the others name what an update and a delete tell of the old row, and the row's key."""
+        """``kinds`` are those of all columns, in their order; the others are the columns of the old row in an update and in a delete, and of the key."""
         columns = list(kinds)
         whole = _Form(kinds, columns, [])
         self._forms = {
             "insert": [whole], "refresh": [whole], "update": [_Form(kinds, columns, old)], "delete": [_Form(kinds, [], deleted)],
-            # With what is to be removed, or without.
+            # With the values that are to be removed, or without.
             "reload": [_Form(kinds, key, []), _Form(kinds, key, old)],
         }
         self._lengths = {operation: {1 + len(form.new) + len(form.old): form for form in reversed(forms)} for operation, forms in self._forms.items()}
 
     def decode(self, table: str, operation: str, payload: bytes) -> Change:
-        """The change that ``payload`` describes; of a ``reload``, ``new`` is the row's key. Raises Malformed."""
+        """The change in ``payload``; for a ``reload``, ``new`` is the row's key. Raises Malformed."""
         try:
             values = _decoder.decode(payload)
             form = self._lengths[operation][len(values)]
             new, old = form.rows(values)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise Malformed(f"not a payload: {error}") from None
+            raise Malformed(f"invalid payload: {error}") from None
         except RecursionError:
-            raise Malformed("not JSON that anybody needs: nested too deeply") from None
+            raise Malformed("invalid payload: JSON nested too deeply") from None
         except (KeyError, ValueError, TypeError):
-            raise Malformed(f"not the values that the declaration has for the operation {operation!r}") from None
+            raise Malformed(f"invalid payload: its values do not match the declaration for the operation {operation!r}") from None
         return Change(table, operation, None if operation == "delete" else new, old if operation == "delete" or form.old else None)
 
     def row(self, payload: bytes) -> Row:
@@ -187,5 +187,5 @@ class Layout:
 
 
 def decode_change(layout: Optional[Layout], table: str, operation: str, payload: bytes) -> Change:
-    """The change that a row of the outbox describes, by the places of its values or by their names. Raises Malformed."""
+    """The change in a row of the outbox, by the order of its values or by their names. Raises Malformed."""
     return layout.decode(table, operation, payload) if layout is not None and payload[:1] == b"[" else decode_outbox(table, operation, payload)

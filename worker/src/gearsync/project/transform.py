@@ -1,4 +1,4 @@
-"""The user's own function for what templates cannot say: found by its name, and called with every row."""
+"""The user's own function for what templates cannot express: it is imported by its name, and called with every row."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ Transform = Callable[[dict[str, Any], str], Optional[dict[str, Any]]]
 
 
 class TransformError(Exception):
-    """A transform that cannot be found; the message says why."""
+    """A transform that cannot be imported."""
 
 
 def find(name: str) -> Transform:
     """The function ``package.module:function``. Raises TransformError."""
     module, _colon, function = name.partition(":")
     try:
-        found = getattr(importlib.import_module(module), function)
-    except Exception as error:  # noqa: BLE001  # the module is the user's: importing it may raise anything
+        transform = getattr(importlib.import_module(module), function)
+    except Exception as error:  # noqa: BLE001  # importing the user's module may raise anything
         raise TransformError(f"transform {name}: {type(error).__name__}: {error}") from None
-    if not callable(found):
-        raise TransformError(f"transform {name}: {type(found).__name__} is no function")
-    return found  # type: ignore[no-any-return]  # callable is all that can be known of it
+    if not callable(transform):
+        raise TransformError(f"transform {name}: {type(transform).__name__} is not a function")
+    return transform  # type: ignore[no-any-return]  # only that it is callable is known
 
 
 def problems(path: Optional[str], names: Mapping[int, str]) -> Iterator[Problem]:
@@ -53,23 +53,23 @@ def transforms(config: Config) -> dict[str, Transform]:
 
 
 def shown(error: BaseException) -> str:
-    """What an error says; its words may be somebody else's code, which may raise something itself."""
+    """The text of an error; the error may be of the user's own class, whose text may raise an error itself."""
     try:
         return str(error)
     except Exception:  # noqa: BLE001  # see above
-        return "no words"
+        return "without a message"
 
 
 def transformed(function: Transform, row: Row, table: str) -> Optional[Row]:
-    """What ``function`` makes of ``row``, which it may change. Raises Malformed for everything that is no row."""
+    """The row that ``function`` returns for ``row``, which it may change. Raises Malformed when it does not return a row."""
     given = {name: Number(value) if isinstance(value, int) else value for name, value in row.items()}
     try:
         made = function(given, table)
     except (KeyboardInterrupt, MemoryError):
         raise
     except BaseException as error:  # noqa: BLE001  # whatever the user's function raises, SystemExit too, is about this row alone
-        words = f"the transform raised {type(error).__name__}"
-        raise Malformed(words, f"{words}: {shown(error)}") from None
+        message = f"the transform raised {type(error).__name__}"
+        raise Malformed(message, f"{message}: {shown(error)}") from None
     if made is None:
         return None
     if not isinstance(made, dict):

@@ -1,4 +1,4 @@
-"""The types of writes, a file each."""
+"""The types of writes: a file for each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gearsync.shapes.stream import Stream
 from gearsync.shapes.string import String
 from gearsync.shapes.zset import SortedSet
 
-#: By the names that declarations give them.
+#: The types by their names in declarations.
 TYPES: dict[str, type[Shape]] = {"string": String, "hash": Hash, "json": Document, "set": Set, "zset": SortedSet, "list": List, "stream": Stream}
 
 

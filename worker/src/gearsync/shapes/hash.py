@@ -10,7 +10,7 @@ from gearsync.declare.declaration import Write
 from gearsync.shapes.shape import PUT, Command, Probe, Shape, Step
 from gearsync.values import Row, Value, as_bytes, missing
 
-#: A script in Redis cannot take more arguments for one command than Lua's stack holds.
+#: A script in Redis cannot pass more arguments to one command than Lua's stack holds.
 _MOST_ARGUMENTS = 4000
 
 

@@ -49,7 +49,7 @@ class Document(Shape):
 
 
 def _same_document(answer: bytes, expected: bytes) -> bool:
-    # Digit by digit, and a number is no text and no truth value: msgspec and ==, which know 1.0, true and 2**70, take them for the same.
+    # Numbers are compared digit by digit, and differ from text and from true and false: msgspec and == take 1.0, true and 1 for the same.
     def exactly(text: bytes) -> Any:
         return json.loads(text, parse_int=_digits, parse_float=_digits)
 
@@ -64,7 +64,7 @@ def _digits(text: str) -> tuple[str]:
 
 
 def _alike(one: Any, other: Any) -> bool:
-    """Equal, with true and 1 being two things."""
+    """Whether two documents are equal, with true different from 1."""
     if type(one) is not type(other):
         return False
     if isinstance(one, dict):

@@ -1,4 +1,4 @@
-"""Lists: each change appends a value. They are logs: what was appended before an update stays."""
+"""Lists: each change appends a value. They are logs: an update does not remove what was appended before."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class List(Shape):
 
     redis_type = b"list"
     is_log = True
-    # Elements far from the head of a long list are searched for in pieces: LLEN, LRANGE, LSET.
+    # Elements far from the head of a long list are searched in pieces: LLEN, LRANGE, LSET.
     writes = (("RPUSH", "v"), ("LREM", 1, "v"), ("LTRIM", 0, 1), ("LLEN",), ("LRANGE", 0, 1), ("LSET", 0, "v"))
 
     def __init__(self, number: int, write: Write, columns: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""Templates filled from a row, and read backwards from a text. Pure."""
+"""Render templates from a row, and parse keys back into the values of a row. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gearsync.values import Row, Value, as_bytes, cell
 
 
 class Rendered:
-    """A template that is made ready for being filled many times."""
+    """A template that is prepared for rendering many rows."""
 
     def __init__(self, template: str) -> None:
         texts, self.columns = parse_template(template)
@@ -20,7 +20,7 @@ class Rendered:
         self._before, self._after = texts[0], texts[-1]
 
     def __call__(self, row: Row, column: str = "") -> Optional[bytes]:
-        """The template filled from ``row``, ``{column}`` from ``column``; None when a value in it is NULL. Raises Malformed for a missing column."""
+        """The text for ``row``, with ``column`` for ``{column}``; None when one of its values is NULL. Raises Malformed for a missing column."""
         if self._one is not None and not column:
             value: Value = row.get(self._one)
             if value is not None and not isinstance(value, bytes):
@@ -35,14 +35,14 @@ class Rendered:
 
 
 class Untraceable(Exception):
-    """A key can be taken apart in more ways than are tried: whose it is cannot be said."""
+    """A key can be parsed in more ways than are tried: its rows cannot be looked up."""
 
 
 class Pattern(Rendered):
-    """A template that is read backwards, too: from a text to the values that may have filled it."""
+    """A template that can also be parsed: from a text to the values that it may contain."""
 
     def parses(self, text: bytes, limit: int = 64) -> Iterator[dict[str, bytes]]:
-        """Every way to take ``text`` apart; a column that the template names twice has one value. Raises Untraceable after ``limit`` attempts."""
+        """Every way to parse ``text``; a column that the template names twice has one value. Raises Untraceable after ``limit`` attempts."""
         if not text.startswith(self.texts[0]):
             return
         for attempt, values in enumerate(self._split(text[len(self.texts[0]):], 0)):

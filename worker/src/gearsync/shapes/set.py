@@ -24,7 +24,7 @@ class Members(Shape):
         self.member = Pattern(write.member or "")
 
     def entry(self, row: Row) -> Optional[tuple[bytes, bytes]]:
-        """The key and the row's member of it; None when one of them has a NULL in it."""
+        """The key and the row's member of it; None when one of them contains NULL."""
         key, member = self.key(row), self.member(row)
         return None if key is None or member is None else (key, member)
 
@@ -43,7 +43,7 @@ class Members(Shape):
         return (self.asks, key, member)
 
     def has(self, answer: Any) -> bool:
-        """Whether the answer to it means that the member is there."""
+        """Whether its answer means that the member is present."""
         return answer is not None and not isinstance(answer, Exception)
 
     @property

@@ -1,4 +1,4 @@
-"""What each type of write has in common: what it writes and removes, what it must look like in Redis, and which row a key may be of. Pure."""
+"""The interface of a write type: what it writes and removes, what Redis should hold, and which row a key may belong to. Pure."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from gearsync.values import Malformed, Row
 #: One Redis command: its name and its arguments.
 Command = tuple[Union[str, bytes, int], ...]
 
-#: What a step does with what stands at its place: writes over all of it, removes it, or adds to it (each time that it is executed).
+#: What a step does at its place: replaces everything, removes it, or appends to it (again each time that it is executed).
 PUT, REMOVE, APPEND = range(3)
 
 
 class Step(msgspec.Struct, gc=False):
-    """Commands that are executed together: at the first error the rest of them is left out.
+    """Commands that are executed together: after the first error the rest is skipped.
 
     ``place`` is what they write: a key, or a member of one. Steps at different places can be executed in any order.
     """
@@ -30,12 +30,12 @@ class Step(msgspec.Struct, gc=False):
     key: bytes
     place: Any
     commands: list[Command]
-    #: Which change of a batch it is of; set by whoever makes the batch.
+    #: The number of its change in the batch; set when the batch is made.
     change: int = 0
 
 
 class Probe(NamedTuple):
-    """One question to Redis, and the answer when both sides are equal."""
+    """A command that reads from Redis, and its answer when Redis equals MySQL."""
 
     shape: Shape
     key: bytes
@@ -45,18 +45,18 @@ class Probe(NamedTuple):
 
     @property
     def write(self) -> int:
-        """The place of the write in the declaration."""
+        """The number of the write in the declaration."""
         return self.shape.number
 
 
 class Shape:
-    """One declared write. Subclasses say what a row of a table becomes; each is a file of this package."""
+    """One declared write. Each subclass is a write type, in a file of this package."""
 
-    #: What Redis' TYPE answers for its keys.
+    #: The type of its keys, as the command TYPE names it.
     redis_type: ClassVar[bytes]
-    #: Whether what a put writes does not depend on what stood there.
+    #: Whether the result of a put does not depend on the former value.
     absolute: ClassVar[bool] = False
-    #: Whether it keeps what was written before, so that it says nothing about the row as it is.
+    #: Whether it keeps what was written before, so that it does not show the row's present values.
     is_log: ClassVar[bool] = False
     #: Whether a row is a member of a key, not a key.
     has_members: ClassVar[bool] = False
@@ -68,7 +68,7 @@ class Shape:
 
     @classmethod
     def made(cls, number: int, write: Write, columns: list[str]) -> Shape:
-        """The shape of a write. ``number`` is its place in the declaration, ``columns`` are those that the table has or computes."""
+        """The shape of a write. ``number`` is its position in the declaration, ``columns`` are the declared and the computed ones."""
         return cls(number, write, columns)
 
     def __init__(self, number: int, write: Write, columns: list[str]) -> None:
@@ -83,25 +83,25 @@ class Shape:
     # From a row to Redis
 
     def put(self, row: Row) -> list[Step]:
-        """What writes ``row``."""
+        """The steps that write ``row``."""
         raise NotImplementedError
 
     def written(self, row: Row, _event: str) -> list[Step]:
-        """What writes ``row`` after an event."""
+        """The steps that write ``row`` after an event."""
         return self.put(row)
 
     def remove(self, row: Row) -> list[Step]:
-        """What removes what ``row`` had written."""
+        """The steps that remove what ``row`` had written."""
         key = self.key(row)
         return [] if key is None else [self.removal(key)]
 
     def replaced(self, old: Row, new: Row) -> list[Step]:
-        """What removes what ``old`` had written and ``new`` does not write over."""
+        """The steps that remove what ``old`` had written and ``new`` does not overwrite."""
         key = self.key(old)
         return [] if key is None or key == self.key(new) else [self.removal(key)]
 
     def knows(self, old: Row) -> bool:
-        """Whether ``old`` has what a removal needs."""
+        """Whether ``old`` has the columns that a removal needs."""
         return not self.is_log and all(name in old for name in self.key.columns if name != COLUMN_NAME)
 
     def removal(self, key: bytes) -> Step:
@@ -121,15 +121,15 @@ class Shape:
         raise NotImplementedError
 
     def same(self, answer: Any, expected: Any) -> bool:
-        """Whether the answer to a probe means what was expected."""
+        """Whether the answer to a probe is equal to the expected one."""
         return bool(answer == expected)
 
     def is_absent(self, answer: Any) -> bool:
-        """Whether the answer to a probe means that there is nothing."""
+        """Whether the answer to a probe means that the key or the member does not exist."""
         return answer is None
 
     def complete(self, row: Row) -> None:
-        """Raises Malformed for a row that does not have all columns."""
+        """Raises Malformed for a row that lacks a column."""
         missing = next((column for column in self.columns if column not in row), None)
         if missing is not None:
             raise Malformed(f"column {missing!r} is neither in the deployed declaration nor computed: run site.yml")
@@ -146,9 +146,9 @@ class Shape:
         return next(self.key.parses(key), None) is not None
 
     def rows(self, key: bytes, _member: Optional[bytes]) -> Iterator[dict[str, bytes]]:
-        """The values, as far as key and member show them, of rows that may have made them. Raises Untraceable."""
+        """The values that the key and the member contain, for each row that may have made them. Raises Untraceable."""
         yield from self.key.parses(key)
 
     def holds(self, row: Row, key: bytes, _member: Optional[bytes]) -> bool:
-        """Whether ``row`` writes this key, and this member of it. Raises Malformed for a row without a column that this takes."""
+        """Whether ``row`` writes this key, and this member of it. Raises Malformed for a row that lacks a column."""
         return self.key(row) == key

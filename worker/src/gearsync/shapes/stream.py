@@ -1,4 +1,4 @@
-"""Streams: an entry for each change, deletes too. They are logs."""
+"""Streams: an entry for each change, also for a delete. They are logs."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from gearsync.values import Row, as_bytes
 
 
 class String(Shape):
-    """One string for the row, of a template."""
+    """One string for the row, from a template."""
 
     redis_type = b"string"
     absolute = True
@@ -44,7 +44,7 @@ class String(Shape):
 
 
 class StringPerColumn(Shape):
-    """A string for each column, whose name is in the key: the article's own mapping."""
+    """A string for each column, with the column's name in the key: the article's mapping."""
 
     redis_type = b"string"
     absolute = True

@@ -13,19 +13,19 @@ def _action(record: logging.LogRecord) -> str:
     return str(getattr(record, "action", record.name))
 
 
-#: What a line of JSON has beside, where there is such.
+#: Optional members of a line of JSON, taken from the record.
 _MEMBERS = ("table", "shard", "count", "ids")
-#: The priorities of syslog, which the journal takes from a line's beginning.
+#: Priorities of syslog: the journal reads them from the beginning of a line.
 _PRIORITIES = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
 
 
 def in_journal(descriptor: int, stream: str) -> bool:
-    """Whether a file is the journal's, which systemd names as device and inode in JOURNAL_STREAM."""
+    """Whether a file is the journal: systemd sets JOURNAL_STREAM to its device and inode."""
     try:
-        found = os.fstat(descriptor)
+        status = os.fstat(descriptor)
     except OSError:
         return False
-    return stream == f"{found.st_dev}:{found.st_ino}"
+    return stream == f"{status.st_dev}:{status.st_ino}"
 
 
 class _Text(logging.Formatter):
@@ -35,7 +35,7 @@ class _Text(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         text = self._text(record)
-        # Each line is one of the journal's.
+        # Each line is an entry of the journal.
         return "\n".join(f"<{_PRIORITIES.get(record.levelname, 6)}>{line}" for line in text.split("\n")) if self._journal else text
 
     def _text(self, record: logging.LogRecord) -> str:
@@ -61,9 +61,9 @@ class _Json(logging.Formatter):
 
 
 def configure(level: str, form: str, source: str = "") -> None:
-    """Send all records of ``level`` and above to stderr, as ``form`` (text or json); ``source`` is the pipeline's name."""
+    """Send all records of ``level`` and above to stderr, as ``form`` (text or json); ``source`` is the pipeline's source."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json(source) if form == "json" else _Text(in_journal(2, os.environ.get("JOURNAL_STREAM", ""))))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # The library logs what servers.gearman logs better, once a change of state in place of once an attempt.
+    # servers.gearman logs each change of a connection's state; the library would log each attempt.
     logging.getLogger("python3_gearman").setLevel(logging.CRITICAL)

@@ -1,4 +1,4 @@
-"""What a worker process counts: changes, jobs, errors, and how late changes arrive. Pure; operate.exporter shows it, cli.supervise keeps it."""
+"""The counters of a worker process: changes, jobs, errors, and the lag of changes. Pure; cli.supervise saves them, operate.exporter serves them."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Optional
 
 import msgspec
 
-#: Upper bounds of the lag histogram, in seconds; what is above the last one is counted behind it.
+#: Upper bounds of the lag histogram, in seconds; one more bucket counts what is above the last one.
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
 CHANGES, BATCHES, STEPS, JOBS, COMMANDS, ERRORS, RESTARTS = "changes", "batches", "steps", "jobs", "commands", "errors", "restarts"
-#: All kinds of errors there are: a counter that begins with its first error would hide that one from a rate.
+#: All kinds of errors: a counter that appears with its first error would hide that error from a rate.
 ERROR_KINDS = ("malformed", "refused", "dead_letter", "stale_batch", "mysql_lost", "redis_lost", "lease_lost", "redis_stepped_back", "redis_lost_data")
 
 
 class Histogram(msgspec.Struct):
-    """How many observations lie in each bucket, the last one being that above all bounds, and their sum in seconds."""
+    """The number of observations in each bucket, the last of which is above all bounds, and their sum in seconds."""
 
     counts: list[int] = msgspec.field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
     total: float = 0.0
@@ -30,7 +30,7 @@ class Histogram(msgspec.Struct):
     def percentile(self, share: float) -> Optional[float]:
         """The value below which ``share`` (0 to 1) of the observations lie, interpolated within its bucket; None when there are none.
 
-        Above the last bound nothing is known but that bound, which is the answer then.
+        Above the last bound only that bound is known: it is returned.
         """
         rank = share * sum(self.counts)
         if not rank:
@@ -45,14 +45,14 @@ class Histogram(msgspec.Struct):
 
 
 class Tally(msgspec.Struct):
-    """The counters of one process, by metric and the value of its label, and the lags by table."""
+    """The counters of one process, by metric and label value, and the lags by table."""
 
     counters: dict[str, dict[str, int]] = msgspec.field(default_factory=dict)
     lags: dict[str, Histogram] = msgspec.field(default_factory=dict)
 
     def count(self, metric: str, label: str = "", number: int = 1) -> None:
-        found = self.counters.setdefault(metric, {})
-        found[label] = found.get(label, 0) + number
+        labels = self.counters.setdefault(metric, {})
+        labels[label] = labels.get(label, 0) + number
 
     def lag(self, table: str, seconds: float, number: int = 1) -> None:
         self.lags.setdefault(table, Histogram()).add(max(seconds, 0.0), number)
@@ -70,33 +70,34 @@ class Tally(msgspec.Struct):
             mine.total += lag.total
 
     def since(self, former: Tally) -> Tally:
-        """What was counted after ``former``, an earlier state of the same tally."""
-        found = Tally()
+        """What was counted since ``former``, an earlier state of the same tally."""
+        since = Tally()
         for metric, labels in self.counters.items():
             for label, number in labels.items():
                 if more := number - former.counters.get(metric, {}).get(label, 0):
-                    found.count(metric, label, more)
+                    since.count(metric, label, more)
         for table, lag in self.lags.items():
             before = former.lags.get(table, Histogram())
             counts = [one - another for one, another in zip(lag.counts, before.counts)]
             if any(counts):
-                found.lags[table] = Histogram(counts, lag.total - before.total)
-        return found
+                since.lags[table] = Histogram(counts, lag.total - before.total)
+        return since
 
-    def words(self) -> str:
-        """What was done, for a log line."""
+    def __str__(self) -> str:
+        """The totals, for a log line."""
         return ", ".join(f"{self.total(metric)} {metric}" for metric in self.counters) or "nothing"
 
 
 def merged(tallies: Iterable[Tally]) -> Tally:
-    found = Tally()
+    """The sum of all tallies."""
+    total = Tally()
     for tally in tallies:
-        found.add(tally)
-    return found
+        total.add(tally)
+    return total
 
 
 class Report(msgspec.Struct):
-    """What a process has done in the last ``seconds``, as it tells the other commands through the database."""
+    """What a process has counted in the last ``seconds``; it passes this to the commands through the database."""
 
     seconds: float
     tally: Tally
@@ -111,7 +112,7 @@ class Window:
         self._pieces = pieces
 
     def report(self, tally: Tally, now: float) -> Report:
-        """What was counted since the window's beginning; ``now`` is in seconds of a clock that only goes forward."""
+        """What was counted since the window began; ``now`` is the time of a monotonic clock in seconds."""
         if not self._states or now - self._states[-1][0] >= self._gap:
             self._states = [*self._states[-self._pieces :], (now, copy.deepcopy(tally))]
         began, former = self._states[0]

@@ -1,4 +1,4 @@
-"""The processes of one service tell their counters to the one that serves them: each writes a file of its own."""
+"""How the processes of one service pass their counters to the exporter: each writes a file of its own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gearsync.telemetry.metrics import Tally
 
 
 def save(path: pathlib.Path, tally: Tally) -> None:
-    """Write a process's tally. A full disk must not end its work: then the file stays as it was."""
+    """Write a process's tally. A full disk must not stop the process: then the file stays as it was."""
     beside = path.with_suffix(".new")
     with contextlib.suppress(OSError):
         beside.write_bytes(msgspec.json.encode(tally))
@@ -20,7 +20,7 @@ def save(path: pathlib.Path, tally: Tally) -> None:
 
 
 def load(path: pathlib.Path) -> Tally:
-    """What a process has saved; an empty tally when there is nothing."""
+    """The tally that a process has saved; an empty one when there is none."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Tally)
     except (OSError, msgspec.DecodeError):

@@ -26,7 +26,7 @@ from gearsync.telemetry.metrics import Report
 _MOST_ROWS = 20_000
 #: Ranges of ids that are counted.
 _MOST_RANGES = 10_000
-#: A process's report that is older says nothing about now; seconds.
+#: Older reports of processes do not show the present state; seconds.
 _REPORT_VALID = 30
 #: Seconds between two reads of the triggers: the server opens files for each.
 _TRIGGERS_PAUSE = 60.0

@@ -90,7 +90,7 @@ class Observer:
         try:
             state = self._reader.read()
         except DatabaseUnavailable as error:
-            absent = "the schema gearsync is not there, or of an earlier release: " if isinstance(error, StatementInvalid) else ""
+            absent = "the schema gearsync does not exist, or is of an earlier release (run site.yml): " if isinstance(error, StatementInvalid) else ""
             return Server(self._database.name, False, f"{absent}{error}"), None
         return Server(self._database.name, True), state
 

@@ -30,22 +30,22 @@ def column_problem(deployed: str, actual: dict[str, str]) -> Optional[str]:
     """Which columns were altered after the triggers were made; None when none was, or when the account cannot see the columns."""
     wanted = msgspec.json.decode(deployed, type=dict[str, str])
     altered = sorted(name for name in wanted if wanted[name] != actual.get(name)) if actual else []
-    return f"of former columns: {', '.join(altered)}" if altered else None
+    return f"made for other column types: {', '.join(altered)}" if altered else None
 
 
 def declaration_problem(table: Table, synced: Optional[Synced]) -> Optional[str]:
     """How the declaration that the triggers were made from differs from the worker's configuration; None when it does not."""
     if synced is None:
-        return "missing: it is declared, and was never deployed"
+        return "missing: the table is declared and was never deployed"
     deployed = synced.declared
     if deployed is None:
         return None
     different = sorted({name for name, _kind in deployed.columns} ^ {*table.columns})
     if different:
-        return f"of another declaration: {', '.join(different)}"
+        return f"made from another declaration: {', '.join(different)}"
     if deployed.write != table.write:
-        return "of another declaration: other writes"
-    return None if (deployed.transform, deployed.computed) == (table.transform, table.computed) else "of another declaration: another transform"
+        return "made from another declaration: other writes"
+    return None if (deployed.transform, deployed.computed) == (table.transform, table.computed) else "made from another declaration: another transform"
 
 
 def problems(state: PipelineState, config: Config) -> list[str]:
@@ -70,15 +70,15 @@ def hints(state: PipelineState) -> list[str]:
 
 
 def _in_database(database: DatabaseState, declared: list[str]) -> list[str]:
-    sentences = [f"{name} is declared, but has no triggers yet: run site.yml" for name in declared if name not in database.synced]
+    sentences = [f"{name} is declared and has no triggers yet: run site.yml" for name in declared if name not in database.synced]
     sentences += [
         f"{name}: triggers {problem}; run site.yml, then verify" for name, problem in database.triggers.items() if problem and name in database.synced]
     if declared or database.waiting:
         if not database.workers:
-            sentences.append("no worker process is alive: start gearsync-worker on a host of its own")
+            sentences.append("no worker process is running: start gearsync-worker on a worker host")
         free = [str(lease.shard) for lease in database.leases if not lease.held]
         if free and database.workers:
-            sentences.append(f"nobody drains shard {', '.join(free)}")
+            sentences.append(f"no worker process drains shard {', '.join(free)}")
     late = {name: waiting.oldest for name, waiting in database.waiting.items() if waiting.oldest > _LATE_CHANGE}
     sentences += [f"{name}: a change has been waiting for {seconds:.0f} s" for name, seconds in late.items()]
     sentences += [f"{name}: {number} dead letters; see gearsync dead-letter list" for name, number in database.dead_letters.items()]
@@ -86,7 +86,7 @@ def _in_database(database: DatabaseState, declared: list[str]) -> list[str]:
         sentences += _of_verification(name, result)
     for server in (database.functions or {}).get("servers", []):
         if server["state"] != "closed":
-            sentences.append(f"the database server passes by the job server {server['address']}: {server.get('last_error') or 'its breaker is open'}")
+            sentences.append(f"the database server skips the job server {server['address']}: {server.get('last_error') or 'its breaker is open'}")
     return sentences
 
 
@@ -96,7 +96,7 @@ def _of_verification(name: str, result: Verification) -> list[str]:
     if different > 0:
         sentences.append(f"{name}: the last verification found {different} differences; see gearsync verify")
     if result.error:
-        sentences.append(f"{name}: the last verification could not tell: {result.error}")
+        sentences.append(f"{name}: the last verification failed: {result.error}")
     elif result.unsettled:
         sentences.append(f"{name}: the last verification could not compare {result.unsettled} rows; see gearsync verify")
     return sentences

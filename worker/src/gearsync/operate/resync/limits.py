@@ -89,4 +89,4 @@ class StallDetector:
             self._remaining, self._since = remaining, now
         elif now - self._since >= patience:
             names = ", ".join(sorted(name.decode() for name, _number in waiting))
-            raise Stuck(f"for {patience:g} s no worker has taken one of the {remaining:,} changes of {names} that wait in the outbox")
+            raise Stuck(f"for {patience:g} s no worker has applied one of the {remaining:,} changes of {names} that wait in the outbox")

@@ -19,9 +19,9 @@ from gearsync.servers.target import Target
 _MARKER_SECONDS = 30 * 86400
 
 
-def load_hash(declared: Table, table: SyncedTable) -> str:
+def load_hash(declared: Table, synced: SyncedTable) -> str:
     """A hash of what decides what a load writes: the columns and how they are read, the writes, the key and the transform. Pure."""
-    parts = [declared.fields, msgspec.to_builtins(declared.write), msgspec.to_builtins(table.key), declared.transform, table.json_sql]
+    parts = [declared.fields, msgspec.to_builtins(declared.write), msgspec.to_builtins(synced.key), declared.transform, synced.json_sql]
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
 
 
@@ -67,9 +67,9 @@ class Run(NamedTuple):
 class RunStore:
     """The runs of one table in gearsync.resync."""
 
-    def __init__(self, database: Database, table: SyncedTable, load_hash: str, where: str, marker: RunMarker) -> None:
+    def __init__(self, database: Database, synced: SyncedTable, load_hash: str, where: str, marker: RunMarker) -> None:
         self.database = database
-        self.table = table
+        self.synced = synced
         self.load_hash = load_hash
         self.where = where
         self._marker = marker
@@ -78,17 +78,17 @@ class RunStore:
         """The run that would be continued, or started over for a reason; None when none was interrupted. Raises DatabaseUnavailable and Unavailable."""
         rows = self.database.rows(
             "SELECT run, position, rows_done, started_at, shape FROM gearsync.resync"
-            " WHERE table_name = %s AND condition_hash = SHA2(%s, 256) AND finished_at IS NULL", (self.table.table, self.where))
+            " WHERE table_name = %s AND condition_hash = SHA2(%s, 256) AND finished_at IS NULL", (self.synced.table, self.where))
         if not rows:
             return None
         run, position, done, started, load_hash = rows[0]
         progress = f"{int(done):,} rows of the run of {started.decode()[:19]} UTC"
         if load_hash.decode() != self.load_hash:
-            return Run("", None, 0, "", f"begins anew in place of going on after {progress}: the declaration has changed since")
+            return Run("", None, 0, "", f"starts over instead of continuing after {progress}: the declaration has changed since")
         if not self._marker.is_of(run.decode()):
-            return Run("", None, 0, "", f"begins anew in place of going on after {progress}: Redis has lost its data since")
+            return Run("", None, 0, "", f"starts over instead of continuing after {progress}: Redis has lost its data since")
         reached = msgspec.json.decode(position, type=Optional[list[str]]) if position else None
-        return Run(run.decode(), reached, int(done), started.decode(), f"goes on after {progress}; --restart begins anew" if done else "")
+        return Run(run.decode(), reached, int(done), started.decode(), f"continues after {progress}; --restart starts over" if done else "")
 
     def start(self, restart: bool) -> Run:
         """The interrupted run, or a new one; ``restart`` forgets an interrupted one."""
@@ -101,7 +101,7 @@ class RunStore:
         self.database.run(
             "REPLACE INTO gearsync.resync (table_name, condition_hash, condition_sql, shape, run, position, rows_done, started_at, finished_at)"
             " VALUES (%s, SHA2(%s, 256), %s, %s, %s, NULL, 0, CURRENT_TIMESTAMP(6), NULL)",
-            (self.table.table, self.where, self.where, self.load_hash, run),
+            (self.synced.table, self.where, self.where, self.load_hash, run),
         )
         ((started,),) = self.database.rows("SELECT started_at FROM gearsync.resync WHERE run = %s", (run,))
         return Run(run, None, 0, started.decode(), interrupted.reason if interrupted else "")
@@ -111,7 +111,7 @@ class RunStore:
         return bool(self.database.run(
             "UPDATE gearsync.resync SET position = %s, rows_done = %s WHERE table_name = %s AND condition_hash = SHA2(%s, 256) AND run = %s"
             " AND EXISTS (SELECT 1 FROM gearsync.synced_table WHERE synced_table.table_name = %s AND changed_at = %s)",
-            (msgspec.json.encode(position), rows, self.table.table, self.where, run, self.table.table, self.table.version)))
+            (msgspec.json.encode(position), rows, self.synced.table, self.where, run, self.synced.table, self.synced.version)))
 
     def finish(self, run: str) -> bool:
         """Store that all rows are loaded; False when Redis has lost its data meanwhile. A load with a condition is not kept."""
@@ -119,7 +119,7 @@ class RunStore:
             return False
         of = "WHERE table_name = %s AND condition_hash = SHA2(%s, 256)"
         done = f"DELETE FROM gearsync.resync {of}" if self.where else f"UPDATE gearsync.resync SET finished_at = CURRENT_TIMESTAMP(6) {of}"
-        self.database.run(done, (self.table.table, self.where))
+        self.database.run(done, (self.synced.table, self.where))
         self._marker.remove()
         return True
 

@@ -49,19 +49,19 @@ class TableResync:
     def __init__(self, database: Database, store: RunStore, limits: Limits, restart: bool = False) -> None:
         """``restart`` forgets an interrupted run. Raises DatabaseUnavailable, Unavailable, and Busy while another run of the table has its lock."""
         self.database = database
-        self.table = store.table
+        self.synced = store.synced
         self._limits = limits
         self._store = store
         ((version,),) = database.rows("SELECT VERSION()")
         self._mariadb = b"MariaDB" in version
         # The lock belongs to the session, and ends with it.
-        lock = f"gearsync.resync.{hashlib.sha256(self.table.table.encode()).hexdigest()[:32]}"
+        lock = f"gearsync.resync.{hashlib.sha256(self.synced.table.encode()).hexdigest()[:32]}"
         ((taken,),) = database.rows("SELECT GET_LOCK(%s, %s)", (lock, _LOCK_SECONDS))
         if not int(taken or 0):
             ((holder,),) = database.rows("SELECT IS_USED_LOCK(%s)", (lock,))
-            raise Busy(f"another resync of {self.table.table} is running, on MySQL's connection {int(holder or 0)}; let it end, or kill it")
+            raise Busy(f"another resync of {self.synced.table} is running, on MySQL's connection {int(holder or 0)}: let it end, or end it with KILL")
         self.begun = store.start(restart)
-        self._progress = Progress(self.table.table, self.begun.rows, estimated_rows(database, self.table), False, "", self.begun.position)
+        self._progress = Progress(self.synced.table, self.begun.rows, estimated_rows(database, self.synced), False, "", self.begun.position)
 
     def run(self) -> Iterator[Progress]:
         """One Progress after each piece and each wait, until the table is done. Raises LostMeanwhile and Redeclared."""
@@ -90,7 +90,7 @@ class TableResync:
 
     def _hold_back(self) -> Iterator[Progress]:
         """Wait while a limit is exceeded. Raises Stuck."""
-        tables = self._limits.tables or [self.table.table]
+        tables = self._limits.tables or [self.synced.table]
         detector = StallDetector(self.database, tables)
         while True:
             if outbox_depth(self.database, self._limits.depth, tables) > self._limits.depth:
@@ -108,17 +108,17 @@ class TableResync:
         progress, where = self._progress, self._store.where
         # With a condition a piece is a range of the key: however few rows it has, no statement searches for long.
         alone = piece_size.size == 1
-        piece = reach(self.database, self.table, progress.position, piece_size.size * SPARSE if where and not alone else piece_size.size)
+        piece = reach(self.database, self.synced, progress.position, piece_size.size * SPARSE if where and not alone else piece_size.size)
         number = 0
         if piece.rows and piece.last is not None:
-            number = self.database.run(copy_sql(self.table, progress.position, piece.last, where, alone=alone, mariadb=self._mariadb))
+            number = self.database.run(copy_sql(self.synced, progress.position, piece.last, where, alone=alone, mariadb=self._mariadb))
         rows = progress.rows + number
         if not self._store.save(self.begun.id, piece.last, rows):
-            raise Redeclared(f"{self.table.table} was declared anew while it was loaded")
+            raise Redeclared(f"the declaration of {self.synced.table} has changed while it was loaded")
         progress.position, progress.rows = piece.last, rows
         piece_size.adapt(piece.rows, piece.size)
         if piece.done:
             if not self._store.finish(self.begun.id):
-                raise LostMeanwhile(f"Redis has lost its data while {self.table.table} was loaded")
+                raise LostMeanwhile(f"Redis has lost its data while {self.synced.table} was loaded")
             progress.done = True
         return number

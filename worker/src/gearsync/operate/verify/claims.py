@@ -94,7 +94,7 @@ def _possible_rows(verifier: TableVerifier, write: int, key: bytes, member: Opti
     """Rows that may have made this key, and this member of it. Raises Untraceable."""
     for row in verifier.expectation.rows(write, key, member):
         try:
-            identity(verifier.table, row)
+            identity(verifier.synced, row)
         except ValueError:  # a value that the key's column cannot have
             continue
         yield row
@@ -107,7 +107,7 @@ def _asked_for(verifier: TableVerifier, claims: Sequence[Claim]) -> tuple[dict[i
         by_identity.setdefault(verifier.rows.identity(claim.row), []).append(claim)
     asked_for: dict[int, Row] = {}
     unknown: set[int] = set()
-    sql = "" if verifier.transform or verifier.expectation.needs_values else verifier.table.old_sql
+    sql = "" if verifier.transform or verifier.expectation.needs_values else verifier.synced.old_sql
     groups = [list(by_identity.values())] if by_identity else []
     while groups:
         group = groups.pop()

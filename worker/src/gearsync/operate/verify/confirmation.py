@@ -38,7 +38,7 @@ class Confirmation:
             candidates, different = self._round(candidates, orphans)
             confirmed += different
         if candidates:
-            self._report.unsettle("changed at every look", len({self._rows.identity(candidate.row) for candidate in candidates}))
+            self._report.unsettle("changed during every comparison", len({self._rows.identity(candidate.row) for candidate in candidates}))
         return confirmed
 
     def _round(self, candidates: list[Difference], orphans: bool) -> tuple[list[Difference], list[Difference]]:

@@ -85,7 +85,7 @@ def _unclaimed(candidates: Sequence[Candidate], declared: DeclaredTables) -> Ite
         elif declared.may_hold(claim.key, verifier.expectation.redis_type(claim.write)):
             verifier.report.shared += 1
         else:
-            orphan = Difference(verifier.table.table, ORPHANED, claim.write, claim.key, claim.member, claim.row)
+            orphan = Difference(verifier.synced.table, ORPHANED, claim.write, claim.key, claim.member, claim.row)
             orphans.setdefault(id(verifier), (verifier, []))[1].append(orphan)
     yield from orphans.values()
 
@@ -101,7 +101,7 @@ def prune(orphans: Sequence[Difference], verifier: TableVerifier, declared: Decl
     remaining = verifier.repair(verifier.confirm(still, orphans=True), orphans=True)
     for claimant, rows in Claims(candidates, declared).asked_for():
         if rows:
-            reloads.enqueue_reload(claimant.servers.mysql, claimant.table, list(rows.values()))
+            reloads.enqueue_reload(claimant.servers.mysql, claimant.synced, list(rows.values()))
     return remaining
 
 

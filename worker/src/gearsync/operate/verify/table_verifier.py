@@ -23,21 +23,21 @@ EXAMPLES = 10
 _TOGETHER = 10_000
 
 #: An absent key with a time to live proves nothing.
-_LOST_OR_EXPIRED = "absent, and it may have expired or Redis may have lost it; --repair or gearsync resync writes it again"
+_LOST_OR_EXPIRED = "absent: expired, or lost by Redis; --repair or gearsync resync writes it again"
 
 
 class TableVerifier:
     """One declared table."""
 
     def __init__(
-        self, servers: Servers, declared: Table, table: SyncedTable, transform: Optional[Transform] = None, examples: int = EXAMPLES
+        self, servers: Servers, declared: Table, synced: SyncedTable, transform: Optional[Transform] = None, examples: int = EXAMPLES
     ) -> None:
         self.servers = servers
-        self.table = table
+        self.synced = synced
         self.transform = transform
-        self.expectation = Expectation(declared, [column.declared for column in table.key])
+        self.expectation = Expectation(declared, [column.declared for column in synced.key])
         self.report = Report(declared.table, unverifiable=self.expectation.unverifiable, untraced=self.expectation.untraced)
-        self.rows = TableRows(servers.mysql, table, transform, self.report)
+        self.rows = TableRows(servers.mysql, synced, transform, self.report)
         self.comparison = Comparison(servers, self.expectation, self.report)
         self._confirmation = Confirmation(servers, self.rows, self.comparison, self.report)
         self._examples = examples
@@ -46,7 +46,7 @@ class TableVerifier:
         """The differences of all rows, or of a random share of them, in pieces. Raises NoKey."""
         waiting: list[Difference] = []
         size = 0
-        for piece in walk.walk(self.servers.mysql, self.table, CHUNK, sample):
+        for piece in walk.walk(self.servers.mysql, self.synced, CHUNK, sample):
             for differences in self.compare(piece.entries):
                 waiting += differences
             size += piece.size
@@ -57,7 +57,7 @@ class TableVerifier:
 
     def ends(self) -> Iterator[list[Difference]]:
         """The differences of the rows with the smallest and the greatest keys: for a large table as cheap as for a small one."""
-        for piece in walk.ends(self.servers.mysql, self.table, CHUNK):
+        for piece in walk.ends(self.servers.mysql, self.synced, CHUNK):
             yield from self.compare(piece.entries)
 
     def compare(self, entries: Sequence[walk.Entry]) -> Iterator[list[Difference]]:
@@ -92,7 +92,7 @@ class TableVerifier:
         """Have the worker write these rows again, and remove what no row asks for; those of ``differences`` that remain."""
         if not differences:
             return []
-        reloads.enqueue_reload(self.servers.mysql, self.table, [each.row for each in differences])
-        self.servers.settle(self.table.table)
+        reloads.enqueue_reload(self.servers.mysql, self.synced, [each.row for each in differences])
+        self.servers.settle(self.synced.table)
         remaining = self.confirm(list(differences), orphans)
         return [each._replace(kind=MISSING) if each.kind == ABSENT else each for each in remaining]

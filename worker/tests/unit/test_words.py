@@ -1,0 +1,69 @@
+"""Comments, messages and names of the worker are in the plain English of its field: none of these words is in them."""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from harness.worker import SOURCES
+
+#: The packages that are written so. Add one when its words are.
+PACKAGES = ["cli", "operate", "project", "shapes", "telemetry"]
+#: Modules of these packages whose words are not yet changed.
+LATER = {"cli/check_config.py", "project/transform.py"}
+
+BANNED = re.compile(
+    r"\b(mend(s|ed|ing)?|mistakes?|(no|some|any)body|tells?|told|says?|said|in(to)? words|that is none|in place of|goes? on|begins? anew)\b",
+    re.IGNORECASE)
+#: Parts of names, which are written with underscores.
+BANNED_IN_NAMES = {"found", "mend", "mended", "mistake", "mistakes", "nobody", "said", "say", "tell", "told", "unfit", "words"}
+#: Members of JSON that users read: they keep their names.
+CONTRACTS = {"mistake", "mistakes", "words"}
+
+MODULES = sorted(path for package in PACKAGES for path in (SOURCES / "gearsync" / package).rglob("*.py"))
+
+
+def texts(source: str) -> Iterator[tuple[int, str]]:
+    """Each comment and each string, docstrings too, with its line."""
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], token.string
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, (str, bytes)):
+            text = node.value if isinstance(node.value, str) else node.value.decode("latin-1")
+            if text not in CONTRACTS:
+                yield node.lineno, text
+
+
+def names(source: str) -> Iterator[tuple[int, str]]:
+    """Each name that is defined: functions, classes, arguments and variables, with its line."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            yield node.lineno, node.name
+        elif isinstance(node, ast.arg):
+            yield node.lineno, node.arg
+        elif isinstance(node, (ast.Name, ast.Attribute)) and isinstance(node.ctx, ast.Store):
+            yield node.lineno, node.id if isinstance(node, ast.Name) else node.attr
+
+
+def banned(source: str) -> list[str]:
+    in_texts = [f"{line}: {match[0]}" for line, text in texts(source) for match in BANNED.finditer(text)]
+    return in_texts + [f"{line}: {name}" for line, name in names(source) if BANNED_IN_NAMES & {part.lower() for part in re.findall(r"[A-Z]?[a-z]+", name)}]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(SOURCES)))
+def test_no_module_uses_these_words(module: Path) -> None:
+    if str(module.relative_to(SOURCES / "gearsync")) in LATER:
+        pytest.skip("its words are changed later")
+    assert banned(module.read_text()) == []
+
+
+def test_comments_messages_docstrings_and_names_are_looked_through() -> None:
+    source = '"""Mends it."""\nwords = f"{x}: nobody"  # told\ndef say_dead(found):\n    raise E(b"no mistake")\n'
+    assert banned(source) == ["2: told", "1: Mends", "2: nobody", "4: mistake", "3: say_dead", "2: words", "3: found"]
+    assert banned('{"mistakes": 1}') == []
