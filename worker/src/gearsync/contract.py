@@ -6,12 +6,12 @@ from collections.abc import Iterable
 
 #: The schema that the module `outbox` makes.
 SCHEMA = "gearsync"
-#: What the SQL that `sync_table` stores calls a row of a synced table.
+#: The alias of a synced table in the SQL that `sync_table` stores.
 ROW = "gearsync_row"
 
 #: Marks a payload of our triggers in direct delivery; any other JSON object is a flat one, as the article's triggers send it.
 MARK, MARK_VERSION = "$gearsync", 1
-#: What a trigger can be called for.
+#: The events of triggers.
 EVENTS = ("insert", "update", "delete")
 #: What a row of the outbox can be: a change, a row as it is of which nothing has changed, or a request to read a row.
 OPERATIONS = (*EVENTS, "refresh", "reload")
@@ -28,7 +28,7 @@ def drain_function(source: str, shard: int) -> str:
 
 
 def drain_prefix(source: str) -> str:
-    """What these functions of a source begin with."""
+    """The prefix of these functions of a source."""
     return f"{_DRAIN}.{source}."
 
 
@@ -48,15 +48,15 @@ def slot_fence_key(source: str, shard: int, tag: str) -> str:
 
 
 def applied_key(source: str, owner: str) -> str:
-    """The key by which a process that drains says what it has applied."""
+    """The key under which a process that drains reports what it has applied."""
     return f"gearsync:{source}:applied:{owner}"
 
 
 def whole_key(source: str, table: str) -> str:
-    """The key of Redis' word that it has lost nothing of a table, which is in it only as long as that is so."""
+    """The key of the marker that Redis has lost nothing of a table: it is in Redis only as long as that is so."""
     return f"gearsync:{source}:whole:{table}"
 
 
 def resync_key(source: str, table: str, parts: Iterable[str] = ()) -> str:
-    """The key of a resync's mark; ``parts`` tell one condition of a table from another."""
+    """The key of a resync's marker; ``parts`` distinguish the conditions of a table."""
     return ":".join([f"gearsync:{source}:resync:{table}", *parts])

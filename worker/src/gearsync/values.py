@@ -6,7 +6,7 @@ from typing import Union
 
 
 class Number(str):
-    """A number with its literal text, so that neither scale nor digits are lost."""
+    """A number as its literal text, so that neither scale nor digits are lost."""
 
     __slots__ = ()
 
@@ -17,17 +17,17 @@ class Json(str):
     __slots__ = ()
 
 
-#: What a column can hold; None is NULL. Text, numbers and JSON are str, so that they are written as they stand; whole numbers may be int.
+#: What a column can hold; None is NULL. Text, numbers and JSON are str, so that they are written unchanged; whole numbers may be int.
 Value = Union[None, bytes, str, int]
 Row = dict[str, Value]
 
 
 class Malformed(ValueError):
-    """A payload that is not what a trigger sends; the message says why, without any value of the row. ``detail`` may show values."""
+    """An invalid payload or row. The message is the reason, without any value of the row; ``detail`` may show values."""
 
-    def __init__(self, words: str, detail: str = "") -> None:
-        super().__init__(words)
-        self.detail = detail or words
+    def __init__(self, message: str, detail: str = "") -> None:
+        super().__init__(message)
+        self.detail = detail or message
 
 
 def as_bytes(value: Union[bytes, str, int]) -> bytes:
@@ -39,7 +39,7 @@ def as_bytes(value: Union[bytes, str, int]) -> bytes:
 
 def missing(column: str) -> Malformed:
     """The error of a row that does not have ``column``."""
-    return Malformed(f"column {column!r} is missing; the trigger is older than the worker's declaration, or the other way round")
+    return Malformed(f"column {column!r} is missing: the trigger and the worker have different declarations, run site.yml")
 
 
 def cell(row: Row, column: str) -> Value:

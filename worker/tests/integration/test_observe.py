@@ -56,7 +56,7 @@ class Exporter(Http):
     """The worker's web server."""
 
     def value(self, name: str, **labels: str) -> float | None:
-        """One sample; None when it is not there, or nobody answers."""
+        """One sample; None when it is absent, or the exporter does not answer."""
         status, text = self.get("/metrics")
         for family in text_string_to_metric_families(text if status == 200 else ""):
             for sample in family.samples:
@@ -125,7 +125,7 @@ def test_counters_go_on_when_a_process_is_killed_and_count_nothing_twice(pipelin
 
 
 def test_a_stop_does_not_wait_for_the_exporter(pipeline: Pipeline) -> None:
-    # An exporter that goes on would be waited for longer than this test waits.
+    # An exporter that does not stop would be waited for longer than this test waits.
     pipeline.config["worker"]["shutdown_timeout"] = 600.0
     worker = pipeline.start()
     until(lambda: pipeline.exporter.get("/readyz")[0], 200)
@@ -191,7 +191,7 @@ def test_the_result_of_a_verification_is_kept(pipeline: Pipeline) -> None:
     pipeline.redis.client.delete("item:1")
     assert pipeline.commands.run("verify")[0] == 1
     until(lambda: pipeline.exporter.value("gearsync_verify_differences", table="shop.item", kind="missing"), 1.0)
-    until(lambda: any("found 1 differences" in mistake for mistake in pipeline.status()[1]["mistakes"]))
+    until(lambda: any("found 1 differences" in problem for problem in pipeline.status()[1]["mistakes"]))
     pipeline.commands.done("verify", "--repair")
     until(lambda: pipeline.exporter.value("gearsync_verify_differences", table="shop.item", kind="missing"), 0.0)
     until(lambda: pipeline.status()[0], 0)
@@ -309,7 +309,7 @@ def test_where_transactions_cannot_be_seen_their_metrics_are_absent_and_all_else
     else:
         database.execute("DROP PROCEDURE gearsync.transactions")
     if "definer" in reason:
-        definer = "nobody" if reason == "the definer is gone" else "limited"
+        definer = "unknown" if reason == "the definer is gone" else "limited"
         database.execute("USE gearsync", text.replace("`root`@", f"`{definer}`@"))
     pipeline.config["mysql"] = {**database.account, "user": "limited", "password": "secret"}
     pipeline.commands = Commands(pipeline.config, tmp_path)

@@ -42,7 +42,7 @@ ODD: dict[str, Any] = {
 
 @pytest.fixture
 def table(database: OutboxDatabase, request: pytest.FixtureRequest) -> OutboxDatabase:
-    """A table that had rows before it was synced: 300, or as many as the test says."""
+    """A table that had rows before it was synced: 300, or the number in the test's parameter."""
     rows = ", ".join(f"({number}, 'n{number % 7}', {number / 4})" for number in range(1, getattr(request, "param", 300) + 1))
     database.execute(
         "CREATE TABLE shop.item (id BIGINT UNSIGNED PRIMARY KEY, name VARCHAR(40), price DECIMAL(10,2)) ENGINE=InnoDB",
@@ -146,7 +146,7 @@ def test_every_planted_difference_is_found_and_repaired(loaded: Commands, redis_
     r.set("doc:9998", "{}")
     r.set("cell:9997:name", "x")
     r.sadd("by-name:n1", 2, 9996)
-    r.sadd("by-name:nobody", 3)
+    r.sadd("by-name:unknown", 3)
     r.zadd("by-price", {"9995": 1})
     # Not ours: no row could have written them.
     r.hset("item:config", "a", "b")
@@ -197,13 +197,13 @@ def test_keys_of_tables_that_are_not_chosen_are_theirs(
     commands.done("resync")
     # What direct delivery has written; a set that looks like a user's hash; and orphans of the one and of the other.
     redis_server.client.hset("user:a:seen", "v", "1")
-    redis_server.client.sadd("user:somebody", "else")
+    redis_server.client.sadd("user:other", "else")
     redis_server.client.hset("user:gone", "v", "1")
     redis_server.client.hset("user:gone:tags", "v", "1")
     status, found = commands.verify("--table", "shop.user", "--prune")
     assert (status, found["different"]) == (0, {"orphaned": 2})
     assert sorted(redis_server.client.keys()) == sorted(
-        [b"user:a", b"user:a:tags", b"user:a:seen", b"user:somebody", *redis_server.client.keys("gearsync:*")])
+        [b"user:a", b"user:a:tags", b"user:a:seen", b"user:other", *redis_server.client.keys("gearsync:*")])
 
 
 def test_a_key_that_can_be_taken_apart_in_many_ways_is_never_removed(
@@ -222,7 +222,7 @@ def test_a_key_that_can_be_taken_apart_in_many_ways_is_never_removed(
     database.execute(f"INSERT INTO shop.connection VALUES {', '.join(rows)}")
     commands.done("barrier")
     redis_server.client.hset("conn:10.0.0.99:10.0.1.99:99", "port", "99")
-    # Of a row's values between colons nobody can say where one ends: beyond some number of ways the key counts as a row's.
+    # Where a value between colons ends is ambiguous: a key with too many ways to parse it counts as a row's.
     redis_server.client.hset("conn:" + ":".join("abcdefghijklmnopqrst"), "port", "1")
     status, found = commands.verify("--prune")
     assert (status, found["different"], found["remaining"]) == (0, {"orphaned": 1}, {})
@@ -362,7 +362,7 @@ def test_what_expires_in_a_redis_that_has_lost_nothing_is_no_difference(cache: C
     assert cache.verify()[0] == 0
     redis_server.client.delete("cache:1", "cache:2")
     status, found = cache.verify()
-    # It is said all the same: they may have been removed.
+    # It is reported all the same: they may have been removed.
     assert (status, found["different"], found["complete"]) == (0, {}, False)
     assert any(words.startswith("2 keys or members with a time to live") for words in found["not_compared"])
 
@@ -439,7 +439,7 @@ def test_a_key_of_another_unique_key_is_compared(
     assert commands.verify()[0] == 0
     redis_server.client.delete("mail:a")
     redis_server.client.set("mail:b", "7")
-    # Whose row this was, its key does not say.
+    # This key does not name its row.
     redis_server.client.set("mail:gone", "9")
     status, found = commands.verify("--repair", "--prune")
     assert (status, found["different"], found["remaining"], found["complete"]) == (0, {"missing": 1, "stale": 1}, {}, False)
@@ -473,7 +473,7 @@ def test_a_key_that_no_column_can_hold_is_its_own_fault_alone(
     assert [found[name]["different"].get("orphaned", 0) for name in ("shop.item", "shop.latin")] == [1, 1]
     assert not found["shop.latin"]["complete"]
     commands.run("verify", "--prune")
-    # What nobody can ask for is not removed.
+    # A key that cannot be looked up is not removed.
     assert redis_server.client.exists("u:😀", "u:gone", "item:9999") == 1
 
 
@@ -594,14 +594,14 @@ def test_a_repair_does_no_harm_to_rows_that_change_meanwhile(loaded: Commands, t
     assert (status, found["different"]) == (0, {}), found
 
 
-def test_a_table_that_nobody_declares_holds_up_no_other(loaded: Commands, table: OutboxDatabase, redis_server: RedisServer) -> None:
-    table.put(*[("insert", {"new": {"id": 1}})] * 3, shard=1, table="shop.nobodys")
+def test_a_table_that_is_not_declared_holds_up_no_other(loaded: Commands, table: OutboxDatabase, redis_server: RedisServer) -> None:
+    table.put(*[("insert", {"new": {"id": 1}})] * 3, shard=1, table="shop.undeclared")
     redis_server.client.delete("item:1")
     assert loaded.verify("--repair")[0] == 0
     loaded.done("resync", "--restart", "--max-depth", "2", "--chunk", "100")
     status, output = loaded.run("barrier", "--timeout", "0.1")
     assert status == 1
-    assert "shop.nobodys" in output
+    assert "shop.undeclared" in output
 
 
 def hold(database: OutboxDatabase, redis_server: RedisServer, way: str) -> tuple[dict[str, Any], str]:
@@ -676,7 +676,7 @@ def _kill(process: Command, table: OutboxDatabase) -> None:
 
 
 def _begun(commands: Commands, table: OutboxDatabase) -> Command:
-    """A resync that has loaded some rows, and goes on so slowly that it does not end."""
+    """A resync that has loaded some rows, and continues so slowly that it does not end."""
     process = commands.start("resync", "--chunk", "50", "--rate", "10")
     until(lambda: table.execute("SELECT COUNT(*) FROM gearsync.resync WHERE rows_done > 0")[0][0], 1)
     return process
@@ -765,7 +765,7 @@ def test_a_load_of_some_rows_leaves_a_load_of_all_as_it_was(loaded: Commands, ta
     assert new() == ""
     loaded.done("resync", "--where", "id < 10")
     assert new() == ""
-    # Interrupted half way: it goes on where it was, whatever is loaded meanwhile.
+    # Interrupted half way: it continues where it stopped, whatever is loaded meanwhile.
     table.execute("UPDATE gearsync.resync SET finished_at = NULL, position = '[\"100\"]', rows_done = 100, run = 'one'")
     redis_server.client.set("gearsync:main:resync:shop.item", "one")
     loaded.done("resync", "--where", "id = 1")
@@ -837,7 +837,7 @@ def test_a_quick_look_is_at_both_ends(loaded: Commands, redis_server: RedisServe
 def test_without_a_durable_table_there_is_nothing_to_do(config: dict[str, Any], tmp_path: pathlib.Path) -> None:
     """The account of such a worker may not read the schema gearsync."""
     direct = {**config["tables"][0], "delivery": "direct"}
-    commands = Commands({**config, "mysql": {**config["mysql"], "user": "nobody"}, "tables": [direct]}, tmp_path)
+    commands = Commands({**config, "mysql": {**config["mysql"], "user": "unknown"}, "tables": [direct]}, tmp_path)
     assert commands.run("verify") == (0, "nothing to compare: no table of the configuration has durable delivery\n")
     status, output = commands.run("verify", "--json")
     assert (status, json.loads(output.splitlines()[0])["tables"]) == (0, [])

@@ -1,4 +1,4 @@
-"""`gearsync read-back`: whether Redis is as one row says, with the row that a trigger would send."""
+"""`gearsync read-back`: whether Redis holds one row, given as a trigger would send it."""
 
 from __future__ import annotations
 
@@ -56,18 +56,18 @@ def test_what_the_transform_makes_of_a_row_is_compared(read_back: Any, redis_ser
     assert read_back("One", durable) == (0, "3 keys and members\n")
     r.srem("slugs:one", "1")
     r.persist("slug:1")
-    status, said = read_back("One", durable)
-    assert (status, "write[1] (set slugs:{slug}) is missing" in said, "write[2] (string slug:{id}) is stale" in said) == (1, True, True)
+    status, output = read_back("One", durable)
+    assert (status, "write[1] (set slugs:{slug}) is missing" in output, "write[2] (string slug:{id}) is stale" in output) == (1, True, True)
     # A row's values belong in no log.
-    assert "One" not in said
-    assert "one" not in said
+    assert "One" not in output
+    assert "one" not in output
 
 
 def test_a_row_that_the_transform_leaves_out_has_nothing_to_compare(read_back: Any) -> None:
     assert read_back("left out") == (0, "the transform leaves the row out\n")
 
 
-def test_what_cannot_be_told_is_no_answer(read_back: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_compared_is_no_answer(read_back: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     redis_server.client.set("item:1", "no hash")
     assert "write[0] (hash item:{id}) is wrong_type" in read_back("One")[1]
     redis_server.stop()

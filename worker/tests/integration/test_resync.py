@@ -1,4 +1,4 @@
-"""What a resync does beside writers when it stands still, when the table is declared anew, and with rows and keys of every kind."""
+"""What a resync does beside writers when it stands still, when the table gets another declaration, and with rows and keys of every kind."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_a_table_whose_columns_change_while_it_is_loaded_is_loaded_anew(
     until(lambda: redis_server.client.hget("item:1", "b"), b"7")
 
 
-def test_a_resync_whose_rows_become_dead_letters_says_so_and_fails(
+def test_a_resync_whose_rows_become_dead_letters_reports_them_and_fails(
     table: OutboxDatabase, commands: Commands, redis_server: RedisServer, config: dict[str, Any], start_worker: Callable[..., Worker]
 ) -> None:
     for number in range(1, 31):

@@ -128,12 +128,12 @@ def test_a_missing_column_is_malformed() -> None:
 
 
 def test_a_write_that_former_triggers_do_not_know_leaves_the_others_alone() -> None:
-    """A write is added while changes wait that nobody has written the declaration of down."""
+    """A write is added while changes wait whose declaration is unknown."""
     writes = [Write(type="hash", key="h:{id}"), Write(type="set", key="set:{a}", member="{id}"), Write(type="zset", key="z", member="{id}", score="{b}")]
     made = FormerWriter(Table(table="s.t", columns=COLUMNS, write=writes))
     one = {"id": Number(1), "a": "x"}
     assert made.commands(Change("s.t", "insert", one, None)) == [("HSET", b"h:1", "id", "1", "a", "x"), ("SADD", b"set:x", b"1")]
-    # Its next change would not tell the old value either.
+    # Its next change would not have the old value either.
     assert made.commands(Change("s.t", "update", one, {"id": Number(1)})) == [("HSET", b"h:1", "id", "1", "a", "x")]
     assert made.commands(Change("s.t", "delete", None, {"id": Number(1), "b": Number(2)})) == [("DEL", b"h:1"), ("ZREM", b"z", b"1")]
     for row in ({}, {"a": "x"}, {"other": "x"}):

@@ -124,7 +124,7 @@ def test_documents_are_compared_exactly(there: bytes, wanted: bytes, same: bool)
     assert (difference(Probe(document, b"k", None, ("GET", b"k"), wanted), there, expires=False) is None) == same
 
 
-def test_a_refusal_says_nothing_about_the_key() -> None:
+def test_a_refusal_does_not_show_the_key() -> None:
     (probe, *_rest) = Expectation(TABLE, ["id"]).probes({"id": 1, "a": "x", "b": "y"})
     with pytest.raises(RuntimeError):
         difference(probe, RuntimeError("NOPERM this user has no permissions"), expires=False)
@@ -152,7 +152,7 @@ def test_writes_whose_rows_cannot_be_asked_for_still_hold_their_keys() -> None:
     assert not direct.may_hold(b"s:1:other", b"string")
 
 
-def test_a_wrong_type_is_told_from_a_wrong_value() -> None:
+def test_a_wrong_type_differs_from_a_wrong_value() -> None:
     (probe, *_rest) = Expectation(TABLE, ["id"]).probes({"id": 1, "a": "x", "b": "y"})
     assert difference(probe, Exception("WRONGTYPE Operation against a key"), expires=False) == WRONG_TYPE
     assert difference(probe, [None, None, None], expires=True) == ABSENT

@@ -1,4 +1,4 @@
-"""How a resync holds itself back."""
+"""How a resync limits its load."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_it_is_not_nice_for_so_long_that_the_server_ends_its_session() -> None:
     assert pause(Limits(nice_ratio=10.0), 1, 30.0, 30.0) == 5.0
 
 
-def test_it_does_not_sleep_when_told_not_to() -> None:
+def test_a_ratio_of_zero_does_not_sleep() -> None:
     assert pause(Limits(nice_ratio=0.0), 100, 0.1, 0.1) == 0.0
 
 

@@ -146,7 +146,7 @@ def test_the_result_of_a_sample_does_not_hide_that_of_the_whole() -> None:
     assert last_verification({"failed": failed}).finished == 0.0
 
 
-def test_a_table_that_was_never_verified_is_told_from_one_that_was() -> None:
+def test_a_table_that_was_never_verified_differs_from_one_that_was() -> None:
     found = samples(list(observed(in_order(verifications={}), {"source": "main"})))
     assert found["gearsync_verify_last_run_timestamp_seconds"] == {(("source", "main"), ("table", "s.a")): 0.0}
     failed = {"s.a": Verification(0.0, 100.0, 0, {}, 0, 0, "away")}

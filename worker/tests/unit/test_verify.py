@@ -55,7 +55,7 @@ A, B = b'{"id": 1, "a": "A"}', b'{"id": 1, "a": "B"}'
 
 
 def test_a_row_that_goes_to_and_fro_is_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
-    # MySQL says A whenever it is asked; between two looks the row was B, which Redis showed once.
+    # MySQL returns A in each look; between two of them the row was B, which Redis showed once.
     assert confirmed(monkeypatch, Sides([A], [b"B", b"A"])) == []
     assert confirmed(monkeypatch, Sides([A], [b"B", b"B", b"A"])) == []
     assert [found.kind for found in confirmed(monkeypatch, Sides([A], [b"B"]))] == [STALE]

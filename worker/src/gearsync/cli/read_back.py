@@ -24,8 +24,8 @@ EQUAL, DIFFERENT, UNKNOWN = 0, 1, 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = (
-        "Reads from stdin the payload of a job, or a JSON object with the table, the payload and the declaration of a row of the outbox."
+    parser.description = (
+        f"{parser.description}. Reads the payload of a job, or a JSON object with the table, the payload and the declaration of a row of the outbox."
         " Prints no value of the row.")
 
 
