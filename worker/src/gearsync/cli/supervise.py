@@ -229,16 +229,21 @@ def _run(config: Config, counted: pathlib.Path) -> int:
             time.sleep(_STEP_SECONDS)
 
         notifier.notify("STOPPING=1")
-        deadline = time.monotonic() + config.worker.shutdown_timeout + 1.0
-        sent = 0
-        while any(child.process.is_alive() for child in children) and time.monotonic() < deadline:
-            if sent < stops:
-                sent = stops
-                for child in children:
-                    child.signal(signal.SIGTERM)
-            time.sleep(0.02)
+        _terminate(children, lambda: stops, config.worker.shutdown_timeout + 1.0)
     for child in children:
         child.signal(signal.SIGKILL)
         child.process.join()
     sys.stderr.flush()
     return 0
+
+
+def _terminate(children: Sequence[_Child], stops: Callable[[], int], seconds: float) -> None:
+    """Send SIGTERM to the processes, again for each further signal to the service, and wait for their end for ``seconds``."""
+    deadline = time.monotonic() + seconds
+    sent = 0
+    while any(child.process.is_alive() for child in children) and time.monotonic() < deadline:
+        if sent < stops():
+            sent = stops()
+            for child in children:
+                child.signal(signal.SIGTERM)
+        time.sleep(0.02)
