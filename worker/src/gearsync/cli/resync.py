@@ -34,6 +34,8 @@ _STATEMENT = 60.0
 #: Seconds until MySQL is tried again, and how often it is.
 _AGAIN = 1.0
 _ATTEMPTS = 60
+#: What to do after an error.
+_CONTINUE = "Start it again, and it continues where it stopped"
 #: How often a load starts over because Redis was emptied meanwhile.
 _LOSSES = 3
 
@@ -104,11 +106,13 @@ def run(config: Config, options: argparse.Namespace) -> int:
     except Busy as error:
         print(error, file=sys.stderr)
     except Stuck as error:
-        print(f"not loaded: {error}: {hindrance(config, target)}. Start it again, and it continues where it stopped.", file=sys.stderr)
-    except (DatabaseUnavailable, Unavailable, LostMeanwhile, NoKey, ValueError) as error:
-        print(f"not loaded: {error}. Start it again, and it continues where it stopped, unless Redis has lost its data meanwhile.", file=sys.stderr)
+        print(f"not loaded: {error}: {hindrance(config, target)}\n{_CONTINUE}.", file=sys.stderr)
+    except (DatabaseUnavailable, Unavailable, LostMeanwhile) as error:
+        print(f"not loaded: {error}\n{_CONTINUE}, unless Redis has lost its data meanwhile.", file=sys.stderr)
+    except (NoKey, ValueError) as error:
+        print(f"not loaded: {error}", file=sys.stderr)
     except KeyboardInterrupt:
-        print("interrupted. Start it again, and it continues where it stopped.", file=sys.stderr)
+        print(f"interrupted\n{_CONTINUE}.", file=sys.stderr)
     finally:
         for server in (database, *replicas):
             server.close()

@@ -65,7 +65,7 @@ def _place(difference: Difference) -> dict[str, Any]:
 
 def _not_compared(report: Report, options: argparse.Namespace) -> list[str]:
     """What of a table was not compared, as far as it is known."""
-    reasons = [f"{write} cannot be compared: it does not depend on the row's present values alone, or does not name the row" for write in report.unverifiable]
+    reasons = [f"{write} cannot be compared: it is a list or a stream, or its key does not name the row" for write in report.unverifiable]
     reasons += [f"{write}: orphaned keys are not looked for, because its keys do not name the row" for write in report.untraced]
     if report.absent:
         reasons.append(f"{report.absent:,} keys or members with a time to live, which are not in Redis: expired, or removed one by one")
