@@ -16,7 +16,7 @@ from gearsync.apply.work import Work
 from gearsync.outbox.changes import CREATED, Entry, summary
 from gearsync.outbox.store import Outbox
 from gearsync.project.commands import coalesce
-from gearsync.servers.redis_errors import Denied, Unavailable, words_of
+from gearsync.servers.redis_errors import Denied, Unavailable, message_of
 from gearsync.servers.target import Target
 from gearsync.shapes.shape import Step
 from gearsync.telemetry.metrics import BATCHES, CHANGES, COMMANDS, ERRORS, STEPS, Tally
@@ -110,14 +110,14 @@ class Applier:
                 continue
             status, *rest = answer
             if status == b"ok":
-                refused.update({int(number): Malformed(words_of(error)) for number, error in zip(rest[::2], rest[1::2])})
+                refused.update({int(number): Malformed(message_of(error)) for number, error in zip(rest[::2], rest[1::2])})
                 continue
             self._fences.doubt(places)
             if status == b"later":
-                failed[slot] = Unavailable(words_of(rest[0]))
+                failed[slot] = Unavailable(message_of(rest[0]))
                 continue
             if status == b"stuck":
-                raise BatchStuck(int(rest[0]), words_of(rest[1]))
+                raise BatchStuck(int(rest[0]), message_of(rest[1]))
             raise FenceMoved
         if failed and not self._target.is_parted:
             raise next(iter(failed.values()))

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
 from gearsync.outbox.spans import Spans, from_text, runs, text_of
-from gearsync.servers.redis_errors import words_of
+from gearsync.servers.redis_errors import message_of
 from gearsync.servers.target import Script
 from gearsync.shapes.shape import APPEND, Step
 
@@ -142,7 +142,7 @@ def known(fields: Mapping[bytes, bytes]) -> Known:
         elif kind == b"b" and rest.isdigit():
             content.batches[int(rest)] = Spans(from_text(value.decode()))
         elif kind == b"x" and rest.isdigit():
-            content.dead[int(rest)] = words_of(value)
+            content.dead[int(rest)] = message_of(value)
     return content
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple, Optional
 
 from gearsync.apply.fence import BATCH, CLAIM, FenceRefused, Known, Mark, batch, claim, known
 from gearsync.outbox.spans import Spans, runs
-from gearsync.servers.redis_errors import Unavailable, words_of
+from gearsync.servers.redis_errors import Unavailable, message_of
 from gearsync.servers.target import Target
 
 #: Names a fence: its slot, which is 0 on one server, and its shard.
@@ -153,7 +153,7 @@ class Fences:
         answers = self._target.ask([("HMGET", fence.key, "epoch", "number") for _place, fence in asked])
         failed = {place: answer for (place, _fence), answer in zip(asked, answers) if isinstance(answer, Exception)}
         if failed and not self._target.is_parted:
-            raise Unavailable(words_of(next(iter(failed.values()))))
+            raise Unavailable(message_of(next(iter(failed.values()))))
         for (_place, fence), answer in zip(asked, answers):
             if not isinstance(answer, Exception):
                 fence.claimed = answer == [b"%d" % fence.epoch, b"%d" % fence.number]
@@ -203,7 +203,7 @@ class Fences:
             if answer[0] == b"refused":
                 raise FenceRefused(its[int(answer[1]) - 1][1], int(answer[2]))
             if answer[0] == b"later":
-                raise Unavailable(words_of(answer[1]))
+                raise Unavailable(message_of(answer[1]))
             for place, number, fields in zip(its, answer[1::2], answer[2::2]):
                 claimed.append((place, int(number), known(dict(zip(fields[::2], fields[1::2])))))
         in_outbox = present(Spans(span for _place, _number, what in claimed for ids in what.batches.values() for span in ids))

@@ -127,11 +127,11 @@ def _report(outcomes: Iterable[Outcome], done: str, as_json: bool) -> int:
     number, failed = 0, 0
     for outcome in outcomes:
         if as_json:
-            print(msgspec.json.encode({"id": outcome.id, "ok": outcome.mistake is None, "mistake": outcome.mistake}).decode())
-        elif outcome.mistake is not None:
-            print(f"{outcome.id}: not {done}: {outcome.mistake}", file=sys.stderr)
-        number += outcome.mistake is None
-        failed += outcome.mistake is not None
+            print(msgspec.json.encode({"id": outcome.id, "ok": outcome.problem is None, "mistake": outcome.problem}).decode())
+        elif outcome.problem is not None:
+            print(f"{outcome.id}: not {done}: {outcome.problem}", file=sys.stderr)
+        number += outcome.problem is None
+        failed += outcome.problem is not None
     if not as_json:
         print(f"{number:,} {done}" if number or not failed else "none")
     return NOT_ALL if failed else DONE

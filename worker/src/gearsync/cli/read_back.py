@@ -15,7 +15,7 @@ from gearsync.outbox.declarations import Declared
 from gearsync.project.expectation import Expectation, difference
 from gearsync.project.payload import Change, decode
 from gearsync.project.transform import transformed, transforms
-from gearsync.servers.redis_errors import Unavailable, words_of
+from gearsync.servers.redis_errors import Unavailable, message_of
 from gearsync.servers.target import Target, open_target
 from gearsync.shapes.shape import Probe
 from gearsync.values import Malformed, Row
@@ -82,7 +82,7 @@ def _different(target: Target, expectation: Expectation, probes: Sequence[Probe]
         try:
             kind = difference(probe, answer, expectation.expires(probe), seconds if expectation.expires(probe) else None)
         except Exception as error:  # noqa: BLE001  # an error answer of Redis, whatever it is
-            raise Unavailable(f"{expectation.shapes[probe.write]}: {words_of(error)}") from None
+            raise Unavailable(f"{expectation.shapes[probe.write]}: {message_of(error)}") from None
         if kind is not None:
             different.append(f"{expectation.shapes[probe.write]} is {kind}")
     return list(dict.fromkeys(different))

@@ -11,7 +11,7 @@ from pymysql.constants import ER
 from gearsync.contract import SCHEMA
 from gearsync.declare.configuration import Config, MySQLSettings, parse_address
 from gearsync.servers.gearman_admin import version
-from gearsync.servers.mysql_errors import words_of
+from gearsync.servers.mysql_errors import message_of
 from gearsync.servers.redis_errors import Unavailable
 from gearsync.servers.target import Target, open_target
 from gearsync.shapes import TYPES
@@ -85,7 +85,7 @@ def _mysql(settings: MySQLSettings, timeout: float, durable: bool) -> Result:
             connect_timeout=max(1, int(timeout)), read_timeout=timeout,
         )
     except pymysql.MySQLError as error:
-        return Result(name, False, words_of(error))
+        return Result(name, False, message_of(error))
     with connection, connection.cursor() as cursor:
         cursor.execute("SELECT VERSION()")
         version = str(cursor.fetchone()[0])
@@ -97,8 +97,8 @@ def _mysql(settings: MySQLSettings, timeout: float, durable: bool) -> Result:
                 cursor.execute(f"SELECT 1 FROM {SCHEMA}.synced_table WHERE FALSE")
             except pymysql.MySQLError as error:
                 if error.args[0] in (ER.BAD_DB_ERROR, ER.NO_SUCH_TABLE):
-                    return Result(name, False, f"{version}, but the schema {SCHEMA} does not exist yet, run site.yml: {words_of(error)}")
-                return Result(name, False, f"{version}, but the schema {SCHEMA} cannot be used: {words_of(error)}")
+                    return Result(name, False, f"{version}, but the schema {SCHEMA} does not exist yet, run site.yml: {message_of(error)}")
+                return Result(name, False, f"{version}, but the schema {SCHEMA} cannot be used: {message_of(error)}")
         return Result(name, True, version)
 
 

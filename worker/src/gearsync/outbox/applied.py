@@ -10,7 +10,7 @@ from gearsync.outbox.barrier import Barrier, wait
 from gearsync.outbox.spans import Spans, from_text, text_of
 from gearsync.outbox.store import Outbox
 from gearsync.servers.mysql import Database
-from gearsync.servers.redis_errors import Unavailable, text, words_of
+from gearsync.servers.redis_errors import Unavailable, message_of, text
 from gearsync.servers.target import Target
 from gearsync.shapes.shape import Command
 
@@ -36,7 +36,7 @@ def read(target: Target, source: str, owners: Iterable[str]) -> Spans:
 
 def _spans(answer: object) -> Sequence[tuple[int, int]]:
     if isinstance(answer, Exception):
-        raise Unavailable(words_of(answer))
+        raise Unavailable(message_of(answer))
     return list(from_text(text(answer))) if answer else []
 
 

@@ -39,7 +39,7 @@ class Outcome(NamedTuple):
     """The result for one letter: None, or the problem that kept it from being removed."""
 
     id: int
-    mistake: Optional[str]
+    problem: Optional[str]
 
 
 def identify(key: Sequence[KeyColumn], change: Change) -> tuple[Row, Row]:

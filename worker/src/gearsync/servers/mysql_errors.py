@@ -39,7 +39,7 @@ _SIGNAL = 1644
 _QUOTED = re.compile(r"['\"].*['\"]|['\"].*", re.DOTALL)
 
 
-def words_of(error: Exception) -> str:
+def message_of(error: Exception) -> str:
     """MySQL's message without the values and statements that it quotes, and with its number where a part is left out. Pure."""
     message = str(error.args[-1]) if error.args else type(error).__name__
     code = code_of(error)
@@ -59,7 +59,7 @@ class DatabaseUnavailable(Exception):
     """MySQL did not execute a statement; whether a transaction was committed is unknown. A retry may succeed, unless it is one of the errors below."""
 
     def __init__(self, error: Exception) -> None:
-        super().__init__(words_of(error))
+        super().__init__(message_of(error))
         self.code = code_of(error)
 
 

@@ -14,7 +14,7 @@ from redis.sentinel import Sentinel
 
 from gearsync.contract import fence_key
 from gearsync.declare.configuration import DEFAULT_SENTINEL_PORT, RedisSettings, parse_address
-from gearsync.servers.redis_errors import Unavailable, denied_or_unavailable, is_temporary, text, words_of
+from gearsync.servers.redis_errors import Unavailable, denied_or_unavailable, is_temporary, message_of, text
 from gearsync.servers.target import Script, Target, pages
 from gearsync.shapes.shape import Command, Step
 
@@ -116,11 +116,11 @@ class ServerTarget(Target):
         try:
             answers = pipeline.execute(raise_on_error=False)
         except exceptions.RedisError as error:
-            raise Unavailable(words_of(error)) from None
+            raise Unavailable(message_of(error)) from None
         for answer in answers:
             if is_temporary(answer):
-                raise Unavailable(words_of(answer))
-        return [words_of(answer) if isinstance(answer, exceptions.RedisError) else None for answer in answers]
+                raise Unavailable(message_of(answer))
+        return [message_of(answer) if isinstance(answer, exceptions.RedisError) else None for answer in answers]
 
     def by_slot(self, steps: Sequence[Step]) -> dict[int, list[Step]]:
         return {0: list(steps)} if steps else {}
@@ -168,7 +168,7 @@ class ServerTarget(Target):
         try:
             return pipeline.execute(raise_on_error=False)
         except exceptions.RedisError as error:
-            raise Unavailable(words_of(error)) from None
+            raise Unavailable(message_of(error)) from None
 
     def scan(self, page: int) -> Iterator[list[bytes]]:
         yield from pages(self.ask, "SCAN", page=page)
@@ -177,13 +177,13 @@ class ServerTarget(Target):
         try:
             self._client.ping()
         except exceptions.RedisError as error:
-            raise Unavailable(words_of(error)) from None
+            raise Unavailable(message_of(error)) from None
 
     def refused(self, commands: Sequence[Command]) -> list[str]:
         try:
             return refused_on(self._client.connection_pool.make_connection(), commands)
         except (exceptions.RedisError, OSError) as error:
-            raise Unavailable(words_of(error)) from None
+            raise Unavailable(message_of(error)) from None
 
     def close(self) -> None:
         self._fenced.disconnect()

@@ -20,7 +20,7 @@ from redis.retry import Retry
 from gearsync.contract import slot_fence_key
 from gearsync.declare.configuration import RedisSettings, parse_address
 from gearsync.servers.redis import ensure_connected, refused_on, too_few_replicas, wait_for
-from gearsync.servers.redis_errors import Unavailable, denied_or_unavailable, is_temporary, text, words_of
+from gearsync.servers.redis_errors import Unavailable, denied_or_unavailable, is_temporary, message_of, text
 from gearsync.servers.target import Script, Target
 from gearsync.shapes.shape import Command, Step
 from gearsync.values import as_bytes
@@ -79,7 +79,7 @@ class ClusterTarget(Target):
             try:
                 self._cluster = RedisCluster(**self._options)
             except _FAILURES as error:
-                raise Unavailable(words_of(error)) from None
+                raise Unavailable(message_of(error)) from None
         return self._cluster
 
     def _send(self, calls: Sequence[tuple[int, Command]]) -> list[Any]:
@@ -156,8 +156,8 @@ class ClusterTarget(Target):
         errors: list[Optional[str]] = []
         for answer in self.ask(commands):
             if is_temporary(answer) or isinstance(answer, _UNREACHED):
-                raise Unavailable(words_of(answer))
-            errors.append(words_of(answer) if isinstance(answer, exceptions.RedisError) else None)
+                raise Unavailable(message_of(answer))
+            errors.append(message_of(answer) if isinstance(answer, exceptions.RedisError) else None)
         return errors
 
     def ask(self, commands: Sequence[Command]) -> list[Any]:
@@ -216,7 +216,7 @@ class ClusterTarget(Target):
                     cursor, keys = node.redis_connection.execute_command("SCAN", cursor, "COUNT", page)
                 except _FAILURES as error:
                     self.disconnect()
-                    raise Unavailable(words_of(error)) from None
+                    raise Unavailable(message_of(error)) from None
                 cursor = int(cursor)
                 if keys:
                     yield keys
@@ -229,7 +229,7 @@ class ClusterTarget(Target):
                 self._redis.get_redis_connection(node).ping()
             except _FAILURES as error:
                 self.disconnect()
-                raise Unavailable(words_of(error)) from None
+                raise Unavailable(message_of(error)) from None
 
     def refused(self, commands: Sequence[Command]) -> list[str]:
         names: set[str] = set()
@@ -239,7 +239,7 @@ class ClusterTarget(Target):
                 names.update(refused_on(self._redis.get_redis_connection(node).connection_pool.make_connection(), commands))
             except _FAILURES as error:
                 self.disconnect()
-                raise Unavailable(words_of(error)) from None
+                raise Unavailable(message_of(error)) from None
         return [name for name in dict.fromkeys(text(command[0]) for command in commands) if name in names]
 
     def close(self) -> None:

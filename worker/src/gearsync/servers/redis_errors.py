@@ -39,7 +39,7 @@ def text(answer: Any) -> str:
     return answer.decode(errors="replace") if isinstance(answer, bytes) else str(answer)
 
 
-def words_of(error: Union[Exception, bytes]) -> str:
+def message_of(error: Union[Exception, bytes]) -> str:
     """The message of an error up to where it may quote an argument of a command, which is data."""
     if isinstance(error, (exceptions.ConnectionError, exceptions.TimeoutError, OSError)):
         # The client's own message, which contains addresses only.
@@ -53,4 +53,4 @@ def words_of(error: Union[Exception, bytes]) -> str:
 
 def denied_or_unavailable(error: Exception) -> Exception:
     """Denied for an error that is about the account's rights; Unavailable for all others."""
-    return Denied(words_of(error)) if isinstance(error, exceptions.NoPermissionError) else Unavailable(words_of(error))
+    return Denied(message_of(error)) if isinstance(error, exceptions.NoPermissionError) else Unavailable(message_of(error))

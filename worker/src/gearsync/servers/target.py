@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Callable, ClassVar, Optional, Union
 
 from gearsync.declare.configuration import RedisSettings
-from gearsync.servers.redis_errors import Unavailable, text, words_of
+from gearsync.servers.redis_errors import Unavailable, message_of, text
 from gearsync.shapes.shape import Command, Step
 
 
@@ -91,7 +91,7 @@ def pages(ask: Callable[[Sequence[Command]], list[Any]], *command: Union[str, by
             if len(command) > 1 and str(answer).startswith("WRONGTYPE"):
                 return
             # Keys that the account may not read are not absent keys.
-            raise Unavailable(f"{text(command[0])}: {words_of(answer)}")
+            raise Unavailable(f"{text(command[0])}: {message_of(answer)}")
         cursor, elements = int(answer[0]), answer[1]
         if elements:
             yield elements

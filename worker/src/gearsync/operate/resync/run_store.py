@@ -12,7 +12,7 @@ from gearsync.contract import resync_key
 from gearsync.declare.declaration import Table
 from gearsync.outbox.synced_table import Position, SyncedTable
 from gearsync.servers.mysql import Database
-from gearsync.servers.redis_errors import Unavailable, text, words_of
+from gearsync.servers.redis_errors import Unavailable, message_of, text
 from gearsync.servers.target import Target
 
 #: Seconds that the marker of a run that is never continued stays in Redis.
@@ -48,7 +48,7 @@ class RunMarker:
     def _ask(self, *command: Any) -> Any:
         (answer,) = self._target.ask([command])
         if isinstance(answer, Exception):
-            raise Unavailable(f"{command[0]} {self._key}: {words_of(answer)}")
+            raise Unavailable(f"{command[0]} {self._key}: {message_of(answer)}")
         return answer
 
 

@@ -11,7 +11,7 @@ from gearsync.operate.verify.servers import Servers
 from gearsync.operate.verify.table_verifier import TableVerifier
 from gearsync.outbox import reloads
 from gearsync.project.expectation import ORPHANED
-from gearsync.servers.redis_errors import Unavailable, words_of
+from gearsync.servers.redis_errors import Unavailable, message_of
 
 #: Orphans with their table.
 Orphans = tuple[TableVerifier, list[Difference]]
@@ -45,7 +45,7 @@ def _typed(keys: Sequence[tuple[bytes, Writes]], servers: Servers) -> list[tuple
     for number, kind in zip(unclear, servers.ask([("TYPE", claimed[number][0]) for number in unclear])):
         key, writes = claimed[number]
         if isinstance(kind, Exception):
-            _fail(writes, f"TYPE: {words_of(kind)}")
+            _fail(writes, f"TYPE: {message_of(kind)}")
         claimed[number] = (key, [(verifier, write) for verifier, write in writes if verifier.expectation.redis_type(write) == kind])
     return claimed
 

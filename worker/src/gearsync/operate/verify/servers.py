@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from gearsync.project.expectation import is_wrong_type
 from gearsync.servers.mysql import Database
 from gearsync.servers.mysql_errors import AccessDenied, StatementRefused
-from gearsync.servers.redis_errors import Unavailable, text, words_of
+from gearsync.servers.redis_errors import Unavailable, message_of, text
 from gearsync.shapes.shape import Command
 
 #: Errors of MySQL that are about one table, or a value in it: other tables can be compared.
@@ -33,5 +33,5 @@ class Servers(NamedTuple):
         answers = self.ask(commands)
         for command, answer in zip(commands, answers):
             if isinstance(answer, Exception) and not is_wrong_type(answer):
-                raise Refused(f"{text(command[0])}: {words_of(answer)}")
+                raise Refused(f"{text(command[0])}: {message_of(answer)}")
         return answers
