@@ -20,11 +20,12 @@ SHOWN = {
         "test_verify_finds_nothing_wrong_while_writers_write"],
     "at the very most | nothing outside the database": ["test_no_write_fails_when_the_job_server_is_down", "test_wake_never_waits"],
     "Collations do no harm here": ["test_a_key_that_two_rows_would_share_is_refused", "test_large_rows_with_keys_of_every_kind_are_loaded"],
-    "looked for each time, and nothing is skipped": ["test_what_was_read_is_not_read_again_and_what_comes_late_is"],
-    "An open snapshot has no number and holds up nothing": ["test_looks_begin_behind_the_ids_that_no_open_transaction_can_bring"],
+    "looked for each time, and nothing is skipped": ["test_a_seen_change_is_not_read_again_and_a_late_one_is"],
+    "An open snapshot has no number and holds up nothing": ["test_looks_begin_after_the_ids_that_no_open_transaction_can_insert"],
     "the open transaction of a writer holds up nothing but its own changes": [
-        "test_exactly_the_applied_are_deleted_and_no_open_transaction_is_waited_for", "test_a_transaction_that_does_not_end_holds_up_nothing_but_itself"],
-    "Without the right the log is longer, and nothing else differs": ["test_where_the_log_cannot_be_shortened_all_is_deleted_by_one_session"],
+        "test_exactly_the_applied_changes_are_deleted_without_waiting_for_open_transactions",
+        "test_a_transaction_that_does_not_end_delays_only_its_own_changes"],
+    "Without the right the log is longer, and nothing else differs": ["test_when_the_log_cannot_be_shortened_one_session_deletes_all"],
     "a piece is copied twice, which changes nothing": ["test_a_resync_that_is_killed_continues_where_it_stopped"],
     "A wake that is lost costs latency and nothing else": [
         "test_a_missing_wake_function_fails_no_write", "test_kill_9_of_the_worker_loses_and_invents_nothing"],
@@ -33,7 +34,7 @@ SHOWN = {
         "test_kill_9_of_the_worker_loses_and_invents_nothing", "test_redis_may_be_down_for_a_while", "test_mysqld_may_be_killed",
         "test_everything_may_come_up_in_any_order", "test_a_part_may_be_away"],
     "**Lost meanwhile:** nothing. Readers of Redis see old rows": ["test_redis_may_be_down_for_a_while", "test_kill_9_of_the_worker_loses_and_invents_nothing"],
-    "**Lost meanwhile:** nothing. Changes of other transactions": ["test_a_transaction_that_does_not_end_holds_up_nothing_but_itself"],
+    "**Lost meanwhile:** nothing. Changes of other transactions": ["test_a_transaction_that_does_not_end_delays_only_its_own_changes"],
     "Nothing else depends on it but what looks cost": ["test_where_transactions_cannot_be_seen_their_metrics_are_absent_and_all_else_is_in_order"],
     "it can do no harm to live ones": ["test_a_repair_does_no_harm_to_rows_that_change_meanwhile"],
     "the fence has done its work. **Lost:** nothing": [
@@ -41,12 +42,13 @@ SHOWN = {
     "one of several is down | nothing": ["test_each_job_server_can_be_lost"],
     "no lock is left behind": ["test_a_resync_that_is_frozen_at_any_moment_holds_up_no_write", "test_an_interrupted_resync_continues_and_reports_it"],
     "jobs in the job servers' memory. **Lost meanwhile:** nothing": ["test_redis_may_be_down_for_a_while", "test_nothing_is_lost_while_redis_is_down"],
-    "There is nothing to do but to bring it back": ["test_redis_may_be_down_for_a_while", "test_redis_without_memory_is_waited_for"],
+    "There is nothing to do but to bring it back": ["test_redis_may_be_down_for_a_while", "test_the_worker_waits_for_a_redis_without_memory"],
     "There is nothing to do but to bring the node back": [
-        "test_nothing_is_lost_while_slots_move_and_a_node_is_away", "test_a_node_that_is_away_delays_what_belongs_to_it_and_nothing_else"],
+        "test_nothing_is_lost_while_slots_move_and_a_node_is_unreachable", "test_an_unreachable_node_delays_only_its_own_changes"],
     "**It was away and comes back**: nothing to do": ["test_mysqld_may_be_killed", "test_the_job_servers_are_still_set_after_a_restart_of_the_database"],
     "an index | triggers stay | nothing": ["test_a_column_or_an_index_that_is_added_needs_nothing"],
-    "and is filled again. **Lost:** nothing that was committed": ["test_a_change_that_cannot_be_kept_fails_the_write", "test_what_was_rolled_back_never_shows"],
+    "and is filled again. **Lost:** nothing that was committed": [
+        "test_a_change_that_cannot_be_kept_fails_the_write", "test_a_rolled_back_change_is_never_applied"],
     "**Lost meanwhile:** nothing that is durable; the other hosts take over": [
         "test_processes_share_the_shards_and_give_them_back", "test_each_worker_can_be_killed"],
 }

@@ -1,4 +1,4 @@
-"""What a deletion adds to the binary log, and what a replica makes of it."""
+"""What a deletion adds to the binary log, and how a replica applies it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gearsync.telemetry.metrics import Tally
 from harness.outbox_database import OutboxDatabase, collection
 from harness.waiting import until
 
-#: Of a row of the outbox: bits of the columns that an image has, the first one lowest.
+#: Bits of the columns that the image of an outbox row has, the first one lowest.
 KEY, ALL = 0b000010, 0b111111
 
 
@@ -27,7 +27,7 @@ def module_primary() -> Iterator[OutboxDatabase]:
 
 @pytest.fixture
 def primary(module_primary: OutboxDatabase) -> OutboxDatabase:
-    """A server that writes a binary log, and an account that has the rights of a worker's."""
+    """A server that writes a binary log, and an account with the rights of a worker's."""
     module_primary.reset()
     module_primary.execute(
         "DROP USER IF EXISTS 'limited'@'localhost'", "CREATE USER 'limited'@'localhost'",
@@ -48,7 +48,7 @@ def deleter(session: Session) -> Iterator[Deleter]:
 
 
 def delete(primary: OutboxDatabase, deleter: Deleter) -> set[int]:
-    """Have two changes deleted, one of them as a dead letter; which columns the images of the deleted rows have."""
+    """Have two changes deleted, one as a dead letter. Returns which columns the images of the deleted rows have."""
     primary.execute("FLUSH BINARY LOGS")
     (name, *_sizes) = primary.execute("SHOW BINARY LOGS")[-1]
     primary.put(("insert", "[1]"), ("insert", "[1]"))
@@ -62,7 +62,7 @@ def delete(primary: OutboxDatabase, deleter: Deleter) -> set[int]:
 def images(primary: OutboxDatabase, name: str) -> set[int]:
     """Which columns the images of deleted rows have in a binary log."""
     log = (primary.directory / "data" / name).read_bytes()
-    # Behind the event's header and its own: the number of columns, in a byte, and a bit for each.
+    # After the event's header and its own: the number of columns, in a byte, and a bit for each.
     start = 19 + (10 if primary.engine == "mysql" else 8) + 1
     events = primary.execute(f"SHOW BINLOG EVENTS IN '{name}'")
     return {log[position + start] & ALL for _name, position, kind, *_more in events if kind.startswith("Delete_rows")}
@@ -93,15 +93,15 @@ def test_a_deleted_row_is_logged_by_its_key_alone_and_a_replica_deletes_it(prima
     replica = replica_of(primary)
     try:
         for rows in ("SELECT * FROM gearsync.outbox", "SELECT * FROM gearsync.dead_letter"):
-            found: list[Any] = replica.execute(rows)
-            assert found == primary.execute(rows)
-            assert len(found) == 1
+            left: list[Any] = replica.execute(rows)
+            assert left == primary.execute(rows)
+            assert len(left) == 1
     finally:
         replica.remove()
 
 
 @pytest.mark.parametrize("reason", ["the procedure is absent", "the definer lacks the right", "the definer is gone", "the account may not call it"])
-def test_where_the_log_cannot_be_shortened_all_is_deleted_by_one_session(
+def test_when_the_log_cannot_be_shortened_one_session_deletes_all(
     primary: OutboxDatabase, session: Session, deleter: Deleter, reason: str
 ) -> None:
     if reason == "the account may not call it":
@@ -112,7 +112,7 @@ def test_where_the_log_cannot_be_shortened_all_is_deleted_by_one_session(
         assert "DEFINER=`root`@`localhost`" in text
         primary.execute("DROP PROCEDURE gearsync.minimal_row_image")
         if "definer" in reason:
-            definer = "nobody" if reason == "the definer is gone" else "limited"
+            definer = "absent" if reason == "the definer is gone" else "limited"
             primary.execute("USE gearsync", text.replace("`root`@", f"`{definer}`@"))
     for _ in range(2):
         assert delete(primary, deleter) == {ALL}

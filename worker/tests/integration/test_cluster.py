@@ -74,10 +74,10 @@ def test_a_cluster_holds_what_the_table_holds_and_verify_proves_it(
     database.expire_leases()
     worker.start()
     commands.done("barrier")
-    status, found = commands.verify()
-    assert (status, found["different"], found["rows"]) == (0, {}, 290)
+    status, output = commands.verify()
+    assert (status, output["different"], output["rows"]) == (0, {}, 290)
     assert cluster.client.lrange("log:17", 0, -1) == [b"n3", b"n3b"]
-    # What was appended and is deleted from the outbox is forgotten by the fences.
+    # The fences forget appends that are deleted from the outbox.
     database.execute("UPDATE shop.item SET name = 'last' WHERE id BETWEEN 17 AND 26")
     commands.done("barrier")
     until(lambda: fields_kept(cluster), 0)
@@ -86,7 +86,7 @@ def test_a_cluster_holds_what_the_table_holds_and_verify_proves_it(
     cluster.client.hset("item:999", "id", "999")
     assert commands.verify()[1]["different"] == {"missing": 1, "orphaned": 1}
     commands.done("verify", "--repair", "--prune")
-    # What is kept would be applied again.
+    # Changes in the outbox would be applied again.
     until(lambda: database.waiting, 0)
     cluster.client.flushall(target_nodes="primaries")
     commands.done("resync")
@@ -95,13 +95,13 @@ def test_a_cluster_holds_what_the_table_holds_and_verify_proves_it(
 
 
 def fields_kept(cluster: Cluster) -> int:
-    """How many fields the fences have beside their epochs and numbers."""
+    """The number of fields of the fences beside their epochs and numbers."""
     fences = list(cluster.client.scan_iter("gearsync:*:fence:*", count=10_000))
     return sum(len(set(cluster.client.hkeys(key)) - {b"epoch", b"number", b"created"}) for key in fences)
 
 
 class Process:
-    """A process that holds shard 0, as far as the cluster is concerned."""
+    """A process that holds shard 0, from the view of the cluster."""
 
     def __init__(self, target: ClusterTarget, epoch: int) -> None:
         self.target = target
@@ -151,7 +151,7 @@ def test_a_batch_waits_for_the_replicas_of_the_nodes_that_it_is_written_to(clust
             node.cluster("FORGET", gone)
 
 
-def test_nothing_is_lost_while_slots_move_and_a_node_is_away(
+def test_nothing_is_lost_while_slots_move_and_a_node_is_unreachable(
     config: dict[str, Any], cluster: Cluster, database: OutboxDatabase, start_worker: Callable[..., Worker], tmp_path: pathlib.Path
 ) -> None:
     commands = Commands(config, tmp_path)
@@ -172,7 +172,7 @@ def test_nothing_is_lost_while_slots_move_and_a_node_is_away(
         until(cluster.client.dbsize)
         cluster.move_slots(500)
         cluster.nodes[2].stop()
-        # Until the others take it for dead they go on without its slots; then they take no writes at all.
+        # Until the other nodes consider it dead, they work without its slots; then they accept no writes.
         worker.says("action=redis_lost ")
         cluster.give_up_after(SOON)
         until(lambda: [node.state for node in cluster.nodes[:2]], ["fail"] * 2)
@@ -185,8 +185,8 @@ def test_nothing_is_lost_while_slots_move_and_a_node_is_away(
         stop.set()
         writer.join()
     commands.done("barrier")
-    status, found = commands.verify()
-    assert (status, found["different"]) == (0, {})
+    status, output = commands.verify()
+    assert (status, output["different"]) == (0, {})
 
 
 class Histories:
@@ -203,11 +203,11 @@ class Histories:
                 cursor.execute(f"INSERT INTO shop.item VALUES ({number}, 'r{self.rounds}') ON DUPLICATE KEY UPDATE name = VALUES(name)")
 
     def name(self, cluster: Cluster, number: int) -> bytes | None:
-        found: bytes | None = cluster.client.hget(f"item:{number}", "name")
-        return found
+        value: bytes | None = cluster.client.hget(f"item:{number}", "name")
+        return value
 
     def check(self, cluster: Cluster) -> None:
-        """Every list has each value once and in its order, every set what is there now, and nothing was given up."""
+        """Every list has each value once and in order, every set has the current values, and there is no dead letter."""
         until(lambda: self.database.waiting, 0)
         assert self.database.execute("SELECT * FROM gearsync.dead_letter") == []
         wanted = [b"r%d" % number for number in range(1, self.rounds + 1)]
@@ -218,7 +218,7 @@ class Histories:
 
 
 @pytest.mark.parametrize("way", ["killed", "frozen"])
-def test_a_node_that_is_away_delays_what_belongs_to_it_and_nothing_else(
+def test_an_unreachable_node_delays_only_its_own_changes(
     config: dict[str, Any], cluster: Cluster, database: OutboxDatabase, start_worker: Callable[..., Worker], way: str
 ) -> None:
     config["worker"]["io_timeout"] = 1.0
@@ -230,7 +230,7 @@ def test_a_node_that_is_away_delays_what_belongs_to_it_and_nothing_else(
     assert 0 < len(others) < histories.rows
 
     def deleted(rows: list[int]) -> bool:
-        """Whether no change waits whose row has nothing on the node that is away."""
+        """Whether only changes wait whose row has keys on the unreachable node."""
         apart = {row for row in rows if all(
             cluster.client.get_node_from_key(key).port != away.port
             for key in (f"log:{row}", f"doc:{row}", *(f"by-name:r{number}" for number in range(1, histories.rounds + 1))))}
@@ -250,7 +250,7 @@ def test_a_node_that_is_away_delays_what_belongs_to_it_and_nothing_else(
             worker.says("action=redis_lost ", times=number + 1)
             if number == 2:
                 break
-            # What is written in part is known to whoever comes next, also when the batch's other changes are deleted.
+            # The next owner learns which changes are written in part, also when the batch's other changes are deleted.
             until(lambda: deleted(others))
             worker.kill()
             database.expire_leases()
@@ -283,7 +283,7 @@ def test_a_list_gets_each_entry_once_though_half_of_the_batch_waits_for_a_node(
     away.stop()
     database.execute("INSERT INTO shop.every VALUES " + ", ".join(f"({number})" for number in numbers))
     until(lambda: database.waiting, len(late))
-    # What is deleted is forgotten by the fences with the next batches.
+    # The next batches delete the fields of deleted rows.
     for number in range(1001, 1006):
         database.execute(f"INSERT INTO shop.every VALUES ({number})")
         numbers.append(number)
@@ -321,7 +321,7 @@ def test_slots_that_move_under_load_lose_and_repeat_nothing(
     histories.check(cluster)
 
 
-def test_a_slot_that_has_moved_by_half_waits_and_brings_nothing_back(
+def test_a_slot_that_has_moved_in_part_waits_and_restores_nothing_old(
     config: dict[str, Any], cluster: Cluster, database: OutboxDatabase, start_worker: Callable[..., Worker]
 ) -> None:
     worker, histories = start_worker(config), Histories(database, 20)
@@ -360,9 +360,9 @@ def test_a_table_without_rights_in_the_cluster_waits_alone(
     database.execute("CREATE TABLE shop.other (id INT PRIMARY KEY) ENGINE=InnoDB")
     database.sync_table(**other)
 
-    def rights(*words: str) -> None:
+    def rights(*rules: str) -> None:
         for node in cluster.nodes:
-            node.client.execute_command("ACL", "SETUSER", "worker", *words)
+            node.client.execute_command("ACL", "SETUSER", "worker", *rules)
 
     rights("on", ">secret", "+@all", "~gearsync:*", "~item:*", "~by-name:*", "~log:*", "~doc:*")
     try:
@@ -394,7 +394,7 @@ def test_a_stale_owner_is_refused_in_every_slot_that_was_written(cluster: Cluste
     first, second = Process(target, 5), Process(target, 6)
     first.claim(both)
     assert first.write(both, [1]) == [[b"ok"]] * 4
-    # The next owner knows in each slot what was applied.
+    # The next owner learns in each slot what is applied.
     second.claim(both)
     assert all(1 in second.fences.at((slot, 0)).applied for slot in target.by_slot(both))
     assert first.write(both, [2]) == [[b"moved", 1]] * 4

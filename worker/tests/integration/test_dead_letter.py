@@ -1,4 +1,4 @@
-"""Dead letters from their making to their end, on a table whose triggers the collection has made."""
+"""Dead letters from their creation to their end, on a table whose triggers the collection has created."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def listed(commands: Commands) -> list[dict[str, Any]]:
 
 
 def poisoned(commands: Commands, database: OutboxDatabase, redis_server: RedisServer, number: int, change: str) -> int:
-    """Make a change die of a key of another type; the letter's id."""
+    """Make a change fail with a key of another type. Returns the letter's id."""
     before = {letter["id"] for letter in listed(commands)}
     redis_server.client.delete(f"item:{number}")
     redis_server.client.set(f"item:{number}", "not a hash")
@@ -45,7 +45,7 @@ def poisoned(commands: Commands, database: OutboxDatabase, redis_server: RedisSe
     return int(({letter["id"] for letter in listed(commands)} - before).pop())
 
 
-def test_a_letter_that_is_tried_again_brings_the_row_as_it_is_now(commands: Commands, database: OutboxDatabase, redis_server: RedisServer) -> None:
+def test_a_retried_letter_writes_the_row_as_it_is_now(commands: Commands, database: OutboxDatabase, redis_server: RedisServer) -> None:
     client = redis_server.client
     number = poisoned(commands, database, redis_server, 1, "INSERT INTO shop.item VALUES (1, 'first', 'here')")
     (letter,) = listed(commands)
@@ -86,7 +86,7 @@ def test_a_letter_of_a_row_that_is_gone_removes_what_it_should_have_removed(comm
     assert commands.verify()[0] == 0
 
 
-def test_a_log_gets_its_entry_when_that_is_asked_for(commands: Commands, database: OutboxDatabase, redis_server: RedisServer) -> None:
+def test_a_log_gets_its_entry_when_requested(commands: Commands, database: OutboxDatabase, redis_server: RedisServer) -> None:
     client = redis_server.client
     client.set("log", "not a list")
     database.execute("INSERT INTO shop.item VALUES (1, 'first', 'here')")
@@ -101,7 +101,7 @@ def test_a_log_gets_its_entry_when_that_is_asked_for(commands: Commands, databas
     assert (client.smembers("city:here"), client.smembers("city:there")) == (set(), {b"1"})
 
 
-def test_what_cannot_be_tried_again_stays_and_is_reported(commands: Commands, database: OutboxDatabase, redis_server: RedisServer) -> None:
+def test_a_letter_that_cannot_be_retried_stays_and_is_reported(commands: Commands, database: OutboxDatabase, redis_server: RedisServer) -> None:
     database.put(("insert", "{"))
     database.execute(
         "INSERT INTO gearsync.dead_letter (id, shard, table_name, operation, payload, error) VALUES (77777, 1, 'shop.item', 'update', '{\"new\":{}}', 'x')")
@@ -120,7 +120,7 @@ def test_what_cannot_be_tried_again_stays_and_is_reported(commands: Commands, da
     assert redis_server.client.exists("item:None") == 0
 
 
-def test_many_letters_are_tried_again_in_pieces(commands: Commands, database: OutboxDatabase, redis_server: RedisServer) -> None:
+def test_many_letters_are_retried_in_chunks(commands: Commands, database: OutboxDatabase, redis_server: RedisServer) -> None:
     database.execute("INSERT INTO shop.item VALUES (1, 'one', 'x')")
     commands.done("barrier")
     payload = '{\"new\":{\"id\":%d},\"old\":{\"id\":%d}}'

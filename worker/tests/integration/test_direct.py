@@ -1,4 +1,4 @@
-"""The worker against a real job server and a real Redis, both of which die."""
+"""The worker with a real job server and a real Redis, which are both killed."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_jobs_of_a_table_that_was_direct_before_put_no_older_value_over_a_newer_
     r = redis_server.client
     tables = [{**table, "delivery": "durable"} for table in TABLES]
     worker = start_worker({**config(gearmand, redis_server, tables), "mysql": database.account})
-    # Until the triggers are replaced nothing newer is there.
+    # Until the triggers are replaced there is nothing newer.
     gearmand.submit("shop", change("shop.item", "insert", new={"id": 7, "name": "x", "price": 1}))
     until(lambda: r.hget("item:7", "name"), b"x")
     database.execute("CREATE TABLE shop.item (id INT PRIMARY KEY, name VARCHAR(40), price INT) ENGINE=InnoDB")
@@ -103,12 +103,12 @@ def test_jobs_of_a_table_that_was_direct_before_put_no_older_value_over_a_newer_
     gearmand.submit(
         "shop", change("shop.item", "insert", new={"id": 7, "name": "older", "price": 1}),
         change("shop.item", "delete", old={"id": 8, "name": "newest", "price": 1}), change("shop.item", "insert", new={"id": 9, "name": "gone", "price": 1}),
-        change("shop.item", "delete", old={"name": "nobody", "price": 1}))
+        change("shop.item", "delete", old={"name": "none", "price": 1}))
     until(lambda: gearmand.queue("shop")[0], 0)
     until(lambda: database.waiting, 0)
     assert r.hmget("item:7", "name") + r.hmget("item:8", "name") == [b"newest", b"newest"]
     assert r.exists("item:9", "by-name:gone", "by-name:older") == 0
-    # What adds to a list has no older value.
+    # An append to a list replaces no value.
     assert r.lrange("log", 0, -1) == [b"7", b"9"]
     assert "action=late_job" in worker.said
     assert database.execute("SELECT * FROM gearsync.dead_letter") == []
@@ -124,7 +124,7 @@ def test_a_flat_payload_is_written_as_the_one_table_of_its_function_declares(
     worker.says("'secret'")
 
 
-def test_a_malformed_payload_is_logged_with_its_handle_and_stops_nothing(worker: Worker, gearmand: Gearmand, redis_server: RedisServer) -> None:
+def test_an_invalid_payload_is_logged_with_its_handle_and_delays_nothing(worker: Worker, gearmand: Gearmand, redis_server: RedisServer) -> None:
     payloads = [b"not json", b"[1]", b"", b"\xff", b'{"$gearsync": 2}', b'{"a": {"b": 1}}', b"[" * 100_000,
                 change("no.such", "insert", new={}), change("shop.item", "insert", new={"id": 1})]
     for number, payload in enumerate(payloads):
@@ -137,7 +137,7 @@ def test_a_malformed_payload_is_logged_with_its_handle_and_stops_nothing(worker:
     assert worker.said.count("action=malformed") == len(payloads)
 
 
-def test_a_key_of_another_type_does_not_hold_up_the_others(worker: Worker, gearmand: Gearmand, redis_server: RedisServer) -> None:
+def test_a_key_of_another_type_does_not_delay_the_others(worker: Worker, gearmand: Gearmand, redis_server: RedisServer) -> None:
     redis_server.client.set("item:1", "not a hash")
     gearmand.submit("shop", *[change("shop.item", "insert", new={"id": number, "name": "x", "price": 1}) for number in (1, 2)])
     until(lambda: redis_server.client.hget("item:2", "name"), b"x")
@@ -170,20 +170,20 @@ def test_nothing_is_lost_while_redis_is_down(worker: Worker, gearmand: Gearmand,
     until(lambda: gearmand.queue("syncToRedis")[0], 0)
 
 
-def test_the_worker_finds_its_way_back_to_a_killed_job_server(worker: Worker, gearmand: Gearmand, redis_server: RedisServer) -> None:
+def test_the_worker_reconnects_to_a_killed_job_server(worker: Worker, gearmand: Gearmand, redis_server: RedisServer) -> None:
     until(lambda: gearmand.queue("syncToRedis")[2], 1)
     gearmand.stop()
     worker.says("action=job_server_lost")
-    # Time for a few attempts; it is no failure when there were none.
+    # Time for a few attempts; none is not a failure.
     time.sleep(0.5)
     gearmand.start()
     gearmand.submit("syncToRedis", b'{"name":"again"}')
     until(lambda: redis_server.client.get("name"), b"again")
-    # One line for each change of state, however many attempts there were.
+    # One message for each change of state, however many attempts there were.
     assert worker.said.count("action=job_server_lost") == 1
 
 
-def test_a_job_server_that_is_down_does_not_hold_up_the_other(gearmand: Gearmand, redis_server: RedisServer, start_worker: Callable[..., Worker]) -> None:
+def test_a_job_server_that_is_down_does_not_delay_the_other(gearmand: Gearmand, redis_server: RedisServer, start_worker: Callable[..., Worker]) -> None:
     settings = config(gearmand, redis_server)
     settings["job_servers"].insert(0, f"127.0.0.1:{unused_port()}")
     start_worker(settings)
@@ -207,7 +207,7 @@ def test_sigterm_finishes_the_batch_and_exits_with_0(worker: Worker, gearmand: G
     gearmand.submit("syncToRedis", *[b'{"k%d":"v"}' % number for number in range(5000)])
     assert worker.terminate() == 0
     until(lambda: gearmand.queue("syncToRedis")[1], 0)
-    # Whatever was completed is in Redis, whatever is not is still queued.
+    # A completed job is in Redis, any other is still queued.
     assert redis_server.client.dbsize() + gearmand.queue("syncToRedis")[0] >= 5000
     assert "action=stopped" in worker.said
 
@@ -238,7 +238,7 @@ def test_several_processes_share_the_work_and_a_dead_one_is_replaced(
     until(lambda: gearmand.queue("syncToRedis")[2], 2)
 
 
-def test_systemd_is_told_ready_then_alive_then_stopping(
+def test_systemd_is_notified_of_ready_then_alive_then_stopping(
     gearmand: Gearmand, redis_server: RedisServer, start_worker: Callable[..., Worker], tmp_path: pathlib.Path
 ) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:

@@ -1,4 +1,4 @@
-"""Durable delivery with real servers: the outbox in MariaDB, the worker as a process, Redis; all of which die."""
+"""Durable delivery with real servers: the outbox in MariaDB, the worker as a process, Redis; all of them are killed."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def drained(database: OutboxDatabase) -> None:
     until(lambda: database.waiting, 0)
 
 
-# What a row becomes
+# What is written for a row
 
 
 def test_a_row_is_written_in_every_shape_changed_and_taken_away(worker: Worker, database: OutboxDatabase, redis_server: RedisServer) -> None:
@@ -139,11 +139,11 @@ def test_what_waits_of_a_table_that_was_durable_before_is_applied(
     assert redis_server.client.smembers("by-name:c") == {b"1"}
 
 
-def test_without_drainers_nothing_is_taken(config: dict[str, Any], start_worker: Callable[..., Worker], database: OutboxDatabase) -> None:
+def test_without_drainers_nothing_is_applied(config: dict[str, Any], start_worker: Callable[..., Worker], database: OutboxDatabase) -> None:
     database.put(insert(1))
     worker = start_worker({**config, "worker": {**config["worker"], "drainers": 0}})
     worker.says("action=started")
-    # The process that takes jobs is the only one.
+    # The only process is the one that takes jobs.
     assert len(worker.children) == 1
     assert database.waiting == 1
     assert not database.execute("SELECT owner FROM gearsync.worker")
@@ -158,15 +158,15 @@ def test_changes_that_cannot_be_applied_are_dead_letters_and_hold_up_no_other(wo
         ("delete", {"old": {"name": "x"}}, "'id'"), ("insert", {"new": {"id": [1]}}, "'id'"), ("reload", {"key": {"id": 1}}, "synced_table"),
     ]
     # Each beside changes that can be applied, in one batch and in another one.
-    for number, (operation, payload, _words) in enumerate(wrong):
+    for number, (operation, payload, _message) in enumerate(wrong):
         database.put(insert(2 * number), (operation, payload), insert(2 * number + 1))
     drained(database)
     assert redis_server.client.exists(*[f"item:{number}" for number in range(2 * len(wrong))]) == 2 * len(wrong)
     letters = database.execute("SELECT operation, payload, table_name, error FROM gearsync.dead_letter ORDER BY id")
     assert [letter[:3] for letter in letters] == [
-        (operation, payload if isinstance(payload, str) else json.dumps(payload), "shop.item") for operation, payload, _words in wrong]
-    for (_operation, _payload, words), (*_change, error) in zip(wrong, letters):
-        assert words in error
+        (operation, payload if isinstance(payload, str) else json.dumps(payload), "shop.item") for operation, payload, _message in wrong]
+    for (_operation, _payload, message), (*_change, error) in zip(wrong, letters):
+        assert message in error
     worker.says("action=dead_letter")
 
 
@@ -184,9 +184,9 @@ def test_a_key_of_another_type_makes_a_dead_letter_of_its_own_change_only(worker
 def test_of_shards_that_are_written_together_each_has_what_is_its_own(
     config: dict[str, Any], start_worker: Callable[..., Worker], database: OutboxDatabase, redis_server: RedisServer
 ) -> None:
-    """A change that Redis refuses takes no other one with it, whichever shard that is in, and nothing is appended twice."""
+    """A change that Redis refuses affects no other change, whatever its shard, and nothing is appended twice."""
     trail = {"table": "shop.trail", "delivery": "durable", "columns": ["id"], "write": [{"type": "list", "key": "trail", "value": "{id}"}]}
-    redis_server.client.set("item:7", "somebody's")
+    redis_server.client.set("item:7", "another application's")
     for shard in (7, 8):
         database.put(insert(shard), shard=shard)
         database.put(insert(shard + 100), shard=shard, table="shop.trail")
@@ -204,18 +204,18 @@ def test_a_column_that_an_older_trigger_did_not_send_is_left_out(worker: Worker,
     drained(database)
     database.put(("update", {"new": {"id": 1, "price": 6}, "old": {"id": 1, "name": "kept", "price": 5}}))
     drained(database)
-    # The hash and the sorted set know all that they need; the set's key cannot be made, and only that write is left out.
+    # The hash and the sorted set have all that they need; the set's key cannot be rendered, and only that write is left out.
     r = redis_server.client
     assert r.hgetall("item:1") == {b"id": b"1", b"name": b"kept", b"price": b"6"}
     assert (r.zscore("by-price", "1"), r.get("price:1"), r.smembers("by-name:kept")) == (6.0, b"6", {b"1"})
-    # A change that no write can do anything with is no change of that table.
+    # A change that no write can use is not a change of that table.
     database.put(("update", {"new": {"other": 1}, "old": {"other": 2}}))
     drained(database)
     ((error,),) = database.execute("SELECT error FROM gearsync.dead_letter")
     assert "is missing" in error
 
 
-def test_a_table_that_the_worker_does_not_know_waits_and_holds_up_nobody(
+def test_a_table_that_the_worker_does_not_know_waits_and_delays_no_other(
     config: dict[str, Any], start_worker: Callable[..., Worker], database: OutboxDatabase, redis_server: RedisServer
 ) -> None:
     worker = start_worker({**config, "worker": {**config["worker"], "batch": 10}})
@@ -262,7 +262,7 @@ def test_a_reload_writes_the_row_as_it_is_or_removes_it(worker: Worker, database
 def test_after_a_reload_no_earlier_state_shows(
     config: dict[str, Any], start_worker: Callable[..., Worker], database: OutboxDatabase, redis_server: RedisServer
 ) -> None:
-    # The reload finds the row's last state while changes before it wait behind the end of the batch.
+    # The reload reads the row's last state while earlier changes wait after the end of the batch.
     synced(database)
     database.execute("INSERT INTO shop.item VALUES (1, 'n40', 1)")
     database.put(("reload", {"key": {"id": 1}}), *[update(1, f"n{number}", f"n{number + 1}") for number in range(40)])
@@ -432,7 +432,7 @@ def assert_equal(database: OutboxDatabase, redis_server: RedisServer) -> None:
     assert database.execute("SELECT * FROM gearsync.dead_letter") == []
 
 
-def test_what_was_rolled_back_never_shows(worker: Worker, database: OutboxDatabase, redis_server: RedisServer) -> None:
+def test_a_rolled_back_change_is_never_applied(worker: Worker, database: OutboxDatabase, redis_server: RedisServer) -> None:
     shop(database)
     writers = Writers(database, rollback=0.5, transactions=100, pause=0.0)
     writers.join()
@@ -450,7 +450,7 @@ def test_kill_9_of_the_worker_loses_and_invents_nothing(
     for _ in range(int(os.environ.get("GEARSYNC_TEST_KILLS", "8"))):
         # It drains again once it has the leases of the killed one.
         worker.says("action=lease_taken", times=taken + 1)
-        # At any moment of its work.
+        # At any time of its work.
         time.sleep(random.uniform(0.0, 0.3))
         worker.kill()
         taken = worker.said.count("action=lease_taken")
@@ -467,7 +467,7 @@ def test_a_paused_worker_that_wakes_after_its_lease_is_refused(
     pause.touch()
     first = start_worker(shouting, {"PAUSE": str(pause)})
     database.put(insert(1, "older"))
-    # It has the batch in hand, and stands still within the transform.
+    # It is paused within the transform, in the middle of a batch.
     until((tmp_path / "pause.seen").exists)
     first.pause()
     database.expire_leases()
@@ -496,13 +496,13 @@ def test_paused_workers_under_load_write_nothing_stale(
         return {int(owner.split(":")[1]) for (owner,) in owners}
 
     shop(database)
-    # The shortest that there is: each may lose its leases to the other one at any time, and nothing of that shows.
+    # The shortest lease: each process may lose its leases to the other at any time, without a visible effect.
     config["worker"]["lease"] = 1.0
     workers = [start_worker(config), start_worker(config)]
     writers = Writers(database)
     for number in range(2):
         paused, other = workers[number % 2], workers[1 - number % 2]
-        # Both have work in hand.
+        # Both are in the middle of a batch.
         until(lambda: len(drainers()) == 2)
         writers.go_on()
         paused.pause()
@@ -527,7 +527,7 @@ def test_redis_may_be_down_for_a_while(worker: Worker, database: OutboxDatabase,
     assert_equal(database, redis_server)
 
 
-def test_redis_without_memory_is_waited_for(worker: Worker, database: OutboxDatabase, redis_server: RedisServer) -> None:
+def test_the_worker_waits_for_a_redis_without_memory(worker: Worker, database: OutboxDatabase, redis_server: RedisServer) -> None:
     redis_server.client.config_set("maxmemory", 1)
     database.put(insert(1))
     worker.says("OOM")
@@ -538,7 +538,7 @@ def test_redis_without_memory_is_waited_for(worker: Worker, database: OutboxData
     assert database.execute("SELECT * FROM gearsync.dead_letter") == []
 
 
-def test_rights_that_are_missing_in_redis_are_waited_for(
+def test_the_worker_waits_for_missing_rights_in_redis(
     config: dict[str, Any], start_worker: Callable[..., Worker], database: OutboxDatabase, redis_server: RedisServer
 ) -> None:
     r = redis_server.client
@@ -563,7 +563,7 @@ def test_rights_that_are_missing_in_redis_are_waited_for(
 
 def test_mysqld_may_be_killed(worker: Worker, database: OutboxDatabase, redis_server: RedisServer) -> None:
     shop(database)
-    # What has no connection yet has none to lose.
+    # Without a connection there is none to lose.
     database.execute("INSERT INTO shop.item VALUES (1000000, 'first', 1)")
     drained(database)
     writers = Writers(database)
@@ -624,7 +624,7 @@ def test_a_redis_that_has_lost_its_data_is_reported(worker: Worker, database: Ou
     assert redis_server.client.exists("item:2") == 1
 
 
-def test_a_restored_database_with_an_older_epoch_goes_on(worker: Worker, database: OutboxDatabase, redis_server: RedisServer) -> None:
+def test_a_restored_database_with_an_older_epoch_is_drained(worker: Worker, database: OutboxDatabase, redis_server: RedisServer) -> None:
     redis_server.client.hset("gearsync:main:fence:0", "epoch", 1000)
     database.put(insert(1))
     drained(database)
@@ -635,7 +635,7 @@ def test_a_restored_database_with_an_older_epoch_goes_on(worker: Worker, databas
 
 
 @pytest.mark.parametrize("way", ["made anew", "a backup is restored"])
-def test_ids_that_are_used_again_are_other_changes(
+def test_reused_ids_are_other_changes(
     config: dict[str, Any], start_worker: Callable[..., Worker], database: OutboxDatabase, redis_server: RedisServer, way: str
 ) -> None:
     r = redis_server.client
@@ -643,13 +643,13 @@ def test_ids_that_are_used_again_are_other_changes(
     worker = start_worker(config)
     database.put(*[insert(number) for number in range(1, 4)], table="shop.log")
     until(lambda: r.llen("log"), 3)
-    # The fence knows them as applied, since they are in the outbox still.
+    # The fence records them as applied, since they are still in the outbox.
     worker.kill()
     database.expire_leases()
     if way == "made anew":
         database.reset()
     else:
-        # The backup is of the moment at which only the first one was there.
+        # The backup is of the time when only the first one existed.
         database.execute("DELETE FROM gearsync.outbox WHERE id > 1", "ALTER TABLE gearsync.outbox AUTO_INCREMENT = 2")
     database.put(*[insert(number) for number in range(11, 14)], table="shop.log")
     assert {number for (number,) in database.execute("SELECT id FROM gearsync.outbox")} >= {2, 3}
@@ -669,7 +669,7 @@ def test_lists_and_streams_are_appended_once_over_a_crash_between_redis_and_mysq
     assert r.llen("log") == 20
     for number in (1, 2):
         with database.connect(autocommit=False) as blocker, blocker.cursor() as cursor:
-            # The deletion waits for the rows; what Redis has taken meanwhile is there for good.
+            # The deletion waits for the rows; what is applied meanwhile stays.
             worker.pause()
             database.put(*put[10 * number + 10 : 10 * number + 20], table="shop.log")
             cursor.execute("SELECT * FROM gearsync.outbox FOR UPDATE")
@@ -684,7 +684,7 @@ def test_lists_and_streams_are_appended_once_over_a_crash_between_redis_and_mysq
     assert r.lrange("names", 0, -1) == [f"n{number}".encode() for number in range(40) if number not in (1, 2)]
     assert [fields[b"event"] for _, fields in r.xrange("changes")].count(b"insert") == 40
     assert [fields[b"event"] for _, fields in r.xrange("changes")].count(b"delete") == 2
-    # What the fence keeps of the past does not grow.
+    # The fence does not grow.
     database.put(*put[40:41], table="shop.log")
     drained(database)
     database.put(*put[41:42], table="shop.log")
@@ -714,7 +714,7 @@ def test_shards_that_are_written_together_are_appended_to_once_however_often_the
         for _ in range(6):
             length = redis_server.client.llen("list:6")
             until(lambda before=length: redis_server.client.llen("list:6") > before + 5)
-            # At any moment of its work.
+            # At any time of its work.
             time.sleep(random.uniform(0.0, 0.2))
             worker.kill()
             database.expire_leases()
@@ -737,13 +737,13 @@ def test_processes_share_the_shards_and_give_them_back(
         return sorted(number for (number,) in database.execute("SELECT COUNT(*) FROM gearsync.lease WHERE owner IS NOT NULL GROUP BY owner"))
 
     shop(database, shards=8)
-    # Short, for the shares of the one that is killed.
+    # Short, since the leases of the killed process must expire.
     config["worker"]["lease"] = 3.0
     first = start_worker({**config, "worker": {**config["worker"], "drainers": 2}})
     until(owners, [4, 4])
     second = start_worker(config)
     database.execute(*[f"INSERT INTO shop.item VALUES ({number}, 'x', 1)" for number in range(100)])
-    # Shards are given back after a batch.
+    # Shards are released after a batch.
     until(lambda: [database.execute("UPDATE shop.item SET price = price + 1"), owners()][1], [2, 3, 3])
     second.kill()
     until(owners, [4, 4])
@@ -754,17 +754,17 @@ def test_processes_share_the_shards_and_give_them_back(
     assert_equal(database, redis_server)
 
 
-def test_another_count_of_shards_keeps_the_order(
+def test_another_number_of_shards_keeps_the_order(
     config: dict[str, Any], start_worker: Callable[..., Worker], database: OutboxDatabase, redis_server: RedisServer
 ) -> None:
-    """What waits in the shards of the former count comes first, whoever drains them and when."""
+    """Changes in the shards of the former generation come first, whichever process drains them and when."""
     shop(database, shards=4)
     database.execute("INSERT INTO shop.item VALUES (1, 'first', 1), (2, 'first', 1)", "UPDATE shop.item SET name = 'second'")
     shop(database, shards=2)
     database.execute("UPDATE shop.item SET name = 'third'", "DELETE FROM shop.item WHERE id = 2")
     shop(database, shards=4)
     database.execute("UPDATE shop.item SET name = 'fourth'", "INSERT INTO shop.item VALUES (2, 'again', 1)")
-    # Another process has the shards of two: nothing is applied before it gives them back.
+    # Another process holds the shards of generation 2: nothing is applied before it releases them.
     database.execute("REPLACE INTO gearsync.lease (shard, owner, epoch, expires_at) SELECT DISTINCT shard, 'another', 5, NOW() + INTERVAL 60 SECOND"
                      " FROM gearsync.outbox WHERE shard < 6")
     waiting = database.waiting
@@ -811,7 +811,7 @@ def test_a_wake_is_followed_by_a_look_even_when_it_comes_before_its_commit(
             database.put(insert(number))
             if time.monotonic() - waked < LINGER / 2:
                 break
-            # This machine stood still: what is committed long after its wake has none.
+            # The host was paused: a change that is committed long after its wake has none.
         until(lambda key=number: redis_server.client.exists(f"item:{key}"), 1)
 
 
@@ -831,7 +831,7 @@ def test_a_drain_holds_its_wake_while_changes_come_and_looks_for_those_whose_wak
         if gearmand.queue(function)[:2] == (1, 1):
             held += 1
         else:
-            # It is answered when this test stands still.
+            # It is answered when this test is paused.
             gearmand.submit(function, b"", unique="0")
     assert held == 50
     # What is submitted now has no job of its own.
@@ -882,7 +882,7 @@ def test_a_barrier_answers_when_everything_is_in_redis(woken: Worker, gearmand: 
 
 
 class Recorded(edge.Database):
-    """Keeps what it was asked."""
+    """Records its queries."""
 
     def __init__(self, database: OutboxDatabase) -> None:
         super().__init__(MySQLSettings(**database.account), 120.0)
@@ -948,7 +948,7 @@ def test_what_was_read_before_its_fence_was_claimed_is_read_again(
 
     def late(fences: Fences, *arguments: Any) -> Any:
         if not claims:
-            # The former owner still lives: it applies a later change, and both are deleted and forgotten.
+            # The former owner is still alive: it applies a later change, and both are deleted and forgotten.
             r.hset("item:1", "name", "new")
             database.execute("DELETE FROM gearsync.outbox")
             for fence in r.keys("gearsync:main:fence:*"):
@@ -966,21 +966,21 @@ def test_what_was_read_before_its_fence_was_claimed_is_read_again(
     assert r.hget("item:1", "name") == b"new"
 
 
-def test_a_barrier_says_what_is_missing(inner: Inner, database: OutboxDatabase) -> None:
+def test_a_barrier_reports_what_is_missing(inner: Inner, database: OutboxDatabase) -> None:
     database.put(insert(1), insert(2), table="shop.unknown", shard=3)
     answer = inner.barrier()
     assert (answer["ok"], answer["missing"]) == (False, {"shop.unknown": 2})
 
 
-def test_a_barrier_looks_behind_the_ids_that_are_done(inner: Inner, database: OutboxDatabase, redis_server: RedisServer) -> None:
+def test_a_barrier_looks_after_the_ids_that_are_applied(inner: Inner, database: OutboxDatabase, redis_server: RedisServer) -> None:
     database.put(*[insert(number) for number in range(1, 6)])
     inner.until(lambda: database.waiting == 0)
     inner.database.asked.clear()
-    # What an open snapshot keeps of them is not walked over.
+    # Deleted rows that an open snapshot keeps are not scanned.
     assert inner.barrier()["ok"]
     asked = [sql for sql in inner.database.asked if "MAX(id)" in sql or "looked_at" in sql or "MIN(id)" in sql]
     assert [sql.partition("WHERE ")[2] for sql in asked] == ["id >= 6"]
-    # Of what is not done it knows all the same, in front of what is.
+    # Changes that are not applied are still found, before those that are.
     database.put(insert(6), table="shop.unknown")
     redis_server.client.set("item:7", "not a hash")
     database.put(*[insert(number) for number in (7, 8)])
@@ -1006,7 +1006,7 @@ def test_a_barrier_reports_changes_that_became_dead_letters(
     connection.close()
     assert answer is not None
     assert (answer["ok"], answer["dead"], "missing" in answer) == (False, 1, False)
-    # What had died before is not what is asked for.
+    # Earlier dead letters do not count.
     assert json.loads(Commands(config, tmp_path).done("barrier", "--json"))["ok"] is True
 
 
@@ -1023,7 +1023,7 @@ def test_a_barrier_waits_until_what_cannot_be_applied_is_a_dead_letter(
     assert (status, answer["ok"], answer["dead"], "missing" in answer) == (1, False, 1, False)
 
 
-def test_the_selftest_says_whether_the_schema_can_be_used(config: dict[str, Any], database: OutboxDatabase, tmp_path: pathlib.Path) -> None:
+def test_the_selftest_reports_whether_the_schema_can_be_used(config: dict[str, Any], database: OutboxDatabase, tmp_path: pathlib.Path) -> None:
     commands = Commands(config, tmp_path)
     assert "ok: MySQL" in commands.run("selftest")[1]
     database.execute("DROP TABLE gearsync.dead_letter")

@@ -38,7 +38,7 @@ def target(redis_server: RedisServer) -> Iterator[Target]:
 
 
 class Process:
-    """A process that holds the shard, as far as Redis is concerned."""
+    """A process that holds the shard, from the view of Redis."""
 
     def __init__(self, target: Target, epoch: int) -> None:
         self.target = target
@@ -67,14 +67,14 @@ def item(number: int, name: str = "x") -> list[Step]:
 
 
 def state(redis_server: RedisServer) -> dict[bytes, Any]:
-    """All that is there, and whether it will go by itself."""
+    """All data, and whether it expires."""
     r = redis_server.client
     return {key: (READ[r.type(key)](r, key), r.ttl(key) > 0) for key in r.keys("*") if not key.startswith(b"gearsync:")}
 
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(histories())
-def test_a_coalesced_batch_ends_where_doing_everything_ends(target: Target, redis_server: RedisServer, history: list[tuple[str, Change]]) -> None:
+def test_a_coalesced_batch_has_the_result_of_all_its_steps(target: Target, redis_server: RedisServer, history: list[tuple[str, Change]]) -> None:
     steps = steps_of(history)
     redis_server.client.flushall()
     target.apply([command for step in steps for command in step.commands])
@@ -87,7 +87,7 @@ def test_a_coalesced_batch_ends_where_doing_everything_ends(target: Target, redi
     assert state(redis_server) == wanted
 
 
-def test_a_batch_that_arrives_after_its_sender_gave_it_up_writes_nothing(target: Target, redis_server: RedisServer) -> None:
+def test_a_batch_that_arrives_after_its_sender_gave_up_writes_nothing(target: Target, redis_server: RedisServer) -> None:
     process = Process(target, 1)
     process.claim()
     late = process.arguments(item(1, "older"), [1])
@@ -95,7 +95,7 @@ def test_a_batch_that_arrives_after_its_sender_gave_it_up_writes_nothing(target:
     assert process.write(item(1, "newer"), [2])[0] == b"ok"
     assert target.run(BATCH, [(0, late)]) == [[b"moved", 1]]
     assert redis_server.client.hget("h:1", "a") == b"newer"
-    # Also when it is the next thing that arrives.
+    # Also when nothing has arrived in between.
     late = process.arguments(item(2), [3])
     process.claim()
     assert target.run(BATCH, [(0, late)]) == [[b"moved", 1]]
@@ -103,7 +103,7 @@ def test_a_batch_that_arrives_after_its_sender_gave_it_up_writes_nothing(target:
     assert 3 not in process.fence.applied
 
 
-def test_a_batch_that_arrived_though_nobody_heard_the_answer_is_known_to_be_applied(target: Target) -> None:
+def test_a_batch_whose_answer_was_lost_is_known_to_be_applied(target: Target) -> None:
     process = Process(target, 1)
     process.claim()
     target.run(BATCH, [(0, process.arguments(item(1), [4, 5, 9]))])
@@ -111,7 +111,7 @@ def test_a_batch_that_arrived_though_nobody_heard_the_answer_is_known_to_be_appl
     assert list(process.fence.applied) == [(4, 5), (9, 9)]
     other = Process(target, 2)
     other.claim(Spans.of([5, 9, 10]))
-    # What is deleted is forgotten with the next batch.
+    # The next batch deletes the fields of deleted rows.
     assert list(other.fence.applied) == [(5, 5), (9, 9)]
     other.fences.deleted({7: [5, 9]})
     other.fences.write_forgotten()
@@ -133,7 +133,7 @@ def test_an_older_epoch_is_refused(target: Target, redis_server: RedisServer) ->
     another.claim([PLACE], lambda asked: asked)
 
 
-def test_what_a_redis_that_stepped_back_has_lost_is_named(target: Target, redis_server: RedisServer) -> None:
+def test_the_changes_that_redis_lost_when_it_stepped_back_are_named(target: Target, redis_server: RedisServer) -> None:
     r = redis_server.client
     process = Process(target, 1)
     process.claim()
@@ -147,7 +147,7 @@ def test_what_a_redis_that_stepped_back_has_lost_is_named(target: Target, redis_
     assert process.fence.batches == {2}
     assert list(process.fence.applied) == [(1, 2)]
     assert not process.fence.has_lost_for_good
-    # What is not in the outbox any more cannot be applied again.
+    # Changes that are deleted from the outbox cannot be applied again.
     process.fences.let_go(PLACE, 2)
     r.flushall()
     process.claim()
@@ -155,7 +155,7 @@ def test_what_a_redis_that_stepped_back_has_lost_is_named(target: Target, redis_
     assert process.fence.has_lost_for_good
 
 
-def test_a_permanent_error_is_kept_until_its_dead_letter_is_and_the_rest_goes_on(target: Target, redis_server: RedisServer) -> None:
+def test_a_permanent_error_is_kept_until_there_is_a_dead_letter_and_the_rest_is_applied(target: Target, redis_server: RedisServer) -> None:
     redis_server.client.set("ttl:set:x", "mine")
     process = Process(target, 1)
     process.claim()
@@ -165,7 +165,7 @@ def test_a_permanent_error_is_kept_until_its_dead_letter_is_and_the_rest_goes_on
     assert answer[0] == b"ok"
     assert answer[1] == number
     assert b"WRONGTYPE" in answer[2]
-    # A foreign key is not given a time to live.
+    # A key of another application gets no time to live.
     assert redis_server.client.ttl("ttl:set:x") == -1
     assert redis_server.client.exists("ttl:h:1", "ttl:j:1", "ttl:v:1") == 2
     other = Process(target, 2)
@@ -184,7 +184,7 @@ def test_a_wide_row_fits(target: Target, redis_server: RedisServer) -> None:
     assert redis_server.client.hlen("wide") == 4000
 
 
-def test_a_batch_that_stops_half_way_appends_nothing_twice(target: Target, redis_server: RedisServer) -> None:
+def test_a_partial_batch_appends_nothing_twice(target: Target, redis_server: RedisServer) -> None:
     r = redis_server.client
     r.execute_command("ACL", "SETUSER", "default", "-xadd")
     process = Process(target, 1)
@@ -196,7 +196,7 @@ def test_a_batch_that_stops_half_way_appends_nothing_twice(target: Target, redis
     (answer,) = target.run(BATCH, [(0, batch([process.fence.mark(ids, NOW)], steps, ids))])
     assert answer[:2] == [b"stuck", 7]
     r.execute_command("ACL", "SETUSER", "default", "+xadd")
-    # Another process goes on.
+    # Another process continues.
     other = Process(target, 2)
     other.claim()
     assert other.fence.appended == {(7, 0)}
@@ -207,17 +207,17 @@ def test_a_batch_that_stops_half_way_appends_nothing_twice(target: Target, redis
 
 
 def appends(*commands: Command) -> list[Step]:
-    """Each as a step of its own."""
+    """Each command as a step of its own."""
     (shape,) = {step.shape for step in item(1)}
     return [Step(APPEND, shape, str(command[1]).encode(), None, [command]) for command in commands]
 
 
 def calls(redis_server: RedisServer) -> dict[str, int]:
     """How often each command was called."""
-    return {name.removeprefix("cmdstat_"): found["calls"] for name, found in redis_server.client.info("commandstats").items()}
+    return {name.removeprefix("cmdstat_"): statistics["calls"] for name, statistics in redis_server.client.info("commandstats").items()}
 
 
-def test_removing_a_thousand_entries_of_a_long_list_walks_over_it_a_few_times(target: Target, redis_server: RedisServer) -> None:
+def test_removing_a_thousand_entries_of_a_long_list_scans_it_a_few_times(target: Target, redis_server: RedisServer) -> None:
     r, length = redis_server.client, 300_000
     r.rpush("log", *range(length))
     process = Process(target, 1)
@@ -236,7 +236,7 @@ def test_removing_a_thousand_entries_of_a_long_list_walks_over_it_a_few_times(ta
 
 
 @pytest.mark.parametrize("denied", ["", "-lset", "-lrange", "-llen"])
-def test_a_list_ends_as_if_each_of_its_commands_were_done_by_itself(target: Target, redis_server: RedisServer, denied: str) -> None:
+def test_a_list_has_the_result_of_its_commands_one_by_one(target: Target, redis_server: RedisServer, denied: str) -> None:
     r = redis_server.client
     process = Process(target, 1)
     process.claim()

@@ -1,4 +1,4 @@
-"""A worker's host that loses its power: no connection is closed, and the shards that it held go on elsewhere."""
+"""A worker's host that loses its power: no connection is closed, and other processes take its shards."""
 
 from __future__ import annotations
 
@@ -64,18 +64,18 @@ class Probe(threading.Thread):
                 time.sleep(0.05)
 
     def go_on(self, changes: int) -> None:
-        """Wait until so many more were seen."""
+        """Wait until so many more are seen."""
         wanted = len(self.seen) + changes
         until(lambda: len(self.seen) >= wanted)
 
 
 def p99(probes: list[Probe], begin: float, end: float) -> float:
     """Of changes committed between two times, in seconds."""
-    found = sorted(seconds for probe in probes for committed, seconds in probe.seen if begin <= committed < end)
-    return found[int(0.99 * len(found))]
+    delays = sorted(seconds for probe in probes for committed, seconds in probe.seen if begin <= committed < end)
+    return delays[int(0.99 * len(delays))]
 
 
-def test_the_shards_of_a_host_without_power_go_on_elsewhere_and_no_others_wait_for_them(
+def test_the_shards_of_a_host_without_power_are_drained_elsewhere_and_delay_no_others(
     reachable: OutboxDatabase, redis_server: RedisServer, network: Network, start_worker: Callable[..., Worker]
 ) -> None:
     database = reachable
@@ -93,10 +93,10 @@ def test_the_shards_of_a_host_without_power_go_on_elsewhere_and_no_others_wait_f
         {"host": network.near, "port": redis_server.port}, [ITEM], {"user": "far", "host": network.near, "port": database.port}, **times)
 
     def owned() -> dict[str, set[int]]:
-        found: dict[str, set[int]] = {}
+        shards_of: dict[str, set[int]] = {}
         for owner, shard in database.execute("SELECT owner, shard FROM gearsync.lease WHERE owner IS NOT NULL AND expires_at > NOW(6)"):
-            found.setdefault("there" if network.name in owner else "here", set()).add(shard)
-        return found
+            shards_of.setdefault("there" if network.name in owner else "here", set()).add(shard)
+        return shards_of
 
     start_worker(here)
     lost = start_worker(there, prefix=network.prefix)

@@ -22,7 +22,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 class Site(NamedTuple):
-    """A gearmand, in front of it one that speaks TLS and asks for a certificate of the authority `ca`, and a Redis."""
+    """A gearmand, a TLS proxy for it that requires a certificate of the authority `ca`, and a Redis."""
 
     gearmand: Gearmand
     front: TlsFront
@@ -53,7 +53,7 @@ def test_jobs_are_done_over_tls(site: Site, start_worker: Callable[..., Worker],
     start_worker(settings)
     site.gearmand.submit("syncToRedis", b'{"name":"hello"}')
     until(lambda: site.redis.client.get("name"), b"hello")
-    # Many records each way, and a thousand jobs in hand.
+    # Many records each way, and a thousand jobs at once.
     large = bytes(range(256)) * 4096
     assert site.gearmand.do("reverse", large)[-1] == (WORK_COMPLETE, large[::-1])
     site.gearmand.submit("syncToRedis", *(b'{"key%d":"%s"}' % (number, b"x" * 1000) for number in range(5000)))
@@ -64,7 +64,7 @@ def test_jobs_are_done_over_tls(site: Site, start_worker: Callable[..., Worker],
     assert (status, "OK 1." in text) == (0, True), text
 
 
-def test_a_job_server_that_was_killed_is_found_again(site: Site, start_worker: Callable[..., Worker]) -> None:
+def test_the_worker_reconnects_to_a_job_server_that_was_killed(site: Site, start_worker: Callable[..., Worker]) -> None:
     start_worker(site.config())
     until(lambda: site.gearmand.queue("syncToRedis")[2], 1)
     for number in range(3):
@@ -74,11 +74,11 @@ def test_a_job_server_that_was_killed_is_found_again(site: Site, start_worker: C
         until(lambda number=number: site.redis.client.get("again"), b"%d" % number)
 
 
-def test_who_is_not_who_it_should_be_gets_nothing(site: Site, start_worker: Callable[..., Worker], tmp_path: pathlib.Path) -> None:
+def test_a_server_or_worker_without_a_valid_certificate_is_refused(site: Site, start_worker: Callable[..., Worker], tmp_path: pathlib.Path) -> None:
     worker = start_worker(site.config(ca="other-ca"))
     worker.says("certificate verify failed")
     assert site.gearmand.queue("syncToRedis")[2] == 0
-    for settings, words in (
+    for settings, message in (
         (site.config(ca="other-ca"), "certificate verify failed"),
         (site.config(client="stranger"), "127.0.0.1"),
         ({**site.config(), "job_server_tls": None}, "127.0.0.1"),
@@ -87,7 +87,7 @@ def test_who_is_not_who_it_should_be_gets_nothing(site: Site, start_worker: Call
         status, text = selftest(settings, tmp_path)
         assert status == 1, text
         assert "FAILED: job server" in text
-        assert words in text
+        assert message in text
 
 
 def test_a_name_that_is_not_in_the_certificate_is_refused(site: Site, tmp_path: pathlib.Path) -> None:
@@ -100,9 +100,9 @@ def test_a_name_that_is_not_in_the_certificate_is_refused(site: Site, tmp_path: 
     assert "IP address mismatch" in text
 
 
-def test_a_file_of_no_use_is_named(site: Site, tmp_path: pathlib.Path) -> None:
+def test_an_unusable_file_is_named(site: Site, tmp_path: pathlib.Path) -> None:
     site.certificates.openssl("ec", "-in", "client.key", "-aes128", "-passout", "pass:secret", "-out", "encrypted.key")
-    for name, file, words in (
+    for name, file, message in (
         ("ca", "absent.pem", "absent.pem"), ("cert", "ca.pem", "client.key"), ("key", "client.pem", "client.pem"), ("key", "encrypted.key", "encrypted.key"),
     ):
         settings = site.config()
@@ -110,11 +110,11 @@ def test_a_file_of_no_use_is_named(site: Site, tmp_path: pathlib.Path) -> None:
         status, text = selftest(settings, tmp_path)
         assert status == 1
         assert "FAILED: job server" in text
-        assert words in text
+        assert message in text
         assert "cannot be used" in text or file == "absent.pem"
 
 
-def test_renewed_files_are_taken_without_a_restart(site: Site, start_worker: Callable[..., Worker], tmp_path: pathlib.Path) -> None:
+def test_renewed_files_are_used_without_a_restart(site: Site, start_worker: Callable[..., Worker], tmp_path: pathlib.Path) -> None:
     settings = site.config()
     own = {name: tmp_path / name for name in ("cert", "key")}
     for name, file in own.items():

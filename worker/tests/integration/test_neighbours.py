@@ -1,4 +1,4 @@
-"""What happens beside a drain, and must not stop it or make it lie: late packets, a Redis that steps back, open transactions, frozen processes."""
+"""What may happen beside a drain without stopping or corrupting it: late packets, a Redis that steps back, open transactions, paused processes."""
 
 from __future__ import annotations
 
@@ -67,14 +67,14 @@ def test_a_batch_that_arrives_late_changes_nothing(
     applied(item)
     proxy.deliver()
     until(lambda: proxy.held, 0)
-    # It has arrived when what the same server is asked later is answered.
+    # It has arrived when the same server answers a later command.
     item.execute("INSERT INTO shop.item VALUES (3, 'f')")
     applied(item)
     assert r.hgetall("item:1") == {b"id": b"1", b"name": b"e"}
     assert not r.exists("item:2")
     assert {key: r.smembers(key) for key in r.keys("name:*")} == {b"name:e": {b"1"}, b"name:f": {b"3"}}
     assert r.zrange("all", 0, -1) == [b"1", b"3"]
-    # Of a deleted row the newest entry is taken out.
+    # The newest entry of a deleted row is removed.
     assert r.lrange("log", 0, -1) == [b"a", b"b", b"c", b"e", b"f"]
     assert [fields[b"event"] for _id, fields in r.xrange("changes")] == [b"insert", b"insert", b"update", b"update", b"update", b"delete", b"insert"]
 
@@ -116,7 +116,7 @@ def test_a_redis_that_fails_over_to_a_replica_without_the_last_changes_gets_them
 
 
 @pytest.mark.parametrize("way", ["open", "prepared"])
-def test_a_transaction_that_does_not_end_holds_up_nothing_but_itself(
+def test_a_transaction_that_does_not_end_delays_only_its_own_changes(
     item: OutboxDatabase, redis_server: RedisServer, start_worker: Callable[..., Worker], way: str
 ) -> None:
     r = redis_server.client
@@ -129,7 +129,7 @@ def test_a_transaction_that_does_not_end_holds_up_nothing_but_itself(
         for number in range(5, 40):
             item.execute(f"INSERT INTO shop.item VALUES ({number}, 'x')")
         until(lambda: r.exists(*[f"item:{number}" for number in range(1, 40)]), 39)
-        # They are deleted, too, while it has not ended.
+        # They are also deleted while it is open.
         until(lambda: item.waiting, 0)
         assert not r.exists("item:100")
         cursor.execute(end)
@@ -149,7 +149,7 @@ def test_a_frozen_process_delays_its_own_shards_only(
     until(owners, 1)
     second = start_worker(config)
     until(owners, 2)
-    # In the midst of its work.
+    # In the middle of its work.
     for number in range(3, 30):
         item.execute(f"INSERT INTO shop.item VALUES ({number}, 'x')")
     first.pause()
@@ -182,7 +182,7 @@ def test_what_a_killed_worker_held_is_taken_at_once_by_the_next_one_on_its_host(
     until(lambda: len(item.execute("SELECT owner FROM gearsync.worker")), 1)
 
 
-def test_connections_that_redis_and_the_database_close_for_their_idleness_are_no_outage(
+def test_idle_connections_that_redis_and_the_database_close_are_not_an_outage(
     item: OutboxDatabase, redis_server: RedisServer, start_worker: Callable[..., Worker]
 ) -> None:
     # MySQL subtracts whole seconds: a session that looks four times a second is there with a time of 1.
@@ -212,7 +212,7 @@ def silent_names(tmp_path: pathlib.Path) -> dict[str, str]:
     return {"PYTHONPATH": f"{tmp_path}:{SOURCES}"}
 
 
-def test_a_name_server_that_does_not_answer_for_a_job_server_holds_up_nothing(
+def test_a_name_server_that_does_not_answer_for_a_job_server_delays_nothing(
     item: OutboxDatabase, redis_server: RedisServer, gearmand: Gearmand, start_worker: Callable[..., Worker], silent_names: dict[str, str]
 ) -> None:
     config = worker_config(redis_server.port, [ITEM], item.account, job_server=gearmand.address)
@@ -233,13 +233,13 @@ def test_a_redis_whose_name_is_not_resolved_does_not_stop_the_process(
     item.execute("INSERT INTO shop.item VALUES (1, 'a')")
     worker.says("action=redis_lost")
     assert "no name server has answered for redis.silent" in worker.said
-    # It asks the outbox and answers meanwhile.
+    # It reads the outbox and answers meanwhile.
     until(lambda: item.execute("SELECT COUNT(*) FROM gearsync.lease WHERE owner IS NOT NULL")[0][0] > 0)
     assert Commands(config, tmp_path).run("check-config")[0] == 0
 
 
 class Silent:
-    """A host that takes connections and says nothing."""
+    """A host that accepts connections and sends nothing."""
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""Servers that are away for long: what the worker takes meanwhile, and that it goes on by itself afterwards."""
+"""Servers that are down for long: what the worker uses meanwhile, and that it recovers by itself."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.redis_server import RedisServer
 from harness.waiting import until
 from harness.worker import Worker, worker_config
 
-#: Seconds for which a server is away.
+#: Seconds for which a server is down.
 OUTAGE = float(os.environ.get("GEARSYNC_TEST_OUTAGE", "3"))
 #: Bytes by which the whole worker may grow, and its descriptors.
 GROWTH, DESCRIPTORS = 16_000_000, 64
@@ -26,7 +26,7 @@ DIRECT: dict[str, Any] = {**ITEM, "table": "shop.direct", "delivery": "direct", 
 
 
 def memory(worker: Worker) -> int:
-    """Bytes of the worker's processes: what is their own or shared among them, and the files of the largest, whoever else has them in memory."""
+    """Bytes of the worker's processes: their own or shared among them, and the mapped files of the largest, whatever else maps them."""
     own, files = 0, [0]
     for pid in (worker.process.pid, *worker.children):
         sizes = dict(re.findall(r"^(\w+): +(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE))

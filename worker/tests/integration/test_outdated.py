@@ -1,4 +1,4 @@
-"""Workers that are behind: with an older declaration, without a table, or out of reach of Redis, beside one that is not."""
+"""Outdated workers: with an older declaration, without a table, or without a connection to Redis, beside one that is not."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def config(database: OutboxDatabase, redis_server: RedisServer, tmp_path: pathli
     database.execute("CREATE TABLE shop.item (id INT PRIMARY KEY, name VARCHAR(40), city VARCHAR(40)) ENGINE=InnoDB")
     database.sync_table(**OLD)
     (tmp_path / "ours.py").write_text("def upper(row, table):\n    return {**row, 'upper': row['name'].upper() + '!'}\n")
-    found = worker_config(redis_server.port, [OLD], database.account)
-    return {**found, "worker": {**found["worker"], "python_path": str(tmp_path)}}
+    settings = worker_config(redis_server.port, [OLD], database.account)
+    return {**settings, "worker": {**settings["worker"], "python_path": str(tmp_path)}}
 
 
 def add(database: OutboxDatabase, first: int, last: int) -> None:
     database.execute(f"INSERT INTO shop.item VALUES {', '.join(f'({number}, {number}, {number})' for number in range(first, last))}")
 
 
-def has(redis_server: RedisServer, column: str, first: int, last: int, words: str = "{}") -> None:
+def has(redis_server: RedisServer, column: str, first: int, last: int, expected: str = "{}") -> None:
     until(lambda: [redis_server.client.hget(f"item:{number}", column) for number in range(first, last)],
-          [words.format(number).encode() for number in range(first, last)])
+          [expected.format(number).encode() for number in range(first, last)])
 
 
 def test_changes_under_a_later_transform_wait_for_a_worker_that_has_it(
@@ -46,7 +46,7 @@ def test_changes_under_a_later_transform_wait_for_a_worker_that_has_it(
     worker.says("action=outdated_table")
     assert database.waiting == 20
     assert redis_server.client.exists("item:20") == 0
-    # Alone it stays, for all that it can do.
+    # Alone it keeps its shards, and applies what it can.
     assert "action=stands_aside" not in worker.said
     newer = start_worker({**config, "tables": [CODED]})
     worker.says("action=stands_aside")
@@ -65,7 +65,7 @@ def test_changes_under_a_later_transform_wait_for_a_worker_that_has_it(
     assert database.execute("SELECT * FROM gearsync.dead_letter") == []
 
 
-def test_a_worker_with_a_newer_declaration_than_the_triggers_goes_on(
+def test_a_worker_with_a_newer_declaration_than_the_triggers_drains(
     config: dict[str, Any], start_worker: Callable[..., Worker], database: OutboxDatabase, redis_server: RedisServer
 ) -> None:
     start_worker({**config, "tables": [NEW]})
@@ -77,7 +77,7 @@ def test_a_worker_with_a_newer_declaration_than_the_triggers_goes_on(
     has(redis_server, "city", 20, 40)
 
 
-def test_of_workers_that_are_all_behind_one_goes_on(config: dict[str, Any], start_worker: Callable[..., Worker], database: OutboxDatabase) -> None:
+def test_of_workers_that_are_all_outdated_one_drains(config: dict[str, Any], start_worker: Callable[..., Worker], database: OutboxDatabase) -> None:
     database.execute("CREATE TABLE shop.other (id INT PRIMARY KEY) ENGINE=InnoDB")
     other = {**OLD, "table": "shop.other", "columns": ["id"], "write": [{"type": "hash", "key": "other:{id}"}]}
     database.sync_table(**other)
@@ -119,7 +119,7 @@ def test_a_table_with_a_transform_waits_for_a_worker_that_declares_it(
 def test_a_worker_that_does_not_reach_redis_leaves_the_shards_to_one_that_does(
     config: dict[str, Any], start_worker: Callable[..., Worker], database: OutboxDatabase, redis_server: RedisServer
 ) -> None:
-    # It counts as out of reach after a lease.
+    # Redis counts as unreachable after a lease.
     worker = start_worker({**config, "redis": {"port": unused_port()}, "worker": {**config["worker"], "lease": 1.0}})
     add(database, 0, 20)
     worker.says("action=redis_lost")

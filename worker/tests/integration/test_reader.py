@@ -1,4 +1,4 @@
-"""What a worker reads of the outbox, and what it puts aside because it cannot be applied now."""
+"""The changes that a worker reads from the outbox, and those that it holds because they cannot be applied now."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_changes_are_read_in_the_order_of_their_ids_whatever_their_shards_are(da
     assert outbox.look(EVERYTHING._replace(ranges=[(1, 1), (3, None)])).entries == [batch.entries[0], *batch.entries[2:]]
 
 
-def test_what_was_read_is_not_read_again_and_what_comes_late_is(database: OutboxDatabase, outbox: Outbox) -> None:
+def test_a_seen_change_is_not_read_again_and_a_late_one_is(database: OutboxDatabase, outbox: Outbox) -> None:
     ours = reader(outbox)
     with database.connect(autocommit=False) as late, late.cursor() as cursor:
         cursor.execute("INSERT INTO gearsync.outbox (shard, table_name, operation, payload) VALUES (6, 'shop.item', 'insert', '{\"new\": {\"id\": 1}}')")
@@ -87,13 +87,13 @@ def test_large_payloads_are_read_apart(database: OutboxDatabase, outbox: Outbox)
     assert [len(entry.payload) > 100_000 for entry in outbox.look(EVERYTHING).entries] == [False, True, False]
 
 
-def test_shards_of_others_are_left_to_them_and_those_of_no_process_are_reported(database: OutboxDatabase, outbox: Outbox) -> None:
+def test_shards_of_other_processes_are_left_to_them_and_those_without_a_lease_are_reported(database: OutboxDatabase, outbox: Outbox) -> None:
     for shard in (6, 7, 6):
         database.put(insert(shard), shard=shard)
     ours = reader(outbox)
     assert ours.read([6], [6, 7]).ids == [1, 3]
     assert ours.unleased == set()
-    # What is another's does not come any more either.
+    # Ids of other processes' shards are not gaps either.
     assert list(ours.seen) == [(1, 3)]
     for shard in (8, 6):
         database.put(insert(shard), shard=shard)
@@ -104,21 +104,21 @@ def test_shards_of_others_are_left_to_them_and_those_of_no_process_are_reported(
     assert ours.unleased == {7, 8}
 
 
-def test_changes_that_cannot_be_applied_now_are_put_aside_without_their_payloads(database: OutboxDatabase, outbox: Outbox) -> None:
+def test_changes_that_cannot_be_applied_now_are_held_without_their_payloads(database: OutboxDatabase, outbox: Outbox) -> None:
     database.put(insert(1), table="shop.unknown")
     database.put(insert(2))
     ours = reader(outbox, batch=2)
     assert ours.read([0], [0]).ids == [2]
     assert not ours.outdated
-    # However many there are, they are met once.
+    # However many there are, they are read once.
     database.put(*[insert(number) for number in range(3, 8)], table="shop.unknown")
     database.put(insert(8))
-    found = [ours.read([0], [0]).ids for _ in range(4)]
-    assert found == [[], [], [8], []]
+    read = [ours.read([0], [0]).ids for _ in range(4)]
+    assert read == [[], [], [8], []]
     assert list(ours.seen) == [(1, 8)]
 
 
-def test_a_held_table_waits_in_its_order_and_the_others_go_on(database: OutboxDatabase, outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_held_table_keeps_its_order_and_the_others_continue(database: OutboxDatabase, outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gearsync.apply.reader._HOLD", 1000.0)
     ours = reader(outbox)
     database.put(insert(1), insert(2))
@@ -145,7 +145,7 @@ def test_changes_under_a_later_transform_wait_and_those_under_any_other_declarat
     assert ours.outdated == "its configuration is older than the triggers of shop.item"
     ours.refresh()
     assert ours.read([0], [0]).ids == []
-    # It was taken back.
+    # It was withdrawn.
     declare(database, 4)
     ours.refresh()
     assert not ours.outdated
@@ -159,7 +159,7 @@ def test_a_table_that_only_the_database_declares_is_applied(database: OutboxData
     assert [step.commands for step in ours.read([0], [0]).steps] == [[("HSET", b"item:7", "id", 7)]]
 
 
-def test_changes_wait_for_a_declaration_that_is_not_there(database: OutboxDatabase, outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changes_wait_for_an_absent_declaration(database: OutboxDatabase, outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gearsync.apply.reader._HOLD", -1.0)
     database.put(("insert", [1, 7]), ("reload", [1, 7]))
     ours = reader(outbox)
@@ -174,7 +174,7 @@ def test_changes_wait_for_a_declaration_that_is_not_there(database: OutboxDataba
     assert ours.read([0], [0]).ids == [1]
 
 
-def test_exactly_the_applied_are_deleted_and_no_open_transaction_is_waited_for(database: OutboxDatabase, session: Session, outbox: Outbox) -> None:
+def test_exactly_the_applied_changes_are_deleted_without_waiting_for_open_transactions(database: OutboxDatabase, session: Session, outbox: Outbox) -> None:
     session.run("SET SESSION innodb_lock_wait_timeout = 1")
     for again in (False, True):
         with database.connect(autocommit=False) as writer, writer.cursor() as cursor:
@@ -182,7 +182,7 @@ def test_exactly_the_applied_are_deleted_and_no_open_transaction_is_waited_for(d
             first = min(number for (number,) in database.execute("SELECT id FROM gearsync.outbox"))
             cursor.execute("INSERT INTO gearsync.outbox (shard, table_name, operation, payload) VALUES (0, 'shop.item', 'insert', '{}')")
             database.put(insert(13))
-            # A run beside what is not committed, one in the midst, single ones.
+            # A range beside uncommitted ids, one in the middle, single ids.
             ids = [first, *range(first + 2, first + 6), first + 7, *range(first + 9, first + 12)]
             outbox.delete(ids, {first: "dead"}, again)
             left = [number for (number,) in database.execute("SELECT id FROM gearsync.outbox ORDER BY id")]
@@ -206,18 +206,18 @@ def deleter(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deleter
     deleter.close(60.0)
 
 
-def test_looks_begin_behind_the_ids_that_no_open_transaction_can_bring(database: OutboxDatabase, outbox: Outbox, deleter: Deleter) -> None:
+def test_looks_begin_after_the_ids_that_no_open_transaction_can_insert(database: OutboxDatabase, outbox: Outbox, deleter: Deleter) -> None:
     ours = reader(outbox, batch=10)
 
     def settle() -> list[int]:
-        """Read what is there, have it deleted, and learn which ids may still come."""
-        found = [number for _look in range(3) for number in ours.read([0], [0]).ids]
+        """Read the changes, have them deleted, and learn which ids may still appear."""
+        read_ids = [number for _look in range(3) for number in ours.read([0], [0]).ids]
         deleter.reached = ours.seen.last
-        if found:
-            deleter.put([Deletion({0: found}, {}, {})])
+        if read_ids:
+            deleter.put([Deletion({0: read_ids}, {}, {})])
             until(lambda: bool(deleter.deleted()))
         ours.settle(deleter.settled())
-        return found
+        return read_ids
 
     def write(*, roll_back: bool) -> None:
         with database.connect(autocommit=False) as writer, writer.cursor() as cursor:
@@ -231,7 +231,7 @@ def test_looks_begin_behind_the_ids_that_no_open_transaction_can_bring(database:
         cursor.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT")
         cursor.execute("SELECT COUNT(*) FROM gearsync.outbox")
     with database.connect(autocommit=False) as open_one, open_one.cursor() as cursor:
-        # As a trigger does: the row comes before the id.
+        # As a trigger does: the row is written before the id is given.
         cursor.execute("INSERT INTO shop.item VALUES (1)")
         cursor.execute(INSERT)
         for _ in range(5):
@@ -281,16 +281,16 @@ def test_the_right_to_see_transactions_may_be_given_while_the_worker_runs(
 
 
 @pytest.mark.parametrize("ending", ["COMMIT", "ROLLBACK"])
-def test_a_prepared_transaction_may_still_bring_its_ids(database: OutboxDatabase, outbox: Outbox, ending: str) -> None:
+def test_a_prepared_transaction_may_still_commit_its_ids(database: OutboxDatabase, outbox: Outbox, ending: str) -> None:
     answers: list[Writers] = [Writers(0, 0)]
 
     def asked() -> bool:
         # All who ask within 100 ms get one answer.
         time.sleep(0.15)
         database.execute(INSERT)
-        found = outbox.delete([number for (number,) in database.execute("SELECT id FROM gearsync.outbox")], {}, False, ask=True)
-        answers.extend([found] if found and found.own > answers[-1].own else [])
-        return found == answers[-1]
+        writers = outbox.delete([number for (number,) in database.execute("SELECT id FROM gearsync.outbox")], {}, False, ask=True)
+        answers.extend([writers] if writers and writers.own > answers[-1].own else [])
+        return writers == answers[-1]
 
     def writers() -> Writers:
         until(asked)
@@ -318,12 +318,12 @@ def test_how_long_transactions_have_been_open_does_not_depend_on_the_sessions_ti
     assert 0 <= writing < 1800
 
 
-def test_many_ids_that_did_not_come_leave_a_look_of_few_ranges_while_a_transaction_is_open(
+def test_many_gaps_leave_a_look_of_few_ranges_while_a_transaction_is_open(
     database: OutboxDatabase, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gearsync.apply.reader._TOO_MANY_RANGES", 40)
     ours = reader(outbox, batch=10)
-    found: list[int] = []
+    seen_ids: list[int] = []
     with database.connect(autocommit=False) as writer, writer.cursor() as cursor:
         for _ in range(100):
             cursor.execute(INSERT)
@@ -332,13 +332,13 @@ def test_many_ids_that_did_not_come_leave_a_look_of_few_ranges_while_a_transacti
             writer.commit()
             ours.compact(Spans())
             work = ours.read([0], [0])
-            found += work.ids
+            seen_ids += work.ids
             outbox.delete(work.ids, {}, False)
-    assert len(found) == len(set(found)) == 100
+    assert len(seen_ids) == len(set(seen_ids)) == 100
     assert ours.seen.ranges <= 41
 
 
-def test_a_deletion_without_an_answer_is_given_up_when_the_session_is_another_one(
+def test_a_deletion_without_an_answer_is_given_up_in_a_new_session(
     database: OutboxDatabase, outbox: Outbox, deleter: Deleter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gearsync.apply.deleter._PAUSE", 0.01)

@@ -1,4 +1,4 @@
-"""A table that is declared anew while changes of it wait, and while they are made."""
+"""A table that is declared again while changes of it wait, and while they are made."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NAMES: dict[str, Any] = {"type": "set", "key": "name:{name}", "member": "{id}"}
 COLUMNS = ["id", "code", "name", "city", "amount", "body"]
 ROUNDS = int(os.environ.get("GEARSYNC_TEST_REDECLARATIONS", "6"))
 WRITERS, KEYS = int(os.environ.get("GEARSYNC_TEST_WRITERS", "4")), 30
-#: So that a row may be too large for words without being large.
+#: So that a row may be too large for JSON without being large.
 PACKET = 4 << 20
 
 
@@ -51,7 +51,7 @@ def put(database: OutboxDatabase, number: int, name: str) -> None:
     database.execute(f"INSERT INTO shop.item (id, code, name) VALUES ({number}, 'c{number}', '{name}') ON DUPLICATE KEY UPDATE name = '{name}'")
 
 
-def test_a_write_that_is_added_is_written_only_by_changes_of_triggers_that_tell_its_old_value(
+def test_an_added_write_is_written_only_by_changes_of_triggers_that_send_its_old_value(
     table: OutboxDatabase, redis_server: RedisServer, start_worker: Callable[..., Worker], tmp_path: pathlib.Path
 ) -> None:
     table.sync_table(**declaration(BY_ID))
@@ -74,16 +74,16 @@ def test_a_write_that_is_added_is_written_only_by_changes_of_triggers_that_tell_
     assert redis_server.client.smembers("name:F") == {b"1", b"2"}
 
 
-def test_a_declaration_is_not_in_force_before_its_triggers_are_there(
+def test_a_declaration_is_not_in_force_before_its_triggers_exist(
     table: OutboxDatabase, redis_server: RedisServer, start_worker: Callable[..., Worker]
 ) -> None:
     table.sync_table(**declaration(BY_ID))
     start_worker(worker_config(redis_server.port, [declaration(BY_ID, NAMES)], table.account))
     put(table, 1, "A")
-    # A run that ends before the triggers that write are replaced.
+    # A run that ends before the triggers are replaced.
     table.begin_to_sync(0.2, **declaration(BY_ID, NAMES))
     assert len(table.execute("SELECT * FROM gearsync.numbered_declaration")) == 2
-    # The worker reads the row: what it writes of it now, the next change will not tell.
+    # The worker reads the row: the next change will not send what it writes now.
     table.execute("UPDATE shop.item SET id = 2")
     drained(table)
     put(table, 2, "B")
@@ -95,7 +95,7 @@ def test_a_declaration_is_not_in_force_before_its_triggers_are_there(
     assert redis_server.client.keys("by-id:*") == [b"by-id:3"]
 
 
-def test_what_waits_of_a_table_that_was_taken_out_is_not_written_under_a_declaration_without_triggers(
+def test_changes_of_a_removed_table_are_not_written_by_a_declaration_without_triggers(
     table: OutboxDatabase, redis_server: RedisServer, start_worker: Callable[..., Worker]
 ) -> None:
     table.sync_table(**declaration(BY_ID))
@@ -128,13 +128,13 @@ def test_what_waits_under_another_identity_is_applied(
     drained(table)
     r = redis_server.client
     assert (r.hget("by-code:a", "id"), r.hstrlen("by-code:b", "body"), r.hget("by-code:d", "name")) == (b"10", large, b"y")
-    # What the former identity had written is removed where that is what the change says; the rest is its owner's to remove.
+    # What the former identity had written is removed if the change contains it; the operator removes the rest.
     assert r.exists("by-id:1", "by-code:c") == 0
     assert r.smembers("name:x") == {b"10", b"2"}
     assert r.smembers("name:y") == {b"3"}
 
 
-def test_a_row_whose_former_key_is_no_column_any_more_is_removed(
+def test_a_row_whose_former_key_is_not_a_column_any_more_is_removed(
     table: OutboxDatabase, redis_server: RedisServer, start_worker: Callable[..., Worker]
 ) -> None:
     table.sync_table(**declaration(BY_CODE))
@@ -153,7 +153,7 @@ def test_a_row_whose_former_key_is_no_column_any_more_is_removed(
     assert redis_server.client.keys("*code*") == []
 
 
-def test_a_dead_letter_is_tried_again_under_another_identity(
+def test_a_dead_letter_is_retried_under_another_identity(
     table: OutboxDatabase, redis_server: RedisServer, start_worker: Callable[..., Worker], tmp_path: pathlib.Path
 ) -> None:
     r = redis_server.client
@@ -177,7 +177,7 @@ def test_a_dead_letter_is_tried_again_under_another_identity(
 
 
 class History:
-    """Declarations, each made of the one before it by chance.
+    """Declarations, each made from the one before it at random.
 
     No write comes back under its former keys: what it had left there is its owner's to remove.
     """
@@ -199,7 +199,7 @@ class History:
                 **({"score": f"{{{'amount' if 'amount' in self.columns else 'id'}}}"} if kind == "zset" else {})}
 
     def go_on(self) -> str:
-        """Make the next one; what was done."""
+        """Make the next one. Returns what was done."""
         done = self.chance.choice(["add", "add", "remove", "identity", "columns", "transform", "interval"])
         if done == "identity" or (done == "remove" and len(self.writes) == 1):
             self.identity = self.chance.choice(["id", "code"])
@@ -216,7 +216,7 @@ class History:
         elif done == "transform":
             self.transform = not self.transform
         else:
-            # Not synced for a while: nobody tells what its writes have written meanwhile.
+            # Not synced for a while: no change contains what its writes have written before.
             self.writes = [self.new_write("hash"), self.new_write()]
         return done
 
@@ -226,38 +226,38 @@ class History:
                 **({"transform": "ours:shout", "computed": ["loud"]} if self.transform else {})}
 
     def expected(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        """What is in Redis of these rows, of hashes and documents without their large column."""
-        found: dict[str, Any] = {}
+        """The data of these rows in Redis; hashes and documents without their large column."""
+        contents: dict[str, Any] = {}
         for write in self.writes:
             for row in rows:
                 key = write["key"].format(**row)
                 if "{" in write["key"] and any(row[column] is None for column in COLUMNS if f"{{{column}}}" in write["key"]):
                     continue
                 if write["type"] in ("hash", "json"):
-                    found[key] = {column: str(row[column]) for column in self.columns if row[column] is not None and column != "body"}
-                    found[key].update({"loud": f"{row['code']}!"} if self.transform else {})
+                    contents[key] = {column: str(row[column]) for column in self.columns if row[column] is not None and column != "body"}
+                    contents[key].update({"loud": f"{row['code']}!"} if self.transform else {})
                 elif write["type"] == "set":
-                    found.setdefault(key, set()).add(write["member"].format(**row))
+                    contents.setdefault(key, set()).add(write["member"].format(**row))
                 elif row[write["score"][1:-1]] is not None:
-                    found.setdefault(key, {})[write["member"].format(**row)] = float(row[write["score"][1:-1]])
-        return found
+                    contents.setdefault(key, {})[write["member"].format(**row)] = float(row[write["score"][1:-1]])
+        return contents
 
     def there(self, r: Any) -> dict[str, Any]:
-        """What is there of its writes."""
-        found: dict[str, Any] = {}
+        """The data of its writes in Redis."""
+        contents: dict[str, Any] = {}
         for write in self.writes:
             for name in r.scan_iter(write["key"].partition("{")[0] + "*", count=1000):
                 key = name.decode()
                 if write["type"] == "hash":
                     wanted = [*self.columns, *(["loud"] if self.transform else [])]
-                    found[key] = {column: value.decode() for column, value in zip(wanted, r.hmget(name, wanted)) if value is not None and column != "body"}
+                    contents[key] = {column: value.decode() for column, value in zip(wanted, r.hmget(name, wanted)) if value is not None and column != "body"}
                 elif write["type"] == "json":
-                    found[key] = {column: str(value) for column, value in json.loads(r.get(name)).items() if value is not None and column != "body"}
+                    contents[key] = {column: str(value) for column, value in json.loads(r.get(name)).items() if value is not None and column != "body"}
                 elif write["type"] == "set":
-                    found[key] = {member.decode() for member in r.smembers(name)}
+                    contents[key] = {member.decode() for member in r.smembers(name)}
                 else:
-                    found[key] = {member.decode(): score for member, score in r.zrange(name, 0, -1, withscores=True)}
-        return found
+                    contents[key] = {member.decode(): score for member, score in r.zrange(name, 0, -1, withscores=True)}
+        return contents
 
 
 def change(cursor: Any, writer: int, number: int) -> None:

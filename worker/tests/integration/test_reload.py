@@ -1,4 +1,4 @@
-"""Rows that the worker has to read itself: many at once, some that the server does not show, and those of tables that are durable no more."""
+"""Rows that the worker reads itself: many at once, some that the server cannot return, and those of tables that are no longer durable."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def reloads(database: OutboxDatabase, count: int) -> None:
     database.put(*[("reload", {"key": {"id": number}, "old": {"id": number, "name": "n"}}) for number in range(count)])
 
 
-def test_what_waits_of_a_table_that_becomes_direct_is_read_and_applied(
+def test_changes_that_wait_when_a_table_becomes_direct_are_applied(
     config: dict[str, Any], start_worker: Callable[..., Worker], database: OutboxDatabase, redis_server: RedisServer
 ) -> None:
     r = redis_server.client
@@ -68,7 +68,7 @@ def test_what_waits_of_a_table_that_becomes_direct_is_read_and_applied(
     packet = int(database.execute("SELECT @@max_allowed_packet")[0][0])
     database.execute("UPDATE shop.item SET id = 10, name = 'c' WHERE id = 1", f"INSERT INTO shop.item VALUES (3, 'large', REPEAT('y', {packet // 8 + 1}))")
     assert {operation for (operation,) in database.execute("SELECT operation FROM gearsync.outbox")} == {"reload"}
-    # The function that direct triggers need is not there; nothing is left of the table's triggers at all.
+    # The function that direct triggers need is absent; none of the table's triggers is left.
     database.sync_table(table="shop.item", state="absent")
     kept = database.execute("SELECT * FROM gearsync.synced_table WHERE table_name = 'shop.item'")
     database.sync_table(table="shop.item", state="absent")
@@ -90,11 +90,11 @@ def test_the_rows_of_many_reloads_are_read_in_few_steps(database: OutboxDatabase
     reloads(database, 1000)
     batch, changes, wrong = Outbox(connection, Declarations(connection, [], {})).look_with_rows(EVERYTHING, 600.0)
     assert (len(batch.entries), len(changes), wrong) == (1000, 1000, {})
-    assert [found.change.event for found in changes.values()] == ["delete" if number % 7 == 0 else "update" for number in range(1000)]
+    assert [reloaded.change.event for reloaded in changes.values()] == ["delete" if number % 7 == 0 else "update" for number in range(1000)]
     assert connection.statements < 20
 
 
-def test_a_batch_of_reloads_ends_when_its_time_is_over(database: OutboxDatabase, connection: Counted) -> None:
+def test_a_batch_of_reloads_ends_in_time(database: OutboxDatabase, connection: Counted) -> None:
     reloads(database, 1000)
     batch, changes, _wrong = Outbox(connection, Declarations(connection, [], {})).look_with_rows(EVERYTHING, 0.0)
     assert batch.more
@@ -102,7 +102,7 @@ def test_a_batch_of_reloads_ends_when_its_time_is_over(database: OutboxDatabase,
     assert {entry.id for entry in batch.entries} <= changes.keys()
 
 
-def test_a_row_that_the_server_cannot_show_is_a_dead_letter_of_its_own(
+def test_only_the_row_that_the_server_cannot_return_becomes_a_dead_letter(
     config: dict[str, Any], start_worker: Callable[..., Worker], database: OutboxDatabase, redis_server: RedisServer
 ) -> None:
     rows = ", ".join(f"({number}, 'n', 'x')" for number in range(100))
@@ -118,7 +118,7 @@ def test_a_row_that_the_server_cannot_show_is_a_dead_letter_of_its_own(
     assert redis_server.client.exists(*[f"item:{number}" for number in range(100)]) == 99
 
 
-def test_a_missing_right_holds_up_its_table_only_and_only_until_it_is_given(
+def test_a_missing_right_holds_only_its_table_and_only_until_it_is_granted(
     config: dict[str, Any], start_worker: Callable[..., Worker], database: OutboxDatabase, redis_server: RedisServer
 ) -> None:
     database.execute("DROP USER IF EXISTS drainer@localhost", "CREATE USER drainer@localhost IDENTIFIED BY ''",
@@ -137,7 +137,7 @@ def test_a_missing_right_holds_up_its_table_only_and_only_until_it_is_given(
     assert worker.said.count("action=table_held") == 1
 
 
-def test_a_long_batch_is_read_without_what_it_cannot_hold(database: OutboxDatabase, connection: Counted) -> None:
+def test_a_long_batch_is_read_without_its_large_payloads(database: OutboxDatabase, connection: Counted) -> None:
     database.put(*[("insert", {"new": {"id": number, "name": "x" * 10_000}}) for number in range(3000)])
     batch = Outbox(connection).look(EVERYTHING)
     assert batch.more

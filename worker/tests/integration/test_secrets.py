@@ -1,4 +1,4 @@
-"""Values of rows and arguments of commands stand in no log, whatever a server answers."""
+"""Values of rows and arguments of commands are in no log, whatever a server answers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ USER: dict[str, Any] = {
 
 @pytest.fixture(params=["one", "cluster"])
 def settings(request: pytest.FixtureRequest) -> Iterator[Callable[[str], dict[str, Any]]]:
-    """Starts a Redis that does not know a command; returns the worker's settings of it."""
+    """Starts a Redis that does not know a command; returns the worker's settings for it."""
     started: list[RedisServer] = []
 
     def start(command: str) -> dict[str, Any]:
@@ -69,18 +69,18 @@ def test_a_command_that_redis_does_not_know_brings_no_value_of_a_job_into_the_lo
 ) -> None:
     worker = start_worker(worker_config(settings("SET"), [], job_server=gearmand.address))
     gearmand.submit("syncToRedis", json.dumps({"password": SECRET}).encode())
-    # A cluster's client does not find the slot of a command that it does not know: that is no fault of the job.
+    # A cluster's client cannot find the slot of an unknown command: that is not an error of the job.
     until(lambda: "action=refused" in worker.said or "action=redis_lost" in worker.said)
     assert SECRET not in worker.said
 
 
-@pytest.mark.parametrize(("statement", "says"), [
+@pytest.mark.parametrize(("statement", "message"), [
     ("INSERT INTO shop.one VALUES ('{}', 1)", "error 1062: Duplicate entry '…'|error 1062: Duplicate entry …"),
     ("INSERT INTO shop.one VALUES ('x', '{}')", "error 1366: Incorrect integer value: …"),
     ("SELECT '{}' FROM", "error 1064"), ("SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'not {}'", "error 1644"),
     ("SELECT * FROM shop.absent WHERE '{}' = ''", "Table 'shop.absent' doesn't exist"),
 ])
-def test_an_error_of_the_database_says_no_value(database: OutboxDatabase, statement: str, says: str) -> None:
+def test_an_error_of_the_database_contains_no_value(database: OutboxDatabase, statement: str, message: str) -> None:
     database.execute("CREATE TABLE shop.one (a VARCHAR(40) PRIMARY KEY, b INT) ENGINE=InnoDB", f"INSERT INTO shop.one VALUES ('{SECRET}', 1)")
     account = {name: value for name, value in database.account.items() if name in ("host", "port", "unix_socket")}
     connection = Database(MySQLSettings(user="root", **account), 60.0)
@@ -88,6 +88,6 @@ def test_an_error_of_the_database_says_no_value(database: OutboxDatabase, statem
         with pytest.raises(DatabaseUnavailable) as error:
             connection.run(statement.format(SECRET))
         assert SECRET not in str(error.value)
-        assert any(words in str(error.value) for words in says.split("|"))
+        assert any(part in str(error.value) for part in message.split("|"))
     finally:
         connection.close()

@@ -1,4 +1,4 @@
-"""The whole worker, verify and resync with a Redis that Sentinel finds, and that is another one after a failover."""
+"""The whole worker, verify and resync with the Redis that Sentinel names, which is another one after a failover."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_worker_verify_and_resync_follow_a_failover(
     until(lambda: database.waiting, 0)
     assert commands.verify()[0] == 0
     assert master.client.exists("item:300") == 1
-    # What the old one alone has is lost in any failover; here it has nothing alone.
+    # Data that only the old one has is lost in any failover; here there is none.
     until(lambda: master.client.wait(1, 10_000), 1)
 
     sentinel.stop_master()

@@ -1,4 +1,4 @@
-"""The same faults again and again under writers: nothing is lost, stale, back, left over, twice or missing."""
+"""The same faults repeatedly under writers: nothing is lost, stale, restored, left over, duplicated or missing."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def compare(ledger: Ledger, redis_server: RedisServer) -> None:
     assert ledger.database.execute("SELECT * FROM gearsync.dead_letter") == []
 
 
-def test_what_arrives_after_it_was_given_up_changes_nothing(
+def test_a_batch_that_arrives_after_it_was_given_up_changes_nothing(
     ledger: Ledger, redis_server: RedisServer, proxy: LateProxy, start_worker: Callable[..., Worker]
 ) -> None:
     worker = start_worker(worker_config(proxy.port, [TABLE], ledger.database.account, io_timeout=0.5))
@@ -136,7 +136,7 @@ def test_a_redis_that_fails_over_to_a_replica_behind_it_again_and_again_has_ever
                 with Observer(master.client, ledger.ids):
                     writers.go_on()
                     replica.client.replicaof("NO", "ONE")
-                    # So far it is behind.
+                    # So far it lags.
                     time.sleep(random.uniform(0.0, 1.0))
                 proxy.switch(free_port())
                 time.sleep(random.choice([0.0, 0.5]))
@@ -154,7 +154,7 @@ def test_a_redis_that_fails_over_to_a_replica_behind_it_again_and_again_has_ever
 
 
 class KillingProxy(LateProxy):
-    """Passes TCP connections on, and kills who sends."""
+    """Forwards TCP connections, and kills the sender."""
 
     def __init__(self, server: int) -> None:
         super().__init__(server)
@@ -162,7 +162,7 @@ class KillingProxy(LateProxy):
         self._left = 0
 
     def arm(self, worker: Worker, message: int, arrives: bool) -> None:
-        """The worker dies of its ``message``-th message from now on, which arrives or does not."""
+        """Kill the worker at its ``message``-th message from now on, which arrives or does not."""
         worker.forget()
         self.killed.clear()
         self._worker, self._arrives, self._left = worker, arrives, message
@@ -194,7 +194,7 @@ def test_a_worker_that_is_killed_at_any_of_its_steps_loses_and_repeats_nothing(
         ledger.begin(redis_server.client)
         with Observer(redis_server.client, ledger.ids), ledger.writing() as writers:
             for number in range(begin, min(begin + 20, KILLS)):
-                # All of them, or as many by chance.
+                # All of them, or a random part.
                 message, to, arrives = steps[number % len(steps)] if len(steps) <= KILLS else random.choice(steps)
                 proxies[to].arm(worker, message, arrives)
                 assert proxies[to].killed.wait(180), (message, to, arrives)

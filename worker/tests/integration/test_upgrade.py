@@ -1,4 +1,4 @@
-"""Changes that wait while a release takes the place of another: their payloads have names and no number of a declaration."""
+"""Changes that wait while a release replaces another: their payloads have names, and no number of a declaration."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def former_release(database: OutboxDatabase) -> None:
 
 
 def changes(database: OutboxDatabase, first: int) -> int:
-    """One change of each kind; how long the large value is."""
+    """Make one change of each kind. Returns the length of the large value."""
     large = int(database.execute("SELECT @@max_allowed_packet")[0][0]) // 8 + 1
     database.execute(
         f"INSERT INTO shop.item VALUES ({first}, 'a{first}', 1e300, X'00FF'), ({first + 1}, 'b{first}', 0.1, NULL), ({first + 2}, 'c{first}', 1, 'x'),"
@@ -77,7 +77,7 @@ def changes(database: OutboxDatabase, first: int) -> int:
 
 
 def in_redis(redis_server: RedisServer, first: int) -> list[Any]:
-    """What is there of these changes: hashes without their large value, its length, and the sets."""
+    """The data of these changes in Redis: hashes without their large value, its length, and the sets."""
     r = redis_server.client
     sets = {name.decode(): r.smembers(name) for name in r.scan_iter(f"name:*{first}")}
     return [r.hmget(f"item:{number}", "id", "name", "price", *(["body"] if number != first + 3 else []))
@@ -105,7 +105,7 @@ def test_a_worker_of_this_release_drains_a_schema_of_the_former_one(
     large = changes(database, 100)
     start_worker(config)
     until(lambda: in_redis(redis_server, 100), expected(100, large))
-    # It is migrated under the worker, and the triggers are replaced.
+    # The schema is migrated while the worker runs, and the triggers are replaced.
     changes(database, 200)
     database.sync_table(**ITEM)
     changes(database, 300)
@@ -138,7 +138,7 @@ def test_a_worker_of_the_former_release_sees_that_it_does_not_know_the_newest_de
     assert database.execute("SELECT fingerprints FROM gearsync.declaration") == [('["that of the worker", "numbered"]',)]
 
 
-def test_of_reloads_from_before_one_that_is_none_spoils_no_other(
+def test_an_invalid_reload_of_a_former_release_affects_no_other(
     config: dict[str, Any], start_worker: Callable[..., Worker], database: OutboxDatabase, redis_server: RedisServer
 ) -> None:
     database.execute("INSERT INTO shop.item (id, name) VALUES (1, 'a'), (2, 'b')", "DELETE FROM gearsync.outbox")

@@ -16,20 +16,20 @@ from harness.ports import free_port
 
 @pytest.fixture
 def no_collector() -> Iterator[None]:
-    """A drain's collector comes once in 100,000 objects."""
+    """The garbage collector of a drain runs once in 100,000 objects."""
     gc.collect()
     gc.disable()
     yield
     gc.enable()
 
 
-# Of a unix socket PyMySQL leaves the closing to its end.
+# PyMySQL closes a Unix socket only when the object is collected.
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.usefixtures("no_collector")
 @pytest.mark.parametrize("over", ["tcp", "socket"])
 def test_a_failed_connection_leaves_no_descriptor_and_no_object(over: str, tmp_path: pathlib.Path) -> None:
     where = {"host": "127.0.0.1", "port": free_port()} if over == "tcp" else {"unix_socket": str(tmp_path / "socket")}
-    database = Database(MySQLSettings(user="nobody", **where), 5.0)  # type: ignore[arg-type]
+    database = Database(MySQLSettings(user="none", **where), 5.0)  # type: ignore[arg-type]
 
     def attempt() -> None:
         try:

@@ -1,4 +1,4 @@
-"""Changes by the numbers of their declarations: what their payloads say, and by which declaration they are applied."""
+"""Changes by the numbers of their declarations: what their payloads contain, and by which declaration they are applied."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gearsync.values import Json, Malformed, Number, Row, Value
 from hypothesis import given
 from hypothesis import strategies as st
 
-#: What sync_table writes down; tests/unit/plugins/test_outbox.py has the same text.
+#: What sync_table stores; tests/unit/plugins/test_outbox.py has the same text.
 CONTENT = (
     '{"columns":[["id","integer"],["mail","text"],["body","binary"]],"computed":["slug"],"deleted":["id","mail","body"],'
     '"key":[{"declared":"id","kind":"integer","real":"id"}],"large_columns":[{"declared":"body","kind":"binary","sql":"b"}],"old":["id","mail"],'
@@ -31,15 +31,15 @@ def declared(**changes: Any) -> Declared:
 
 
 def of_kind(kind: str) -> st.SearchStrategy[tuple[Any, Value]]:
-    """What stands in a payload for a value of a column, and the value."""
+    """The form of a column's value in a payload, and the value."""
     integers = st.integers(-(2**63), 2**64 - 1).map(lambda number: (number, number))
     decimals = st.decimals(allow_nan=False, allow_infinity=False, places=3).map(lambda number: (msgspec.Raw(f"{number:f}".encode()), Number(f"{number:f}")))
     texts = st.text(st.characters(exclude_categories=["Cs"]))
-    found: st.SearchStrategy[tuple[Any, Value]] = {
+    strategies: st.SearchStrategy[tuple[Any, Value]] = {
         "integer": integers, "bit": integers, "decimal": decimals, "float": st.floats(allow_nan=False).map(lambda number: (repr(number), Number(repr(number)))),
         "binary": st.binary().map(lambda value: (value.hex().upper(), value)), "json": texts.map(lambda text: (text, Json(text))),
     }.get(kind, texts.map(lambda text: (text, text)))
-    return st.one_of(st.just((None, None)), found)
+    return st.one_of(st.just((None, None)), strategies)
 
 
 @st.composite
@@ -63,8 +63,8 @@ def test_values_are_those_of_the_columns_at_their_places(case: tuple[Layout, str
     change = decode_change(layout, "s.t", operation, payload)
     assert change == Change("s.t", operation, new, old)
     for name, value in (new or {}).items():
-        found = (change.new or {})[name]
-        assert type(found) is type(value) or isinstance(found, (int, Number))
+        decoded = (change.new or {})[name]
+        assert type(decoded) is type(value) or isinstance(decoded, (int, Number))
     assert number_of(payload) == json.loads(payload)[0]
 
 
@@ -80,7 +80,7 @@ def test_a_payload_of_another_form_is_malformed(operation: str, payload: bytes) 
 
 
 @given(st.sampled_from(["insert", "update", "delete", "refresh", "reload", ""]), st.binary(max_size=50))
-def test_no_payload_raises_anything_else(operation: str, payload: bytes) -> None:
+def test_no_payload_raises_another_error(operation: str, payload: bytes) -> None:
     with contextlib.suppress(Malformed):
         decode_change(LAYOUT, "s.t", operation, b"[" + payload)
 
@@ -91,10 +91,10 @@ def test_a_payload_begins_with_the_number_of_its_declaration(payload: bytes, num
     assert number_of(payload) == number
 
 
-def test_what_sync_table_has_written_down_is_understood() -> None:
-    found = declared()
-    assert found.layout().decode("s.t", "insert", b'[1, 7, "x", "00FF"]').new == {"id": 7, "mail": "x", "body": b"\x00\xff"}
-    assert found.write == [Write(type="hash", key="k:{id}", ttl=60), Write(type="stream", key="log")]
+def test_the_declarations_that_sync_table_stores_are_decoded() -> None:
+    decoded = declared()
+    assert decoded.layout().decode("s.t", "insert", b'[1, 7, "x", "00FF"]').new == {"id": 7, "mail": "x", "body": b"\x00\xff"}
+    assert decoded.write == [Write(type="hash", key="k:{id}", ttl=60), Write(type="stream", key="log")]
 
 
 PLAIN, SLUG, TITLE = (None, []), ("a:b", ["slug"]), ("a:b", ["slug", "title"])
@@ -104,12 +104,12 @@ PLAIN, SLUG, TITLE = (None, []), ("a:b", ["slug"]), ("a:b", ["slug", "title"])
     (PLAIN, [PLAIN], [False]),
     # Declarations that differ in other things are in the database.
     (PLAIN, [PLAIN, PLAIN], [False, False]),
-    # What the configuration has is in none: it came before the triggers.
+    # No declaration has what the configuration has: it is newer than the triggers.
     (TITLE, [PLAIN, SLUG], [False, False]),
     (SLUG, [PLAIN, SLUG, TITLE], [False, False, True]),
     (PLAIN, [PLAIN, SLUG, PLAIN], [False, False, False]),
     (PLAIN, [PLAIN, SLUG, PLAIN, TITLE], [False, False, False, True]),
-    # A table that the configuration does not have at all needs no code of it, or that which nobody can name.
+    # A table that the configuration does not have needs no code of it, or code that is unknown.
     (None, [PLAIN, SLUG], [False, True]),
 ])
 def test_only_changes_under_a_later_transform_wait(
@@ -122,11 +122,11 @@ def test_only_changes_under_a_later_transform_wait(
 
 def test_a_write_that_needs_what_a_later_transform_does_not_compute_is_left_out() -> None:
     writes = [{"type": "hash", "key": "k:{id}"}, {"type": "string", "key": "s:{slug}", "value": "{id}"}, {"type": "string", "key": "c:{column}"}]
-    found = declared(write=writes)
-    assert [write.key for write in table_under("s.t", found, None).write] == ["k:{id}", "c:{column}"]
+    now = declared(write=writes)
+    assert [write.key for write in table_under("s.t", now, None).write] == ["k:{id}", "c:{column}"]
     ours = Table(table="s.t", columns=["id"], write=[Write(type="hash", key="k:{id}")], transform="x:y", computed=["slug"])
-    assert [write.key for write in table_under("s.t", found, ours).write] == ["k:{id}", "s:{slug}", "c:{column}"]
-    # Nothing is computed of changes that were made without a transform: their old rows are not told whole.
+    assert [write.key for write in table_under("s.t", now, ours).write] == ["k:{id}", "s:{slug}", "c:{column}"]
+    # Nothing is computed for changes that were made without a transform: their old rows are incomplete.
     without = declared(write=writes[:1], transform=None, computed=[])
     assert table_under("s.t", without, ours) == Table(table="s.t", columns=["id", "mail", "body"], write=[Write(type="hash", key="k:{id}")])
 
@@ -138,8 +138,8 @@ def test_a_reload_removes_by_the_former_writes_and_writes_by_those_in_force() ->
     former = writer(Write(type="hash", key="by-name:{name}"), Write(type="list", key="log", value="{id}"))
     now = writer(Write(type="hash", key="by-id:{id}"), Write(type="set", key="names", member="{name}"))
     row: Row = {"id": 1, "name": "b"}
-    found = [step.commands for step in reload_steps(Change("s.t", "update", row, {"name": "a"}), former, now)]
-    assert found == [[("DEL", b"by-name:a")], [("HSET", b"by-id:1", "id", 1, "name", "b")], [("SADD", b"names", b"b")]]
+    written = [step.commands for step in reload_steps(Change("s.t", "update", row, {"name": "a"}), former, now)]
+    assert written == [[("DEL", b"by-name:a")], [("HSET", b"by-id:1", "id", 1, "name", "b")], [("SADD", b"names", b"b")]]
     gone = Change("s.t", "delete", None, {"id": 1, "name": "a"}, True)
     assert [step.commands for step in reload_steps(gone, former, now)] == [[("DEL", b"by-name:a")]]
     assert reload_steps(gone, now, now)[0].commands == [("DEL", b"by-id:1")]

@@ -1,4 +1,4 @@
-"""What a batch with changes that cannot be applied leaves in the log."""
+"""What a batch with changes that cannot be applied logs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gearsync.outbox.changes import Entry
 from gearsync.values import Malformed
 
 
-def test_the_dead_letters_of_a_batch_are_one_line_for_each_table(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_dead_letters_of_a_batch_are_one_message_for_each_table(caplog: pytest.LogCaptureFixture) -> None:
     entries = [Entry(number, 0, "shop.a" if number % 2 else "shop.b", "insert", b"{}") for number in range(100)]
     dead = {number: Malformed(f"why {number}") for number in range(100) if number != 1}
     with caplog.at_level(logging.ERROR):

@@ -1,4 +1,4 @@
-"""What is looked for and deleted, and what a fence is sent: the pure parts of the outbox, the leases and the fence."""
+"""The pure parts of the outbox, the leases and the fence: the conditions, deletions and scripts' arguments."""
 
 from __future__ import annotations
 
@@ -33,28 +33,28 @@ IDS = st.lists(st.integers(1, 60), min_size=1, unique=True).map(sorted)
 @given(IDS)
 def test_a_condition_holds_for_exactly_the_ids_that_were_read(ids: list[int]) -> None:
     condition = ids_condition(ids)
-    found = {int(number) for number in re.findall(r"id = (\d+)", condition)}
+    matched = {int(number) for number in re.findall(r"id = (\d+)", condition)}
     for low, high in re.findall(r"BETWEEN (\d+) AND (\d+)", condition):
-        found |= set(range(int(low), int(high) + 1))
-    assert found == set(ids)
+        matched |= set(range(int(low), int(high) + 1))
+    assert matched == set(ids)
 
 
-def test_a_range_without_an_end_goes_on_for_ever() -> None:
+def test_a_range_without_an_end_has_no_upper_bound() -> None:
     assert ranges_condition([(0, 4), (7, 7), (9, None)]) == "id BETWEEN 0 AND 4 OR id = 7 OR id >= 9"
 
 
 @given(IDS, st.booleans())
 def test_deletions_name_each_id_once_and_a_range_stops_at_its_last_row(ids: list[int], again: bool) -> None:
-    found: list[int] = []
+    deleted: list[int] = []
     for statement in deletions(ids, again):
         match = re.search(r"BETWEEN (\d+) AND (\d+) ORDER BY id LIMIT (\d+)$", statement)
         if match:
             low, high, limit = map(int, match.groups())
             assert limit == high - low + 1
-            found += range(low, high + 1)
+            deleted += range(low, high + 1)
         else:
-            found += map(int, re.findall(r"SELECT (\d+) AS id", statement))
-    assert sorted(found) == ids
+            deleted += map(int, re.findall(r"SELECT (\d+) AS id", statement))
+    assert sorted(deleted) == ids
     assert not again or not any("BETWEEN" in statement for statement in deletions(ids, again))
 
 
@@ -89,20 +89,20 @@ def test_what_was_appended_keeps_its_place_and_is_not_appended_again() -> None:
     assert without_done(steps, [70], set()) == steps
 
 
-def test_a_fence_is_read_also_as_release_1_0_left_it() -> None:
-    found = known({b"epoch": b"4", b"ids": b"7.0,7.2,9.0"})
-    assert found.last == (4, 0)
-    assert found.appended == {(7, 0), (7, 2), (9, 0)}
-    assert found.partial == ["ids"]
-    assert found.created > b"2099"
-    found = known({b"epoch": b"4", b"number": b"6", b"created": b"2026", b"b5": b"1-3,7", b"x2": b"WRONGTYPE", b"p6": b"8.1", b"later": b"unknown"})
-    assert (found.last, found.created) == ((4, 6), b"2026")
-    assert {number: list(spans) for number, spans in found.batches.items()} == {5: [(1, 3), (7, 7)]}
-    assert (found.dead, found.appended) == ({2: "WRONGTYPE"}, {(8, 1)})
+def test_a_fence_of_release_1_0_is_read() -> None:
+    content = known({b"epoch": b"4", b"ids": b"7.0,7.2,9.0"})
+    assert content.last == (4, 0)
+    assert content.appended == {(7, 0), (7, 2), (9, 0)}
+    assert content.partial == ["ids"]
+    assert content.created > b"2099"
+    content = known({b"epoch": b"4", b"number": b"6", b"created": b"2026", b"b5": b"1-3,7", b"x2": b"WRONGTYPE", b"p6": b"8.1", b"later": b"unknown"})
+    assert (content.last, content.created) == ((4, 6), b"2026")
+    assert {number: list(spans) for number, spans in content.batches.items()} == {5: [(1, 3), (7, 7)]}
+    assert (content.dead, content.appended) == ({2: "WRONGTYPE"}, {(8, 1)})
     assert known({}).last is None
 
 
-def test_changes_of_one_moment_are_counted_together() -> None:
+def test_changes_of_one_time_are_counted_together() -> None:
     first, second = b"2026-01-01 00:00:00.500000 insert s.a", b"2025-12-31 23:59:01.000000 refresh s.b c"
     entries = [Entry(number, 0, "", "", b"", stamp) for number, stamp in enumerate([first, second, first])]
     assert list(summary(entries)) == [
@@ -111,7 +111,7 @@ def test_changes_of_one_moment_are_counted_together() -> None:
     ]
 
 
-def test_an_error_that_nobody_expected_is_about_one_change(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_affects_one_change(monkeypatch: pytest.MonkeyPatch) -> None:
     writer = Writer(Table(table="s.log", columns=["id"], write=WRITES))
     steps = writer.steps
 
@@ -122,10 +122,10 @@ def test_an_error_that_nobody_expected_is_about_one_change(monkeypatch: pytest.M
 
     monkeypatch.setattr(writer, "steps", fail)
     entries = [Entry(number, 0, "s.log", "insert", b'{"new":{"id":%d}}' % number) for number in (1, 2, 3)]
-    found, dead = work_of(entries, {("s.log", 0): Usable(None, writer)}, {}, {})
+    made, dead = work_of(entries, {("s.log", 0): Usable(None, writer)}, {}, {})
     assert {number: (str(error), error.detail) for number, error in dead.items()} == {
         2: ("applying it raised ZeroDivisionError", "applying it raised ZeroDivisionError: secret")}
-    assert [step.change for step in found] == [0, 0, 0, 2, 2, 2]
+    assert [step.change for step in made] == [0, 0, 0, 2, 2, 2]
 
 
 @pytest.mark.parametrize(("code", "denied", "refused"), [
@@ -140,7 +140,7 @@ def test_what_an_error_of_the_server_is_about(code: int, denied: bool, refused: 
     assert type(classified(OSError(code, "words"))) is DatabaseUnavailable
 
 
-def test_open_barriers_make_one_attempt_while_the_database_is_away() -> None:
+def test_open_barriers_make_one_attempt_while_the_database_is_unavailable() -> None:
     attempts = 0
 
     class Away:
@@ -159,7 +159,7 @@ def test_open_barriers_make_one_attempt_while_the_database_is_away() -> None:
     assert (answers[2]["ok"], answers[2]["error"]) == (False, "the changes that wait are unknown: away")
 
 
-def test_a_change_that_cannot_be_understood_takes_no_other_with_it() -> None:
+def test_a_change_that_cannot_be_decoded_affects_no_other() -> None:
     entries = [Entry(number, 0, "s.log", "insert", payload) for number, payload in enumerate([b'{"new":{"id":1}}', b"{", b'{"new":{"id":2}}', b'{"new":{}}'])]
     steps, dead = work_of([*entries, Entry(9, 0, "s.log", "reload", b"{}")], {("s.log", 0): Usable(None, LOG)}, {}, {9: Malformed("gone")})
     assert sorted(dead) == [1, 3, 9]

@@ -1,4 +1,4 @@
-"""Whose leases need not be waited for."""
+"""Owners whose leases can be taken before they expire."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ def test_a_process_is_alive_while_it_runs_and_dead_when_it_has_ended() -> None:
         name = process.stdout.readline().strip()
         assert not is_dead(name)
         process.kill()
-        # It is a zombie until its parent has asked for it.
+        # It is a zombie until its parent has waited for it.
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         assert is_dead(name)
     assert is_dead(name)
 
 
-def test_another_process_that_got_the_same_number_is_not_the_one_that_ended() -> None:
+def test_another_process_with_the_same_pid_is_not_the_one_that_ended() -> None:
     host, pid, identity = owner_name().rsplit(":", 2)
     place, _started, rest = identity.split("-")
     assert is_dead(f"{host}:{pid}:{place}-1-{rest}")
 
 
-def test_of_another_host_and_of_an_earlier_release_nothing_is_known() -> None:
+def test_processes_of_another_host_or_an_earlier_release_count_as_alive() -> None:
     host, _pid, identity = owner_name().rsplit(":", 2)
     _place, started, rest = identity.split("-")
     assert not is_dead(f"{host}:999999:0123abcd-{started}-{rest}")

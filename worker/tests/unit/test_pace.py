@@ -14,13 +14,13 @@ def pace() -> Pace:
 
 
 def looks(pace: Pace, now: float, until: float, connected: bool = True) -> list[float]:
-    """The times of the looks that meet nothing, which take no time."""
-    found = []
+    """The times of the looks that find nothing, which take no time."""
+    moments = []
     while now < until:
         pace.after_none(now, 0.0, connected)
-        found.append(now)
+        moments.append(now)
         now = pace.due
-    return found
+    return moments
 
 
 def test_after_a_change_it_looks_at_growing_gaps_and_then_sweeps(pace: Pace) -> None:
@@ -35,17 +35,17 @@ def test_after_a_change_it_looks_at_growing_gaps_and_then_sweeps(pace: Pace) -> 
     assert next(gap for gap in gaps if gap >= 1.0) == pytest.approx(SWEEP)
 
 
-def test_it_rests_for_as_long_as_a_look_took(pace: Pace) -> None:
+def test_it_pauses_for_as_long_as_a_look_took(pace: Pace) -> None:
     pace.after_changes(10.0, 0.005, more=False)
     assert pace.due == pytest.approx(10.005)
-    # While changes come they wait no longer than after the last look without one.
+    # While changes come, they wait no longer than after the last look that found none.
     pace.after_changes(10.0, 0.5, more=False)
     assert pace.due == pytest.approx(10.0 + LAST_GAP)
     pace.after_none(10.1, 0.1, connected=True)
     assert pace.due == pytest.approx(10.2)
 
 
-def test_it_goes_on_at_once_when_there_are_more_changes(pace: Pace) -> None:
+def test_it_looks_at_once_when_there_are_more_changes(pace: Pace) -> None:
     pace.after_changes(10.0, 0.5, more=True)
     assert pace.due == 10.0
 
@@ -66,7 +66,7 @@ def test_wakes_are_held_while_changes_come(pace: Pace) -> None:
     assert not pace.holds(11.1)
 
 
-def test_it_goes_on_looking_for_the_commit_of_a_wake_that_was_merged_into_the_last_answered_one(pace: Pace) -> None:
+def test_it_keeps_looking_for_the_commit_of_a_wake_that_was_merged_into_the_last_answered_one(pace: Pace) -> None:
     pace.woken(10.0)
     pace.released(10.2)
     times = looks(pace, 10.2, 30.0)
@@ -75,7 +75,7 @@ def test_it_goes_on_looking_for_the_commit_of_a_wake_that_was_merged_into_the_la
 
 @pytest.mark.parametrize("connected", [True, False])
 def test_without_wakes_it_looks_more_often(pace: Pace, connected: bool) -> None:
-    """A change that no wake has announced, or no job server by which one could come."""
+    """A change without a wake, or no job server that could deliver one."""
     if connected:
         pace.after_changes(10.0, 0.0, more=False)
     times = looks(pace, 10.5, 12.0, connected)
@@ -85,7 +85,7 @@ def test_without_wakes_it_looks_more_often(pace: Pace, connected: bool) -> None:
     assert (pace.due - 13.0 == pytest.approx(SWEEP)) is connected
 
 
-def test_changes_that_come_while_it_goes_on_say_nothing_about_wakes(pace: Pace) -> None:
+def test_changes_that_come_while_it_lingers_do_not_mean_that_wakes_are_missing(pace: Pace) -> None:
     pace.woken(10.0)
     pace.after_changes(10.1, 0.0, more=False)
     pace.after_changes(10.3, 0.0, more=False)

@@ -1,4 +1,4 @@
-"""Sets of ids as ranges do what sets of ids do."""
+"""Sets of ids as ranges work like sets of ids."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def built(actions: list[tuple[str, list[int]]]) -> tuple[Spans, set[int]]:
 
 
 @given(ACTIONS)
-def test_adding_and_removing_is_that_of_a_set(actions: list[tuple[str, list[int]]]) -> None:
+def test_adding_and_removing_works_like_a_set(actions: list[tuple[str, list[int]]]) -> None:
     spans, wanted = built(actions)
     assert {number for number in range(70) if number in spans} == wanted
     assert len(spans) == len(wanted)
