@@ -6,6 +6,7 @@ import datetime
 import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from gearsync.apply.applied_batches import AppliedBatches
 from gearsync.apply.fence import BATCH, BatchStuck, FenceMoved, batch, without_done
@@ -103,6 +104,27 @@ class Applier:
         except BaseException:
             self._fences.doubt(places)
             raise
+        refused = self._refused(calls, answers, places, failed)
+        if failed and not self._target.is_parted:
+            raise next(iter(failed.values()))
+        places = [place for place in places if place[0] not in failed]
+        for place in places:
+            self._fences.at(place).confirm()
+        dead.update(refused)
+        shared = frozenset(self._stall(work, steps, ids, failed)) if failed else frozenset[Place]()
+        # A change that one slot had already applied is complete only with the other slots' steps.
+        before.difference_update([work.entries[step.change].id for its in sent for step in its])
+        done = work.without(self._stalled.ids) if failed else work
+        self._applied.add(done, dead, {place: self._fences.at(place).number for place in places}, shared)
+        if dead:
+            log_dead_letters(done.entries, dead)
+        self._reader.applied(done.entries)
+        self._count(done, dead, before, sum(map(len, sent)))
+
+    def _refused(
+        self, calls: Sequence[tuple[int, Sequence[Any]]], answers: Sequence[Any], places: Sequence[Place], failed: dict[int, Exception]
+    ) -> dict[int, Malformed]:
+        """The changes that Redis refused, by id. Adds the slots that did not execute the batch to ``failed``. Raises BatchStuck and FenceMoved."""
         refused: dict[int, Malformed] = {}
         for (slot, _arguments), answer in zip(calls, answers):
             if isinstance(answer, Exception):
@@ -119,21 +141,7 @@ class Applier:
             if status == b"stuck":
                 raise BatchStuck(int(rest[0]), message_of(rest[1]))
             raise FenceMoved
-        if failed and not self._target.is_parted:
-            raise next(iter(failed.values()))
-        places = [place for place in places if place[0] not in failed]
-        for place in places:
-            self._fences.at(place).confirm()
-        dead.update(refused)
-        shared = frozenset(self._stall(work, steps, ids, failed)) if failed else frozenset[Place]()
-        # A change that one slot had already applied is complete only with the other slots' steps.
-        before.difference_update([work.entries[step.change].id for its in sent for step in its])
-        done = work.without(self._stalled.ids) if failed else work
-        self._applied.add(done, dead, {place: self._fences.at(place).number for place in places}, shared)
-        if dead:
-            log_dead_letters(done.entries, dead)
-        self._reader.applied(done.entries)
-        self._count(done, dead, before, sum(map(len, sent)))
+        return refused
 
     def _stall(
         self, work: Work, steps: Mapping[int, Sequence[Step]], ids: Mapping[int, Mapping[int, Sequence[int]]], failed: Mapping[int, Exception]
