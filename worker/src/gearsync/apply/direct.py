@@ -95,9 +95,9 @@ class DirectDelivery:
         if self._failures:
             log.info("jobs are written again", extra={"action": f"{self._waits_for}_back"})
         self._failures, self._retry_at = 0, 0.0
-        self._log_lost(malformed, "malformed", "invalid payload")
+        self._log_lost(malformed, "malformed", "cannot be applied")
         refused = [(job, next((error for error in errors[first:last] if error), None)) for job, first, last in spans]
-        self._log_lost([(job, error) for job, error in refused if error], "refused", "Redis refused a command")
+        self._log_lost([(job, error) for job, error in refused if error], "refused", "were refused by Redis")
         for job, _first, _last in spans:
             if job.function == REVERSE:
                 self.servers.answer(job, job.data, reverse(job.data))
@@ -126,7 +126,7 @@ class DirectDelivery:
         self._late_changes.append(change)
         return True
 
-    def _log_lost(self, lost: list[tuple[Job, str]], kind: str, message: str) -> None:
+    def _log_lost(self, lost: list[tuple[Job, str]], kind: str, outcome: str) -> None:
         """Log one message for each function of a batch, whatever the number of its jobs."""
         if lost:
             self.tally.count(ERRORS, kind, len(lost))
@@ -134,7 +134,7 @@ class DirectDelivery:
             of_function = [(job.handle.decode(errors="replace"), reason) for job, reason in lost if job.function == function]
             handles = [handle for handle, _reason in of_function[:_HANDLES]]
             log.error(
-                "%s, %d jobs of %s, the first are %s: %s", message, len(of_function), function, ", ".join(handles), of_function[0][1],
+                "%d jobs of %s %s, the first are %s: %s", len(of_function), function, outcome, ", ".join(handles), of_function[0][1],
                 extra={"action": kind, "count": len(of_function), "ids": handles})
 
     def _wait(self, action: str, message: str, error: Exception) -> None:
