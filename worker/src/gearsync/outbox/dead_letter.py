@@ -122,7 +122,7 @@ class DeadLetters:
         try:
             change = decode_change(declared.layout() if declared else None, letter.table, letter.operation, letter.payload)
         except Malformed as error:
-            raise ValueError(f"its payload is invalid: {error}") from None
+            raise ValueError(str(error)) from None
         return declared.key if declared else synced.key if synced else [], change
 
     def _enqueue(self, letter: Letter, synced: Optional[SyncedTable], append: bool) -> str:
