@@ -43,6 +43,12 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.xmlpath = config.option.xmlpath or f"{directory}/pytest-{os.getpid()}.xml"
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A unit test starts no server: `make unit` has none."""
+    process.Process.allowed = "unit" not in item.path.parts
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Iterator[None]:
     """Append the end of each running process' log to the report of a test that failed."""

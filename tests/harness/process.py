@@ -32,9 +32,12 @@ class Process:
 
     #: Those that were started and not ended by a test.
     started: ClassVar[list[Process]] = []
+    #: Whether the test may start any.
+    allowed: ClassVar[bool] = True
 
     def __init__(self, name: str, command: Sequence[str | os.PathLike[str]], log: Path, env: Mapping[str, str] | None = None) -> None:
         """``env``: variables beside this process' own."""
+        assert Process.allowed, f"a unit test starts {name}: move it to tests/integration or worker/tests/integration"
         self.name, self.command, self.log = name, list(command), log
         self.env = {**os.environ, **(env or {})}
         self.start()
