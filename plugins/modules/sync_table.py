@@ -264,309 +264,20 @@ problems:
   sample: ["write[0].key: 'user:{nr}' names 'nr', which is not in columns; add it to columns, or name another"]
 """
 
-import collections
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declaration import (
-    column_problems,
-    key_columns,
-    key_problems,
-    match_columns,
-)
-from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declare.problem import Problem
-from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declare.rules import (
-    EVENTS,
-    declaration_problems,
-    source_problems,
-    split_table_name,
-)
-from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declare.template import is_per_column, write_columns
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declare.rules import EVENTS, split_table_name
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import (
-    SQL_MODE,
     ServerError,
     check_lock_wait_timeout,
     connect,
     fail_statement,
     lock_wait_argument_spec,
     login_argument_spec,
-    split_account,
 )
-from ansible_collections.gearsync.mysql_redis.plugins.module_utils._outbox import (
-    NO_TRIGGERS,
-    OUTBOX,
-    SCHEMA,
-    SchemaError,
-    SyncedTable,
-    choose_layout,
-    is_needed,
-    lease_statements,
-    leave_statements,
-    migration_statements,
-    number_of,
-    read_synced,
-    read_version,
-    save_statement,
-    settings_problems,
-    to_json,
-    waiting_layouts,
-)
-from ansible_collections.gearsync.mysql_redis.plugins.module_utils._table import (
-    blind_spots,
-    find_table,
-    has_transactions,
-    read_facts,
-    registered_functions,
-    schema_exists,
-)
-from ansible_collections.gearsync.mysql_redis.plugins.module_utils._trigger_ddl import (
-    Step,
-    apply,
-    definer_problem,
-    diff_of,
-    read_triggers,
-    step_for,
-)
-from ansible_collections.gearsync.mysql_redis.plugins.module_utils._triggers import (
-    OWN_NAME,
-    beside_name,
-    checksum,
-    column_kind,
-    direct_payload,
-    drop_sql,
-    durable,
-    is_large,
-    shard_layouts,
-    wanted_triggers,
-)
-from ansible_collections.gearsync.mysql_redis.plugins.module_utils._triggers import (
-    match as match_facts,
-)
-
-DECLARATION = ("table", "delivery", "function", "events", "columns", "write", "transform", "computed")
-SUBMIT_FUNCTION = "gman_do_background"
-WAKE_FUNCTION = "gman_wake"
-# The alias that stands for NEW and OLD in the SQL that workers are told.
-ALIAS = "gearsync_row"
-
-# before, after: statements before and after the triggers change. left: what is known of the table under names that no triggers serve afterwards.
-# known, wanted: as text for the diff, what is known of the table now and what will be.
-Surroundings = collections.namedtuple("Surroundings", "before after left known wanted")
-# steps: of the triggers. where: schema and table as the server has them. lock: whether the table may be locked for all steps together.
-Plan = collections.namedtuple("Plan", "steps around where lock")
-
-
-class DeclarationError(Exception):
-    """The declaration cannot be carried out; with everything that is wrong with it."""
-
-    def __init__(self, problems):
-        self.problems = [str(problem) for problem in problems]
-        super().__init__("; ".join(self.problems))
-
-
-def _found_table(database, schema, table):
-    found = find_table(database, schema, table)
-    if found is None:
-        if not schema_exists(database, schema):
-            raise DeclarationError([f"the schema {schema} does not exist, or the account that is logged in has no right to see it"])
-        raise DeclarationError(["the table does not exist, or the account that is logged in has no right to see it"])
-    kind = found["type"].upper()
-    if kind not in ("BASE TABLE", "SYSTEM VERSIONED"):
-        raise DeclarationError([f"it is a {kind.lower()}, which cannot have triggers; declare the tables behind it"])
-    return found
-
-
-def _check_against_table(database, declaration, found, facts):
-    """The warnings of a declaration that the table can serve."""
-    names = [column["name"] for column in facts["columns"]]
-    problems = column_problems(declaration, names)
-    if problems:
-        raise DeclarationError(problems)
-    real, _missing = match_columns(declaration["columns"], names)
-    problems, warnings = key_problems(declaration, names, facts["unique_keys"], {column["name"]: column for column in facts["columns"]})
-    if problems:
-        raise DeclarationError(problems)
-    if declaration["computed"]:
-        warnings.append("{}: what {} computes must be the same for the same row for ever, or what it has written is not removed again".format(
-            ", ".join(declaration["computed"]), declaration["transform"]))
-    return warnings + blind_spots(database, found["s"], found["t"], found["engine"], real.values())
-
-
-def option_problems(params):
-    """Everything that is wrong with the options whatever the server says."""
-    declaration = {name: params[name] for name in DECLARATION}
-    if params["state"] == "absent":
-        return [problem for problem in declaration_problems({**declaration, "delivery": "direct"}) if problem.path == ("table",)]
-    problems = declaration_problems(declaration) + source_problems(params["source"])
-    if not 1 <= params["shards"] <= 256:
-        problems.append(Problem(("shards",), "must be 1 to 256, not {}".format(params["shards"])))
-    return problems
-
-
-def _durable_problems(database, declaration, found, facts):
-    """(problems, warnings) of a table with durable delivery."""
-    by_name = {column["name"]: column for column in facts["columns"]}
-    real, _missing = match_columns(declaration["columns"], list(by_name))
-    problems, warnings = [], settings_problems(database)
-    if not has_transactions(database, found["engine"]):
-        if database.variable("enforce_gtid_consistency") == "ON":
-            problems.append(f"engine {found['engine']} has no transactions, and with enforce_gtid_consistency=ON the server refuses writes that go to such"
-                            " a table and to the outbox; change the engine to InnoDB, or declare delivery: direct")
-        else:
-            warnings.append(f"engine {found['engine']}: a transaction that is rolled back keeps the table's changes, but takes them out of the outbox")
-    large = [name for name in declaration["columns"] if is_large(by_name[real[name]])]
-    for name in large:
-        if any(name in write_columns(write, ("key", "member")) for write in declaration["write"]):
-            warnings.append(f"column {name!r} is in a key or a member: what a value of an eighth of max_allowed_packet or more has written there is not"
-                            " removed again")
-    key = key_columns(declaration, real, facts["unique_keys"])
-    if facts["period"] and not key:
-        problems.append("the table has a period, and DELETE ... FOR PORTION OF may leave a row with the key of the one that it deletes, so that a worker"
-                        " must look, but columns does not name all columns of a PRIMARY KEY or of a UNIQUE key of NOT NULL columns; add them")
-    inexact = [name for name in key if by_name[real[name]]["data_type"].lower() == "float"]
-    if inexact:
-        problems.append(f"column {', '.join(map(repr, inexact))} is a FLOAT, of which the server shows fewer digits than it compares, so that a worker would"
-                        " not find a row by it; make it a DOUBLE or a DECIMAL, or let the keys name another unique key")
-    if large and not key:
-        problems.append(f"{', '.join(large)} may be too large for a change, so that a worker must find the row by itself, but columns does not name "
-                        "all columns of a PRIMARY KEY or of a UNIQUE key of NOT NULL columns; add them")
-    return problems, warnings
-
-
-def _wrong_surroundings(database, definer, delivery):
-    """What would make the triggers fail or do nothing, and may be mended by an earlier task of the same play: (problems, warnings)."""
-    problems, warnings = [], []
-    functions = registered_functions(database)
-    if functions is not None and delivery == "direct" and SUBMIT_FUNCTION not in functions:
-        problems.append(f"the server has no function {SUBMIT_FUNCTION}, so the triggers would send nothing; register it with mysql_udf first")
-    if functions is not None and delivery == "durable" and WAKE_FUNCTION not in functions:
-        warnings.append(f"the server has no function {WAKE_FUNCTION}, so workers find changes by their timer only; register it with mysql_udf")
-    if definer is not None:
-        problem = definer_problem(database, definer)
-        if problem:
-            problems.append(problem)
-    return problems, warnings
-
-
-def _known(synced):
-    """What workers are told of a table, as diffs show it."""
-    return "" if synced is None else "".join(f"-- {name}: {value}\n" for name, value in zip(SyncedTable._fields, synced))
-
-
-def _durable_sql(database, declaration, facts, where, *, triggers, params):
-    """The SQL of a durable table, its shards numbered so that no change that waits is overtaken, and what writes its declaration down."""
-    version = read_version(database)
-    known = read_synced(database, *where, version).get(declaration["table"])
-    # What an interrupted run has left may still write there.
-    used = shard_layouts(trigger.body for trigger in triggers.values() if trigger.table == where[1] and OWN_NAME.match(trigger.name))
-
-    def sql(layout, number=0):
-        return durable(declaration, facts, params["source"], params["shards"], layout=layout, number=number)
-
-    layout = choose_layout(
-        params["shards"], known and known.shard_sql, lambda layout: sql(layout).shard(ALIAS),
-        lambda: used | waiting_layouts(database, declaration["table"], version))
-    number, statements = number_of(database, declaration["table"], to_json(sql(layout).content(*where, ALIAS)), version)
-    return sql(layout, number), statements
-
-
-def _durable_surroundings(database, declaration, sql, where, *, wanted, params, declared):
-    """What the schema of durable delivery must hold before the triggers can work, and afterwards. declared: what writes the declaration down."""
-    version = read_version(database)
-    # Under a name that no trigger has: what gearsync status compares with the columns as they are.
-    kinds = {column["name"]: " ".join(filter(None, (column["column_type"], column["collation"]))) for _name, column in sql.new}
-    synced = SyncedTable(
-        declaration["table"], where[0], where[1], params["shards"], to_json(sql.key_columns()),
-        sql.shard(ALIAS), sql.row(ALIAS), sql.old_row(ALIAS), sql.too_large(ALIAS), sql.small_row(ALIAS), to_json(sql.large_columns(ALIAS)),
-        to_json({"": to_json(kinds), **{trigger.name: checksum(trigger.body) for trigger in wanted}}), sql.number)
-    known = read_synced(database, *where, version)
-    # Written down before the triggers change: what they send can always be understood.
-    before = migration_statements(version) + lease_statements(database, params["shards"], version, sql.layout) + declared
-    save = [save_statement(synced)] if known.get(synced.table_name) != synced else []
-    left = [known[name] for name in sorted(known) if name != synced.table_name]
-    shown = _known(known.get(synced.table_name)), _known(synced)
-    # A row that is read is written under the declaration that is here. It must not be one whose old values the triggers do not tell yet. Of a table that
-    # is new here nothing waits, and workers must know that it is durable before its first change.
-    return Surroundings(before, save, left, *shown) if synced.table_name in known else Surroundings([*before, *save], [], left, *shown)
-
-
-def _surroundings_without(database, where):
-    """Leave a table that has no durable triggers any more."""
-    known = read_synced(database, *where, read_version(database))
-    left = [known[name] for name in sorted(known)]
-    kept = [synced._replace(triggers=NO_TRIGGERS) for synced in left if is_needed(database, synced.table_name)]
-    return Surroundings([], [], left, "".join(map(_known, left)), "".join(map(_known, kept)))
-
-
-def _present(module, database, schema, table):
-    params = module.params
-    declaration = {name: params[name] for name in DECLARATION}
-    found = _found_table(database, schema, table)
-    schema, table = found["s"], found["t"]
-    facts = read_facts(database, schema, table)
-    warnings = _check_against_table(database, declaration, found, facts)
-    definer = None if params["definer"] is None else "{}@{}".format(*split_account(params["definer"]))
-    durably = params["delivery"] == "durable"
-    if durably:
-        problems, more = _durable_problems(database, declaration, found, facts)
-        if problems:
-            raise DeclarationError(problems)
-        warnings += more
-    surroundings, more = _wrong_surroundings(database, definer, params["delivery"])
-    if surroundings and not module.check_mode:
-        raise DeclarationError(surroundings)
-    for text in warnings + surroundings + more:
-        module.warn("table {}: {}".format(params["table"], text))
-    triggers = read_triggers(database, schema, table)
-    sql, declared = _durable_sql(database, declaration, facts, (schema, table), triggers=triggers, params=params) if durably else (None, [])
-    wanted = wanted_triggers(schema, declaration, facts, definer, database.set_sql_mode(SQL_MODE), body=sql and sql.body)
-    for trigger in wanted:
-        other = triggers.get(trigger.name)
-        if other is not None and other.table != table:
-            problem = f"the name {trigger.name}, which its trigger needs, is that of a trigger on {schema}.{other.table}; drop or rename that one"
-            raise DeclarationError([problem])
-    steps = [step_for(database, triggers, trigger) for trigger in wanted]
-    steps += _steps_without(triggers, table, [trigger.name for trigger in wanted])
-    by_name = {column["name"]: column for column in facts["columns"]}
-    real, _missing = match_columns(declaration["columns"], list(by_name))
-    kinds = {name: column_kind(by_name[real[name]]) for name in declaration["columns"]}
-    if sql:
-        around = _durable_surroundings(database, declaration, sql, (schema, table), wanted=wanted, params=params, declared=declared)
-    else:
-        around = _surroundings_without(database, (schema, table))
-    # A lock on the table would be one on the outbox and on what other people's triggers write, behind every transaction that has written there.
-    alone = all(trigger.table != table or (OWN_NAME.match(trigger.name) and OUTBOX not in trigger.body) for trigger in triggers.values())
-    plan = Plan(steps, around, (schema, table), alone and not durably)
-    shared = [write["key"] for write in declaration["write"] if is_per_column(write) and not write_columns(write, ("key",))]
-    result = {"columns": kinds, "shared_keys": shared, "blind_spots": warnings, "triggers": {trigger.event: trigger.name for trigger in wanted}}
-    if not durably:
-        match, _real = match_facts(declaration, facts)
-        result["job"] = {"payload_sql": direct_payload(declaration, match, "update", ALIAS, ALIAS), "sql_mode": wanted[0].sql_mode}
-    return plan, result
-
-
-def _steps_without(triggers, table, kept):
-    """Drop what this module has made on a table, under an earlier name of the table too, and what nobody asks for any more."""
-    spoken_for = set(kept) | {beside_name(name) for name in kept}
-    return [
-        Step(trigger, None, [drop_sql(trigger.schema, trigger.name)], [])
-        for name, trigger in sorted(triggers.items())
-        if trigger.table == table and OWN_NAME.match(name) and name not in spoken_for
-    ]
-
-
-def _absent(database, schema, table):
-    found = find_table(database, schema, table)
-    where = (found["s"], found["t"]) if found else (schema, table)
-    # Triggers go with their table.
-    triggers = read_triggers(database, *where) if found else {}
-    steps = _steps_without(triggers, found["t"], []) if found else []
-    alone = all(trigger.table != where[1] or (OWN_NAME.match(trigger.name) and OUTBOX not in trigger.body) for trigger in triggers.values())
-    return Plan(steps, _surroundings_without(database, where), where, alone), {"triggers": {}}
-
-
-def _diff(plan):
-    triggers = diff_of(plan.steps)
-    return {"before": plan.around.known + triggers["before"], "after": plan.around.wanted + triggers["after"]}
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._outbox import SCHEMA, SchemaError
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._sync_checks import DeclarationError, option_problems
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._sync_exchange import carry_out, plan_absent, plan_present
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._sync_plan import show_plan
 
 
 def argument_spec():
@@ -605,22 +316,11 @@ def main():
     problems = [str(problem) for problem in option_problems(module.params)]
     if problems:
         module.fail_json(msg=f"table {name}: {'; '.join(problems)}", problems=problems, queries=[])
-    names = split_table_name(name)
     database = connect(module)
     try:
-        if module.params["state"] == "absent":
-            plan, result = _absent(database, *names)
-        else:
-            plan, result = _present(module, database, *names)
-        for statement in plan.around.before:
-            database.change(statement)
-        apply(module, database, *plan.where, plan.steps, together=plan.lock)
-        for statement in plan.around.after:
-            database.change(statement)
-        # Only now nothing more can come from the triggers that were there.
-        for synced in plan.around.left:
-            for statement in leave_statements(database, synced):
-                database.change(statement)
+        planned = plan_absent if module.params["state"] == "absent" else plan_present
+        plan, result = planned(module, database, *split_table_name(name))
+        carry_out(module, database, plan)
     except SchemaError as wrong:
         module.fail_json(msg=f"table {name}: {wrong}", problems=[str(wrong)], queries=database.queries)
     except DeclarationError as wrong:
@@ -630,7 +330,7 @@ def main():
     finally:
         database.close()
     if module._diff:
-        result["diff"] = _diff(plan)
+        result["diff"] = show_plan(plan)
     module.exit_json(changed=bool(database.queries), queries=database.queries, **result)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from ansible_collections.gearsync.mysql_redis.plugins.module_utils import _outbox, _triggers
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils import _outbox, _sync_checks, _sync_plan, _triggers
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declare import rules
 from ansible_collections.gearsync.mysql_redis.plugins.modules import sync_table
 from gearsync import contract
@@ -29,7 +29,7 @@ def durable() -> Any:
 
 def test_schema_and_alias() -> None:
     assert _outbox.SCHEMA == contract.SCHEMA
-    assert sync_table.ALIAS == contract.ROW
+    assert _sync_plan.ALIAS == contract.ROW
 
 
 def test_events_and_types_of_writes() -> None:
@@ -40,7 +40,7 @@ def test_events_and_types_of_writes() -> None:
 def test_the_fields_of_a_declaration() -> None:
     """Those of the rule book, of the worker's structs and of sync_table's options."""
     options = sync_table.argument_spec()
-    assert set(rules.FIELDS) == set(sync_table.DECLARATION) == set(Table.__struct_fields__) <= set(options)
+    assert set(rules.FIELDS) == set(_sync_checks.DECLARATION) == set(Table.__struct_fields__) <= set(options)
     assert set(rules.WRITE_FIELDS) == set(Write.__struct_fields__) == set(options["write"]["options"])
     table = Table(table="s.t", columns=["id"], write=[])
     assert {name: getattr(table, name) for name in ("delivery", "function", "events")} == {

@@ -19,6 +19,7 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declare.rule
     declaration_problems,
 )
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declare.template import TEMPLATE_FIELDS
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._sync_checks import option_problems
 from ansible_collections.gearsync.mysql_redis.plugins.modules import sync_table
 from gearsync.declare.configuration import inspect
 from gearsync.declare.declaration import typed
@@ -116,7 +117,7 @@ def check_the_module(declaration: dict[str, Any]) -> None:
     if found.error_messages or json.dumps(taken) != json.dumps(declaration):
         assert wanted, (declaration, found.error_messages, taken)
     else:
-        assert sync_table.option_problems(found.validated_parameters) == wanted
+        assert option_problems(found.validated_parameters) == wanted
 
 
 # Without shrinking, which takes minutes: what is said of one declaration is short enough.

@@ -1,0 +1,133 @@
+# Copyright (c) 2026, the gearsync developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bring triggers and records of a synced table to what is declared."""
+
+from __future__ import annotations
+
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import SQL_MODE, split_account
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._outbox import (
+    choose_layout,
+    is_needed,
+    lease_statements,
+    leave_statements,
+    migration_statements,
+    number_of,
+    read_synced,
+    read_version,
+    save_statement,
+    to_json,
+    waiting_layouts,
+)
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._sync_checks import (
+    DECLARATION,
+    DeclarationError,
+    check_durable,
+    check_table,
+    existing_table,
+    server_problems,
+)
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._sync_plan import (
+    ALIAS,
+    Plan,
+    durable_records,
+    is_lockable,
+    name_conflict,
+    records_without,
+    result_of,
+    steps_without,
+    synced_table,
+)
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._table import find_table, read_facts
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._trigger_ddl import apply, read_triggers, step_for
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._triggers import OWN_NAME, durable, shard_layouts, wanted_triggers
+
+
+def _check(module, database, declaration, existing, facts, *, definer):
+    """Warn of what the declaration cannot do, and return the warnings of the table. Raises DeclarationError when it cannot be carried out."""
+    warnings = check_table(database, declaration, existing, facts)
+    if declaration["delivery"] == "durable":
+        warnings += check_durable(database, declaration, existing, facts)
+    problems, more = server_problems(database, definer, declaration["delivery"])
+    if problems and not module.check_mode:
+        raise DeclarationError(problems)
+    for text in warnings + problems + more:
+        module.warn("table {}: {}".format(declaration["table"], text))
+    return warnings
+
+
+def _durable_sql(database, declaration, facts, where, *, triggers, params):
+    """(Durable, statements that store its declaration), with shards whose numbers let no change overtake one that waits."""
+    version = read_version(database)
+    known = read_synced(database, *where, version).get(declaration["table"])
+    # What an interrupted run has left may still write there.
+    used = shard_layouts(trigger.body for trigger in triggers.values() if trigger.table == where[1] and OWN_NAME.match(trigger.name))
+
+    def sql(layout, number=0):
+        return durable(declaration, facts, params["source"], params["shards"], layout=layout, number=number)
+
+    layout = choose_layout(
+        params["shards"], known and known.shard_sql, lambda layout: sql(layout).shard(ALIAS),
+        lambda: used | waiting_layouts(database, declaration["table"], version))
+    number, statements = number_of(database, declaration["table"], to_json(sql(layout).content(*where, ALIAS)), version)
+    return sql(layout, number), statements
+
+
+def _durable_records(database, sql, synced, declared):
+    """declared: the statements that store the declaration. They come before the triggers, so that every change can be understood."""
+    version = read_version(database)
+    before = migration_statements(version) + lease_statements(database, synced.shards, version, sql.layout) + declared
+    known = read_synced(database, synced.source_schema, synced.source_table, version)
+    return durable_records(synced, known, before=before, save=save_statement(synced))
+
+
+def _records_without(database, where):
+    known = read_synced(database, *where, read_version(database))
+    return records_without(known, {name for name in known if is_needed(database, name)})
+
+
+def plan_present(module, database, schema, table):
+    """(plan, result) for a table that is synced as the module's parameters declare."""
+    params = module.params
+    declaration = {name: params[name] for name in DECLARATION}
+    existing = existing_table(database, schema, table)
+    where = schema, table = existing["s"], existing["t"]
+    facts = read_facts(database, schema, table)
+    definer = None if params["definer"] is None else "{}@{}".format(*split_account(params["definer"]))
+    warnings = _check(module, database, declaration, existing, facts, definer=definer)
+    triggers = read_triggers(database, schema, table)
+    is_durable = declaration["delivery"] == "durable"
+    sql, declared = _durable_sql(database, declaration, facts, where, triggers=triggers, params=params) if is_durable else (None, [])
+    wanted = wanted_triggers(schema, declaration, facts, definer, database.set_sql_mode(SQL_MODE), body=sql and sql.body)
+    conflict = name_conflict(wanted, triggers, where)
+    if conflict:
+        raise DeclarationError([conflict])
+    steps = [step_for(database, triggers, trigger) for trigger in wanted]
+    steps += steps_without(triggers, table, [trigger.name for trigger in wanted])
+    if is_durable:
+        synced = synced_table(declaration, sql, where, shards=params["shards"], wanted=wanted)
+        records = _durable_records(database, sql, synced, declared)
+    else:
+        records = _records_without(database, where)
+    return Plan(steps, records, where, is_lockable(triggers, table) and not is_durable), result_of(declaration, facts, wanted, warnings)
+
+
+def plan_absent(_module, database, schema, table):
+    """(plan, result) for a table that is not synced any more. The table may be gone, and its triggers with it."""
+    existing = find_table(database, schema, table)
+    where = (existing["s"], existing["t"]) if existing else (schema, table)
+    triggers = read_triggers(database, *where) if existing else {}
+    steps = steps_without(triggers, where[1], [])
+    return Plan(steps, _records_without(database, where), where, is_lockable(triggers, where[1])), {"triggers": {}}
+
+
+def carry_out(module, database, plan):
+    for statement in plan.records.before:
+        database.change(statement)
+    apply(module, database, *plan.where, plan.steps, together=plan.lock)
+    for statement in plan.records.after:
+        database.change(statement)
+    # Not before: until here the former triggers could write.
+    for synced in plan.records.left:
+        for statement in leave_statements(database, synced):
+            database.change(statement)
