@@ -14,16 +14,16 @@ OK, BAD_CONFIG = 0, 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print them as a JSON list")
+    parser.add_argument("--json", action="store_true", help="print the problems as a JSON list")
 
 
 def run(path: str, options: argparse.Namespace) -> int:
     """The exit status: 0 when the file ``path`` can be used."""
-    config, found = inspect(path, problems)
+    config, listed = inspect(path, problems)
     if options.json:
-        print(msgspec.json.encode([problem._asdict() for problem in found]).decode())
-    elif config is not None and not found:
+        print(msgspec.json.encode([problem._asdict() for problem in listed]).decode())
+    elif config is not None and not listed:
         print(f"ok: {len(config.tables)} tables, {len(config.job_servers)} job servers")
     else:
-        print("\n".join(map(str, found)), file=sys.stderr)
-    return BAD_CONFIG if found else OK
+        print("\n".join(map(str, listed)), file=sys.stderr)
+    return BAD_CONFIG if listed else OK
