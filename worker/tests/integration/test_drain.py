@@ -154,7 +154,7 @@ def test_without_drainers_nothing_is_applied(config: dict[str, Any], start_worke
 
 def test_changes_that_cannot_be_applied_are_dead_letters_and_hold_up_no_other(worker: Worker, database: OutboxDatabase, redis_server: RedisServer) -> None:
     wrong: list[tuple[str, Any, str]] = [
-        ("insert", "no JSON", "not a payload"), ("insert", "", "not a payload"), ("insert", "{}", "without 'new'"), ("drop", "{}", "'drop'"),
+        ("insert", "no JSON", "invalid payload"), ("insert", "", "invalid payload"), ("insert", "{}", "without 'new'"), ("drop", "{}", "'drop'"),
         ("delete", {"old": {"name": "x"}}, "'id'"), ("insert", {"new": {"id": [1]}}, "'id'"), ("reload", {"key": {"id": 1}}, "synced_table"),
     ]
     # Each beside changes that can be applied, in one batch and in another one.
