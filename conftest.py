@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """For all tests: what a test started is watched, shown when the test fails, and ended with the run."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Jobs a second of direct delivery, Redis writes included: the worker's own loop beside python3-gearman's, which writes the same to the same Redis.
 
 usage: bench/direct.py [--jobs 100000] [--rounds 3]     with the environment of tests/setup bench

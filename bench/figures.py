@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The figures of docs/performance.md, each with its bars. No I/O."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What others on the same database do to the drain: transactions that stay open, and a snapshot that keeps every deleted row from being purged.
 
 usage: bench/neighbours.py [--seconds 60] [--rows 3000000]     with the environment of tests/setup bench

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-3.0-or-later
 """First load and proof of equality of a large table, while writers write.
 
 usage: bench/operate.py [--rows 1000000] [--writers 8] [--seconds 20]     with the environment of tests/setup bench

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What a dead job server costs the writers: 1,000 single-row UPDATEs through a direct trigger, gearmand running and stopped in turn.
 
 usage: bench/outage.py [HOST]     HOST is a deployed test host (default gearsync-demo, as `make demo` leaves it)

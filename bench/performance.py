@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-3.0-or-later
 """All figures of docs/performance.md: this project beside its peers, and beside its neighbours on the database.
 
 usage: make bench, or bench/performance.py with the environment of tests/setup bench; alone on the machine

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The plots of docs/performance.md, from the series of the results."""
 
 from __future__ import annotations

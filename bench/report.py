@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """From results to Markdown: docs/performance.md and the figures in README.md. No I/O."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The servers of all benchmarks: those of the tests' harness, with their data on disk and the durability of a primary in production."""
 
 from __future__ import annotations

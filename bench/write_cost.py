@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What a durable trigger adds to an INSERT, part by part, and what a worker that drains adds to that.
 
 usage: bench/write_cost.py [--rounds 8] [--seconds 0.5] [--connections 16]     with the environment of tests/setup test

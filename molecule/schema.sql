@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: GPL-3.0-or-later
 -- The tables that the test hosts and the demo sync. `shop.loaded` comes last and says that all of it is there.
 CREATE DATABASE IF NOT EXISTS test CHARACTER SET utf8mb4;
 CREATE DATABASE IF NOT EXISTS shop CHARACTER SET utf8mb4;

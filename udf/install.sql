@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: GPL-2.0-or-later
 -- Registers the functions of both libraries, which must be in the server's plugin directory (SELECT @@plugin_dir).
 -- For a server that has no native JSON_OBJECT and JSON_ARRAY, see the end of this file.
 

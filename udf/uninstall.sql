@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: GPL-2.0-or-later
 -- Removes all functions of both libraries; with the last one the server unloads the library, which closes its connections.
 DROP FUNCTION IF EXISTS gman_do;
 DROP FUNCTION IF EXISTS gman_do_high;

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Debezium Server with its MariaDB connector and its Redis sink, from Maven Central."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """This project: triggers into the outbox, gearmand, the worker with its default settings."""
 
 from __future__ import annotations

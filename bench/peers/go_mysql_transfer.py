@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """go-mysql-transfer, built from a clone: a key a row, the row as JSON. (Its hashes are one hash a table.)"""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Maxwell with its Redis producer, built from a clone."""
 
 from __future__ import annotations

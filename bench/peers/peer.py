@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What the benchmark has to know of a system, and its process."""
 
 from __future__ import annotations

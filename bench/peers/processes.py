@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What processes cost, and functions that run in processes of their own."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """python-mysql-replication and redis-py in the loop of replication_loop.py."""
 
 from __future__ import annotations

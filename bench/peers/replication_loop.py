@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The plain loop that a person writes with python-mysql-replication and redis-py: a pipeline a transaction, with the position behind it.
 
 usage: replication_loop.py SETTINGS.JSON     a program of its own, so that it has no more in its memory than it needs

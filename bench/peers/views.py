@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What a peer shows in Redis: a key a row, or a stream of changes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What each peer has to do, on servers of its own: every work returns figures by the keys of figures.py, and series for the plots."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What a trigger with our functions adds to an INSERT, beside one in the manner of the libraries that ours replaces.
 
 Starts a private MariaDB with the durability of a primary (--relaxed: without) and a gearmand. Measures every shape in turn in many short rounds, and takes the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Fixtures of the tests that look at deployed hosts."""
 
 from __future__ import annotations

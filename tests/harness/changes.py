@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What a row of the outbox says, with the names and marks of the columns that its declaration has."""
 
 from __future__ import annotations

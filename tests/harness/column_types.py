@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Every type of column that the servers have, with a value, and how that value travels in a change."""
 
 from __future__ import annotations

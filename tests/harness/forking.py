@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Programs of the harness that make their imports once and then fork for each request on a Unix socket."""
 
 from __future__ import annotations

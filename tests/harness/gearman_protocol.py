@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Gearman's binary protocol, as far as clients and workers of the tests speak it. Knows nothing of the code under test."""
 
 from __future__ import annotations

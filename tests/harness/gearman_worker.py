@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The program of Gearmand's workers, for the tests of the loadable functions."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Changes of a few rows as Hypothesis makes them, and what is written of them in every shape."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Deployed test hosts, seen from outside through the servers' own clients, and the collection's playbooks run against them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Asking a web server that a test started."""
 
 from __future__ import annotations

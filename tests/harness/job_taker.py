@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """As much of a Gearman worker as the tests need."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A network between a client and a server that delivers late: also after the client has given up and gone."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Changes whose every trace in Redis is known, and what differs there: nothing here is shared with the worker or with `gearsync verify`."""
 
 from __future__ import annotations

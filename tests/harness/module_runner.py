@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The program that runs the collection's modules for modules.py: each in a process of its own.
 
 That process is a copy of this one, in which a module's imports are made already: starting Python and importing them takes twenty times as long as most

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The collection's modules, run as a task runs them, and the two UDF libraries that they install."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A whole pipeline with a worker that shows its metrics, and a Prometheus that reads them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A network of its own for one process, beside this machine's: what is lost in it is lost for nothing else."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A private MariaDB or MySQL with the collection's schema, and the collection's own code to make it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Where the tests keep their servers' data."""
 
 from __future__ import annotations

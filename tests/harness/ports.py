@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """TCP ports that no other test takes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Processes that a test starts: each has a log, and one that ends by itself is reported with the end of it."""
 
 from __future__ import annotations

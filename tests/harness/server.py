@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What all private servers have in common."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """TLS for tests, of these libraries and of the collection's other parts: certificates, and a front before servers that speak none."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Waiting for a condition, with a deadline that a slow machine meets too."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The worker under test, as systemd would start it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The program that starts workers for worker.py: each is a copy of this process, in which the worker's imports are made already.
 
 Starting Python and importing them costs half a second of a processor, more than most tests need for all the rest.

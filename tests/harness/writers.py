@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Threads that write to a database while a test changes something under them."""
 
 from __future__ import annotations

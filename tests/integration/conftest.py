@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Run the modules for real, against a database server and a job server that the tests start themselves."""
 
 import pytest

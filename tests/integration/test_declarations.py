@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Declarations as an inventory has them, read by a real ansible-playbook."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Durable delivery: what the triggers leave in the outbox, replayed in the order of its ids, must be what the table holds."""
 
 import contextlib

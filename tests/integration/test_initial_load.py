@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What check mode says of the first load of tables, whatever the host has already: the role's own tasks with a `gearsync` of our own."""
 
 from __future__ import annotations

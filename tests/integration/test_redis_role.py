@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What the role redis asks a running server before it restarts it."""
 
 import shlex

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What the playbook smoke does with a row of a table with direct delivery."""
 
 import json

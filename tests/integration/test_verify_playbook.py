@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The playbook verify with a `gearsync` of our own: it passes only when somebody has compared, and found both sides equal."""
 
 from __future__ import annotations

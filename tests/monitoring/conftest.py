@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A pipeline, and Debian's Prometheus beside it."""
 
 from __future__ import annotations

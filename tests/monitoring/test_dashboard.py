@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The dashboard as a file: what Grafana needs to show it."""
 
 from __future__ import annotations

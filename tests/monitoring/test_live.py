@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Debian's Prometheus beside a worker that works: every query of the dashboard has an answer, every rule can be evaluated and means what it says."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The alert rules by themselves: what promtool says of them, and that each is tested and explained."""
 
 from __future__ import annotations

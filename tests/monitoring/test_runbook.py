@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The runbook names what there is: alerts, log lines, commands with their options, role variables, playbooks and its own sections."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What a step leaves behind: JUnit reports of its tests and of Ansible's tasks."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Runs steps side by side, each in a process group of its own."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The steps of a test run, read from a TOML file."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """`make demo` says which step failed and where its log is, whichever it is. Everything that it starts is a stub here."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """bench/: what is made of a run's results."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Each sentence of the documentation that says that nothing is lost, harmed or to be done has a test."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """tests/run is green only when each step has passed and its tests have run."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Fixtures of the libraries' tests: the sanitized driver, a real gearmand with a worker, a database server."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """A name server on loopback that can misbehave."""
 
 from __future__ import annotations

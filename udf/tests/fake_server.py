@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Job servers that misbehave, each in its own way."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Calls of the Gearman library and checks of its counters, for most of its tests."""
 
 from __future__ import annotations

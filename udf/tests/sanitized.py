@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The libraries built with the sanitizers, called as a server calls them by driver.c."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """libgearman_mysql_udf against a real gearmand and against job servers that misbehave: no write waits for them longer than the settings allow."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Both libraries inside a real database server: a private mariadbd, or the one that UDF_TEST_SERVER names (see udf_servers.py)."""
 
 from __future__ import annotations

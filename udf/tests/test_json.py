@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """lib_mysqludf_json: its output is JSON (RFC 8259) for every input, and has the same meaning."""
 
 from __future__ import annotations

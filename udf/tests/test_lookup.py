@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Names of job servers: a lookup never blocks a call, and is repeated when a server cannot be reached."""
 
 from __future__ import annotations

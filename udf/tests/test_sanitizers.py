@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The sanitizers detect errors: without them the other tests would prove nothing."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """All functions of the Gearman library at the same time, under the sanitizer of threads."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """TLS to the job servers: against a real gearmand behind TLS, and against servers with a wrong certificate or that misbehave."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The servers that the tests of the libraries start: gearmand with workers, and a database server with both libraries."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Servers for the tests of the worker: started once for each process of pytest, emptied before each test, started again where one was killed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """For Ansible's modules in a test host: keep the compiled code of what is imported from a zip.
 
 Ansible sends each module with its imports as sources in a zip, which Python compiles anew for each task: half of what a task costs.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The article's way, typed as it stands there, against the deployed hosts."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What the roles leave on a host: services, listening addresses, users, files and their modes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The playbooks that operators run every day: verify and resync, and the web server that they watch."""
 
 from __future__ import annotations

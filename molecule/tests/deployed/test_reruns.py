@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What an operator sees on the second and every later run, and that nothing secret is in it."""
 
 from __future__ import annotations

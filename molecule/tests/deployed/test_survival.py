@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A component that is down or dies must neither fail a write nor need anybody's help afterwards."""
 
 from __future__ import annotations

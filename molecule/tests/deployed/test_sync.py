@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Every write type of the declaration, from SQL to what redis-cli answers."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Each part is away for a minute, or dies at once, while eight writers write; afterwards both sides are equal with no one's help."""
 
 from __future__ import annotations

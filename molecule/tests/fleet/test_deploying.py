@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What a run of site.yml does with servers and data that were there before, and with a run that fails."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The parts on hosts of their own: what goes over the network, what is left when one of two is gone, and what each host holds."""
 
 from __future__ import annotations

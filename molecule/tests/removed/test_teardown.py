@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """After teardown.yml: the data is there, and nothing else of the pipeline."""
 
 from __future__ import annotations

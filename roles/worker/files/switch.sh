@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 # Run by /bin/sh: switch LINK NEW VERSIONS. LINK leads to the virtual environment in use, LINK.former to the one before; what neither does goes.
 link=$1 new=$2 versions=$3
 if [ -L "$link" ]; then

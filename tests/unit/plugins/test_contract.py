@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What the worker shares with the collection has the same names in both."""
 
 from __future__ import annotations

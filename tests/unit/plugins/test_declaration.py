@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A declaration against its table: columns, keys and types."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 import pytest
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._functions import calls, is_native, name_problem, soname_problem
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._gearman_admin import (

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """package_guard: what apt-get and dnf really printed (Debian sid with MySQL 9.7, dnf 4 with MariaDB 10.11), and what is concluded from it."""
 
 import json

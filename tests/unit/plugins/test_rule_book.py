@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The rule book is one: the collection's copy and the worker's are the same, and say the same of whatever a user writes."""
 
 from __future__ import annotations

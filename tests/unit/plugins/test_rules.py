@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The rule book: what is wrong with a declaration, where, and what to do."""
 
 import pytest

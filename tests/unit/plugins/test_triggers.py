@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 import pytest
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._triggers import (
     HEADER,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Names that the worker shares with the collection, with clients and with other workers. A test compares them with the collection's. Pure."""
 
 from __future__ import annotations

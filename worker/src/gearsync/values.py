@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What a column of a row can hold."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What a deletion adds to the binary log, and how a replica applies it."""
 
 from __future__ import annotations

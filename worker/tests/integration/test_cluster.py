@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The whole worker on a Redis Cluster of three nodes: shapes in many slots, crashes, a stale owner, slots that move."""
 
 from __future__ import annotations

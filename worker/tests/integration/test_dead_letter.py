@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Dead letters from their creation to their end, on a table whose triggers the collection has created."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The worker with a real job server and a real Redis, which are both killed."""
 
 from __future__ import annotations

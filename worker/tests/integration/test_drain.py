@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Durable delivery with real servers: the outbox in MariaDB, the worker as a process, Redis; all of them are killed."""
 
 from __future__ import annotations

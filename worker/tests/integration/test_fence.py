@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The fence in Redis: one atomic step, in the order of its numbers, and nothing applied twice."""
 
 from __future__ import annotations

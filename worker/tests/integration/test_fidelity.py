@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Every column type, from the statement to the bytes in Redis: each is compared with what a SELECT returns."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A worker's host that loses its power: no connection is closed, and other processes take its shards."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The worker and a job server that speaks TLS only."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The worker's connections to MySQL over TLS."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What may happen beside a drain without stopping or corrupting it: late packets, a Redis that steps back, open transactions, paused processes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """`gearsync status` and the exporter, beside a worker that works on real servers."""
 
 from __future__ import annotations

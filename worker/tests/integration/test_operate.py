@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """verify and resync, on tables whose triggers the collection has made, while writers write and processes die."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Servers that are down for long: what the worker uses meanwhile, and that it recovers by itself."""
 
 from __future__ import annotations

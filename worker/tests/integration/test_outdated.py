@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Outdated workers: with an older declaration, without a table, or without a connection to Redis, beside one that is not."""
 
 from __future__ import annotations

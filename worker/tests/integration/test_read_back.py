@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """`gearsync read-back`: whether Redis holds one row, given as a trigger would send it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The changes that a worker reads from the outbox, and those that it holds because they cannot be applied now."""
 
 from __future__ import annotations

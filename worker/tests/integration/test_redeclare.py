@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A table that is declared again while changes of it wait, and while they are made."""
 
 from __future__ import annotations

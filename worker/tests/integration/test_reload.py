@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Rows that the worker reads itself: many at once, some that the server cannot return, and those of tables that are no longer durable."""
 
 from __future__ import annotations

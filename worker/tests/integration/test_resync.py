@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What a resync does beside writers when it stands still, when the table gets another declaration, and with rows and keys of every kind."""
 
 from __future__ import annotations

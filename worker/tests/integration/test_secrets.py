@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Values of rows and arguments of commands are in no log, whatever a server answers."""
 
 from __future__ import annotations

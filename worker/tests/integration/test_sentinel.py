@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The whole worker, verify and resync with the Redis that Sentinel names, which is another one after a failover."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The same faults repeatedly under writers: nothing is lost, stale, restored, left over, duplicated or missing."""
 
 from __future__ import annotations

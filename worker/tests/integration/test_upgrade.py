@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Changes that wait while a release replaces another: their payloads have names, and no number of a declaration."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Payloads: what is understood, and that everything else is refused with a reason."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What a change becomes in Redis, against a model of Redis in plain Python."""
 
 from __future__ import annotations

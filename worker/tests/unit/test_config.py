@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The configuration file: mistakes are named with their field, secrets are not shown."""
 
 from __future__ import annotations

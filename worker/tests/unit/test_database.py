@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What a failed connection to MySQL leaves behind."""
 
 from __future__ import annotations

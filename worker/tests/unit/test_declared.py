@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Changes by the numbers of their declarations: what their payloads contain, and by which declaration they are applied."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What Redis should hold for a row, against a model of Redis to which the writes' own commands were applied."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What the service does without costs it no memory, and no package imports one that stands above it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """How long it is assumed that a table has durable delivery or has not."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Lines of the log: what machines find in them."""
 
 from __future__ import annotations

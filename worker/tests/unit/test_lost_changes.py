@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What a batch with changes that cannot be applied logs."""
 
 from __future__ import annotations

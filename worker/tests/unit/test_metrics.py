@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Counters, lags and their percentiles."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The pure parts of the outbox, the leases and the fence: the conditions, deletions and scripts' arguments."""
 
 from __future__ import annotations

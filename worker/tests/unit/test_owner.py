@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Owners whose leases can be taken before they expire."""
 
 from __future__ import annotations

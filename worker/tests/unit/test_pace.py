@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """When a drain looks again, and for how long it holds its wakes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Names are resolved in a bounded time."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Sets of ids as ranges work like sets of ids."""
 
 from __future__ import annotations

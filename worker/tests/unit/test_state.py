@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What is made of the servers' answers: problems, readiness, activity, and the metrics of Prometheus."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """When a difference counts: looks at a row that changes, and what cannot be compared."""
 
 from __future__ import annotations

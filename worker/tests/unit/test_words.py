@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Comments, messages and names of the worker are in the plain English of its field: none of these words is in them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Batches that Redis has and the outbox still holds: kept for a while, confirmed, then given to the deleter."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Writes changes to Redis: a batch is one fenced script call for each slot, so that it is applied once and in order."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The jobs that ask for a barrier, until each is answered."""
 
 from __future__ import annotations

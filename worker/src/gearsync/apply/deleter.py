@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Deletes applied changes from the outbox, in a thread and over a connection of its own, so that no change waits for a commit."""
 
 from __future__ import annotations

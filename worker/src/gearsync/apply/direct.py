@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Direct delivery: take a batch of jobs, write it to Redis in one round trip, complete it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Durable delivery: read changes, write them to Redis in fenced batches, have them deleted afterwards."""
 
 from __future__ import annotations

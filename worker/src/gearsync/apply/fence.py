@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The fence in Redis: the last batch of a shard, and the ids that are applied. The scripts, their arguments and answers. Pure.
 
 A fence is a hash, one for each shard (in a cluster one for each shard and slot), which changes in the same atomic step as

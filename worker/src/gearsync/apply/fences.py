@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What this process knows of the fences of its shards: it claims them before the first batch, and follows their numbers from then on."""
 
 from __future__ import annotations

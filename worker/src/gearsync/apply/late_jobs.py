@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Late jobs: jobs of direct delivery for a table that has durable delivery by now. Later changes may be written, so their rows are reloaded."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """When a drain reads the outbox again, and how long it holds its wakes, the jobs that wake it. Pure: times are seconds of one monotonic clock."""
 
 from __future__ import annotations

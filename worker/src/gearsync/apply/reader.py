@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Reads the changes that may be applied now; those that must wait are held, by table."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The article's test function, which reverses a text."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The Redis commands for a job of direct delivery. Pure."""
 
 from __future__ import annotations

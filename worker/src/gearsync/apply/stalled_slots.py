@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Slots of a cluster that are unreachable while others are not, and the changes that wait for them."""
 
 from __future__ import annotations

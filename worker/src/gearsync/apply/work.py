@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The work of a batch: the steps that write its changes, and the changes that cannot be applied. Pure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """`gearsync barrier`: waits until everything that is committed now is in Redis."""
 
 from __future__ import annotations

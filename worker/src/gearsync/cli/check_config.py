@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """`gearsync check-config`: every problem of the configuration file, each with its line."""
 
 from __future__ import annotations

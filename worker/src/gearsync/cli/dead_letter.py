@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """`gearsync dead-letter`: list, show, retry and drop changes that could not be applied."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The tables with durable delivery that a command is about."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The subcommands and the meaning of their exit statuses. Each is a module of this package, which is imported only to be run."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The option --max-prune: how many keys and members of a table may be removed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """`gearsync read-back`: compares Redis with one row. For the playbook smoke, which takes the row from a trigger."""
 
 from __future__ import annotations

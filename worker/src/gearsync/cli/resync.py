@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """`gearsync resync`: loads tables one after the other."""
 
 from __future__ import annotations

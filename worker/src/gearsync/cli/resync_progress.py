@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The progress of `gearsync resync`: bars on a terminal, otherwise lines of text or JSON."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """`gearsync selftest`: checks that every configured server can be used."""
 
 from __future__ import annotations

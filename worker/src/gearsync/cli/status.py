@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """`gearsync status`: the state of the pipeline now, once or continuously, as a screen or as JSON."""
 
 from __future__ import annotations

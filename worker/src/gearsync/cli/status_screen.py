@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The screen of `gearsync status`. Pure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Processes, signals and systemd: starts the worker processes, restarts one that dies, and notifies systemd while all of them make progress."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """`gearsync verify`: compares the declared tables with Redis, and repairs what differs."""
 
 from __future__ import annotations

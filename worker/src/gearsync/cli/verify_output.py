@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What `gearsync verify` prints about its results, as text or as JSON."""
 
 from __future__ import annotations

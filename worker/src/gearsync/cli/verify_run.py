@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """One run of `gearsync verify` over the chosen tables, with a progress bar for each."""
 
 from __future__ import annotations

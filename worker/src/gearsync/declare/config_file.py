@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A YAML file read into structs with every problem in it, each with its line. Knows nothing of what the file is about."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The configuration file: read, checked as a whole, and never printed with its secrets."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The declared tables as the worker has them. What they may say is in the rule book, which has looked at them before. Pure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The exporter: one process that serves /metrics for Prometheus, /healthz and /readyz."""
 
 from __future__ import annotations

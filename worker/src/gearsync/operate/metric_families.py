@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The pipeline's state and the processes' counters as metrics of Prometheus. Pure."""
 
 from __future__ import annotations

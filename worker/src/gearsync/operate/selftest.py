@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Check that every server can be used with the configuration, including each command of Redis that the worker needs."""
 
 from __future__ import annotations

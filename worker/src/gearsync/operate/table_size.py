@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """How large a table is, for progress bars."""
 
 from __future__ import annotations

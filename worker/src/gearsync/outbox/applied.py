@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What draining processes publish in Redis: the changes that are applied and still in the outbox."""
 
 from __future__ import annotations

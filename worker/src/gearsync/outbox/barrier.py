@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Read your writes: answers when all changes that were committed when the barrier began are in Redis."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Reading the outbox: the SELECT of a batch of changes, and the parsing of its result. Pure."""
 
 from __future__ import annotations

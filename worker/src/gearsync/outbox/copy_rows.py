@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Copying the rows of a synced table into the outbox, a range of its key at a time."""
 
 from __future__ import annotations

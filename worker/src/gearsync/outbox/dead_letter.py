@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Dead letters, the changes that could not be applied: list, show, retry and drop them."""
 
 from __future__ import annotations

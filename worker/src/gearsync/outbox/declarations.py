@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """All declarations that triggers were made from. Each has a number, which its changes carry, and a row in `numbered_declaration`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The shards that this process drains: leases in MySQL that it takes, renews and releases, by MySQL's clock."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The name of a process that holds leases. Other processes on the same host know by it whether it is alive."""
 
 from __future__ import annotations

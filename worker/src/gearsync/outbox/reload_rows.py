@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The rows that reloads ask for, many in one SELECT, from the snapshot that the changes of the batch were read from."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Reloads: entries of the outbox that have the worker read a row again, in order with the changes of that row."""
 
 from __future__ import annotations

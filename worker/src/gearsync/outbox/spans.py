@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Sets of outbox ids as ranges: ids are almost consecutive, so that a few ranges hold millions of them. Pure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """SQL fragments: identifiers, literals, and conditions on ids. Pure."""
 
 from __future__ import annotations

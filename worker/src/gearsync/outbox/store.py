@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The outbox in MySQL: read changes, delete exactly those that are applied, keep those that cannot be as dead letters."""
 
 from __future__ import annotations

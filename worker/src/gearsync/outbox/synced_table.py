@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A synced table: a table of MySQL with triggers for durable delivery, as its row in `gearsync.synced_table` describes it."""
 
 from __future__ import annotations

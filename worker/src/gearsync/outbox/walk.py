@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Reading a synced table: a walk in the order of its key, in pieces and without locks; and rows by their keys."""
 
 from __future__ import annotations

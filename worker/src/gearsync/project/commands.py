@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """From a change and its declaration to the Redis commands that apply it. Pure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What Redis should hold for a row, and which row a key of Redis may belong to. Pure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Decode the payloads that triggers send: from JSON to a change with typed values. Pure."""
 
 from __future__ import annotations

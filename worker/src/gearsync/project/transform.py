@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The user's own function for what templates cannot express: it is imported by its name, and called with every row."""
 
 from __future__ import annotations

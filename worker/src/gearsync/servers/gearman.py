@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Gearman job servers: many jobs in progress on each connection, and connections that are retried indefinitely.
 
 Built on python3-gearman 0.1.0, whose command handler keeps the protocol's state. What this adds: the library takes one job

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Gearman's administrative protocol: a job server's version and its queues."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A connection to a Gearman job server, in bytes, with timeouts.
 
 Built on python3-gearman 0.1.0, which counts a packet's size in characters, reads four kilobytes at a time, knows IPv4 only

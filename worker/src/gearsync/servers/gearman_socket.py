@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A socket to a job server, plain or with TLS."""
 
 from __future__ import annotations

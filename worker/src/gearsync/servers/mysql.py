@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A session with MySQL that connects when it is needed, and raises DatabaseUnavailable for every error."""
 
 from __future__ import annotations

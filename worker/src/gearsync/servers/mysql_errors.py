@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """MySQL's errors by what the caller can do about them, and the part of their messages that is safe to log. Pure."""
 
 from __future__ import annotations

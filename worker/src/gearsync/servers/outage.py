@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A server that is unavailable."""
 
 from __future__ import annotations

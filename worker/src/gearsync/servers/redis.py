@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """One Redis server: a batch of commands in one round trip."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Redis Cluster as a target. A script can use the keys of one slot only, so each slot has a fence and a script call of its own.
 
 The consequence: a batch is atomic within each slot, not as a whole. A stale batch is refused in every slot that the new

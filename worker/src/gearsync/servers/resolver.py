@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Host names, resolved without a long wait for a name server."""
 
 from __future__ import annotations

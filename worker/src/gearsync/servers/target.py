@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What the worker needs of Redis, whether it is one server or a cluster."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The types of writes: a file for each."""
 
 from __future__ import annotations

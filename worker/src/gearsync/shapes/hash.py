@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A hash with a field for each column that is not NULL."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The row as one JSON document, in a string."""
 
 from __future__ import annotations

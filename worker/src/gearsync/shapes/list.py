@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Lists: each change appends a value. They are logs: an update does not remove what was appended before."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Render templates from a row, and parse keys back into the values of a row. Pure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Sets: the row is a member."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The interface of a write type: what it writes and removes, what Redis should hold, and which row a key may belong to. Pure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Streams: an entry for each change, also for a delete. They are logs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Strings: one for each column, or one for the row."""
 
 from __future__ import annotations

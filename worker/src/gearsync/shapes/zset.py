@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Sorted sets: the row is a member with a score."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Structured log lines on stderr, for the journal: text with its priority, or one JSON object a line."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The counters of a worker process: changes, jobs, errors, and the lag of changes. Pure; cli.supervise saves them, operate.exporter serves them."""
 
 from __future__ import annotations

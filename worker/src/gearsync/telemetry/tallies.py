@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """How the processes of one service pass their counters to the exporter: each writes a file of its own."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What the worker processes have applied in the last minute, by table. Pure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Read the state of the pipeline from the schema `gearsync`."""
 
 from __future__ import annotations

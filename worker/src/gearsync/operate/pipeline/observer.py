@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Ask all servers for their state at once, so that one that does not answer delays no other."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What an operator should act on, and what is only worth knowing. Pure."""
 
 from __future__ import annotations

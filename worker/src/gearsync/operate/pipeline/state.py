@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What is known about every server at one moment. Pure."""
 
 from __future__ import annotations

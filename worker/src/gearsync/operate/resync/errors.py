@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What ends a resync before its end."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """How a resync limits its load: on the server, on the outbox and on the replicas."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """How far a resync is: kept in the database and marked in Redis, so that an interrupted run continues where it stopped."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The resync of one table.
 
 A piece is one statement, a transaction by itself: it locks its rows for reading until their copies are in the outbox, so that each copy has its right place

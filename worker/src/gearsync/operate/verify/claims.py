@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Which rows of MySQL may have made a key of Redis, and which of them ask for it now."""
 
 from __future__ import annotations

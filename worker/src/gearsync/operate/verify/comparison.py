@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Compare rows with what Redis holds for them, in one round trip for many rows."""
 
 from __future__ import annotations

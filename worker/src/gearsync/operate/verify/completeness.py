@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The marker in Redis by which a later verification knows that Redis has lost nothing: then a key that is absent has expired."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Compare differences again until each is certain: a row may have changed while it was compared, or its change may be on its way to Redis."""
 
 from __future__ import annotations

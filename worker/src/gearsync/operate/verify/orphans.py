@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Verify from Redis to MySQL: keys and members that no row asks for, and their removal."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The result of a verification of one table. Pure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What a verification asks of MySQL and Redis, and which of their errors are about one table alone."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Differences in a file: there may be more than memory holds."""
 
 from __future__ import annotations

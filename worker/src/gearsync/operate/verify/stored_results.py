@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Keep the results of verifications in the database, for `gearsync status` and the exporter."""
 
 from __future__ import annotations

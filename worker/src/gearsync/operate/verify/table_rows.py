@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Read the rows of a synced table as they are written: through the table's transform, each with what identifies it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Verify one table from MySQL to Redis, and have the worker repair what differs."""
 
 from __future__ import annotations
