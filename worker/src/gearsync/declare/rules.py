@@ -201,8 +201,8 @@ def _known_names(
                 Problem(("computed", number), f"{shown(name)} is also in columns", "leave one of them out")
             )
     if computed and declaration.get("transform") is None:
-        hint = "add transform: package.module:function"
-        problems.append(Problem(("computed",), "needs a transform that computes it", hint))
+        message = f"{', '.join(map(shown, computed.values()))} needs a transform that computes it"
+        problems.append(Problem(("computed",), message, "add transform: package.module:function"))
     computed_is_read = "computed" not in declaration or len(computed) == len(usable.get("computed", "?"))
     if not columns or len(columns) < len(usable["columns"]) or not computed_is_read:
         return None
