@@ -45,7 +45,7 @@ _value:
   description: For each unknown name where it is set and, if a known one is like it, that.
   type: list
   elements: str
-  sample: ["gearsync_shard on db1: did you mean gearsync_shards?"]
+  sample: ["gearsync_shard on db1: did you mean gearsync_shards?", "gearsync_x on all hosts."]
 """
 
 import difflib
@@ -73,7 +73,7 @@ def unknown_variables(names, known, groups):
     lines = []
     for name, hosts in sorted(unknown.items()):
         close = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
-        lines.append(f"{name} on {place(hosts, groups, len(names))}" + (f": did you mean {close[0]}?" if close else ""))
+        lines.append(f"{name} on {place(hosts, groups, len(names))}" + (f": did you mean {close[0]}?" if close else "."))
     return lines
 
 

@@ -19,11 +19,11 @@ def test_all_unknown_names_are_given_at_once_with_where_they_are_set():
     lines = said(a=["gearsync_shard", "gearsync_x"], b=["gearsync_x", "gearsync_table"], c=["gearsync_x", "gearsync_table", "gearsync_y"])
     assert lines == [
         "gearsync_shard on a: did you mean gearsync_shards?", "gearsync_table on all hosts of workers: did you mean gearsync_tables?",
-        "gearsync_x on all hosts", "gearsync_y on c"]
+        "gearsync_x on all hosts.", "gearsync_y on c."]
 
 
 def test_hosts_that_are_no_group_are_named():
-    assert said(a=["gearsync_y"], b=["gearsync_y"]) == ["gearsync_y on a, b"]
+    assert said(a=["gearsync_y"], b=["gearsync_y"]) == ["gearsync_y on a, b."]
 
 
 def test_the_nearest_name_is_proposed():
