@@ -43,8 +43,8 @@ def shown(text: str) -> str:
 def closest(name: Any, known: Iterable[str]) -> str | None:
     """The one of the known names that was meant, if one is like it."""
     names = {each.lower(): each for each in reversed(list(known))}
-    found = difflib.get_close_matches(name.lower(), names, n=1) if isinstance(name, str) else []
-    return names[found[0]] if found else None
+    close = difflib.get_close_matches(name.lower(), names, n=1) if isinstance(name, str) else []
+    return names[close[0]] if close else None
 
 
 def suggestion(name: Any, known: Iterable[str], otherwise: str) -> str:

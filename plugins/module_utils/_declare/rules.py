@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the gearsync developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The rule book: what a declaration of tables may say. Pure, and nothing but the standard library.
+"""The rule book: what a declaration of tables may hold. Pure, and nothing but the standard library.
 
 This file, problem.py and template.py stand twice, byte for byte the same: in plugins/module_utils/_declare for modules and
 playbooks, and in worker/src/gearsync/declare for the worker. A field that is null is as one that is left out, unless it has a default.
@@ -391,10 +391,10 @@ def tables_problems(tables: Any) -> list[Problem]:
                 "begin each declaration with '- table: schema.table'",
             )
         ]
-    found = [
+    single = [
         (number, problem) for number, each in enumerate(tables) for problem in declaration_problems(each)
     ]
     problems = []
-    for number, problem in (*found, *_twice_problems(tables), *_shared_key_problems(tables)):
+    for number, problem in (*single, *_twice_problems(tables), *_shared_key_problems(tables)):
         problems.append(problem._replace(table=_shown_name(tables[number])).below("tables", number))
     return problems

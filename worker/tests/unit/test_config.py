@@ -102,7 +102,7 @@ tables:
     found = [(place["line"], place["path"], place["message"], place["hint"]) for place in msgspec.json.decode(capsys.readouterr().out)]
     assert found == [
         (2, "job_servers", "stands there twice, in line 1 too", "leave one of them out"),
-        (2, "job_servers[1]", "'bad:port' is no address", "write host, host:port or [v6]:port"),
+        (2, "job_servers[1]", "'bad:port' is not an address", "write host, host:port or [v6]:port"),
         (4, "redis.pasword", "is unknown", "did you mean password?"),
         (5, "redis.port", "expected `int`, got `str`", "write a whole number"),
         (6, "worker.batch", "expected `int`, got `str`", "write a whole number"),
@@ -198,7 +198,7 @@ def test_addresses_are_read(text: str, address: tuple[str, int]) -> None:
 
 @pytest.mark.parametrize("text", ["", ":1", "h:", "h:0", "h:65536", "::1", "h h", "[::1", "a:b:c"])
 def test_nonsense_addresses_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="no job server"):
+    with pytest.raises(ValueError, match="cannot be the address of a job server"):
         parse_address(text)
 
 

@@ -17,7 +17,7 @@ Path = tuple[Union[str, int], ...]
 
 
 class Unreadable(Exception):
-    """Text that is no YAML document of one mapping; the line is None when nobody knows it."""
+    """Text that is not a YAML document of one mapping; the line is None when it is not known."""
 
     def __init__(self, message: str, line: Optional[int]) -> None:
         super().__init__(message)
@@ -61,10 +61,10 @@ class Document:
         node, line = self._root, 1
         for part in path:
             if isinstance(node, yaml.MappingNode):
-                found = [(key, value) for key, value in node.value if key.value == part]
-                if not found:
+                entries = [(key, value) for key, value in node.value if key.value == part]
+                if not entries:
                     break
-                key, node = found[-1]
+                key, node = entries[-1]
                 line = key.start_mark.line + 1
             elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
                 node = node.value[part]
@@ -131,10 +131,10 @@ class Document:
             if name not in fields or name == apart:
                 continue
             before = len(problems)
-            found = self._value(value, types[fields[name].name], here, problems)
+            field = self._value(value, types[fields[name].name], here, problems)
             # A struct keeps its good fields.
-            if len(problems) == before or found is not None:
-                values[fields[name].name] = found
+            if len(problems) == before or field is not None:
+                values[fields[name].name] = field
             else:
                 self.replaced.add(here)
         for name, field in fields.items():
@@ -158,7 +158,7 @@ class Document:
             return None
 
 
-#: What to write, by what a message says that was expected.
+#: What to write, by the type that a message expects.
 _KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text, in quotes where it looks like something else", "array": "a list"}
 
 
@@ -185,7 +185,7 @@ def _unknown(path: Path, name: str, fields: list[str]) -> Problem:
 
 def _struct_of(kind: Any) -> Optional[type[Any]]:
     """The struct that ``kind`` is, or may be."""
-    for found in (kind, *(get_args(kind) if get_origin(kind) is Union else ())):
-        if isinstance(found, type) and issubclass(found, msgspec.Struct):
-            return found
+    for each in (kind, *(get_args(kind) if get_origin(kind) is Union else ())):
+        if isinstance(each, type) and issubclass(each, msgspec.Struct):
+            return each
     return None

@@ -114,7 +114,7 @@ def parse_address(text: str, port: int = DEFAULT_JOB_PORT) -> tuple[str, int]:
     match = _ADDRESS.fullmatch(text)
     port = int(match["port"] or port) if match else 0
     if not match or not 0 < port < 65536:
-        raise ValueError(f"{text!r} is no job server; write host, host:port or [v6]:port")
+        raise ValueError(f"{text!r} cannot be the address of a job server; write host, host:port or [v6]:port")
     return match["v6"] or match["host"], port
 
 
@@ -128,9 +128,9 @@ def _address_problems(config: Config) -> Iterator[Problem]:
             try:
                 parse_address(server, port)
             except ValueError:
-                yield Problem((*path, number), f"{server!r} is no address", "write host, host:port or [v6]:port")
+                yield Problem((*path, number), f"{server!r} is not an address", "write host, host:port or [v6]:port")
     if not config.job_servers:
-        yield Problem(("job_servers",), "the list is empty", "name one at least: host or host:port")
+        yield Problem(("job_servers",), "the list is empty", "name at least one: host or host:port")
     tls = config.job_server_tls
     if tls and bool(tls.cert) != bool(tls.key):
         yield Problem(("job_server_tls",), "cert and key need each other", "name both files, or neither")
@@ -138,9 +138,9 @@ def _address_problems(config: Config) -> Iterator[Problem]:
     try:
         parse_address(listen or "localhost", DEFAULT_METRICS_PORT)
     except ValueError:
-        yield Problem(("worker", "metrics_listen"), f"{listen!r} is no address", "write host, host:port or [v6]:port")
+        yield Problem(("worker", "metrics_listen"), f"{listen!r} is not an address", "write host, host:port or [v6]:port")
     if config.redis.cluster and (config.redis.sentinels or config.redis.unix_socket or config.redis.db):
-        yield Problem(("redis", "cluster"), "a cluster has no sentinels, no unix_socket, and no database but 0", "leave these out")
+        yield Problem(("redis", "cluster"), "a cluster has neither sentinels nor a unix_socket, and only database 0", "leave these out")
     if bool(config.redis.sentinels) != bool(config.redis.sentinel_master):
         yield Problem(("redis", "sentinels"), "sentinels and sentinel_master need each other", "name both, or neither")
 
@@ -149,8 +149,8 @@ def _replica_problems(config: Config) -> Iterator[Problem]:
     if config.redis.replicas < 0:
         yield Problem(("redis", "replicas"), "must be 0 or more", "0 waits for none")
     if config.redis.replicas > 0 and not 0.001 <= config.redis.replicas_timeout < config.worker.io_timeout:
-        words = f"{config.redis.replicas_timeout:g} is not between 0.001 and worker.io_timeout, {config.worker.io_timeout:g}"
-        yield Problem(("redis", "replicas_timeout"), words, "give less, or raise worker.io_timeout")
+        message = f"{config.redis.replicas_timeout:g} is not between 0.001 and worker.io_timeout, {config.worker.io_timeout:g}"
+        yield Problem(("redis", "replicas_timeout"), message, "give less, or raise worker.io_timeout")
 
 
 def _worker_problems(settings: WorkerSettings) -> Iterator[Problem]:
@@ -170,14 +170,14 @@ def _check(config: Config, declared: Any, has_mysql: bool) -> Iterator[Problem]:
     yield from source_problems(config.source)
     durable = [each.get("table") for each in declared if is_durable(each)] if isinstance(declared, list) else []
     if durable and not has_mysql:
-        words = f"is needed for the durable delivery of {durable[0] if isinstance(durable[0], str) and durable[0].isprintable() else 'a table'}"
-        yield Problem(("mysql",), words, "say where it is, or declare the table with delivery: direct")
+        message = f"is needed for the durable delivery of {durable[0] if isinstance(durable[0], str) and durable[0].isprintable() else 'a table'}"
+        yield Problem(("mysql",), message, "set it, or declare the table with delivery: direct")
     yield from _address_problems(config)
     yield from _replica_problems(config)
     yield from _worker_problems(config.worker)
 
 
-class Found(NamedTuple):
+class Shown(NamedTuple):
     """A problem as it is shown."""
 
     file: str
@@ -197,33 +197,33 @@ class Found(NamedTuple):
 FindTransforms = Callable[[Optional[str], Mapping[int, str]], Iterable[Problem]]
 
 
-def inspect(path: str, find: FindTransforms = lambda _path, _names: ()) -> tuple[Optional[Config], list[Found]]:
+def inspect(path: str, find: FindTransforms = lambda _path, _names: ()) -> tuple[Optional[Config], list[Shown]]:
     """The configuration in the file ``path``, and all that is wrong with it, by line. With a problem the configuration is not to be used."""
     try:
         document = Document(pathlib.Path(path).read_bytes())
     except OSError as error:
-        return None, [Found(path, None, "", error.strerror or str(error), "")]
+        return None, [Shown(path, None, "", error.strerror or str(error), "")]
     except Unreadable as error:
-        return None, [Found(path, error.line, "", str(error), "")]
+        return None, [Shown(path, error.line, "", str(error), "")]
     config, problems = document.convert(Config, "tables")
     declared = document.value("tables", [])
     further = _check(config, declared, document.has(("mysql",)))
     # What stands in the place of something that is wrong or missing is no further problem.
     problems += [each for each in further if not any(each.path[:length] in document.replaced for length in range(1, len(each.path) + 1))]
-    found = tables_problems(declared)
-    if not found:
+    of_tables = tables_problems(declared)
+    if not of_tables:
         config.tables = [typed(each) for each in declared]
-    places = {problem.path for problem in found}
+    places = {problem.path for problem in of_tables}
     transforms = {number: each["transform"] for number, each in enumerate(declared if isinstance(declared, list) else ())
                   if isinstance(each, dict) and each.get("transform") and ("tables", number, "transform") not in places}
-    problems += [*found, *document.twice("tables", {*FIELDS, *WRITE_FIELDS}), *find(config.worker.python_path, transforms)]
-    shown = [Found(path, document.line(each.path), path_text(each.path), each.message, each.hint, each.table) for each in problems]
+    problems += [*of_tables, *document.twice("tables", {*FIELDS, *WRITE_FIELDS}), *find(config.worker.python_path, transforms)]
+    shown = [Shown(path, document.line(each.path), path_text(each.path), each.message, each.hint, each.table) for each in problems]
     return config, sorted(shown, key=lambda each: each.line or 0)
 
 
 def load(path: str) -> Config:
     """The configuration in the file ``path``. Raises ConfigError with all that is wrong with it."""
-    config, found = inspect(path)
-    if found or config is None:
-        raise ConfigError([str(problem) for problem in found])
+    config, problems = inspect(path)
+    if problems or config is None:
+        raise ConfigError([str(problem) for problem in problems])
     return config

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The declared tables as the worker has them. What they may say is in the rule book, which has looked at them before. Pure."""
+"""The declared tables as the worker has them. The rule book has checked them before. Pure."""
 
 from __future__ import annotations
 

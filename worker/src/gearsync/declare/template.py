@@ -21,7 +21,7 @@ _TOKEN = re.compile(r"\{\{|\}\}|\{[][]\}|\{([^{}]*)\}|[{}]")
 
 
 class TemplateError(ValueError):
-    """A template that cannot be read; the message says why."""
+    """A template that cannot be read; the message is the reason."""
 
 
 def parse_template(text: str) -> tuple[list[str], list[str]]:
