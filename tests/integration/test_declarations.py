@@ -85,3 +85,15 @@ def test_the_preflight_reports_all_problems_before_it_looks_at_a_host(tmp_path: 
     for message in [*messages, "Nothing was changed"]:
         assert message in said, done.stdout
     assert "Gather the facts" not in said
+
+
+def test_the_role_alone_checks_the_declarations_together(tmp_path: Path) -> None:
+    play = tmp_path / "play.yml"
+    play.write_text("- {hosts: localhost, gather_facts: false, roles: [gearsync.mysql_redis.sync_triggers]}\n")
+    done = run(tmp_path, "".join(
+        f'      - {{table: shop.{name}, columns: [id], write: [{{type: hash, key: "t:{{id}}"}}], evnets: [insert]}}\n' for name in ("t", "u")), play)
+    said = " ".join(done.stdout.split()).replace("''", "'")
+    assert done.returncode != 0
+    for message in ("gearsync_tables[0].evnets of shop.t: is unknown; did you mean events?",
+                    "gearsync_tables[1].write[0].key of shop.u: 't:{id}' may be a key that shop.t writes as 't:{id}'"):
+        assert message in said, done.stdout
