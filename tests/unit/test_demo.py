@@ -14,16 +14,24 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Answers what the deployed host would, until it is told to fail.
 PODMAN = """#!/bin/sh
-shift 3
+[ "$1" = exec ] && shift 3
 case "$*" in
+    inspect*) echo 192.0.2.1 ;;
     *"command -v"*) echo redis-cli ;;
     "redis-cli get name") echo hello ;;
     "redis-cli get password") echo world ;;
     *gman_do*) echo '!dlrow olleh' ;;
+    *COUNT*) echo 10000 ;;
+    *"FROM customer"*) printf '1\\tAda\\tBergen\\t0.0000\\n' ;;
+    *@@socket*) echo /run/mysqld/mysqld.sock ;;
+    */python*) echo "load on $3: $(grep -c '^class Reader' -)" ;;
+    */gearsync*) echo "$2 says equal" ;;
 esac
 case "$*" in *"$FAILS"*) exit 1 ;; esac
 """
-COMMANDS = ("molecule/hosts/prepare", "molecule/hosts/up", "molecule/hosts/gearmand-archive", "tests/setup", ".work/venv/bin/ansible-playbook")
+COMMANDS = (
+    "molecule/hosts/prepare", "molecule/hosts/up", "molecule/hosts/gearmand-archive", "tests/setup",
+    ".work/venv/bin/ansible-playbook", ".work/venv/bin/python")
 
 
 def script(path: pathlib.Path, text: str) -> None:
@@ -36,7 +44,8 @@ def script(path: pathlib.Path, text: str) -> None:
 def checkout(tmp_path):
     """A directory with the script itself and with commands that do nothing."""
     (tmp_path / "molecule/demo").mkdir(parents=True)
-    shutil.copy(ROOT / "molecule/demo/run", tmp_path / "molecule/demo/run")
+    for name in ("run", "load.py"):
+        shutil.copy(ROOT / "molecule/demo" / name, tmp_path / "molecule/demo" / name)
     for command in COMMANDS:
         script(tmp_path / command, "#!/bin/sh\necho output of $0\n")
     script(tmp_path / "molecule/hosts/podman", PODMAN)
@@ -52,7 +61,11 @@ def demo(checkout, *arguments, fails="\n"):
 def test_a_run_without_failures_goes_to_its_end(checkout):
     status, output = demo(checkout)
     assert status == 0, output
-    assert "[6/6] Done" in output
+    assert "[9/9] Done" in output
+    # The whole program goes to the host's Python, which connects where the server listens.
+    assert "load on /run/mysqld/mysqld.sock: 1" in output
+    assert "verify says equal" in output
+    assert "http://192.0.2.1:9788/metrics" in output
 
 
 @pytest.mark.parametrize(("command", "step", "log"), [
@@ -61,6 +74,7 @@ def test_a_run_without_failures_goes_to_its_end(checkout):
     ("tests/setup", "step 2 failed", "demo-setup.log"),
     ("molecule/hosts/gearmand-archive", "step 2 failed", "demo-archive.log"),
     (".work/venv/bin/ansible-playbook", "step 3 failed", "demo-site.log"),
+    (".work/venv/bin/python", "step 9 failed", "demo-metrics.log"),
 ])
 def test_a_command_that_fails_is_named_with_its_log(checkout, command, step, log):
     script(checkout / command, "#!/bin/sh\necho what went wrong\nexit 3\n")
@@ -73,6 +87,8 @@ def test_a_command_that_fails_is_named_with_its_log(checkout, command, step, log
 
 @pytest.mark.parametrize(("words", "step"), [
     ("command -v", "step 3 failed"), ("troy", "step 4 failed"), ("hello', pass", "step 4 failed"), ("gman_do", "step 5 failed"),
+    ("COUNT", "step 6 failed"), ("zscore", "step 6 failed"), ("@@socket", "step 7 failed"), ("venv/bin/python", "step 7 failed"),
+    ("gearsync verify", "step 8 failed"), ("inspect", "step 9 failed"),
 ])
 def test_a_question_to_the_host_that_fails_is_named(checkout, words, step):
     status, output = demo(checkout, fails=words)
