@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Optional
 
 from figures import BEST, FIGURES, NEIGHBOURS, OURS, Figure, Verdict, best, ratio, shown, verdicts
@@ -20,7 +20,7 @@ BEYOND = (
     "A stream keeps every change; a key keeps the present. With a stream the reader has still to apply the change, which is in none of these figures.",
 )
 #: The figures that README.md shows.
-README = ("latency_p50", "latency_p99", "backlog_multi", "writers_share", "recovery", "memory")
+README = ("latency_p50", "latency_p99", "burst_rate", "backlog_multi", "backlog_single", "writers_share", "recovery", "memory")
 MARKS = ("<!-- figures of make bench -->", "<!-- end of the figures -->")
 
 
@@ -128,13 +128,21 @@ def page(results: Results) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _line(figure: Figure, row: Values, peers: Iterable[str]) -> str:
+    """A line of the README's table, with the best figure in bold."""
+    known = [value for value in row.values() if value is not None]
+    bold = {min(known) if figure.better == "less" else max(known)} if known and figure.better else set()
+    cells = [f"**{shown(row[name])}**" if row[name] in bold else shown(row[name]) for name in peers]
+    return f"| {figure.title}{f' ({figure.unit})' if figure.unit else ''} | " + " | ".join(cells) + " |"
+
+
 def readme(text: str, results: Results) -> str:
     """README.md with the figures of this run between its marks. Raises ValueError when it has none."""
     peers = results["peers"]
-    rows = [(figure, values(results, figure)) for figure in FIGURES if figure.key in README]
     lines = [
         "| | " + " | ".join(peer["title"] for peer in peers.values()) + " |", "|---|" + "---:|" * len(peers),
-        *(f"| {figure.title}{f' ({figure.unit})' if figure.unit else ''} | " + " | ".join(shown(row[name]) for name in peers) + " |" for figure, row in rows)]
+        *(_line(figure, values(results, figure), peers) for figure in FIGURES if figure.key in README), "",
+        f"Measured by `{results['command']}` on {results['date']}; the best of each line is bold."]
     begin, end = map(re.escape, MARKS)
     block = "\n".join([MARKS[0], *lines, MARKS[1]])
     changed, count = re.subn(f"{begin}.*?{end}", lambda _match: block, text, flags=re.DOTALL)

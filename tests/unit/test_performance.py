@@ -105,13 +105,21 @@ def test_missed_has_each_bar_that_was_missed() -> None:
 
 def test_readme_gets_the_figures_between_its_marks_and_keeps_the_rest() -> None:
     begin, end = report.MARKS
-    text = f"# A title\n\n{begin}\nold\n{end}\n\nThe end.\n"
+    text = f"# A title\n\n{begin}\nformer\n{end}\n\nThe end.\n"
     once = report.readme(text, RESULTS)
     assert once.startswith("# A title\n")
     assert once.endswith("\n\nThe end.\n")
-    assert "old" not in once
-    assert "| memory after the latency run, PSS (ours: with gearmand) (MiB) | 49.9 | 300 | – |" in once
+    assert "former" not in once
+    assert "| memory after the latency run, PSS (ours: with gearmand) (MiB) | **49.9** | 300 | – |" in once
+    assert "Measured by `make bench` on 2026-01-02" in once
     assert report.readme(once, RESULTS) == once
+
+
+def test_readme_shows_in_which_lines_a_peer_is_ahead() -> None:
+    text = report.readme("\n".join(report.MARKS), RESULTS)
+    assert "| commit → visible at 500/s, p50 (ms) | 1.25 | 5 | **0.50** |" in text
+    assert "| backlog of transactions of 1,000 rows (rows/s) | **50,000** | 20,000 | – |" in text
+    assert "| 8 writers, share of their rate without | 0.79 | 0.70 | **0.81** |" in text
 
 
 def test_readme_without_marks_is_refused() -> None:
