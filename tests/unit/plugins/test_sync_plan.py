@@ -40,11 +40,12 @@ def facts(*columns, unique_keys=(("id",),), period=False):
             "unique_keys": [list(key) for key in unique_keys], "refusable": set(), "period": period}
 
 
-def sql_of(declaration=DECLARATION, number=7):
-    return durable(declaration, facts(), "main", 4, number=number)
+def sql_of(declaration=None, number=7):
+    return durable(declaration or DECLARATION, facts(), "main", 4, number=number)
 
 
-def wanted_of(declaration=DECLARATION):
+def wanted_of(declaration=None):
+    declaration = declaration or DECLARATION
     body = sql_of(declaration).body if declaration["delivery"] == "durable" else None
     return wanted_triggers("shop", declaration, facts(), None, "STRICT_TRANS_TABLES", body=body)
 

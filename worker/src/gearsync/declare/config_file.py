@@ -183,6 +183,7 @@ def _unknown(path: Path, name: str, fields: list[str]) -> Problem:
     is_shown = name.isidentifier() and len(name) <= longest
     return Problem((*path, name), "is unknown", hint) if is_shown else Problem(path, "has a field that is unknown", hint)
 
+
 def _struct_of(kind: Any) -> Optional[type[Any]]:
     """The struct that ``kind`` is, or may be."""
     for each in (kind, *(get_args(kind) if get_origin(kind) is Union else ())):
