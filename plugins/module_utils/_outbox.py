@@ -8,7 +8,6 @@ from __future__ import annotations
 import collections
 import json
 import math
-import re
 import zlib
 
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import (
@@ -28,6 +27,9 @@ _CHANGE_COLUMNS = (
     "`table_name` VARCHAR(129) NOT NULL, `operation` VARCHAR(8) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, `payload` LONGTEXT NOT NULL,"
     " `created_at` TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6)"
 )
+
+# Releases without the column had one generation, which follows from the first number in the SQL of the shard.
+_FORMER_GENERATIONS = "JSON_OBJECT(CONCAT(FLOOR((1 + SQRT(8 * CAST(SUBSTRING_INDEX(`shard_sql`, ' ', 1) AS UNSIGNED) + 1)) / 2)), `shard_sql`)"
 
 # Each list brings the schema from the version that is its place to the next. What has been released is never changed, only added to.
 # Every statement can be executed twice: a run that was interrupted is finished by the next.
@@ -136,15 +138,29 @@ MIGRATIONS = (
         ("CREATE PROCEDURE `gearsync`.`minimal_row_image` () SQL SECURITY DEFINER BEGIN DECLARE CONTINUE HANDLER FOR 1227 BEGIN END;"
          " SET SESSION binlog_row_image = 'MINIMAL'; END"),
     ),
+    (
+        # The shard generations into which a table's triggers may write, each with the SQL of a row's shard, and the types of its columns when they were made.
+        ("SET @gearsync_sql = IF((SELECT COUNT(*) FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = 'gearsync' AND TABLE_NAME = 'synced_table'"
+         " AND COLUMN_NAME = 'generations') = 0, 'ALTER TABLE `gearsync`.`synced_table` ADD COLUMN `generations` LONGTEXT NULL,"
+         " ADD COLUMN `column_types` LONGTEXT NULL', 'DO 0')"),
+        "PREPARE gearsync_statement FROM @gearsync_sql",
+        "EXECUTE gearsync_statement",
+        "DEALLOCATE PREPARE gearsync_statement",
+        # What is known of the declaration has not changed.
+        (f"UPDATE `gearsync`.`synced_table` SET `generations` = {_FORMER_GENERATIONS}, `changed_at` = `changed_at` WHERE `generations` IS NULL"),
+    ),
 )
 VERSION = len(MIGRATIONS)
 # The version from which on declarations have numbers.
 NUMBERED = 6
+# The version from which on a synced table has its generations.
+GENERATIONS = 9
 _SPREAD = 10_000
 
 # What workers need to know of a synced table beside their own configuration, in the columns' order.
 SyncedTable = collections.namedtuple(
-    "SyncedTable", "table_name source_schema source_table shards key_columns shard_sql row_sql old_sql large_sql small_sql large_columns triggers number")
+    "SyncedTable", "table_name source_schema source_table shards key_columns shard_sql row_sql old_sql large_sql small_sql large_columns triggers number"
+    " generations column_types")
 _NUMBERS = ("shards", "number")
 
 
@@ -157,28 +173,34 @@ def first_shard(shards):
     return shards * (shards - 1) // 2
 
 
-def layout_of(shard):
-    """The count that a shard's number is of."""
+def generation_of(shard):
+    """The count that a shard's number is of: its generation."""
     return (math.isqrt(8 * shard + 1) + 1) // 2
 
 
-def choose_layout(shards, known, wanted, taken):
-    """The count whose numbers a table's shards get, so that no number ever stands for two ways to divide the table's rows.
+def generations_of(synced):
+    """The generations into which the triggers of a SyncedTable may write, with the SQL of a row's shard in each."""
+    return {int(generation): sql for generation, sql in json.loads(synced.generations).items()}
 
-    Workers keep the order of a table's changes in shards of different counts. When the count is the same, but rows are divided by other columns
-    than before, the changes that still wait need other numbers than the new ones, and those of a greater count serve.
-    known: the SQL of the table's shard until now, or None. wanted: gives that SQL for a layout. taken: gives the layouts in whose shards changes of the
-    table are, or may come to be; it is asked at most once.
+
+def choose_generation(shards, known, shard_sql, waiting):
+    """The generation whose numbers a table's shards get, so that no number ever stands for two ways to divide the table's rows.
+
+    Workers keep the order of a table's changes in shards of different generations. When the count is the same, but rows are divided by other columns
+    than before, the changes that still wait need other numbers than the new ones, and those of a greater generation serve.
+    known: the SyncedTable until now, or None. shard_sql: gives the SQL of a row's shard in a generation. waiting: gives the generations in whose shards
+    changes of the table are; it is asked at most once.
     """
-    if known is not None:
-        layout = layout_of(int(re.match(r"\d*", known).group() or 0))
-        if layout >= shards and wanted(layout) == known:
-            return layout
-    used = taken()
-    for layout in range(shards, layout_of(MAX_SHARD - shards + 1) + 1):
-        if first_shard(layout) + shards - 1 <= MAX_SHARD and layout not in used:
-            return layout
-    raise SchemaError("changes of the table wait in the shards of all counts; let the workers apply them before the table is divided anew")
+    # Several when a run was interrupted: some of the triggers may be those that it made.
+    former = generations_of(known) if known else {}
+    for generation, sql in former.items():
+        if generation >= shards and shard_sql(generation) == sql:
+            return generation
+    used = former.keys() | waiting()
+    for generation in range(shards, generation_of(MAX_SHARD - shards + 1) + 1):
+        if first_shard(generation) + shards - 1 <= MAX_SHARD and generation not in used:
+            return generation
+    raise SchemaError("changes of the table wait in the shards of all generations; let the workers apply them before the table is divided anew")
 
 
 def migration_statements(version):
@@ -204,12 +226,12 @@ def known_shards(database, version):
     return {int(row["shard"]) for row in database.rows(f"SELECT shard FROM `{SCHEMA}`.lease")} if version else set()
 
 
-def lease_statements(database, shards, version, layout=None):
+def lease_statements(database, shards, version, generation=None):
     """What makes the leases of a count of shards that are not there yet, so that workers know of them before the first change.
 
-    layout: the count whose numbers they have; their own when it is left out.
+    generation: the count whose numbers they have; their own when it is left out.
     """
-    first = first_shard(layout or shards)
+    first = first_shard(generation or shards)
     wanted = set(range(first, first + shards))
     values = ", ".join(f"({shard})" for shard in sorted(wanted - known_shards(database, version)))
     return [f"INSERT IGNORE INTO `{SCHEMA}`.`lease` (`shard`) VALUES {values}"] if values else []
@@ -231,16 +253,17 @@ def read_synced(database, schema, table, version):
     """What the schema holds of a table, by the declared names under which it is there."""
     if not version:
         return {}
-    # A schema of an earlier version has no numbers.
-    rows = database.rows("SELECT * FROM gearsync.synced_table WHERE source_schema = %s AND source_table = %s", schema, table)
-    found = [SyncedTable(**{name: int(row.get(name, 0)) if name in _NUMBERS else _text(row[name]) for name in SyncedTable._fields}) for row in rows]
-    return {synced.table_name: synced for synced in found}
+    # A schema of an earlier version lacks some columns.
+    more = "" if version >= GENERATIONS else f", {_FORMER_GENERATIONS} AS generations"
+    rows = database.rows(f"SELECT synced_table.*{more} FROM `{SCHEMA}`.synced_table WHERE source_schema = %s AND source_table = %s", schema, table)
+    tables = [SyncedTable(**{name: int(row.get(name, 0)) if name in _NUMBERS else _text(row.get(name) or "") for name in SyncedTable._fields}) for row in rows]
+    return {synced.table_name: synced for synced in tables}
 
 
-def waiting_layouts(database, table_name, version):
-    """The layouts in whose shards changes of a table wait. No index has the table's name: the outbox is read once, without a lock."""
+def waiting_generations(database, table_name, version):
+    """The generations in whose shards changes of a table wait. No index has the table's name: the outbox is read once, without a lock."""
     rows = database.rows(f"SELECT DISTINCT shard FROM `{SCHEMA}`.outbox WHERE table_name = %s", table_name) if version else []
-    return {layout_of(int(row["shard"])) for row in rows}
+    return {generation_of(int(row["shard"])) for row in rows}
 
 
 def _text(value):

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import SQL_MODE, split_account
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._outbox import (
-    choose_layout,
+    choose_generation,
+    generations_of,
     is_needed,
     lease_statements,
     leave_statements,
@@ -17,7 +18,7 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._outbox impor
     read_version,
     save_statement,
     to_json,
-    waiting_layouts,
+    waiting_generations,
 )
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._sync_checks import (
     DECLARATION,
@@ -40,7 +41,7 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._sync_plan im
 )
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._table import find_table, read_facts
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._trigger_ddl import apply, read_triggers, step_for
-from ansible_collections.gearsync.mysql_redis.plugins.module_utils._triggers import OWN_NAME, durable, shard_layouts, wanted_triggers
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._triggers import durable, wanted_triggers
 
 
 def _check(module, database, declaration, existing, facts, *, definer):
@@ -56,29 +57,29 @@ def _check(module, database, declaration, existing, facts, *, definer):
     return warnings
 
 
-def _durable_sql(database, declaration, facts, where, *, triggers, params):
+def _durable_sql(database, declaration, facts, where, *, params):
     """(Durable, statements that store its declaration), with shards whose numbers let no change overtake one that waits."""
     version = read_version(database)
-    known = read_synced(database, *where, version).get(declaration["table"])
-    # What an interrupted run has left may still write there.
-    used = shard_layouts(trigger.body for trigger in triggers.values() if trigger.table == where[1] and OWN_NAME.match(trigger.name))
+    records = read_synced(database, *where, version)
+    known = records.pop(declaration["table"], None)
+    # The triggers may be those of a declaration under another name.
+    others = {generation for synced in records.values() for generation in generations_of(synced)}
+    def sql(generation, number=0):
+        return durable(declaration, facts, params["source"], params["shards"], generation=generation, number=number)
 
-    def sql(layout, number=0):
-        return durable(declaration, facts, params["source"], params["shards"], layout=layout, number=number)
-
-    layout = choose_layout(
-        params["shards"], known and known.shard_sql, lambda layout: sql(layout).shard(ALIAS),
-        lambda: used | waiting_layouts(database, declaration["table"], version))
-    number, statements = number_of(database, declaration["table"], to_json(sql(layout).content(*where, ALIAS)), version)
-    return sql(layout, number), statements
+    generation = choose_generation(
+        params["shards"], known, lambda generation: sql(generation).shard(ALIAS),
+        lambda: others | waiting_generations(database, declaration["table"], version))
+    number, statements = number_of(database, declaration["table"], to_json(sql(generation).content(*where, ALIAS)), version)
+    return sql(generation, number), statements
 
 
 def _durable_records(database, sql, synced, declared):
     """declared: the statements that store the declaration. They come before the triggers, so that every change can be understood."""
     version = read_version(database)
-    before = migration_statements(version) + lease_statements(database, synced.shards, version, sql.layout) + declared
+    before = migration_statements(version) + lease_statements(database, synced.shards, version, sql.generation) + declared
     known = read_synced(database, synced.source_schema, synced.source_table, version)
-    return durable_records(synced, known, before=before, save=save_statement(synced))
+    return durable_records(synced, known, before=before, save=save_statement)
 
 
 def _records_without(database, where):
@@ -97,7 +98,7 @@ def plan_present(module, database, schema, table):
     warnings = _check(module, database, declaration, existing, facts, definer=definer)
     triggers = read_triggers(database, schema, table)
     is_durable = declaration["delivery"] == "durable"
-    sql, declared = _durable_sql(database, declaration, facts, where, triggers=triggers, params=params) if is_durable else (None, [])
+    sql, declared = _durable_sql(database, declaration, facts, where, params=params) if is_durable else (None, [])
     wanted = wanted_triggers(schema, declaration, facts, definer, database.set_sql_mode(SQL_MODE), body=sql and sql.body)
     conflict = name_conflict(wanted, triggers, where)
     if conflict:

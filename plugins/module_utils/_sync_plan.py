@@ -9,7 +9,13 @@ import collections
 
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declaration import match_columns
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declare.template import is_per_column, write_columns
-from ansible_collections.gearsync.mysql_redis.plugins.module_utils._outbox import NO_TRIGGERS, OUTBOX, SyncedTable, to_json
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._outbox import (
+    NO_TRIGGERS,
+    OUTBOX,
+    SyncedTable,
+    generations_of,
+    to_json,
+)
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._trigger_ddl import Step, diff_of
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._triggers import (
     OWN_NAME,
@@ -40,22 +46,32 @@ def show_synced(synced):
 
 def synced_table(declaration, sql, where, *, shards, wanted):
     """The record by which workers know a durable table. sql: its Durable. wanted: its triggers."""
-    # Under a name that no trigger has: gearsync status compares it with the columns that the table has then.
-    kinds = {column["name"]: " ".join(filter(None, (column["column_type"], column["collation"]))) for _name, column in sql.new}
+    # gearsync status compares these with the columns that the table has then.
+    types = {column["name"]: " ".join(filter(None, (column["column_type"], column["collation"]))) for _name, column in sql.new}
     return SyncedTable(
         declaration["table"], *where, shards, to_json(sql.key_columns()),
         sql.shard(ALIAS), sql.row(ALIAS), sql.old_row(ALIAS), sql.too_large(ALIAS), sql.small_row(ALIAS), to_json(sql.large_columns(ALIAS)),
-        to_json({"": to_json(kinds), **{trigger.name: checksum(trigger.body) for trigger in wanted}}), sql.number)
+        to_json({trigger.name: checksum(trigger.body) for trigger in wanted}), sql.number, to_json({sql.generation: sql.shard(ALIAS)}),
+        to_json(types))
+
+
+def planned_generations(known, synced):
+    """The record until now, with the generation into which the new triggers will write, for a run that is interrupted; None when it has it."""
+    generations = {**generations_of(known), **generations_of(synced)}
+    return known._replace(generations=to_json(generations)) if generations != generations_of(known) else None
 
 
 def durable_records(synced, known, *, before, save):
-    """How a durable table gets its record. known: the records of this table, by declared name. before: what goes before it. save: what writes it."""
-    save = [save] if known.get(synced.table_name) != synced else []
+    """How a durable table gets its record. known: the records of this table, by declared name. before: what goes before it. save: what writes one."""
+    former = known.get(synced.table_name)
+    planned = former and planned_generations(former, synced)
+    before = [*before, save(planned)] if planned else before
+    save = [save(synced)] if former != synced else []
     left = [known[name] for name in sorted(known) if name != synced.table_name]
-    shown = show_synced(known.get(synced.table_name)), show_synced(synced)
+    shown = show_synced(former), show_synced(synced)
     # A worker that reads a row writes it by the record. A known table keeps its record until the triggers send the old values that a new one needs. Of
     # a new table no change waits, and workers must know that it is durable before its first change.
-    return Records(before, save, left, *shown) if synced.table_name in known else Records([*before, *save], [], left, *shown)
+    return Records(before, save, left, *shown) if former else Records([*before, *save], [], left, *shown)
 
 
 def records_without(known, needed):

@@ -24,7 +24,6 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import
 )
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._outbox import (
     first_shard,
-    layout_of,
 )
 
 # Errors of an expression whose columns were altered after the trigger was made: unknown column, no value for NOT NULL, mixed collations, text that is
@@ -233,11 +232,11 @@ class Durable:
     A payload is an array: the number of the declaration, then values in the order that the declaration has.
     """
 
-    def __init__(self, declaration, columns, *, shard_columns, key_columns, refusable, source, shards, layout=None, number=0, portions=False):
+    def __init__(self, declaration, columns, *, shard_columns, key_columns, refusable, source, shards, generation=None, number=0, portions=False):
         """columns: what the table has, by declared name. shard_columns, key_columns: declared names. source: the pipeline's name.
 
         refusable: the columns, declared or not, whose change the server may refuse.
-        layout: the count whose numbers the shards have; their own when it is left out. number: that of the declaration.
+        generation: the count whose numbers the shards have; their own when it is left out. number: that of the declaration.
         portions: whether the table has a period, of which statements may delete a portion.
         """
         self.declaration = declaration
@@ -245,7 +244,7 @@ class Durable:
         self._portions = portions
         self.source = source
         self.shards = shards
-        self.layout = layout or shards
+        self.generation = generation or shards
         self.new = [(name, columns[name]) for name in declaration["columns"]]
         self.old = [(name, columns[name]) for name in old_columns(declaration)]
         # The entry of a stream for a deleted row has its former values.
@@ -270,7 +269,7 @@ class Durable:
 
     def shard(self, row):
         """The SQL of a row's shard; equal bytes have equal shards, whatever the session's character sets are."""
-        first = first_shard(self.layout)
+        first = first_shard(self.generation)
         if not self._shard:
             return str(first + zlib.crc32(self.declaration["table"].encode("utf-8")) % self.shards)
         texts = [_shard_text(column, row) for column in self._shard]
@@ -399,12 +398,12 @@ def match(declaration, facts):
     return {name: by_name[real[name]] for name in declaration["columns"]}, real
 
 
-def durable(declaration, facts, source, shards, *, layout=None, number=0):
-    """The SQL of a durable table. facts: the table's name, columns and unique keys. layout, number: as of Durable."""
+def durable(declaration, facts, source, shards, *, generation=None, number=0):
+    """The SQL of a durable table. facts: the table's name, columns and unique keys. generation, number: as of Durable."""
     columns, real = match(declaration, facts)
     return Durable(
         declaration, columns, shard_columns=shard_columns(declaration, real, facts["unique_keys"]),
-        key_columns=key_columns(declaration, real, facts["unique_keys"]), source=source, shards=shards, layout=layout, number=number,
+        key_columns=key_columns(declaration, real, facts["unique_keys"]), source=source, shards=shards, generation=generation, number=number,
         refusable=[column for column in facts["columns"] if column["name"] in facts["refusable"]], portions=facts.get("period", False))
 
 
@@ -424,13 +423,6 @@ def wanted_triggers(schema, declaration, facts, definer, sql_mode, *, body=None)
         Trigger(schema, trigger_name(facts["name"], event), facts["name"], "after", event, body(event), definer, sql_mode, 0)
         for event in sorted(declaration["events"], key=ORDER.index)
     ]
-
-
-def shard_layouts(bodies):
-    """The layouts that the bodies of durable triggers write into."""
-    # Those of earlier releases put it into a variable.
-    shard = re.compile(rf"^ *(?:SET gearsync_shard = |{re.escape(_PUT)})(\d+)", re.MULTILINE)
-    return {layout_of(int(first)) for body in bodies for first in shard.findall(body)}
 
 
 def checksum(body):

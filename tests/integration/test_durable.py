@@ -677,6 +677,43 @@ def test_an_outbox_of_the_first_release_is_migrated_with_what_waits_in_it(databa
     assert len(outbox(database)) == 4
 
 
+def generations(database):
+    ((stored,),) = database.execute("SELECT generations FROM gearsync.synced_table")
+    return sorted(json.loads(stored))
+
+
+def test_no_generation_of_an_interrupted_run_is_used_for_other_shards(database, modules, schema):
+    database.execute("CREATE TABLE shop.g (id INT PRIMARY KEY, a INT NOT NULL UNIQUE, b INT NOT NULL UNIQUE) ENGINE=InnoDB")
+
+    def by(column):
+        return {"table": "shop.g", "columns": ["id", "a", "b"], "write": [{"type": "hash", "key": f"g:{{{column}}}"}]}
+
+    modules.ok("sync_table", **by("id"))
+    assert generations(database) == ["4"]
+    with contextlib.closing(database.connect(autocommit=False)) as holder, holder.cursor() as cursor:
+        cursor.execute("SELECT * FROM shop.g")
+        assert "shop.g" in modules.refused("sync_table", **by("a"), lock_wait_timeout=1)
+    # Some triggers could be those of that run.
+    assert generations(database) == ["4", "5"]
+    modules.ok("sync_table", **by("b"))
+    assert generations(database) == ["6"]
+    assert not modules.ok("sync_table", **by("b"))["changed"]
+
+
+def test_a_record_of_an_earlier_schema_gets_its_generation(database, modules, synced):
+    ((sql, moment),) = database.execute("SELECT shard_sql, changed_at FROM gearsync.synced_table")
+    database.execute(
+        "ALTER TABLE gearsync.synced_table DROP COLUMN generations, DROP COLUMN column_types", "DELETE FROM gearsync.schema_version WHERE version > 8")
+    # The module reads it before it migrates the schema.
+    queries = modules.ok("sync_table", **DECLARATION, check=True)["queries"]
+    assert not [query for query in queries if "TRIGGER" in query]
+    assert modules.ok("outbox")["changed"]
+    ((stored, after),) = database.execute("SELECT generations, changed_at FROM gearsync.synced_table")
+    assert (json.loads(stored), after) == ({"4": sql}, moment)
+    modules.ok("sync_table", **DECLARATION)
+    assert not modules.ok("sync_table", **DECLARATION)["changed"]
+
+
 def test_a_schema_of_another_origin_or_a_later_release_is_refused(database, modules, table):
     database.execute("CREATE DATABASE gearsync", "CREATE TABLE gearsync.mine (id INT)")
     assert "has not made" in modules.refused("sync_table", **DECLARATION)

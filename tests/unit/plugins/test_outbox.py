@@ -8,16 +8,16 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._outbox impor
     MIGRATIONS,
     VERSION,
     SchemaError,
-    choose_layout,
+    SyncedTable,
+    choose_generation,
     first_shard,
-    layout_of,
+    generation_of,
     migration_statements,
     number_of,
     to_json,
 )
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._triggers import (
     durable,
-    shard_layouts,
     wanted_triggers,
 )
 from hypothesis import given
@@ -39,58 +39,67 @@ def declaration(*keys, **changes):
 
 
 @given(st.integers(1, 256))
-def test_a_shard_tells_the_count_that_it_is_of(shards):
+def test_a_shard_has_the_number_of_its_generation(shards):
     numbers = range(first_shard(shards), first_shard(shards) + shards)
-    assert {layout_of(number) for number in numbers} == {shards}
+    assert {generation_of(number) for number in numbers} == {shards}
     assert max(numbers) < first_shard(shards + 1)
 
 
 def expression(column_name, shards):
-    return lambda layout: f"{first_shard(layout)} + CRC32({column_name}) MOD {shards}"
+    return lambda generation: f"{first_shard(generation)} + CRC32({column_name}) MOD {shards}"
 
 
-@given(steps=st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 8), st.booleans()), min_size=1, max_size=30))
+def record(*generations):
+    """A synced table whose triggers may write into these generations: (number, expression) each."""
+    return SyncedTable(**{**dict.fromkeys(SyncedTable._fields, ""), "generations": to_json({number: sql(number) for number, sql in generations})})
+
+
+@given(steps=st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 8), st.booleans(), st.booleans()), min_size=1, max_size=30))
 def test_no_number_stands_for_two_ways_to_divide_the_rows_of_a_table(steps):
-    """Declarations change, and each time some changes may be left in the shards; drained: all of them were applied before."""
-    known, waiting = None, {}
-    for key, shards, drained in steps:
+    """Declarations change, each time some changes may be left in the shards, and runs may be interrupted; drained: all changes were applied before."""
+    known, waiting = [], {}
+    for key, shards, drained, interrupted in steps:
         if drained:
             waiting = {}
-        wanted = expression(key, shards)
-        taken = set(waiting) | ({layout_of(int(known.split()[0]))} if known else set())
-        layout = choose_layout(shards, known, wanted, functools.partial(set, taken))
-        assert layout >= shards
-        known = wanted(layout)
-        assert waiting.setdefault(layout, known) == known
+        sql = expression(key, shards)
+        generation = choose_generation(shards, record(*known) if known else None, sql, functools.partial(set, waiting))
+        assert generation >= shards
+        for number, former in known:
+            assert number != generation or former(number) == sql(number)
+        assert waiting.setdefault(generation, sql(generation)) == sql(generation)
+        known = [*(known if interrupted else []), (generation, sql)]
 
 
 def test_what_is_in_place_stays():
     every = set(range(400))
-    assert choose_layout(4, None, expression("id", 4), set) == 4
-    assert choose_layout(4, expression("id", 4)(4), expression("id", 4), lambda: every) == 4
-    assert choose_layout(4, expression("id", 4)(5), expression("id", 4), set) == 5
-    assert choose_layout(4, expression("id", 4)(4), expression("mail", 4), lambda: {4}) == 5
-    assert choose_layout(256, expression("id", 256)(256), expression("mail", 256), lambda: {256}) == 257
+    by_id, by_mail = expression("id", 4), expression("mail", 4)
+    assert choose_generation(4, None, by_id, set) == 4
+    assert choose_generation(4, record((4, by_id)), by_id, lambda: every) == 4
+    assert choose_generation(4, record((5, by_id)), by_id, set) == 5
+    assert choose_generation(4, record((4, by_id)), by_mail, set) == 5
+    assert choose_generation(256, record((256, expression("id", 256))), expression("mail", 256), set) == 257
     with pytest.raises(SchemaError):
-        choose_layout(256, None, expression("id", 256), lambda: every)
+        choose_generation(256, None, expression("id", 256), lambda: every)
 
 
-def test_the_outbox_is_read_once_however_many_layouts_are_taken():
-    answers = iter([{4, 5, 6, 7}])
-    assert choose_layout(4, expression("id", 4)(4), expression("mail", 4), lambda: next(answers)) == 8
+def test_a_run_that_is_repeated_takes_the_generation_of_the_one_that_was_interrupted():
+    interrupted = record((4, expression("id", 4)), (5, expression("mail", 4)))
+    assert choose_generation(4, interrupted, expression("mail", 4), set) == 5
+    assert choose_generation(4, interrupted, expression("id", 4), set) == 4
+    assert choose_generation(4, interrupted, expression("other", 4), set) == 6
 
 
-@given(shards=st.integers(1, 256), layout=st.integers(1, 256))
-def test_shards_are_of_their_layout(shards, layout):
-    layout = max(shards, layout)
+def test_the_outbox_is_read_once_however_many_generations_are_taken():
+    answers = iter([{5, 6, 7}])
+    assert choose_generation(4, record((4, expression("id", 4))), expression("mail", 4), lambda: next(answers)) == 8
+
+
+@given(shards=st.integers(1, 256), generation=st.integers(1, 256))
+def test_shards_are_of_their_generation(shards, generation):
+    generation = max(shards, generation)
     for keys in (["{id}"], ["a:{id}", "b:{mail}"], ["{mail}"]):
-        sql = durable(declaration(*keys), FACTS, "main", shards, layout=layout)
-        assert layout_of(int(re.match(r"\d+", sql.shard("NEW")).group())) == layout
-        assert shard_layouts(sql.body(event) for event in ("insert", "update", "delete")) == {layout}
-
-
-def test_the_layout_of_earlier_releases_triggers_is_known():
-    assert shard_layouts(["BEGIN\n  SET gearsync_shard = 6 + CRC32(NEW.`id`) MOD 4;\n  IF TRUE THEN\n    SET gearsync_shard = 10;\n  END IF;\nEND"]) == {4, 5}
+        sql = durable(declaration(*keys), FACTS, "main", shards, generation=generation)
+        assert generation_of(int(re.match(r"\d+", sql.shard("NEW")).group())) == generation
 
 
 def test_a_table_without_a_common_key_has_one_shard():
@@ -150,7 +159,7 @@ def test_migrations_go_on_from_every_version():
         migration_statements(VERSION + 1)
     repeatable = (
         r"CREATE TABLE IF NOT EXISTS|DROP TABLE IF EXISTS|DROP PROCEDURE IF EXISTS|CREATE PROCEDURE"
-        r"|UPDATE `gearsync`.`declaration` SET .* NOT LIKE"
+        r"|UPDATE `gearsync`.`declaration` SET .* NOT LIKE|UPDATE `gearsync`.`synced_table` SET `generations` = .* WHERE `generations` IS NULL"
         r"|SET @gearsync_sql = IF\(|PREPARE gearsync_statement|EXECUTE gearsync_statement|DEALLOCATE PREPARE gearsync_statement")
     assert all(re.match(repeatable, statement) for statements in MIGRATIONS for statement in statements)
 

@@ -2,7 +2,7 @@
 import json
 
 import pytest
-from ansible_collections.gearsync.mysql_redis.plugins.module_utils._outbox import NO_TRIGGERS
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._outbox import NO_TRIGGERS, generations_of
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._sync_checks import durable_problems
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._sync_plan import (
     Plan,
@@ -54,6 +54,11 @@ def synced_of(**changes):
     return synced_table(DECLARATION, sql_of(), WHERE, shards=4, wanted=wanted_of())._replace(**changes)
 
 
+def saved(synced):
+    """In place of the statement that stores a record: the generations in it."""
+    return sorted(generations_of(synced))
+
+
 def trigger(name, *, table="item", body="SET @a = 1"):
     return Trigger("shop", name, table, "after", "insert", body, None, "STRICT_TRANS_TABLES", 1)
 
@@ -65,35 +70,41 @@ def by_name(*triggers):
 def test_the_record_of_a_durable_table():
     synced = synced_of()
     assert (synced.table_name, synced.source_schema, synced.source_table, synced.shards, synced.number) == ("shop.item", "shop", "item", 4, 7)
-    triggers = json.loads(synced.triggers)
-    assert json.loads(triggers.pop("")) == {"id": "int", "name": "varchar"}
-    assert sorted(triggers) == sorted(one.name for one in wanted_of())
+    assert json.loads(synced.column_types) == {"id": "int", "name": "varchar"}
+    assert sorted(json.loads(synced.triggers)) == sorted(one.name for one in wanted_of())
+    assert generations_of(synced) == {4: synced.shard_sql}
     assert "gearsync_row" in synced.row_sql
 
 
 def test_a_new_table_is_recorded_before_its_triggers():
-    records = durable_records(synced_of(), {}, before=["lease"], save="save")
-    assert (records.before, records.after, records.left, records.known) == (["lease", "save"], [], [], "")
+    records = durable_records(synced_of(), {}, before=["lease"], save=saved)
+    assert (records.before, records.after, records.left, records.known) == (["lease", [4]], [], [], "")
     assert "-- table_name: shop.item\n" in records.wanted
 
 
 def test_a_known_table_is_recorded_after_its_triggers():
     former = synced_of(row_sql="former")
-    records = durable_records(synced_of(), {"shop.item": former}, before=["lease"], save="save")
-    assert (records.before, records.after, records.left) == (["lease"], ["save"], [])
+    records = durable_records(synced_of(), {"shop.item": former}, before=["lease"], save=saved)
+    assert (records.before, records.after, records.left) == (["lease"], [[4]], [])
     assert "-- row_sql: former\n" in records.known
     assert records.known != records.wanted
 
 
+def test_the_generation_of_new_triggers_is_recorded_before_them():
+    former = synced_of(generations='{"5":"former"}')
+    records = durable_records(synced_of(), {"shop.item": former}, before=["lease"], save=saved)
+    assert (records.before, records.after) == (["lease", [4, 5]], [[4]])
+
+
 def test_an_unchanged_record_is_not_written():
-    records = durable_records(synced_of(), {"shop.item": synced_of()}, before=[], save="save")
+    records = durable_records(synced_of(), {"shop.item": synced_of()}, before=[], save=saved)
     assert (records.before, records.after) == ([], [])
     assert records.known == records.wanted
 
 
 def test_a_table_that_was_declared_under_another_name_loses_that_record():
     former = synced_of(table_name="`shop`.item")
-    assert durable_records(synced_of(), {"`shop`.item": former}, before=[], save="save").left == [former]
+    assert durable_records(synced_of(), {"`shop`.item": former}, before=[], save=saved).left == [former]
 
 
 def test_a_record_stays_without_triggers_while_changes_need_it():

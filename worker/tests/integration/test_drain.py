@@ -243,7 +243,7 @@ def synced(database: OutboxDatabase) -> None:
         " shard_sql, row_sql, old_sql, large_sql, triggers) VALUES"
         """ ('shop.item', 'shop', 'item', 1, '[{"declared": "id", "real": "id", "kind": "integer"}]',"""
         """ 'JSON_OBJECT(''id'', gearsync_row.`id`, ''price'', gearsync_row.`price`)',"""
-        """ '[{"declared": "name", "kind": "text", "sql": "CONVERT(gearsync_row.`name` USING utf8mb4)"}]', '', '', '', '', '')""",
+        """ '[{"declared": "name", "kind": "text", "sql": "CONVERT(gearsync_row.`name` USING utf8mb4)"}]', '', '', '', '', '{}')""",
     )
 
 

@@ -112,10 +112,10 @@ def test_triggers_are_compared_by_name_and_checksum() -> None:
 
 
 def test_columns_that_were_altered_since_are_named() -> None:
-    assert column_problem('{"a": "int", "b": "text utf8mb4_bin"}', {"a": "int", "b": "text utf8mb4_bin", "c": "int"}) is None
-    assert column_problem('{"a": "int", "b": "text utf8mb4_bin"}', {"a": "int", "c": "int"}) == "made for other column types: b"
-    assert column_problem('{"a": "int"}', {"a": "bigint"}) == "made for other column types: a"
-    assert column_problem('{"a": "int"}', {}) is None
+    assert column_problem({"a": "int", "b": "text utf8mb4_bin"}, {"a": "int", "b": "text utf8mb4_bin", "c": "int"}) is None
+    assert column_problem({"a": "int", "b": "text utf8mb4_bin"}, {"a": "int", "c": "int"}) == "made for other column types: b"
+    assert column_problem({"a": "int"}, {"a": "bigint"}) == "made for other column types: a"
+    assert column_problem({"a": "int"}, {}) is None
 
 
 def test_the_deployed_declaration_is_compared_with_the_configuration() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable
 
 from gearsync.contract import SCHEMA
 from gearsync.outbox.owner import is_dead, owner_name
+from gearsync.outbox.synced_table import records
 from gearsync.servers.mysql import Database
 from gearsync.servers.mysql_errors import DatabaseUnavailable, StatementInvalid
 
@@ -89,10 +90,9 @@ class Leases:
 
     def _retire(self, shards: Collection[int]) -> None:
         """Remove the leases of shard generations that no trigger writes to any more, once none of their changes waits."""
-        rows = self._database.rows(
-            f"SELECT shard_sql FROM {SCHEMA}.synced_table WHERE (SELECT MAX(changed_at) FROM {SCHEMA}.synced_table) < NOW(6)"
-            f" - INTERVAL {_SETTLED_MINUTES} MINUTE")
-        used = {generation_of(int(number)) for (sql,) in rows if (number := sql.partition(b" ")[0]).isdigit()}
+        synced = records(self._database, f"(SELECT MAX(changed_at) FROM {SCHEMA}.synced_table) < NOW(6) - INTERVAL {_SETTLED_MINUTES} MINUTE")
+        # Unknown before the schema is migrated.
+        used = {generation for record in synced for generation in record.generations} if all(record.generations for record in synced) else set()
         for generation in {generation_of(shard) for shard in shards} - used if used else ():
             its = [shard for shard in shards if generation_of(shard) == generation]
             removed = self._database.run(

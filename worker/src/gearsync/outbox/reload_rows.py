@@ -4,16 +4,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Optional
-
-import msgspec
 
 from gearsync.contract import ROW, SCHEMA
 from gearsync.outbox.changes import Entry
 from gearsync.outbox.declarations import Declarations, KeyColumn, LargeColumn, number_of
 from gearsync.outbox.sql import literal, quote, text_list
-from gearsync.outbox.synced_table import bare, identity_bytes
+from gearsync.outbox.synced_table import Record, bare, identity_bytes, records
 from gearsync.project.payload import Change, Layout, decode_change, decode_outbox
 from gearsync.servers.mysql import Database
 from gearsync.servers.mysql_errors import AccessDenied, DatabaseUnavailable, StatementRefused
@@ -218,8 +216,8 @@ class ReloadRows:
         self.changes[number] = Reloaded(result, table.number)
 
     def _readable(self, entry: Entry) -> Optional[_Readable]:
-        synced = self._database.named_rows(f"SELECT * FROM {SCHEMA}.synced_table WHERE table_name = {text_list([entry.table])}")
-        own, in_force = number_of(entry.payload), int(synced[0].get(b"number", 0)) if synced else 0
+        synced = records(self._database, f"table_name = {text_list([entry.table])}")
+        own, in_force = number_of(entry.payload), synced[0].number if synced else 0
         # The newest declaration counts only once all triggers are made from it: they must send as old values what it writes.
         number = max(own, in_force)
         if number == 0:
@@ -239,12 +237,9 @@ class ReloadRows:
         return _Readable(number, made_under.layout, key, declared.large_columns, select)
 
     @staticmethod
-    def _readable_by_names(synced: Mapping[bytes, bytes]) -> _Readable:
+    def _readable_by_names(synced: Record) -> _Readable:
         """How to read rows before the schema is migrated."""
-        key = msgspec.json.decode(synced[b"key_columns"], type=list[KeyColumn])
-        large = msgspec.json.decode(synced[b"large_columns"], type=list[LargeColumn])
-        small, schema, name = (synced[column].decode() for column in (b"small_sql", b"source_schema", b"source_table"))
-        return _Readable(0, None, key, large, _select_sql(key, small, large, schema, name))
+        return _Readable(0, None, synced.key, synced.large, _select_sql(synced.key, synced.small_sql, synced.large, synced.schema, synced.name))
 
 
 def _select_sql(key: Sequence[KeyColumn], small_sql: str, large: Sequence[LargeColumn], schema: str, table: str) -> str:

@@ -55,6 +55,50 @@ class SyncedTable(msgspec.Struct):
         return self.row_sql if self.large_sql == "FALSE" else f"IF({self.large_sql}, NULL, {self.row_sql})"
 
 
+class Record(msgspec.Struct):
+    """A row of `synced_table` as `sync_table` saved it, without what a worker must look up beside it."""
+
+    table: str
+    schema: str
+    name: str
+    shards: int
+    key: list[KeyColumn]
+    shard_sql: str
+    row_sql: str
+    old_sql: str
+    large_sql: str
+    small_sql: str
+    large: list[LargeColumn]
+    #: The checksums of the triggers, by their names.
+    triggers: dict[str, str]
+    #: 0 for triggers of a release without numbers.
+    number: int
+    #: The generations into whose shards the triggers may write; empty in a schema that is not migrated yet.
+    generations: list[int]
+    #: The types of the columns when the triggers were made; empty in a schema that is not migrated yet.
+    column_types: dict[str, str]
+    version: str
+
+
+def records(database: Database, condition: str = "TRUE") -> list[Record]:
+    """The records of all synced tables, or of those for which an SQL condition is true. Raises DatabaseUnavailable."""
+    stored = []
+    # A schema that is not migrated yet lacks some columns.
+    for row in database.named_rows(f"SELECT * FROM {SCHEMA}.synced_table WHERE {condition}"):
+        texts = {name.decode(): _text(value) for name, value in row.items() if value is not None}
+        triggers = msgspec.json.decode(texts["triggers"], type=dict[str, str])
+        # Where earlier releases kept the types.
+        former_types = triggers.pop("", "")
+        stored.append(Record(
+            texts["table_name"], texts["source_schema"], texts["source_table"], int(texts["shards"]),
+            msgspec.json.decode(texts["key_columns"], type=list[KeyColumn]),
+            texts["shard_sql"], texts["row_sql"], texts["old_sql"], texts["large_sql"], texts["small_sql"],
+            msgspec.json.decode(texts["large_columns"], type=list[LargeColumn]), triggers, int(texts.get("number", 0)),
+            [int(generation) for generation in msgspec.json.decode(texts.get("generations") or "{}", type=dict[str, str])],
+            msgspec.json.decode(texts.get("column_types") or former_types or "{}", type=dict[str, str]), texts["changed_at"]))
+    return stored
+
+
 #: Values of the key columns as SQL literals, in the key's order.
 Position = list[str]
 
@@ -62,25 +106,19 @@ Position = list[str]
 def load(database: Database) -> dict[str, SyncedTable]:
     """The synced tables by their declared names. Raises DatabaseUnavailable."""
     tables = {}
-    # A schema that is not migrated yet has no column `number`.
-    for row in database.named_rows(f"SELECT * FROM {SCHEMA}.synced_table"):
-        texts = {name.decode(): _text(value) for name, value in row.items()}
-        name, number = texts["table_name"], int(texts.get("number", 0))
-        declared = declarations.load(database, name).get(number) if number else None
-        columns = msgspec.json.decode(texts["key_columns"], type=list[KeyColumn])
-        for column in columns:
+    for record in records(database):
+        declared = declarations.load(database, record.table).get(record.number) if record.number else None
+        for column in record.key:
             types = database.rows(
                 "SELECT DATA_TYPE, COALESCE(DATETIME_PRECISION, 0) FROM information_schema.COLUMNS"
                 " WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s AND COLUMN_NAME = %s",
-                (texts["source_schema"], texts["source_table"], column.real),
+                (record.schema, record.name, column.real),
             )
             if types:
                 column.data_type, column.precision = _text(types[0][0]).lower(), int(types[0][1])
-        tables[name] = SyncedTable(
-            name, texts["source_schema"], texts["source_table"], int(texts["shards"]), columns,
-            texts["shard_sql"], texts["row_sql"], texts["old_sql"], texts["large_sql"], texts["small_sql"],
-            msgspec.json.decode(texts["large_columns"], type=list[LargeColumn]), number, declared.layout() if declared else None,
-            texts["changed_at"])
+        tables[record.table] = SyncedTable(
+            record.table, record.schema, record.name, record.shards, record.key, record.shard_sql, record.row_sql, record.old_sql,
+            record.large_sql, record.small_sql, record.large, record.number, declared.layout() if declared else None, record.version)
     return tables
 
 

@@ -17,6 +17,7 @@ from gearsync.outbox.declarations import load
 from gearsync.outbox.spans import Spans
 from gearsync.outbox.sql import ranges_condition, text_literal
 from gearsync.outbox.store import TRANSACTIONS, TRANSACTIONS_UNKNOWN
+from gearsync.outbox.synced_table import records
 from gearsync.servers.mysql import Database
 from gearsync.servers.mysql_errors import DatabaseUnavailable, StatementInvalid
 from gearsync.servers.redis_errors import Unavailable
@@ -67,12 +68,9 @@ class DatabaseReader:
 
     def _synced(self) -> dict[str, Synced]:
         synced = {}
-        for row in self._database.named_rows(f"SELECT * FROM {SCHEMA}.synced_table"):
-            name, number = row[b"table_name"].decode(), int(row.get(b"number", 0))
-            declared = load(self._database, name).get(number) if number else None
-            synced[name] = Synced(
-                row[b"source_schema"].decode(), row[b"source_table"].decode(), msgspec.json.decode(row[b"triggers"], type=dict[str, str]),
-                declared)
+        for record in records(self._database):
+            declared = load(self._database, record.table).get(record.number) if record.number else None
+            synced[record.table] = Synced(record.schema, record.name, record.triggers, declared, record.column_types)
         return synced
 
     def _applied(self) -> Spans:
@@ -141,7 +139,7 @@ class DatabaseReader:
             declared = {table.table: table for table in self._config.durable_tables}
             self._triggers = {
                 name: trigger_problem(table.triggers, self._triggers_on(table)) or column_problem(
-                    table.triggers.get("", "{}"), self._columns_of(table)) or (
+                    table.column_types, self._columns_of(table)) or (
                     declaration_problem(declared[name], table) if name in declared else None)
                 for name, table in synced.items()}
             self._triggers.update({name: declaration_problem(table, None) for name, table in declared.items() if name not in synced})

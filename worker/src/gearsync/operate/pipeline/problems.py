@@ -5,8 +5,6 @@ from __future__ import annotations
 
 from typing import Optional
 
-import msgspec
-
 from gearsync.declare.configuration import Config
 from gearsync.declare.declaration import Table
 from gearsync.operate.pipeline.state import DatabaseState, PipelineState, Server, Synced, Verification
@@ -27,9 +25,8 @@ def trigger_problem(wanted: dict[str, str], actual: dict[str, str]) -> Optional[
     return f"not as deployed: {', '.join(changed)}" if changed else None
 
 
-def column_problem(deployed: str, actual: dict[str, str]) -> Optional[str]:
+def column_problem(wanted: dict[str, str], actual: dict[str, str]) -> Optional[str]:
     """Which columns were altered after the triggers were made; None when none was, or when the account cannot see the columns."""
-    wanted = msgspec.json.decode(deployed, type=dict[str, str])
     altered = sorted(name for name in wanted if wanted[name] != actual.get(name)) if actual else []
     return f"made for other column types: {', '.join(altered)}" if altered else None
 

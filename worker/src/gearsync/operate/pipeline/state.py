@@ -47,16 +47,15 @@ class Lease(msgspec.Struct):
 
 
 class Synced(msgspec.Struct):
-    """A durable table as it was deployed: its name in the server, the checksums of its triggers by their names, and the declaration that they were made from.
-
-    Under the empty name ``triggers`` has the types of the declared columns, as JSON.
-    """
+    """A durable table as it was deployed: its name in the server, the checksums of its triggers by their names, and what they were made from."""
 
     schema: str
     name: str
     triggers: dict[str, str]
     #: None for triggers of a release that did not store it.
     declared: Optional[Declared] = None
+    #: The types of the declared columns.
+    column_types: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class Verification(msgspec.Struct):
