@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._column_sql import (
+    is_large,
+)
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declaration import column_problems, key_columns, key_problems, match_columns
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declare.problem import Problem
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declare.rules import declaration_problems, source_problems
@@ -18,7 +21,6 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._table import
     schema_exists,
 )
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._trigger_ddl import definer_problem
-from ansible_collections.gearsync.mysql_redis.plugins.module_utils._triggers import is_large
 
 # The options that make up a declaration.
 DECLARATION = ("table", "delivery", "function", "events", "columns", "write", "transform", "computed")

@@ -40,8 +40,13 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._sync_plan im
     synced_table,
 )
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._table import find_table, read_facts
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._trigger_bodies import (
+    durable,
+)
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._trigger_ddl import apply, read_triggers, step_for
-from ansible_collections.gearsync.mysql_redis.plugins.module_utils._triggers import durable, wanted_triggers
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._triggers import (
+    wanted_triggers,
+)
 
 
 def _check(module, database, declaration, existing, facts, *, definer):

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import collections
 
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._column_sql import (
+    column_kind,
+)
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declaration import match_columns
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declare.template import is_per_column, write_columns
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._outbox import (
@@ -16,17 +19,18 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._outbox impor
     generations_of,
     to_json,
 )
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._trigger_bodies import (
+    direct_payload,
+)
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._trigger_bodies import (
+    match as match_facts,
+)
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._trigger_ddl import Step, diff_of
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._triggers import (
     OWN_NAME,
     beside_name,
     checksum,
-    column_kind,
-    direct_payload,
     drop_sql,
-)
-from ansible_collections.gearsync.mysql_redis.plugins.module_utils._triggers import (
-    match as match_facts,
 )
 
 # The alias that stands for NEW and OLD in the SQL that workers read.

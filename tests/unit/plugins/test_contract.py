@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from ansible_collections.gearsync.mysql_redis.plugins.module_utils import _outbox, _sync_checks, _sync_plan, _triggers
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils import _column_sql, _outbox, _sync_checks, _sync_plan, _trigger_bodies
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declare import rules
 from ansible_collections.gearsync.mysql_redis.plugins.modules import sync_table
 from gearsync import contract
@@ -25,7 +25,7 @@ COLUMNS: dict[str, dict[str, Any]] = {
 
 
 def durable() -> Any:
-    return _triggers.Durable(DECLARATION, COLUMNS, shard_columns=["id"], key_columns=["id"], refusable=[], source="main", shards=1, number=7)
+    return _trigger_bodies.Durable(DECLARATION, COLUMNS, shard_columns=["id"], key_columns=["id"], refusable=[], source="main", shards=1, number=7)
 
 
 def test_schema_and_alias() -> None:
@@ -53,7 +53,7 @@ def test_a_trigger_wakes_by_the_function_that_a_worker_takes() -> None:
 
 
 def test_a_trigger_of_direct_delivery_marks_its_payload() -> None:
-    assert f"'{contract.MARK}', {contract.MARK_VERSION}" in _triggers.direct_body(DECLARATION, COLUMNS, "insert")
+    assert f"'{contract.MARK}', {contract.MARK_VERSION}" in _trigger_bodies.direct_body(DECLARATION, COLUMNS, "insert")
 
 
 def test_a_worker_reads_the_declaration_that_sync_table_stores() -> None:
@@ -64,4 +64,4 @@ def test_a_worker_reads_the_declaration_that_sync_table_stores() -> None:
 
 
 def test_a_worker_knows_each_kind_whose_json_does_not_show_what_it_is() -> None:
-    assert set(_triggers.MARKS) == set(_TYPED)
+    assert set(_column_sql.MARKS) == set(_TYPED)

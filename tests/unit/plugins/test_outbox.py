@@ -16,8 +16,10 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._outbox impor
     number_of,
     to_json,
 )
-from ansible_collections.gearsync.mysql_redis.plugins.module_utils._triggers import (
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._trigger_bodies import (
     durable,
+)
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._triggers import (
     wanted_triggers,
 )
 from hypothesis import given

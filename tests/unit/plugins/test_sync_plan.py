@@ -16,10 +16,12 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._sync_plan im
     steps_without,
     synced_table,
 )
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._trigger_bodies import (
+    durable,
+)
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._triggers import (
     Trigger,
     beside_name,
-    durable,
     trigger_name,
     wanted_triggers,
 )

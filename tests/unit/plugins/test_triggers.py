@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 import pytest
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._column_sql import (
+    column_kind,
+    same_expression,
+    value_expression,
+)
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._triggers import (
     HEADER,
     Trigger,
     beside_name,
     body_of,
     clean_body,
-    column_kind,
     create_sql,
     differences,
     plan,
-    same_expression,
     shorten,
     trigger_name,
-    value_expression,
     wanted_triggers,
 )
 from hypothesis import given
