@@ -55,7 +55,7 @@ def _utc(value, precision):
     return f"IF(COALESCE(UNIX_TIMESTAMP({value}), 0) = 0, {_text(value)}, {_text(moment)})"
 
 
-# Kinds whose JSON would not say what the value is, and what says so in direct delivery.
+# Kinds whose JSON does not show what the value is, and the mark that shows it in direct delivery.
 MARKS = {"float": "$num", "binary": "$hex", "json": "$json"}
 
 
@@ -76,8 +76,8 @@ def bare_expression(column, row):
 
 def value_expression(column, row):
     """The same with the column's kind beside it, for a reader that does not know it."""
-    mark, words = MARKS.get(column_kind(column)), bare_expression(column, row)
-    return f"JSON_OBJECT('{mark}', {words})" if mark else words
+    mark, value = MARKS.get(column_kind(column)), bare_expression(column, row)
+    return f"JSON_OBJECT('{mark}', {value})" if mark else value
 
 
 def _comparable(column, row):

@@ -55,7 +55,7 @@ NEVER_NUMBERS = {
 
 
 def old_columns(declaration):
-    """The columns whose old value says what an update or a delete must remove, in the declaration's order."""
+    """The columns whose old value an update or a delete needs to remove what is in Redis, in the declaration's order."""
     if declaration.get("transform"):
         # What it computes may be of any column.
         return list(declaration["columns"])
@@ -132,7 +132,7 @@ def _cannot_hold(column, character):
     return kind in FIXED_LENGTH or character not in ALPHABETS.get(kind, character)
 
 
-def told_apart(texts, names, columns):
+def distinguished(texts, names, columns):
     """(the columns whose values a text made of a template shows for sure, the first and the last of those between which it does not, or None).
 
     texts, names: the template. columns: facts by these names. From both ends a value is known as long as it cannot hold what separates it from the
@@ -158,7 +158,7 @@ def _ambiguity(write, columns, covered):
         templates["member"] = parse_template(write["member"])
     known, doubts = set(), []
     for field, (texts, names) in templates.items():
-        sure, doubt = told_apart(texts, names, columns)
+        sure, doubt = distinguished(texts, names, columns)
         known |= sure
         doubts += [(field, doubt)] if doubt else []
     if not doubts or covered(known):
@@ -207,7 +207,7 @@ def _score_problem(write, columns):
 
 
 def key_problems(declaration, names, unique_keys, columns=None):
-    """What the table's keys and types say against a declaration that keeps to the rule book: (problems, warnings).
+    """What the table's keys and types rule out in a declaration that keeps to the rule book: (problems, warnings).
 
     names: the table's columns. unique_keys: a list of column lists, each of a PRIMARY KEY or a UNIQUE key of NOT NULL columns.
     columns: what is known of each by its name, for the texts that two rows may share and for scores; without it these are not looked at.
@@ -221,7 +221,7 @@ def key_problems(declaration, names, unique_keys, columns=None):
         return any({real[name] for name in used if name in real}.issuperset(key) for key in unique_keys)
 
     for number, write in enumerate(declaration["write"]):
-        found = []
+        of_write = []
         if is_per_column(write) and not write_columns(write, ("key",)):
             # The article's own mapping: one set of keys for the whole table.
             warnings.append(
@@ -229,7 +229,7 @@ def key_problems(declaration, names, unique_keys, columns=None):
                 "and the last change wins"
             )
         elif not unique_keys:
-            found.append(
+            of_write.append(
                 Problem(
                     (),
                     "the table has no usable key, neither a PRIMARY KEY nor a UNIQUE key of NOT NULL columns",
@@ -237,13 +237,13 @@ def key_problems(declaration, names, unique_keys, columns=None):
                 )
             )
         else:
-            found.append(_key_problem(write, declaration["events"], unique_keys, covered))
+            of_write.append(_key_problem(write, declaration["events"], unique_keys, covered))
             shares_nothing = write["type"] in LOG_TYPES or (
                 write["type"] in MEMBER_TYPES and set(declaration["events"]) == {"insert"}
             )
-            if found == [None] and columns is not None and not shares_nothing and not write.get("distinct"):
-                found.append(_ambiguity(write, facts, covered))
+            if of_write == [None] and columns is not None and not shares_nothing and not write.get("distinct"):
+                of_write.append(_ambiguity(write, facts, covered))
         # A transform may make anything of a column.
-        found.append(None if declaration.get("transform") else _score_problem(write, facts))
-        problems += [problem.below("write", number) for problem in found if problem]
+        of_write.append(None if declaration.get("transform") else _score_problem(write, facts))
+        problems += [problem.below("write", number) for problem in of_write if problem]
     return problems, warnings

@@ -75,7 +75,7 @@ def is_as_wanted(row, function, soname):
 
 
 def calls(body, names):
-    """Which of these functions a trigger's body calls, as far as its text tells."""
+    """Which of these functions a trigger's body calls, as far as its text shows."""
     return [name for name in names if re.search(rf"(?<![\w$`.])`?{re.escape(name)}`?\s*\(", body, re.IGNORECASE)]
 
 

@@ -138,7 +138,7 @@ def _step(received, outcome):
     elif command == WORK_WARNING:
         outcome.warnings.append(payload)
     elif command == WORK_FAIL:
-        raise JobError(f"job {outcome.handle}: the worker says that it has failed", outcome)
+        raise JobError(f"job {outcome.handle}: the worker reports that it has failed", outcome)
     elif command == WORK_EXCEPTION:
         raise JobError("job {}: the worker's exception: {}".format(outcome.handle, payload.decode("utf-8", "replace")), outcome)
     elif command == WORK_COMPLETE:

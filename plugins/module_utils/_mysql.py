@@ -22,7 +22,7 @@ except ImportError:
     pymysql = None
     PYMYSQL_ERROR = traceback.format_exc()
 
-# The server's error numbers that the modules tell apart.
+# The server's error numbers that the modules distinguish.
 ER_ACCESS_DENIED_DB = 1044
 ER_ACCESS_DENIED = 1045
 ER_LOCK_WAIT_TIMEOUT = 1205
@@ -180,13 +180,13 @@ class Database:
         return self._execute(sql, parameters or None)
 
     def value(self, sql, *parameters):
-        found = self.rows(sql, *parameters)
-        return next(iter(found[0].values())) if found else None
+        rows = self.rows(sql, *parameters)
+        return next(iter(rows[0].values())) if rows else None
 
     def variable(self, name):
         """A global variable, None on servers that do not have it."""
-        found = self.rows("SHOW GLOBAL VARIABLES WHERE Variable_name = %s", name)
-        return found[0]["value"] if found else None
+        rows = self.rows("SHOW GLOBAL VARIABLES WHERE Variable_name = %s", name)
+        return rows[0]["value"] if rows else None
 
     def session(self, sql, *parameters):
         """A statement that touches nothing but this connection."""
@@ -231,7 +231,7 @@ def _connection_arguments(params):
         arguments["read_default_file"] = config_file
         arguments["read_default_group"] = "client"
         if params["login_host"] == "localhost":
-            # PyMySQL prefers what it is given to what the file says, and our default is not what the user gave.
+            # PyMySQL prefers what it is given to what is in the file, and our default is not what the user gave.
             del arguments["host"]
     for option, name in (("login_user", "user"), ("login_password", "password"), ("login_port", "port"),
                          ("login_unix_socket", "unix_socket")):
@@ -249,7 +249,7 @@ def _connection_arguments(params):
 
 
 def connect(module, check_mode=None):
-    """A Database, or the end of the module with an error that says how the login was tried."""
+    """A Database, or the end of the module with an error that names how the login was tried."""
     if pymysql is None:
         module.fail_json(msg=missing_required_lib("PyMySQL"), exception=PYMYSQL_ERROR)
     params = module.params
@@ -265,7 +265,7 @@ def connect(module, check_mode=None):
     except configparser.Error as error:
         module.fail_json(msg="config_file {} cannot be read: {}".format(params["config_file"], error))
     except (pymysql.MySQLError, ServerError, OSError, ValueError, RuntimeError) as error:
-        # RuntimeError: PyMySQL's way to say that a package for the account's password method is missing.
+        # RuntimeError: PyMySQL's error when a package for the account's password method is missing.
         user = params["login_user"] or "the account of config_file"
         module.fail_json(
             msg=f"cannot log in to the database server at {target} as {user}: {error}. Check login_unix_socket or login_host and login_port, "
@@ -303,21 +303,21 @@ def _holders_by_transaction(database):
 def blocking_connections(database, schema, table):
     """Who holds the table, as far as the server and our rights show it: (connections, whether it is certain that they hold it)."""
     try:
-        found, certain = _holders_by_metadata_lock(database, schema, table), True
+        rows, certain = _holders_by_metadata_lock(database, schema, table), True
     except ServerError:
         # MariaDB without the plugin metadata_lock_info, or no right to look.
         try:
-            found, certain = _holders_by_transaction(database), False
+            rows, certain = _holders_by_transaction(database), False
         except ServerError:
             return [], False
     distinct = {}
-    for row in found:
+    for row in rows:
         distinct.setdefault(row["id"], row)
     return list(distinct.values()), certain
 
 
 def describe_connection(row):
-    # Of its statement no more than the verb: the rest may hold anybody's data.
+    # Of its statement no more than the verb: the rest may hold data.
     verb = re.match(r"(?:/\*.*?\*/|\s|\()*([A-Za-z]{1,20})\b", (row["statement"] or "")[:200], re.DOTALL)
     doing = f"runs {verb.group(1).upper() if verb else 'a statement'}" if row["statement"] else "is idle inside a transaction"
     return f"connection {row['id']} of {row['user']}@{row['host']} {doing} for {row['time']} s (command {row['command']})"
@@ -325,18 +325,18 @@ def describe_connection(row):
 
 def lock_timeout_message(database, schema, table, seconds, done="Nothing was changed."):
     """The message for a table that could not be locked: (text, the numbers of the connections that hold it)."""
-    found, certain = blocking_connections(database, schema, table)
-    holders = "; ".join(describe_connection(row) for row in found)
-    if found and certain:
+    blocking, certain = blocking_connections(database, schema, table)
+    holders = "; ".join(describe_connection(row) for row in blocking)
+    if blocking and certain:
         who = f"It is held by {holders}"
-    elif found:
+    elif blocking:
         who = f"Which connection holds it cannot be seen (MariaDB shows it after INSTALL SONAME 'metadata_lock_info'); open transactions: {holders}"
     else:
         who = "Who holds it cannot be seen with the rights of this account (PROCESS, and SELECT on performance_schema)"
     text = (f"table {schema}.{table}: no lock within lock_wait_timeout={seconds} s in tries of {TRY_SECONDS} s, because a transaction or statement that uses"
             f" the table was open at each of them. {who}. Wait for it, end it (KILL, with the connection's number), or raise lock_wait_timeout; then run this"
             f" again. {done}")
-    return text, [row["id"] for row in found]
+    return text, [row["id"] for row in blocking]
 
 
 def fail_statement(module, database, error, what, schema):
@@ -347,5 +347,5 @@ def fail_statement(module, database, error, what, schema):
     named = re.search(f"{re.escape(quote(schema))}\\.`(\\w+)`", error.sql)
     message, holders = lock_timeout_message(
         database, schema, named.group(1) if named else "outbox", module.params["lock_wait_timeout"],
-        f"Executed before: {len(database.queries)} statement(s); running this again goes on.")
+        f"Executed before: {len(database.queries)} statement(s); run this again to continue.")
     module.fail_json(msg=f"{what}: {message}", blocked_by=holders, queries=database.queries)

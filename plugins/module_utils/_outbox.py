@@ -17,8 +17,8 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import
 
 SCHEMA = "gearsync"
 MAX_SHARD = 65535
-# A row's columns that cannot be large have 65,535 bytes at most, each of which may become six in words, and an update has two rows: 786,420 bytes. Beside
-# them those that can be large may have an eighth of the packet in all, which is six eighths of it in words. So a quarter must be enough for the former.
+# A row's columns that cannot be large have 65,535 bytes at most, each of which may become six in JSON, and an update has two rows: 786,420 bytes. Beside
+# them those that can be large may have an eighth of the packet in all, which is six eighths of it in JSON. So a quarter must be enough for the former.
 SMALLEST_PACKET = 4 << 20
 OUTBOX = "`gearsync`.`outbox`"
 
@@ -59,7 +59,7 @@ MIGRATIONS = (
         (f"CREATE TABLE IF NOT EXISTS `gearsync`.`verification` (`table_name` VARCHAR(129) NOT NULL, `finished_at` TIMESTAMP(6) NOT NULL"
          f" DEFAULT CURRENT_TIMESTAMP(6), `sample` DOUBLE NOT NULL, `rows_seen` BIGINT UNSIGNED NOT NULL, `different` LONGTEXT NOT NULL,"
          f" `unsettled` BIGINT UNSIGNED NOT NULL, `repaired` BIGINT UNSIGNED NOT NULL, PRIMARY KEY (`table_name`)) {_OPTIONS}"),
-        # A load of some rows says nothing of a load of all: each has its own row. What was noted before is forgotten, and the load done again.
+        # A load of some rows is no load of all: each has its own row. What was noted before is forgotten, and the load done again.
         "DROP TABLE IF EXISTS `gearsync`.`resync`",
         (f"CREATE TABLE IF NOT EXISTS `gearsync`.`resync` (`table_name` VARCHAR(129) NOT NULL, `condition_hash` CHAR(64) CHARACTER SET ascii"
          f" COLLATE ascii_bin NOT NULL, `condition_sql` TEXT NOT NULL, `row_sql` LONGTEXT NOT NULL, `position` LONGTEXT NULL,"
@@ -165,7 +165,7 @@ _NUMBERS = ("shards", "number")
 
 
 class SchemaError(Exception):
-    """The schema cannot be used; the message says why and what to do."""
+    """The schema cannot be used; the message is why and what to do."""
 
 
 def first_shard(shards):
@@ -278,7 +278,7 @@ def save_statement(synced):
     return f"INSERT INTO `{SCHEMA}`.`synced_table` ({names}) VALUES ({', '.join(values)}) ON DUPLICATE KEY UPDATE {updates}"
 
 
-# What stands in place of the triggers of a table that has none any more, while changes that they have made may still have to be read.
+# The record of the triggers of a table that has none any more, while changes that they have made may still have to be read.
 NO_TRIGGERS = "{}"
 
 
@@ -323,17 +323,17 @@ def to_json(value):
 
 def settings_problems(database):
     """Settings of the server that durable delivery suffers from, as sentences."""
-    found = []
+    problems = []
     try:
         if database.variable("log_bin") == "ON" and database.variable("binlog_format") == "STATEMENT":
-            found.append("binlog_format=STATEMENT: the server refuses the workers' writes to the outbox, which are READ COMMITTED; use ROW or MIXED")
+            problems.append("binlog_format=STATEMENT: the server refuses the workers' writes to the outbox, which are READ COMMITTED; use ROW or MIXED")
         if database.variable("innodb_autoinc_lock_mode") == "0":
-            found.append("innodb_autoinc_lock_mode=0: statements that write to a synced table wait for each other; use 1 or 2")
+            problems.append("innodb_autoinc_lock_mode=0: statements that write to a synced table wait for each other; use 1 or 2")
         if int(database.variable("max_allowed_packet") or SMALLEST_PACKET) < SMALLEST_PACKET:
-            found.append(f"max_allowed_packet is less than {SMALLEST_PACKET}: the server cannot put the change of a wide row into words, and the write"
+            problems.append(f"max_allowed_packet is less than {SMALLEST_PACKET}: the server cannot write the change of a wide row as JSON, and the write"
                          " fails; raise it")
         if database.variable("innodb_flush_log_at_trx_commit") not in (None, "1"):
-            found.append("innodb_flush_log_at_trx_commit is not 1: a commit can be synced to Redis and then be lost by MySQL in a power failure")
+            problems.append("innodb_flush_log_at_trx_commit is not 1: a commit can be synced to Redis and then be lost by MySQL in a power failure")
     except ServerError:
         pass  # no right to see variables: nothing to warn of that we could know
-    return found
+    return problems

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a simulated installation says it would do: pure functions over the output of apt-get and dnf."""
+"""What a simulated installation would do: pure functions over the output of apt-get and dnf."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def apt_plan(status, out, err):
 
 
 def dnf_plan(status, out, err):
-    """Plan of ``dnf --assumeno install``: the sections of its transaction table, and what it says instead of one.
+    """Plan of ``dnf --assumeno install``: the sections of its transaction table, and its message when there is none.
 
     ``changed`` has the new versions only (the table does not show the old ones).
     """
@@ -112,7 +112,7 @@ def _bare(name):
 
 
 def _tail(text):
-    """The end of what a package manager said, short enough for a message, without dnf's advice to erase what is in the way."""
+    """The end of a package manager's output, short enough for a message, without dnf's advice to erase what is in the way."""
     noise = ("Reading ", "Building ", "Last metadata", "(try to add")
     kept = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith(noise)]
     return " ".join(kept)[-1500:]

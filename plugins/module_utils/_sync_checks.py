@@ -49,15 +49,15 @@ def option_problems(params):
 
 def existing_table(database, schema, table):
     """The table as find_table returns it. Raises DeclarationError when it cannot have triggers."""
-    found = find_table(database, schema, table)
-    if found is None:
+    row = find_table(database, schema, table)
+    if row is None:
         if not schema_exists(database, schema):
             raise DeclarationError([f"the schema {schema} does not exist, or the account that is logged in has no right to see it"])
         raise DeclarationError(["the table does not exist, or the account that is logged in has no right to see it"])
-    kind = found["type"].upper()
+    kind = row["type"].upper()
     if kind not in ("BASE TABLE", "SYSTEM VERSIONED"):
         raise DeclarationError([f"it is a {kind.lower()}, which cannot have triggers; declare the tables behind it"])
-    return found
+    return row
 
 
 def check_table(database, declaration, existing, facts):
@@ -114,8 +114,8 @@ def check_durable(database, declaration, existing, facts):
     """The warnings of durable delivery. Raises DeclarationError when it is not possible."""
     warnings = settings_problems(database)
     problems = []
-    for found, more in (engine_problems(database, existing["engine"]), durable_problems(declaration, facts)):
-        problems += found
+    for wrong, more in (engine_problems(database, existing["engine"]), durable_problems(declaration, facts)):
+        problems += wrong
         warnings += more
     if problems:
         raise DeclarationError(problems)

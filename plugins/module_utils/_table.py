@@ -31,12 +31,12 @@ def _json_checked(database, schema, table):
         return set()
     rows = database.rows(
         "SELECT CHECK_CLAUSE AS clause FROM information_schema.CHECK_CONSTRAINTS WHERE CONSTRAINT_SCHEMA = %s AND TABLE_NAME = %s", schema, table)
-    found = set()
+    names = set()
     for row in rows:
         match = re.match(r"json_valid\(`((?:[^`]|``)+)`\)$", row["clause"].strip(), re.IGNORECASE)
         if match:
-            found.add(match.group(1).replace("``", "`"))
-    return found
+            names.add(match.group(1).replace("``", "`"))
+    return names
 
 
 def read_columns(database, schema, table):
@@ -85,7 +85,7 @@ def read_unique_keys(database, schema, table, columns):
 def read_refusable(database, schema, table, columns):
     """The names of columns whose change the server may refuse: those of unique and foreign keys.
 
-    UPDATE IGNORE goes on after such a refusal, and MariaDB fires the AFTER UPDATE trigger for the row that it has left as it was.
+    UPDATE IGNORE continues after such a refusal, and MariaDB fires the AFTER UPDATE trigger for the row that it has left as it was.
     """
     unique = [row["col"] for row in database.rows(
         "SELECT COLUMN_NAME AS col FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s AND NON_UNIQUE = 0", schema, table)]

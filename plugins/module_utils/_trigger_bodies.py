@@ -174,9 +174,9 @@ class Durable:
         return _too_large((self.new, row)) or "FALSE"
 
     def _delete(self):
-        """The payload of a delete; when the values are too large for words without those that may be so themselves."""
-        words, large = self._payload(_values(self.deleted, "OLD")), _too_large((self.deleted, "OLD"))
-        return f"IF({large}, {self._payload(_values(self.deleted, 'OLD', without_large=True))}, {words})" if large else words
+        """The payload of a delete; when the values are too large for JSON without those that may be so themselves."""
+        content, large = self._payload(_values(self.deleted, "OLD")), _too_large((self.deleted, "OLD"))
+        return f"IF({large}, {self._payload(_values(self.deleted, 'OLD', without_large=True))}, {content})" if large else content
 
     def _emit(self, row, operation, payload):
         """One change of a row into the outbox, and its wake. operation, payload: SQL."""
@@ -199,11 +199,11 @@ class Durable:
     def _reload_removing(self, row):
         """The same, and remove what the old values had written, as far as these are not too large themselves."""
         key, large = _values(self.key, row), _too_large((self.old, "OLD"))
-        words = self._payload(key, _values(self.old, "OLD"))
-        return f"IF({large}, {self._payload(key, _values(self.old, 'OLD', without_large=True))}, {words})" if large else words
+        payload = self._payload(key, _values(self.old, "OLD"))
+        return f"IF({large}, {self._payload(key, _values(self.old, 'OLD', without_large=True))}, {payload})" if large else payload
 
     def _unless_large(self, operation, large, payload, instead):
-        """Operation and payload of a change that may be too large for words."""
+        """Operation and payload of a change that may be too large for JSON."""
         if large is None:
             return f"'{operation}'", payload
         return f"IF({large}, 'reload', '{operation}')", f"IF({large}, {instead}, {payload})"
@@ -219,8 +219,8 @@ class Durable:
         else:
             # Both rows are in one payload.
             both = self._payload(_values(self.new, "NEW"), _values(self.old, "OLD"))
-            words = self._unless_large("update", _too_large((self.new, "NEW"), (self.old, "OLD")), both, self._reload_removing("NEW"))
-            lines = self._update(self._emit("NEW", *words))
+            content = self._unless_large("update", _too_large((self.new, "NEW"), (self.old, "OLD")), both, self._reload_removing("NEW"))
+            lines = self._update(self._emit("NEW", *content))
             lines = [f"IF NOT ({' AND '.join(same_expression(column) for _name, column in self.new)}) THEN", *_indented(lines), "END IF;"]
         # No variables: MySQL makes a table of them for each row.
         return "\n".join(["BEGIN", *_indented(self._if_altered(event)), *_indented(lines), "END"])
@@ -239,13 +239,13 @@ class Durable:
             return lines
         keys = [column for _name, column in self.key]
         others = [column for column in self._refusable if column not in keys]
-        found = [f"IF {' AND '.join(same_expression(column) for column in [*keys, *others])} THEN", *_indented(lines)]
+        branches = [f"IF {' AND '.join(same_expression(column) for column in [*keys, *others])} THEN", *_indented(lines)]
         # What the table holds is what counts: UPDATE IGNORE may have left the row as it was.
         if others:
-            found += [f"ELSEIF {' AND '.join(same_expression(column) for column in keys)} THEN",
+            branches += [f"ELSEIF {' AND '.join(same_expression(column) for column in keys)} THEN",
                       *_indented(self._emit("NEW", "'reload'", self._reload_removing("NEW")))]
         # Two identities, which may have two shards: each is read there.
-        return [*found, "ELSE", *_indented(self._emit("OLD", "'reload'", self._reload_removing("OLD"))),
+        return [*branches, "ELSE", *_indented(self._emit("OLD", "'reload'", self._reload_removing("OLD"))),
                 *_indented(self._emit("NEW", "'reload'", self._reload("NEW"))), "END IF;"]
 
 

@@ -49,8 +49,8 @@ def read_triggers(database, schema, table):
 
 
 def _written_body(database, schema, name):
-    found = database.rows(f"SHOW CREATE TRIGGER {qualified(schema, name)}")
-    return body_of(found[0]["sql original statement"] or "") if found else None
+    rows = database.rows(f"SHOW CREATE TRIGGER {qualified(schema, name)}")
+    return body_of(rows[0]["sql original statement"] or "") if rows else None
 
 
 def _follower(existing, triggers):

@@ -103,16 +103,16 @@ def same_account(one, other):
 
 def differences(existing, wanted):
     """Which properties of an existing trigger are not as wanted. A wanted definer of None takes any."""
-    found = []
+    parts = []
     if (existing.timing, existing.event) != (wanted.timing, wanted.event):
-        found.append("event")
+        parts.append("event")
     if clean_body(existing.body) != clean_body(wanted.body):
-        found.append("body")
+        parts.append("body")
     if wanted.definer is not None and not same_account(existing.definer, wanted.definer):
-        found.append("definer")
+        parts.append("definer")
     if not same_modes(existing.sql_mode, wanted.sql_mode):
-        found.append("sql_mode")
-    return found
+        parts.append("sql_mode")
+    return parts
 
 
 def _account(definer):

@@ -76,7 +76,7 @@ options:
   lock_wait_timeout:
     description:
       - Seconds in all to wait for running transactions that use the table.
-      - When they do not end in time, the error names them and says what was changed until then.
+      - When they do not end in time, the error names them and what was changed until then.
       - One try waits for one second, because writers queue behind it for as long. Between two tries there is a longer pause, in which they go on.
     type: int
     default: 60
@@ -185,12 +185,12 @@ def _check_wanted(module):
 
 def _present(module, database, schema, table, triggers):
     params = module.params
-    found = find_table(database, schema, table)
-    if found is None:
+    table_row = find_table(database, schema, table)
+    if table_row is None:
         module.fail_json(msg=f"table {schema}.{table} does not exist, or the account that is logged in has no right to see it")
-    if found["type"].upper() in ("VIEW", "SYSTEM VIEW", "SEQUENCE"):
-        module.fail_json(msg="{}.{} is a {}, which cannot have triggers".format(schema, table, found["type"].lower()))
-    schema, table = found["s"], found["t"]
+    if table_row["type"].upper() in ("VIEW", "SYSTEM VIEW", "SEQUENCE"):
+        module.fail_json(msg="{}.{} is a {}, which cannot have triggers".format(schema, table, table_row["type"].lower()))
+    schema, table = table_row["s"], table_row["t"]
     definer = params["definer"]
     if definer is not None:
         definer = "{}@{}".format(*split_account(definer))

@@ -99,7 +99,7 @@ resolved:
   returned: always
   sample: true
 problem:
-  description: What the package manager says when it finds no solution.
+  description: The message of the package manager when it finds no solution.
   type: str
   returned: always
   sample: ""
@@ -217,7 +217,7 @@ def main():
         if plan.unknown:
             module.fail_json(msg=f"No enabled package source of this host has {', '.join(plan.unknown)}. Nothing was installed.", **result)
         if plan.problem:
-            module.fail_json(msg=f"{', '.join(names)} cannot be installed; the package manager says: {plan.problem}", **result)
+            module.fail_json(msg=f"{', '.join(names)} cannot be installed; the package manager reports: {plan.problem}", **result)
     module.exit_json(changed=False, **result)
 
 

@@ -150,7 +150,7 @@ options:
   lock_wait_timeout:
     description:
       - Seconds in all to wait for running transactions that use the table.
-      - When they do not end in time, the error names them and says what was changed until then.
+      - When they do not end in time, the error names them and what was changed until then.
       - One try waits for one second, because writers queue behind it for as long. Between two tries there is a longer pause, in which they go on.
     type: int
     default: 60
@@ -186,7 +186,7 @@ EXAMPLES = r"""
       - {type: hash, key: "basket:{[}{customer}{]}:{item}"}
       - {type: set, key: "items:{[}{customer}{]}", member: "{item}"}
 
-- name: Changes that wait for nobody, and are lost when no job server runs
+- name: Send changes directly; they are lost when no job server runs
   gearsync.mysql_redis.sync_table:
     login_unix_socket: /run/mysqld/mysqld.sock
     table: shop.visit
@@ -284,7 +284,7 @@ def argument_spec():
     return {
         **login_argument_spec(), **lock_wait_argument_spec(),
         "table": {"type": "str", "required": True},
-        # What these may hold is not said by `choices`: the module's own errors name the table, and all that is wrong at once.
+        # These have no `choices`: the module's own errors name the table, and all that is wrong at once.
         "delivery": {"type": "str", "default": "durable"},
         "source": {"type": "str", "default": "main"},
         "shards": {"type": "int", "default": 4},

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Comments, messages and names of the worker are in the plain English of its field: none of these words is in them."""
+"""Comments, messages and names of the worker and of the modules are in the plain English of its field: none of these words is in them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from harness.places import ROOT
 from harness.worker import SOURCES
 
 #: The packages, and modules beside them, that are written so.
@@ -26,6 +27,7 @@ CONTRACTS = {"mistake", "mistakes", "words"}
 
 MODULES = sorted(
     path for place in PLACES for path in (SOURCES / "gearsync").rglob("*.py") if path.relative_to(SOURCES / "gearsync").parts[0] == place)
+MODULES += sorted((ROOT / "plugins").rglob("*.py"))
 
 
 def texts(source: str) -> Iterator[tuple[int, str]]:
@@ -56,7 +58,7 @@ def banned(source: str) -> list[str]:
     return in_texts + [f"{line}: {name}" for line, name in names(source) if BANNED_IN_NAMES & {part.lower() for part in re.findall(r"[A-Z]?[a-z]+", name)}]
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(SOURCES)))
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_module_uses_these_words(module: Path) -> None:
     assert banned(module.read_text()) == []
 
