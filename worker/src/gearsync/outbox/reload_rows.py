@@ -11,7 +11,7 @@ from gearsync.contract import ROW, SCHEMA
 from gearsync.outbox.changes import Entry
 from gearsync.outbox.declarations import Declarations, KeyColumn, LargeColumn, number_of
 from gearsync.outbox.sql import literal, quote, text_list
-from gearsync.outbox.synced_table import Record, bare, identity_bytes, records
+from gearsync.outbox.synced_table import SyncedTable, bare, identity_bytes, records
 from gearsync.project.payload import Change, Layout, decode_change, decode_outbox
 from gearsync.servers.mysql import Database
 from gearsync.servers.mysql_errors import AccessDenied, DatabaseUnavailable, StatementRefused
@@ -237,7 +237,7 @@ class ReloadRows:
         return _Readable(number, made_under.layout, key, declared.large_columns, select)
 
     @staticmethod
-    def _readable_by_names(synced: Record) -> _Readable:
+    def _readable_by_names(synced: SyncedTable) -> _Readable:
         """How to read rows before the schema is migrated."""
         return _Readable(0, None, synced.key, synced.large, _select_sql(synced.key, synced.small_sql, synced.large, synced.schema, synced.name))
 

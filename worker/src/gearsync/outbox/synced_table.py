@@ -22,7 +22,7 @@ class NoKey(Exception):
 
 
 class SyncedTable(msgspec.Struct):
-    """One row of gearsync.synced_table."""
+    """A row of gearsync.synced_table, as `sync_table` saved it; `load` adds what must be looked up beside it."""
 
     table: str
     schema: str
@@ -42,6 +42,12 @@ class SyncedTable(msgspec.Struct):
     layout: Optional[Layout] = None
     #: When the declaration was saved: it differs for each declaration of the table.
     version: str = ""
+    #: The checksums of the triggers, by their names.
+    triggers: dict[str, str] = msgspec.field(default_factory=dict)
+    #: The generations into whose shards the triggers may write; empty in a schema that is not migrated yet.
+    generations: list[int] = msgspec.field(default_factory=list)
+    #: The types of the columns when the triggers were made; empty in a schema that is not migrated yet.
+    column_types: dict[str, str] = msgspec.field(default_factory=dict)
 
     def row(self, content: bytes) -> Row:
         """A row of the JSON of ``row_sql``, ``old_sql`` or ``small_sql``: an array of values, or an object with names. Raises Malformed."""
@@ -55,32 +61,7 @@ class SyncedTable(msgspec.Struct):
         return self.row_sql if self.large_sql == "FALSE" else f"IF({self.large_sql}, NULL, {self.row_sql})"
 
 
-class Record(msgspec.Struct):
-    """A row of `synced_table` as `sync_table` saved it, without what a worker must look up beside it."""
-
-    table: str
-    schema: str
-    name: str
-    shards: int
-    key: list[KeyColumn]
-    shard_sql: str
-    row_sql: str
-    old_sql: str
-    large_sql: str
-    small_sql: str
-    large: list[LargeColumn]
-    #: The checksums of the triggers, by their names.
-    triggers: dict[str, str]
-    #: 0 for triggers of a release without numbers.
-    number: int
-    #: The generations into whose shards the triggers may write; empty in a schema that is not migrated yet.
-    generations: list[int]
-    #: The types of the columns when the triggers were made; empty in a schema that is not migrated yet.
-    column_types: dict[str, str]
-    version: str
-
-
-def records(database: Database, condition: str = "TRUE") -> list[Record]:
+def records(database: Database, condition: str = "TRUE") -> list[SyncedTable]:
     """The records of all synced tables, or of those for which an SQL condition is true. Raises DatabaseUnavailable."""
     stored = []
     # A schema that is not migrated yet lacks some columns.
@@ -89,13 +70,14 @@ def records(database: Database, condition: str = "TRUE") -> list[Record]:
         triggers = msgspec.json.decode(texts["triggers"], type=dict[str, str])
         # Where earlier releases kept the types.
         former_types = triggers.pop("", "")
-        stored.append(Record(
+        stored.append(SyncedTable(
             texts["table_name"], texts["source_schema"], texts["source_table"], int(texts["shards"]),
             msgspec.json.decode(texts["key_columns"], type=list[KeyColumn]),
             texts["shard_sql"], texts["row_sql"], texts["old_sql"], texts["large_sql"], texts["small_sql"],
-            msgspec.json.decode(texts["large_columns"], type=list[LargeColumn]), triggers, int(texts.get("number", 0)),
-            [int(generation) for generation in msgspec.json.decode(texts.get("generations") or "{}", type=dict[str, str])],
-            msgspec.json.decode(texts.get("column_types") or former_types or "{}", type=dict[str, str]), texts["changed_at"]))
+            msgspec.json.decode(texts["large_columns"], type=list[LargeColumn]), int(texts.get("number", 0)), version=texts["changed_at"],
+            triggers=triggers,
+            generations=[int(generation) for generation in msgspec.json.decode(texts.get("generations") or "{}", type=dict[str, str])],
+            column_types=msgspec.json.decode(texts.get("column_types") or former_types or "{}", type=dict[str, str])))
     return stored
 
 
@@ -106,19 +88,18 @@ Position = list[str]
 def load(database: Database) -> dict[str, SyncedTable]:
     """The synced tables by their declared names. Raises DatabaseUnavailable."""
     tables = {}
-    for record in records(database):
-        declared = declarations.load(database, record.table).get(record.number) if record.number else None
-        for column in record.key:
+    for synced in records(database):
+        declared = declarations.load(database, synced.table).get(synced.number) if synced.number else None
+        synced.layout = declared.layout() if declared else None
+        for column in synced.key:
             types = database.rows(
                 "SELECT DATA_TYPE, COALESCE(DATETIME_PRECISION, 0) FROM information_schema.COLUMNS"
                 " WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s AND COLUMN_NAME = %s",
-                (record.schema, record.name, column.real),
+                (synced.schema, synced.name, column.real),
             )
             if types:
                 column.data_type, column.precision = _text(types[0][0]).lower(), int(types[0][1])
-        tables[record.table] = SyncedTable(
-            record.table, record.schema, record.name, record.shards, record.key, record.shard_sql, record.row_sql, record.old_sql,
-            record.large_sql, record.small_sql, record.large, record.number, declared.layout() if declared else None, record.version)
+        tables[synced.table] = synced
     return tables
 
 

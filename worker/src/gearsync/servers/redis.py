@@ -109,15 +109,7 @@ class ServerTarget(Target):
         self._wait = wait_for(settings)
 
     def apply(self, commands: Sequence[Command]) -> list[Optional[str]]:
-        if not commands:
-            return []
-        pipeline = self._client.pipeline(transaction=False)
-        for command in commands:
-            pipeline.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
-        try:
-            answers = pipeline.execute(raise_on_error=False)
-        except exceptions.RedisError as error:
-            raise Unavailable(message_of(error)) from None
+        answers = self.ask(commands)
         for answer in answers:
             if is_temporary(answer):
                 raise Unavailable(message_of(answer))
@@ -156,9 +148,6 @@ class ServerTarget(Target):
         except exceptions.NoScriptError as error:
             answer = error
         return answer, self._fenced.read_response() if wait else 0
-
-    def _command(self, *arguments: Any) -> Any:
-        return self._client.execute_command(*arguments)  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
 
     def ask(self, commands: Sequence[Command]) -> list[Any]:
         if not commands:
