@@ -44,14 +44,17 @@ def test_teardown_asks_for_confirmation(playbooks: Playbooks) -> None:
 
 ONE_KEY = {"write": [{"type": "string", "key": "{column}"}]}
 DIRECT = {"delivery": "direct", "function": "syncToRedis", "events": ["update"]}
-#: Declarations of which each has a mistake that the check against the server's tables finds, and what is named then.
-BAD_DECLARATIONS: dict[str, tuple[dict[str, object], list[str]]] = {
-    "a table that does not exist": ({"table": "test.no_such_table", "columns": ["a"], **DIRECT, **ONE_KEY}, ["test.no_such_table"]),
-    "a column that does not exist": (
-        {"table": "test.user_list", "columns": ["no_such_column"], **DIRECT, "write": [{"type": "string", "key": "u:{column}"}]}, ["no_such_column"]),
+#: Declarations of which each has a problem that shows without the tables, and what is named then.
+AGAINST_THE_RULES: dict[str, tuple[dict[str, object], list[str]]] = {
     "an unknown write type": ({"table": "shop.customer", "columns": ["id"], "write": [{"type": "blob", "key": "b:{id}"}]}, ["shop.customer", "blob"]),
     "a key template naming an undeclared column": (
         {"table": "shop.order items", "columns": ["order", "line no"], "write": [{"type": "hash", "key": "o:{größe}"}]}, ["größe"]),
+}
+#: Those of which each has a problem that the check against the server's tables finds.
+AGAINST_THE_TABLES: dict[str, tuple[dict[str, object], list[str]]] = {
+    "a table that does not exist": ({"table": "test.no_such_table", "columns": ["a"], **DIRECT, **ONE_KEY}, ["test.no_such_table"]),
+    "a column that does not exist": (
+        {"table": "test.user_list", "columns": ["no_such_column"], **DIRECT, "write": [{"type": "string", "key": "u:{column}"}]}, ["no_such_column"]),
     "a table without a usable key": ({"table": "shop.no_key", "columns": ["a", "b"], "write": [{"type": "hash", "key": "k:{a}"}]}, ["shop.no_key"]),
 }
 ONE_KEY_TWICE = [{"table": name, "columns": ["name"], **DIRECT, **ONE_KEY} for name in ("test.a", "test.user_list")]
@@ -65,9 +68,21 @@ def refused(playbooks: Playbooks, *options: str) -> str:
     return output
 
 
-def test_bad_declarations_are_all_named_in_one_run_before_anything_changed(playbooks: Playbooks) -> None:
-    output = refused(playbooks, "--extra-vars", json.dumps({"gearsync_tables": [table for table, _culprits in BAD_DECLARATIONS.values()]}))
-    for case, (table, culprits) in BAD_DECLARATIONS.items():
+def declared(declarations: dict[str, tuple[dict[str, object], list[str]]]) -> tuple[str, str]:
+    return "--extra-vars", json.dumps({"gearsync_tables": [table for table, _culprits in declarations.values()]})
+
+
+def test_all_declarations_against_the_rules_are_named_before_a_host_is_touched(playbooks: Playbooks) -> None:
+    output = refused(playbooks, *declared({**AGAINST_THE_RULES, **AGAINST_THE_TABLES}))
+    for case, (_table, culprits) in AGAINST_THE_RULES.items():
+        for culprit in culprits:
+            assert culprit in output, (case, output)
+    assert "gather" not in output.lower()
+
+
+def test_all_declarations_against_the_tables_are_named_before_anything_changed(playbooks: Playbooks) -> None:
+    output = refused(playbooks, *declared(AGAINST_THE_TABLES))
+    for case, (table, culprits) in AGAINST_THE_TABLES.items():
         failed = [line for line in output.splitlines() if line.startswith("failed: ") and f"(item={table['table']})" in line]
         assert len(failed) == 1, (case, output)
         for culprit in culprits:

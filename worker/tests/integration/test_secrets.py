@@ -15,6 +15,7 @@ from gearsync.servers.mysql_errors import DatabaseUnavailable
 from harness.commands import Commands
 from harness.gearmand import Gearmand
 from harness.outbox_database import OutboxDatabase
+from harness.ports import free_port
 from harness.redis_server import RedisServer
 from harness.waiting import until
 from harness.worker import Worker, worker_config
@@ -33,7 +34,7 @@ def settings(request: pytest.FixtureRequest) -> Iterator[Callable[[str], dict[st
 
     def start(command: str) -> dict[str, Any]:
         clustered = request.param == "cluster"
-        started.append(RedisServer("--rename-command", command, "", *(["--cluster-enabled", "yes"] if clustered else [])))
+        started.append(RedisServer("--rename-command", command, "", *(["--cluster-enabled", "yes", "--cluster-port", str(free_port())] if clustered else [])))
         server = started[0]
         if not clustered:
             return {"port": server.port}
