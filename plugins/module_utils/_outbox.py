@@ -330,8 +330,8 @@ def settings_problems(database):
         if database.variable("innodb_autoinc_lock_mode") == "0":
             problems.append("innodb_autoinc_lock_mode=0: statements that write to a synced table wait for each other; use 1 or 2")
         if int(database.variable("max_allowed_packet") or SMALLEST_PACKET) < SMALLEST_PACKET:
-            problems.append(f"max_allowed_packet is less than {SMALLEST_PACKET}: the server cannot write the change of a wide row as JSON, and the write"
-                         " fails; raise it")
+            problems.append(
+                f"max_allowed_packet is less than {SMALLEST_PACKET}: the server cannot write the change of a wide row as JSON, and the write fails; raise it")
         if database.variable("innodb_flush_log_at_trx_commit") not in (None, "1"):
             problems.append("innodb_flush_log_at_trx_commit is not 1: a commit can be synced to Redis and then be lost by MySQL in a power failure")
     except ServerError:

@@ -69,6 +69,7 @@ def _durable_sql(database, declaration, facts, where, *, params):
     known = records.pop(declaration["table"], None)
     # The triggers may be those of a declaration under another name.
     others = {generation for synced in records.values() for generation in generations_of(synced)}
+
     def sql(generation, number=0):
         return durable(declaration, facts, params["source"], params["shards"], generation=generation, number=number)
 

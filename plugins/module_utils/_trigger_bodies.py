@@ -242,8 +242,9 @@ class Durable:
         branches = [f"IF {' AND '.join(same_expression(column) for column in [*keys, *others])} THEN", *_indented(lines)]
         # What the table holds is what counts: UPDATE IGNORE may have left the row as it was.
         if others:
-            branches += [f"ELSEIF {' AND '.join(same_expression(column) for column in keys)} THEN",
-                      *_indented(self._emit("NEW", "'reload'", self._reload_removing("NEW")))]
+            branches += [
+                f"ELSEIF {' AND '.join(same_expression(column) for column in keys)} THEN",
+                *_indented(self._emit("NEW", "'reload'", self._reload_removing("NEW")))]
         # Two identities, which may have two shards: each is read there.
         return [*branches, "ELSE", *_indented(self._emit("OLD", "'reload'", self._reload_removing("OLD"))),
                 *_indented(self._emit("NEW", "'reload'", self._reload("NEW"))), "END IF;"]
