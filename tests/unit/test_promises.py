@@ -15,7 +15,9 @@ WORDS = re.compile(
 SHOWN = {
     "A second `make demo` on the running host changes nothing": ["test_a_second_run_changes_nothing_and_prints_nothing_secret_at_the_highest_verbosity"],
     "tells what would change, touches nothing": ["test_check_mode_on_deployed_hosts_reports_no_change", "test_life_of_a_durable_declaration"],
-    "Nothing is changed on any host when a declaration is wrong": ["test_bad_declarations_are_all_named_in_one_run_before_anything_changed"],
+    "Nothing is changed on any host when a declaration is wrong": [
+        "test_all_declarations_against_the_rules_are_named_before_a_host_is_touched",
+        "test_all_declarations_against_the_tables_are_named_before_anything_changed"],
     "and hold nobody up": [
         "test_a_locked_row_holds_the_resync_up_and_never_the_writer", "test_a_resync_that_is_frozen_at_any_moment_holds_up_no_write",
         "test_verify_finds_nothing_wrong_while_writers_write"],
