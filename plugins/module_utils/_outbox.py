@@ -153,8 +153,6 @@ MIGRATIONS = (
 VERSION = len(MIGRATIONS)
 # The version from which on declarations have numbers.
 NUMBERED = 6
-# The version from which on a synced table has its generations.
-GENERATIONS = 9
 _SPREAD = 10_000
 
 # What workers need to know of a synced table beside their own configuration, in the columns' order.
@@ -253,11 +251,16 @@ def read_synced(database, schema, table, version):
     """What the schema holds of a table, by the declared names under which it is there."""
     if not version:
         return {}
-    # A schema of an earlier version lacks some columns.
-    more = "" if version >= GENERATIONS else f", {_FORMER_GENERATIONS} AS generations"
-    rows = database.rows(f"SELECT synced_table.*{more} FROM `{SCHEMA}`.synced_table WHERE source_schema = %s AND source_table = %s", schema, table)
-    tables = [SyncedTable(**{name: int(row.get(name, 0)) if name in _NUMBERS else _text(row.get(name) or "") for name in SyncedTable._fields}) for row in rows]
-    return {synced.table_name: synced for synced in tables}
+    # A schema of an earlier version, or one whose migration was interrupted, lacks some columns or their values.
+    rows = database.rows(
+        f"SELECT synced_table.*, {_FORMER_GENERATIONS} AS former_generations FROM `{SCHEMA}`.synced_table WHERE source_schema = %s AND source_table = %s",
+        schema, table)
+    tables = {}
+    for row in rows:
+        row["generations"] = row.get("generations") or row["former_generations"]
+        tables[_text(row["table_name"])] = SyncedTable(
+            **{name: int(row.get(name, 0)) if name in _NUMBERS else _text(row.get(name) or "") for name in SyncedTable._fields})
+    return tables
 
 
 def waiting_generations(database, table_name, version):

@@ -700,10 +700,13 @@ def test_no_generation_of_an_interrupted_run_is_used_for_other_shards(database, 
     assert not modules.ok("sync_table", **by("b"))["changed"]
 
 
-def test_a_record_of_an_earlier_schema_gets_its_generation(database, modules, synced):
+@pytest.mark.parametrize("state", ["DROP COLUMN generations, DROP COLUMN column_types", "MODIFY generations LONGTEXT NULL"], ids=["before", "interrupted"])
+def test_a_record_of_an_earlier_schema_gets_its_generation(database, modules, synced, state):
     ((sql, moment),) = database.execute("SELECT shard_sql, changed_at FROM gearsync.synced_table")
+    # Without the columns, or when the migration stopped after it had added them.
     database.execute(
-        "ALTER TABLE gearsync.synced_table DROP COLUMN generations, DROP COLUMN column_types", "DELETE FROM gearsync.schema_version WHERE version > 8")
+        "UPDATE gearsync.synced_table SET generations = NULL, column_types = NULL, changed_at = changed_at",
+        f"ALTER TABLE gearsync.synced_table {state}", "DELETE FROM gearsync.schema_version WHERE version > 8")
     # The module reads it before it migrates the schema.
     queries = modules.ok("sync_table", **DECLARATION, check=True)["queries"]
     assert not [query for query in queries if "TRIGGER" in query]
