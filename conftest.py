@@ -14,11 +14,16 @@ from typing import Any
 import pytest
 
 if not importlib.util.find_spec("hypothesis"):
-    # This pytest is not that of .work/venv. It can use the packages there when both belong to one version of Python.
+    # This pytest is not that of .work/venv. It can use the packages there when both belong to one version of
+    # Python.
     environment = Path(__file__).parent / ".work/venv"
     packages = environment / f"lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
     if not packages.is_dir():
-        pytest.exit(f"{sys.executable} lacks the packages of the tests: run `make unit` or `make setup`, then .work/venv/bin/pytest", returncode=4)
+        pytest.exit(
+            f"{sys.executable} lacks the packages of the tests: run `make unit` or `make setup`, then "
+            ".work/venv/bin/pytest",
+            returncode=4,
+        )
     site.addsitedir(str(packages))
     # For what the tests start.
     sys.executable = str(environment / "bin/python")
@@ -55,7 +60,9 @@ def pytest_runtest_makereport() -> Iterator[None]:
     """Append the end of each running process' log to the report of a test that failed."""
     report: Any = yield
     if report.failed:
-        report.sections.extend((f"the end of the log of {name}", text) for name, text in process.logs().items())
+        report.sections.extend(
+            (f"the end of the log of {name}", text) for name, text in process.logs().items()
+        )
     return report
 
 

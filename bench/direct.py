@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Jobs a second of direct delivery, Redis writes included: the worker's own loop beside python3-gearman's, which writes the same to the same Redis.
+"""Jobs a second of direct delivery, Redis writes included: the worker's own loop beside python3-gearman's,
+which writes the same to the same Redis.
 
 usage: bench/direct.py [--jobs 100000] [--rounds 3]     with the environment of tests/setup bench
 
-Starts a private gearmand and a private Redis. The queue is filled first; then one process empties it: python3-gearman's GearmanWorker with a function
-that makes each job's Redis write, as its users write it (a tenth of the jobs), and the worker's loop in one process. Medians of the rounds.
+Starts a private gearmand and a private Redis. The queue is filled first; then one process empties it:
+python3-gearman's GearmanWorker with a function that makes each job's Redis write, as its users write it (a
+tenth of the jobs), and the worker's loop in one process. Medians of the rounds.
 """
 
 from __future__ import annotations
@@ -28,7 +30,13 @@ from servers import Gearmand, Redis, cleaned_up, machine
 
 BAR = 8.0
 FUNCTION = "bench"
-TABLE = Table(table="bench.user", delivery="direct", function=FUNCTION, columns=["id", "name", "password"], write=[Write(type="hash", key="user:{id}")])
+TABLE = Table(
+    table="bench.user",
+    delivery="direct",
+    function=FUNCTION,
+    columns=["id", "name", "password"],
+    write=[Write(type="hash", key="user:{id}")],
+)
 SUBMIT_JOB_BG = 18
 
 
@@ -39,7 +47,9 @@ def submit(gearmand: Gearmand, jobs: int) -> None:
             packets, size = [], 0
             for number in range(first, min(first + 1000, jobs)):
                 new = {"id": number, "name": f"name{number}", "password": f"secret{number}"}
-                payload = json.dumps({"$gearsync": 1, "table": "bench.user", "event": "insert", "new": new}).encode()
+                payload = json.dumps(
+                    {"$gearsync": 1, "table": "bench.user", "event": "insert", "new": new}
+                ).encode()
                 body = b"\0".join([FUNCTION.encode(), b"", payload])
                 packets.append(struct.pack("!4sII", b"\0REQ", SUBMIT_JOB_BG, len(body)) + body)
             client.sendall(b"".join(packets))
@@ -81,7 +91,9 @@ def library(gearmand: Gearmand, redis: Redis, jobs: int) -> float:
 def ours(gearmand: Gearmand, redis: Redis, jobs: int) -> float:
     """Seconds of the worker's loop for all jobs."""
     tally = Tally()
-    delivery = direct(Config(job_servers=[gearmand.address], redis=RedisSettings(port=redis.port), tables=[TABLE]), tally)
+    delivery = direct(
+        Config(job_servers=[gearmand.address], redis=RedisSettings(port=redis.port), tables=[TABLE]), tally
+    )
     start = time.perf_counter()
     while tally.total(JOBS) < jobs:
         delivery.step(0.5)
@@ -113,10 +125,17 @@ def main() -> int:
         for number in range(options.rounds):
             rates["python3-gearman"].append(rate(gearmand, redis, max(1, options.jobs // 10), library))
             rates["worker"].append(rate(gearmand, redis, options.jobs, ours))
-            print(f"  round {number + 1}: " + ", ".join(f"{name} {values[-1]:,.0f}" for name, values in rates.items()), flush=True)
+            print(
+                f"  round {number + 1}: "
+                + ", ".join(f"{name} {values[-1]:,.0f}" for name, values in rates.items()),
+                flush=True,
+            )
     medians = {name: statistics.median(values) for name, values in rates.items()}
     ratio = medians["worker"] / medians["python3-gearman"]
-    print(f"jobs/s: worker {medians['worker']:,.0f}, python3-gearman {medians['python3-gearman']:,.0f}; ratio {ratio:.1f} (bar {BAR})")
+    print(
+        f"jobs/s: worker {medians['worker']:,.0f}, python3-gearman {medians['python3-gearman']:,.0f}; ratio "
+        f"{ratio:.1f} (bar {BAR})"
+    )
     return 0 if ratio >= BAR else 1
 
 

@@ -12,7 +12,9 @@ BEST = "best"
 
 
 class Bar(NamedTuple):
-    """A limit: ``limit``, or with ``of`` so many times the figure of that peer (BEST: the best peer's), plus ``plus``."""
+    """A limit: ``limit``, or with ``of`` so many times the figure of that peer (BEST: the best peer's),
+    plus ``plus``.
+    """
 
     limit: float
     of: str = ""
@@ -49,16 +51,54 @@ FIGURES = (
     Figure("cpu_database", "CPU in 30 s at 500/s: MariaDB", "s", "less", (Bar(9),)),
     Figure("idle", "CPU when idle, MariaDB and Redis included", "% of a core", "less", (Bar(1),)),
     Figure("memory", "memory after the latency run, PSS (ours: with gearmand)", "MiB", "less", (Bar(50),)),
-    Figure("backlog_multi", "backlog of transactions of 1,000 rows", "rows/s", "more", (Bar(45_000), Bar(2, DEBEZIUM))),
-    Figure("backlog_single", "backlog of single-row transactions", "rows/s", "more", (Bar(45_000), Bar(2, DEBEZIUM))),
+    Figure(
+        "backlog_multi",
+        "backlog of transactions of 1,000 rows",
+        "rows/s",
+        "more",
+        (Bar(45_000), Bar(2, DEBEZIUM)),
+    ),
+    Figure(
+        "backlog_single",
+        "backlog of single-row transactions",
+        "rows/s",
+        "more",
+        (Bar(45_000), Bar(2, DEBEZIUM)),
+    ),
     Figure("backlog_peer", "cores in the backlog by 1,000: the process", "", ""),
     Figure("backlog_database", "cores in the backlog by 1,000: MariaDB", "", ""),
     Figure("backlog_redis", "cores in the backlog by 1,000: Redis", "", ""),
-    Figure("writers_share", "8 writers, share of their rate without", "", "more", (Bar(0.8), Bar(1, BEST, -0.02))),
-    Figure("multi_stopped", "INSERT of 1,000 rows, share of the rate without; process stopped", "", "more", (Bar(1 / 3),)),
-    Figure("multi_running", "INSERT of 1,000 rows, share of the rate without; process running", "", "more", (Bar(1 / 3),)),
-    Figure("single_stopped", "autocommit INSERT, times the time without; process stopped", "×", "less", (Bar(1.25),)),
-    Figure("single_running", "autocommit INSERT, times the time without; process running", "×", "less", (Bar(1.25),)),
+    Figure(
+        "writers_share", "8 writers, share of their rate without", "", "more", (Bar(0.8), Bar(1, BEST, -0.02))
+    ),
+    Figure(
+        "multi_stopped",
+        "INSERT of 1,000 rows, share of the rate without; process stopped",
+        "",
+        "more",
+        (Bar(1 / 3),),
+    ),
+    Figure(
+        "multi_running",
+        "INSERT of 1,000 rows, share of the rate without; process running",
+        "",
+        "more",
+        (Bar(1 / 3),),
+    ),
+    Figure(
+        "single_stopped",
+        "autocommit INSERT, times the time without; process stopped",
+        "×",
+        "less",
+        (Bar(1.25),),
+    ),
+    Figure(
+        "single_running",
+        "autocommit INSERT, times the time without; process running",
+        "×",
+        "less",
+        (Bar(1.25),),
+    ),
     Figure("binary_log", "binary log of single-row INSERTs, times that without", "×", "less", (Bar(3),)),
     Figure("recovery", "kill -9 and a new start → next change, median of 5", "s", "less", (Bar(1.5),)),
     Figure("crash_changes", "changes in the run with 5 kills", "", ""),
@@ -66,12 +106,20 @@ FIGURES = (
     Figure("repeated", "entries that came again in it", "", "less"),
 )
 NEIGHBOURS = (
-    Figure("open_p50", "transactions open for 50 ms: age of the oldest committed waiting change, p50", "ms", "less", (Bar(20),)),
+    Figure(
+        "open_p50",
+        "transactions open for 50 ms: age of the oldest committed waiting change, p50",
+        "ms",
+        "less",
+        (Bar(20),),
+    ),
     Figure("open_worst", "the same, at worst", "ms", "less", (Bar(100),)),
     Figure("open_waits", "the same: waits for row locks in the server", "", "less", (Bar(0),)),
     Figure("open4_p50", "the same with 4 drainers, p50", "ms", "less", (Bar(20),)),
     Figure("open4_worst", "the same with 4 drainers, at worst", "ms", "less", (Bar(100),)),
-    Figure("open4_waits", "the same with 4 drainers: waits for row locks in the server", "", "less", (Bar(0),)),
+    Figure(
+        "open4_waits", "the same with 4 drainers: waits for row locks in the server", "", "less", (Bar(0),)
+    ),
     Figure("snapshot_rows", "changes drained under an open snapshot", "", ""),
     Figure("look_before", "a look at the outbox, median, without a snapshot", "ms", "less"),
     Figure("look_times", "a look beside the snapshot, times that", "×", "less", (Bar(2),)),
@@ -97,7 +145,11 @@ def verdicts(figure: Figure, values: Mapping[str, Optional[float]]) -> Iterator[
         if ours is not None and of is not None:
             limit = bar.limit * of + bar.plus
             # As they are shown: a limit that was met to the last digit that counts is met.
-            yield Verdict(bar, limit, round(ours - limit, 9) <= 0 if figure.better == "less" else round(limit - ours, 9) <= 0)
+            yield Verdict(
+                bar,
+                limit,
+                round(ours - limit, 9) <= 0 if figure.better == "less" else round(limit - ours, 9) <= 0,
+            )
 
 
 def ratio(figure: Figure, values: Mapping[str, Optional[float]]) -> Optional[float]:
@@ -110,4 +162,10 @@ def shown(value: Optional[float]) -> str:
     """A figure with the digits that count."""
     if value is None:
         return "–"
-    return f"{value:,.0f}" if value == int(value) or abs(value) >= 100 else f"{value:,.1f}" if abs(value) >= 10 else f"{value:.2f}"
+    return (
+        f"{value:,.0f}"
+        if value == int(value) or abs(value) >= 100
+        else f"{value:,.1f}"
+        if abs(value) >= 10
+        else f"{value:.2f}"
+    )

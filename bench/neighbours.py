@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What others on the same database do to the drain: transactions that stay open, and a snapshot that keeps every deleted row from being purged.
+"""What others on the same database do to the drain: transactions that stay open, and a snapshot that keeps
+every deleted row from being purged.
 
 usage: bench/neighbours.py [--seconds 60] [--rows 3000000]     with the environment of tests/setup bench
 
-Four writers have transactions of ten rows that stay open for 50 ms, with one drainer and with four: how old the oldest change is that is committed and waits,
-and how many waits for row locks the server counts. Then a consistent snapshot stays open while ROWS changes are drained: what a look at the outbox takes
-and how fast a backlog is drained, before and after. Each figure is printed with its bar; the exit status is 1 when one was missed.
+Four writers have transactions of ten rows that stay open for 50 ms, with one drainer and with four: how old
+the oldest change is that is committed and waits, and how many waits for row locks the server counts. Then a
+consistent snapshot stays open while ROWS changes are drained: what a look at the outbox takes and how fast a
+backlog is drained, before and after. Each figure is printed with its bar; the exit status is 1 when one was
+missed.
 """
 
 from __future__ import annotations
@@ -55,8 +58,12 @@ def oldest_ages(changes: Sequence[tuple[float, float]], every: float = 0.005) ->
     return found
 
 
-def write_slowly(database: Database, rows: range, first: int, seconds: float, questions: int, answers: Connection) -> None:
-    """Transactions that stay open after their last statement; send the time at which each commit returned, by the value of each change."""
+def write_slowly(
+    database: Database, rows: range, first: int, seconds: float, questions: int, answers: Connection
+) -> None:
+    """Transactions that stay open after their last statement; send the time at which each commit
+    returned, by the value of each change.
+    """
     commits: dict[int, float] = {}
     value = first
     with database.connect(autocommit=False) as connection, connection.cursor() as cursor:
@@ -81,12 +88,19 @@ def status(database: Database, name: str) -> int:
 
 
 def open_transactions(session: Session, seconds: float) -> tuple[float, float, float]:
-    """The age of the oldest change that is committed and waits, in ms: in the median and at worst; and the waits for row locks."""
+    """The age of the oldest change that is committed and waits, in ms: in the median and at worst; and
+    the waits for row locks.
+    """
     part, before = ROWS // WRITERS, status(session.database, WAITS)
     parts = [range(number * part + 1, (number + 1) * part + 1) for number in range(WRITERS)]
 
     def start(questions: int) -> list[Connection]:
-        return [session.children.run(write_slowly, session.database, rows, session.values(1_000_000), seconds, questions) for rows in parts]
+        return [
+            session.children.run(
+                write_slowly, session.database, rows, session.values(1_000_000), seconds, questions
+            )
+            for rows in parts
+        ]
 
     changes, _used = session.watched(start, 0, seconds)
     ages = sorted(age * 1000 for age in oldest_ages(changes))
@@ -99,7 +113,11 @@ def look_times(log: str) -> list[float]:
     for entry in log.split("# User@Host:")[1:]:
         seconds = re.search(r"Query_time: ([\d.]+)", entry)
         statement = re.search(r"^SET timestamp=\d+;\n(.*)", entry, re.DOTALL | re.MULTILINE)
-        if seconds and statement and re.match(r"SELECT\b.*\bpayload\b.*\boutbox\b", statement.group(1), re.DOTALL):
+        if (
+            seconds
+            and statement
+            and re.match(r"SELECT\b.*\bpayload\b.*\boutbox\b", statement.group(1), re.DOTALL)
+        ):
             found.append(float(seconds.group(1)))
     return found
 
@@ -110,7 +128,11 @@ def look(session: Session, seconds: float) -> float:
     session.peer.stop()
     # For sessions that begin from now on.
     session.database.execute(
-        "SET GLOBAL log_slow_filter = ''", "SET GLOBAL long_query_time = 0", f"SET GLOBAL slow_query_log_file = '{log}'", "SET GLOBAL slow_query_log = 1")
+        "SET GLOBAL log_slow_filter = ''",
+        "SET GLOBAL long_query_time = 0",
+        f"SET GLOBAL slow_query_log_file = '{log}'",
+        "SET GLOBAL slow_query_log = 1",
+    )
     session.peer.start()
     session.evenly(1, 50, seconds)
     session.database.execute("SET GLOBAL slow_query_log = 0", "SET GLOBAL long_query_time = 10")
@@ -124,7 +146,10 @@ def update(session: Session, rows: int) -> Changes:
     with session.database.connect() as connection, connection.cursor() as cursor:
         for start in range(0, rows, BLOCK):
             first, value = start % BULK + 1, session.values(BLOCK)
-            cursor.execute(f"UPDATE bench.bulk SET value = {value} + id - {first} WHERE id BETWEEN {first} AND {first + BLOCK - 1}")
+            cursor.execute(
+                f"UPDATE bench.bulk SET value = {value} + id - {first} WHERE id BETWEEN {first} AND "
+                f"{first + BLOCK - 1}"
+            )
     return [(first + place, value + place) for place in range(BLOCK)]
 
 
@@ -140,12 +165,24 @@ def snapshot(session: Session, rows: int, seconds: float) -> Figures:
     """Looks and a backlog before, and while a snapshot is open over so many changes that were drained."""
     session.database.execute(f"INSERT INTO bench.bulk SELECT seq, 0, 'row' FROM bench.seq_1_to_{BULK}")
     # Or the first looks would have what is deleted and not purged yet in their way, as under a snapshot.
-    session.until(lambda: session.peer.settled() and status(session.database, "Innodb_history_list_length") < 100, "the purge", every=0.1)
-    found = {"snapshot_rows": float(rows), "look_before": look(session, seconds), "drain_before": backlog(session)}
+    session.until(
+        lambda: session.peer.settled() and status(session.database, "Innodb_history_list_length") < 100,
+        "the purge",
+        every=0.1,
+    )
+    found = {
+        "snapshot_rows": float(rows),
+        "look_before": look(session, seconds),
+        "drain_before": backlog(session),
+    }
     with session.database.connect(autocommit=False) as connection, connection.cursor() as cursor:
         cursor.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT")
         last = update(session, rows)
-        session.until(lambda: session.view.shown("bulk", last) and session.peer.settled(), "the changes under the snapshot", 1800)
+        session.until(
+            lambda: session.view.shown("bulk", last) and session.peer.settled(),
+            "the changes under the snapshot",
+            1800,
+        )
         found["look_times"] = look(session, seconds) / found["look_before"]
         found["drain_share"] = backlog(session) / found["drain_before"]
     return found
@@ -166,9 +203,17 @@ def run(work: Path, seconds: float, rows: int, report: Callable[[str], None]) ->
 
     for prefix, drainers in (("open", 1), ("open4", 4)):
         with begun(drainers=drainers) as session:
-            found = dict(zip((f"{prefix}_p50", f"{prefix}_worst", f"{prefix}_waits"), open_transactions(session, seconds)))
+            found = dict(
+                zip(
+                    (f"{prefix}_p50", f"{prefix}_worst", f"{prefix}_waits"),
+                    open_transactions(session, seconds),
+                )
+            )
         figures.update(found)
-        report(f"transactions open for 50 ms, {drainers} drainers: " + ", ".join(f"{name} {value:,.1f}" for name, value in found.items()))
+        report(
+            f"transactions open for 50 ms, {drainers} drainers: "
+            + ", ".join(f"{name} {value:,.1f}" for name, value in found.items())
+        )
     with begun() as session:
         found = snapshot(session, rows, seconds / 6)
     report("an open snapshot: " + ", ".join(f"{name} {value:,.2f}" for name, value in found.items()))
@@ -177,17 +222,28 @@ def run(work: Path, seconds: float, rows: int, report: Callable[[str], None]) ->
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=60, help="of the transactions (default: %(default)g)")
-    parser.add_argument("--rows", type=int, default=3_000_000, help="changes that are drained under the snapshot (default: %(default)d)")
+    parser.add_argument(
+        "--seconds", type=float, default=60, help="of the transactions (default: %(default)g)"
+    )
+    parser.add_argument(
+        "--rows",
+        type=int,
+        default=3_000_000,
+        help="changes that are drained under the snapshot (default: %(default)d)",
+    )
     options = parser.parse_args()
     print(machine(), flush=True)
     with cleaned_up():
-        figures = run(ROOT / ".work/peers", options.seconds, options.rows, lambda line: print(line, flush=True))
+        figures = run(
+            ROOT / ".work/peers", options.seconds, options.rows, lambda line: print(line, flush=True)
+        )
     missed = False
     for figure in NEIGHBOURS:
         judged = list(verdicts(figure, {OURS: figures[figure.key]}))
         missed = missed or not all(verdict.passed for verdict in judged)
-        bars = "".join(f"; bar {shown(verdict.limit)}: {'pass' if verdict.passed else 'missed'}" for verdict in judged)
+        bars = "".join(
+            f"; bar {shown(verdict.limit)}: {'pass' if verdict.passed else 'missed'}" for verdict in judged
+        )
         print(f"{figure.title}: {shown(figures[figure.key])}{f' {figure.unit}' if figure.unit else ''}{bars}")
     return 1 if missed else 0
 

@@ -2,13 +2,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """First load and proof of equality of a large table, while writers write.
 
-usage: bench/operate.py [--rows 1000000] [--writers 8] [--seconds 20]     with the environment of tests/setup bench
+usage: bench/operate.py [--rows 1000000] [--writers 8] [--seconds 20]     with the environment of tests/setup
+bench
 
-Starts a database, gearmand, a worker and Redis. The writers insert, update and delete random rows as fast as they can; the time of each write is
-measured without a resync and then while `gearsync resync` loads the whole table. When they have stopped, `gearsync verify` must find the two sides equal.
-Then Redis is emptied, and a second resync is killed ten times at random moments: it must go on where it was, and both sides be equal again. Then verify is
-run while the writers write, when it must report nothing; after 1,000 differences were planted, each of which it must report; and after Redis was emptied
-once more, which one command must mend. Each bar is printed with its limit; the exit status is 1 when one was missed.
+Starts a database, gearmand, a worker and Redis. The writers insert, update and delete random rows as fast as
+they can; the time of each write is measured without a resync and then while `gearsync resync` loads the whole
+table. When they have stopped, `gearsync verify` must find the two sides equal. Then Redis is emptied, and a
+second resync is killed ten times at random moments: it must go on where it was, and both sides be equal
+again. Then verify is run while the writers write, when it must report nothing; after 1,000 differences were
+planted, each of which it must report; and after Redis was emptied once more, which one command must mend.
+Each bar is printed with its limit; the exit status is 1 when one was missed.
 """
 
 from __future__ import annotations
@@ -28,7 +31,11 @@ from typing import Any
 
 from servers import Pipeline, Process, arguments, cleaned_up, machine, until
 
-TABLE = {"table": "bench.account", "columns": ["id", "name", "balance"], "write": [{"type": "hash", "key": "account:{id}"}]}
+TABLE = {
+    "table": "bench.account",
+    "columns": ["id", "name", "balance"],
+    "write": [{"type": "hash", "key": "account:{id}"}],
+}
 BARS = {"verify": 60.0, "memory": 100.0, "p99": 2.0}
 PLANTED = {"missing": 250, "stale": 250, "orphaned": 250, "wrong_type": 250}
 
@@ -41,10 +48,22 @@ def write(servers: Pipeline, rows: int, seed: int, running: Any, times: Any) -> 
         while running.is_set():
             row = chance.randrange(1, rows + 1)
             # What was deleted comes back as often: the table keeps its size.
-            statement = chance.choices([
-                f"UPDATE bench.account SET name = '{seed}-{len(found)}', balance = balance + 1 WHERE id = {row}", f"DELETE FROM bench.account WHERE id = {row}",
-                f"INSERT IGNORE INTO bench.account VALUES ({deleted.pop() if deleted else rows + row}, '{seed}-new', 0)",
-            ], [8, 1, 1])[0]
+            statement = chance.choices(
+                [
+                    (
+                        f"UPDATE bench.account SET name = '{seed}-{len(found)}', balance = balance + 1 "
+                        "WHERE id "
+                        f"= {row}"
+                    ),
+                    f"DELETE FROM bench.account WHERE id = {row}",
+                    (
+                        "INSERT IGNORE INTO bench.account VALUES "
+                        f"({deleted.pop() if deleted else rows + row}, "
+                        f"'{seed}-new', 0)"
+                    ),
+                ],
+                [8, 1, 1],
+            )[0]
             began = time.perf_counter()
             cursor.execute(statement)
             found.append(time.perf_counter() - began)
@@ -59,7 +78,12 @@ class Writers:
     def __init__(self, servers: Pipeline, rows: int, number: int) -> None:
         self._context = multiprocessing.get_context("fork")
         self._running, self._queue = self._context.Event(), self._context.Queue()
-        self._processes = [self._context.Process(target=write, args=(servers, rows, seed, self._running, self._queue), daemon=True) for seed in range(number)]
+        self._processes = [
+            self._context.Process(
+                target=write, args=(servers, rows, seed, self._running, self._queue), daemon=True
+            )
+            for seed in range(number)
+        ]
         self.times: list[float] = []
 
     def __enter__(self) -> Writers:
@@ -82,11 +106,16 @@ class Writers:
         return statistics.quantiles(self.times, n=100)[98] * 1000
 
     def words(self) -> str:
-        return f"{len(self.times) / self.seconds:,.0f} writes/s, p50 {statistics.median(self.times) * 1000:.2f} ms, p99 {self.p99:.2f} ms"
+        return (
+            f"{len(self.times) / self.seconds:,.0f} writes/s, p50 "
+            f"{statistics.median(self.times) * 1000:.2f} ms, p99 {self.p99:.2f} ms"
+        )
 
 
 class Memory(threading.Thread):
-    """Watches what a process holds at most. (Its ru_maxrss would count what this one held when it began it.)"""
+    """Watches what a process holds at most. (Its ru_maxrss would count what this one held when it began
+    it.)
+    """
 
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)
@@ -111,7 +140,18 @@ def command(servers: Pipeline, *words: str) -> tuple[int, str, float, float]:
     """Exit status, output, seconds and MiB of one `gearsync` command."""
     began = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-m", "gearsync", words[0], "--config", servers.directory / "worker.yml", *words[1:]], stdout=subprocess.PIPE, text=True)
+        [
+            sys.executable,
+            "-m",
+            "gearsync",
+            words[0],
+            "--config",
+            servers.directory / "worker.yml",
+            *words[1:],
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     memory = Memory(process.pid)
     output, _none = process.communicate()
     memory.join()
@@ -119,16 +159,29 @@ def command(servers: Pipeline, *words: str) -> tuple[int, str, float, float]:
 
 
 def killed(servers: Pipeline, seconds: float, times: int) -> str:
-    """A resync that is killed so often within about ``seconds``, and then left alone: what went wrong, or nothing."""
+    """A resync that is killed so often within about ``seconds``, and then left alone: what went wrong, or
+    nothing.
+    """
+
     def progress() -> tuple[int, bool]:
-        ((rows, finished),) = servers.database.execute("SELECT rows_done, finished_at IS NOT NULL FROM gearsync.resync")
+        ((rows, finished),) = servers.database.execute(
+            "SELECT rows_done, finished_at IS NOT NULL FROM gearsync.resync"
+        )
         return int(rows), bool(finished)
 
     chance, last = random.Random(2), 0
     for number in range(times):
         # The first one begins anew: the load before it is done.
         words = ["--restart"] if number == 0 else []
-        resync: list[str | os.PathLike[str]] = [sys.executable, "-m", "gearsync", "resync", "--config", servers.directory / "worker.yml", *words]
+        resync: list[str | os.PathLike[str]] = [
+            sys.executable,
+            "-m",
+            "gearsync",
+            "resync",
+            "--config",
+            servers.directory / "worker.yml",
+            *words,
+        ]
         process = Process("resync", resync, servers.directory / "resync.log")
         process.forget()
         until(lambda: (progress()[1] is False and progress()[0] > last) or not process.running)  # noqa: B023  # it ends before the next turn
@@ -148,13 +201,22 @@ def killed(servers: Pipeline, seconds: float, times: int) -> str:
 def verify(servers: Pipeline, what: str, rows: int) -> tuple[dict[str, int], float, float]:
     status, output, seconds, memory = command(servers, "verify", "--json")
     found = json.loads(output)["tables"][0]
-    print(f"verify of {rows:,} rows, {what}: {seconds:.1f} s, {memory:.0f} MiB, exit status {status}, {found['different'] or 'equal'}", flush=True)
+    print(
+        f"verify of {rows:,} rows, {what}: {seconds:.1f} s, {memory:.0f} MiB, exit status {status}, "
+        f"{found['different'] or 'equal'}",
+        flush=True,
+    )
     return found["different"], seconds, memory
 
 
 def plant(servers: Pipeline) -> None:
     """Differences, and no others: rows that are there, and keys of none."""
-    ids = [row for (row,) in servers.database.execute(f"SELECT id FROM bench.account ORDER BY RAND(1) LIMIT {sum(PLANTED.values())}")]
+    ids = [
+        row
+        for (row,) in servers.database.execute(
+            f"SELECT id FROM bench.account ORDER BY RAND(1) LIMIT {sum(PLANTED.values())}"
+        )
+    ]
     ((last,),) = servers.database.execute("SELECT MAX(id) FROM bench.account")
     for _number in range(PLANTED["missing"]):
         servers.redis.client.delete(f"account:{ids.pop()}")
@@ -189,8 +251,11 @@ def main() -> int:
     rows, bars = options.rows, Bars()
     with cleaned_up():
         servers = Pipeline(durable=not options.relaxed)
-        servers.database.execute("CREATE TABLE bench.account (id INT PRIMARY KEY, name VARCHAR(40), balance BIGINT NOT NULL) ENGINE=InnoDB",
-                    f"INSERT INTO bench.account SELECT seq, MD5(seq), 0 FROM bench.seq_1_to_{rows}")
+        servers.database.execute(
+            "CREATE TABLE bench.account (id INT PRIMARY KEY, name VARCHAR(40), balance BIGINT NOT NULL) "
+            "ENGINE=InnoDB",
+            f"INSERT INTO bench.account SELECT seq, MD5(seq), 0 FROM bench.seq_1_to_{rows}",
+        )
         servers.database.declare(TABLE)
         servers.worker([TABLE])
         command(servers, "barrier", "--timeout", "120")
@@ -202,11 +267,22 @@ def main() -> int:
             status, _output, loading, memory = command(servers, "resync", "--wait", "300")
         print(f"with it: {beside.words()}", flush=True)
         slower = beside.p99 / alone.p99
-        bars.held("p99 of the writers beside a resync, of that without", f"{slower:.2f}", f"{BARS['p99']:g}", slower <= BARS["p99"])
-        print(f"resync of {rows:,} rows: {loading:.1f} s, {rows / loading:,.0f} rows/s, {memory:.0f} MiB, exit status {status}", flush=True)
+        bars.held(
+            "p99 of the writers beside a resync, of that without",
+            f"{slower:.2f}",
+            f"{BARS['p99']:g}",
+            slower <= BARS["p99"],
+        )
+        print(
+            f"resync of {rows:,} rows: {loading:.1f} s, {rows / loading:,.0f} rows/s, {memory:.0f} MiB, "
+            f"exit status {status}",
+            flush=True,
+        )
         command(servers, "barrier", "--timeout", "120")
         different, seconds, memory = verify(servers, "nobody writes", rows)
-        bars.held("resync under writers ends equal", different or "equal", "equal", not status and not different)
+        bars.held(
+            "resync under writers ends equal", different or "equal", "equal", not status and not different
+        )
         bars.held("seconds of verify", f"{seconds:.1f}", f"{BARS['verify']:g}", seconds <= BARS["verify"])
         bars.held("MiB of verify", f"{memory:.0f}", f"{BARS['memory']:g}", memory <= BARS["memory"])
 

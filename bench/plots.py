@@ -16,9 +16,27 @@ from matplotlib import pyplot
 def write(results: Mapping[str, Any], directory: Path) -> None:
     """Write one PNG a plot."""
     for name, title, across, up, options in (
-        ("latency", "Commit → visible at 500 commits a second", "ms", "% of the changes", {"xscale": "log", "ylim": (0, 100)}),
-        ("backlog", "A backlog of transactions of 1,000 rows, from the start of the process", "s", "rows in Redis", {"xlim": (0, None), "ylim": (0, None)}),
-        ("lag", "Commit → visible at 500 commits a second, SIGKILL and a start at 0 s", "s", "s until visible", {"yscale": "log"}),
+        (
+            "latency",
+            "Commit → visible at 500 commits a second",
+            "ms",
+            "% of the changes",
+            {"xscale": "log", "ylim": (0, 100)},
+        ),
+        (
+            "backlog",
+            "A backlog of transactions of 1,000 rows, from the start of the process",
+            "s",
+            "rows in Redis",
+            {"xlim": (0, None), "ylim": (0, None)},
+        ),
+        (
+            "lag",
+            "Commit → visible at 500 commits a second, SIGKILL and a start at 0 s",
+            "s",
+            "s until visible",
+            {"yscale": "log"},
+        ),
     ):
         figure, axes = pyplot.subplots(figsize=(8, 4), layout="constrained")
         for peer in results["peers"].values():

@@ -14,13 +14,33 @@ Values = dict[str, Optional[float]]
 
 #: What no figure shows, from the projects' own documentation.
 BEYOND = (
-    "A reader of the binary log adds nothing to the writers' transactions, and needs neither triggers nor an outbox in the schema.",
+    (
+        "A reader of the binary log adds nothing to the writers' transactions, and needs neither "
+        "triggers nor "
+        "an outbox in the schema."
+    ),
     "Debezium can report a TRUNCATE (`skipped.operations`), which fires no trigger.",
-    "Debezium and Maxwell follow many tables by a pattern, and Debezium writes to a dozen other systems beside Redis.",
-    "A stream keeps every change; a key keeps the present. With a stream the reader has still to apply the change, which is in none of these figures.",
+    (
+        "Debezium and Maxwell follow many tables by a pattern, and Debezium writes to a dozen other systems "
+        "beside Redis."
+    ),
+    (
+        "A stream keeps every change; a key keeps the present. With a stream the reader has still to "
+        "apply the "
+        "change, which is in none of these figures."
+    ),
 )
 #: The figures that README.md shows.
-README = ("latency_p50", "latency_p99", "burst_rate", "backlog_multi", "backlog_single", "writers_share", "recovery", "memory")
+README = (
+    "latency_p50",
+    "latency_p99",
+    "burst_rate",
+    "backlog_multi",
+    "backlog_single",
+    "writers_share",
+    "recovery",
+    "memory",
+)
 MARKS = ("<!-- figures of make bench -->", "<!-- end of the figures -->")
 
 
@@ -42,9 +62,15 @@ def figures_of(results: Results) -> Iterator[tuple[Figure, Values]]:
 
 def missed(results: Results) -> list[str]:
     """What missed a bar, or could not be measured."""
-    found = [f"{figure.title}: {shown(row[OURS])}, bar {bar_text(verdict, figure, results)}"
-             for figure, row in figures_of(results) for verdict in verdicts(figure, row) if not verdict.passed]
-    return found + [f"{peer['title']}: {failure}" for peer in results["peers"].values() for failure in peer["failures"]]
+    found = [
+        f"{figure.title}: {shown(row[OURS])}, bar {bar_text(verdict, figure, results)}"
+        for figure, row in figures_of(results)
+        for verdict in verdicts(figure, row)
+        if not verdict.passed
+    ]
+    return found + [
+        f"{peer['title']}: {failure}" for peer in results["peers"].values() for failure in peer["failures"]
+    ]
 
 
 def bar_text(verdict: Verdict, figure: Figure, results: Results) -> str:
@@ -63,27 +89,47 @@ def bound(results: Results) -> str:
     used = results["peers"][OURS]["figures"]
     if "backlog_peer" not in used:
         return ""
-    parts = {"the worker": used["backlog_peer"], "MariaDB": used["backlog_database"], "Redis": used["backlog_redis"]}
+    parts = {
+        "the worker": used["backlog_peer"],
+        "MariaDB": used["backlog_database"],
+        "Redis": used["backlog_redis"],
+    }
     name, most = max(parts.items(), key=lambda part: part[1])
     spent = ", ".join(f"{part} {shown(cores)}" for part, cores in parts.items())
     if sum(parts.values()) >= 0.9 * results["cores"]:
         return f"The machine bounds the drain of a backlog: of {results['cores']} cores {spent} were used."
     if most >= 0.85:
-        return f"One core of {name} bounds the drain of a backlog: of {results['cores']} cores {spent} were used."
-    return f"No part bounds the drain of a backlog by itself; its steps wait for each other: of {results['cores']} cores {spent} were used."
+        return (
+            f"One core of {name} bounds the drain of a backlog: of {results['cores']} cores {spent} "
+            "were used."
+        )
+    return (
+        "No part bounds the drain of a backlog by itself; its steps wait for each other: of "
+        f"{results['cores']} cores {spent} were used."
+    )
 
 
 def table(results: Results) -> Iterator[str]:
     """The lines of the table: the figures of each system, ours divided by the best peer's, and the bars."""
     peers = results["peers"]
-    columns = ["", *(f"{peer['title']} {peer['version']}" for peer in peers.values()), "ours ÷ best peer", "bar", ""]
+    columns = [
+        "",
+        *(f"{peer['title']} {peer['version']}" for peer in peers.values()),
+        "ours ÷ best peer",
+        "bar",
+        "",
+    ]
     yield "| " + " | ".join(columns) + " |"
     yield "|---|" + "---:|" * (len(peers) + 1) + "---|---|"
     for figure, row in figures_of(results):
         judged = list(verdicts(figure, row))
         cells = [
-            f"{figure.title}{f' ({figure.unit})' if figure.unit else ''}", *(shown(row.get(name)) for name in peers), shown(ratio(figure, row)),
-            "; ".join(bar_text(verdict, figure, results) for verdict in judged), "; ".join("pass" if verdict.passed else "**missed**" for verdict in judged)]
+            f"{figure.title}{f' ({figure.unit})' if figure.unit else ''}",
+            *(shown(row.get(name)) for name in peers),
+            shown(ratio(figure, row)),
+            "; ".join(bar_text(verdict, figure, results) for verdict in judged),
+            "; ".join("pass" if verdict.passed else "**missed**" for verdict in judged),
+        ]
         yield "| " + " | ".join(cells) + " |"
 
 
@@ -91,38 +137,106 @@ def _better(results: Results) -> Iterator[str]:
     """Each figure in which a peer is ahead."""
     for figure, row in figures_of(results):
         leader, ours = best(figure, row), row.get(OURS)
-        if leader and ours is not None and (leader[1] < ours if figure.better == "less" else leader[1] > ours):
-            yield f"* {figure.title}: {results['peers'][leader[0]]['title']} {shown(leader[1])}, ours {shown(ours)}{f' {figure.unit}' if figure.unit else ''}"
+        if (
+            leader
+            and ours is not None
+            and (leader[1] < ours if figure.better == "less" else leader[1] > ours)
+        ):
+            yield (
+                f"* {figure.title}: {results['peers'][leader[0]]['title']} {shown(leader[1])}, ours "
+                f"{shown(ours)}{f' {figure.unit}' if figure.unit else ''}"
+            )
 
 
 def page(results: Results) -> str:
     """docs/performance.md."""
-    peers, failures = results["peers"], [f"* {peer['title']}: {failure}" for peer in results["peers"].values() for failure in peer["failures"]]
+    peers, failures = (
+        results["peers"],
+        [
+            f"* {peer['title']}: {failure}"
+            for peer in results["peers"].values()
+            for failure in peer["failures"]
+        ],
+    )
     lines = [
-        "# Performance", "",
-        f"Written by `{results['command']}` on {results['date']}; do not edit. One run, all systems one after the other on the same machine,",
-        "with the load and the measurement on it too:", "",
+        "# Performance",
+        "",
+        (
+            f"Written by `{results['command']}` on {results['date']}; do not edit. One run, all systems one "
+            "after the other on the same machine,"
+        ),
+        "with the load and the measurement on it too:",
+        "",
         f"* {results['machine']};",
-        f"* {next(iter(peers.values()))['servers']}; ROW binary log, `sync_binlog=1`, `innodb_flush_log_at_trx_commit=1`, on disk;",
+        (
+            f"* {next(iter(peers.values()))['servers']}; ROW binary log, `sync_binlog=1`, "
+            "`innodb_flush_log_at_trx_commit=1`, on disk;"
+        ),
         "* Redis without persistence;",
-        f"* {results['seconds']:g} s of 500 commits a second; the other works in proportion.", "",
-        *table(results), "",
-        "A dash is what was not measured, or does not exist: 4 commits a second are measured for ours only, and a key has no entry that could come again.", "",
+        f"* {results['seconds']:g} s of 500 commits a second; the other works in proportion.",
+        "",
+        *table(results),
+        "",
+        (
+            "A dash is what was not measured, or does not exist: 4 commits a second are measured for "
+            "ours only, "
+            "and a key has no entry that could come again."
+        ),
+        "",
         *([bound(results), ""] if bound(results) else []),
-        "![Latency at 500 commits a second](performance-latency.png)", "",
-        "![Backlog of transactions of 1,000 rows](performance-backlog.png)", "",
-        "![Lag through a kill](performance-lag.png)", "",
+        "![Latency at 500 commits a second](performance-latency.png)",
+        "",
+        "![Backlog of transactions of 1,000 rows](performance-backlog.png)",
+        "",
+        "![Lag through a kill](performance-lag.png)",
+        "",
         *(["## What failed", "", *failures, ""] if failures else []),
-        "## What peers do better", "", *_better(results), *(f"* {text}" for text in BEYOND), "",
-        "## How it is measured", "",
-        "* Latency: from the return of a commit until Redis has the value. A key is asked for every 0.1 ms, a stream is read by a blocking XREAD.",
-        "* Backlog: the process is stopped, rows are written, it starts: rows a second from the first that shows to the last. The plot begins with the start.",
-        "* 8 writers: INSERT, UPDATE and DELETE in a closed loop, between two measurements of the same on a table that no system carries.",
-        "* INSERT: five rounds into a table that the system carries and into one that it does not, in turn; the ratio of the medians.",
-        "* Binary log: the bytes of the same INSERTs into both, with all that is written until the system is done with them.",
-        "* Crash: 800 changes a second by four writers; SIGKILL for the whole process group and a start at once, five times. Then both sides are compared.",
-        "* Plot of the lag: 500 commits a second, one SIGKILL at 0 s and a start at once; the largest delay of the commits of each tenth of a second.",
-        "* Transactions open for 50 ms: four writers of ten rows each; the age is that since the commit, every 5 ms while a committed change waits.",
+        "## What peers do better",
+        "",
+        *_better(results),
+        *(f"* {text}" for text in BEYOND),
+        "",
+        "## How it is measured",
+        "",
+        (
+            "* Latency: from the return of a commit until Redis has the value. A key is asked for "
+            "every 0.1 ms, "
+            "a stream is read by a blocking XREAD."
+        ),
+        (
+            "* Backlog: the process is stopped, rows are written, it starts: rows a second from the "
+            "first that "
+            "shows to the last. The plot begins with the start."
+        ),
+        (
+            "* 8 writers: INSERT, UPDATE and DELETE in a closed loop, between two measurements of the "
+            "same on a "
+            "table that no system carries."
+        ),
+        (
+            "* INSERT: five rounds into a table that the system carries and into one that it does not, "
+            "in turn; "
+            "the ratio of the medians."
+        ),
+        (
+            "* Binary log: the bytes of the same INSERTs into both, with all that is written until the "
+            "system "
+            "is done with them."
+        ),
+        (
+            "* Crash: 800 changes a second by four writers; SIGKILL for the whole process group and a "
+            "start at "
+            "once, five times. Then both sides are compared."
+        ),
+        (
+            "* Plot of the lag: 500 commits a second, one SIGKILL at 0 s and a start at once; the "
+            "largest delay "
+            "of the commits of each tenth of a second."
+        ),
+        (
+            "* Transactions open for 50 ms: four writers of ten rows each; the age is that since the commit, "
+            "every 5 ms while a committed change waits."
+        ),
         "* A look: what the server's slow log has as the time of a SELECT of the outbox.",
     ]
     return "\n".join(lines) + "\n"
@@ -140,9 +254,12 @@ def readme(text: str, results: Results) -> str:
     """README.md with the figures of this run between its marks. Raises ValueError when it has none."""
     peers = results["peers"]
     lines = [
-        "| | " + " | ".join(peer["title"] for peer in peers.values()) + " |", "|---|" + "---:|" * len(peers),
-        *(_line(figure, values(results, figure), peers) for figure in FIGURES if figure.key in README), "",
-        f"Measured by `{results['command']}` on {results['date']}; the best of each line is bold."]
+        "| | " + " | ".join(peer["title"] for peer in peers.values()) + " |",
+        "|---|" + "---:|" * len(peers),
+        *(_line(figure, values(results, figure), peers) for figure in FIGURES if figure.key in README),
+        "",
+        f"Measured by `{results['command']}` on {results['date']}; the best of each line is bold.",
+    ]
     begin, end = map(re.escape, MARKS)
     block = "\n".join([MARKS[0], *lines, MARKS[1]])
     changed, count = re.subn(f"{begin}.*?{end}", lambda _match: block, text, flags=re.DOTALL)

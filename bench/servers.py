@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The servers of all benchmarks: those of the tests' harness, with their data on disk and the durability of a primary in production."""
+"""The servers of all benchmarks: those of the tests' harness, with their data on disk and the durability
+of a primary in production.
+"""
 
 from __future__ import annotations
 
@@ -27,18 +29,41 @@ from harness.redis_server import RedisServer
 from harness.waiting import until
 from harness.worker import Worker
 
-__all__ = ["ROOT", "Database", "Gearmand", "Pipeline", "Process", "Redis", "arguments", "cleaned_up", "collection", "machine", "scratch", "until"]
+__all__ = [
+    "ROOT",
+    "Database",
+    "Gearmand",
+    "Pipeline",
+    "Process",
+    "Redis",
+    "arguments",
+    "cleaned_up",
+    "collection",
+    "machine",
+    "scratch",
+    "until",
+]
 
-DURABLE = ("--sync-binlog=1", "--innodb-flush-log-at-trx-commit=1", "--binlog-row-image=FULL", "--binlog-row-metadata=FULL")
+DURABLE = (
+    "--sync-binlog=1",
+    "--innodb-flush-log-at-trx-commit=1",
+    "--binlog-row-image=FULL",
+    "--binlog-row-metadata=FULL",
+)
 RELAXED = ("--skip-log-bin", "--innodb-flush-log-at-trx-commit=2")
 #: As Debian's package has it, with a buffer pool for the tables that the benchmarks make.
-SIZES = {"mariadb": ("--innodb-buffer-pool-size=512M", "--innodb-log-file-size=96M"), "mysql": ("--innodb-buffer-pool-size=512M",)}
+SIZES = {
+    "mariadb": ("--innodb-buffer-pool-size=512M", "--innodb-log-file-size=96M"),
+    "mysql": ("--innodb-buffer-pool-size=512M",),
+}
 
 
 def arguments(doc: str | None) -> argparse.ArgumentParser:
     """A parser with the options of all benchmarks, described by the first line of a module's text."""
     parser = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
-    parser.add_argument("--relaxed", action="store_true", help="no binary log, and no sync of the redo log at a commit")
+    parser.add_argument(
+        "--relaxed", action="store_true", help="no binary log, and no sync of the redo log at a commit"
+    )
     return parser
 
 
@@ -46,15 +71,20 @@ def machine() -> str:
     """One line about where this runs."""
     model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return (f"{os.cpu_count()} cores ({model.group(1) if model else platform.machine()}), {memory:.0f} GiB, Linux {platform.release()}, "
-            f"Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}")
+    return (
+        f"{os.cpu_count()} cores ({model.group(1) if model else platform.machine()}), {memory:.0f} GiB, "
+        f"Linux {platform.release()}, "
+        f"Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}"
+    )
 
 
 class Database(OutboxDatabase):
     """A database with the collection's schema and a schema ``bench``."""
 
     def __init__(self, *options: str, durable: bool = True) -> None:
-        super().__init__(*SIZES[server_program()[0]], "--skip-name-resolve", *(DURABLE if durable else RELAXED), *options)
+        super().__init__(
+            *SIZES[server_program()[0]], "--skip-name-resolve", *(DURABLE if durable else RELAXED), *options
+        )
         self.execute("CREATE DATABASE bench", *collection("_outbox").migration_statements(0))
 
     def declare(self, *tables: dict[str, Any]) -> None:
@@ -94,16 +124,25 @@ class Pipeline:
     def versions(self) -> str:
         return f"{self.database.engine} {self.database.version}, Redis {self.redis.version}"
 
-    def worker(self, tables: list[dict[str, Any]], mysql: dict[str, Any] | None = None, **settings: Any) -> Worker:
+    def worker(
+        self, tables: list[dict[str, Any]], mysql: dict[str, Any] | None = None, **settings: Any
+    ) -> Worker:
         """A started worker; ``settings``: those of its ``worker`` that are not the defaults."""
-        config = {"job_servers": [self.gearmand.address], "redis": {"port": self.redis.port}, "mysql": mysql or self.database.account,
-                  "worker": settings, "tables": tables}
+        config = {
+            "job_servers": [self.gearmand.address],
+            "redis": {"port": self.redis.port},
+            "mysql": mysql or self.database.account,
+            "worker": settings,
+            "tables": tables,
+        }
         return Worker(config, self.directory, program=True)
 
 
 @contextlib.contextmanager
 def cleaned_up() -> Iterator[None]:
-    """What is started within has its data on disk and is ended at the end; an error shows the end of each log."""
+    """What is started within has its data on disk and is ended at the end; an error shows the end of each
+    log.
+    """
     # The tests take memory. What a synced commit costs is part of every figure.
     os.environ.setdefault("GEARSYNC_SCRATCH", "/var/tmp")
     # As an interrupt does, so that nothing is left running.

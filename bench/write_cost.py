@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a durable trigger adds to an INSERT, part by part, and what a worker that drains adds to that.
 
-usage: bench/write_cost.py [--rounds 8] [--seconds 0.5] [--connections 16]     with the environment of tests/setup test
+usage: bench/write_cost.py [--rounds 8] [--seconds 0.5] [--connections 16]     with the environment of
+tests/setup test
 
-Starts a private database, gearmand and Redis, with the durability of a primary (--relaxed: without). GEARSYNC_SERVER is the path of a mysqld or mariadbd in
-place of this machine's. The parts are measured in turn in many short rounds, first without a worker, then with one that drains. Of statements of many rows
-the least time is shown, which other work on the machine touches least; of single rows the median rate.
+Starts a private database, gearmand and Redis, with the durability of a primary (--relaxed: without).
+GEARSYNC_SERVER is the path of a mysqld or mariadbd in place of this machine's. The parts are measured in turn
+in many short rounds, first without a worker, then with one that drains. Of statements of many rows the least
+time is shown, which other work on the machine touches least; of single rows the median rate.
 """
 
 from __future__ import annotations
@@ -24,17 +26,29 @@ from peers.processes import Children, answer
 from servers import Database, Pipeline, arguments, cleaned_up, collection, machine, until
 
 TABLE: dict[str, Any] = {
-    "table": "bench.customer", "delivery": "durable", "events": ["insert"], "columns": ["id", "name", "city", "amount"],
-    "write": [{"type": "hash", "key": "customer:{id}"}, {"type": "set", "key": "by-city:{city}", "member": "{id}"}],
+    "table": "bench.customer",
+    "delivery": "durable",
+    "events": ["insert"],
+    "columns": ["id", "name", "city", "amount"],
+    "write": [
+        {"type": "hash", "key": "customer:{id}"},
+        {"type": "set", "key": "by-city:{city}", "member": "{id}"},
+    ],
 }
 SHARDS = 4
 ROWS = 500
 STATEMENTS = 8
 TRIGGER = "gearsync_ai_customer"
 NONE, REAL = "no trigger", "+ the wake (the real trigger)"
-PUT = "INSERT INTO gearsync.outbox (shard, table_name, operation, payload) VALUES ({}, 'bench.customer', 'insert', {});"
+PUT = (
+    "INSERT INTO gearsync.outbox (shard, table_name, operation, payload) VALUES ({}, 'bench.customer', "
+    "'insert', {});"
+)
 #: The block of a trigger's body that wakes a worker.
-WAKE = re.compile(r"BEGIN\s+DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END;\s+IF gman_wake\(.*?END IF;\s+END;", re.DOTALL)
+WAKE = re.compile(
+    r"BEGIN\s+DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END;\s+IF gman_wake\(.*?END IF;\s+END;",
+    re.DOTALL,
+)
 
 
 def parts(database: Database) -> dict[str, str]:
@@ -59,7 +73,9 @@ def parts(database: Database) -> dict[str, str]:
 
 def many(database: Database) -> float:
     """Microseconds a row of a statement of many rows, its commit left out."""
-    values = ", ".join(f"('customer name {number}', 'city {number % 50}', {number}.50)" for number in range(ROWS))
+    values = ", ".join(
+        f"('customer name {number}', 'city {number % 50}', {number}.50)" for number in range(ROWS)
+    )
     times = []
     with database.connect(autocommit=False) as connection, connection.cursor() as cursor:
         for _ in range(STATEMENTS):
@@ -74,7 +90,10 @@ def write(database: Database, seconds: float, answers: Connection) -> None:
     number, end = 0, time.monotonic() + seconds
     with database.connect() as connection, connection.cursor() as cursor:
         while time.monotonic() < end:
-            cursor.execute(f"INSERT INTO bench.customer (name, city, amount) VALUES ('customer name {number}', 'city {number % 50}', 1.50)")
+            cursor.execute(
+                f"INSERT INTO bench.customer (name, city, amount) VALUES ('customer name {number}', 'city "
+                f"{number % 50}', 1.50)"
+            )
             number += 1
     answers.send(number)
 
@@ -96,14 +115,34 @@ def measure(database: Database, bodies: Mapping[str, str], worker: bool, options
             if worker:
                 until(lambda: not database.waiting)
             database.execute(
-                f"DROP TRIGGER IF EXISTS bench.{TRIGGER}", "TRUNCATE bench.customer", "DELETE FROM gearsync.outbox",
-                *([f"CREATE TRIGGER bench.{TRIGGER} AFTER INSERT ON bench.customer FOR EACH ROW {body}"] if body else []))
-            rounds[name].append((many(database), single(database, 1, options.seconds), single(database, options.connections, options.seconds)))
-    print(f"\n| {'with' if worker else 'without'} a worker | {ROWS} rows: us a row | 1 conn.: commits/s | {options.connections} conn.: commits/s |")
+                f"DROP TRIGGER IF EXISTS bench.{TRIGGER}",
+                "TRUNCATE bench.customer",
+                "DELETE FROM gearsync.outbox",
+                *(
+                    [f"CREATE TRIGGER bench.{TRIGGER} AFTER INSERT ON bench.customer FOR EACH ROW {body}"]
+                    if body
+                    else []
+                ),
+            )
+            rounds[name].append(
+                (
+                    many(database),
+                    single(database, 1, options.seconds),
+                    single(database, options.connections, options.seconds),
+                )
+            )
+    print(
+        f"\n| {'with' if worker else 'without'} a worker | {ROWS} rows: us a row | 1 conn.: commits/s | "
+        f"{options.connections} conn.: commits/s |"
+    )
     print("|---|---:|---:|---:|")
     for name, measured in rounds.items():
         rows, one, all_of_them = zip(*measured)
-        print(f"| {name} | {min(rows):.1f} | {statistics.median(one):,.0f} | {statistics.median(all_of_them):,.0f} |", flush=True)
+        print(
+            f"| {name} | {min(rows):.1f} | {statistics.median(one):,.0f} | "
+            f"{statistics.median(all_of_them):,.0f} |",
+            flush=True,
+        )
 
 
 def main() -> int:
@@ -116,7 +155,9 @@ def main() -> int:
         servers = Pipeline(durable=not options.relaxed)
         database = servers.database
         database.execute(
-            "CREATE TABLE bench.customer (id INT AUTO_INCREMENT PRIMARY KEY, name VARCHAR(80), city VARCHAR(80), amount DECIMAL(10,2)) ENGINE=InnoDB")
+            "CREATE TABLE bench.customer (id INT AUTO_INCREMENT PRIMARY KEY, name VARCHAR(80), city "
+            "VARCHAR(80), amount DECIMAL(10,2)) ENGINE=InnoDB"
+        )
         database.declare({**TABLE, "shards": SHARDS})
         bodies = parts(database)
         print(f"{machine()}; {servers.versions}", flush=True)

@@ -23,7 +23,8 @@ debezium.source.table.include.list={tables}
 debezium.source.snapshot.mode=no_data
 # A batch waits until it is full or this time is over, so it is the greater part of the latency (default 500).
 debezium.source.poll.interval.ms=5
-# The sink's pipelines as long as the connector's batches (the sink's default is 500): a backlog needs fewer round trips.
+# The sink's pipelines are as long as the connector's batches (the sink's default is 500): a backlog needs
+# fewer round trips.
 debezium.source.max.batch.size=2048
 debezium.source.max.queue.size=8192
 debezium.sink.redis.batch.size=2048
@@ -64,18 +65,39 @@ class Debezium(Peer):
         if (self.work / VERSION).exists():
             return
         with made_whole(self.work / VERSION) as directory:
-            run("mvn", "-q", "-B", "dependency:copy", f"-Dartifact=io.debezium:debezium-server-dist:{VERSION}:tar.gz", f"-DoutputDirectory={directory}")
+            run(
+                "mvn",
+                "-q",
+                "-B",
+                "dependency:copy",
+                f"-Dartifact=io.debezium:debezium-server-dist:{VERSION}:tar.gz",
+                f"-DoutputDirectory={directory}",
+            )
             archive = next(directory.glob("*.tar.gz"))
             run("tar", "-xzf", archive, "-C", directory, "--strip-components=1")
             archive.unlink()
 
     def command(self) -> Sequence[str | os.PathLike[str]]:
         config = self.directory / "application.properties"
-        config.write_text(PROPERTIES.format(
-            database=self.servers.database.port, user=USER, password=PASSWORD, server_id=SERVER_ID, redis=self.servers.redis.port, directory=self.directory,
-            tables=",".join(rf"bench\\.{table}" for table in TABLES)))
+        config.write_text(
+            PROPERTIES.format(
+                database=self.servers.database.port,
+                user=USER,
+                password=PASSWORD,
+                server_id=SERVER_ID,
+                redis=self.servers.redis.port,
+                directory=self.directory,
+                tables=",".join(rf"bench\\.{table}" for table in TABLES),
+            )
+        )
         home = self.work / VERSION
         # What its run.sh executes. The heap is for the backlog that max.queue.size bounds.
         return [
-            java(21), "-Xmx1g", "--add-opens=java.base/java.lang=ALL-UNNAMED", f"-Dquarkus.config.locations={config}",
-            "-cp", f"{next(home.glob('debezium-server-*runner.jar'))}:{home}/config/lib:{home}/lib/*", "io.debezium.server.Main"]
+            java(21),
+            "-Xmx1g",
+            "--add-opens=java.base/java.lang=ALL-UNNAMED",
+            f"-Dquarkus.config.locations={config}",
+            "-cp",
+            f"{next(home.glob('debezium-server-*runner.jar'))}:{home}/config/lib:{home}/lib/*",
+            "io.debezium.server.Main",
+        ]

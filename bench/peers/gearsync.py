@@ -22,27 +22,52 @@ class Gearsync(Peer):
     #: Settings of the worker that are not the defaults.
     settings: Mapping[str, Any] = MappingProxyType({})
     declarations = tuple(
-        {"table": f"bench.{table}", "columns": ["id", "value", "name"], "write": [{"type": "hash", "key": f"bench_{table}:{{id}}"}]} for table in TABLES)
+        {
+            "table": f"bench.{table}",
+            "columns": ["id", "value", "name"],
+            "write": [{"type": "hash", "key": f"bench_{table}:{{id}}"}],
+        }
+        for table in TABLES
+    )
 
     def install(self) -> None:
-        """As the role does: in an environment with compiled modules, and without what only the tests need and libraries load when it is there."""
+        """As the role does: in an environment with compiled modules, and without what only the tests need
+        and libraries load when it is there.
+        """
         # What an earlier installation left there would be installed again.
         shutil.rmtree(ROOT / "worker/build", ignore_errors=True)
         subprocess.run([sys.executable, "-m", "venv", self.work], check=True)
-        subprocess.run([self.work / "bin/pip", "install", "--quiet", "--disable-pip-version-check", ROOT / "worker"], check=True)
+        subprocess.run(
+            [self.work / "bin/pip", "install", "--quiet", "--disable-pip-version-check", ROOT / "worker"],
+            check=True,
+        )
 
     def version(self) -> str:
-        return subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], check=True, capture_output=True, text=True).stdout.strip()
+        return subprocess.run(
+            ["git", "-C", ROOT, "describe", "--always", "--dirty"], check=True, capture_output=True, text=True
+        ).stdout.strip()
 
     def prepare(self) -> None:
         self.servers.database.declare(*self.declarations)
 
     def command(self) -> Sequence[str | os.PathLike[str]]:
         config = self.directory / "worker.yml"
-        config.write_text(yaml.safe_dump({
-            "job_servers": [self.servers.gearmand.address], "redis": {"port": self.servers.redis.port}, "tables": list(self.declarations),
-            "worker": dict(self.settings),
-            "mysql": {"host": "127.0.0.1", "port": self.servers.database.port, "user": USER, "password": PASSWORD}}))
+        config.write_text(
+            yaml.safe_dump(
+                {
+                    "job_servers": [self.servers.gearmand.address],
+                    "redis": {"port": self.servers.redis.port},
+                    "tables": list(self.declarations),
+                    "worker": dict(self.settings),
+                    "mysql": {
+                        "host": "127.0.0.1",
+                        "port": self.servers.database.port,
+                        "user": USER,
+                        "password": PASSWORD,
+                    },
+                }
+            )
+        )
         return [self.work / "bin/gearsync", "run", "--config", config]
 
     def settled(self) -> bool:

@@ -30,18 +30,44 @@ class GoMysqlTransfer(Peer):
 
     def prepare(self) -> None:
         (self.directory / "store").mkdir()
-        self._config.write_text(yaml.safe_dump({
-            "addr": f"127.0.0.1:{self.servers.database.port}", "user": USER, "pass": PASSWORD, "charset": "utf8mb4", "slave_id": SERVER_ID,
-            "flavor": "mariadb", "data_dir": str(self.directory / "store"),
-            # At info it writes a line a row.
-            "logger": {"level": "warn"},
-            # Milliseconds that a row may wait for others (default 200), and rows that go at once (its documentation: 1,000 for Redis).
-            "flush_bulk_interval": 1, "bulk_size": 1000, "target": "redis", "redis_addrs": f"127.0.0.1:{self.servers.redis.port}",
-            "rule": [{"schema": "bench", "table": table, "value_encoder": "json", "redis_structure": "string", "redis_key_prefix": f"bench_{table}:"}
-                     for table in TABLES]}))
+        self._config.write_text(
+            yaml.safe_dump(
+                {
+                    "addr": f"127.0.0.1:{self.servers.database.port}",
+                    "user": USER,
+                    "pass": PASSWORD,
+                    "charset": "utf8mb4",
+                    "slave_id": SERVER_ID,
+                    "flavor": "mariadb",
+                    "data_dir": str(self.directory / "store"),
+                    # At info it writes a line a row.
+                    "logger": {"level": "warn"},
+                    # Milliseconds that a row may wait for others (default 200), and rows that go at once (its
+                    # documentation: 1,000 for Redis).
+                    "flush_bulk_interval": 1,
+                    "bulk_size": 1000,
+                    "target": "redis",
+                    "redis_addrs": f"127.0.0.1:{self.servers.redis.port}",
+                    "rule": [
+                        {
+                            "schema": "bench",
+                            "table": table,
+                            "value_encoder": "json",
+                            "redis_structure": "string",
+                            "redis_key_prefix": f"bench_{table}:",
+                        }
+                        for table in TABLES
+                    ],
+                }
+            )
+        )
         # Where it begins: without this it replays all binary logs.
         file, position, *_rest = self.servers.database.execute("SHOW MASTER STATUS")[0]
-        subprocess.run([self.work / self.name, "-config", self._config, "-position", file, str(position)], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [self.work / self.name, "-config", self._config, "-position", file, str(position)],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
 
     def command(self) -> Sequence[str | os.PathLike[str]]:
         return [self.work / self.name, "-config", self._config]

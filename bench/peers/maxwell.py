@@ -52,11 +52,25 @@ class Maxwell(Peer):
 
     def command(self) -> Sequence[str | os.PathLike[str]]:
         config = self.directory / "config.properties"
-        config.write_text(PROPERTIES.format(
-            database=self.servers.database.port, user=USER, password=PASSWORD, server_id=SERVER_ID, redis=self.servers.redis.port,
-            tables=", ".join(f"include: bench.{table}" for table in TABLES)))
+        config.write_text(
+            PROPERTIES.format(
+                database=self.servers.database.port,
+                user=USER,
+                password=PASSWORD,
+                server_id=SERVER_ID,
+                redis=self.servers.redis.port,
+                tables=", ".join(f"include: bench.{table}" for table in TABLES),
+            )
+        )
         home = self.work / VERSION
         # What its bin/maxwell executes. It writes one XADD a change, as it comes; there is no batch to set.
         return [
-            java(11), "-Xmx1g", "-Dfile.encoding=UTF-8", "-Dlog4j.shutdownCallbackRegistry=com.djdch.log4j.StaticShutdownCallbackRegistry",
-            "-cp", f"{home}/classes:{home}/lib/*:{next((home / 'lib/kafka-clients').glob('*.jar'))}", "com.zendesk.maxwell.Maxwell", f"--config={config}"]
+            java(11),
+            "-Xmx1g",
+            "-Dfile.encoding=UTF-8",
+            "-Dlog4j.shutdownCallbackRegistry=com.djdch.log4j.StaticShutdownCallbackRegistry",
+            "-cp",
+            f"{home}/classes:{home}/lib/*:{next((home / 'lib/kafka-clients').glob('*.jar'))}",
+            "com.zendesk.maxwell.Maxwell",
+            f"--config={config}",
+        ]

@@ -33,7 +33,8 @@ class Failed(Exception):
 class Peer:
     """A system that carries changes from MySQL to Redis.
 
-    A subclass says how it is installed and started; what it writes is a hash a row, unless ``stream`` or ``as_json`` says otherwise.
+    A subclass says how it is installed and started; what it writes is a hash a row, unless ``stream`` or
+    ``as_json`` says otherwise.
     """
 
     name: ClassVar[str]
@@ -44,7 +45,9 @@ class Peer:
     as_json: ClassVar[bool] = False
 
     def __init__(self, work: Path, source: str = "") -> None:
-        """``work``: for what is downloaded and built; ``source``: a clone or git directory of it, where it is built from one."""
+        """``work``: for what is downloaded and built; ``source``: a clone or git directory of it, where
+        it is built from one.
+        """
         self.work, self.source = work / self.name, source
         self.servers: Pipeline
         self.directory: Path
@@ -75,7 +78,9 @@ class Peer:
     def use(self, servers: Pipeline) -> None:
         """Work on these servers from now on."""
         self.servers, self.directory = servers, scratch(self.name)
-        self.view = Streams(servers.redis, self.stream) if self.stream else Hashes(servers.redis, self.as_json)
+        self.view = (
+            Streams(servers.redis, self.stream) if self.stream else Hashes(servers.redis, self.as_json)
+        )
 
     def start(self) -> None:
         environment = {"PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
@@ -117,7 +122,9 @@ class Peer:
 def java(least: int) -> str:
     """The ``java`` of JAVA_HOME, else of the newest JVM of at least that version. Raises Failed."""
     found: list[tuple[int, Path]] = []
-    homes = [Path(os.environ["JAVA_HOME"])] if "JAVA_HOME" in os.environ else list(Path("/usr/lib/jvm").glob("*"))
+    homes = (
+        [Path(os.environ["JAVA_HOME"])] if "JAVA_HOME" in os.environ else list(Path("/usr/lib/jvm").glob("*"))
+    )
     for home in homes:
         with contextlib.suppress(OSError):
             if match := re.search(r'^JAVA_VERSION="(\d+)', (home / "release").read_text(), re.MULTILINE):
@@ -132,7 +139,9 @@ def run(*command: str | os.PathLike[str], directory: Path | None = None) -> str:
     """The output of a command that installs something. Raises Failed."""
     if not shutil.which(command[0]):
         raise Failed(f"{command[0]} is not installed: tests/setup bench")
-    done = subprocess.run(command, check=False, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    done = subprocess.run(
+        command, check=False, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     if done.returncode:
         raise Failed(f"{command[0]} failed: {done.stdout[-2000:]}")
     return done.stdout.strip()
@@ -155,7 +164,13 @@ def made_whole(directory: Path) -> Iterator[Path]:
     unfinished.rename(directory)
 
 
-def wait(what: Callable[[], bool], seconds: float, every: float, doing: str, check: Callable[[], None] = lambda: None) -> float:
+def wait(
+    what: Callable[[], bool],
+    seconds: float,
+    every: float,
+    doing: str,
+    check: Callable[[], None] = lambda: None,
+) -> float:
     """Wait until ``what()``; the time at which it was so. Raises Failed."""
     deadline, looks = time.perf_counter() + seconds, 0
     while not what():

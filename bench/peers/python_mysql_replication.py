@@ -21,7 +21,19 @@ class PythonMysqlReplication(Peer):
 
     def command(self) -> Sequence[str | os.PathLike[str]]:
         settings = self.directory / "settings.json"
-        settings.write_text(json.dumps({
-            "redis": self.servers.redis.port, "tables": TABLES, "server_id": SERVER_ID,
-            "connection": {"host": "127.0.0.1", "port": self.servers.database.port, "user": USER, "passwd": PASSWORD}}))
+        settings.write_text(
+            json.dumps(
+                {
+                    "redis": self.servers.redis.port,
+                    "tables": TABLES,
+                    "server_id": SERVER_ID,
+                    "connection": {
+                        "host": "127.0.0.1",
+                        "port": self.servers.database.port,
+                        "user": USER,
+                        "passwd": PASSWORD,
+                    },
+                }
+            )
+        )
         return [sys.executable, Path(__file__).with_name("replication_loop.py"), settings]

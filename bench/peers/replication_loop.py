@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The plain loop that a person writes with python-mysql-replication and redis-py: a pipeline a transaction, with the position behind it.
+"""The plain loop that a person writes with python-mysql-replication and redis-py: a pipeline a transaction,
+with the position behind it.
 
-usage: replication_loop.py SETTINGS.JSON     a program of its own, so that it has no more in its memory than it needs
+usage: replication_loop.py SETTINGS.JSON     a program of its own, so that it has no more in its memory than
+it needs
 """
 
 import json
@@ -19,9 +21,16 @@ def main(settings: Path) -> None:
     client = redis.Redis(port=given["redis"], decode_responses=True)
     position = client.hgetall("replication:position")
     stream = BinLogStreamReader(
-        connection_settings=given["connection"], server_id=given["server_id"], blocking=True, resume_stream=True,
-        log_file=position.get("file"), log_pos=int(position.get("pos", 0)) or None,
-        only_events=[WriteRowsEvent, UpdateRowsEvent, DeleteRowsEvent, XidEvent, RotateEvent], only_schemas=["bench"], only_tables=given["tables"])
+        connection_settings=given["connection"],
+        server_id=given["server_id"],
+        blocking=True,
+        resume_stream=True,
+        log_file=position.get("file"),
+        log_pos=int(position.get("pos", 0)) or None,
+        only_events=[WriteRowsEvent, UpdateRowsEvent, DeleteRowsEvent, XidEvent, RotateEvent],
+        only_schemas=["bench"],
+        only_tables=given["tables"],
+    )
     pipeline = client.pipeline(transaction=False)
     for event in stream:
         if isinstance(event, (WriteRowsEvent, UpdateRowsEvent, DeleteRowsEvent)):

@@ -93,7 +93,9 @@ class Hashes:
         return {row: value for row, value in found.items() if value >= 0}
 
     def watch(self, table: str, questions: int, _count: int, _mark: Any, answers: Connection) -> None:
-        """In a process of its own: ask for each row every tenth of a millisecond until it has its value; send when that was."""
+        """In a process of its own: ask for each row every tenth of a millisecond until it has its value;
+        send when that was.
+        """
         self.client = redis.Redis(port=self._port)
         seen: dict[int, float] = {}
         buffer = b""
@@ -144,7 +146,10 @@ class Streams:
     def shown(self, table: str, changes: list[tuple[int, int]]) -> bool:
         # In order, so that the last of all is what counts.
         last: Any = self.client.xrevrange(self._name(table), count=8)
-        if any(change and (change.id, change.value) == changes[-1] for change in (as_change(fields) for _entry, fields in last)):
+        if any(
+            change and (change.id, change.value) == changes[-1]
+            for change in (as_change(fields) for _entry, fields in last)
+        ):
             changes.clear()
         return not changes
 
@@ -163,7 +168,9 @@ class Streams:
         return len(changes) - len(set(changes))
 
     def watch(self, table: str, _questions: int, count: int, mark: bytes, answers: Connection) -> None:
-        """In a process of its own: read entries as they come, until so many values were there; send when that was."""
+        """In a process of its own: read entries as they come, until so many values were there; send when
+        that was.
+        """
         client = redis.Redis(port=self._port)
         seen: dict[int, float] = {}
         last = time.perf_counter()

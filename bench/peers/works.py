@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What each peer has to do, on servers of its own: every work returns figures by the keys of figures.py, and series for the plots."""
+"""What each peer has to do, on servers of its own: every work returns figures by the keys of figures.py,
+and series for the plots.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ def percentile(ordered: list[float], percent: float) -> float:
 
 
 class Session:
-    """A peer at work; a ``with`` ends it. ``seconds``: of 500 commits a second; the other works keep their proportion to it."""
+    """A peer at work; a ``with`` ends it. ``seconds``: of 500 commits a second; the other works keep
+    their proportion to it.
+    """
 
     def __init__(self, peer: Peer, servers: Pipeline, seconds: float) -> None:
         self.peer, self.servers, self.seconds, self.database = peer, servers, seconds, servers.database
@@ -58,7 +62,9 @@ class Session:
         first, self._value = self._value, self._value + count
         return first
 
-    def until(self, what: Callable[[], bool], doing: str, seconds: float = PATIENCE, every: float = 0.005) -> float:
+    def until(
+        self, what: Callable[[], bool], doing: str, seconds: float = PATIENCE, every: float = 0.005
+    ) -> float:
         try:
             return wait(what, seconds, every, doing, self.peer.check)
         except Failed as error:
@@ -67,7 +73,10 @@ class Session:
     def written_last(self, table: str) -> None:
         """Write what comes last, and wait until it shows."""
         first = self.values(len(LAST))
-        self.database.execute(f"INSERT INTO bench.{table} SELECT seq, {first} + seq - {LAST[0]}, 'last' FROM bench.seq_{LAST[0]}_to_{LAST[-1]}")
+        self.database.execute(
+            f"INSERT INTO bench.{table} SELECT seq, {first} + seq - {LAST[0]}, 'last' FROM "
+            f"bench.seq_{LAST[0]}_to_{LAST[-1]}"
+        )
         changes = [(row, first + place) for place, row in enumerate(LAST)]
         self.until(lambda: self.view.shown(table, changes), "the last change")
 
@@ -75,7 +84,10 @@ class Session:
         """How many rows are missing, stale or too many; looked at until none is, or for 30 s."""
         deadline = time.perf_counter() + 30
         while True:
-            rows = {int(row): int(value) for row, value in self.database.execute(f"SELECT id, value FROM bench.{table}")}
+            rows = {
+                int(row): int(value)
+                for row, value in self.database.execute(f"SELECT id, value FROM bench.{table}")
+            }
             found = {row for row, _value in rows.items() ^ self.view.state(table, b"0-0").items()}
             if not found or time.perf_counter() > deadline:
                 return len(found)
@@ -94,9 +106,15 @@ class Session:
     # -- the works
 
     def make_tables(self) -> None:
-        self.database.execute(f"CREATE USER {USER}@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'", f"GRANT ALL ON *.* TO {USER}@'127.0.0.1'")
+        self.database.execute(
+            f"CREATE USER {USER}@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'",
+            f"GRANT ALL ON *.* TO {USER}@'127.0.0.1'",
+        )
         for table in (*TABLES, BARE):
-            self.database.execute(f"CREATE TABLE bench.`{table}` (id INT PRIMARY KEY, value BIGINT NOT NULL, name VARCHAR(64) NOT NULL) ENGINE=InnoDB")
+            self.database.execute(
+                f"CREATE TABLE bench.`{table}` (id INT PRIMARY KEY, value BIGINT NOT NULL, name VARCHAR(64) "
+                "NOT NULL) ENGINE=InnoDB"
+            )
         self.database.execute(f"INSERT INTO bench.{BARE} SELECT seq, 0, 'row' FROM bench.seq_1_to_{WRITTEN}")
 
     def first_start(self) -> None:
@@ -109,24 +127,36 @@ class Session:
         def shows() -> bool:
             # One that starts at the end of the log does not show what was written before.
             tried.append((1 + len(tried) % ROWS, self.values(1)))
-            self.database.execute(f"UPDATE bench.latency SET value = {tried[-1][1]} WHERE id = {tried[-1][0]}")
+            self.database.execute(
+                f"UPDATE bench.latency SET value = {tried[-1][1]} WHERE id = {tried[-1][0]}"
+            )
             time.sleep(0.2)
             return any(self.view.shown("latency", [change]) for change in tried[-8:])
 
         self.until(shows, "the first change", 120)
         for table in ("writers", "crash"):
-            self.database.execute(f"INSERT INTO bench.{table} SELECT seq, {self.values(WRITTEN)} + seq - 1, 'row' FROM bench.seq_1_to_{WRITTEN}")
+            self.database.execute(
+                f"INSERT INTO bench.{table} SELECT seq, {self.values(WRITTEN)} + seq - 1, 'row' FROM "
+                f"bench.seq_1_to_{WRITTEN}"
+            )
         began = time.perf_counter()
         with self.database.connect() as connection, connection.cursor() as cursor:
             for number in range(2000):
                 pace(began, number, 400)
-                cursor.execute(f"UPDATE bench.latency SET value = {self.values(1)} WHERE id = {number % ROWS + 1}")
+                cursor.execute(
+                    f"UPDATE bench.latency SET value = {self.values(1)} WHERE id = {number % ROWS + 1}"
+                )
         self.written_last("latency")
 
     def watched(
-        self, start: Callable[[int], list[Connection]], count: int, seconds: float, meanwhile: Callable[[], None] = lambda: None,
+        self,
+        start: Callable[[int], list[Connection]],
+        count: int,
+        seconds: float,
+        meanwhile: Callable[[], None] = lambda: None,
     ) -> tuple[list[tuple[float, float]], Figures]:
-        """Watch ``count`` changes of bench.latency: (time of the commit, seconds until it shows) of each, by the commit, and the CPU that it took.
+        """Watch ``count`` changes of bench.latency: (time of the commit, seconds until it shows) of each, by
+        the commit, and the CPU that it took.
 
         ``start`` starts the writers, which write into the pipe that it gets and take so many seconds.
         """
@@ -151,13 +181,30 @@ class Session:
         # What shows before the commit has returned took no time.
         return sorted((when, max(0.0, seen[number] - when)) for number, when in commits.items()), used
 
-    def evenly(self, connections: int, rate: int, seconds: float, meanwhile: Callable[[], None] = lambda: None) -> tuple[list[tuple[float, float]], Figures]:
+    def evenly(
+        self, connections: int, rate: int, seconds: float, meanwhile: Callable[[], None] = lambda: None
+    ) -> tuple[list[tuple[float, float]], Figures]:
         """Commit UPDATEs at an even rate over all connections, and watch them."""
         count, part = int(rate * seconds) // connections, ROWS // connections
         first = self.values(count * connections)
-        return self.watched(lambda writable: [
-            self.children.run(update_evenly, self.database, rate / connections, count, range(number * part + 1, (number + 1) * part + 1), first + number,
-                              connections, writable) for number in range(connections)], count * connections, seconds, meanwhile)
+        return self.watched(
+            lambda writable: [
+                self.children.run(
+                    update_evenly,
+                    self.database,
+                    rate / connections,
+                    count,
+                    range(number * part + 1, (number + 1) * part + 1),
+                    first + number,
+                    connections,
+                    writable,
+                )
+                for number in range(connections)
+            ],
+            count * connections,
+            seconds,
+            meanwhile,
+        )
 
     def _watch(self, writable: int, readable: int, count: int, mark: Any, answers: Any) -> None:
         # Its own copy, which would keep the pipe from ending.
@@ -165,20 +212,34 @@ class Session:
         self.view.watch("latency", readable, count, mark, answers)
 
     def _cpu(self) -> Figures:
-        return {"peer": cpu(self.peer.pids()), "database": cpu([self.database.process.pid]), "redis": cpu([self.servers.redis.process.pid])}
+        return {
+            "peer": cpu(self.peer.pids()),
+            "database": cpu([self.database.process.pid]),
+            "redis": cpu([self.servers.redis.process.pid]),
+        }
 
     def latency(self) -> Figures:
         changes, used = self.evenly(1, 500, self.seconds)
         delays = sorted(delay * 1000 for _when, delay in changes)
-        self.series["latency"] = [(percentile(delays, percent / 10), percent / 10) for percent in range(0, 1001, 5)]
+        self.series["latency"] = [
+            (percentile(delays, percent / 10), percent / 10) for percent in range(0, 1001, 5)
+        ]
         scale = 30 / self.seconds
-        return {"latency_p50": percentile(delays, 50), "latency_p99": percentile(delays, 99), "cpu_peer": used["peer"] * scale,
-                "cpu_database": used["database"] * scale, "memory": pss(self.peer.pids())}
+        return {
+            "latency_p50": percentile(delays, 50),
+            "latency_p99": percentile(delays, 99),
+            "cpu_peer": used["peer"] * scale,
+            "cpu_database": used["database"] * scale,
+            "memory": pss(self.peer.pids()),
+        }
 
     def burst(self) -> Figures:
         changes, _used = self.evenly(4, 2000, self.seconds * 2 / 3)
         delays = sorted(delay * 1000 for _when, delay in changes)
-        return {"burst_rate": (len(changes) - 1) / (changes[-1][0] - changes[0][0]), "burst_p99": percentile(delays, 99)}
+        return {
+            "burst_rate": (len(changes) - 1) / (changes[-1][0] - changes[0][0]),
+            "burst_p99": percentile(delays, 99),
+        }
 
     def quiet(self) -> Figures:
         """What wakes are for, and what is left without them."""
@@ -191,7 +252,9 @@ class Session:
             found[name] = percentile(sorted(delay * 1000 for _when, delay in changes), 99)
         self.servers.gearmand.start()
         # Until it is connected again, it looks more often than it would.
-        self.until(lambda: self.servers.gearmand.queue("gearsync.barrier")[2] > 0, "the worker at the job server")
+        self.until(
+            lambda: self.servers.gearmand.queue("gearsync.barrier")[2] > 0, "the worker at the job server"
+        )
         return found
 
     def idle(self) -> Figures:
@@ -208,32 +271,44 @@ class Session:
         mark, first = self.view.mark("bulk"), self.values(rows)
         with self.database.connect() as connection, connection.cursor() as cursor:
             for start in range(1, rows + 1, BLOCK):
-                cursor.execute(f"INSERT INTO bench.bulk SELECT seq, {first} + seq - 1, CONCAT('name ', seq) FROM bench.seq_{start}_to_{start + BLOCK - 1}")
+                cursor.execute(
+                    f"INSERT INTO bench.bulk SELECT seq, {first} + seq - 1, CONCAT('name ', seq) FROM "
+                    f"bench.seq_{start}_to_{start + BLOCK - 1}"
+                )
         found, used = self.drain([(row, first + row - 1) for row in range(1, rows + 1)], mark, "backlog")
         figures = {"backlog_multi": found, **{f"backlog_{name}": cores for name, cores in used.items()}}
         self.peer.stop()
         mark, first = self.view.mark("bulk"), self.values(single)
-        # How they are written is not measured, and the logs have the same in them when they are not synced one by one.
+        # How they are written is not measured, and the logs have the same in them when they are not synced
+        # one by one.
         self.database.execute("SET GLOBAL sync_binlog = 0", "SET GLOBAL innodb_flush_log_at_trx_commit = 2")
         with self.database.connect() as connection, connection.cursor() as cursor:
             for row in range(1, single + 1):
                 cursor.execute(f"UPDATE bench.bulk SET value = {first + row - 1} WHERE id = {row}")
         self.database.execute("SET GLOBAL sync_binlog = 1", "SET GLOBAL innodb_flush_log_at_trx_commit = 1")
-        figures["backlog_single"], _used = self.drain([(row, first + row - 1) for row in range(1, single + 1)], mark)
+        figures["backlog_single"], _used = self.drain(
+            [(row, first + row - 1) for row in range(1, single + 1)], mark
+        )
         return figures
 
     def drain(self, changes: Changes, mark: Any, series: str = "") -> tuple[float, Figures]:
-        """Start the peer: rows a second from the first that shows to the last, and the cores that it takes."""
+        """Start the peer: rows a second from the first that shows to the last, and the cores that it
+        takes.
+        """
         before = self.view.length("bulk")
         began = time.perf_counter()
         self.peer.start()
-        first = self.until(lambda: self.view.begun("bulk", changes[:8], mark), "the first of the backlog", 120, 0.002)
+        first = self.until(
+            lambda: self.view.begun("bulk", changes[:8], mark), "the first of the backlog", 120, 0.002
+        )
         used = self._cpu()
         waiting, points = changes[-64:], [(0.0, 0.0), (first - began, 0.0)]
 
         def shown() -> bool:
             if time.perf_counter() - began > points[-1][0] + 0.1:
-                points.append((time.perf_counter() - began, min(self.view.length("bulk") - before, len(changes))))
+                points.append(
+                    (time.perf_counter() - began, min(self.view.length("bulk") - before, len(changes)))
+                )
             return self.view.shown("bulk", waiting)
 
         last = self.until(shown, "the last of the backlog", 600, 0.002)
@@ -248,8 +323,19 @@ class Session:
     def _mixed(self, table: str, writers: int, running: Event, rate: float = 0) -> list[Any]:
         first = self.values(writers * 1_000_000)
         running.set()
-        return [self.children.run(write_mix, self.database, table, number, writers, first + number * 1_000_000, running, rate / writers)
-                for number in range(writers)]
+        return [
+            self.children.run(
+                write_mix,
+                self.database,
+                table,
+                number,
+                writers,
+                first + number * 1_000_000,
+                running,
+                rate / writers,
+            )
+            for number in range(writers)
+        ]
 
     def _written(self, pipes: list[Any], running: Event) -> int:
         running.clear()
@@ -276,7 +362,10 @@ class Session:
         lost = self.different("writers")
         self.peer.stop()
         # The rows that the first one has left are not those that it found.
-        self.database.execute(f"TRUNCATE bench.{BARE}", f"INSERT INTO bench.{BARE} SELECT seq, 0, 'row' FROM bench.seq_1_to_{WRITTEN}")
+        self.database.execute(
+            f"TRUNCATE bench.{BARE}",
+            f"INSERT INTO bench.{BARE} SELECT seq, 0, 'row' FROM bench.seq_1_to_{WRITTEN}",
+        )
         after = self._rate(BARE, self.seconds / 3)
         self.peer.start()
         if lost:
@@ -291,11 +380,16 @@ class Session:
             began = time.perf_counter()
             for start in range(first, first + statements * rows, rows):
                 those = f"bench.seq_{start}_to_{start + rows - 1}"
-                cursor.execute(f"INSERT INTO bench.{table} SELECT seq, {value} + seq - {first}, CONCAT('name ', seq) FROM {those}")
+                cursor.execute(
+                    f"INSERT INTO bench.{table} SELECT seq, {value} + seq - {first}, CONCAT('name ', seq) "
+                    f"FROM {those}"
+                )
             return time.perf_counter() - began
 
     def cost(self) -> Figures:
-        """What an INSERT costs beside one into a table without triggers, in rounds of both; and what it adds to the binary log."""
+        """What an INSERT costs beside one into a table without triggers, in rounds of both; and what it
+        adds to the binary log.
+        """
         found = {}
         for state in ("stopped", "running"):
             if state == "stopped":
@@ -303,7 +397,10 @@ class Session:
             else:
                 self.peer.start()
                 self.written_last("cost")
-            for name, statements, rows in (("multi", max(5, int(self.seconds * 2)), BLOCK), ("single", max(50, int(self.seconds * 20)), 1)):
+            for name, statements, rows in (
+                ("multi", max(5, int(self.seconds * 2)), BLOCK),
+                ("single", max(50, int(self.seconds * 20)), 1),
+            ):
                 bare, carried = [], []
                 for _round in range(ROUNDS):
                     bare.append(self._insert(BARE, statements, rows))
@@ -322,7 +419,10 @@ class Session:
 
     def _settle(self, table: str) -> None:
         first = self._next_id - 1
-        self.until(lambda: self.view.shown(table, [(first, self._value - 1)]) and self.peer.settled(), "the end of the changes")
+        self.until(
+            lambda: self.view.shown(table, [(first, self._value - 1)]) and self.peer.settled(),
+            "the end of the changes",
+        )
 
     def lag(self) -> Figures:
         """The lag of each change while the peer is killed once, for the plot."""
@@ -344,7 +444,9 @@ class Session:
         return {}
 
     def crash(self) -> Figures:
-        """800 changes a second by four writers, and five times SIGKILL, each after the change that follows the last one has shown."""
+        """800 changes a second by four writers, and five times SIGKILL, each after the change that
+        follows the last one has shown.
+        """
         chance, running = random.Random(11), FORK.Event()
         began, recoveries = time.perf_counter(), []
         pipes = self._mixed("crash", 4, running, 800)
@@ -360,7 +462,11 @@ class Session:
         time.sleep(max(0.0, began + self.seconds * 2 - time.perf_counter()))
         changes = self._written(pipes, running)
         self.written_last("crash")
-        found = {"recovery": statistics.median(recoveries), "crash_changes": changes, "lost": self.different("crash")}
+        found = {
+            "recovery": statistics.median(recoveries),
+            "crash_changes": changes,
+            "lost": self.different("crash"),
+        }
         return {**found, "repeated": self.view.repeated("crash")} if isinstance(self.view, Streams) else found
 
     def _probe_shows(self, row: int, value: int, mark: Any) -> bool:
@@ -390,12 +496,17 @@ def run(peer: Peer, seconds: float, works: list[str], report: Callable[[str], No
         except Failed as error:
             failures.append(str(error))
             works = []
-        for work in works if isinstance(peer, Gearsync) else [work for work in works if work not in OURS_ONLY]:
+        for work in (
+            works if isinstance(peer, Gearsync) else [work for work in works if work not in OURS_ONLY]
+        ):
             began = time.perf_counter()
             try:
                 found = getattr(session, work)()
                 figures.update(found)
-                report(f"{peer.title}: {work} in {time.perf_counter() - began:.0f} s: " + ", ".join(f"{name} {value:,.2f}" for name, value in found.items()))
+                report(
+                    f"{peer.title}: {work} in {time.perf_counter() - began:.0f} s: "
+                    + ", ".join(f"{name} {value:,.2f}" for name, value in found.items())
+                )
             except (Failed, OSError, EOFError, LookupError, ValueError) as error:
                 failures.append(f"{work}: {error}")
                 session.children.end()
@@ -403,4 +514,11 @@ def run(peer: Peer, seconds: float, works: list[str], report: Callable[[str], No
                 peer.start()
     for failure in failures:
         report(f"{peer.title} failed: {failure}")
-    return {"title": peer.title, "version": peer.version(), "servers": versions, "figures": figures, "series": session.series, "failures": failures}
+    return {
+        "title": peer.title,
+        "version": peer.version(),
+        "servers": versions,
+        "figures": figures,
+        "series": session.series,
+        "failures": failures,
+    }

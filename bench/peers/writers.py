@@ -22,8 +22,19 @@ def pace(begin: float, number: int, rate: float) -> None:
     time.sleep(max(0.0, begin + number / rate - time.perf_counter()))
 
 
-def update_evenly(database: Database, rate: float, count: int, rows: range, first: int, step: int, questions: int, answers: Connection) -> None:
-    """Commit UPDATEs of bench.latency at an even rate, and write each into the pipe of questions; send the time at which each commit returned, by its value."""
+def update_evenly(
+    database: Database,
+    rate: float,
+    count: int,
+    rows: range,
+    first: int,
+    step: int,
+    questions: int,
+    answers: Connection,
+) -> None:
+    """Commit UPDATEs of bench.latency at an even rate, and write each into the pipe of questions; send
+    the time at which each commit returned, by its value.
+    """
     commits: dict[int, float] = {}
     with database.connect() as connection, connection.cursor() as cursor:
         begin = time.perf_counter()
@@ -37,9 +48,18 @@ def update_evenly(database: Database, rate: float, count: int, rows: range, firs
 
 
 def write_mix(
-    database: Database, table: str, writer: int, writers: int, first: int, running: Event, rate: float, answers: Connection,
+    database: Database,
+    table: str,
+    writer: int,
+    writers: int,
+    first: int,
+    running: Event,
+    rate: float,
+    answers: Connection,
 ) -> None:
-    """INSERT, UPDATE and DELETE rows of its own, each value greater than the last; with ``rate`` 0 as fast as it goes. Send how many."""
+    """INSERT, UPDATE and DELETE rows of its own, each value greater than the last; with ``rate`` 0 as
+    fast as it goes. Send how many.
+    """
     chance = random.Random(writer)
     rows = [row for row in range(1, WRITTEN + 1) if row % writers == writer]
     # What is deleted comes back later under the same id.
@@ -54,7 +74,10 @@ def write_mix(
             place = chance.randrange(len(rows))
             kind = chance.choices(["update", "insert", "delete"], [6, 2, 2])[0]
             if kind == "update":
-                statement = f"UPDATE bench.{table} SET value = {value}, name = 'w{writer}-{value}' WHERE id = {rows[place]}"
+                statement = (
+                    f"UPDATE bench.{table} SET value = {value}, name = 'w{writer}-{value}' WHERE id = "
+                    f"{rows[place]}"
+                )
             elif kind == "insert" and absent:
                 rows.append(absent.pop(0))
                 statement = f"INSERT INTO bench.{table} VALUES ({rows[-1]}, {value}, 'w{writer}-{value}')"

@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a trigger with our functions adds to an INSERT, beside one in the manner of the libraries that ours replaces.
+"""What a trigger with our functions adds to an INSERT, beside one in the manner of the libraries that ours
+replaces.
 
-Starts a private MariaDB with the durability of a primary (--relaxed: without) and a gearmand. Measures every shape in turn in many short rounds, and takes the
-median of the rounds, so that other work on the machine hits all shapes alike. Needs the environment of tests/setup bench and libgearman-dev.
-Takes about four minutes with its defaults, two with --silent 60, and one with --restarts 20.
+Starts a private MariaDB with the durability of a primary (--relaxed: without) and a gearmand. Measures every
+shape in turn in many short rounds, and takes the median of the rounds, so that other work on the machine hits
+all shapes alike. Needs the environment of tests/setup bench and libgearman-dev. Takes about four minutes with
+its defaults, two with --silent 60, and one with --restarts 20.
 
-    bench/udf_overhead/run.py [--rounds 12] [--seconds 0.4] [--json FILE]
-    bench/udf_overhead/run.py --silent 60    writes while the job server accepts connections and never answers
-    bench/udf_overhead/run.py --restarts 20  writes of 64 connections while the job server is killed and started again
+    bench/udf_overhead/run.py [--rounds 12] [--seconds 0.4] [--json FILE] bench/udf_overhead/run.py --silent
+    60    writes while the job server accepts connections and never answers bench/udf_overhead/run.py
+    --restarts 20  writes of 64 connections while the job server is killed and started again
 """
 
 from __future__ import annotations
@@ -38,8 +40,12 @@ TRIGGERS = {
     "a libgearman client per call": "DO shape_do_background({port}, 'bench', " + PAYLOAD + ")",
     "gman_do_background": "DO gman_do_background('bench', " + PAYLOAD + ")",
     "outbox row": "INSERT INTO outbox (payload) VALUES (" + PAYLOAD + ")",
-    "outbox row + what does nothing": "BEGIN INSERT INTO outbox (payload) VALUES (" + PAYLOAD + "); DO 1; END",
-    "outbox row + gman_wake": "BEGIN INSERT INTO outbox (payload) VALUES (" + PAYLOAD + "); DO gman_wake('bench_wake', 'shard-1'); END",
+    "outbox row + what does nothing": "BEGIN INSERT INTO outbox (payload) VALUES ("
+    + PAYLOAD
+    + "); DO 1; END",
+    "outbox row + gman_wake": "BEGIN INSERT INTO outbox (payload) VALUES ("
+    + PAYLOAD
+    + "); DO gman_wake('bench_wake', 'shard-1'); END",
     "gman_wake": "DO gman_wake('bench_wake', 'shard-1')",
 }
 ROWS = 500
@@ -66,38 +72,78 @@ END
 
 
 class Bench:
-    """A server with the functions, with one in the manner of those that they replace and with a bare outbox; and a gearmand."""
+    """A server with the functions, with one in the manner of those that they replace and with a bare
+    outbox; and a gearmand.
+    """
 
     def __init__(self, durable: bool) -> None:
         self.gearmand = Gearmand()
         self.server = Database(durable=durable)
         self.socket, self.port = self.server.socket, self.gearmand.port
         self.server.add_functions(self.gearmand)
-        include = subprocess.run(["mariadb_config", "--include"], check=True, capture_output=True, text=True).stdout.split()
+        include = subprocess.run(
+            ["mariadb_config", "--include"], check=True, capture_output=True, text=True
+        ).stdout.split()
         shape = self.server.plugin_dir / "upstream_shape.so"
         subprocess.run(
-            ["gcc", "-std=c11", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", *include, "-o", shape, HERE / "upstream_shape.c", "-lgearman"], check=True)
+            [
+                "gcc",
+                "-std=c11",
+                "-O2",
+                "-fPIC",
+                "-shared",
+                "-fvisibility=hidden",
+                *include,
+                "-o",
+                shape,
+                HERE / "upstream_shape.c",
+                "-lgearman",
+            ],
+            check=True,
+        )
         self.sql("CREATE FUNCTION shape_do_background RETURNS STRING SONAME 'upstream_shape.so'")
         self.sql("USE bench // CREATE TABLE outbox (id bigint AUTO_INCREMENT PRIMARY KEY, payload text)")
 
     def sql(self, text: str) -> str:
         return subprocess.run(
-            ["mariadb", "--no-defaults", "-S", self.socket, "-NB", "--delimiter=//"], input=text, check=True, capture_output=True, text=True
+            ["mariadb", "--no-defaults", "-S", self.socket, "-NB", "--delimiter=//"],
+            input=text,
+            check=True,
+            capture_output=True,
+            text=True,
         ).stdout
 
     def arrange(self, trigger: str) -> None:
-        self.sql("USE bench // DROP TABLE IF EXISTS users // CREATE TABLE users (id bigint AUTO_INCREMENT PRIMARY KEY, name varchar(20), password varchar(20))")
+        self.sql(
+            "USE bench // DROP TABLE IF EXISTS users // CREATE TABLE users (id bigint AUTO_INCREMENT "
+            "PRIMARY KEY, name varchar(20), password varchar(20))"
+        )
         self.sql("USE bench // TRUNCATE outbox")
         if trigger:
-            self.sql(f"USE bench // CREATE TRIGGER users_ai AFTER INSERT ON users FOR EACH ROW {trigger.format(port=self.port)}")
+            self.sql(
+                "USE bench // CREATE TRIGGER users_ai AFTER INSERT ON users FOR EACH ROW "
+                f"{trigger.format(port=self.port)}"
+            )
 
     def slap(self, statement: str, connections: int, count: int) -> float:
         """Seconds for `count` statements over all connections."""
         answer = subprocess.run(
-            ["mariadb-slap", "--no-defaults", "-S", self.socket, "--create-schema=bench", "--no-drop", f"--concurrency={connections}",
-             f"--number-of-queries={count}", "--delimiter=//", f"--query={statement}"],
-            check=True, capture_output=True, text=True,
-        ).stdout  # fmt: skip
+            [
+                "mariadb-slap",
+                "--no-defaults",
+                "-S",
+                self.socket,
+                "--create-schema=bench",
+                "--no-drop",
+                f"--concurrency={connections}",
+                f"--number-of-queries={count}",
+                "--delimiter=//",
+                f"--query={statement}",
+            ],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
         found = re.search(r"Average number of seconds to run all queries: ([\d.]+)", answer)
         assert found, answer
         return float(found.group(1))
@@ -115,7 +161,9 @@ class Bench:
         return took / writes, worst
 
     def drop_jobs(self) -> None:
-        """Nobody works on the jobs of the benchmark: forget them, so that a later round does not find a larger queue."""
+        """Nobody works on the jobs of the benchmark: forget them, so that a later round does not find a
+        larger queue.
+        """
         with socket.create_connection(("127.0.0.1", self.port)) as connection:
             for function in ("bench", "bench_wake"):
                 connection.sendall(f"drop function {function}\n".encode())
@@ -123,8 +171,12 @@ class Bench:
 
 
 def versions(bench: Bench) -> str:
-    gearmand = subprocess.run([bench.gearmand.command[0], "--version"], check=True, capture_output=True, text=True).stdout.split()
-    compiler = subprocess.run(["gcc", "-dumpfullversion"], check=True, capture_output=True, text=True).stdout.strip()
+    gearmand = subprocess.run(
+        [bench.gearmand.command[0], "--version"], check=True, capture_output=True, text=True
+    ).stdout.split()
+    compiler = subprocess.run(
+        ["gcc", "-dumpfullversion"], check=True, capture_output=True, text=True
+    ).stdout.strip()
     return f"MariaDB {bench.server.version}, {' '.join(gearmand[:2])}, gcc {compiler}; {machine()}"
 
 
@@ -137,10 +189,15 @@ def accept_and_keep_silent(listener: socket.socket, kept: list[socket.socket]) -
 
 
 def silent(bench: Bench, seconds: int) -> None:
-    """Autocommit writes with no job server set, with one that accepts and never answers, and with none again."""
+    """Autocommit writes with no job server set, with one that accepts and never answers, and with none
+    again.
+    """
     bench.sql("USE bench // " + HAMMER)
     print(f"\n{versions(bench)}; autocommit INSERTs of one connection, {seconds} s with each\n")
-    print("| trigger | no job server: mean, worst | silent one: mean | ratio (bar 1.10) | worst (bar 370 ms) |\n|---|---|---|---|---|")
+    print(
+        "| trigger | no job server: mean, worst | silent one: mean | ratio (bar 1.10) | worst (bar 370 ms) "
+        "|\n|---|---|---|---|---|"
+    )
     for name in ("gman_do_background", "outbox row + gman_wake"):
         bench.arrange(TRIGGERS[name])
         kept: list[socket.socket] = []
@@ -156,14 +213,22 @@ def silent(bench: Bench, seconds: int) -> None:
         for one in kept:
             one.close()
         normal, normal_worst = (before[0] + after[0]) / 2, max(before[1], after[1])
-        print(f"| {name} | {normal:.1f} us, {normal_worst / 1000:.0f} ms | {mean:.1f} us | x{mean / normal:.3f} | {worst / 1000:.0f} ms |")
+        print(
+            f"| {name} | {normal:.1f} us, {normal_worst / 1000:.0f} ms | {mean:.1f} us | "
+            f"x{mean / normal:.3f} | {worst / 1000:.0f} ms |"
+        )
 
 
 def restarts(bench: Bench, number: int) -> None:
-    """The worst autocommit write of 64 connections with no job server set, and with one that is killed and started again."""
+    """The worst autocommit write of 64 connections with no job server set, and with one that is killed
+    and started again.
+    """
     bench.sql("USE bench // " + HAMMER)
     print(f"\n{versions(bench)}; autocommit INSERTs of {WRITERS} connections, {number} restarts\n")
-    print("| trigger | no job server: worst | restarts: worst | bar (twice as long + 370 ms) | writes |\n|---|---|---|---|---|")
+    print(
+        "| trigger | no job server: worst | restarts: worst | bar (twice as long + 370 ms) | writes "
+        "|\n|---|---|---|---|---|"
+    )
     for name in ("gman_do_background", "outbox row + gman_wake"):
         bench.arrange(TRIGGERS[name])
         with concurrent.futures.ThreadPoolExecutor(WRITERS) as pool:
@@ -180,7 +245,10 @@ def restarts(bench: Bench, number: int) -> None:
             worst = max(writer.result()[1] for writer in writers)
         writes = int(bench.sql("SELECT COUNT(*) FROM bench.users")) - before
         bench.sql("SELECT gman_servers_set('')")
-        print(f"| {name} | {calm / 1000:.0f} ms | {worst / 1000:.0f} ms | {2 * calm / 1000 + 370:.0f} ms | {writes:,} |")
+        print(
+            f"| {name} | {calm / 1000:.0f} ms | {worst / 1000:.0f} ms | {2 * calm / 1000 + 370:.0f} ms | "
+            f"{writes:,} |"
+        )
 
 
 def main() -> None:
@@ -188,8 +256,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--seconds", type=float, default=0.4, help="for each measurement")
     parser.add_argument("--json", type=Path, help="write the figures into this file as well")
-    parser.add_argument("--silent", type=int, metavar="SECONDS", help="only this: writes while the job server accepts and never answers")
-    parser.add_argument("--restarts", type=int, metavar="NUMBER", help="only this: writes while the job server is killed and started again")
+    parser.add_argument(
+        "--silent",
+        type=int,
+        metavar="SECONDS",
+        help="only this: writes while the job server accepts and never answers",
+    )
+    parser.add_argument(
+        "--restarts",
+        type=int,
+        metavar="NUMBER",
+        help="only this: writes while the job server is killed and started again",
+    )
     options = parser.parse_args()
     many_rows = SINGLE + ", ('hello', 'world')" * (ROWS - 1)
     with cleaned_up():
@@ -209,7 +287,8 @@ def main() -> None:
         }
         figures: dict[str, dict[str, list[float]]] = {name: {case: [] for case in cases} for name in TRIGGERS}
         for round_ in range(options.rounds):
-            # Shapes that are compared follow each other, another one first in each round: the server still writes out the pages of the case before.
+            # Shapes that are compared follow each other, another one first in each round: the server still
+            # writes out the pages of the case before.
             shapes = list(TRIGGERS.items())
             shapes = shapes[round_ % len(shapes) :] + shapes[: round_ % len(shapes)]
             for case, (statement, rows, connections) in cases.items():
@@ -218,22 +297,42 @@ def main() -> None:
                     figures[name][case].append(bench.measure(statement, rows, connections, options.seconds))
                     bench.drop_jobs()
             print(f"round {round_ + 1} of {options.rounds}", flush=True)
-    medians = {name: {case: statistics.median(values) for case, values in row.items()} for name, row in figures.items()}
-    print(f"\n{version}; us a row as one connection sees it, median of {options.rounds} rounds of {options.seconds:g} s; in brackets, times no trigger\n")
+    medians = {
+        name: {case: statistics.median(values) for case, values in row.items()}
+        for name, row in figures.items()
+    }
+    print(
+        f"\n{version}; us a row as one connection sees it, median of {options.rounds} rounds of "
+        f"{options.seconds:g} s; in brackets, times no trigger\n"
+    )
     print("| trigger | " + " | ".join(cases) + " |\n|---|" + "---|" * len(cases))
     for name, row in medians.items():
-        print(f"| {name} | " + " | ".join(f"{row[c]:.1f} (x{row[c] / medians['no trigger'][c]:.2f})" for c in cases) + " |")
+        print(
+            f"| {name} | "
+            + " | ".join(f"{row[c]:.1f} (x{row[c] / medians['no trigger'][c]:.2f})" for c in cases)
+            + " |"
+        )
     many = {name: row[MANY_ROWS] for name, row in medians.items()}
-    print(f"\n{ROWS}-row INSERT: gman_do_background / a client per call = {many['gman_do_background'] / many['a libgearman client per call']:.2f} (bar 0.45)")
     print(
-        f"{ROWS}-row INSERT: gman_wake adds {many['outbox row + gman_wake'] - many['outbox row']:.2f} us a row to the outbox row (bar 1.5), "
+        f"\n{ROWS}-row INSERT: gman_do_background / a client per call = "
+        f"{many['gman_do_background'] / many['a libgearman client per call']:.2f} (bar 0.45)"
+    )
+    print(
+        f"{ROWS}-row INSERT: gman_wake adds {many['outbox row + gman_wake'] - many['outbox row']:.2f} us a "
+        "row to the outbox row (bar 1.5), "
         f"{many['gman_wake'] - many['a trigger that does nothing']:.2f} to a trigger that does nothing; "
-        f"as a table's only trigger {many['gman_wake'] - many['no trigger']:.2f}, where one that does nothing adds "
+        f"as a table's only trigger {many['gman_wake'] - many['no trigger']:.2f}, where one that does "
+        "nothing adds "
         f"{many['a trigger that does nothing'] - many['no trigger']:.2f}"
     )
-    print(f"{AUTOCOMMIT}: outbox row + wake / no trigger = {medians['outbox row + gman_wake'][AUTOCOMMIT] / medians['no trigger'][AUTOCOMMIT]:.2f} (bar 1.25)")
+    print(
+        f"{AUTOCOMMIT}: outbox row + wake / no trigger = "
+        f"{medians['outbox row + gman_wake'][AUTOCOMMIT] / medians['no trigger'][AUTOCOMMIT]:.2f} (bar 1.25)"
+    )
     if options.json:
-        options.json.write_text(json.dumps({"version": version, "median_us": medians, "rounds_us": figures}, indent=2) + "\n")
+        options.json.write_text(
+            json.dumps({"version": version, "median_us": medians, "rounds_us": figures}, indent=2) + "\n"
+        )
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@
 
 """Ansible's way into a test host: the container's namespaces are entered directly.
 
-containers.podman.podman needs four or five podman processes for every task, because it cannot pipeline; a deployment of a
-hundred tasks then waits for podman more than for anything else. This does the same with one nsenter per task (molecule/hosts/enter).
+containers.podman.podman needs four or five podman processes for every task, because it cannot pipeline; a
+deployment of a hundred tasks then waits for podman more than for anything else. This does the same with one
+nsenter per task (molecule/hosts/enter).
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ class Connection(ConnectionBase):
 
     def _run(self, command, stdin=None):
         enter = [self.get_option("enter"), self._play_context.remote_addr, *WITH_KEPT_CODE, *command]
-        done = subprocess.run(enter, input=stdin if stdin is not None else b"", capture_output=True, check=False)
+        done = subprocess.run(
+            enter, input=stdin if stdin is not None else b"", capture_output=True, check=False
+        )
         if done.returncode == NO_HOST:
             raise AnsibleConnectionFailure(done.stderr.decode(errors="replace"))
         return done.returncode, done.stdout, done.stderr
@@ -60,7 +63,9 @@ class Connection(ConnectionBase):
     @ensure_connect
     def put_file(self, in_path, out_path):
         super().put_file(in_path, out_path)
-        status, _stdout, stderr = self._run(["/bin/sh", "-c", 'cat >"$1"', "sh", out_path], pathlib.Path(in_path).read_bytes())
+        status, _stdout, stderr = self._run(
+            ["/bin/sh", "-c", 'cat >"$1"', "sh", out_path], pathlib.Path(in_path).read_bytes()
+        )
         if status != 0:
             raise AnsibleConnectionFailure(f"cannot write {out_path}: {stderr.decode(errors='replace')}")
 

@@ -3,13 +3,16 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Eight writers for ten seconds, and kill -9 of the worker and of gearmand: is each change in Redis, and no old value?
+"""Eight writers for ten seconds, and kill -9 of the worker and of gearmand: is each change in Redis, and no
+old value?
 
-usage: load.py MYSQL_SOCKET     inside the demo's host, as root, with the worker's Python, which has PyMySQL and redis
+usage: load.py MYSQL_SOCKET     inside the demo's host, as root, with the worker's Python, which has PyMySQL
+and redis
 
-The writers insert, update and delete customers; each change is a transaction. A reader asks Redis for each committed
-change until it shows. At the end all entries in Redis are compared with all rows in MySQL. Nothing here is shared
-with the worker or with `gearsync verify`. The exit status is 1 when something is lost or stale or a write has failed.
+The writers insert, update and delete customers; each change is a transaction. A reader asks Redis for each
+committed change until it shows. At the end all entries in Redis are compared with all rows in MySQL. Nothing
+here is shared with the worker or with `gearsync verify`. The exit status is 1 when something is lost or stale
+or a write has failed.
 """
 
 from __future__ import annotations
@@ -53,7 +56,8 @@ class Change(NamedTuple):
 
     event: str
     row: int
-    #: The row's new balance. It only grows, so that an older value is known as such; of a deleted row it is infinite.
+    #: The row's new balance. It only grows, so that an older value is known as such; of a deleted row it is
+    #: infinite.
     balance: float
     #: When the commit returned, by the machine's monotonic clock.
     committed: float
@@ -67,7 +71,9 @@ class Kill(NamedTuple):
     do: Callable[[], None]
 
 
-def write(connect: Callable[[], Any], number: int, balances: dict[int, float], seconds: float, report: Any) -> None:
+def write(
+    connect: Callable[[], Any], number: int, balances: dict[int, float], seconds: float, report: Any
+) -> None:
     """Change customers; report changes and errors. ``balances``: the rows that only this writer changes."""
     chance = random.Random(number)
     # Only rows that were there at the start are deleted: an absent one is not one that is still to come.
@@ -149,7 +155,9 @@ def entries_of_rows(cursor: Any) -> Entries:
     wanted: Entries = {}
     for row, name, city, balance in cursor.fetchall():
         fields = {"id": str(row), "name": name, "city": city, "balance": str(balance)}
-        wanted.update({(f"customer:{row}", field): value for field, value in fields.items() if value is not None})
+        wanted.update(
+            {(f"customer:{row}", field): value for field, value in fields.items() if value is not None}
+        )
         wanted["customer:by-balance", str(row)] = float(balance)
         if city is not None:
             wanted[f"customer:by-city:{city}", str(row)] = True
@@ -176,8 +184,11 @@ def entries_of_redis(client: Any) -> Entries:
 def differences(wanted: Entries, found: Entries) -> tuple[list[str], list[str]]:
     """What is missing in Redis, and what is there and should not be, or should be another value."""
     missing = [f"{key} {name}: missing" for key, name in wanted.keys() - found.keys()]
-    stale = [f"{key} {name}: {value!r}, MySQL: {wanted.get((key, name))!r}"
-             for (key, name), value in found.items() if wanted.get((key, name)) != value]
+    stale = [
+        f"{key} {name}: {value!r}, MySQL: {wanted.get((key, name))!r}"
+        for (key, name), value in found.items()
+        if wanted.get((key, name)) != value
+    ]
     return sorted(missing), sorted(stale)
 
 
@@ -208,8 +219,10 @@ class Load:
         context = multiprocessing.get_context("fork")
         report: Any = context.SimpleQueue()
         self.begin = time.monotonic()
-        writers = [context.Process(target=write, args=(self._connect, number, share, seconds, report))
-                   for number, share in enumerate(shares)]
+        writers = [
+            context.Process(target=write, args=(self._connect, number, share, seconds, report))
+            for number, share in enumerate(shares)
+        ]
         for writer in writers:
             writer.start()
         timers = [threading.Timer(self.begin + kill.after - time.monotonic(), kill.do) for kill in kills]
@@ -220,7 +233,9 @@ class Load:
             writer.join()
         for timer in timers:
             timer.join()
-        self.broken = [f"a writer ended with status {writer.exitcode}" for writer in writers if writer.exitcode]
+        self.broken = [
+            f"a writer ended with status {writer.exitcode}" for writer in writers if writer.exitcode
+        ]
 
     def _read(self, report: Any, writers: Sequence[Any], patience: float) -> None:
         deadline = math.inf
@@ -250,7 +265,10 @@ def milliseconds(delays: Sequence[float]) -> str:
 
 def table(load: Load, kills: Sequence[Kill]) -> Iterator[str]:
     """The delays, by what had been killed last when a change was committed."""
-    parts = [("until the first kill", -math.inf), *((f"after kill -9 {kill.name}", kill.after) for kill in kills)]
+    parts = [
+        ("until the first kill", -math.inf),
+        *((f"after kill -9 {kill.name}", kill.after) for kill in kills),
+    ]
     ends = [*(after for _name, after in parts[1:]), math.inf]
     seen = [(change.committed - load.begin, delay) for change, delay in load.reader.delays]
     yield f"{'commit → visible (ms)':32}{'changes':>10}{'p50':>10}{'p99':>10}{'longest':>10}"
@@ -263,19 +281,30 @@ def table(load: Load, kills: Sequence[Kill]) -> Iterator[str]:
 def result(load: Load, kills: Sequence[Kill]) -> tuple[int, list[str]]:
     """What the load has come to: the exit status, and lines for people."""
     missing, stale = load.compare()
-    unseen = [f"customer:{change.row}: {change.event} never showed"
-              for changes in load.reader.waiting.values() for change in changes]
+    unseen = [
+        f"customer:{change.row}: {change.event} never showed"
+        for changes in load.reader.waiting.values()
+        for change in changes
+    ]
     older = [f"values that went back while they were read: {load.reader.older}"] * bool(load.reader.older)
     problems = [*load.broken, *load.errors, *unseen, *older, *missing, *stale]
     events = collections.Counter(change.event for change, _delay in load.reader.delays)
     counted = ", ".join(f"{event} {number:,}" for event, number in sorted(events.items()))
     lines = [
-        *table(load, kills), "",
+        *table(load, kills),
+        "",
         f"changes  {len(load.reader.delays) + len(unseen):>8,}   ({counted})",
         f"failed   {len(load.errors):>8,}   (writes that MySQL refused)",
-        f"lost     {len(unseen) + len(missing):>8,}   (committed changes and values that Redis does not have)",
-        f"stale    {load.reader.older + len(stale):>8,}   (values in Redis that MySQL has no longer, or that went back)",
-        *problems[:10], *[f"… and {len(problems) - 10} more"] * (len(problems) > 10),
+        (
+            f"lost     {len(unseen) + len(missing):>8,}   (committed changes and values that Redis does not "
+            "have)"
+        ),
+        (
+            f"stale    {load.reader.older + len(stale):>8,}   (values in Redis that MySQL has no longer, or "
+            "that went back)"
+        ),
+        *problems[:10],
+        *[f"… and {len(problems) - 10} more"] * (len(problems) > 10),
     ]
     return int(bool(problems)), lines
 
@@ -291,7 +320,9 @@ def kill_unit(unit: str, killed: dict[str, str]) -> None:
 
 
 def follower(unit: str, killed: str) -> str:
-    """The process that systemd has started in place of one that was killed; empty if there is none after a minute."""
+    """The process that systemd has started in place of one that was killed; empty if there is none after
+    a minute.
+    """
     deadline = time.monotonic() + 60.0
     while (now := property_of(unit, "MainPID")) in ("0", killed):
         if time.monotonic() > deadline:
@@ -305,10 +336,19 @@ def main(arguments: Sequence[str]) -> int:
         print(__doc__, file=sys.stderr)
         return 2
     connect = functools.partial(
-        pymysql.connect, unix_socket=arguments[0], user="root", charset="utf8mb4", autocommit=True, read_timeout=60)
+        pymysql.connect,
+        unix_socket=arguments[0],
+        user="root",
+        charset="utf8mb4",
+        autocommit=True,
+        read_timeout=60,
+    )
     load = Load(connect, redis.Redis(decode_responses=True))
     if any(load.compare()):
-        print("shop.customer differs in Redis before the first change; repair it by gearsync verify --repair", file=sys.stderr)
+        print(
+            "shop.customer differs in Redis before the first change; repair it by gearsync verify --repair",
+            file=sys.stderr,
+        )
         return 1
     killed: dict[str, str] = {}
     kills = [Kill(after, unit, functools.partial(kill_unit, unit, killed)) for after, unit in KILLS]
@@ -317,10 +357,15 @@ def main(arguments: Sequence[str]) -> int:
         before = killed.get(kill.name, "0")
         after = follower(kill.name, before)
         if before == "0" or not after:
-            print(f"{kill.name} was not running, or was not killed, or has not started again", file=sys.stderr)
+            print(
+                f"{kill.name} was not running, or was not killed, or has not started again", file=sys.stderr
+            )
             return 1
         pause = property_of(kill.name, "RestartUSec")
-        print(f"at {kill.after:g} s: kill -9 {kill.name}, process {before}; after {pause} systemd starts process {after}")
+        print(
+            f"at {kill.after:g} s: kill -9 {kill.name}, process {before}; after {pause} systemd starts "
+            f"process {after}"
+        )
     status, lines = result(load, kills)
     print("", *lines, sep="\n")
     return status

@@ -12,16 +12,19 @@ class ModuleDocFragment:
 options:
   tls:
     description:
-      - Whether to speak TLS, 1.2 or later, to job servers, and never anything else. Their certificates must be made out to the names or addresses used.
+      - Whether to speak TLS, 1.2 or later, to job servers, and never anything else. Their certificates must
+        be made out to the names or addresses used.
     type: bool
     default: false
   tls_ca_file:
     description:
-      - File on the managed host with the certificates of the authorities that sign for job servers; the system's when it is left out.
+      - File on the managed host with the certificates of the authorities that sign for job servers; the
+        system's when it is left out.
     type: path
   tls_cert_file:
     description:
-      - File on the managed host with the certificate that is shown to job servers, and those between it and its authority. Needs O(tls_key_file).
+      - File on the managed host with the certificate that is shown to job servers, and those between it and
+        its authority. Needs O(tls_key_file).
     type: path
   tls_key_file:
     description:

@@ -36,7 +36,8 @@ options:
     type: path
   config_file:
     description:
-      - A MySQL option file on the managed host, whose V([client]) section is read for what the other options leave out.
+      - A MySQL option file on the managed host, whose V([client]) section is read for what the other options
+        leave out.
       - A missing file is not an error.
     type: path
     default: ~/.my.cnf

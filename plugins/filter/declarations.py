@@ -34,4 +34,8 @@ def quoted_table(name):
 
 class FilterModule:
     def filters(self):
-        return {"declaration_problems": declaration_problems, "durable_tables": durable_tables, "quoted_table": quoted_table}
+        return {
+            "declaration_problems": declaration_problems,
+            "durable_tables": durable_tables,
+            "quoted_table": quoted_table,
+        }

@@ -73,7 +73,10 @@ def unknown_variables(names, known, groups):
     lines = []
     for name, hosts in sorted(unknown.items()):
         close = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
-        lines.append(f"{name} on {place(hosts, groups, len(names))}" + (f": did you mean {close[0]}?" if close else "."))
+        lines.append(
+            f"{name} on {place(hosts, groups, len(names))}"
+            + (f": did you mean {close[0]}?" if close else ".")
+        )
     return lines
 
 

@@ -12,8 +12,17 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import
 INTEGER_TYPES = ("tinyint", "smallint", "mediumint", "int", "integer", "bigint")
 FLOAT_TYPES = ("float", "double", "real")
 BINARY_TYPES = ("binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob")
-SPATIAL_TYPES = ("geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon",
-                 "geometrycollection", "geomcollection")
+SPATIAL_TYPES = (
+    "geometry",
+    "point",
+    "linestring",
+    "polygon",
+    "multipoint",
+    "multilinestring",
+    "multipolygon",
+    "geometrycollection",
+    "geomcollection",
+)
 # Types whose bytes are no text and that do not compare as bytes by themselves.
 OPAQUE_TYPES = (*SPATIAL_TYPES, "vector")
 # What is not text, by the server's name of the type.
@@ -30,7 +39,8 @@ KINDS = {
 def column_kind(column):
     """How a column's value travels: integer, decimal, bit, float, text, timestamp, binary or json.
 
-    column: dict with data_type, column_type, collation (None unless text), is_json (a JSON column, or MariaDB's check of one).
+    column: dict with data_type, column_type, collation (None unless text), is_json (a JSON column, or
+    MariaDB's check of one).
     """
     data_type = column["data_type"].lower()
     if "zerofill" in column["column_type"].lower():
@@ -48,7 +58,9 @@ def _text(value):
 
 
 def _utc(value, precision):
-    """A TIMESTAMP's text in UTC whatever the session's zone, without named zones. The zero date has no such moment."""
+    """A TIMESTAMP's text in UTC whatever the session's zone, without named zones. The zero date has no
+    such moment.
+    """
     cast = f"DATETIME({precision})" if precision else "DATETIME"
     moment = f"CAST('1970-01-01 00:00:00' AS {cast}) + INTERVAL UNIX_TIMESTAMP({value}) SECOND"
     # Inside a trigger UNIX_TIMESTAMP of the zero date is 0 on MySQL and NULL on MariaDB.
@@ -84,7 +96,8 @@ def _comparable(column, row):
     """A column's value in a form in which values are equal only when they are so byte for byte."""
     value, kind = f"{row}.{quote(column['name'])}", column_kind(column)
     if kind == "timestamp":
-        # The hour that is shown twice when summer time ends: equal as text, not as moments. For MariaDB the zero date is not a moment.
+        # The hour that is shown twice when summer time ends: equal as text, not as moments. For MariaDB the
+        # zero date is not a moment.
         return f"COALESCE(UNIX_TIMESTAMP({value}), {_text(value)})"
     if kind == "json":
         return f"CAST({_text(value)} AS BINARY)"
@@ -105,13 +118,16 @@ def same_expression(column):
     return f"{_comparable(column, 'NEW')} <=> {_comparable(column, 'OLD')}"
 
 
-# A value's text in JSON may be this many times as long as its bytes: a control character becomes six, a byte two.
+# A value's text in JSON may be this many times as long as its bytes: a control character becomes six, a byte
+# two.
 EXPANSION = 8
 LARGE_TYPES = ("text", "mediumtext", "longtext", "blob", "mediumblob", "longblob", "json", *SPATIAL_TYPES)
 
 
 def is_large(column):
-    """Whether a value of the column may be too large to be written as JSON; the servers then make NULL of the whole or, worse, of a part."""
+    """Whether a value of the column may be too large to be written as JSON; the servers then make NULL of
+    the whole or, worse, of a part.
+    """
     return column["data_type"].lower() in LARGE_TYPES
 
 

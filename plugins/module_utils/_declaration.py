@@ -1,7 +1,9 @@
 # Copyright (c) 2026, the gearsync developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A declaration that keeps to the rule book, and the table that it is about: which columns, which keys, what cannot work. No I/O here."""
+"""A declaration that keeps to the rule book, and the table that it is about: which columns, which keys,
+what cannot work. No I/O here.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declare.temp
 LOG_TYPES = ("list", "stream")
 MEMBER_TYPES = ("set", "zset")
 
-# The characters of a value's text by the column's type, for what is not free text; and the types whose texts all have one length.
+# The characters of a value's text by the column's type, for what is not free text; and the types whose texts
+# all have one length.
 ALPHABETS = {
     **dict.fromkeys(("tinyint", "smallint", "mediumint", "int", "integer", "bigint", "bit"), "-0123456789"),
     **dict.fromkeys(("decimal", "numeric", "time"), "-.:0123456789"),
@@ -55,7 +58,9 @@ NEVER_NUMBERS = {
 
 
 def old_columns(declaration):
-    """The columns whose old value an update or a delete needs to remove what is in Redis, in the declaration's order."""
+    """The columns whose old value an update or a delete needs to remove what is in Redis, in the
+    declaration's order.
+    """
     if declaration.get("transform"):
         # What it computes may be of any column.
         return list(declaration["columns"])
@@ -97,10 +102,11 @@ def _identifying_columns(write):
 
 
 def shard_columns(declaration, real, unique_keys):
-    """The columns, by their declared names, that a row's shard is made of: those of a unique key that every write's key has in it.
+    """The columns, by their declared names, that a row's shard is made of: those of a unique key that every
+    write's key has in it.
 
-    Without such a key changes of different rows may meet in one Redis key, and the whole table needs one shard: an empty list.
-    real: {declared: real}. unique_keys: as of key_problems.
+    Without such a key changes of different rows may meet in one Redis key, and the whole table needs one
+    shard: an empty list. real: {declared: real}. unique_keys: as of key_problems.
     """
     declared = {name: each for each, name in real.items()}
     for key in unique_keys:
@@ -113,7 +119,9 @@ def shard_columns(declaration, real, unique_keys):
 
 
 def key_columns(declaration, real, unique_keys):
-    """The columns, by their declared names, by which one row of the table differs from all others; empty when none that do are declared."""
+    """The columns, by their declared names, by which one row of the table differs from all others; empty
+    when none that do are declared.
+    """
     declared = {name: each for each, name in real.items()}
     shard = shard_columns(declaration, real, unique_keys)
     return shard or next(
@@ -122,7 +130,9 @@ def key_columns(declaration, real, unique_keys):
 
 
 def _cannot_hold(column, character):
-    """Whether the text of a column's value ends before a character whatever the value is. column: of the table's facts, or None when it is computed."""
+    """Whether the text of a column's value ends before a character whatever the value is. column: of the
+    table's facts, or None when it is computed.
+    """
     if column is None:
         return False
     kind = column["data_type"].lower()
@@ -133,10 +143,11 @@ def _cannot_hold(column, character):
 
 
 def distinguished(texts, names, columns):
-    """(the columns whose values a text made of a template shows for sure, the first and the last of those between which it does not, or None).
+    """(the columns whose values a text made of a template shows for sure, the first and the last of those
+    between which it does not, or None).
 
-    texts, names: the template. columns: facts by these names. From both ends a value is known as long as it cannot hold what separates it from the
-    next one, and one that is left over alone is known, too.
+    texts, names: the template. columns: facts by these names. From both ends a value is known as long as it
+    cannot hold what separates it from the next one, and one that is left over alone is known, too.
     """
     between = texts[1:-1]
     first, last = 0, len(names) - 1
@@ -152,7 +163,9 @@ def distinguished(texts, names, columns):
 
 
 def _ambiguity(write, columns, covered):
-    """Why two rows may have one key or member although the write names a unique key; None when they cannot."""
+    """Why two rows may have one key or member although the write names a unique key; None when they
+    cannot.
+    """
     templates = {"key": write_keys(write, [COLUMN_NAME])[0]}
     if write["type"] in MEMBER_TYPES:
         templates["member"] = parse_template(write["member"])
@@ -165,19 +178,23 @@ def _ambiguity(write, columns, covered):
         return None
     field, (first, last, middle) = doubts[0]
     message = (
-        f"{shown(write[field])} is the same text for different rows, for example for {first}='a', {last}='b{middle}c' and for {first}='a{middle}b', "
+        f"{shown(write[field])} is the same text for different rows, for example for {first}='a', "
+        f"{last}='b{middle}c' and for {first}='a{middle}b', "
         f"{last}='c': a delete of one would remove the other's"
     )
     return Problem(
         (field,),
         message,
-        f"put something between {{{first}}} and {{{last}}} that their values cannot hold, or use numbers, dates, UUIDs or "
+        f"put something between {{{first}}} and {{{last}}} that their values cannot hold, or use numbers, "
+        "dates, UUIDs or "
         "ENUMs for them, or declare distinct: true in this write if you know that no value holds it",
     )
 
 
 def _key_problem(write, events, unique_keys, covered):
-    """Whether two rows could write one key, or one row take away what another has written; None when all is well."""
+    """Whether two rows could write one key, or one row take away what another has written; None when all
+    is well.
+    """
     kind, key = write["type"], shown(write["key"])
     if kind in LOG_TYPES or covered(_identifying_columns(write)):
         return None
@@ -187,30 +204,41 @@ def _key_problem(write, events, unique_keys, covered):
         return Problem(("key",), message, f"name all columns of {choices}")
     if set(events) == {"insert"}:
         return None
-    message = f"{key} and member {shown(write['member'])} do not name all columns of a unique key, so that a change of one row would remove another row's"
+    message = (
+        f"{key} and member {shown(write['member'])} do not name all columns of a unique key, so that a "
+        "change of one row would remove another row's"
+    )
     return Problem(("key",), message, f"name all columns of {choices}, or declare events: [insert]")
 
 
 def _score_problem(write, columns):
-    """Why no row's score can be a number; None when it can be. columns: what is known of each by its declared name."""
+    """Why no row's score can be a number; None when it can be. columns: what is known of each by its
+    declared name.
+    """
     for name in write_columns(write, ("score",)):
         column = columns.get(name)
         if column is not None and (column["data_type"].lower() in NEVER_NUMBERS or column["is_json"]):
-            message = f"{shown(write['score'])} is made of {name}, whose type {column['column_type']} has no numbers, so that no row could be applied"
+            message = (
+                f"{shown(write['score'])} is made of {name}, whose type {column['column_type']} has no "
+                "numbers, so that no row could be applied"
+            )
             return Problem(
                 ("score",),
                 message,
-                f"use a numeric column, for example a generated one, ADD {name}_seconds BIGINT AS (TO_SECONDS({name})), or "
+                f"use a numeric column, for example a generated one, ADD {name}_seconds BIGINT AS "
+                f"(TO_SECONDS({name})), or "
                 "compute it with a transform",
             )
     return None
 
 
 def key_problems(declaration, names, unique_keys, columns=None):
-    """What the table's keys and types rule out in a declaration that keeps to the rule book: (problems, warnings).
+    """What the table's keys and types rule out in a declaration that keeps to the rule book: (problems,
+    warnings).
 
-    names: the table's columns. unique_keys: a list of column lists, each of a PRIMARY KEY or a UNIQUE key of NOT NULL columns.
-    columns: what is known of each by its name, for the texts that two rows may share and for scores; without it these are not looked at.
+    names: the table's columns. unique_keys: a list of column lists, each of a PRIMARY KEY or a UNIQUE key of
+    NOT NULL columns. columns: what is known of each by its name, for the texts that two rows may share and
+    for scores; without it these are not looked at.
     """
     problems, warnings = [], []
     real, _missing = match_columns(declaration["columns"], names)
@@ -225,7 +253,8 @@ def key_problems(declaration, names, unique_keys, columns=None):
         if is_per_column(write) and not write_columns(write, ("key",)):
             # The article's own mapping: one set of keys for the whole table.
             warnings.append(
-                f"write[{number}].key: {shown(write['key'])} names no column of a unique key, so every row writes the same Redis keys "
+                f"write[{number}].key: {shown(write['key'])} names no column of a unique key, so every row "
+                "writes the same Redis keys "
                 "and the last change wins"
             )
         elif not unique_keys:
@@ -241,7 +270,12 @@ def key_problems(declaration, names, unique_keys, columns=None):
             shares_nothing = write["type"] in LOG_TYPES or (
                 write["type"] in MEMBER_TYPES and set(declaration["events"]) == {"insert"}
             )
-            if of_write == [None] and columns is not None and not shares_nothing and not write.get("distinct"):
+            if (
+                of_write == [None]
+                and columns is not None
+                and not shares_nothing
+                and not write.get("distinct")
+            ):
                 of_write.append(_ambiguity(write, facts, covered))
         # A transform may make anything of a column.
         of_write.append(None if declaration.get("transform") else _score_problem(write, facts))

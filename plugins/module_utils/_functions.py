@@ -37,7 +37,10 @@ def soname_problem(soname):
     if not soname:
         return "soname is empty"
     if "/" in soname or "\\" in soname:
-        return f"soname {soname!r} has a path in it, which no server accepts; libraries are always taken from the server's plugin directory"
+        return (
+            f"soname {soname!r} has a path in it, which no server accepts; libraries are always taken "
+            "from the server's plugin directory"
+        )
     if soname.startswith("."):
         return f"soname {soname!r} is a hidden file"
     if len(soname) > 128:
@@ -46,7 +49,9 @@ def soname_problem(soname):
 
 
 def create_sql(name, returns, aggregate, soname):
-    return "CREATE {}FUNCTION {} RETURNS {} SONAME {}".format("AGGREGATE " if aggregate else "", quote(name), returns.upper(), literal(soname))
+    return "CREATE {}FUNCTION {} RETURNS {} SONAME {}".format(
+        "AGGREGATE " if aggregate else "", quote(name), returns.upper(), literal(soname)
+    )
 
 
 def recreate_sql(row):
@@ -60,13 +65,18 @@ def drop_sql(name):
 
 def forget_sql(name):
     """For a function that the server has not been able to load."""
-    return f"DELETE FROM `mysql`.`func` WHERE `name` = {literal(name)}"  # quoted: recorded statements carry no parameters
+    # quoted: recorded statements carry no parameters
+    return f"DELETE FROM `mysql`.`func` WHERE `name` = {literal(name)}"
 
 
 def wanted_row(function, soname):
     """A function as mysql.func will have it."""
-    return {"name": function["name"], "ret": RETURN_CODES[function["returns"]], "dl": soname,
-            "type": "aggregate" if function["aggregate"] else "function"}
+    return {
+        "name": function["name"],
+        "ret": RETURN_CODES[function["returns"]],
+        "dl": soname,
+        "type": "aggregate" if function["aggregate"] else "function",
+    }
 
 
 def is_as_wanted(row, function, soname):
@@ -76,7 +86,9 @@ def is_as_wanted(row, function, soname):
 
 def calls(body, names):
     """Which of these functions a trigger's body calls, as far as its text shows."""
-    return [name for name in names if re.search(rf"(?<![\w$`.])`?{re.escape(name)}`?\s*\(", body, re.IGNORECASE)]
+    return [
+        name for name in names if re.search(rf"(?<![\w$`.])`?{re.escape(name)}`?\s*\(", body, re.IGNORECASE)
+    ]
 
 
 def show(rows):

@@ -24,11 +24,15 @@ def parse_address(text):
     elif text.count(":") > 1 and re.match(r"[0-9A-Fa-f:.]+(%\w+)?\Z", text):
         host, port = text, DEFAULT_PORT
     else:
-        raise ValueError(f"{text!r} is not the address of a job server; write host, host:port or [address]:port")
+        raise ValueError(
+            f"{text!r} is not the address of a job server; write host, host:port or [address]:port"
+        )
     if not 0 < port < 65536:
         raise ValueError(f"{text!r} has no valid port")
     if re.search(r"[\s,]", host):
-        raise ValueError(f"{text!r} is not the address of a job server; write host, host:port or [address]:port")
+        raise ValueError(
+            f"{text!r} is not the address of a job server; write host, host:port or [address]:port"
+        )
     return host, port
 
 
@@ -49,7 +53,9 @@ class Deadline:
 
 
 def open_connection(host, port, deadline, tls=None):
-    """A socket to a job server, over IPv6 or IPv4 as its name resolves; inside it TLS, when an ssl.SSLContext is given."""
+    """A socket to a job server, over IPv6 or IPv4 as its name resolves; inside it TLS, when an
+    ssl.SSLContext is given.
+    """
     try:
         connection = socket.create_connection((host, port), timeout=deadline.left())
         try:
@@ -124,14 +130,23 @@ class Admin:
 
 def parse_version(line, name):
     if not line.startswith("OK "):
-        raise JobServerError(f"what listens at {name} is not a job server: it answers {line[:80]!r} to 'version'")
+        raise JobServerError(
+            f"what listens at {name} is not a job server: it answers {line[:80]!r} to 'version'"
+        )
     return line[3:].strip()
 
 
 def parse_function(line):
-    """A line of 'status': name, jobs in all, jobs that run, workers. A name may hold tabs: the numbers are at the end."""
+    """A line of 'status': name, jobs in all, jobs that run, workers. A name may hold tabs: the numbers
+    are at the end.
+    """
     name, total, running, workers = line.rsplit("\t", 3)
-    return {"name": name, "queued": int(total) - int(running), "running": int(running), "workers": int(workers)}
+    return {
+        "name": name,
+        "queued": int(total) - int(running),
+        "running": int(running),
+        "workers": int(workers),
+    }
 
 
 def parse_worker(line):

@@ -56,12 +56,20 @@ def packet(command, *arguments):
 
 def fit_unique(unique):
     """A unique that the job server keeps whole: what is longer is replaced by its hash."""
-    return unique if len(unique) <= MAX_UNIQUE else hashlib.sha256(unique).hexdigest()[:MAX_UNIQUE].encode("ascii")
+    return (
+        unique
+        if len(unique) <= MAX_UNIQUE
+        else hashlib.sha256(unique).hexdigest()[:MAX_UNIQUE].encode("ascii")
+    )
 
 
 def submit_name(priority, background):
     """What the protocol calls the packet that submits such a job."""
-    return "SUBMIT_JOB" + {"low": "_LOW", "normal": "", "high": "_HIGH"}[priority] + ("_BG" if background else "")
+    return (
+        "SUBMIT_JOB"
+        + {"low": "_LOW", "normal": "", "high": "_HIGH"}[priority]
+        + ("_BG" if background else "")
+    )
 
 
 class Connection:
@@ -99,11 +107,17 @@ class Connection:
         body = self._exactly(size)
         if command == ERROR:
             code, _separator, text = body.partition(b"\0")
-            raise JobServerError("job server {}: {} ({})".format(self.name, text.decode("utf-8", "replace"), code.decode("utf-8", "replace")))
+            raise JobServerError(
+                "job server {}: {} ({})".format(
+                    self.name, text.decode("utf-8", "replace"), code.decode("utf-8", "replace")
+                )
+            )
         return command, body
 
 
-def run_job(host, port, function, data, *, unique=b"", priority="normal", background=False, timeout=10.0, tls=None):
+def run_job(
+    host, port, function, data, *, unique=b"", priority="normal", background=False, timeout=10.0, tls=None
+):
     """Submit a job and, unless it goes to the background, wait for its end. All bytes."""
     outcome = Outcome("", [], [], None)
     try:
@@ -120,7 +134,9 @@ def run_job(host, port, function, data, *, unique=b"", priority="normal", backgr
             while not background and outcome.result is None:
                 outcome = _step(connection.receive(), outcome)
     except OSError as error:
-        where = "job server {}, function {}".format(format_address(host, port), function.decode("utf-8", "replace"))
+        where = "job server {}, function {}".format(
+            format_address(host, port), function.decode("utf-8", "replace")
+        )
         if outcome.handle:
             raise JobError(f"{where}: job {outcome.handle} has not ended: {error}", outcome) from error
         raise JobServerError(f"{where}: the job was perhaps not taken: {error}") from error
@@ -140,7 +156,10 @@ def _step(received, outcome):
     elif command == WORK_FAIL:
         raise JobError(f"job {outcome.handle}: the worker reports that it has failed", outcome)
     elif command == WORK_EXCEPTION:
-        raise JobError("job {}: the worker's exception: {}".format(outcome.handle, payload.decode("utf-8", "replace")), outcome)
+        raise JobError(
+            "job {}: the worker's exception: {}".format(outcome.handle, payload.decode("utf-8", "replace")),
+            outcome,
+        )
     elif command == WORK_COMPLETE:
         return outcome._replace(result=payload)
     return outcome

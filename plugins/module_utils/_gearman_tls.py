@@ -31,11 +31,17 @@ def _naming(option, file):
             pass
         yield
     except OSError as error:
-        raise TlsError("{}: {} cannot be used: {}".format(option, file, getattr(error, "reason", None) or error.strerror or error)) from error
+        raise TlsError(
+            "{}: {} cannot be used: {}".format(
+                option, file, getattr(error, "reason", None) or error.strerror or error
+            )
+        ) from error
 
 
 def tls_context(params):
-    """The ssl.SSLContext of a module's options, or None without TLS. Raises TlsError, which names the option."""
+    """The ssl.SSLContext of a module's options, or None without TLS. Raises TlsError, which names the
+    option.
+    """
     if not params["tls"]:
         return None
     if bool(params["tls_cert_file"]) != bool(params["tls_key_file"]):
@@ -46,10 +52,14 @@ def tls_context(params):
     else:
         context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    # Python 3.13 became stricter than OpenSSL, and than the SQL functions: not every private authority is made by the book.
+    # Python 3.13 became stricter than OpenSSL, and than the SQL functions: not every private authority is
+    # made by the book.
     context.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)
     if params["tls_cert_file"]:
-        with _naming("tls_key_file", params["tls_key_file"]), _naming("tls_cert_file", params["tls_cert_file"]):
+        with (
+            _naming("tls_key_file", params["tls_key_file"]),
+            _naming("tls_cert_file", params["tls_cert_file"]),
+        ):
             # An encrypted key is an error; without a password OpenSSL would ask the terminal for one.
             context.load_cert_chain(params["tls_cert_file"], params["tls_key_file"], password=lambda: "")
     return context

@@ -17,6 +17,7 @@ from ansible.module_utils.basic import missing_required_lib
 
 try:
     import pymysql
+
     PYMYSQL_ERROR = None
 except ImportError:
     pymysql = None
@@ -68,7 +69,9 @@ def lock_wait_argument_spec():
 
 
 class Patience:
-    """How long locks are waited for in all: short tries with longer pauses between them, in which the writers go on."""
+    """How long locks are waited for in all: short tries with longer pauses between them, in which the
+    writers go on.
+    """
 
     def __init__(self, seconds, *, clock=time.monotonic, sleep=time.sleep, jitter=random.random):  # noqa: S311 - no secret
         self._left, self._pause = seconds, FIRST_PAUSE
@@ -80,7 +83,9 @@ class Patience:
         self._since = self._clock()
 
     def pause(self):
-        """Called after a try that got no lock: pause, or return False when there is no time for another one."""
+        """Called after a try that got no lock: pause, or return False when there is no time for another
+        one.
+        """
         length = self._pause * (1 + self._jitter() / 2)
         self._left -= self._clock() - self._since
         if length + TRY_SECONDS > self._left:
@@ -193,7 +198,9 @@ class Database:
         self._execute(sql, parameters or None)
 
     def change(self, sql, *, patient=True):
-        """Execute a statement. patient: whether to pause and try again when it gets no lock; not while this session holds one."""
+        """Execute a statement. patient: whether to pause and try again when it gets no lock; not while
+        this session holds one.
+        """
         if not self.check_mode:
             self._execute(sql, patient=patient)
         self.queries.append(sql)
@@ -231,17 +238,24 @@ def _connection_arguments(params):
         arguments["read_default_file"] = config_file
         arguments["read_default_group"] = "client"
         if params["login_host"] == "localhost":
-            # PyMySQL prefers what it is given to what is in the file, and our default is not what the user gave.
+            # PyMySQL prefers what it is given to what is in the file, and our default is not what the user
+            # gave.
             del arguments["host"]
-    for option, name in (("login_user", "user"), ("login_password", "password"), ("login_port", "port"),
-                         ("login_unix_socket", "unix_socket")):
+    for option, name in (
+        ("login_user", "user"),
+        ("login_password", "password"),
+        ("login_port", "port"),
+        ("login_unix_socket", "unix_socket"),
+    ):
         if params[option] is not None:
             arguments[name] = params[option]
     names = (("ca_cert", "ca"), ("client_cert", "cert"), ("client_key", "key"))
     tls = {name: params[option] for option, name in names if params[option]}
     if params["check_hostname"] is not None:
         if params["check_hostname"] and "ca" not in tls:
-            raise ValueError("check_hostname needs ca_cert: without it the server's certificate is not verified at all")
+            raise ValueError(
+                "check_hostname needs ca_cert: without it the server's certificate is not verified at all"
+            )
         tls["check_hostname"] = params["check_hostname"]
     if tls:
         arguments["ssl"] = tls
@@ -256,11 +270,17 @@ def connect(module, check_mode=None):
     target = params["login_unix_socket"] or "{}:{}".format(params["login_host"], params["login_port"] or 3306)
     try:
         connection = pymysql.connect(**_connection_arguments(params))
-        database = Database(connection, module.check_mode if check_mode is None else check_mode, Patience(params.get("lock_wait_timeout") or 0))
+        database = Database(
+            connection,
+            module.check_mode if check_mode is None else check_mode,
+            Patience(params.get("lock_wait_timeout") or 0),
+        )
         # Names in our queries are looked up without a schema of the user's.
         database.session("USE information_schema")
         database.set_sql_mode(SQL_MODE)
-        database.session("SET SESSION lock_wait_timeout = %s, innodb_lock_wait_timeout = %s", TRY_SECONDS, TRY_SECONDS)
+        database.session(
+            "SET SESSION lock_wait_timeout = %s, innodb_lock_wait_timeout = %s", TRY_SECONDS, TRY_SECONDS
+        )
         return database
     except configparser.Error as error:
         module.fail_json(msg="config_file {} cannot be read: {}".format(params["config_file"], error))
@@ -268,40 +288,62 @@ def connect(module, check_mode=None):
         # RuntimeError: PyMySQL's error when a package for the account's password method is missing.
         user = params["login_user"] or "the account of config_file"
         module.fail_json(
-            msg=f"cannot log in to the database server at {target} as {user}: {error}. Check login_unix_socket or login_host and login_port, "
-                f"login_user and login_password, or the [client] section of {params['config_file']}.")
+            msg=f"cannot log in to the database server at {target} as {user}: {error}. Check "
+            "login_unix_socket or login_host and login_port, "
+            f"login_user and login_password, or the [client] section of {params['config_file']}."
+        )
 
 
 def check_lock_wait_timeout(module):
     if module.params["lock_wait_timeout"] < 1:
-        module.fail_json(msg="lock_wait_timeout must be at least 1 second, not {}".format(module.params["lock_wait_timeout"]))
+        module.fail_json(
+            msg="lock_wait_timeout must be at least 1 second, not {}".format(
+                module.params["lock_wait_timeout"]
+            )
+        )
 
 
 def _holders_by_metadata_lock(database, schema, table):
     if database.engine == "mysql":
         return database.rows(
-            "SELECT t.PROCESSLIST_ID AS id, t.PROCESSLIST_USER AS user, t.PROCESSLIST_HOST AS host, t.PROCESSLIST_COMMAND AS command,"
+            "SELECT t.PROCESSLIST_ID AS id, t.PROCESSLIST_USER AS user, t.PROCESSLIST_HOST AS host, "
+            "t.PROCESSLIST_COMMAND AS command,"
             " t.PROCESSLIST_TIME AS time, t.PROCESSLIST_INFO AS statement"
-            " FROM performance_schema.metadata_locks m JOIN performance_schema.threads t ON t.THREAD_ID = m.OWNER_THREAD_ID"
+            " FROM performance_schema.metadata_locks m JOIN performance_schema.threads t ON t.THREAD_ID = "
+            "m.OWNER_THREAD_ID"
             # The last is a backup's lock, or FLUSH TABLES WITH READ LOCK.
             " WHERE ((m.OBJECT_TYPE = 'TABLE' AND m.OBJECT_SCHEMA = %s AND m.OBJECT_NAME = %s)"
-            " OR (m.OBJECT_TYPE IN ('GLOBAL', 'BACKUP LOCK') AND m.LOCK_TYPE = 'SHARED')) AND m.LOCK_STATUS = 'GRANTED'"
-            " AND t.PROCESSLIST_ID IS NOT NULL AND t.PROCESSLIST_ID <> CONNECTION_ID() ORDER BY time DESC", schema, table)
+            " OR (m.OBJECT_TYPE IN ('GLOBAL', 'BACKUP LOCK') AND m.LOCK_TYPE = 'SHARED')) AND m.LOCK_STATUS "
+            "= 'GRANTED'"
+            " AND t.PROCESSLIST_ID IS NOT NULL AND t.PROCESSLIST_ID <> CONNECTION_ID() ORDER BY time DESC",
+            schema,
+            table,
+        )
     return database.rows(
-        "SELECT p.ID AS id, p.USER AS user, p.HOST AS host, p.COMMAND AS command, p.TIME AS time, p.INFO AS statement"
-        " FROM information_schema.METADATA_LOCK_INFO m JOIN information_schema.PROCESSLIST p ON p.ID = m.THREAD_ID"
-        " WHERE m.TABLE_SCHEMA = %s AND m.TABLE_NAME = %s AND p.ID <> CONNECTION_ID() ORDER BY time DESC", schema, table)
+        "SELECT p.ID AS id, p.USER AS user, p.HOST AS host, p.COMMAND AS command, p.TIME AS time, p.INFO AS "
+        "statement"
+        " FROM information_schema.METADATA_LOCK_INFO m JOIN information_schema.PROCESSLIST p ON p.ID = "
+        "m.THREAD_ID"
+        " WHERE m.TABLE_SCHEMA = %s AND m.TABLE_NAME = %s AND p.ID <> CONNECTION_ID() ORDER BY time DESC",
+        schema,
+        table,
+    )
 
 
 def _holders_by_transaction(database):
     return database.rows(
-        "SELECT p.ID AS id, p.USER AS user, p.HOST AS host, p.COMMAND AS command, p.TIME AS time, p.INFO AS statement"
-        " FROM information_schema.INNODB_TRX x JOIN information_schema.PROCESSLIST p ON p.ID = x.trx_mysql_thread_id"
-        " WHERE p.ID <> CONNECTION_ID() ORDER BY x.trx_started")
+        "SELECT p.ID AS id, p.USER AS user, p.HOST AS host, p.COMMAND AS command, p.TIME AS time, p.INFO AS "
+        "statement"
+        " FROM information_schema.INNODB_TRX x JOIN information_schema.PROCESSLIST p ON p.ID = "
+        "x.trx_mysql_thread_id"
+        " WHERE p.ID <> CONNECTION_ID() ORDER BY x.trx_started"
+    )
 
 
 def blocking_connections(database, schema, table):
-    """Who holds the table, as far as the server and our rights show it: (connections, whether it is certain that they hold it)."""
+    """Who holds the table, as far as the server and our rights show it: (connections, whether it is
+    certain that they hold it).
+    """
     try:
         rows, certain = _holders_by_metadata_lock(database, schema, table), True
     except ServerError:
@@ -319,23 +361,42 @@ def blocking_connections(database, schema, table):
 def describe_connection(row):
     # Of its statement no more than the verb: the rest may hold data.
     verb = re.match(r"(?:/\*.*?\*/|\s|\()*([A-Za-z]{1,20})\b", (row["statement"] or "")[:200], re.DOTALL)
-    doing = f"runs {verb.group(1).upper() if verb else 'a statement'}" if row["statement"] else "is idle inside a transaction"
-    return f"connection {row['id']} of {row['user']}@{row['host']} {doing} for {row['time']} s (command {row['command']})"
+    doing = (
+        f"runs {verb.group(1).upper() if verb else 'a statement'}"
+        if row["statement"]
+        else "is idle inside a transaction"
+    )
+    return (
+        f"connection {row['id']} of {row['user']}@{row['host']} {doing} for {row['time']} s (command "
+        f"{row['command']})"
+    )
 
 
 def lock_timeout_message(database, schema, table, seconds, done="Nothing was changed."):
-    """The message for a table that could not be locked: (text, the numbers of the connections that hold it)."""
+    """The message for a table that could not be locked: (text, the numbers of the connections that hold
+    it).
+    """
     blocking, certain = blocking_connections(database, schema, table)
     holders = "; ".join(describe_connection(row) for row in blocking)
     if blocking and certain:
         who = f"It is held by {holders}"
     elif blocking:
-        who = f"Which connection holds it cannot be seen (MariaDB shows it after INSTALL SONAME 'metadata_lock_info'); open transactions: {holders}"
+        who = (
+            "Which connection holds it cannot be seen (MariaDB shows it after INSTALL SONAME "
+            f"'metadata_lock_info'); open transactions: {holders}"
+        )
     else:
-        who = "Who holds it cannot be seen with the rights of this account (PROCESS, and SELECT on performance_schema)"
-    text = (f"table {schema}.{table}: no lock within lock_wait_timeout={seconds} s in tries of {TRY_SECONDS} s, because a transaction or statement that uses"
-            f" the table was open at each of them. {who}. Wait for it, end it (KILL, with the connection's number), or raise lock_wait_timeout; then run this"
-            f" again. {done}")
+        who = (
+            "Who holds it cannot be seen with the rights of this account (PROCESS, and SELECT on "
+            "performance_schema)"
+        )
+    text = (
+        f"table {schema}.{table}: no lock within lock_wait_timeout={seconds} s in tries of {TRY_SECONDS} s, "
+        "because a transaction or statement that uses"
+        f" the table was open at each of them. {who}. Wait for it, end it (KILL, with the connection's "
+        "number), or raise lock_wait_timeout; then run this"
+        f" again. {done}"
+    )
     return text, [row["id"] for row in blocking]
 
 
@@ -346,6 +407,10 @@ def fail_statement(module, database, error, what, schema):
     # What is prepared names no table: the only such statement is of the outbox.
     named = re.search(f"{re.escape(quote(schema))}\\.`(\\w+)`", error.sql)
     message, holders = lock_timeout_message(
-        database, schema, named.group(1) if named else "outbox", module.params["lock_wait_timeout"],
-        f"Executed before: {len(database.queries)} statement(s); run this again to continue.")
+        database,
+        schema,
+        named.group(1) if named else "outbox",
+        module.params["lock_wait_timeout"],
+        f"Executed before: {len(database.queries)} statement(s); run this again to continue.",
+    )
     module.fail_json(msg=f"{what}: {message}", blocked_by=holders, queries=database.queries)

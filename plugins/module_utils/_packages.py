@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-#: Packages that carry a database server, by the names of the distributions and of the vendors' own repositories.
+#: Packages that carry a database server, by the names of the distributions and of the vendors' own
+#: repositories.
 SERVERS = (
     r"(default-)?mysql-server(-core)?(-[0-9.]+)?",
     r"mysql[0-9.]+-server",
@@ -23,7 +24,9 @@ SERVERS = (
 
 
 class Plan(NamedTuple):
-    """A package manager's plan. ``changed``: packages that are installed and get another version, with both versions."""
+    """A package manager's plan. ``changed``: packages that are installed and get another version, with
+    both versions.
+    """
 
     installs: list
     removes: list
@@ -33,7 +36,9 @@ class Plan(NamedTuple):
 
 
 def apt_plan(status, out, err):
-    """Plan of ``apt-get --simulate install``: its ``Inst NAME [OLD] (NEW …)`` and ``Remv NAME [OLD]`` lines."""
+    """Plan of ``apt-get --simulate install``: its ``Inst NAME [OLD] (NEW …)`` and ``Remv NAME [OLD]``
+    lines.
+    """
     installs, changed = set(), {}
     for name, old, new in re.findall(r"^Inst (\S+)(?: \[(\S+)\])? \((\S+)", out, re.MULTILINE):
         installs.add(_bare(name))
@@ -48,7 +53,8 @@ def apt_plan(status, out, err):
 
 
 def dnf_plan(status, out, err):
-    """Plan of ``dnf --assumeno install``: the sections of its transaction table, and its message when there is none.
+    """Plan of ``dnf --assumeno install``: the sections of its transaction table, and its message when there
+    is none.
 
     ``changed`` has the new versions only (the table does not show the old ones).
     """
@@ -62,7 +68,7 @@ def dnf_plan(status, out, err):
             removes.add(replaced.group(1))
         elif row:
             # A long name stands alone, its columns on the next line.
-            version = row.group(2) or [*"".join(lines[number + 1:number + 2]).split(), "", ""][1]
+            version = row.group(2) or [*"".join(lines[number + 1 : number + 2]).split(), "", ""][1]
             if section.startswith(("installing", "reinstalling")):
                 installs.add(row.group(1))
             elif section.startswith(("upgrading", "downgrading")):
@@ -84,12 +90,21 @@ def dnf_plan(status, out, err):
 def endangered(plan, protect):
     """``name (why)`` of every protected package that the plan removes, or moves to another release series."""
     return [f"{name} (removed)" for name in plan.removes if _matches(name, protect)] + [
-        f"{name} ({old} would become {new})" for name, (old, new) in _renewed(plan, protect) if series(old) != series(new)]
+        f"{name} ({old} would become {new})"
+        for name, (old, new) in _renewed(plan, protect)
+        if series(old) != series(new)
+    ]
 
 
 def updated(plan, protect):
-    """The same of every protected package that the plan moves to another version of its release series: its server is restarted then."""
-    return [f"{name} ({old} would become {new})" for name, (old, new) in _renewed(plan, protect) if series(old) == series(new)]
+    """The same of every protected package that the plan moves to another version of its release series:
+    its server is restarted then.
+    """
+    return [
+        f"{name} ({old} would become {new})"
+        for name, (old, new) in _renewed(plan, protect)
+        if series(old) == series(new)
+    ]
 
 
 def _matches(name, protect):
@@ -97,11 +112,17 @@ def _matches(name, protect):
 
 
 def _renewed(plan, protect):
-    return [(name, versions) for name, versions in sorted(plan.changed.items()) if _matches(name, protect) and name not in plan.removes]
+    return [
+        (name, versions)
+        for name, versions in sorted(plan.changed.items())
+        if _matches(name, protect) and name not in plan.removes
+    ]
 
 
 def series(version):
-    """The release series, ``10.11`` of ``1:10.11.14-0+deb12u2``: another one is another server, the same one a bug fix."""
+    """The release series, ``10.11`` of ``1:10.11.14-0+deb12u2``: another one is another server, the same
+    one a bug fix.
+    """
     upstream = version.partition(":")[2] or version
     return ".".join(re.findall(r"\d+", upstream)[:2])
 
@@ -112,7 +133,9 @@ def _bare(name):
 
 
 def _tail(text):
-    """The end of a package manager's output, short enough for a message, without dnf's advice to erase what is in the way."""
+    """The end of a package manager's output, short enough for a message, without dnf's advice to erase
+    what is in the way.
+    """
     noise = ("Reading ", "Building ", "Last metadata", "(try to add")
     kept = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith(noise)]
     return " ".join(kept)[-1500:]

@@ -8,9 +8,17 @@ from __future__ import annotations
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._column_sql import (
     is_large,
 )
-from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declaration import column_problems, key_columns, key_problems, match_columns
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declaration import (
+    column_problems,
+    key_columns,
+    key_problems,
+    match_columns,
+)
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declare.problem import Problem
-from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declare.rules import declaration_problems, source_problems
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declare.rules import (
+    declaration_problems,
+    source_problems,
+)
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declare.template import write_columns
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._outbox import settings_problems
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._table import (
@@ -40,7 +48,11 @@ def option_problems(params):
     """Everything that is wrong with the options, whatever the server has."""
     declaration = {name: params[name] for name in DECLARATION}
     if params["state"] == "absent":
-        return [problem for problem in declaration_problems({**declaration, "delivery": "direct"}) if problem.path == ("table",)]
+        return [
+            problem
+            for problem in declaration_problems({**declaration, "delivery": "direct"})
+            if problem.path == ("table",)
+        ]
     problems = declaration_problems(declaration) + source_problems(params["source"])
     if not 1 <= params["shards"] <= 256:
         problems.append(Problem(("shards",), "must be 1 to 256, not {}".format(params["shards"])))
@@ -52,11 +64,23 @@ def existing_table(database, schema, table):
     row = find_table(database, schema, table)
     if row is None:
         if not schema_exists(database, schema):
-            raise DeclarationError([f"the schema {schema} does not exist, or the account that is logged in has no right to see it"])
-        raise DeclarationError(["the table does not exist, or the account that is logged in has no right to see it"])
+            raise DeclarationError(
+                [
+                    (
+                        f"the schema {schema} does not exist, or the account that is logged in has no "
+                        "right to "
+                        "see it"
+                    )
+                ]
+            )
+        raise DeclarationError(
+            ["the table does not exist, or the account that is logged in has no right to see it"]
+        )
     kind = row["type"].upper()
     if kind not in ("BASE TABLE", "SYSTEM VERSIONED"):
-        raise DeclarationError([f"it is a {kind.lower()}, which cannot have triggers; declare the tables behind it"])
+        raise DeclarationError(
+            [f"it is a {kind.lower()}, which cannot have triggers; declare the tables behind it"]
+        )
     return row
 
 
@@ -67,12 +91,16 @@ def check_table(database, declaration, existing, facts):
     if problems:
         raise DeclarationError(problems)
     real, _missing = match_columns(declaration["columns"], names)
-    problems, warnings = key_problems(declaration, names, facts["unique_keys"], {column["name"]: column for column in facts["columns"]})
+    problems, warnings = key_problems(
+        declaration, names, facts["unique_keys"], {column["name"]: column for column in facts["columns"]}
+    )
     if problems:
         raise DeclarationError(problems)
     if declaration["computed"]:
-        warnings.append("{}: what {} computes must be the same for the same row for ever, or what it has written is not removed again".format(
-            ", ".join(declaration["computed"]), declaration["transform"]))
+        warnings.append(
+            "{}: what {} computes must be the same for the same row for ever, or what it has written is not "
+            "removed again".format(", ".join(declaration["computed"]), declaration["transform"])
+        )
     return warnings + blind_spots(database, existing["s"], existing["t"], existing["engine"], real.values())
 
 
@@ -82,20 +110,34 @@ def durable_problems(declaration, facts):
     real, _missing = match_columns(declaration["columns"], list(by_name))
     large = [name for name in declaration["columns"] if is_large(by_name[real[name]])]
     identifying = {name for write in declaration["write"] for name in write_columns(write, ("key", "member"))}
-    warnings = [f"column {name!r} is in a key or a member: what a value of an eighth of max_allowed_packet or more has written there is not removed again"
-                for name in large if name in identifying]
+    warnings = [
+        f"column {name!r} is in a key or a member: what a value of an eighth of max_allowed_packet or more "
+        "has written there is not removed again"
+        for name in large
+        if name in identifying
+    ]
     problems = []
     key = key_columns(declaration, real, facts["unique_keys"])
     if facts["period"] and not key:
-        problems.append("the table has a period, and DELETE ... FOR PORTION OF may leave a row with the key of the one that it deletes, so that a worker"
-                        " must look, but columns does not name all columns of a PRIMARY KEY or of a UNIQUE key of NOT NULL columns; add them")
+        problems.append(
+            "the table has a period, and DELETE ... FOR PORTION OF may leave a row with the key of the one "
+            "that it deletes, so that a worker"
+            " must look, but columns does not name all columns of a PRIMARY KEY or of a UNIQUE key of NOT "
+            "NULL columns; add them"
+        )
     inexact = [name for name in key if by_name[real[name]]["data_type"].lower() == "float"]
     if inexact:
-        problems.append(f"column {', '.join(map(repr, inexact))} is a FLOAT, of which the server shows fewer digits than it compares, so that a worker would"
-                        " not find a row by it; make it a DOUBLE or a DECIMAL, or let the keys name another unique key")
+        problems.append(
+            f"column {', '.join(map(repr, inexact))} is a FLOAT, of which the server shows fewer digits "
+            "than it compares, so that a worker would"
+            " not find a row by it; make it a DOUBLE or a DECIMAL, or let the keys name another unique key"
+        )
     if large and not key:
-        problems.append(f"{', '.join(large)} may be too large for a change, so that a worker must find the row by itself, but columns does not name "
-                        "all columns of a PRIMARY KEY or of a UNIQUE key of NOT NULL columns; add them")
+        problems.append(
+            f"{', '.join(large)} may be too large for a change, so that a worker must find the row by "
+            "itself, but columns does not name "
+            "all columns of a PRIMARY KEY or of a UNIQUE key of NOT NULL columns; add them"
+        )
     return problems, warnings
 
 
@@ -104,10 +146,19 @@ def engine_problems(database, engine):
     if has_transactions(database, engine):
         return [], []
     if database.variable("enforce_gtid_consistency") == "ON":
-        problem = (f"engine {engine} has no transactions, and with enforce_gtid_consistency=ON the server refuses writes that go to such a table and to"
-                   " the outbox; change the engine to InnoDB, or declare delivery: direct")
+        problem = (
+            f"engine {engine} has no transactions, and with enforce_gtid_consistency=ON the server refuses "
+            "writes that go to such a table and to"
+            " the outbox; change the engine to InnoDB, or declare delivery: direct"
+        )
         return [problem], []
-    return [], [f"engine {engine}: a transaction that is rolled back keeps the table's changes, but takes them out of the outbox"]
+    return [], [
+        (
+            f"engine {engine}: a transaction that is rolled back keeps the table's changes, but takes "
+            "them out "
+            "of the outbox"
+        )
+    ]
 
 
 def check_durable(database, declaration, existing, facts):
@@ -123,13 +174,21 @@ def check_durable(database, declaration, existing, facts):
 
 
 def server_problems(database, definer, delivery):
-    """(problems, warnings) of the server that an earlier task of the same play may solve: without a function or an account the triggers fail."""
+    """(problems, warnings) of the server that an earlier task of the same play may solve: without a
+    function or an account the triggers fail.
+    """
     problems, warnings = [], []
     functions = registered_functions(database)
     if functions is not None and delivery == "direct" and SUBMIT_FUNCTION not in functions:
-        problems.append(f"the server has no function {SUBMIT_FUNCTION}, so the triggers would send nothing; register it with mysql_udf first")
+        problems.append(
+            f"the server has no function {SUBMIT_FUNCTION}, so the triggers would send nothing; register it "
+            "with mysql_udf first"
+        )
     if functions is not None and delivery == "durable" and WAKE_FUNCTION not in functions:
-        warnings.append(f"the server has no function {WAKE_FUNCTION}, so workers find changes by their timer only; register it with mysql_udf")
+        warnings.append(
+            f"the server has no function {WAKE_FUNCTION}, so workers find changes by their timer only; "
+            "register it with mysql_udf"
+        )
     if definer is not None:
         problem = definer_problem(database, definer)
         if problem:

@@ -43,14 +43,20 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._table import
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._trigger_bodies import (
     durable,
 )
-from ansible_collections.gearsync.mysql_redis.plugins.module_utils._trigger_ddl import apply, read_triggers, step_for
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._trigger_ddl import (
+    apply,
+    read_triggers,
+    step_for,
+)
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._triggers import (
     wanted_triggers,
 )
 
 
 def _check(module, database, declaration, existing, facts, *, definer):
-    """Warn of what the declaration cannot do, and return the warnings of the table. Raises DeclarationError when it cannot be carried out."""
+    """Warn of what the declaration cannot do, and return the warnings of the table. Raises
+    DeclarationError when it cannot be carried out.
+    """
     warnings = check_table(database, declaration, existing, facts)
     if declaration["delivery"] == "durable":
         warnings += check_durable(database, declaration, existing, facts)
@@ -63,7 +69,9 @@ def _check(module, database, declaration, existing, facts, *, definer):
 
 
 def _durable_sql(database, declaration, facts, where, *, params):
-    """(Durable, statements that store its declaration), with shards whose numbers let no change overtake one that waits."""
+    """(Durable, statements that store its declaration), with shards whose numbers let no change overtake
+    one that waits.
+    """
     version = read_version(database)
     records = read_synced(database, *where, version)
     known = records.pop(declaration["table"], None)
@@ -71,19 +79,32 @@ def _durable_sql(database, declaration, facts, where, *, params):
     others = {generation for synced in records.values() for generation in generations_of(synced)}
 
     def sql(generation, number=0):
-        return durable(declaration, facts, params["source"], params["shards"], generation=generation, number=number)
+        return durable(
+            declaration, facts, params["source"], params["shards"], generation=generation, number=number
+        )
 
     generation = choose_generation(
-        params["shards"], known, lambda generation: sql(generation).shard(ALIAS),
-        lambda: others | waiting_generations(database, declaration["table"], version))
-    number, statements = number_of(database, declaration["table"], to_json(sql(generation).content(*where, ALIAS)), version)
+        params["shards"],
+        known,
+        lambda generation: sql(generation).shard(ALIAS),
+        lambda: others | waiting_generations(database, declaration["table"], version),
+    )
+    number, statements = number_of(
+        database, declaration["table"], to_json(sql(generation).content(*where, ALIAS)), version
+    )
     return sql(generation, number), statements
 
 
 def _durable_records(database, sql, synced, declared):
-    """declared: the statements that store the declaration. They come before the triggers, so that every change can be understood."""
+    """declared: the statements that store the declaration. They come before the triggers, so that every
+    change can be understood.
+    """
     version = read_version(database)
-    before = migration_statements(version) + lease_statements(database, synced.shards, version, sql.generation) + declared
+    before = (
+        migration_statements(version)
+        + lease_statements(database, synced.shards, version, sql.generation)
+        + declared
+    )
     known = read_synced(database, synced.source_schema, synced.source_table, version)
     return durable_records(synced, known, before=before, save=save_statement)
 
@@ -104,8 +125,12 @@ def plan_present(module, database, schema, table):
     warnings = _check(module, database, declaration, existing, facts, definer=definer)
     triggers = read_triggers(database, schema, table)
     is_durable = declaration["delivery"] == "durable"
-    sql, declared = _durable_sql(database, declaration, facts, where, params=params) if is_durable else (None, [])
-    wanted = wanted_triggers(schema, declaration, facts, definer, database.set_sql_mode(SQL_MODE), body=sql and sql.body)
+    sql, declared = (
+        _durable_sql(database, declaration, facts, where, params=params) if is_durable else (None, [])
+    )
+    wanted = wanted_triggers(
+        schema, declaration, facts, definer, database.set_sql_mode(SQL_MODE), body=sql and sql.body
+    )
     conflict = name_conflict(wanted, triggers, where)
     if conflict:
         raise DeclarationError([conflict])
@@ -116,16 +141,22 @@ def plan_present(module, database, schema, table):
         records = _durable_records(database, sql, synced, declared)
     else:
         records = _records_without(database, where)
-    return Plan(steps, records, where, is_lockable(triggers, table) and not is_durable), result_of(declaration, facts, wanted, warnings)
+    return Plan(steps, records, where, is_lockable(triggers, table) and not is_durable), result_of(
+        declaration, facts, wanted, warnings
+    )
 
 
 def plan_absent(_module, database, schema, table):
-    """(plan, result) for a table that is not synced any more. The table may be gone, and its triggers with it."""
+    """(plan, result) for a table that is not synced any more. The table may be gone, and its triggers
+    with it.
+    """
     existing = find_table(database, schema, table)
     where = (existing["s"], existing["t"]) if existing else (schema, table)
     triggers = read_triggers(database, *where) if existing else {}
     steps = steps_without(triggers, where[1], [])
-    return Plan(steps, _records_without(database, where), where, is_lockable(triggers, where[1])), {"triggers": {}}
+    return Plan(steps, _records_without(database, where), where, is_lockable(triggers, where[1])), {
+        "triggers": {}
+    }
 
 
 def carry_out(module, database, plan):

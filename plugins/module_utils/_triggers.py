@@ -26,8 +26,8 @@ OWN_NAME = re.compile(r"gearsync_a[iud]_.", re.DOTALL)
 # A trigger that is being replaced on MySQL stands under its name with this for a moment.
 BESIDE = "__new"
 
-# body: as it was written. definer: 'user@host' or None for the account that is logged in.
-# sql_mode: as the server spells it. order: place among triggers of the same timing and event; 0 for a wanted one.
+# body: as it was written. definer: 'user@host' or None for the account that is logged in. sql_mode: as the
+# server spells it. order: place among triggers of the same timing and event; 0 for a wanted one.
 Trigger = collections.namedtuple("Trigger", "schema name table timing event body definer sql_mode order")
 
 
@@ -36,7 +36,7 @@ def shorten(name, suffix=""):
     if len(name + suffix) <= MAX_NAME:
         return name + suffix
     digest = hashlib.sha256(name.encode("utf-8")).hexdigest()[:8]
-    return f"{name[:MAX_NAME - len(suffix) - 9]}_{digest}{suffix}"
+    return f"{name[: MAX_NAME - len(suffix) - 9]}_{digest}{suffix}"
 
 
 def trigger_name(table, event):
@@ -48,10 +48,12 @@ def beside_name(name):
 
 
 def wanted_triggers(schema, declaration, facts, definer, sql_mode, *, body=None):
-    """The triggers that a declaration asks for, in the order in which they are to be made: those first that remove what the others have written.
+    """The triggers that a declaration asks for, in the order in which they are to be made: those first that
+    remove what the others have written.
 
-    Then nothing is written under a new declaration that a trigger of the former one would have to remove, which does not send the old value.
-    facts: the table's name, columns and unique keys. body: what gives the body for an event; that of direct delivery when it is left out.
+    Then nothing is written under a new declaration that a trigger of the former one would have to remove,
+    which does not send the old value. facts: the table's name, columns and unique keys. body: what gives the
+    body for an event; that of direct delivery when it is left out.
     """
     if body is None:
         columns, _real = match(declaration, facts)
@@ -60,7 +62,17 @@ def wanted_triggers(schema, declaration, facts, definer, sql_mode, *, body=None)
             return direct_body(declaration, columns, event)
 
     return [
-        Trigger(schema, trigger_name(facts["name"], event), facts["name"], "after", event, body(event), definer, sql_mode, 0)
+        Trigger(
+            schema,
+            trigger_name(facts["name"], event),
+            facts["name"],
+            "after",
+            event,
+            body(event),
+            definer,
+            sql_mode,
+            0,
+        )
         for event in sorted(declaration["events"], key=ORDER.index)
     ]
 
@@ -75,19 +87,23 @@ def clean_body(text):
     return text.strip().rstrip(";").rstrip()
 
 
-# What stands before the body in SHOW CREATE TRIGGER. Names in quotes are skipped as a whole: they may hold anything.
+# What stands before the body in SHOW CREATE TRIGGER. Names in quotes are skipped as a whole: they may hold
+# anything.
 HEADER = re.compile(
     r"""(?: `(?:[^`]|``)*` | '(?:[^'\\]|\\.|'')*' | "[^"]*" | [^`'"] )*?
     \bFOR\s+EACH\s+ROW\b \s*
     (?: (?:FOLLOWS|PRECEDES) \s+ (?: `(?:[^`]|``)*` | [^\s`]+ ) \s* )?""",
-    re.IGNORECASE | re.DOTALL | re.VERBOSE)
+    re.IGNORECASE | re.DOTALL | re.VERBOSE,
+)
 
 
 def body_of(statement):
-    """The body in what SHOW CREATE TRIGGER shows, which is as it was written. information_schema's is not: quotes and backslashes
-    that stand doubled in a text are single there, and 4-byte characters are question marks."""
+    """The body in what SHOW CREATE TRIGGER shows, which is as it was written. information_schema's is not:
+    quotes and backslashes that stand doubled in a text are single there, and 4-byte characters are question
+    marks.
+    """
     header = HEADER.match(statement)
-    return statement[header.end():] if header else None
+    return statement[header.end() :] if header else None
 
 
 def same_modes(one, other):
@@ -98,7 +114,10 @@ def same_account(one, other):
     """Accounts as 'user@host'; only the host is compared without regard to case."""
     if one is None or other is None:
         return one == other
-    return one.rpartition("@")[0] == other.rpartition("@")[0] and one.rpartition("@")[2].lower() == other.rpartition("@")[2].lower()
+    return (
+        one.rpartition("@")[0] == other.rpartition("@")[0]
+        and one.rpartition("@")[2].lower() == other.rpartition("@")[2].lower()
+    )
 
 
 def differences(existing, wanted):
@@ -124,9 +143,15 @@ def _account(definer):
 
 def create_sql(trigger, name=None, replace=False, precedes=None):
     return "CREATE {}DEFINER={} TRIGGER {} {} {} ON {} FOR EACH ROW {}{}".format(
-        "OR REPLACE " if replace else "", _account(trigger.definer), qualified(trigger.schema, name or trigger.name),
-        trigger.timing.upper(), trigger.event.upper(), qualified(trigger.schema, trigger.table),
-        f"PRECEDES {quote(precedes)} " if precedes else "", clean_body(trigger.body))
+        "OR REPLACE " if replace else "",
+        _account(trigger.definer),
+        qualified(trigger.schema, name or trigger.name),
+        trigger.timing.upper(),
+        trigger.event.upper(),
+        qualified(trigger.schema, trigger.table),
+        f"PRECEDES {quote(precedes)} " if precedes else "",
+        clean_body(trigger.body),
+    )
 
 
 def drop_sql(schema, name):
@@ -143,8 +168,9 @@ def show(trigger):
 def plan(engine, wanted, existing, *, beside, beside_is_wanted, follower):
     """The statements that put a trigger in place without a moment in which there is none.
 
-    existing, beside: what stands under the name and under beside_name, or None. beside_is_wanted: what stands beside is the wanted
-    trigger, left by a run that was interrupted. follower: the name of the next trigger of the same timing and event, whose place the order keeps.
+    existing, beside: what stands under the name and under beside_name, or None. beside_is_wanted: what stands
+    beside is the wanted trigger, left by a run that was interrupted. follower: the name of the next trigger
+    of the same timing and event, whose place the order keeps.
     """
     schema, name, spare = wanted.schema, wanted.name, beside_name(wanted.name)
     drop_beside = [drop_sql(schema, spare)] if beside else []

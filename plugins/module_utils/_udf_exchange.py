@@ -9,7 +9,11 @@ import contextlib
 import json
 import os
 
-from ansible_collections.gearsync.mysql_redis.plugins.module_utils._functions import drop_sql, forget_sql, recreate_sql
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._functions import (
+    drop_sql,
+    forget_sql,
+    recreate_sql,
+)
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import (
     ER_CANT_FIND_DL_ENTRY,
     ER_CANT_OPEN_LIBRARY,
@@ -37,10 +41,14 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._udf_plan imp
 
 
 def read_registered(module, database, purpose):
-    """The server's loadable functions. Ends the module when the account may not read them. purpose: what needs them."""
+    """The server's loadable functions. Ends the module when the account may not read them. purpose: what
+    needs them.
+    """
     registered = registered_functions(database)
     if registered is None:
-        module.fail_json(msg=f"the account that is logged in may not read mysql.func, which {purpose} functions needs")
+        module.fail_json(
+            msg=f"the account that is logged in may not read mysql.func, which {purpose} functions needs"
+        )
     return registered
 
 
@@ -48,12 +56,19 @@ def _callers(database, names):
     """The triggers that call one of these functions, as (schema, table, trigger)."""
     if not names:
         return []
-    return calling_triggers(database.rows(
-        "SELECT TRIGGER_SCHEMA AS s, EVENT_OBJECT_TABLE AS t, TRIGGER_NAME AS name, ACTION_STATEMENT AS body FROM information_schema.TRIGGERS"), names)
+    return calling_triggers(
+        database.rows(
+            "SELECT TRIGGER_SCHEMA AS s, EVENT_OBJECT_TABLE AS t, TRIGGER_NAME AS name, ACTION_STATEMENT AS "
+            "body FROM information_schema.TRIGGERS"
+        ),
+        names,
+    )
 
 
 def _is_loaded(database, name):
-    """Whether the server knows a function that mysql.func names; it does not when its library could not be loaded at start-up."""
+    """Whether the server knows a function that mysql.func names; it does not when its library could not
+    be loaded at start-up.
+    """
     try:
         # Only prepared, never executed. An error of the function itself shows that it is loaded.
         database.session("PREPARE gearsync_probe FROM %s", f"SELECT {quote(name)}()")
@@ -75,19 +90,32 @@ def _drop(database, name):
 def _lock(module, database, tables):
     """Lock tables, all or none. Ends the module when that does not succeed in time."""
     try:
-        database.change("LOCK TABLES {}".format(", ".join(f"{qualified(schema, table)} WRITE" for schema, table in tables)))
+        database.change(
+            "LOCK TABLES {}".format(
+                ", ".join(f"{qualified(schema, table)} WRITE" for schema, table in tables)
+            )
+        )
     except ServerError as error:
         if error.code != ER_LOCK_WAIT_TIMEOUT:
             raise
-        blocked = [lock_timeout_message(database, schema, table, module.params["lock_wait_timeout"]) for schema, table in tables]
+        blocked = [
+            lock_timeout_message(database, schema, table, module.params["lock_wait_timeout"])
+            for schema, table in tables
+        ]
         # The server does not name the table that it could not lock: it is one that a connection holds.
         held = [message for message in blocked if message[1]] or blocked[:1]
-        module.fail_json(msg=held[0][0], blocked_by=sorted({number for message in held for number in message[1]}), queries=[])
+        module.fail_json(
+            msg=held[0][0],
+            blocked_by=sorted({number for message in held for number in message[1]}),
+            queries=[],
+        )
 
 
 @contextlib.contextmanager
 def _locked(module, database, tables):
-    """Keep writers away from tables, by a connection of its own: one that holds locks may use no other table."""
+    """Keep writers away from tables, by a connection of its own: one that holds locks may use no other
+    table.
+    """
     if not tables:
         yield
         return
@@ -124,7 +152,9 @@ class GearmanState:
             return {}  # another library's function of that name, or a broken one
 
     def restore(self):
-        """Set them again, settings before job servers: nothing may be sent in plain text. Returns the problem, '' without one."""
+        """Set them again, settings before job servers: nothing may be sent in plain text. Returns the
+        problem, '' without one.
+        """
         if not self.settings and not self.lists:
             return ""
         # In check mode the new library is not loaded and cannot be asked for its defaults.
@@ -139,12 +169,19 @@ class GearmanState:
             # Not DO, which ignores errors.
             error = self.database.attempt(f"SELECT gman_configure({literal(name)}, {literal(str(value))})")
             if error is not None and is_secure and name.startswith("tls"):
-                return (f"The functions connect to no job server until TLS is set and the job servers are set again, because {name}, {value!r} before, "
-                        f"cannot be set again: {error}")
+                return (
+                    "The functions connect to no job server until TLS is set and the job servers are set "
+                    f"again, because {name}, {value!r} before, "
+                    f"cannot be set again: {error}"
+                )
             if error is not None:
-                self.module.warn(f"the library does not accept the setting {name} that it had, {value}: {error}")
+                self.module.warn(
+                    f"the library does not accept the setting {name} that it had, {value}: {error}"
+                )
         if is_secure and self._stats().get("settings", {}).get("tls") != "on":
-            return "The functions connect to no job server, because they used TLS before and the library cannot"
+            return (
+                "The functions connect to no job server, because they used TLS before and the library cannot"
+            )
         return ""
 
     def _restore_servers(self):
@@ -152,7 +189,9 @@ class GearmanState:
             arguments = literal(servers) + (f", {literal(function)}" if function else "")
             error = self.database.attempt(f"DO gman_servers_set({arguments})")
             if error is not None:
-                self.module.warn(f"the library does not accept the job servers that were set, {servers}: {error}")
+                self.module.warn(
+                    f"the library does not accept the job servers that were set, {servers}: {error}"
+                )
 
 
 class Exchange:
@@ -166,7 +205,9 @@ class Exchange:
         self.dropped, self.created, self.is_installed = [], [], False
 
     def run(self):
-        """Replace what the plan names while no trigger can call these functions. Ends the module when that fails."""
+        """Replace what the plan names while no trigger can call these functions. Ends the module when
+        that fails.
+        """
         rows = self.plan.to_drop()
         tables = tables_of(_callers(self.database, [row["name"] for row in rows]))
         state = GearmanState(self.module, self.database, rows)
@@ -200,7 +241,10 @@ class Exchange:
             self.created.append(row["name"])
         elif error.code == ER_CANT_FIND_DL_ENTRY and row in self.plan.extra:
             self.plan.extra.remove(row)
-            self.module.warn(f"function {row['name']} was dropped: the new library {row['dl']} does not have it, and functions does not list it")
+            self.module.warn(
+                f"function {row['name']} was dropped: the new library {row['dl']} does not have it, and "
+                "functions does not list it"
+            )
         else:
             raise error
 
@@ -223,26 +267,38 @@ class Exchange:
             for row in self.dropped:
                 self.database.change(recreate_sql(row))
         except (ServerError, OSError) as error:
-            return f"What was there before could not be put back either ({error}); run this again with a library that loads"
+            return (
+                f"What was there before could not be put back either ({error}); run this again with a "
+                "library that loads"
+            )
         return "The library and the functions that were there before were put back."
 
     def _explain(self, error):
         code = error.code if isinstance(error, ServerError) else None
         path = self.library.path
         if code == ER_CANT_OPEN_LIBRARY:
-            return (f"the server cannot load {path}: {error.text}. Add the directory of a library that it needs and does not find to the linker's path, by "
-                    "a file in /etc/ld.so.conf.d and ldconfig; AppArmor or SELinux may refuse one that is found but not mapped")
+            return (
+                f"the server cannot load {path}: {error.text}. Add the directory of a library that it needs "
+                "and does not find to the linker's path, by "
+                "a file in /etc/ld.so.conf.d and ldconfig; AppArmor or SELinux may refuse one that is found "
+                "but not mapped"
+            )
         if code == ER_CANT_FIND_DL_ENTRY:
             return f"{path} does not export that function or its _init: {error.text}"
         return str(error)
 
     def _reopen_triggers(self):
-        """Let the server read again the triggers that it has parsed while a function that they call was missing."""
+        """Let the server read again the triggers that it has parsed while a function that they call was
+        missing.
+        """
         for schema, table in tables_of(_callers(self.database, self.plan.replaced())):
             error = self.database.attempt(f"FLUSH NO_WRITE_TO_BINLOG TABLES {qualified(schema, table)}")
             if error is not None:
-                self.module.warn(f"table {schema}.{table}: its triggers may have been read while a function was missing, and go on without it until "
-                                 f"FLUSH TABLES, which failed: {error}")
+                self.module.warn(
+                    f"table {schema}.{table}: its triggers may have been read while a function was missing, "
+                    "and go on without it until "
+                    f"FLUSH TABLES, which failed: {error}"
+                )
 
 
 def register(module, database, library):
@@ -250,7 +306,11 @@ def register(module, database, library):
     install = library.check()
     registered = read_registered(module, database, "registering")
     functions = module.params["functions"]
-    loaded = [name for name in registered_as_wanted(functions, registered, library.soname) if _is_loaded(database, name)]
+    loaded = [
+        name
+        for name in registered_as_wanted(functions, registered, library.soname)
+        if _is_loaded(database, name)
+    ]
     try:
         plan = Plan(functions, registered, library.soname, server=database, loaded=loaded)
     except PlanError as error:
@@ -272,12 +332,20 @@ def register(module, database, library):
 
 
 def unregister(module, database, library):
-    """Drop functions of a library, and its file when that is wanted. Returns the removal and whether the file goes too."""
-    removal = Removal(module.params["functions"] or [], read_registered(module, database, "dropping"), library.soname)
+    """Drop functions of a library, and its file when that is wanted. Returns the removal and whether the
+    file goes too.
+    """
+    removal = Removal(
+        module.params["functions"] or [], read_registered(module, database, "dropping"), library.soname
+    )
     callers = _callers(database, [row["name"] for row in removal.drop])
     if callers and not module.params["force"]:
         names = ", ".join(f"{schema}.{name} on table {table}" for schema, table, name in callers)
-        module.fail_json(msg=f"library {library.soname}: triggers still call its functions: {names}. Drop them first, or set force: true", queries=[])
+        module.fail_json(
+            msg=f"library {library.soname}: triggers still call its functions: {names}. Drop them "
+            "first, or set force: true",
+            queries=[],
+        )
     for row in removal.drop:
         _drop(database, row["name"])
     is_removed = module.params["remove_file"] and not removal.after and os.path.lexists(library.path)

@@ -18,7 +18,8 @@ class Library:
         self.src = module.params["src"]
         self.plugin_dir = plugin_dir
         self.path = os.path.join(plugin_dir, self.soname)
-        # Beside the library, so that a rename is all that is left to do. Hidden files cannot be loaded by name.
+        # Beside the library, so that a rename is all that is left to do. Hidden files cannot be loaded by
+        # name.
         self.new = os.path.join(plugin_dir, f".{self.soname}.new")
         self.old = os.path.join(plugin_dir, f".{self.soname}.old")
 
@@ -28,17 +29,26 @@ class Library:
         if self.src is None:
             # The plugin directory of a server on another host cannot be looked at.
             if os.path.isdir(self.plugin_dir) and not os.path.isfile(self.path):
-                fail(msg=f"library {self.soname} is not in the server's plugin directory {self.plugin_dir}; give its file as src, or put it there")
+                fail(
+                    msg=f"library {self.soname} is not in the server's plugin directory "
+                    f"{self.plugin_dir}; give its file as src, or put it there"
+                )
             return False
         if not os.path.isfile(self.src):
             fail(msg=f"src {self.src} does not exist on the managed host, or is no file")
         if not os.access(self.src, os.R_OK):
             fail(msg=f"src {self.src} cannot be read")
         if not os.path.isdir(self.plugin_dir):
-            fail(msg=f"the server's plugin directory {self.plugin_dir} does not exist on this host; create it, or run this on the server's host")
+            fail(
+                msg=f"the server's plugin directory {self.plugin_dir} does not exist on this host; "
+                "create it, or run this on the server's host"
+            )
         changed = self.module.sha256(self.src) != self.digest()
         if changed and not os.access(self.plugin_dir, os.W_OK):
-            fail(msg=f"the server's plugin directory {self.plugin_dir} cannot be written; run this as root (become: true)")
+            fail(
+                msg=f"the server's plugin directory {self.plugin_dir} cannot be written; run this as "
+                "root (become: true)"
+            )
         return changed
 
     def digest(self):
@@ -46,12 +56,16 @@ class Library:
         return self.module.sha256(self.path) if os.path.isfile(self.path) else None
 
     def is_outdated(self, database):
-        """Whether the running server has mapped a file that was replaced since. False where that cannot be looked up."""
+        """Whether the running server has mapped a file that was replaced since. False where that cannot
+        be looked up.
+        """
         try:
             with open(database.value("SELECT @@pid_file")) as pid_file:
                 pid = int(pid_file.read().strip())
             with open(f"/proc/{pid}/maps") as maps:
-                return any(line.rstrip().endswith(f"{os.path.realpath(self.path)} (deleted)") for line in maps)
+                return any(
+                    line.rstrip().endswith(f"{os.path.realpath(self.path)} (deleted)") for line in maps
+                )
         except (OSError, ValueError):
             return False
 
@@ -63,7 +77,9 @@ class Library:
             os.fsync(staged.fileno())
 
     def install(self):
-        """Rename the new file into place and keep the old one for `restore`. The old inode stays as it is: the server may have it mapped."""
+        """Rename the new file into place and keep the old one for `restore`. The old inode stays as it
+        is: the server may have it mapped.
+        """
         if os.path.exists(self.path):
             if os.path.exists(self.old):
                 os.unlink(self.old)

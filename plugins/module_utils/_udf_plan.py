@@ -39,7 +39,9 @@ def parameter_problem(soname, functions):
 
 
 def registered_as_wanted(functions, registered, soname):
-    """The names of the wanted functions that are registered as wanted. Only the server knows whether it has loaded them."""
+    """The names of the wanted functions that are registered as wanted. Only the server knows whether it
+    has loaded them.
+    """
     pairs = [(registered.get(function["name"].lower()), function) for function in functions]
     return [row["name"] for row, function in pairs if row is not None and is_as_wanted(row, function, soname)]
 
@@ -47,8 +49,8 @@ def registered_as_wanted(functions, registered, soname):
 class Plan:
     """How the functions of a library get from what is registered to what is wanted.
 
-    registered: all loadable functions of the server, by name in lower case. loaded: the names among them that are registered as wanted and work.
-    server: has engine, version and version_text.
+    registered: all loadable functions of the server, by name in lower case. loaded: the names among them that
+    are registered as wanted and work. server: has engine, version and version_text.
     """
 
     def __init__(self, functions, registered, soname, *, server, loaded):
@@ -67,8 +69,10 @@ class Plan:
         if row is None and is_native(name, server.engine, server.version):
             if function["native"] == "fail":
                 raise PlanError(
-                    f"function {name}: {server.engine} {server.version_text} has a function of that name itself and refuses "
-                    f"another (error {ER_NATIVE_FCT_NAME_COLLISION}); leave it out, or set native: skip")
+                    f"function {name}: {server.engine} {server.version_text} has a function of that name "
+                    "itself and refuses "
+                    f"another (error {ER_NATIVE_FCT_NAME_COLLISION}); leave it out, or set native: skip"
+                )
             self.skipped.append(name)
         elif row is not None and row["name"] in loaded:
             self.keep.append(row)
@@ -100,7 +104,9 @@ class Plan:
 
     def replaced(self):
         """The names of the functions that were missing for a while."""
-        return [function["name"] for function in self.create] + [row["name"] for row in self.registered if self.reload]
+        return [function["name"] for function in self.create] + [
+            row["name"] for row in self.registered if self.reload
+        ]
 
     def after(self):
         """The library's functions after the run, as mysql.func has them."""
@@ -127,8 +133,14 @@ def tables_of(triggers):
 
 
 def settings_to_restore(before, now):
-    """The settings of a Gearman library that it has lost, in the order in which they are set again: TLS after its files."""
-    lost = [(name, value) for name, value in before.items() if now.get(name) != value and (name in now or name == "tls")]
+    """The settings of a Gearman library that it has lost, in the order in which they are set again: TLS
+    after its files.
+    """
+    lost = [
+        (name, value)
+        for name, value in before.items()
+        if now.get(name) != value and (name in now or name == "tls")
+    ]
     return sorted(lost, key=lambda setting: (setting[0] == "tls", setting[0]))
 
 

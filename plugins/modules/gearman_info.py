@@ -47,7 +47,8 @@ EXAMPLES = r"""
   gearsync.mysql_redis.gearman_info:
     host: jobs.example.com
   register: gearman
-  until: gearman.functions | selectattr('name', 'equalto', 'syncToRedis') | selectattr('workers', 'gt', 0) | list | length > 0
+  until: gearman.functions | selectattr('name', 'equalto', 'syncToRedis') | selectattr('workers', 'gt', 0) |
+    list | length > 0
   retries: 30
   delay: 1
 """
@@ -144,7 +145,9 @@ def main():
         supports_check_mode=True,
     )
     try:
-        with Admin(module.params["host"], module.params["port"], module.params["timeout"], tls_context(module.params)) as admin:
+        with Admin(
+            module.params["host"], module.params["port"], module.params["timeout"], tls_context(module.params)
+        ) as admin:
             version = admin.version()
             functions = sorted(admin.functions(), key=lambda function: function["name"])
             # A connection that can do nothing is a client, this one for example.

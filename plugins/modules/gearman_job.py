@@ -11,8 +11,10 @@ module: gearman_job
 short_description: Submit a Gearman job and return its data and result
 version_added: 1.0.0
 description:
-  - Submits one job to one job server, waits for its end and returns what the worker has sent; or leaves it to the background.
-  - An answer that does not come in time is an error, and the job is not submitted again, because the first one may still be done.
+  - Submits one job to one job server, waits for its end and returns what the worker has sent; or leaves it to
+    the background.
+  - An answer that does not come in time is an error, and the job is not submitted again, because the first
+    one may still be done.
 author:
   - The gearsync developers (@gearsync)
 extends_documentation_fragment:
@@ -51,7 +53,8 @@ options:
     default: ""
   unique:
     description:
-      - Jobs of one function with equal V(unique) are merged while the first of them waits or runs. One of more than 63 bytes is sent as its hash.
+      - Jobs of one function with equal V(unique) are merged while the first of them waits or runs. One of
+        more than 63 bytes is sent as its hash.
     type: str
     default: ""
   priority:
@@ -93,7 +96,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 queries:
-  description: The packet that submits the job, or would in check mode, by its name in Gearman's protocol; and the function. Not the data.
+  description: The packet that submits the job, or would in check mode, by its name in Gearman's protocol; and
+    the function. Not the data.
   returned: success, and when the job was taken
   type: list
   elements: str
@@ -139,7 +143,12 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._gearman_tls 
 def _shown(outcome):
     def text(value):
         return value.decode("utf-8", "replace")
-    shown = {"handle": outcome.handle, "data": [text(value) for value in outcome.data], "job_warnings": [text(value) for value in outcome.warnings]}
+
+    shown = {
+        "handle": outcome.handle,
+        "data": [text(value) for value in outcome.data],
+        "job_warnings": [text(value) for value in outcome.warnings],
+    }
     if outcome.result is not None:
         shown["result"] = text(outcome.result)
     return shown
@@ -175,9 +184,16 @@ def main():
         if module.check_mode:
             module.exit_json(changed=True, **submitted)
         outcome = run_job(
-            params["host"], params["port"], params["function"].encode("utf-8"), params["data"].encode("utf-8"),
-            unique=params["unique"].encode("utf-8"), priority=params["priority"], background=params["background"], timeout=params["timeout"],
-            tls=tls)
+            params["host"],
+            params["port"],
+            params["function"].encode("utf-8"),
+            params["data"].encode("utf-8"),
+            unique=params["unique"].encode("utf-8"),
+            priority=params["priority"],
+            background=params["background"],
+            timeout=params["timeout"],
+            tls=tls,
+        )
     except (JobServerError, TlsError) as error:
         module.fail_json(msg=str(error))
     except JobError as failure:

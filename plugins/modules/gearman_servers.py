@@ -11,8 +11,10 @@ module: gearman_servers
 short_description: Set the job servers of MySQL's or MariaDB's Gearman functions
 version_added: 1.0.0
 description:
-  - Sets the list of job servers in the running database server with C(gman_servers_set), after comparing it with the one that C(gman_stats) shows.
-  - The list holds until the database server stops; the server's C(init_file) is the place for what shall be set again at its start.
+  - Sets the list of job servers in the running database server with C(gman_servers_set), after comparing it
+    with the one that C(gman_stats) shows.
+  - The list holds until the database server stops; the server's C(init_file) is the place for what shall be
+    set again at its start.
 author:
   - The gearsync developers (@gearsync)
 extends_documentation_fragment:
@@ -29,12 +31,14 @@ attributes:
 options:
   servers:
     description:
-      - The job servers in the order in which they are tried, each as V(host), V(host:port) or V([address]:port). Needed when O(state=present).
+      - The job servers in the order in which they are tried, each as V(host), V(host:port) or
+        V([address]:port). Needed when O(state=present).
     type: list
     elements: str
   function:
     description:
-      - The Gearman function that the list is for. Without it the list is for all functions that have none of their own.
+      - The Gearman function that the list is for. Without it the list is for all functions that have none of
+        their own.
     type: str
     default: ""
   check_reachable:
@@ -130,7 +134,9 @@ def _addresses(module):
             module.fail_json(msg=f"servers: {format_address(*address)} is named twice", queries=[], silent=[])
         addresses.append(address)
     if not addresses and module.params["state"] == "present":
-        module.fail_json(msg="servers is empty; name at least one job server, or set state: absent", queries=[], silent=[])
+        module.fail_json(
+            msg="servers is empty; name at least one job server, or set state: absent", queries=[], silent=[]
+        )
     return addresses
 
 
@@ -142,7 +148,9 @@ def _unreachable(module, addresses):
         if not module.check_mode:
             module.fail_json(msg=f"{error}. Nothing was changed", queries=[], silent=[])
         return [(format_address(*address), str(error)) for address in addresses]
-    reasons = ((format_address(*address), _silence(address, module.params["timeout"], tls)) for address in addresses)
+    reasons = (
+        (format_address(*address), _silence(address, module.params["timeout"], tls)) for address in addresses
+    )
     return [(name, reason) for name, reason in reasons if reason]
 
 
@@ -167,7 +175,11 @@ def _current(module, database):
     try:
         text = json.loads(stats)["server_lists"].get(module.params["function"], "")
     except (TypeError, ValueError, KeyError) as error:
-        module.fail_json(msg=f"gman_stats() answers {stats!r}, which this module does not understand ({error})", queries=[], silent=[])
+        module.fail_json(
+            msg=f"gman_stats() answers {stats!r}, which this module does not understand ({error})",
+            queries=[],
+            silent=[],
+        )
     return [address for address in text.split(",") if address]
 
 
@@ -181,34 +193,55 @@ def main():
         state={"type": "str", "choices": ["present", "absent"], "default": "present"},
         **tls_argument_spec(),
     )
-    module = AnsibleModule(argument_spec=argument_spec, required_if=[("state", "present", ("servers",))], supports_check_mode=True)
+    module = AnsibleModule(
+        argument_spec=argument_spec,
+        required_if=[("state", "present", ("servers",))],
+        supports_check_mode=True,
+    )
     params = module.params
     addresses = _addresses(module) if params["state"] == "present" else []
     if len(params["function"].encode("utf-8")) > 255 or "\0" in params["function"]:
-        module.fail_json(msg="function is not a name for Gearman: at most 255 bytes, no NUL", queries=[], silent=[])
+        module.fail_json(
+            msg="function is not a name for Gearman: at most 255 bytes, no NUL", queries=[], silent=[]
+        )
     unreachable = _unreachable(module, addresses)
     if unreachable and params["check_reachable"]:
         message = "; ".join(reason for _name, reason in unreachable)
         if not module.check_mode:
-            module.fail_json(msg=f"{message}. Nothing was changed. Start it, correct the list, or set check_reachable: false",
-                             queries=[], silent=[name for name, _reason in unreachable])
+            module.fail_json(
+                msg=f"{message}. Nothing was changed. Start it, correct the list, or set "
+                "check_reachable: false",
+                queries=[],
+                silent=[name for name, _reason in unreachable],
+            )
         module.warn(message)
     wanted = [format_address(*address) for address in addresses]
     database = connect(module)
     try:
         before = _current(module, database)
         if before is None and not module.check_mode and wanted:
-            module.fail_json(msg="the database server has no function gman_stats; register the functions of libgearman_mysql_udf.so with mysql_udf first",
-                             queries=[], silent=[])
+            module.fail_json(
+                msg="the database server has no function gman_stats; register the functions of "
+                "libgearman_mysql_udf.so with mysql_udf first",
+                queries=[],
+                silent=[],
+            )
         changed = wanted != (before or [])
         if changed:
-            arguments = literal(",".join(wanted)) + (", {}".format(literal(params["function"])) if params["function"] else "")
+            arguments = literal(",".join(wanted)) + (
+                ", {}".format(literal(params["function"])) if params["function"] else ""
+            )
             database.change(f"DO gman_servers_set({arguments})")
     except ServerError as error:
         module.fail_json(msg=f"the job servers cannot be set: {error}", queries=database.queries, silent=[])
     finally:
         database.close()
-    result = {"changed": changed, "queries": database.queries, "servers": wanted, "silent": [name for name, _reason in unreachable]}
+    result = {
+        "changed": changed,
+        "queries": database.queries,
+        "servers": wanted,
+        "silent": [name for name, _reason in unreachable],
+    }
     if module._diff:
         result["diff"] = {"before": ",".join(before or []) + "\n", "after": ",".join(wanted) + "\n"}
     module.exit_json(**result)

@@ -13,11 +13,11 @@ version_added: 1.0.0
 description:
   - Creates, replaces or drops one trigger, whatever it does.
   - What the server has is compared with what is wanted, and an equal trigger is not touched.
-  - Replacing leaves no moment without a trigger. MariaDB has C(CREATE OR REPLACE TRIGGER). On MySQL the new trigger is created beside
-    the old one under its name with C(__new), the old one is dropped, and the new one gets its name; a run that was interrupted in between is
-    finished by the next one.
-  - All statements are executed under one C(LOCK TABLES … WRITE) where the account has that privilege, so that a lock that cannot be had in
-    time leaves everything as it was.
+  - Replacing leaves no moment without a trigger. MariaDB has C(CREATE OR REPLACE TRIGGER). On MySQL the new
+    trigger is created beside the old one under its name with C(__new), the old one is dropped, and the new
+    one gets its name; a run that was interrupted in between is finished by the next one.
+  - All statements are executed under one C(LOCK TABLES … WRITE) where the account has that privilege, so that
+    a lock that cannot be had in time leaves everything as it was.
 author:
   - The gearsync developers (@gearsync)
 extends_documentation_fragment:
@@ -66,7 +66,8 @@ options:
   definer:
     description:
       - The account whose rights the trigger has, as V(user@host). It must exist.
-      - When it is left out, a new trigger gets the account that is logged in, and an existing one's definer is not compared.
+      - When it is left out, a new trigger gets the account that is logged in, and an existing one's definer
+        is not compared.
     type: str
   sql_mode:
     description:
@@ -77,7 +78,8 @@ options:
     description:
       - Seconds in all to wait for running transactions that use the table.
       - When they do not end in time, the error names them and what was changed until then.
-      - One try waits for one second, because writers queue behind it for as long. Between two tries there is a longer pause, in which they go on.
+      - One try waits for one second, because writers queue behind it for as long. Between two tries there is
+        a longer pause, in which they go on.
     type: int
     default: 60
   state:
@@ -117,7 +119,10 @@ queries:
   returned: always
   type: list
   elements: str
-  sample: ["LOCK TABLES `test`.`user_list` WRITE", "DROP TRIGGER `test`.`user_list_data_to_redis`", "UNLOCK TABLES"]
+  sample:
+    - LOCK TABLES `test`.`user_list` WRITE
+    - DROP TRIGGER `test`.`user_list_data_to_redis`
+    - UNLOCK TABLES
 differences:
   description: Which properties of an existing trigger were not as wanted.
   returned: when O(state=present)
@@ -167,29 +172,43 @@ def _table_of(module):
         return params["schema"], params["table"]
     names = split_table_name(params["table"] or "")
     if names is None:
-        module.fail_json(msg="table {!r} names no schema; write schema.table, or set schema".format(params["table"]))
+        module.fail_json(
+            msg="table {!r} names no schema; write schema.table, or set schema".format(params["table"])
+        )
     return names
 
 
 def _check_wanted(module):
     params = module.params
     if len(params["name"]) > MAX_NAME:
-        module.fail_json(msg="name {!r} has more than {} characters, which no server accepts".format(params["name"], MAX_NAME))
+        module.fail_json(
+            msg="name {!r} has more than {} characters, which no server accepts".format(
+                params["name"], MAX_NAME
+            )
+        )
     if params["state"] == "absent":
         return
     if not clean_body(params["body"]):
         module.fail_json(msg="body of trigger {} is empty".format(params["name"]))
     if re.search(r"^\s*DELIMITER\s", params["body"], re.IGNORECASE | re.MULTILINE):
-        module.fail_json(msg="body of trigger {} has a DELIMITER line, which only the command line client understands; remove it".format(params["name"]))
+        module.fail_json(
+            msg="body of trigger {} has a DELIMITER line, which only the command line client "
+            "understands; remove it".format(params["name"])
+        )
 
 
 def _present(module, database, schema, table, triggers):
     params = module.params
     table_row = find_table(database, schema, table)
     if table_row is None:
-        module.fail_json(msg=f"table {schema}.{table} does not exist, or the account that is logged in has no right to see it")
+        module.fail_json(
+            msg=f"table {schema}.{table} does not exist, or the account that is logged in has no right "
+            "to see it"
+        )
     if table_row["type"].upper() in ("VIEW", "SYSTEM VIEW", "SEQUENCE"):
-        module.fail_json(msg="{}.{} is a {}, which cannot have triggers".format(schema, table, table_row["type"].lower()))
+        module.fail_json(
+            msg="{}.{} is a {}, which cannot have triggers".format(schema, table, table_row["type"].lower())
+        )
     schema, table = table_row["s"], table_row["t"]
     definer = params["definer"]
     if definer is not None:
@@ -201,11 +220,16 @@ def _present(module, database, schema, table, triggers):
         elif problem:
             module.fail_json(msg="trigger {}: {}".format(params["name"], problem))
     mode = database.set_sql_mode(params["sql_mode"])
-    wanted = Trigger(schema, params["name"], table, params["timing"], params["event"], params["body"], definer, mode, 0)
+    wanted = Trigger(
+        schema, params["name"], table, params["timing"], params["event"], params["body"], definer, mode, 0
+    )
     existing = triggers.get(wanted.name)
     if existing is not None and existing.table != table:
-        module.fail_json(msg=f"trigger {wanted.name} exists already, on table {schema}.{existing.table} and not on {schema}.{table}; "
-                             "drop it there first, or take another name")
+        module.fail_json(
+            msg=f"trigger {wanted.name} exists already, on table {schema}.{existing.table} and not on "
+            f"{schema}.{table}; "
+            "drop it there first, or take another name"
+        )
     return step_for(database, triggers, wanted)
 
 
@@ -244,7 +268,10 @@ def main():
             result["differences"] = step.different
         apply(module, database, schema, table, [step])
     except ServerError as error:
-        module.fail_json(msg="trigger {} on {}.{}: {}".format(module.params["name"], schema, table, error), queries=database.queries)
+        module.fail_json(
+            msg="trigger {} on {}.{}: {}".format(module.params["name"], schema, table, error),
+            queries=database.queries,
+        )
     finally:
         database.close()
     result["changed"] = bool(step.statements)

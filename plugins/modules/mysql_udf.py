@@ -11,12 +11,15 @@ module: mysql_udf
 short_description: Install a library of loadable functions into MySQL or MariaDB and register its functions
 version_added: 1.0.0
 description:
-  - Registers the functions of a shared library with C(CREATE FUNCTION … SONAME), and installs the library first when O(src) is given.
-  - A library that has changed is never written over while the server has it mapped. The new file is put beside the old one, the tables whose
-    triggers call its functions are locked so that no write meets a missing function, all functions of the library are dropped, the file
-    is renamed, the functions are created again, and the tables are released. When the server refuses the new library, the old one is put back.
-    Settings that were changed with C(gman_configure), and then the job servers that were set with C(gman_servers_set), are set again. When TLS was
-    switched on and cannot be again, the job servers are not set, and the module fails.
+  - Registers the functions of a shared library with C(CREATE FUNCTION … SONAME), and installs the library
+    first when O(src) is given.
+  - A library that has changed is never written over while the server has it mapped. The new file is put
+    beside the old one, the tables whose triggers call its functions are locked so that no write meets a
+    missing function, all functions of the library are dropped, the file is renamed, the functions are created
+    again, and the tables are released. When the server refuses the new library, the old one is put back.
+    Settings that were changed with C(gman_configure), and then the job servers that were set with
+    C(gman_servers_set), are set again. When TLS was switched on and cannot be again, the job servers are not
+    set, and the module fails.
   - Functions that are registered otherwise than wanted are replaced in the same way.
   - The next run completes one that was interrupted.
 author:
@@ -40,7 +43,8 @@ options:
   functions:
     description:
       - The functions to register. Needed when O(state=present).
-      - With O(state=absent) these functions of the library are dropped, all of them when the list is left out.
+      - With O(state=absent) these functions of the library are dropped, all of them when the list is left
+        out.
     type: list
     elements: dict
     suboptions:
@@ -62,14 +66,16 @@ options:
         default: false
       native:
         description:
-          - What to do when the server has a function of that name itself, and thus refuses another (error 1585).
+          - What to do when the server has a function of that name itself, and thus refuses another (error
+            1585).
           - V(skip) leaves the function out, V(fail) is an error.
         type: str
         choices: [skip, fail]
         default: fail
   src:
     description:
-      - A library file on the managed host, to be installed as O(soname) into the server's plugin directory. The server must run on that host.
+      - A library file on the managed host, to be installed as O(soname) into the server's plugin directory.
+        The server must run on that host.
       - Without it the library must be in that directory already.
     type: path
   remove_file:
@@ -86,7 +92,8 @@ options:
     description:
       - Seconds in all to wait for running transactions that use a table whose triggers call the functions.
       - When they do not end in time, the error names them and lists what was changed until then.
-      - One try waits for one second, because writers queue behind it for as long. Between two tries there is a longer pause, in which they go on.
+      - One try waits for one second, because writers queue behind it for as long. Between two tries there is
+        a longer pause, in which they go on.
     type: int
     default: 60
   state:
@@ -96,8 +103,8 @@ options:
     choices: [present, absent]
     default: present
 notes:
-  - Stored procedures, events and statements that call a function at the very moment in which its library is replaced may see an error; only
-    triggers are waited for.
+  - Stored procedures, events and statements that call a function at the very moment in which its library is
+    replaced may see an error; only triggers are waited for.
 seealso:
   - module: gearsync.mysql_redis.gearman_servers
 """
@@ -183,7 +190,10 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import
 )
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._udf_exchange import register, unregister
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._udf_library import Library
-from ansible_collections.gearsync.mysql_redis.plugins.module_utils._udf_plan import parameter_problem, show_state
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._udf_plan import (
+    parameter_problem,
+    show_state,
+)
 
 
 def argument_spec():
@@ -191,12 +201,20 @@ def argument_spec():
         **login_argument_spec(),
         **lock_wait_argument_spec(),
         "soname": {"type": "str", "required": True},
-        "functions": {"type": "list", "elements": "dict", "options": {
-            "name": {"type": "str", "required": True},
-            "returns": {"type": "str", "choices": ["string", "integer", "real", "decimal"], "default": "string"},
-            "aggregate": {"type": "bool", "default": False},
-            "native": {"type": "str", "choices": ["skip", "fail"], "default": "fail"},
-        }},
+        "functions": {
+            "type": "list",
+            "elements": "dict",
+            "options": {
+                "name": {"type": "str", "required": True},
+                "returns": {
+                    "type": "str",
+                    "choices": ["string", "integer", "real", "decimal"],
+                    "default": "string",
+                },
+                "aggregate": {"type": "bool", "default": False},
+                "native": {"type": "str", "choices": ["skip", "fail"], "default": "fail"},
+            },
+        },
         "src": {"type": "path"},
         "remove_file": {"type": "bool", "default": False},
         "force": {"type": "bool", "default": False},
@@ -229,7 +247,11 @@ def _absent(module, database, library):
 
 
 def main():
-    module = AnsibleModule(argument_spec=argument_spec(), required_if=[("state", "present", ("functions",))], supports_check_mode=True)
+    module = AnsibleModule(
+        argument_spec=argument_spec(),
+        required_if=[("state", "present", ("functions",))],
+        supports_check_mode=True,
+    )
     check_lock_wait_timeout(module)
     problem = parameter_problem(module.params["soname"], module.params["functions"] or [])
     if problem:
@@ -243,9 +265,17 @@ def main():
     finally:
         database.close()
     before, after = result.pop("before"), result.pop("after")
-    result.update(queries=database.queries, plugin_dir=library.plugin_dir, path=library.path, functions=sorted(row["name"] for row in after[0]))
+    result.update(
+        queries=database.queries,
+        plugin_dir=library.plugin_dir,
+        path=library.path,
+        functions=sorted(row["name"] for row in after[0]),
+    )
     if module._diff:
-        result["diff"] = {name: show_state(rows, library.path, digest) for name, (rows, digest) in (("before", before), ("after", after))}
+        result["diff"] = {
+            name: show_state(rows, library.path, digest)
+            for name, (rows, digest) in (("before", before), ("after", after))
+        }
     module.exit_json(**result)
 
 

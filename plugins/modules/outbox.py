@@ -11,9 +11,10 @@ module: outbox
 short_description: Make or remove the schema of durable delivery
 version_added: 1.0.0
 description:
-  - Makes the schema C(gearsync), in which changes wait for the workers, or brings it to this release's version.
-  - M(gearsync.mysql_redis.sync_table) does the same for the tables that it is given. By itself it is for the accounts, whose rights on the
-    schema's tables can only be granted when these are there.
+  - Makes the schema C(gearsync), in which changes wait for the workers, or brings it to this release's
+    version.
+  - M(gearsync.mysql_redis.sync_table) does the same for the tables that it is given. By itself it is for the
+    accounts, whose rights on the schema's tables can only be granted when these are there.
 author:
   - The gearsync developers (@gearsync)
 extends_documentation_fragment:
@@ -29,18 +30,21 @@ attributes:
 options:
   shards:
     description:
-      - Into how many parts the outbox is divided, each of which is drained by one worker process at a time. 1 to 256.
+      - Into how many parts the outbox is divided, each of which is drained by one worker process at a time. 1
+        to 256.
     type: int
     default: 4
   lock_wait_timeout:
     description:
       - Seconds in all to wait for running transactions that use the schema.
-      - One try waits for one second, because writers queue behind it for as long. Between two tries there is a longer pause, in which they go on.
+      - One try waits for one second, because writers queue behind it for as long. Between two tries there is
+        a longer pause, in which they go on.
     type: int
     default: 60
   state:
     description:
-      - V(absent) drops the schema, unless a change waits in it or lies there as a dead letter. Those are data, and stay with a warning.
+      - V(absent) drops the schema, unless a change waits in it or lies there as a dead letter. Those are
+        data, and stay with a warning.
     type: str
     choices: [present, absent]
     default: present
@@ -111,7 +115,9 @@ def _present(module, database):
 
 def _shown(version, shards):
     """The schema as diffs show it."""
-    return f"version {version}, leases of the shards {', '.join(map(str, sorted(shards)))}\n" if version else ""
+    return (
+        f"version {version}, leases of the shards {', '.join(map(str, sorted(shards)))}\n" if version else ""
+    )
 
 
 def _absent(module, database):
@@ -119,9 +125,16 @@ def _absent(module, database):
     if not version:
         return {"version": 0, "kept": False}, ("", "")
     # Whether there is one is all that is asked; an outbox can be long.
-    waiting, dead = (bool(database.rows(f"SELECT 1 AS one FROM `{SCHEMA}`.`{table}` LIMIT 1")) for table in ("outbox", "dead_letter"))
+    waiting, dead = (
+        bool(database.rows(f"SELECT 1 AS one FROM `{SCHEMA}`.`{table}` LIMIT 1"))
+        for table in ("outbox", "dead_letter")
+    )
     if waiting or dead:
-        what = " and ".join(name for name, there in (("changes wait in the outbox", waiting), ("there are dead letters", dead)) if there)
+        what = " and ".join(
+            name
+            for name, there in (("changes wait in the outbox", waiting), ("there are dead letters", dead))
+            if there
+        )
         module.warn(f"the schema {SCHEMA} was left, because {what}; drop it by hand when they are not needed")
         return {"version": version, "kept": True}, (f"version {version}\n", f"version {version}\n")
     database.change(f"DROP DATABASE `{SCHEMA}`")
@@ -141,7 +154,9 @@ def main():
         module.fail_json(msg="shards must be 1 to 256, not {}".format(module.params["shards"]), queries=[])
     database = connect(module)
     try:
-        result, (before, after) = (_present if module.params["state"] == "present" else _absent)(module, database)
+        result, (before, after) = (_present if module.params["state"] == "present" else _absent)(
+            module, database
+        )
     except SchemaError as error:
         module.fail_json(msg=f"schema {SCHEMA}: {error}", queries=database.queries)
     except ServerError as error:

@@ -10,13 +10,14 @@ module: package_guard
 short_description: Refuse an installation that would take the database server away
 version_added: 1.0.0
 description:
-  - Simulates the installation of packages with the host's own package manager, and fails with the packages' names when it
-    would remove an installed database server, replace it by another package, or move it to another release series
-    (from 10.5 to 10.11, from 8.0 to 8.4); and, unless O(allow_server_update=true), when it would update it within its series, because
-    the package restarts the server then.
-  - Packages that are installed already are left out of the simulation, as M(ansible.builtin.apt) and M(ansible.builtin.dnf)
-    with O(ansible.builtin.apt#module:state=present) leave them alone.
-  - Installs and removes nothing, in check mode or out of it. As any question to it, the simulation may refresh the caches of the package manager.
+  - Simulates the installation of packages with the host's own package manager, and fails with the packages'
+    names when it would remove an installed database server, replace it by another package, or move it to
+    another release series (from 10.5 to 10.11, from 8.0 to 8.4); and, unless O(allow_server_update=true),
+    when it would update it within its series, because the package restarts the server then.
+  - Packages that are installed already are left out of the simulation, as M(ansible.builtin.apt) and
+    M(ansible.builtin.dnf) with O(ansible.builtin.apt#module:state=present) leave them alone.
+  - Installs and removes nothing, in check mode or out of it. As any question to it, the simulation may
+    refresh the caches of the package manager.
 author:
   - The gearsync developers (@gearsync)
 extends_documentation_fragment:
@@ -47,17 +48,20 @@ options:
   protect:
     description:
       - Regular expressions; an installed package whose whole name matches one is protected.
-      - When left out, the server packages of MariaDB, MySQL and Percona as the distributions and the vendors name them.
+      - When left out, the server packages of MariaDB, MySQL and Percona as the distributions and the vendors
+        name them.
     type: list
     elements: str
   allow_server_update:
     description:
-      - Whether the installation may bring a newer version of the server's release series, and with it the server's restart.
+      - Whether the installation may bring a newer version of the server's release series, and with it the
+        server's restart.
     type: bool
     default: false
   allow_unresolved:
     description:
-      - Do not fail when the package manager does not know a package or finds no solution, but return RV(unknown) and RV(problem).
+      - Do not fail when the package manager does not know a package or finds no solution, but return
+        RV(unknown) and RV(problem).
       - For a look before the package lists are fetched.
     type: bool
     default: false
@@ -106,7 +110,14 @@ problem:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gearsync.mysql_redis.plugins.module_utils._packages import SERVERS, Plan, apt_plan, dnf_plan, endangered, updated
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._packages import (
+    SERVERS,
+    Plan,
+    apt_plan,
+    dnf_plan,
+    endangered,
+    updated,
+)
 
 #: The messages are parsed, so they must come in English.
 ENVIRONMENT = {"LC_ALL": "C", "LANGUAGE": "C", "DEBIAN_FRONTEND": "noninteractive"}
@@ -121,7 +132,9 @@ class Apt:
         command = ["dpkg-query", "--show", "--showformat", "${binary:Package} ${Status}\n", *names]
         # Its status is 1 when it does not know one of them, and it still lists the others.
         _status, out, _err = self.module.run_command(command, environ_update=ENVIRONMENT)
-        installed = {line.split()[0].partition(":")[0] for line in out.splitlines() if line.endswith(" installed")}
+        installed = {
+            line.split()[0].partition(":")[0] for line in out.splitlines() if line.endswith(" installed")
+        }
         return [name for name in names if name not in installed]
 
     def simulate(self, names):
@@ -150,7 +163,9 @@ class Dnf:
         plan = dnf_plan(*self.module.run_command(command, environ_update=ENVIRONMENT))
         if plan.changed:
             old = self._installed(sorted(plan.changed))
-            plan = plan._replace(changed={name: (old.get(name, ""), new) for name, (_unknown, new) in plan.changed.items()})
+            plan = plan._replace(
+                changed={name: (old.get(name, ""), new) for name, (_unknown, new) in plan.changed.items()}
+            )
         return plan
 
 
@@ -158,15 +173,24 @@ def package_manager(module):
     use = module.params["use"]
     if use == "auto":
         rpm = module.get_bin_path("rpm")
-        use = "dnf" if module.get_bin_path("dnf") and rpm and module.run_command([rpm, "--query", "--all"])[1].strip() else "apt"
+        use = (
+            "dnf"
+            if module.get_bin_path("dnf") and rpm and module.run_command([rpm, "--query", "--all"])[1].strip()
+            else "apt"
+        )
     command = {"apt": "apt-get", "dnf": "dnf"}[use]
     if not module.get_bin_path(command):
-        module.fail_json(msg=f"{command} is not on this host, so the installation cannot be simulated. Only apt and dnf are supported.")
+        module.fail_json(
+            msg=f"{command} is not on this host, so the installation cannot be simulated. Only apt and "
+            "dnf are supported."
+        )
     return {"apt": Apt, "dnf": Dnf}[use](module)
 
 
 def make_plan(manager, names):
-    """The plan for what of ``names`` is missing. Unknown names do not keep the others from being looked at."""
+    """The plan for what of ``names`` is missing. Unknown names do not keep the others from being looked
+    at.
+    """
     wanted = manager.missing(names)
     if not wanted:
         return Plan([], [], {}, [], "")
@@ -199,8 +223,10 @@ def main():
     if lost:
         module.fail_json(
             msg=(
-                f"Installing {', '.join(names)} would take the database server away: {', '.join(lost)}. Nothing was installed. "
-                "Leave out the package that conflicts with the server, or take it from where the server comes from."
+                f"Installing {', '.join(names)} would take the database server away: {', '.join(lost)}. "
+                "Nothing was installed. "
+                "Leave out the package that conflicts with the server, or take it from where the server "
+                "comes from."
             ),
             **result,
         )
@@ -208,16 +234,25 @@ def main():
     if restarted:
         module.fail_json(
             msg=(
-                f"Installing {', '.join(names)} would update the database server, which restarts it: {', '.join(restarted)}. Nothing was installed. "
-                "Update the server yourself when a restart suits, or allow it (allow_server_update of this module, mysql_restart_allowed of the roles)."
+                f"Installing {', '.join(names)} would update the database server, which restarts it: "
+                f"{', '.join(restarted)}. Nothing was installed. "
+                "Update the server yourself when a restart suits, or allow it (allow_server_update of this "
+                "module, mysql_restart_allowed of the roles)."
             ),
             **result,
         )
     if not module.params["allow_unresolved"]:
         if plan.unknown:
-            module.fail_json(msg=f"No enabled package source of this host has {', '.join(plan.unknown)}. Nothing was installed.", **result)
+            module.fail_json(
+                msg=f"No enabled package source of this host has {', '.join(plan.unknown)}. Nothing "
+                "was installed.",
+                **result,
+            )
         if plan.problem:
-            module.fail_json(msg=f"{', '.join(names)} cannot be installed; the package manager reports: {plan.problem}", **result)
+            module.fail_json(
+                msg=f"{', '.join(names)} cannot be installed; the package manager reports: {plan.problem}",
+                **result,
+            )
     module.exit_json(changed=False, **result)
 
 

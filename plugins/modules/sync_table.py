@@ -11,12 +11,14 @@ module: sync_table
 short_description: Make the triggers that keep Redis in step with a table
 version_added: 1.0.0
 description:
-  - Takes the declaration of one table and makes its triggers C(gearsync_ai_TABLE), C(gearsync_au_TABLE) and C(gearsync_ad_TABLE), one for each
-    declared event. A name that would be too long for the server is cut and ends in a hash.
-  - The declaration is checked against the table before anything changes, and all that is wrong with it is reported at once. Check mode
-    does nothing but that and the comparison.
-  - The triggers of direct delivery never fail a write; those of durable delivery do so only when the change cannot be kept in the outbox.
-    An update that leaves all declared columns byte for byte as they were sends nothing.
+  - Takes the declaration of one table and makes its triggers C(gearsync_ai_TABLE), C(gearsync_au_TABLE) and
+    C(gearsync_ad_TABLE), one for each declared event. A name that would be too long for the server is cut and
+    ends in a hash.
+  - The declaration is checked against the table before anything changes, and all that is wrong with it is
+    reported at once. Check mode does nothing but that and the comparison.
+  - The triggers of direct delivery never fail a write; those of durable delivery do so only when the change
+    cannot be kept in the outbox. An update that leaves all declared columns byte for byte as they were sends
+    nothing.
   - Triggers that the table has otherwise are left alone.
 author:
   - The gearsync developers (@gearsync)
@@ -39,22 +41,25 @@ options:
   delivery:
     description:
       - How a change gets to the workers.
-      - V(durable) writes it into the table C(gearsync.outbox) in the writer's own transaction, from which a worker takes it. The module makes
-        the schema C(gearsync) and brings it up to date.
+      - V(durable) writes it into the table C(gearsync.outbox) in the writer's own transaction, from which a
+        worker takes it. The module makes the schema C(gearsync) and brings it up to date.
       - V(direct) submits the change as a Gearman job. It is cheap, but a transaction
         that is rolled back has sent its jobs already, and a change is lost when no job server takes it.
-      - A table can be switched from one to the other at any time. What the schema C(gearsync) knows of a table that is not durable any more is kept
-        as long as changes or dead letters of it are there, which a worker needs it for; a later run forgets it.
+      - A table can be switched from one to the other at any time. What the schema C(gearsync) knows of a
+        table that is not durable any more is kept as long as changes or dead letters of it are there, which a
+        worker needs it for; a later run forgets it.
     type: str
     default: durable
   source:
     description:
-      - The name of the pipeline, that the workers' configuration has too. It is part of the names of the Gearman functions that wake the workers.
+      - The name of the pipeline, that the workers' configuration has too. It is part of the names of the
+        Gearman functions that wake the workers.
     type: str
     default: main
   shards:
     description:
-      - Into how many parts the outbox is divided, each of which is drained by one worker process at a time. 1 to 256.
+      - Into how many parts the outbox is divided, each of which is drained by one worker process at a time. 1
+        to 256.
     type: int
     default: 4
   function:
@@ -71,16 +76,19 @@ options:
     default: [insert, update, delete]
   columns:
     description:
-      - The columns that are sent; nothing leaves the database that is not named here. Needed when O(state=present).
+      - The columns that are sent; nothing leaves the database that is not named here. Needed when
+        O(state=present).
     type: list
     elements: str
   write:
     description:
       - What a row becomes in Redis, one or more shapes. Needed when O(state=present).
-      - The module checks it, and takes from it which old values an update or a delete must send. The writing is the worker's.
+      - The module checks it, and takes from it which old values an update or a delete must send. The writing
+        is the worker's.
       - The templates name declared columns in braces, C(user:{id}).
-      - C({[}) and C({]}) are literal braces, for example those of a hash tag of Redis Cluster, C({[}user{]}:{id}). C({{) and C(}}) are literal
-        braces too, but Ansible takes them for its own unless C(!unsafe) stands before the text.
+      - C({[}) and C({]}) are literal braces, for example those of a hash tag of Redis Cluster,
+        C({[}user{]}:{id}). C({{) and C(}}) are literal braces too, but Ansible takes them for its own unless
+        C(!unsafe) stands before the text.
       - What O(computed) names may be used too.
     type: list
     elements: dict
@@ -92,13 +100,17 @@ options:
         required: true
       key:
         description:
-          - The Redis key. That of a V(hash), a V(json) and a V(string) must name all columns of a PRIMARY KEY or of a UNIQUE key
-            of NOT NULL columns; that of a V(set) or V(zset) together with O(write[].member), unless only inserts are sent.
-          - Between two columns there must be something, C({a}:{b}), or other values would make the same text. The same holds for O(write[].member).
-          - What is between them must be something that the values cannot hold, unless the rest of the template names a unique key. Numbers, dates, UUIDs and
-            the values of an ENUM are known not to; of two texts nothing is known. See O(write[].distinct).
-          - In the key of a V(string) C({column}) stands for the name of a column, and there is one Redis key for each. Such a key may do
-            without a unique key (every row then writes the same Redis keys), which gives a warning.
+          - The Redis key. That of a V(hash), a V(json) and a V(string) must name all columns of a PRIMARY KEY
+            or of a UNIQUE key of NOT NULL columns; that of a V(set) or V(zset) together with
+            O(write[].member), unless only inserts are sent.
+          - Between two columns there must be something, C({a}:{b}), or other values would make the same text.
+            The same holds for O(write[].member).
+          - What is between them must be something that the values cannot hold, unless the rest of the
+            template names a unique key. Numbers, dates, UUIDs and the values of an ENUM are known not to; of
+            two texts nothing is known. See O(write[].distinct).
+          - In the key of a V(string) C({column}) stands for the name of a column, and there is one Redis key
+            for each. Such a key may do without a unique key (every row then writes the same Redis keys),
+            which gives a warning.
         type: str
         required: true
       value:
@@ -127,13 +139,15 @@ options:
         type: int
       distinct:
         description:
-          - That no value holds what separates two columns in O(write[].key) or O(write[].member), although their types allow it, so that different
-            rows never have one key. Without it a template of several texts is refused, C({a}:{b}) for one, because C(x) and C(y:z) make the same key as
-            C(x:y) and C(z), and a delete of one row would remove the other's.
+          - That no value holds what separates two columns in O(write[].key) or O(write[].member), although
+            their types allow it, so that different rows never have one key. Without it a template of several
+            texts is refused, C({a}:{b}) for one, because C(x) and C(y:z) make the same key as C(x:y) and
+            C(z), and a delete of one row would remove the other's.
         type: bool
   transform:
     description:
-      - A Python function, C(package.module:function), that the worker calls with each row before it is written. The module only looks at its form.
+      - A Python function, C(package.module:function), that the worker calls with each row before it is
+        written. The module only looks at its form.
     type: str
   computed:
     description:
@@ -143,21 +157,23 @@ options:
     default: []
   definer:
     description:
-      - The account whose rights the triggers have, as V(user@host). It must exist, and needs the privileges TRIGGER and SELECT on the table, and for
-        durable delivery INSERT on C(gearsync.outbox).
-      - When it is left out, new triggers get the account that is logged in, and those of existing triggers are not compared.
+      - The account whose rights the triggers have, as V(user@host). It must exist, and needs the privileges
+        TRIGGER and SELECT on the table, and for durable delivery INSERT on C(gearsync.outbox).
+      - When it is left out, new triggers get the account that is logged in, and those of existing triggers
+        are not compared.
     type: str
   lock_wait_timeout:
     description:
       - Seconds in all to wait for running transactions that use the table.
       - When they do not end in time, the error names them and what was changed until then.
-      - One try waits for one second, because writers queue behind it for as long. Between two tries there is a longer pause, in which they go on.
+      - One try waits for one second, because writers queue behind it for as long. Between two tries there is
+        a longer pause, in which they go on.
     type: int
     default: 60
   state:
     description:
-      - V(absent) drops the triggers that this module has made on the table, and forgets what the schema C(gearsync) knows of it, the latter only when
-        no change and no dead letter of it is left.
+      - V(absent) drops the triggers that this module has made on the table, and forgets what the schema
+        C(gearsync) knows of it, the latter only when no change and no dead letter of it is left.
     type: str
     choices: [present, absent]
     default: present
@@ -227,7 +243,8 @@ triggers:
   type: dict
   sample: {"insert": "gearsync_ai_customer", "update": "gearsync_au_customer"}
 columns:
-  description: How each declared column's value travels, one of integer, decimal, bit, float, text, timestamp, binary and json.
+  description: How each declared column's value travels, one of integer, decimal, bit, float, text, timestamp,
+    binary and json.
   returned: when O(state=present)
   type: dict
   sample: {"id": "integer", "name": "text"}
@@ -239,7 +256,8 @@ blocked_by:
   sample: [42]
 job:
   description:
-    - What a trigger sends when a row changes, as SQL in which the row is called V(gearsync_row), and the sql_mode under which it does.
+    - What a trigger sends when a row changes, as SQL in which the row is called V(gearsync_row), and the
+      sql_mode under which it does.
     - For who sends a row once more, as the playbook V(smoke) does.
   returned: when O(delivery=direct) and O(state=present)
   type: dict
@@ -255,17 +273,24 @@ blind_spots:
   returned: when O(state=present)
   type: list
   elements: str
-  sample: ["binlog_format=STATEMENT: replicas execute the triggers again and send each change once more; use ROW or MIXED"]
+  sample:
+    - >-
+      binlog_format=STATEMENT: replicas execute the triggers again and send each change once more; use ROW or
+      MIXED
 problems:
   description: All that is wrong with the declaration.
   returned: when the declaration is refused
   type: list
   elements: str
-  sample: ["write[0].key: 'user:{nr}' names 'nr', which is not in columns; add it to columns, or name another"]
+  sample:
+    - "write[0].key: 'user:{nr}' names 'nr', which is not in columns; add it to columns, or name another"
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declare.rules import EVENTS, split_table_name
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declare.rules import (
+    EVENTS,
+    split_table_name,
+)
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import (
     ServerError,
     check_lock_wait_timeout,
@@ -275,14 +300,22 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import
     login_argument_spec,
 )
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._outbox import SCHEMA, SchemaError
-from ansible_collections.gearsync.mysql_redis.plugins.module_utils._sync_checks import DeclarationError, option_problems
-from ansible_collections.gearsync.mysql_redis.plugins.module_utils._sync_exchange import carry_out, plan_absent, plan_present
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._sync_checks import (
+    DeclarationError,
+    option_problems,
+)
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._sync_exchange import (
+    carry_out,
+    plan_absent,
+    plan_present,
+)
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._sync_plan import show_plan
 
 
 def argument_spec():
     return {
-        **login_argument_spec(), **lock_wait_argument_spec(),
+        **login_argument_spec(),
+        **lock_wait_argument_spec(),
         "table": {"type": "str", "required": True},
         # These have no `choices`: the module's own errors name the table, and all that is wrong at once.
         "delivery": {"type": "str", "default": "durable"},
@@ -291,17 +324,21 @@ def argument_spec():
         "function": {"type": "str", "default": "syncToRedis"},
         "events": {"type": "list", "elements": "str", "default": list(EVENTS)},
         "columns": {"type": "list", "elements": "str"},
-        "write": {"type": "list", "elements": "dict", "options": {
-            "type": {"type": "str", "required": True},
-            "key": {"type": "str", "required": True, "no_log": False},
-            "value": {"type": "str"},
-            "member": {"type": "str"},
-            "score": {"type": "str"},
-            "ttl": {"type": "int"},
-            "max": {"type": "int"},
-            "maxlen": {"type": "int"},
-            "distinct": {"type": "bool"},
-        }},
+        "write": {
+            "type": "list",
+            "elements": "dict",
+            "options": {
+                "type": {"type": "str", "required": True},
+                "key": {"type": "str", "required": True, "no_log": False},
+                "value": {"type": "str"},
+                "member": {"type": "str"},
+                "score": {"type": "str"},
+                "ttl": {"type": "int"},
+                "max": {"type": "int"},
+                "maxlen": {"type": "int"},
+                "distinct": {"type": "bool"},
+            },
+        },
         "transform": {"type": "str"},
         "computed": {"type": "list", "elements": "str", "default": []},
         "definer": {"type": "str"},

@@ -14,7 +14,12 @@ COMMON: list[Column] = [
     ("c_small", "BIGINT", "-9223372036854775808", -9223372036854775808),
     ("c_fill", "INT(6) ZEROFILL", "42", "000042"),
     ("c_dec_fill", "DECIMAL(8,2) ZEROFILL", "1.5", "000001.50"),
-    ("c_bit", "BIT(64)", "b'1111111111111111111111111111111111111111111111111111111111111111'", 18446744073709551615),
+    (
+        "c_bit",
+        "BIT(64)",
+        "b'1111111111111111111111111111111111111111111111111111111111111111'",
+        18446744073709551615,
+    ),
     ("c_bit1", "BIT(1)", "b'0'", 0),
     ("c_float", "FLOAT", "1.1", {"$num": "1.1"}),
     ("c_double", "DOUBLE", "0.1", {"$num": "0.1"}),
@@ -27,7 +32,12 @@ COMMON: list[Column] = [
     ("c_year", "YEAR", "2024", "2024"),
     ("c_year0", "YEAR", "0", "0000"),
     ("c_char", "CHAR(10)", "'x  '", "x"),
-    ("c_varchar", "VARCHAR(40)", "CONCAT('q\"\\\\', CHAR(9), CHAR(10), 'ä\U0001f600  ')", 'q"\\\t\nä\U0001f600  '),
+    (
+        "c_varchar",
+        "VARCHAR(40)",
+        "CONCAT('q\"\\\\', CHAR(9), CHAR(10), 'ä\U0001f600  ')",
+        'q"\\\t\nä\U0001f600  ',
+    ),
     ("c_latin1", "VARCHAR(40) CHARACTER SET latin1", "'äöß€'", "äöß€"),
     ("c_utf16", "VARCHAR(40) CHARACTER SET utf16", "'ä\U0001f600'", "ä\U0001f600"),
     ("c_bin_collation", "VARCHAR(40) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin", "'Aä'", "Aä"),
@@ -43,7 +53,12 @@ COMMON: list[Column] = [
     ("c_virtual", "INT GENERATED ALWAYS AS (id + 1) VIRTUAL", None, 2),
     ("c_stored", "VARCHAR(40) GENERATED ALWAYS AS (CONCAT('s', id)) STORED", None, "s1"),
     # The session's zone is Berlin's, in summer and in winter.
-    ("c_timestamp", "TIMESTAMP(3) NULL DEFAULT NULL", "FROM_UNIXTIME(1720000000.123)", "2024-07-03 09:46:40.123"),
+    (
+        "c_timestamp",
+        "TIMESTAMP(3) NULL DEFAULT NULL",
+        "FROM_UNIXTIME(1720000000.123)",
+        "2024-07-03 09:46:40.123",
+    ),
     ("c_timestamp_winter", "TIMESTAMP NULL DEFAULT NULL", "FROM_UNIXTIME(1700000000)", "2023-11-14 22:13:20"),
     ("c_timestamp_zero", "TIMESTAMP(2) NULL DEFAULT NULL", "'0000-00-00 00:00:00'", "0000-00-00 00:00:00.00"),
 ]
@@ -55,7 +70,7 @@ ONLY: dict[str, list[Column]] = {
         ("c_inet4", "INET4", "'10.0.0.1'", "10.0.0.1"),
     ],
     "mysql": [
-        ("c_json", "JSON", "'{\"b\": 2, \"a\":  1.0}'", {"$json": '{"a": 1.0, "b": 2}'}),
+        ("c_json", "JSON", '\'{"b": 2, "a":  1.0}\'', {"$json": '{"a": 1.0, "b": 2}'}),
         ("c_vector", "VECTOR(2)", "STRING_TO_VECTOR('[1,2]')", {"$hex": "0000803F00000040"}),
     ],
 }

@@ -18,7 +18,8 @@ import yaml
 from harness.process import Process
 from harness.worker import SOURCES
 
-#: Seconds that a command may take, and that it is given to wait for a worker: `--timeout`, `--settle` and `--wait`.
+#: Seconds that a command may take, and that it is given to wait for a worker: `--timeout`, `--settle` and
+#: `--wait`.
 PATIENCE = 600
 #: What each command waits for a worker with, where it does.
 _WAITS = {"barrier": "--timeout", "verify": "--settle", "resync": "--wait"}
@@ -30,7 +31,14 @@ class Command(Process):
     def start(self) -> None:
         self.output = self.log.with_suffix(".out")
         with self.log.open("ab") as log, self.output.open("wb") as output:
-            self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=output, stderr=log, env=self.env, start_new_session=True)
+            self.process = subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=log,
+                env=self.env,
+                start_new_session=True,
+            )
         Process.started.append(self)
 
     def check(self) -> None:
@@ -63,7 +71,12 @@ class Commands:
         """A command as a process, for what can only be seen of one."""
         self._started += 1
         command = [sys.executable, "-m", "gearsync", *self._complete(arguments)]
-        return Command(f"gearsync {arguments[0]}", command, self.directory / f"command{self._started}.log", env={"PYTHONPATH": str(SOURCES)})
+        return Command(
+            f"gearsync {arguments[0]}",
+            command,
+            self.directory / f"command{self._started}.log",
+            env={"PYTHONPATH": str(SOURCES)},
+        )
 
     def run(self, *arguments: str) -> tuple[int, str]:
         """Exit status, and what it writes to stdout and then to stderr.
@@ -73,8 +86,13 @@ class Commands:
         from gearsync.cli.main import main  # noqa: PLC0415  # in this process only when it is needed
 
         output, errors = io.StringIO(), io.StringIO()
-        with warnings.catch_warnings(), contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
-            # PyMySQL leaves the socket of a failed attempt to the garbage collection, which the tests take for an error.
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(output),
+            contextlib.redirect_stderr(errors),
+        ):
+            # PyMySQL leaves the socket of a failed attempt to the garbage collection, which the tests take
+            # for an error.
             warnings.simplefilter("ignore", ResourceWarning)
             try:
                 status = main(self._complete(arguments))

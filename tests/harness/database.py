@@ -30,7 +30,9 @@ ZONE = "Europe/Berlin"
 
 
 def server_program() -> tuple[str, str]:
-    """The server that this machine has, MariaDB before MySQL, as (engine, path of the program). GEARSYNC_SERVER is the path of another one."""
+    """The server that this machine has, MariaDB before MySQL, as (engine, path of the program).
+    GEARSYNC_SERVER is the path of another one.
+    """
     if named := os.environ.get("GEARSYNC_SERVER"):
         # MariaDB has a mysqld too, which is a link.
         return "mariadb" if Path(named).resolve().name.startswith("maria") else "mysql", named
@@ -47,12 +49,15 @@ def account() -> str:
 
 
 def initial_data() -> Path:
-    """A data directory as the server's own program makes it, made once for each version of the server and never started.
+    """A data directory as the server's own program makes it, made once for each version of the server and
+    never started.
 
     Copying it takes a tenth of a second, making it several.
     """
     engine, program = server_program()
-    version = subprocess.run([program, "--no-defaults", "--version"], check=True, capture_output=True, text=True).stdout
+    version = subprocess.run(
+        [program, "--no-defaults", "--version"], check=True, capture_output=True, text=True
+    ).stdout
     name = hashlib.sha256(repr((version, SIZES, account())).encode()).hexdigest()[:16]
     home = kept("data")
     made = home / f"{engine}-{name}"
@@ -64,9 +69,19 @@ def initial_data() -> Path:
         shutil.rmtree(unfinished, ignore_errors=True)
         places = [f"--datadir={unfinished}", f"--tmpdir={home}", f"--user={account()}", *SIZES[engine]]
         command = (
-            ["mariadb-install-db", "--no-defaults", *places, "--auth-root-authentication-method=normal", "--skip-test-db"]
-            if engine == "mariadb" else [program, "--no-defaults", "--initialize-insecure", *places])
-        done = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            [
+                "mariadb-install-db",
+                "--no-defaults",
+                *places,
+                "--auth-root-authentication-method=normal",
+                "--skip-test-db",
+            ]
+            if engine == "mariadb"
+            else [program, "--no-defaults", "--initialize-insecure", *places]
+        )
+        done = subprocess.run(
+            command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
         assert done.returncode == 0, done.stdout
         # The identity of a server is made at its first start.
         (unfinished / "auto.cnf").unlink(missing_ok=True)
@@ -75,7 +90,8 @@ def initial_data() -> Path:
 
 
 class DatabaseServer(Server):
-    """A server with data, a socket and a port of its own, which it keeps over stops and starts. root has no password.
+    """A server with data, a socket and a port of its own, which it keeps over stops and starts. root has no
+    password.
 
     It keeps its data when it is killed. ``options`` come after, and so before, those of this class.
     """
@@ -89,17 +105,42 @@ class DatabaseServer(Server):
         self.port = free_port()
         self.plugin_dir = directory / "plugin"
         self.plugin_dir.mkdir()
-        subprocess.run(["cp", "--archive", "--reflink=auto", "--sparse=always", initial_data(), directory / "data"], check=True)
-        super().__init__(self.engine, [
-            program, "--no-defaults", f"--user={account()}", f"--datadir={directory / 'data'}",
-            # A MariaDB that starts removes the temporary tables that it finds in /tmp, those of another one too.
-            f"--tmpdir={directory}", f"--socket={self.socket}", "--bind-address=127.0.0.1", f"--port={self.port}",
-            f"--plugin-dir={self.plugin_dir}", f"--pid-file={directory / 'pid'}", "--character-set-server=utf8mb4",
-            "--max-allowed-packet=64M", "--innodb-buffer-pool-size=64M", *SIZES[self.engine],
-            # As a primary, which has its triggers' changes in the binary log. A killed server loses nothing of what it wrote to a file.
-            "--server-id=1", "--log-bin=binlog", "--binlog-format=ROW", "--sync-binlog=0", "--innodb-flush-log-at-trx-commit=2",
-            *(["--mysqlx=OFF", "--secure-file-priv=NULL"] if self.engine == "mysql" else []), *options,
-        ], directory, env={"TZ": ZONE})
+        subprocess.run(
+            ["cp", "--archive", "--reflink=auto", "--sparse=always", initial_data(), directory / "data"],
+            check=True,
+        )
+        super().__init__(
+            self.engine,
+            [
+                program,
+                "--no-defaults",
+                f"--user={account()}",
+                f"--datadir={directory / 'data'}",
+                # A MariaDB that starts removes the temporary tables that it finds in /tmp, those of another
+                # one too.
+                f"--tmpdir={directory}",
+                f"--socket={self.socket}",
+                "--bind-address=127.0.0.1",
+                f"--port={self.port}",
+                f"--plugin-dir={self.plugin_dir}",
+                f"--pid-file={directory / 'pid'}",
+                "--character-set-server=utf8mb4",
+                "--max-allowed-packet=64M",
+                "--innodb-buffer-pool-size=64M",
+                *SIZES[self.engine],
+                # As a primary, which has its triggers' changes in the binary log. A killed server loses
+                # nothing of what it wrote to a file.
+                "--server-id=1",
+                "--log-bin=binlog",
+                "--binlog-format=ROW",
+                "--sync-binlog=0",
+                "--innodb-flush-log-at-trx-commit=2",
+                *(["--mysqlx=OFF", "--secure-file-priv=NULL"] if self.engine == "mysql" else []),
+                *options,
+            ],
+            directory,
+            env={"TZ": ZONE},
+        )
 
     def answers(self) -> bool:
         """Whether root can connect."""
@@ -112,9 +153,16 @@ class DatabaseServer(Server):
     def connect(self, **options: Any) -> Any:
         """A connection of root's, with autocommit unless ``options`` say otherwise."""
         # With TLS it would read the machine's authorities each time, which takes longer than most statements.
-        login = {"unix_socket": self.socket, "user": "root", "charset": "utf8mb4", "autocommit": True, "ssl_disabled": True}
+        login = {
+            "unix_socket": self.socket,
+            "user": "root",
+            "charset": "utf8mb4",
+            "autocommit": True,
+            "ssl_disabled": True,
+        }
         connection = pymysql.connect(defer_connect=True, **{**login, **options})
-        # PyMySQL leaves the socket of a failed attempt of its own to the garbage collection, which the tests take for an error.
+        # PyMySQL leaves the socket of a failed attempt of its own to the garbage collection, which the tests
+        # take for an error.
         plain = socket.socket(socket.AF_UNIX)
         try:
             plain.connect(self.socket)

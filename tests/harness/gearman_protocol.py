@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Gearman's binary protocol, as far as clients and workers of the tests speak it. Knows nothing of the code under test."""
+"""Gearman's binary protocol, as far as clients and workers of the tests speak it. Knows nothing of the
+code under test.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,15 @@ from typing import Self
 
 HEADER = struct.Struct(">4sII")
 CAN_DO, PRE_SLEEP, NOOP, SUBMIT_JOB, JOB_CREATED, GRAB_JOB, NO_JOB, JOB_ASSIGN = 1, 4, 6, 7, 8, 9, 10, 11
-WORK_STATUS, WORK_COMPLETE, WORK_FAIL, SUBMIT_JOB_BG, WORK_EXCEPTION, WORK_DATA, WORK_WARNING = 12, 13, 14, 18, 25, 28, 29
+WORK_STATUS, WORK_COMPLETE, WORK_FAIL, SUBMIT_JOB_BG, WORK_EXCEPTION, WORK_DATA, WORK_WARNING = (
+    12,
+    13,
+    14,
+    18,
+    25,
+    28,
+    29,
+)
 #: Seconds for an answer.
 ANSWER = 180
 

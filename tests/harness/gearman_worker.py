@@ -42,7 +42,9 @@ def answers(function: str, handle: bytes, data: bytes) -> list[bytes]:
         ]
     if function == "large":
         return [packet(WORK_COMPLETE, handle, b"x" * int(data))]
-    if function == "meet":  # ends when two jobs run: each creates a file, whose path it gets, and waits for the other's
+    if (
+        function == "meet"
+    ):  # ends when two jobs run: each creates a file, whose path it gets, and waits for the other's
         file = Path(data.decode())
         file.touch()
         for _ in range(6000):

@@ -18,7 +18,9 @@ from harness.waiting import until
 
 
 class Gearmand(Server):
-    """gearmand on a port of its own, which it keeps over stops and starts. When it is stopped, what is queued in its memory is lost."""
+    """gearmand on a port of its own, which it keeps over stops and starts. When it is stopped, what is
+    queued in its memory is lost.
+    """
 
     def __init__(self, host: str = "127.0.0.1", options: tuple[str, ...] = (), workers: int = 0) -> None:
         """``workers``: how many of gearman_worker.py work for it."""
@@ -26,7 +28,14 @@ class Gearmand(Server):
         assert program, "gearmand is not installed: tests/setup test"
         self.host, self.port = host, free_port()
         self.address = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
-        command = [program, f"--listen={host}", f"--port={self.port}", "--job-retries=0", "--log-file=stderr", *options]
+        command = [
+            program,
+            f"--listen={host}",
+            f"--port={self.port}",
+            "--job-retries=0",
+            "--log-file=stderr",
+            *options,
+        ]
         self._number, self._workers = workers, list[Process]()
         super().__init__("gearmand", command, scratch("gearmand"))
 
@@ -34,7 +43,10 @@ class Gearmand(Server):
         super().start()
         command = [sys.executable, str(ROOT / "tests/harness/gearman_worker.py"), str(self.port), self.host]
         env = {"PYTHONPATH": str(ROOT / "tests")}
-        self._workers = [Process(f"gearman worker {number}", command, self.directory / f"worker{number}.log", env) for number in range(self._number)]
+        self._workers = [
+            Process(f"gearman worker {number}", command, self.directory / f"worker{number}.log", env)
+            for number in range(self._number)
+        ]
         if self._workers:
             until(lambda: self.queue("reverse")[2], self._number)
 
@@ -61,7 +73,10 @@ class Gearmand(Server):
 
     def admin(self, command: str) -> str:
         """The answer to a command of the text protocol, without the line that ends it."""
-        with socket.create_connection((self.host, self.port), timeout=60) as client, client.makefile("r") as stream:
+        with (
+            socket.create_connection((self.host, self.port), timeout=60) as client,
+            client.makefile("r") as stream,
+        ):
             client.sendall(f"{command}\n".encode())
             lines = []
             while (line := stream.readline()) not in (".\n", ""):
@@ -77,7 +92,9 @@ class Gearmand(Server):
         return 0, 0, 0
 
     def jobs(self, function: str = "syncToRedis") -> list[bytes]:
-        """The payloads of all jobs that wait for a function, in the order in which a worker gets them; they are done afterwards."""
+        """The payloads of all jobs that wait for a function, in the order in which a worker gets them;
+        they are done afterwards.
+        """
         with JobTaker(self.port, function, self.host) as taker:
             return [payload for _handle, payload in iter(taker.take, None)]
 
@@ -94,13 +111,19 @@ class Gearmand(Server):
     def submit(self, function: str, *payloads: bytes, unique: str = "") -> list[bytes]:
         """Queue background jobs; their handles. Those with one ``unique`` are merged."""
         with Connection(self.port, self.host) as client:
-            client.socket.sendall(b"".join(packet(SUBMIT_JOB_BG, function.encode(), unique.encode(), payload) for payload in payloads))
+            client.socket.sendall(
+                b"".join(
+                    packet(SUBMIT_JOB_BG, function.encode(), unique.encode(), payload) for payload in payloads
+                )
+            )
             answers = [client.receive() for _ in payloads]
         assert {kind for kind, _ in answers} == {JOB_CREATED}
         return [handle for _, handle in answers]
 
     def do(self, function: str, payload: bytes) -> list[tuple[int, bytes]]:
-        """Run a foreground job; the kind and the data of each packet about it, the last being WORK_COMPLETE."""
+        """Run a foreground job; the kind and the data of each packet about it, the last being
+        WORK_COMPLETE.
+        """
         with Connection(self.port, self.host) as client:
             client.send(SUBMIT_JOB, function.encode(), b"", payload)
             packets: list[tuple[int, bytes]] = []

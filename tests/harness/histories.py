@@ -22,8 +22,18 @@ SHAPES = [
 ]
 LOGS = [Write(type="list", key="l:{a}", value="{id}", ttl=9), Write(type="stream", key="log")]
 TABLES = {
-    "s.t": [*SHAPES, *LOGS], "s.ttl": [Write(type=shape.type, key=f"ttl:{shape.key}", value=shape.value, member=shape.member, score=shape.score, ttl=60)
-                                       for shape in SHAPES],
+    "s.t": [*SHAPES, *LOGS],
+    "s.ttl": [
+        Write(
+            type=shape.type,
+            key=f"ttl:{shape.key}",
+            value=shape.value,
+            member=shape.member,
+            score=shape.score,
+            ttl=60,
+        )
+        for shape in SHAPES
+    ],
     # Writes the hash of s.t as well.
     "s.other": [Write(type="hash", key="h:{id}")],
 }
@@ -47,7 +57,9 @@ def histories(draw: st.DrawFn) -> list[tuple[str, Change]]:
             del now[identity]
             continue
         # A trigger that is older than the declaration does not send every column.
-        new: Row = {key: value for key, value in row.items() if key != "b" or name != "s.other" or draw(st.booleans())}
+        new: Row = {
+            key: value for key, value in row.items() if key != "b" or name != "s.other" or draw(st.booleans())
+        }
         found.append((name, Change(name, "insert" if old is None else "update", new, old)))
         now[identity] = new
     return found
@@ -55,5 +67,8 @@ def histories(draw: st.DrawFn) -> list[tuple[str, Change]]:
 
 def steps_of(history: list[tuple[str, Change]]) -> list[Step]:
     """What a worker does for these changes, one after the other."""
-    writers = {name: FormerWriter(Table(table=name, columns=COLUMNS, write=writes)) for name, writes in TABLES.items()}
+    writers = {
+        name: FormerWriter(Table(table=name, columns=COLUMNS, write=writes))
+        for name, writes in TABLES.items()
+    }
     return [step for name, change in history for step in writers[name].steps(change)]

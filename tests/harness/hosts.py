@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Deployed test hosts, seen from outside through the servers' own clients, and the collection's playbooks run against them."""
+"""Deployed test hosts, seen from outside through the servers' own clients, and the collection's playbooks
+run against them.
+"""
 
 from __future__ import annotations
 
@@ -24,35 +26,56 @@ class Host:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def run(self, command: str, *, stdin: str | None = None, ok: bool = True, timeout: float = 600, env: dict[str, str] | None = None) -> str:
+    def run(
+        self,
+        command: str,
+        *,
+        stdin: str | None = None,
+        ok: bool = True,
+        timeout: float = 600,
+        env: dict[str, str] | None = None,
+    ) -> str:
         """Run ``command`` in the host's shell as root and return its output without the last newline.
 
-        With ``ok`` (the default) a failure raises AssertionError with all that it printed; without, output and errors are returned.
-        Raises Died when the host does not run, with the end of its log.
-        ``env`` is handed over by name, so that no value stands in a command line.
+        With ``ok`` (the default) a failure raises AssertionError with all that it printed; without, output
+        and errors are returned. Raises Died when the host does not run, with the end of its log. ``env`` is
+        handed over by name, so that no value stands in a command line.
         """
         names = [word for name in env or {} for word in ("--env", name)]
         done = subprocess.run(
             [str(ENTER), *names, self.name, "sh", "-c", command],
-            input=stdin or "", capture_output=True, text=True, timeout=timeout, check=False,
+            input=stdin or "",
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
             env={**os.environ, **(env or {})},
         )
         if done.returncode == NO_HOST:
             raise Died(done.stderr)
         if ok:
-            assert done.returncode == 0, f"{self.name}: {command}\nexit {done.returncode}\n{done.stdout}{done.stderr}"
+            assert done.returncode == 0, (
+                f"{self.name}: {command}\nexit {done.returncode}\n{done.stdout}{done.stderr}"
+            )
             return done.stdout.rstrip("\n")
         return (done.stdout + done.stderr).rstrip("\n")
 
     def sql(self, statements: str, *, database: str = "test", ok: bool = True) -> str:
         """Run SQL with the server's own client as root; columns are separated by tabs."""
         return self.run(
-            f"mysql --default-character-set=utf8mb4 --batch --raw --skip-column-names --database={shlex.quote(database)}", stdin=statements, ok=ok
+            "mysql --default-character-set=utf8mb4 --batch --raw --skip-column-names "
+            f"--database={shlex.quote(database)}",
+            stdin=statements,
+            ok=ok,
         )
 
     def redis(self, *words: str, ok: bool = True) -> str:
         """What redis-cli answers to one command."""
-        return self.run(f"$(command -v redis-cli || command -v valkey-cli) --no-auth-warning {shlex.join(words)}", ok=ok, env={"REDISCLI_AUTH": SECRET})
+        return self.run(
+            f"$(command -v redis-cli || command -v valkey-cli) --no-auth-warning {shlex.join(words)}",
+            ok=ok,
+            env={"REDISCLI_AUTH": SECRET},
+        )
 
     def is_active(self, unit: str) -> bool:
         """Whether systemd calls ``unit`` active."""
@@ -61,7 +84,9 @@ class Host:
     @property
     def mysql_unit(self) -> str:
         """The name of the database server's unit on this host."""
-        return self.run("for u in mariadb mysql mysqld; do systemctl is-active --quiet $u && echo $u && break; done")
+        return self.run(
+            "for u in mariadb mysql mysqld; do systemctl is-active --quiet $u && echo $u && break; done"
+        )
 
 
 class Playbooks:
@@ -75,8 +100,18 @@ class Playbooks:
         inventories = [word for path in self.inventories for word in ("--inventory", path)]
         done = subprocess.run(
             ["ansible-playbook", *inventories, playbook, *options],
-            cwd=ROOT, env={**os.environ, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1", "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), **(env or {})},
-            capture_output=True, text=True, timeout=3600, check=False,
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "ANSIBLE_FORCE_COLOR": "0",
+                "ANSIBLE_NOCOLOR": "1",
+                "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+                **(env or {}),
+            },
+            capture_output=True,
+            text=True,
+            timeout=3600,
+            check=False,
         )
         return done.returncode, done.stdout + done.stderr
 
@@ -84,7 +119,10 @@ class Playbooks:
 def recap(output: str) -> dict[str, dict[str, int]]:
     """The PLAY RECAP of a playbook's output: host → counter → number."""
     lines = re.findall(r"^(\S+)\s+: (ok=\d+.*)$", output, re.MULTILINE)
-    return {host: {key: int(number) for key, number in re.findall(r"(\w+)=(\d+)", counters)} for host, counters in lines}
+    return {
+        host: {key: int(number) for key, number in re.findall(r"(\w+)=(\d+)", counters)}
+        for host, counters in lines
+    }
 
 
 def names() -> list[str]:

@@ -18,7 +18,9 @@ class Http:
     def get(self, path: str, **parameters: Any) -> tuple[int, str]:
         """Status and body; status 0 while nothing listens."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}?{urllib.parse.urlencode(parameters)}", timeout=180) as answer:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{self.port}{path}?{urllib.parse.urlencode(parameters)}", timeout=180
+            ) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:

@@ -11,7 +11,9 @@ from harness.ports import free_port
 
 
 class LateProxy:
-    """Passes TCP connections on; what is sent while it ``holds`` arrives when it ``delivers``, on the connection that it was sent on."""
+    """Passes TCP connections on; what is sent while it ``holds`` arrives when it ``delivers``, on the
+    connection that it was sent on.
+    """
 
     def __init__(self, server: int) -> None:
         """``server``: the port."""

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Changes whose every trace in Redis is known, and what differs there: nothing here is shared with the worker or with `gearsync verify`."""
+"""Changes whose every trace in Redis is known, and what differs there: nothing here is shared with the
+worker or with `gearsync verify`.
+"""
 
 from __future__ import annotations
 
@@ -15,20 +17,28 @@ from harness.writers import Writers
 #: Rows of each writer.
 KEYS = 8
 TABLE: dict[str, Any] = {
-    "table": "shop.item", "delivery": "durable", "columns": ["id", "version", "name"],
+    "table": "shop.item",
+    "delivery": "durable",
+    "columns": ["id", "version", "name"],
     "write": [
-        {"type": "hash", "key": "item:{id}"}, {"type": "set", "key": "name:{name}", "member": "{id}"},
+        {"type": "hash", "key": "item:{id}"},
+        {"type": "set", "key": "name:{name}", "member": "{id}"},
         {"type": "zset", "key": "all", "member": "{id}", "score": "{version}"},
-        {"type": "list", "key": "log", "value": "{id}:{version}"}, {"type": "stream", "key": "changes"},
+        {"type": "list", "key": "log", "value": "{id}:{version}"},
+        {"type": "stream", "key": "changes"},
     ],
 }
 
 
 class Ledger:
-    """What writers have done to the table. Each row has one writer, and a version that only rises, also over its deletion."""
+    """What writers have done to the table. Each row has one writer, and a version that only rises, also
+    over its deletion.
+    """
 
     def __init__(self, database: OutboxDatabase, writers: int = 3) -> None:
-        database.execute("CREATE TABLE shop.item (id INT PRIMARY KEY, version INT, name VARCHAR(40)) ENGINE=InnoDB")
+        database.execute(
+            "CREATE TABLE shop.item (id INT PRIMARY KEY, version INT, name VARCHAR(40)) ENGINE=InnoDB"
+        )
         self.database, self.number = database, writers
         self.ids = [1000 * writer + key for writer in range(writers) for key in range(KEYS)]
         self._versions = [itertools.count(1) for _ in range(writers)]
@@ -48,11 +58,13 @@ class Ledger:
         row = 1000 * writer + chance.randrange(KEYS)
         entries, name = self._list[str(row)], f"n{version % 7}"
         event = "insert" if row not in self._rows else "delete" if chance.random() < 0.3 else "update"
-        cursor.execute({
-            "insert": f"INSERT INTO shop.item VALUES ({row}, {version}, '{name}')",
-            "update": f"UPDATE shop.item SET version = {version}, name = '{name}' WHERE id = {row}",
-            "delete": f"DELETE FROM shop.item WHERE id = {row}",
-        }[event])
+        cursor.execute(
+            {
+                "insert": f"INSERT INTO shop.item VALUES ({row}, {version}, '{name}')",
+                "update": f"UPDATE shop.item SET version = {version}, name = '{name}' WHERE id = {row}",
+                "delete": f"DELETE FROM shop.item WHERE id = {row}",
+            }[event]
+        )
         if event == "delete":
             # Of a deleted row the newest entry is taken out.
             before = str(self._rows.pop(row))
@@ -77,9 +89,15 @@ class Ledger:
             wanted.setdefault(f"name:n{version % 7}", set()).add(str(row))
         wanted.update({f"log of {row}": entries for row, entries in self._list.items() if entries})
         wanted.update({f"stream of {row}": entries for row, entries in self._stream.items() if entries})
-        found: dict[str, Any] = {"all": {member.decode(): int(score) for member, score in redis.zrange("all", 0, -1, withscores=True)}}
+        found: dict[str, Any] = {
+            "all": {
+                member.decode(): int(score) for member, score in redis.zrange("all", 0, -1, withscores=True)
+            }
+        }
         for key in redis.keys("item:*"):
-            found[key.decode()] = {name.decode(): value.decode() for name, value in redis.hgetall(key).items()}
+            found[key.decode()] = {
+                name.decode(): value.decode() for name, value in redis.hgetall(key).items()
+            }
         for key in redis.keys("name:*"):
             found[key.decode()] = {member.decode() for member in redis.smembers(key)}
         for entry in redis.lrange("log", 0, -1):
@@ -87,8 +105,14 @@ class Ledger:
             found.setdefault(f"log of {row}", []).append(version)
         for _id, fields in redis.xrange("changes"):
             event = fields[b"event"].decode()
-            found.setdefault(f"stream of {fields[b'id'].decode()}", []).append(event if event == "delete" else f"{event} {fields[b'version'].decode()}")
-        return {place: (wanted.get(place), found.get(place)) for place in wanted.keys() | found.keys() if wanted.get(place) != found.get(place)}
+            found.setdefault(f"stream of {fields[b'id'].decode()}", []).append(
+                event if event == "delete" else f"{event} {fields[b'version'].decode()}"
+            )
+        return {
+            place: (wanted.get(place), found.get(place))
+            for place in wanted.keys() | found.keys()
+            if wanted.get(place) != found.get(place)
+        }
 
 
 class Observer:

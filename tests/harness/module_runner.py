@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The program that runs the collection's modules for modules.py: each in a process of its own.
 
-That process is a copy of this one, in which a module's imports are made already: starting Python and importing them takes twenty times as long as most
-modules do. The module itself is read from its file and run as Ansible's wrapper does it, as the program `__main__`.
+That process is a copy of this one, in which a module's imports are made already: starting Python and
+importing them takes twenty times as long as most modules do. The module itself is read from its file and run
+as Ansible's wrapper does it, as the program `__main__`.
 """
 
 from __future__ import annotations

@@ -22,8 +22,21 @@ COLLECTIONS = ROOT / ".collections"
 GEARMAN_LIBRARY = "libgearman_mysql_udf.so"
 JSON_LIBRARY = "lib_mysqludf_json.so"
 GEARMAN_FUNCTIONS: list[dict[str, Any]] = [
-    *({"name": name} for name in ("gman_do", "gman_do_high", "gman_do_low", "gman_do_background", "gman_do_high_background", "gman_do_low_background",
-                                  "gman_servers_set", "gman_configure", "gman_stats", "gman_version")),
+    *(
+        {"name": name}
+        for name in (
+            "gman_do",
+            "gman_do_high",
+            "gman_do_low",
+            "gman_do_background",
+            "gman_do_high_background",
+            "gman_do_low_background",
+            "gman_servers_set",
+            "gman_configure",
+            "gman_stats",
+            "gman_version",
+        )
+    ),
     {"name": "gman_wake", "returns": "integer"},
     {"name": "gman_sum", "returns": "integer", "aggregate": True},
 ]
@@ -43,7 +56,8 @@ def mysql_config() -> str:
 
 
 def libraries() -> Path:
-    """The directory of both libraries, built against this machine's headers: once for each state of the sources, compiler and headers.
+    """The directory of both libraries, built against this machine's headers: once for each state of the
+    sources, compiler and headers.
 
     UDF_BUILD_DIR names one where they are built already.
     """
@@ -51,7 +65,10 @@ def libraries() -> Path:
         return Path(built)
     config = mysql_config()
     commands = ([config, "--include"], [config, "--version"], ["cc", "--version"])
-    texts = [source.read_bytes() for source in (ROOT / "udf/Makefile", *sorted((ROOT / "udf/src").glob("*/*.[ch]")))]
+    texts = [
+        source.read_bytes()
+        for source in (ROOT / "udf/Makefile", *sorted((ROOT / "udf/src").glob("*/*.[ch]")))
+    ]
     texts += [subprocess.run(command, check=True, capture_output=True).stdout for command in commands]
     home = kept("libraries")
     made = home / hashlib.sha256(b"\0".join(texts)).hexdigest()[:16]
@@ -60,7 +77,18 @@ def libraries() -> Path:
         if not made.is_dir():
             unfinished = made.with_suffix(".unfinished")
             shutil.rmtree(unfinished, ignore_errors=True)
-            subprocess.run(["make", "--silent", "-C", str(ROOT / "udf"), "all", f"BUILD_DIR={unfinished}", f"MYSQL_CONFIG={config}"], check=True)
+            subprocess.run(
+                [
+                    "make",
+                    "--silent",
+                    "-C",
+                    str(ROOT / "udf"),
+                    "all",
+                    f"BUILD_DIR={unfinished}",
+                    f"MYSQL_CONFIG={config}",
+                ],
+                check=True,
+            )
             unfinished.rename(made)
     return made
 
@@ -70,8 +98,11 @@ class ModuleRunner(ForkingProgram):
 
     def __init__(self) -> None:
         names = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py"))
-        # No module of a test needs the machine's authorities, which PyMySQL would have it read for each connection.
-        super().__init__("module_runner", *names, env={"PYTHONPATH": str(COLLECTIONS), "SSL_CERT_FILE": os.devnull})
+        # No module of a test needs the machine's authorities, which PyMySQL would have it read for each
+        # connection.
+        super().__init__(
+            "module_runner", *names, env={"PYTHONPATH": str(COLLECTIONS), "SSL_CERT_FILE": os.devnull}
+        )
 
     def run(self, name: str, arguments: Mapping[str, Any]) -> tuple[int, str, str]:
         """Exit status and output of a module."""
@@ -83,12 +114,18 @@ class ModuleRunner(ForkingProgram):
             connection.settimeout(LIMIT)
             try:
                 connection.connect(self.socket)
-                connection.sendall(json.dumps({"name": name, **{what: str(path) for what, path in paths.items()}}).encode() + b"\n")
+                connection.sendall(
+                    json.dumps({"name": name, **{what: str(path) for what, path in paths.items()}}).encode()
+                    + b"\n"
+                )
                 status = connection.recv(16)
             except TimeoutError:
                 # What hangs goes with it.
                 self.kill()
-                raise AssertionError(f"{name} has not ended after {LIMIT} s: {paths['out'].read_text()}{paths['err'].read_text()}") from None
+                raise AssertionError(
+                    f"{name} has not ended after {LIMIT} s: "
+                    f"{paths['out'].read_text()}{paths['err'].read_text()}"
+                ) from None
         if not status:
             self.process.wait(STOP)
             self.check()
@@ -110,7 +147,9 @@ class Modules:
         """What the module returns, failed or not."""
         login = {} if name in WITHOUT_LOGIN else self.login
         patience = {"timeout": 120} if name in WAITING else {}
-        status, out, err = self.runner.run(name, {**login, **patience, **arguments, "_ansible_check_mode": check, "_ansible_diff": True})
+        status, out, err = self.runner.run(
+            name, {**login, **patience, **arguments, "_ansible_check_mode": check, "_ansible_diff": True}
+        )
         assert out.strip().startswith("{"), out + err
         result: dict[str, Any] = json.loads(out)
         assert (status != 0) == bool(result.get("failed")), (status, out, err)
@@ -129,7 +168,9 @@ class Modules:
         return str(result["msg"])
 
     def converge(self, name: str, look: Callable[[], Any], /, **arguments: Any) -> dict[str, Any]:
-        """Check mode shows the changes and makes none; a run makes them; another one has nothing to do. ``look``: what the server has."""
+        """Check mode shows the changes and makes none; a run makes them; another one has nothing to do.
+        ``look``: what the server has.
+        """
         before = look()
         predicted = self.ok(name, check=True, **arguments)
         assert predicted["changed"]

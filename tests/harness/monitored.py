@@ -25,8 +25,19 @@ RULES = MONITORING / "prometheus-rules.yml"
 RULES_TEST = MONITORING / "prometheus-rules-test.yml"
 DASHBOARD = MONITORING / "grafana-dashboard.json"
 
-DURABLE = {"table": "shop.item", "delivery": "durable", "columns": ["id", "name"], "write": [{"type": "hash", "key": "item:{id}"}]}
-DIRECT = {"table": "shop.visit", "delivery": "direct", "function": "countVisits", "columns": ["id", "page"], "write": [{"type": "hash", "key": "visit:{id}"}]}
+DURABLE = {
+    "table": "shop.item",
+    "delivery": "durable",
+    "columns": ["id", "name"],
+    "write": [{"type": "hash", "key": "item:{id}"}],
+}
+DIRECT = {
+    "table": "shop.visit",
+    "delivery": "direct",
+    "function": "countVisits",
+    "columns": ["id", "page"],
+    "write": [{"type": "hash", "key": "visit:{id}"}],
+}
 #: A single change that took more than five seconds is one, for minutes.
 LATE = {"GearsyncLagHigh"}
 
@@ -49,11 +60,23 @@ class Prometheus(Server, Http):
         Http.__init__(self, free_port())
         directory = scratch("prometheus")
         config = directory / "prometheus.yml"
-        config.write_text(yaml.safe_dump({
-            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"}, "rule_files": [str(RULES)],
-            "scrape_configs": [{"job_name": "gearsync", "static_configs": [{"targets": [f"127.0.0.1:{target}"]}]}],
-        }))
-        command = ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={directory / 'data'}", f"--web.listen-address=127.0.0.1:{self.port}"]
+        config.write_text(
+            yaml.safe_dump(
+                {
+                    "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+                    "rule_files": [str(RULES)],
+                    "scrape_configs": [
+                        {"job_name": "gearsync", "static_configs": [{"targets": [f"127.0.0.1:{target}"]}]}
+                    ],
+                }
+            )
+        )
+        command = [
+            "prometheus",
+            f"--config.file={config}",
+            f"--storage.tsdb.path={directory / 'data'}",
+            f"--web.listen-address=127.0.0.1:{self.port}",
+        ]
         Server.__init__(self, "prometheus", command, directory)
 
     def answers(self) -> bool:
@@ -70,17 +93,33 @@ class Prometheus(Server, Http):
         return [{"metric": {}, "value": result}] if answer["data"]["resultType"] == "scalar" else result
 
     def alerts(self) -> set[str]:
-        """The names of the alerts whose expressions are true, whether or not they have been so for long enough; but not what a busy machine raises."""
+        """The names of the alerts whose expressions are true, whether or not they have been so for long
+        enough; but not what a busy machine raises.
+        """
         return {sample["metric"]["alertname"] for sample in self.query("ALERTS")} - LATE
 
 
 class Pipeline:
     """What the tests hold in their hands."""
 
-    def __init__(self, database: OutboxDatabase, job_server: Gearmand, redis: RedisServer, directory: Path) -> None:
-        self.database, self.job_server, self.redis, self.exporter = database, job_server, redis, Http(free_port())
+    def __init__(
+        self, database: OutboxDatabase, job_server: Gearmand, redis: RedisServer, directory: Path
+    ) -> None:
+        self.database, self.job_server, self.redis, self.exporter = (
+            database,
+            job_server,
+            redis,
+            Http(free_port()),
+        )
         listen = f"127.0.0.1:{self.exporter.port}"
-        config = worker_config(redis.port, [DURABLE, DIRECT], database.account, job_server.address, metrics_listen=listen, io_timeout=30.0)
+        config = worker_config(
+            redis.port,
+            [DURABLE, DIRECT],
+            database.account,
+            job_server.address,
+            metrics_listen=listen,
+            io_timeout=30.0,
+        )
         self.worker, self.commands = Worker(config, directory), Commands(config, directory)
         self.rows = 0
 
@@ -88,11 +127,17 @@ class Pipeline:
         """New rows in both tables."""
         first, self.rows = self.rows + 1, self.rows + number
         for row in range(first, self.rows + 1):
-            self.database.execute(f"INSERT INTO shop.item VALUES ({row}, 'n')", f"INSERT INTO shop.visit VALUES ({row}, 'p')")
+            self.database.execute(
+                f"INSERT INTO shop.item VALUES ({row}, 'n')", f"INSERT INTO shop.visit VALUES ({row}, 'p')"
+            )
 
     def arrived(self) -> bool:
         return bool(self.redis.client.exists(f"item:{self.rows}", f"visit:{self.rows}") == 2)
 
     def metrics(self) -> set[str]:
         """The names of all series that the worker shows."""
-        return {line.partition("{")[0].partition(" ")[0] for line in self.exporter.get("/metrics")[1].splitlines() if not line.startswith("#")}
+        return {
+            line.partition("{")[0].partition(" ")[0]
+            for line in self.exporter.get("/metrics")[1].splitlines()
+            if not line.startswith("#")
+        }

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A network of its own for one process, beside this machine's: what is lost in it is lost for nothing else."""
+"""A network of its own for one process, beside this machine's: what is lost in it is lost for nothing
+else.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,11 @@ class Network:
     """A namespace with one link to this machine. Raises Unavailable."""
 
     def __init__(self) -> None:
-        if missing := [name for name in ("ip", "iptables", "ss", "unshare") if not shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin:/sbin")]:
+        if missing := [
+            name
+            for name in ("ip", "iptables", "ss", "unshare")
+            if not shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin:/sbin")
+        ]:
             raise Unavailable(f"{', '.join(missing)} not installed")
         number = next(_numbers)
         self.name = f"gearsync-{os.getpid()}-{number}"
@@ -50,11 +56,24 @@ class Network:
     @property
     def prefix(self) -> list[str]:
         """What comes before a command that is to run there, as on a host of that name."""
-        return ["ip", "netns", "exec", self.name, "unshare", "--uts", "sh", "-c", f'hostname {self.name} && exec "$@"', "sh"]
+        return [
+            "ip",
+            "netns",
+            "exec",
+            self.name,
+            "unshare",
+            "--uts",
+            "sh",
+            "-c",
+            f'hostname {self.name} && exec "$@"',
+            "sh",
+        ]
 
     def run(self, *command: str) -> str:
         """Output of a command there."""
-        return subprocess.run(["ip", "netns", "exec", self.name, *command], check=True, capture_output=True, text=True).stdout
+        return subprocess.run(
+            ["ip", "netns", "exec", self.name, *command], check=True, capture_output=True, text=True
+        ).stdout
 
     def drop(self, *match: str) -> None:
         """From now on packets that leave the namespace and match iptables' options are lost."""
@@ -70,7 +89,12 @@ class Network:
 
     def connections(self, port: int) -> dict[str, str]:
         """State of each TCP connection from the namespace to a port, by its own port."""
-        lines = [line.split() for line in self.run("ss", "--tcp", "--all", "--numeric", "--no-header", f"dport = :{port}").splitlines()]
+        lines = [
+            line.split()
+            for line in self.run(
+                "ss", "--tcp", "--all", "--numeric", "--no-header", f"dport = :{port}"
+            ).splitlines()
+        ]
         return {line[3].rpartition(":")[2]: line[0] for line in lines}
 
     def remove(self) -> None:

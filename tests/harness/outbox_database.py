@@ -25,10 +25,17 @@ class OutboxDatabase(DatabaseServer):
     """The server, with an outbox and an empty schema `shop`."""
 
     def reset(self) -> None:
-        """Running, with nothing but the collection's empty schema, with one shard, and an empty schema `shop`."""
+        """Running, with nothing but the collection's empty schema, with one shard, and an empty schema
+        `shop`.
+        """
         if not self.running:
             self.start()
-        self.execute("DROP DATABASE IF EXISTS gearsync", "DROP DATABASE IF EXISTS shop", "CREATE DATABASE shop", *collection("_outbox").migration_statements(0))
+        self.execute(
+            "DROP DATABASE IF EXISTS gearsync",
+            "DROP DATABASE IF EXISTS shop",
+            "CREATE DATABASE shop",
+            *collection("_outbox").migration_statements(0),
+        )
 
     @property
     def account(self) -> dict[str, Any]:
@@ -38,9 +45,14 @@ class OutboxDatabase(DatabaseServer):
     def put(self, *changes: tuple[Any, ...], shard: int = 0, table: str = "shop.item") -> None:
         """Put changes into the outbox in one transaction: (operation, payload) each."""
         rows = [
-            (shard, table, operation, payload if isinstance(payload, (str, bytes)) else json.dumps(payload)) for operation, payload in changes]
+            (shard, table, operation, payload if isinstance(payload, (str, bytes)) else json.dumps(payload))
+            for operation, payload in changes
+        ]
         with self.connect(autocommit=False) as connection, connection.cursor() as cursor:
-            cursor.executemany("INSERT INTO gearsync.outbox (shard, table_name, operation, payload) VALUES (%s, %s, %s, %s)", rows)
+            cursor.executemany(
+                "INSERT INTO gearsync.outbox (shard, table_name, operation, payload) VALUES (%s, %s, %s, %s)",
+                rows,
+            )
             connection.commit()
 
     @property
@@ -50,8 +62,13 @@ class OutboxDatabase(DatabaseServer):
         return int(number)
 
     def expire_leases(self) -> None:
-        """As if the workers that were killed, or paused, had been silent for longer than a lease. No other worker runs."""
-        self.execute("UPDATE gearsync.lease SET expires_at = NOW(6) - INTERVAL 1 SECOND WHERE owner IS NOT NULL", "DELETE FROM gearsync.worker")
+        """As if the workers that were killed, or paused, had been silent for longer than a lease. No
+        other worker runs.
+        """
+        self.execute(
+            "UPDATE gearsync.lease SET expires_at = NOW(6) - INTERVAL 1 SECOND WHERE owner IS NOT NULL",
+            "DELETE FROM gearsync.worker",
+        )
 
     def sync_table(self, **declaration: Any) -> None:
         """Make a table's triggers with the collection's own module."""
@@ -63,8 +80,15 @@ class OutboxDatabase(DatabaseServer):
         self.execute("SET SESSION lock_wait_timeout = 60", *queries[: int(share * len(queries))])
 
     def add_functions(self, gearmand: Gearmand, **settings: int) -> None:
-        """Register the Gearman functions by the collection's own modules, and set the job server; ``settings``: those of ``gman_configure``."""
-        self.modules.ok("mysql_udf", soname=GEARMAN_LIBRARY, src=str(libraries() / GEARMAN_LIBRARY), functions=GEARMAN_FUNCTIONS)
+        """Register the Gearman functions by the collection's own modules, and set the job server;
+        ``settings``: those of ``gman_configure``.
+        """
+        self.modules.ok(
+            "mysql_udf",
+            soname=GEARMAN_LIBRARY,
+            src=str(libraries() / GEARMAN_LIBRARY),
+            functions=GEARMAN_FUNCTIONS,
+        )
         self.modules.ok("gearman_servers", servers=[gearmand.address])
         for name, value in settings.items():
             self.execute(f"SELECT gman_configure('{name}', {value})")

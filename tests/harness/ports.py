@@ -6,10 +6,12 @@ from __future__ import annotations
 import random
 import socket
 
-#: Below the ports that the kernel gives to outgoing connections (net.ipv4.ip_local_port_range begins at 32768): a port that is
-#: free now cannot be taken by a client before the server of a test listens on it. A cluster node's bus port fits above it.
+#: Below the ports that the kernel gives to outgoing connections (net.ipv4.ip_local_port_range begins at
+#: 32768): a port that is free now cannot be taken by a client before the server of a test listens on it. A
+#: cluster node's bus port fits above it.
 FIRST, LAST = 15_000, 32_000
-#: Sockets with a name that only one process can have, which the end of this process closes. They need no file, and so no right to it.
+#: Sockets with a name that only one process can have, which the end of this process closes. They need no
+#: file, and so no right to it.
 _held: list[socket.socket] = []
 
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Processes that a test starts: each has a log, and one that ends by itself is reported with the end of it."""
+"""Processes that a test starts: each has a log, and one that ends by itself is reported with the end of
+it.
+"""
 
 from __future__ import annotations
 
@@ -36,9 +38,17 @@ class Process:
     #: Whether the test may start any.
     allowed: ClassVar[bool] = True
 
-    def __init__(self, name: str, command: Sequence[str | os.PathLike[str]], log: Path, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str | os.PathLike[str]],
+        log: Path,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         """``env``: variables beside this process' own."""
-        assert Process.allowed, f"a unit test starts {name}: move it to tests/integration or worker/tests/integration"
+        assert Process.allowed, (
+            f"a unit test starts {name}: move it to tests/integration or worker/tests/integration"
+        )
         self.name, self.command, self.log = name, list(command), log
         self.env = {**os.environ, **(env or {})}
         self.start()
@@ -46,7 +56,14 @@ class Process:
     def start(self) -> None:
         """Start the program; its log is appended to."""
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.env, start_new_session=True)
+            self.process = subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self.env,
+                start_new_session=True,
+            )
         Process.started.append(self)
 
     @property
@@ -57,7 +74,10 @@ class Process:
         """Raise Died when the program has ended."""
         if not self.running:
             Process.started.remove(self)
-            raise Died(f"{self.name} ended with status {self.process.returncode}; the end of {self.log}:\n{tail(self.log)}")
+            raise Died(
+                f"{self.name} ended with status {self.process.returncode}; the end of "
+                f"{self.log}:\n{tail(self.log)}"
+            )
 
     def forget(self) -> None:
         """From now on the program may end by itself."""
@@ -77,7 +97,9 @@ class Process:
         except subprocess.TimeoutExpired:
             # Another signal than the one that was not enough, so that nothing is left behind.
             self.kill()
-            raise AssertionError(f"{self.name} has not ended after {seconds:g} s; the end of {self.log}:\n{tail(self.log)}") from None
+            raise AssertionError(
+                f"{self.name} has not ended after {seconds:g} s; the end of {self.log}:\n{tail(self.log)}"
+            ) from None
 
     def terminate(self) -> int:
         """Ask the first process of the group to end, and wait; its exit status."""

@@ -21,7 +21,9 @@ class Node(RedisServer):
 
     def __init__(self) -> None:
         self.bus = free_port()
-        super().__init__("--cluster-enabled", "yes", "--cluster-port", str(self.bus), "--cluster-node-timeout", str(NEVER))
+        super().__init__(
+            "--cluster-enabled", "yes", "--cluster-port", str(self.bus), "--cluster-node-timeout", str(NEVER)
+        )
 
     def cluster(self, *words: str | int) -> str:
         """What it answers to a command about its cluster."""
@@ -47,7 +49,14 @@ class Cluster:
 
     @staticmethod
     def _redis_cli(*words: str) -> None:
-        done = subprocess.run(["redis-cli", *words], check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600)
+        done = subprocess.run(
+            ["redis-cli", *words],
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=600,
+        )
         assert done.returncode == 0, done.stdout
 
     def whole(self) -> bool:
@@ -83,7 +92,17 @@ class Cluster:
         """Move slots of the first node to the second, while others write."""
         ids = [node.cluster("MYID") for node in self.nodes[:2]]
         self._redis_cli(
-            "--cluster", "reshard", self.addresses[0], "--cluster-from", ids[0], "--cluster-to", ids[1], "--cluster-slots", str(number), "--cluster-yes")
+            "--cluster",
+            "reshard",
+            self.addresses[0],
+            "--cluster-from",
+            ids[0],
+            "--cluster-to",
+            ids[1],
+            "--cluster-slots",
+            str(number),
+            "--cluster-yes",
+        )
 
     def __enter__(self) -> Self:
         return self

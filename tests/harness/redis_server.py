@@ -17,7 +17,9 @@ from harness.waiting import until
 
 
 class RedisServer(Server):
-    """A Redis, or Valkey, on a port of its own, which it keeps over stops and starts. It keeps its data when it is killed."""
+    """A Redis, or Valkey, on a port of its own, which it keeps over stops and starts. It keeps its data
+    when it is killed.
+    """
 
     def __init__(self, *options: str) -> None:
         program = shutil.which("redis-server") or shutil.which("valkey-server")
@@ -29,7 +31,9 @@ class RedisServer(Server):
         #: As it was at the first reset.
         self._configuration: dict[str, Any] = {}
         durable = ["--appendonly", "yes", "--appendfsync", "always"]
-        super().__init__("redis", [program, "--port", str(self.port), "--dir", directory, *durable, *options], directory)
+        super().__init__(
+            "redis", [program, "--port", str(self.port), "--dir", directory, *durable, *options], directory
+        )
 
     def answers(self) -> bool:
         """Whether it takes commands; false while it loads its data."""

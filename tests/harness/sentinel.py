@@ -26,7 +26,8 @@ class Sentinel(Server):
         file = directory / "sentinel.conf"
         file.write_text(
             f"port {self.port}\ndir {directory}\nsentinel monitor shop 127.0.0.1 {master.port} 1\n"
-            f"sentinel down-after-milliseconds shop {NEVER}\nsentinel failover-timeout shop 5000\n")
+            f"sentinel down-after-milliseconds shop {NEVER}\nsentinel failover-timeout shop 5000\n"
+        )
         self.client: Any = redis.Redis(port=self.port, decode_responses=True, socket_timeout=60)
         super().__init__("sentinel", [master.command[0], file, "--sentinel"], directory)
 
@@ -48,8 +49,8 @@ class Sentinel(Server):
         def done() -> bool:
             nonlocal limit
             silent = int((time.monotonic() - self._stopped) * 1000)
-            # A replica that has been without its master for ten times the limit is not taken, and Sentinel does nothing for half a minute
-            # after it stood still: the limit grows with the time.
+            # A replica that has been without its master for ten times the limit is not taken, and Sentinel
+            # does nothing for half a minute after it stood still: the limit grows with the time.
             if not limit or silent > 4 * limit:
                 limit = max(SOON, silent // 2)
                 self._take_for_dead_after(limit)

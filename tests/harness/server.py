@@ -15,13 +15,23 @@ from harness.waiting import until
 
 
 class Server(Process):
-    """A program that answers others, with a directory of its own, which it keeps over stops and starts. As a context it is removed at the end."""
+    """A program that answers others, with a directory of its own, which it keeps over stops and starts.
+    As a context it is removed at the end.
+    """
 
     #: The signal that ends it, unless another one is asked for.
     ends_by: ClassVar[int] = signal.SIGKILL
 
-    def __init__(self, name: str, command: Sequence[str | os.PathLike[str]], directory: Path, env: Mapping[str, str] | None = None) -> None:
-        """``directory``: for all of its files, the log included; ``env``: variables beside this process' own."""
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str | os.PathLike[str]],
+        directory: Path,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        """``directory``: for all of its files, the log included; ``env``: variables beside this process'
+        own.
+        """
         self.directory = directory
         super().__init__(name, command, directory / "log", env)
 

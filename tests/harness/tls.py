@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""TLS for tests, of these libraries and of the collection's other parts: certificates, and a front before servers that speak none."""
+"""TLS for tests, of these libraries and of the collection's other parts: certificates, and a front before
+servers that speak none.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,20 @@ class Certificates:
     def __init__(self, directory: Path, host: str = "127.0.0.1") -> None:
         self.directory = directory
         for authority in ("ca", "other-ca"):
-            self.openssl("req", "-x509", "-days", "2", "-subj", f"/CN={authority}", "-out", f"{authority}.pem", *self._new_key(authority))
-        self.issue("server", "DNS:localhost,IP:127.0.0.1,IP:::1" + (f",IP:{host}" if host != "127.0.0.1" else ""))
+            self.openssl(
+                "req",
+                "-x509",
+                "-days",
+                "2",
+                "-subj",
+                f"/CN={authority}",
+                "-out",
+                f"{authority}.pem",
+                *self._new_key(authority),
+            )
+        self.issue(
+            "server", "DNS:localhost,IP:127.0.0.1,IP:::1" + (f",IP:{host}" if host != "127.0.0.1" else "")
+        )
         self.issue("elsewhere", "DNS:elsewhere.example,IP:127.0.0.2")
         self.issue("expired", "DNS:localhost,IP:127.0.0.1", days=0)
         self.issue("client", "DNS:client.example")
@@ -35,8 +49,23 @@ class Certificates:
     def issue(self, name: str, names: str, days: int = 1, authority: str = "ca") -> None:
         (self.directory / "names").write_text(f"subjectAltName={names}\n")
         self.openssl("req", "-subj", f"/CN={name}", "-out", f"{name}.csr", *self._new_key(name))
-        self.openssl("x509", "-req", "-in", f"{name}.csr", "-CA", f"{authority}.pem", "-CAkey", f"{authority}.key", "-CAcreateserial",
-                      "-days", str(days), "-extfile", "names", "-out", f"{name}.pem")  # fmt: skip
+        self.openssl(
+            "x509",
+            "-req",
+            "-in",
+            f"{name}.csr",
+            "-CA",
+            f"{authority}.pem",
+            "-CAkey",
+            f"{authority}.key",
+            "-CAcreateserial",
+            "-days",
+            str(days),
+            "-extfile",
+            "names",
+            "-out",
+            f"{name}.pem",
+        )
 
     def path(self, file: str) -> str:
         return str(self.directory / file)
@@ -52,7 +81,9 @@ class Certificates:
 
 
 class TlsFront:
-    """Speaks TLS on a port of its own and hands all that it gets on to a plain server: distributions build gearmand without TLS."""
+    """Speaks TLS on a port of its own and hands all that it gets on to a plain server: distributions
+    build gearmand without TLS.
+    """
 
     def __init__(self, context: ssl.SSLContext, target: tuple[str, int]) -> None:
         host = target[0]
@@ -74,7 +105,10 @@ class TlsFront:
 
     def _serve(self, connection: socket.socket) -> None:
         try:
-            with self.context.wrap_socket(connection, server_side=True) as secure, socket.create_connection(self.target) as plain:
+            with (
+                self.context.wrap_socket(connection, server_side=True) as secure,
+                socket.create_connection(self.target) as plain,
+            ):
                 self._sockets += [secure, plain]
                 plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 secure.setblocking(False)

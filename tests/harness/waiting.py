@@ -9,14 +9,15 @@ from typing import Any
 
 from harness.process import check_all
 
-#: Seconds. What takes a second on an idle machine may take a minute on one that is five times slower and busy.
+#: Seconds. What takes a second on an idle machine may take a minute on a busy one that is five times slower.
 DEADLINE = 180.0
 
 
 def until(look: Callable[[], Any], wanted: Any = True, seconds: float = DEADLINE) -> None:
     """Wait until ``look()`` equals ``wanted``; with ``wanted=True``, until it is true.
 
-    Raises AssertionError with the last answer after ``seconds``, and at once when a process that a test started has ended.
+    Raises AssertionError with the last answer after ``seconds``, and at once when a process that a test
+    started has ended.
     """
     deadline = time.monotonic() + seconds
     while True:

@@ -24,8 +24,16 @@ from harness.process import Process
 from harness.waiting import until
 
 SOURCES = ROOT / "worker/src"
-#: A worker's times, in seconds, on a machine where any process may stand still for a minute; what is to end sooner is given by its test.
-PATIENT: dict[str, Any] = {"lease": 60.0, "io_timeout": 120.0, "shutdown_timeout": 100.0, "reconnect_max": 0.2, "sweep": 0.05, "keep": 0.05}
+#: A worker's times, in seconds, on a machine where any process may stand still for a minute; what is to end
+#: sooner is given by its test.
+PATIENT: dict[str, Any] = {
+    "lease": 60.0,
+    "io_timeout": 120.0,
+    "shutdown_timeout": 100.0,
+    "reconnect_max": 0.2,
+    "sweep": 0.05,
+    "keep": 0.05,
+}
 
 
 @functools.cache
@@ -35,12 +43,21 @@ def unused_port() -> int:
 
 
 def worker_config(
-    redis: int | dict[str, Any], tables: list[dict[str, Any]], mysql: dict[str, Any] | None = None, job_server: str | None = None, **worker: Any
+    redis: int | dict[str, Any],
+    tables: list[dict[str, Any]],
+    mysql: dict[str, Any] | None = None,
+    job_server: str | None = None,
+    **worker: Any,
 ) -> dict[str, Any]:
-    """A configuration for a worker of a test. ``redis``: a port, or all settings; without a ``job_server`` it is one that is not there."""
+    """A configuration for a worker of a test. ``redis``: a port, or all settings; without a
+    ``job_server`` it is one that is not there.
+    """
     return {
-        "job_servers": [job_server or f"127.0.0.1:{unused_port()}"], "redis": {"port": redis} if isinstance(redis, int) else redis,
-        **({"mysql": mysql} if mysql else {}), "worker": {**PATIENT, **worker}, "tables": tables,
+        "job_servers": [job_server or f"127.0.0.1:{unused_port()}"],
+        "redis": {"port": redis} if isinstance(redis, int) else redis,
+        **({"mysql": mysql} if mysql else {}),
+        "worker": {**PATIENT, **worker},
+        "tables": tables,
     }
 
 
@@ -90,17 +107,27 @@ class Worker(Process):
     """``gearsync run`` with a configuration of the test's, in a process group of its own."""
 
     def __init__(
-        self, config: dict[str, Any], directory: Path, environment: dict[str, str] | None = None, program: bool = False, prefix: Sequence[str] = ()
+        self,
+        config: dict[str, Any],
+        directory: Path,
+        environment: dict[str, str] | None = None,
+        program: bool = False,
+        prefix: Sequence[str] = (),
     ) -> None:
-        """``directory``: for the configuration file and the log; ``environment``: variables beside this process' own.
+        """``directory``: for the configuration file and the log; ``environment``: variables beside this
+        process' own.
 
-        ``program``: as a Python of its own, not a copy of one that has made the imports; so it is with a ``prefix``, a command that becomes it.
+        ``program``: as a Python of its own, not a copy of one that has made the imports; so it is with a
+        ``prefix``, a command that becomes it.
         """
         self.config, self.program = directory / "worker.yml", program or bool(prefix)
         self.config.write_text(yaml.safe_dump(config))
         super().__init__(
-            "worker", [*prefix, sys.executable, "-m", "gearsync", "run", "--config", self.config], directory / "worker.log",
-            env={"PYTHONPATH": str(SOURCES), **(environment or {})})
+            "worker",
+            [*prefix, sys.executable, "-m", "gearsync", "run", "--config", self.config],
+            directory / "worker.log",
+            env={"PYTHONPATH": str(SOURCES), **(environment or {})},
+        )
 
     def start(self) -> None:
         if self.program:
@@ -123,7 +150,10 @@ class Worker(Process):
     @property
     def children(self) -> list[int]:
         """Its processes, in the order in which they were started: direct, drain, exporter."""
-        return [int(pid) for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()]
+        return [
+            int(pid)
+            for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        ]
 
     def pause(self) -> None:
         """All of its processes stand still."""

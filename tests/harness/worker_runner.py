@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The program that starts workers for worker.py: each is a copy of this process, in which the worker's imports are made already.
+"""The program that starts workers for worker.py: each is a copy of this process, in which the worker's
+imports are made already.
 
-Starting Python and importing them costs half a second of a processor, more than most tests need for all the rest.
+Starting Python and importing them costs half a second of a processor, more than most tests need for all the
+rest.
 """
 
 from __future__ import annotations
@@ -25,7 +27,10 @@ def run(arguments: list[str], log: str, env: dict[str, str]) -> NoReturn:
     status = 1
     try:
         os.setpgid(0, 0)
-        for number, opened in ((0, os.open(os.devnull, os.O_RDONLY)), (1, os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644))):
+        for number, opened in (
+            (0, os.open(os.devnull, os.O_RDONLY)),
+            (1, os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)),
+        ):
             os.dup2(opened, number)
             os.close(opened)
         os.dup2(1, 2)

@@ -14,7 +14,8 @@ from harness.database import DatabaseServer
 from harness.process import STOP
 from harness.waiting import until
 
-#: Seconds between two writes of a thread: writers without a pause would leave the machine nothing for what happens under them.
+#: Seconds between two writes of a thread: writers without a pause would leave the machine nothing for what
+#: happens under them.
 PAUSE = 0.005
 
 
@@ -30,7 +31,9 @@ class Writers:
         self.counts = [0] * number
         self.errors: list[pymysql.MySQLError] = []
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=(writer,), daemon=True) for writer in range(number)]
+        self._threads = [
+            threading.Thread(target=self._run, args=(writer,), daemon=True) for writer in range(number)
+        ]
 
     def __enter__(self) -> Writers:
         for thread in self._threads:

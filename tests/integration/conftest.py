@@ -6,8 +6,14 @@ from harness.gearmand import Gearmand
 from harness.modules import libraries as built
 from harness.outbox_database import OutboxDatabase
 
-# The functions' own time-outs are for servers that hang, which the tests in udf/ look at; here a busy machine must cost no job.
-PATIENT = {"connect_timeout_ms": 60_000, "io_timeout_ms": 60_000, "job_timeout_ms": 600_000, "breaker_retry_ms": 10}
+# The functions' own time-outs are for servers that hang, which the tests in udf/ look at; here a busy machine
+# must cost no job.
+PATIENT = {
+    "connect_timeout_ms": 60_000,
+    "io_timeout_ms": 60_000,
+    "job_timeout_ms": 600_000,
+    "breaker_retry_ms": 10,
+}
 
 
 @pytest.fixture(scope="session")
@@ -53,8 +59,12 @@ def schema(database):
 @pytest.fixture
 def triggers(database):
     """Ask the server for the triggers of the schema."""
+
     def look():
         return database.execute(
-            "SELECT TRIGGER_NAME, EVENT_OBJECT_TABLE, ACTION_TIMING, EVENT_MANIPULATION, ACTION_STATEMENT, DEFINER, SQL_MODE, ACTION_ORDER"
-            " FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = 'shop' ORDER BY TRIGGER_NAME")
+            "SELECT TRIGGER_NAME, EVENT_OBJECT_TABLE, ACTION_TIMING, EVENT_MANIPULATION, ACTION_STATEMENT, "
+            "DEFINER, SQL_MODE, ACTION_ORDER"
+            " FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = 'shop' ORDER BY TRIGGER_NAME"
+        )
+
     return look

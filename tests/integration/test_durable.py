@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Durable delivery: what the triggers leave in the outbox, replayed in the order of its ids, must be what the table holds."""
+"""Durable delivery: what the triggers leave in the outbox, replayed in the order of its ids, must be what
+the table holds.
+"""
 
 import contextlib
 import json
@@ -28,7 +30,10 @@ def no_schema(database):
 
 @pytest.fixture
 def table(database, schema):
-    database.execute("CREATE TABLE shop.t (id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, name VARCHAR(40), note VARCHAR(200), hidden INT UNIQUE) ENGINE=InnoDB")
+    database.execute(
+        "CREATE TABLE shop.t (id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, name VARCHAR(40), note "
+        "VARCHAR(200), hidden INT UNIQUE) ENGINE=InnoDB"
+    )
     return "shop.t"
 
 
@@ -39,16 +44,23 @@ def synced(modules, table):
 
 
 def outbox(database):
-    return database.execute("SELECT shard, id, table_name, operation, payload FROM gearsync.outbox ORDER BY id")
+    return database.execute(
+        "SELECT shard, id, table_name, operation, payload FROM gearsync.outbox ORDER BY id"
+    )
 
 
 def changes(database):
     """What the changes in the outbox say, with their operations."""
-    return [(operation, named(database, table, operation, payload)) for _shard, _id, table, operation, payload in outbox(database)]
+    return [
+        (operation, named(database, table, operation, payload))
+        for _shard, _id, table, operation, payload in outbox(database)
+    ]
 
 
 class Replay:
-    """A table as a reader of the outbox knows it: every shard in the order of its ids, one shard after the other."""
+    """A table as a reader of the outbox knows it: every shard in the order of its ids, one shard after
+    the other.
+    """
 
     def __init__(self, key):
         self.key = key
@@ -72,7 +84,9 @@ class Replay:
 
     def _look(self, database, key):
         """The row as the table has it, by the SQL that workers are told."""
-        ((name, row, schema, table),) = database.execute("SELECT table_name, row_sql, source_schema, source_table FROM gearsync.synced_table")
+        ((name, row, schema, table),) = database.execute(
+            "SELECT table_name, row_sql, source_schema, source_table FROM gearsync.synced_table"
+        )
         found = database.execute(f"SELECT {row} FROM `{schema}`.`{table.replace('`', '``')}` AS gearsync_row")
         rows = [named(database, name, "refresh", text)["new"] for (text,) in found]
         return {self._identity(each): each for each in rows if self._identity(each) == self._identity(key)}
@@ -88,11 +102,19 @@ def check(database, replay, columns=COLUMNS, table="shop.t"):
 def test_life_of_a_durable_declaration(database, modules, triggers, table):
     def look():
         with contextlib.suppress(pymysql.MySQLError):
-            return triggers(), database.execute("SELECT * FROM gearsync.synced_table"), database.execute("SELECT shard FROM gearsync.lease ORDER BY shard")
+            return (
+                triggers(),
+                database.execute("SELECT * FROM gearsync.synced_table"),
+                database.execute("SELECT shard FROM gearsync.lease ORDER BY shard"),
+            )
         return triggers()
 
     result = modules.converge("sync_table", look, **DECLARATION)
-    assert result["triggers"] == {"insert": "gearsync_ai_t", "update": "gearsync_au_t", "delete": "gearsync_ad_t"}
+    assert result["triggers"] == {
+        "insert": "gearsync_ai_t",
+        "update": "gearsync_au_t",
+        "delete": "gearsync_ad_t",
+    }
     assert [row[0] for row in look()[2]] == [6, 7, 8, 9]
     modules.converge("sync_table", look, **DECLARATION, shards=2)
     modules.converge("sync_table", look, **{**DECLARATION, "columns": ["id", "name"]})
@@ -105,37 +127,102 @@ def test_life_of_a_durable_declaration(database, modules, triggers, table):
 
 STATEMENTS = {
     "multi-row insert": ["INSERT INTO shop.t (id, name) VALUES (10, 'a'), (11, 'b'), (12, NULL)"],
-    "on duplicate key": ["INSERT INTO shop.t (id, name) VALUES (1, 'x'), (20, 'y') ON DUPLICATE KEY UPDATE name = CONCAT(VALUES(name), '!')"],
-    "on duplicate key of another key": ["INSERT INTO shop.t (id, name, hidden) VALUES (30, 'x', 1) ON DUPLICATE KEY UPDATE name = 'second', id = 31"],
-    "replace": ["REPLACE INTO shop.t (id, name) VALUES (1, 'replaced'), (40, 'new')", "REPLACE INTO shop.t (id, name, hidden) VALUES (41, 'took 2', 2)"],
+    "on duplicate key": [
+        (
+            "INSERT INTO shop.t (id, name) VALUES (1, 'x'), (20, 'y') ON DUPLICATE KEY UPDATE name = "
+            "CONCAT(VALUES(name), '!')"
+        )
+    ],
+    "on duplicate key of another key": [
+        (
+            "INSERT INTO shop.t (id, name, hidden) VALUES (30, 'x', 1) ON DUPLICATE KEY UPDATE name = "
+            "'second', "
+            "id = 31"
+        )
+    ],
+    "replace": [
+        "REPLACE INTO shop.t (id, name) VALUES (1, 'replaced'), (40, 'new')",
+        "REPLACE INTO shop.t (id, name, hidden) VALUES (41, 'took 2', 2)",
+    ],
     "insert ignore": ["INSERT IGNORE INTO shop.t (id, name) VALUES (1, 'no'), (50, 'yes')"],
-    "update ignore of all": ["UPDATE IGNORE shop.t SET id = id + 1 ORDER BY id", "UPDATE IGNORE shop.t SET id = id + 1, name = 'moved' ORDER BY id"],
-    "update limit": ["UPDATE shop.t SET name = 'x', note = 'y' ORDER BY id DESC LIMIT 2", "DELETE FROM shop.t ORDER BY id LIMIT 1"],
-    "multi-table update": ["UPDATE shop.t a JOIN shop.t b ON b.id = a.id + 1 SET a.name = b.name, b.note = a.name"],
-    "multi-table delete": ["USE shop", "DELETE a, b FROM shop.t a JOIN shop.t b ON b.id = a.id + 1 WHERE a.id = 1"],
-    "savepoint": ["START TRANSACTION", "INSERT INTO shop.t (id) VALUES (60)", "SAVEPOINT s", "UPDATE shop.t SET name = 'gone'",
-                  "DELETE FROM shop.t WHERE id = 2",
-                  "ROLLBACK TO SAVEPOINT s", "INSERT INTO shop.t (id) VALUES (61)", "COMMIT"],
-    "rollback": ["START TRANSACTION", "UPDATE shop.t SET name = 'gone'", "DELETE FROM shop.t", "INSERT INTO shop.t (id) VALUES (70)", "ROLLBACK"],
-    "xa": ["XA START 'x'", "UPDATE shop.t SET name = 'xa' WHERE id = 1", "XA END 'x'", "XA PREPARE 'x'", "XA COMMIT 'x'",
-           "XA START 'y'", "UPDATE shop.t SET name = 'never' WHERE id = 1", "XA END 'y'", "XA PREPARE 'y'", "XA ROLLBACK 'y'"],
-    "key swap": ["START TRANSACTION", "UPDATE shop.t SET id = 99 WHERE id = 1", "UPDATE shop.t SET id = 1 WHERE id = 2",
-                 "UPDATE shop.t SET id = 2 WHERE id = 99", "COMMIT"],
+    "update ignore of all": [
+        "UPDATE IGNORE shop.t SET id = id + 1 ORDER BY id",
+        "UPDATE IGNORE shop.t SET id = id + 1, name = 'moved' ORDER BY id",
+    ],
+    "update limit": [
+        "UPDATE shop.t SET name = 'x', note = 'y' ORDER BY id DESC LIMIT 2",
+        "DELETE FROM shop.t ORDER BY id LIMIT 1",
+    ],
+    "multi-table update": [
+        "UPDATE shop.t a JOIN shop.t b ON b.id = a.id + 1 SET a.name = b.name, b.note = a.name"
+    ],
+    "multi-table delete": [
+        "USE shop",
+        "DELETE a, b FROM shop.t a JOIN shop.t b ON b.id = a.id + 1 WHERE a.id = 1",
+    ],
+    "savepoint": [
+        "START TRANSACTION",
+        "INSERT INTO shop.t (id) VALUES (60)",
+        "SAVEPOINT s",
+        "UPDATE shop.t SET name = 'gone'",
+        "DELETE FROM shop.t WHERE id = 2",
+        "ROLLBACK TO SAVEPOINT s",
+        "INSERT INTO shop.t (id) VALUES (61)",
+        "COMMIT",
+    ],
+    "rollback": [
+        "START TRANSACTION",
+        "UPDATE shop.t SET name = 'gone'",
+        "DELETE FROM shop.t",
+        "INSERT INTO shop.t (id) VALUES (70)",
+        "ROLLBACK",
+    ],
+    "xa": [
+        "XA START 'x'",
+        "UPDATE shop.t SET name = 'xa' WHERE id = 1",
+        "XA END 'x'",
+        "XA PREPARE 'x'",
+        "XA COMMIT 'x'",
+        "XA START 'y'",
+        "UPDATE shop.t SET name = 'never' WHERE id = 1",
+        "XA END 'y'",
+        "XA PREPARE 'y'",
+        "XA ROLLBACK 'y'",
+    ],
+    "key swap": [
+        "START TRANSACTION",
+        "UPDATE shop.t SET id = 99 WHERE id = 1",
+        "UPDATE shop.t SET id = 1 WHERE id = 2",
+        "UPDATE shop.t SET id = 2 WHERE id = 99",
+        "COMMIT",
+    ],
     "key shift": ["UPDATE shop.t SET id = id + 1 ORDER BY id DESC"],
     "insert select": ["INSERT INTO shop.t (name, note) SELECT name, 'copy' FROM shop.t"],
-    "update ignore": ["UPDATE IGNORE shop.t SET id = id + 1, name = 'moved' WHERE id = 1",
-                      "UPDATE IGNORE shop.t SET id = id + 1 WHERE id > 1 ORDER BY id"],
-    "update ignore of another key": ["UPDATE IGNORE shop.t SET hidden = 2, name = 'never' WHERE id = 1",
-                                     "UPDATE shop.t SET hidden = 9, name = 'yes' WHERE id = 2"],
-    "other session settings": ["SET SESSION sql_mode = 'ANSI_QUOTES,NO_BACKSLASH_ESCAPES'", "UPDATE shop.t SET name = 'a\\b''c\"d'", "SET NAMES latin1",
-                               "UPDATE shop.t SET note = CONCAT(name, CHAR(228 USING latin1))", "SET NAMES utf8mb4"],
+    "update ignore": [
+        "UPDATE IGNORE shop.t SET id = id + 1, name = 'moved' WHERE id = 1",
+        "UPDATE IGNORE shop.t SET id = id + 1 WHERE id > 1 ORDER BY id",
+    ],
+    "update ignore of another key": [
+        "UPDATE IGNORE shop.t SET hidden = 2, name = 'never' WHERE id = 1",
+        "UPDATE shop.t SET hidden = 9, name = 'yes' WHERE id = 2",
+    ],
+    "other session settings": [
+        "SET SESSION sql_mode = 'ANSI_QUOTES,NO_BACKSLASH_ESCAPES'",
+        "UPDATE shop.t SET name = 'a\\b''c\"d'",
+        "SET NAMES latin1",
+        "UPDATE shop.t SET note = CONCAT(name, CHAR(228 USING latin1))",
+        "SET NAMES utf8mb4",
+    ],
     "statement that fails half way": ["INSERT INTO shop.t (id, name) VALUES (80, 'a'), (1, 'duplicate')"],
 }
 
 
 @pytest.mark.parametrize("statements", STATEMENTS.values(), ids=STATEMENTS)
 def test_what_users_run_is_in_the_outbox_row_by_row(database, synced, statements):
-    database.execute("INSERT INTO shop.t (id, name, note, hidden) VALUES (1, 'one', NULL, 1), (2, 'two', 'x', 2), (3, 'zoë 😀', '', 3)")
+    database.execute(
+        "INSERT INTO shop.t (id, name, note, hidden) VALUES (1, 'one', NULL, 1), (2, 'two', 'x', 2), (3, "
+        "'zoë 😀', '', 3)"
+    )
     replay = Replay(["id"])
     check(database, replay)
     with contextlib.suppress(pymysql.IntegrityError):
@@ -155,20 +242,32 @@ ALTERATIONS = {
     "not null": ("MODIFY note VARCHAR(200) NOT NULL", "'x'"),
     "renamed": ("CHANGE note remark VARCHAR(200)", "'x'"),
     "dropped": ("DROP COLUMN note", None),
-    "another primary key": ("DROP PRIMARY KEY, ADD KEY (id), MODIFY hidden INT NOT NULL, ADD PRIMARY KEY (hidden)", "'x'"),
+    "another primary key": (
+        "DROP PRIMARY KEY, ADD KEY (id), MODIFY hidden INT NOT NULL, ADD PRIMARY KEY (hidden)",
+        "'x'",
+    ),
 }
 
 
 @pytest.mark.parametrize(("alter", "value"), ALTERATIONS.values(), ids=ALTERATIONS)
-def test_no_write_fails_and_no_change_is_lost_when_a_column_was_altered(database, modules, synced, alter, value):
+def test_no_write_fails_and_no_change_is_lost_when_a_column_was_altered(
+    database, modules, synced, alter, value
+):
     database.execute(f"ALTER TABLE shop.t {alter}")
     column = "remark" if "remark" in alter else "note"
     name, values = (f", {column}", f", {value}") if value else ("", "")
-    database.execute(f"INSERT INTO shop.t (id, hidden{name}) VALUES (1, 10{values})", "UPDATE shop.t SET name = 'b'", "DELETE FROM shop.t",
-                     f"INSERT INTO shop.t (id, hidden{name}) VALUES (2, 20{values})")
+    database.execute(
+        f"INSERT INTO shop.t (id, hidden{name}) VALUES (1, 10{values})",
+        "UPDATE shop.t SET name = 'b'",
+        "DELETE FROM shop.t",
+        f"INSERT INTO shop.t (id, hidden{name}) VALUES (2, 20{values})",
+    )
     # What cannot be sent is read by its key.
     changes = [(row[3], named(database, "shop.t", row[3], row[4])) for row in outbox(database)]
-    keys = [change["key"]["id"] if operation == "reload" else change.get("new", change.get("old"))["id"] for operation, change in changes]
+    keys = [
+        change["key"]["id"] if operation == "reload" else change.get("new", change.get("old"))["id"]
+        for operation, change in changes
+    ]
     assert list(dict.fromkeys(keys)) == [1, 2]
     assert len(changes) >= 4
     # A run makes the triggers of the new columns, or refuses a declaration that is not of the table any more.
@@ -184,19 +283,32 @@ def test_no_write_fails_and_no_change_is_lost_when_a_column_was_altered(database
 def test_a_deleted_portion_of_a_period_leaves_what_remains(database, modules, schema):
     if database.engine != "mariadb":
         pytest.skip("MySQL has no periods")
-    database.execute("CREATE TABLE shop.t (id INT, name VARCHAR(40), s DATE, e DATE, PERIOD FOR valid (s, e), PRIMARY KEY (id, s)) ENGINE=InnoDB")
-    modules.ok("sync_table", table="shop.t", columns=["id", "name", "s"], write=[{"type": "hash", "key": "t:{id}:{s}"}])
+    database.execute(
+        "CREATE TABLE shop.t (id INT, name VARCHAR(40), s DATE, e DATE, PERIOD FOR valid (s, e), PRIMARY "
+        "KEY (id, s)) ENGINE=InnoDB"
+    )
+    modules.ok(
+        "sync_table",
+        table="shop.t",
+        columns=["id", "name", "s"],
+        write=[{"type": "hash", "key": "t:{id}:{s}"}],
+    )
     replay = Replay(["id", "s"])
-    database.execute("INSERT INTO shop.t VALUES (1, 'a', '2026-01-01', '2026-12-31'), (2, 'b', '2026-01-01', '2026-12-31')",
-                     "DELETE FROM shop.t FOR PORTION OF valid FROM '2026-03-01' TO '2026-04-01' WHERE id = 1",
-                     "UPDATE shop.t FOR PORTION OF valid FROM '2026-03-01' TO '2026-04-01' SET name = 'c' WHERE id = 2")
+    database.execute(
+        "INSERT INTO shop.t VALUES (1, 'a', '2026-01-01', '2026-12-31'), (2, 'b', '2026-01-01', "
+        "'2026-12-31')",
+        "DELETE FROM shop.t FOR PORTION OF valid FROM '2026-03-01' TO '2026-04-01' WHERE id = 1",
+        "UPDATE shop.t FOR PORTION OF valid FROM '2026-03-01' TO '2026-04-01' SET name = 'c' WHERE id = 2",
+    )
     assert replay.read(database) == sorted(database.execute("SELECT id, name, CAST(s AS CHAR) FROM shop.t"))
     database.execute("DELETE FROM shop.t")
     assert replay.read(database) == []
 
 
 def test_a_key_that_two_rows_would_share_is_refused(database, modules, schema):
-    database.execute("CREATE TABLE shop.t (host VARCHAR(40), name VARCHAR(40), PRIMARY KEY (host, name)) ENGINE=InnoDB")
+    database.execute(
+        "CREATE TABLE shop.t (host VARCHAR(40), name VARCHAR(40), PRIMARY KEY (host, name)) ENGINE=InnoDB"
+    )
     write = {"type": "hash", "key": "{host}:{name}"}
     message = modules.refused("sync_table", table="shop.t", columns=["host", "name"], write=[write])
     for words in ("shop.t", "write[0].key", "host='a', name='b:c'", "host='a:b', name='c'", "distinct: true"):
@@ -206,13 +318,20 @@ def test_a_key_that_two_rows_would_share_is_refused(database, modules, schema):
 
 
 def test_a_dump_is_loaded_without_lock_tables_while_others_write(database, modules, synced):
-    """With LOCK TABLES MySQL makes the writers of other synced tables wait, and MariaDB refuses the dump when somebody has read the outbox."""
+    """With LOCK TABLES MySQL makes the writers of other synced tables wait, and MariaDB refuses the dump
+    when somebody has read the outbox.
+    """
     database.execute("CREATE TABLE shop.u (id INT PRIMARY KEY) ENGINE=InnoDB")
     modules.ok("sync_table", table="shop.u", columns=["id"], write=[{"type": "hash", "key": "u:{id}"}])
     load = "INSERT INTO shop.t (id, name) VALUES (1, 'a'), (2, 'b')"
     # A worker, or anyone else, has read the outbox.
     outbox(database)
-    with database.connect() as loader, database.connect() as writer, loader.cursor() as loads, writer.cursor() as writes:
+    with (
+        database.connect() as loader,
+        database.connect() as writer,
+        loader.cursor() as loads,
+        writer.cursor() as writes,
+    ):
         writes.execute("SET SESSION lock_wait_timeout = 1")
         loads.execute("LOCK TABLES shop.t WRITE")
         stopped = []
@@ -230,7 +349,9 @@ def test_a_dump_is_loaded_without_lock_tables_while_others_write(database, modul
         loads.execute(load)
         writes.execute("INSERT INTO shop.u VALUES (2)")
         loads.execute("COMMIT")
-    assert [(row[2], row[3]) for row in outbox(database)] == [("shop.t", "insert")] * 2 + [("shop.u", "insert")]
+    assert [(row[2], row[3]) for row in outbox(database)] == [("shop.t", "insert")] * 2 + [
+        ("shop.u", "insert")
+    ]
 
 
 def test_load_data_is_in_the_outbox(database, synced, tmp_path):
@@ -262,9 +383,19 @@ def test_a_changed_key_is_two_changes_each_in_its_shard(database, modules, table
 
 
 def test_tables_whose_writes_share_no_key_have_one_shard(database, modules, schema):
-    database.execute("CREATE TABLE shop.t (id INT PRIMARY KEY, email VARCHAR(40) NOT NULL UNIQUE) ENGINE=InnoDB")
-    modules.ok("sync_table", table="shop.t", columns=["id", "email"], write=[{"type": "hash", "key": "id:{id}"}, {"type": "hash", "key": "mail:{email}"}])
-    database.execute("INSERT INTO shop.t VALUES (1, 'a'), (2, 'b'), (3, 'c'), (4, 'd'), (5, 'e')", "UPDATE shop.t SET id = id + 10")
+    database.execute(
+        "CREATE TABLE shop.t (id INT PRIMARY KEY, email VARCHAR(40) NOT NULL UNIQUE) ENGINE=InnoDB"
+    )
+    modules.ok(
+        "sync_table",
+        table="shop.t",
+        columns=["id", "email"],
+        write=[{"type": "hash", "key": "id:{id}"}, {"type": "hash", "key": "mail:{email}"}],
+    )
+    database.execute(
+        "INSERT INTO shop.t VALUES (1, 'a'), (2, 'b'), (3, 'c'), (4, 'd'), (5, 'e')",
+        "UPDATE shop.t SET id = id + 10",
+    )
     assert len({row[0] for row in outbox(database)}) == 1
     assert {row[3] for row in outbox(database)} == {"insert", "reload"}
 
@@ -273,15 +404,31 @@ def test_tables_whose_writes_share_no_key_have_one_shard(database, modules, sche
 def test_names_that_need_quoting(database, modules, schema, mode):
     name, key, column = "or`der \"x'y größe", "se`lect", "o'r\"der b\\y"
     quoted, real_key, real = (f"`{each.replace('`', '``')}`" for each in (name, key, column))
-    database.execute(f"CREATE TABLE shop.{quoted} ({real_key} VARCHAR(20) CHARACTER SET latin1 PRIMARY KEY, {real} INT) ENGINE=InnoDB")
-    modules.ok("sync_table", table=f"shop.{quoted}", columns=[key, column], write=[{"type": "hash", "key": f"x:{{{key}}}"}])
-    database.execute(f"SET SESSION sql_mode = '{mode}'", f"INSERT INTO shop.{quoted} VALUES (_utf8mb4 X'C3A4', 1)", f"UPDATE shop.{quoted} SET {real} = 2",
-                     f"UPDATE shop.{quoted} SET {real_key} = 'b'")
+    database.execute(
+        f"CREATE TABLE shop.{quoted} ({real_key} VARCHAR(20) CHARACTER SET latin1 PRIMARY KEY, {real} INT) "
+        "ENGINE=InnoDB"
+    )
+    modules.ok(
+        "sync_table",
+        table=f"shop.{quoted}",
+        columns=[key, column],
+        write=[{"type": "hash", "key": f"x:{{{key}}}"}],
+    )
+    database.execute(
+        f"SET SESSION sql_mode = '{mode}'",
+        f"INSERT INTO shop.{quoted} VALUES (_utf8mb4 X'C3A4', 1)",
+        f"UPDATE shop.{quoted} SET {real} = 2",
+        f"UPDATE shop.{quoted} SET {real_key} = 'b'",
+    )
     check(database, Replay([key]), columns=f"{real_key}, {real}", table=f"shop.{quoted}")
 
 
 def test_a_missing_wake_function_fails_no_write(database, modules, synced):
-    changes = ["INSERT INTO shop.t (id, name) VALUES (1, 'a')", "UPDATE shop.t SET id = 2", "DELETE FROM shop.t"]
+    changes = [
+        "INSERT INTO shop.t (id, name) VALUES (1, 'a')",
+        "UPDATE shop.t SET id = 2",
+        "DELETE FROM shop.t",
+    ]
     database.execute(*changes)
     database.execute("DROP FUNCTION gman_wake")
     try:
@@ -304,7 +451,11 @@ def test_a_change_that_cannot_be_kept_fails_the_write(database, synced):
 
 
 def test_the_writers_insert_id_and_row_count_are_its_own(database, synced):
-    database.execute("INSERT INTO shop.t (id, name) VALUES (1, 'a')", "UPDATE shop.t SET name = 'b'", "UPDATE shop.t SET name = 'c'")
+    database.execute(
+        "INSERT INTO shop.t (id, name) VALUES (1, 'a')",
+        "UPDATE shop.t SET name = 'b'",
+        "UPDATE shop.t SET name = 'c'",
+    )
     connection = database.connect()
     with connection, connection.cursor() as cursor:
         cursor.execute("INSERT INTO shop.t (name) VALUES ('x'), ('y')")
@@ -316,8 +467,10 @@ def test_the_writers_insert_id_and_row_count_are_its_own(database, synced):
 
 
 def test_an_insert_id_of_the_outbox_reaches_nobody(database, modules, schema):
-    database.execute("CREATE TABLE shop.t (id INT PRIMARY KEY, name VARCHAR(40), note VARCHAR(40)) ENGINE=InnoDB",
-                     "CREATE TABLE shop.other (id INT AUTO_INCREMENT PRIMARY KEY) AUTO_INCREMENT=700")
+    database.execute(
+        "CREATE TABLE shop.t (id INT PRIMARY KEY, name VARCHAR(40), note VARCHAR(40)) ENGINE=InnoDB",
+        "CREATE TABLE shop.other (id INT AUTO_INCREMENT PRIMARY KEY) AUTO_INCREMENT=700",
+    )
     modules.ok("sync_table", **DECLARATION)
     connection = database.connect()
     with connection, connection.cursor() as cursor:
@@ -331,13 +484,23 @@ def test_an_insert_id_of_the_outbox_reaches_nobody(database, modules, schema):
 
 def test_the_triggers_do_with_the_rights_that_the_role_grants(database, modules, table):
     modules.ok("outbox")
-    database.execute("DROP USER IF EXISTS keeper@localhost, writer@localhost", "CREATE USER keeper@localhost ACCOUNT LOCK", "CREATE USER writer@localhost",
-                     "GRANT TRIGGER, SELECT ON shop.t TO keeper@localhost", "GRANT INSERT ON gearsync.outbox TO keeper@localhost",
-                     "GRANT SELECT, INSERT, UPDATE, DELETE ON shop.t TO writer@localhost")
+    database.execute(
+        "DROP USER IF EXISTS keeper@localhost, writer@localhost",
+        "CREATE USER keeper@localhost ACCOUNT LOCK",
+        "CREATE USER writer@localhost",
+        "GRANT TRIGGER, SELECT ON shop.t TO keeper@localhost",
+        "GRANT INSERT ON gearsync.outbox TO keeper@localhost",
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON shop.t TO writer@localhost",
+    )
     modules.ok("sync_table", **DECLARATION, definer="keeper@localhost")
     connection = pymysql.connect(unix_socket=database.socket, user="writer", autocommit=True)
     with connection, connection.cursor() as cursor:
-        for statement in ("INSERT INTO shop.t (id, name) VALUES (1, 'a')", "UPDATE shop.t SET id = 2", "UPDATE shop.t SET name = 'b'", "DELETE FROM shop.t"):
+        for statement in (
+            "INSERT INTO shop.t (id, name) VALUES (1, 'a')",
+            "UPDATE shop.t SET id = 2",
+            "UPDATE shop.t SET name = 'b'",
+            "DELETE FROM shop.t",
+        ):
             cursor.execute(statement)
         with pytest.raises(pymysql.MySQLError):
             cursor.execute("SELECT * FROM gearsync.outbox")
@@ -345,13 +508,22 @@ def test_the_triggers_do_with_the_rights_that_the_role_grants(database, modules,
 
 
 def test_a_table_with_triggers_of_its_own(database, modules, table):
-    database.execute("CREATE TABLE shop.log (id INT AUTO_INCREMENT PRIMARY KEY, what VARCHAR(40))",
-                     "CREATE TRIGGER shop.tidy BEFORE INSERT ON shop.t FOR EACH ROW SET NEW.name = UPPER(NEW.name)",
-                     "CREATE TRIGGER shop.mine AFTER INSERT ON shop.t FOR EACH ROW INSERT INTO shop.log (what) VALUES (NEW.name)")
+    database.execute(
+        "CREATE TABLE shop.log (id INT AUTO_INCREMENT PRIMARY KEY, what VARCHAR(40))",
+        "CREATE TRIGGER shop.tidy BEFORE INSERT ON shop.t FOR EACH ROW SET NEW.name = UPPER(NEW.name)",
+        "CREATE TRIGGER shop.mine AFTER INSERT ON shop.t FOR EACH ROW INSERT INTO shop.log (what) VALUES "
+        "(NEW.name)",
+    )
     modules.ok("sync_table", **DECLARATION)
-    database.execute("CREATE TRIGGER shop.later AFTER INSERT ON shop.t FOR EACH ROW INSERT INTO shop.log (what) VALUES (NEW.id)",
-                     "CREATE TRIGGER shop.from_log AFTER DELETE ON shop.log FOR EACH ROW UPDATE shop.t SET note = OLD.what WHERE id = 1")
-    database.execute("INSERT INTO shop.t (id, name) VALUES (1, 'a'), (2, 'b')", "DELETE FROM shop.log WHERE id = 1")
+    database.execute(
+        "CREATE TRIGGER shop.later AFTER INSERT ON shop.t FOR EACH ROW INSERT INTO shop.log (what) VALUES "
+        "(NEW.id)",
+        "CREATE TRIGGER shop.from_log AFTER DELETE ON shop.log FOR EACH ROW UPDATE shop.t SET note = "
+        "OLD.what WHERE id = 1",
+    )
+    database.execute(
+        "INSERT INTO shop.t (id, name) VALUES (1, 'a'), (2, 'b')", "DELETE FROM shop.log WHERE id = 1"
+    )
     assert len(outbox(database)) == 3
     check(database, Replay(["id"]))
     assert database.execute("SELECT name, note FROM shop.t WHERE id = 1") == [("A", "A")]
@@ -360,20 +532,36 @@ def test_a_table_with_triggers_of_its_own(database, modules, table):
 def test_every_type_in_the_outbox(database, modules, schema):
     columns = COMMON + ONLY[database.engine]
     names = [name for name, _kind, _value, _seen in columns]
-    database.execute("SET SESSION sql_mode = ''", "CREATE TABLE shop.t (id INT NOT NULL PRIMARY KEY, {}) ENGINE=InnoDB".format(
-        ", ".join(f"`{name}` {kind}" for name, kind, _value, _seen in columns)))
-    modules.ok("sync_table", table="shop.t", columns=["id", *names], write=[{"type": "hash", "key": "t:{id}"}])
+    database.execute(
+        "SET SESSION sql_mode = ''",
+        "CREATE TABLE shop.t (id INT NOT NULL PRIMARY KEY, {}) ENGINE=InnoDB".format(
+            ", ".join(f"`{name}` {kind}" for name, kind, _value, _seen in columns)
+        ),
+    )
+    modules.ok(
+        "sync_table", table="shop.t", columns=["id", *names], write=[{"type": "hash", "key": "t:{id}"}]
+    )
     given = [(name, value) for name, _kind, value, _seen in columns if value is not None]
-    database.execute("SET SESSION sql_mode = '', SESSION time_zone = '-07:30'", "INSERT INTO shop.t (id, {}) VALUES (1, {})".format(
-        ", ".join(f"`{name}`" for name, _value in given), ", ".join(value for _name, value in given)))
+    database.execute(
+        "SET SESSION sql_mode = '', SESSION time_zone = '-07:30'",
+        "INSERT INTO shop.t (id, {}) VALUES (1, {})".format(
+            ", ".join(f"`{name}`" for name, _value in given), ", ".join(value for _name, value in given)
+        ),
+    )
     ((*_rest, payload),) = outbox(database)
-    assert named(database, "shop.t", "insert", payload)["new"] == {"id": 1, **{name: seen for name, _kind, _value, seen in columns}}
+    assert named(database, "shop.t", "insert", payload)["new"] == {
+        "id": 1,
+        **{name: seen for name, _kind, _value, seen in columns},
+    }
     ((row,),) = database.execute("SELECT row_sql FROM gearsync.synced_table")
     assert database.execute(f"SELECT {row} FROM shop.t AS gearsync_row")[0][0] == payload
 
     # Nothing changes, nothing is written; then every column changes alone.
     database.execute("DELETE FROM gearsync.outbox")
-    database.execute("SET SESSION sql_mode = ''", "UPDATE shop.t SET {}".format(", ".join(f"`{name}` = `{name}`" for name, _value in given)))
+    database.execute(
+        "SET SESSION sql_mode = ''",
+        "UPDATE shop.t SET {}".format(", ".join(f"`{name}` = `{name}`" for name, _value in given)),
+    )
     assert outbox(database) == []
     for name, _value in given:
         database.execute(f"UPDATE shop.t SET `{name}` = NULL")
@@ -381,7 +569,10 @@ def test_every_type_in_the_outbox(database, modules, schema):
 
 
 def test_numbers_that_are_equal_but_not_the_same(database, modules, schema):
-    database.execute("CREATE TABLE shop.t (id DOUBLE PRIMARY KEY, f FLOAT) ENGINE=InnoDB", "INSERT INTO shop.t VALUES (0e0, -0e0)")
+    database.execute(
+        "CREATE TABLE shop.t (id DOUBLE PRIMARY KEY, f FLOAT) ENGINE=InnoDB",
+        "INSERT INTO shop.t VALUES (0e0, -0e0)",
+    )
     modules.ok("sync_table", table="shop.t", columns=["id", "f"], write=[{"type": "hash", "key": "t:{id}"}])
     ((shown, _f),) = database.execute("SELECT CAST(-id AS CHAR), f FROM shop.t")
     database.execute("UPDATE shop.t SET id = -id")
@@ -391,33 +582,53 @@ def test_numbers_that_are_equal_but_not_the_same(database, modules, schema):
 
 def test_large_spatial_values_are_compared(database, modules, schema):
     database.execute("CREATE TABLE shop.t (id INT PRIMARY KEY, shape GEOMETRY) ENGINE=InnoDB")
-    modules.ok("sync_table", table="shop.t", columns=["id", "shape"], write=[{"type": "hash", "key": "t:{id}"}])
+    modules.ok(
+        "sync_table", table="shop.t", columns=["id", "shape"], write=[{"type": "hash", "key": "t:{id}"}]
+    )
     # In hexadecimal more than max_allowed_packet.
     points = int(database.execute("SELECT @@max_allowed_packet")[0][0]) // 2 // 16 + 1000
 
     def line(last):
-        return "CONCAT(X'000000000102000000', X'{}', REPEAT(X'000000000000F03F0000000000000040', {}), X'{}0000000000000040')".format(
-            points.to_bytes(4, "little").hex(), points - 1, last)
+        return (
+            "CONCAT(X'000000000102000000', X'{}', REPEAT(X'000000000000F03F0000000000000040', {}), "
+            "X'{}0000000000000040')"
+        ).format(points.to_bytes(4, "little").hex(), points - 1, last)
 
-    database.execute("SET SESSION sql_mode = ''", f"INSERT INTO shop.t VALUES (1, {line('000000000000F03F')})",
-                     f"UPDATE shop.t SET shape = {line('000000000000F03F')}", f"UPDATE shop.t SET shape = {line('0000000000000040')}")
+    database.execute(
+        "SET SESSION sql_mode = ''",
+        f"INSERT INTO shop.t VALUES (1, {line('000000000000F03F')})",
+        f"UPDATE shop.t SET shape = {line('000000000000F03F')}",
+        f"UPDATE shop.t SET shape = {line('0000000000000040')}",
+    )
     assert [row[3] for row in outbox(database)] == ["reload", "reload"]
 
 
 def test_control_characters_six_times_as_long_in_words(database, modules, schema):
     database.execute("CREATE TABLE shop.t (id INT PRIMARY KEY, body LONGTEXT) ENGINE=InnoDB")
-    modules.ok("sync_table", table="shop.t", columns=["id", "body"],
-               write=[{"type": "hash", "key": "t:{id}"}, {"type": "set", "key": "{body}", "member": "{id}"}])
+    modules.ok(
+        "sync_table",
+        table="shop.t",
+        columns=["id", "body"],
+        write=[{"type": "hash", "key": "t:{id}"}, {"type": "set", "key": "{body}", "member": "{id}"}],
+    )
     size = int(database.execute("SELECT @@max_allowed_packet DIV 16")[0][0])
-    database.execute(f"INSERT INTO shop.t VALUES (1, REPEAT(CHAR(1), {size})), (2, REPEAT(CHAR(1), {2 * size}))",
-                     f"UPDATE shop.t SET body = REPEAT(CHAR(2), {size}) WHERE id = 1", f"UPDATE shop.t SET body = REPEAT(CHAR(2), {2 * size}) WHERE id = 2")
-    assert [(operation, len(change.get("new", {"body": ""})["body"])) for operation, change in changes(database)] == [
-        ("insert", size), ("insert", 2 * size), ("update", size), ("reload", 0)]
+    database.execute(
+        f"INSERT INTO shop.t VALUES (1, REPEAT(CHAR(1), {size})), (2, REPEAT(CHAR(1), {2 * size}))",
+        f"UPDATE shop.t SET body = REPEAT(CHAR(2), {size}) WHERE id = 1",
+        f"UPDATE shop.t SET body = REPEAT(CHAR(2), {2 * size}) WHERE id = 2",
+    )
+    assert [
+        (operation, len(change.get("new", {"body": ""})["body"])) for operation, change in changes(database)
+    ] == [("insert", size), ("insert", 2 * size), ("update", size), ("reload", 0)]
 
 
 def test_a_large_text_is_read_as_it_is(database, modules, schema):
-    database.execute("CREATE TABLE shop.t (id INT PRIMARY KEY, body LONGTEXT CHARACTER SET utf16) ENGINE=InnoDB")
-    modules.ok("sync_table", table="shop.t", columns=["id", "body"], write=[{"type": "hash", "key": "t:{id}"}])
+    database.execute(
+        "CREATE TABLE shop.t (id INT PRIMARY KEY, body LONGTEXT CHARACTER SET utf16) ENGINE=InnoDB"
+    )
+    modules.ok(
+        "sync_table", table="shop.t", columns=["id", "body"], write=[{"type": "hash", "key": "t:{id}"}]
+    )
     count = int(database.execute("SELECT @@max_allowed_packet DIV 32")[0][0])
     database.execute(f"INSERT INTO shop.t VALUES (1, REPEAT(_utf8mb4 X'F09F98807A', {count}))")
     assert changes(database) == [("reload", {"key": {"id": 1}})]
@@ -427,11 +638,22 @@ def test_a_large_text_is_read_as_it_is(database, modules, schema):
 
 
 def test_rows_that_are_divided_anew_get_other_shards(database, modules, schema):
-    database.execute("CREATE TABLE shop.t (id INT PRIMARY KEY, name VARCHAR(40) NOT NULL UNIQUE, note INT) ENGINE=InnoDB")
-    first, second = ({"table": "shop.t", "columns": ["id", "name", "note"], "write": [{"type": "hash", "key": f"t:{{{key}}}"}]} for key in ("id", "name"))
+    database.execute(
+        "CREATE TABLE shop.t (id INT PRIMARY KEY, name VARCHAR(40) NOT NULL UNIQUE, note INT) ENGINE=InnoDB"
+    )
+    first, second = (
+        {
+            "table": "shop.t",
+            "columns": ["id", "name", "note"],
+            "write": [{"type": "hash", "key": f"t:{{{key}}}"}],
+        }
+        for key in ("id", "name")
+    )
 
     def shards():
-        database.execute("INSERT INTO shop.t (id, name) VALUES (1, 'a'), (2, 'b'), (3, 'c'), (4, 'd'), (5, 'e')")
+        database.execute(
+            "INSERT INTO shop.t (id, name) VALUES (1, 'a'), (2, 'b'), (3, 'c'), (4, 'd'), (5, 'e')"
+        )
         found = {row[0] for row in outbox(database)}
         database.execute("DELETE FROM shop.t", "DELETE FROM gearsync.outbox")
         return found
@@ -443,95 +665,157 @@ def test_rows_that_are_divided_anew_get_other_shards(database, modules, schema):
     assert shards() <= {10, 11, 12, 13}
     assert {10, 11, 12, 13} <= {row[0] for row in database.execute("SELECT shard FROM gearsync.lease")}
     assert not modules.ok("sync_table", **second)["changed"]
-    database.execute("INSERT INTO gearsync.outbox (shard, table_name, operation, payload) VALUES (7, 'shop.t', 'insert', '{}')")
+    database.execute(
+        "INSERT INTO gearsync.outbox (shard, table_name, operation, payload) VALUES (7, 'shop.t', 'insert', "
+        "'{}')"
+    )
     modules.ok("sync_table", **first)
     # Where one still waits nothing new is written.
     database.execute("INSERT INTO shop.t (id, name) VALUES (6, 'f')")
     assert 15 <= outbox(database)[1][0] <= 18
 
 
-@pytest.mark.parametrize("clause", [
-    "", ", b TIMESTAMP(6) GENERATED ALWAYS AS ROW START, e TIMESTAMP(6) GENERATED ALWAYS AS ROW END, PERIOD FOR SYSTEM_TIME (b, e)"])
+@pytest.mark.parametrize(
+    "clause",
+    [
+        "",
+        (
+            ", b TIMESTAMP(6) GENERATED ALWAYS AS ROW START, e TIMESTAMP(6) GENERATED ALWAYS AS ROW "
+            "END, PERIOD "
+            "FOR SYSTEM_TIME (b, e)"
+        ),
+    ],
+)
 def test_a_table_with_system_versions(database, modules, schema, clause):
     if database.engine != "mariadb":
         pytest.skip("MySQL has none")
-    database.execute(f"CREATE TABLE shop.t (id INT PRIMARY KEY, name VARCHAR(40), note INT{clause}) ENGINE=InnoDB WITH SYSTEM VERSIONING")
+    database.execute(
+        f"CREATE TABLE shop.t (id INT PRIMARY KEY, name VARCHAR(40), note INT{clause}) ENGINE=InnoDB WITH "
+        "SYSTEM VERSIONING"
+    )
     modules.ok("sync_table", **DECLARATION)
-    database.execute("INSERT INTO shop.t (id, name) VALUES (1, 'a'), (2, 'b')", "UPDATE shop.t SET name = 'c' WHERE id = 1", "DELETE FROM shop.t WHERE id = 2",
-                     "DELETE HISTORY FROM shop.t")
+    database.execute(
+        "INSERT INTO shop.t (id, name) VALUES (1, 'a'), (2, 'b')",
+        "UPDATE shop.t SET name = 'c' WHERE id = 1",
+        "DELETE FROM shop.t WHERE id = 2",
+        "DELETE HISTORY FROM shop.t",
+    )
     assert len(outbox(database)) == 4
     check(database, Replay(["id"]))
 
 
 def test_what_durable_delivery_cannot_do_is_said(database, modules, schema):
-    database.execute("CREATE TABLE shop.t (id INT PRIMARY KEY, name INT, note TEXT) ENGINE=MyISAM",
-                     "CREATE TABLE shop.u (id INT PRIMARY KEY, name INT, note TEXT) ENGINE=InnoDB PARTITION BY HASH (id) PARTITIONS 2")
+    database.execute(
+        "CREATE TABLE shop.t (id INT PRIMARY KEY, name INT, note TEXT) ENGINE=MyISAM",
+        "CREATE TABLE shop.u (id INT PRIMARY KEY, name INT, note TEXT) ENGINE=InnoDB PARTITION BY HASH (id) "
+        "PARTITIONS 2",
+    )
     if database.engine == "mysql" and database.execute("SELECT @@enforce_gtid_consistency") == [("ON",)]:
         assert "enforce_gtid_consistency" in modules.refused("sync_table", **DECLARATION)
     else:
         assert "rolled back" in str(modules.ok("sync_table", **DECLARATION)["blind_spots"])
-    told = {"write": [{"type": "set", "key": "{note}", "member": "{id}:{slug}"}], "transform": "a.b:c", "computed": ["slug"]}
+    told = {
+        "write": [{"type": "set", "key": "{note}", "member": "{id}:{slug}"}],
+        "transform": "a.b:c",
+        "computed": ["slug"],
+    }
     spots = modules.ok("sync_table", **{**DECLARATION, "table": "shop.u", **told})["blind_spots"]
     for words in ("it has partitions", "'note' is in a key", "slug: what a.b:c computes"):
         assert any(words in spot for spot in spots), words
 
 
 def test_a_key_that_a_worker_could_not_find_its_row_by_is_refused(database, modules, schema):
-    database.execute("CREATE TABLE shop.t (name FLOAT PRIMARY KEY, id INT NOT NULL UNIQUE, note DOUBLE NOT NULL) ENGINE=InnoDB")
-    assert "'name' is a FLOAT" in modules.refused("sync_table", **{**DECLARATION, "write": [{"type": "hash", "key": "t:{name}"}]})
+    database.execute(
+        "CREATE TABLE shop.t (name FLOAT PRIMARY KEY, id INT NOT NULL UNIQUE, note DOUBLE NOT NULL) "
+        "ENGINE=InnoDB"
+    )
+    assert "'name' is a FLOAT" in modules.refused(
+        "sync_table", **{**DECLARATION, "write": [{"type": "hash", "key": "t:{name}"}]}
+    )
     modules.ok("sync_table", **{**DECLARATION, "write": [{"type": "hash", "key": "t:{id}"}]})
 
 
 def test_a_name_that_the_outbox_cannot_take_is_refused(database, modules):
     # Its characters are doubled in the declaration.
     quoted = "`" + 40 * "``" + "`"
-    database.execute(f"CREATE DATABASE {quoted}", f"CREATE TABLE {quoted}.{quoted} (id INT PRIMARY KEY) ENGINE=InnoDB")
+    database.execute(
+        f"CREATE DATABASE {quoted}", f"CREATE TABLE {quoted}.{quoted} (id INT PRIMARY KEY) ENGINE=InnoDB"
+    )
     try:
-        message = modules.refused("sync_table", table=f"{quoted}.{quoted}", columns=["id"], write=[{"type": "hash", "key": "t:{id}"}])
+        message = modules.refused(
+            "sync_table",
+            table=f"{quoted}.{quoted}",
+            columns=["id"],
+            write=[{"type": "hash", "key": "t:{id}"}],
+        )
     finally:
         database.execute(f"DROP DATABASE {quoted}")
     assert "the outbox takes 129" in message
 
 
 def test_a_row_too_large_for_words_is_a_request_to_read_it(database, modules, schema):
-    database.execute("CREATE TABLE shop.t (id INT PRIMARY KEY, name VARCHAR(20), body LONGBLOB) ENGINE=InnoDB")
+    database.execute(
+        "CREATE TABLE shop.t (id INT PRIMARY KEY, name VARCHAR(20), body LONGBLOB) ENGINE=InnoDB"
+    )
     modules.ok("sync_table", table="shop.t", columns=["id", "name", "body"], write=WRITE)
     size = int(database.execute("SELECT @@max_allowed_packet DIV 8")[0][0])
-    database.execute(f"INSERT INTO shop.t VALUES (1, 'a', REPEAT('x', {size})), (2, 'b', REPEAT('x', {size} + 1))",
-                     "UPDATE shop.t SET name = 'c', id = id + 10",
-                     "UPDATE shop.t SET name = 'd' WHERE id = 12", "DELETE FROM shop.t")
+    database.execute(
+        f"INSERT INTO shop.t VALUES (1, 'a', REPEAT('x', {size})), (2, 'b', REPEAT('x', {size} + 1))",
+        "UPDATE shop.t SET name = 'c', id = id + 10",
+        "UPDATE shop.t SET name = 'd' WHERE id = 12",
+        "DELETE FROM shop.t",
+    )
     found = changes(database)
-    by_id = {operation: change for operation, change in found if (change.get("key") or {}).get("id") in (2, 12)}
+    by_id = {
+        operation: change for operation, change in found if (change.get("key") or {}).get("id") in (2, 12)
+    }
     assert by_id == {"reload": {"key": {"id": 12}, "old": {"id": 12, "name": "c"}}}
     assert [operation for operation, _change in found] == ["insert", *["reload"] * 6, "delete", "delete"]
     assert len(found[0][1]["new"]["body"]["$hex"]) == 2 * size
     ((sql, large),) = database.execute("SELECT small_sql, large_columns FROM gearsync.synced_table")
     database.execute("INSERT INTO shop.t VALUES (1, 'a', X'00FF')")
     bare = json.loads(large)[0]["sql"]
-    assert database.execute(f"SELECT {sql}, {bare} FROM shop.t AS gearsync_row") == [('{"id": 1, "name": "a"}', b"\x00\xff")]
+    assert database.execute(f"SELECT {sql}, {bare} FROM shop.t AS gearsync_row") == [
+        ('{"id": 1, "name": "a"}', b"\x00\xff")
+    ]
 
 
 def test_old_values_of_a_type_that_may_be_large_are_told(database, modules, schema):
-    database.execute("CREATE TABLE shop.t (id INT PRIMARY KEY, mail VARCHAR(20) UNIQUE, name TEXT, body LONGTEXT) ENGINE=InnoDB")
+    database.execute(
+        "CREATE TABLE shop.t (id INT PRIMARY KEY, mail VARCHAR(20) UNIQUE, name TEXT, body LONGTEXT) "
+        "ENGINE=InnoDB"
+    )
     modules.ok("sync_table", table="shop.t", columns=["id", "mail", "name", "body"], write=WRITE)
     large = f"REPEAT('x', {database.execute('SELECT @@max_allowed_packet DIV 8')[0][0]} + 1)"
-    database.execute("INSERT INTO shop.t VALUES (1, 'm', 'a', '')", f"UPDATE shop.t SET name = 'b', body = {large}", "UPDATE shop.t SET name = 'c', mail = 'n'",
-                     "UPDATE shop.t SET id = 2", "UPDATE shop.t SET body = ''", "DELETE FROM shop.t")
+    database.execute(
+        "INSERT INTO shop.t VALUES (1, 'm', 'a', '')",
+        f"UPDATE shop.t SET name = 'b', body = {large}",
+        "UPDATE shop.t SET name = 'c', mail = 'n'",
+        "UPDATE shop.t SET id = 2",
+        "UPDATE shop.t SET body = ''",
+        "DELETE FROM shop.t",
+    )
     olds = [change.get("old", {}).get("name") for _operation, change in changes(database)]
     assert olds == [None, "a", "b", "c", None, "c", "c"]
 
 
 def test_large_columns_need_a_key_to_find_the_row_by(modules, database, schema):
     database.execute("CREATE TABLE shop.t (a VARCHAR(20), body LONGTEXT) ENGINE=InnoDB")
-    message = modules.refused("sync_table", table="shop.t", columns=["a", "body"], write=[{"type": "string", "key": "{column}"}])
+    message = modules.refused(
+        "sync_table", table="shop.t", columns=["a", "body"], write=[{"type": "string", "key": "{column}"}]
+    )
     assert "body may be too large" in message
 
 
 def test_what_workers_are_told_works_on_the_table(database, synced):
     database.execute("INSERT INTO shop.t (id, name, note) VALUES (7, 'a', NULL)")
     ((shard, row, old, large, key, schema, table),) = database.execute(
-        "SELECT shard_sql, row_sql, old_sql, large_sql, key_columns, source_schema, source_table FROM gearsync.synced_table")
-    found = database.execute(f"SELECT {shard}, {row}, {old}, {large} FROM `{schema}`.`{table}` AS gearsync_row WHERE id = 7")
+        "SELECT shard_sql, row_sql, old_sql, large_sql, key_columns, source_schema, source_table FROM "
+        "gearsync.synced_table"
+    )
+    found = database.execute(
+        f"SELECT {shard}, {row}, {old}, {large} FROM `{schema}`.`{table}` AS gearsync_row WHERE id = 7"
+    )
     assert found[0][0] == outbox(database)[0][0]
     ((number,),) = database.execute("SELECT number FROM gearsync.synced_table")
     assert found[0][1] == outbox(database)[0][4] == f'[{number}, 7, "a", null]'
@@ -544,16 +828,24 @@ def test_what_workers_are_told_works_on_the_table(database, synced):
 
 def test_switching_columns_and_shards_under_writers_loses_nothing(database, modules, synced):
     def write(cursor, writer, number):
-        # Not REPLACE, which MariaDB may fail with 1062 while it replaces the table's triggers (docs/architecture.md).
+        # Not REPLACE, which MariaDB may fail with 1062 while it replaces the table's triggers
+        # (docs/architecture.md).
         cursor.execute(
-            "INSERT INTO shop.t (id, name, note) VALUES (%s, %s, 'n') ON DUPLICATE KEY UPDATE name = VALUES(name)", (100 * writer + number % 20, str(number)))
+            "INSERT INTO shop.t (id, name, note) VALUES (%s, %s, 'n') ON DUPLICATE KEY UPDATE name = "
+            "VALUES(name)",
+            (100 * writer + number % 20, str(number)),
+        )
 
     with Writers(database, 4, write) as writers:
         for shards in (1, 3, 2, 4, 1):
             writers.go_on()
             modules.ok("sync_table", **DECLARATION, shards=shards, lock_wait_timeout=300)
         writers.go_on()
-        modules.ok("sync_table", **{**DECLARATION, "columns": ["id", "name", "note", "hidden"]}, lock_wait_timeout=300)
+        modules.ok(
+            "sync_table",
+            **{**DECLARATION, "columns": ["id", "name", "note", "hidden"]},
+            lock_wait_timeout=300,
+        )
         writers.go_on()
         modules.ok("sync_table", **DECLARATION, lock_wait_timeout=300)
         writers.go_on()
@@ -570,7 +862,10 @@ def test_switching_columns_and_shards_under_writers_loses_nothing(database, modu
 
 def test_switching_the_delivery_under_writers_loses_no_change(database, modules, synced, job_server):
     def write(cursor, writer, number):
-        cursor.execute("INSERT INTO shop.t (id, name) VALUES (%s, %s) ON DUPLICATE KEY UPDATE name = VALUES(name)", (writer + 1, f"{writer}-{number}"))
+        cursor.execute(
+            "INSERT INTO shop.t (id, name) VALUES (%s, %s) ON DUPLICATE KEY UPDATE name = VALUES(name)",
+            (writer + 1, f"{writer}-{number}"),
+        )
 
     with Writers(database, 4, write) as writers:
         for delivery in ("direct", "durable", "direct", "durable"):
@@ -582,7 +877,9 @@ def test_switching_the_delivery_under_writers_loses_no_change(database, modules,
     sent = [json.loads(payload) for payload in job_server.jobs()]
     assert kept
     assert sent
-    assert {change["new"]["name"] for change in kept + sent} == {f"{writer}-{number}" for writer, count in enumerate(writers.counts) for number in range(count)}
+    assert {change["new"]["name"] for change in kept + sent} == {
+        f"{writer}-{number}" for writer, count in enumerate(writers.counts) for number in range(count)
+    }
 
 
 @pytest.mark.parametrize("end", [{"delivery": "direct", "function": "f"}, {"state": "absent"}])
@@ -591,10 +888,17 @@ def test_what_is_left_of_a_table_can_be_read_after_it_was_durable(database, modu
     def known():
         return database.execute("SELECT * FROM gearsync.synced_table")
 
-    database.execute("INSERT INTO shop.t (id, name) VALUES (1, 'a')", "DELETE FROM gearsync.outbox", "UPDATE shop.t SET id = 2")
+    database.execute(
+        "INSERT INTO shop.t (id, name) VALUES (1, 'a')",
+        "DELETE FROM gearsync.outbox",
+        "UPDATE shop.t SET id = 2",
+    )
     if left == "dead_letter":
-        database.execute("INSERT INTO gearsync.dead_letter (id, shard, table_name, operation, payload, error)"
-                         " SELECT id, shard, table_name, operation, payload, 'x' FROM gearsync.outbox", "DELETE FROM gearsync.outbox")
+        database.execute(
+            "INSERT INTO gearsync.dead_letter (id, shard, table_name, operation, payload, error)"
+            " SELECT id, shard, table_name, operation, payload, 'x' FROM gearsync.outbox",
+            "DELETE FROM gearsync.outbox",
+        )
     (before,) = known()
     arguments = {"table": "shop.t", **end} if "state" in end else {**DECLARATION, **end}
     modules.converge("sync_table", known, **arguments)
@@ -611,7 +915,9 @@ def test_what_is_left_of_a_table_can_be_read_after_it_was_durable(database, modu
 def test_each_declaration_is_written_down_before_the_triggers_are_made_of_it(database, modules, synced):
     def numbers():
         (in_force,) = database.execute("SELECT number FROM gearsync.synced_table")
-        return in_force[0], database.execute("SELECT number, content FROM gearsync.numbered_declaration ORDER BY number")
+        return in_force[0], database.execute(
+            "SELECT number, content FROM gearsync.numbered_declaration ORDER BY number"
+        )
 
     assert numbers()[0] // 10_000 == 1
     fewer = {**DECLARATION, "columns": ["id", "name"]}
@@ -636,17 +942,33 @@ def test_each_declaration_is_written_down_before_the_triggers_are_made_of_it(dat
 
 
 def test_a_delete_tells_a_stream_the_whole_row(database, modules, schema):
-    database.execute("CREATE TABLE shop.t (id INT PRIMARY KEY, name VARCHAR(20), body LONGTEXT) ENGINE=InnoDB")
-    modules.ok("sync_table", table="shop.t", columns=["id", "name", "body"], write=[{"type": "stream", "key": "log"}])
+    database.execute(
+        "CREATE TABLE shop.t (id INT PRIMARY KEY, name VARCHAR(20), body LONGTEXT) ENGINE=InnoDB"
+    )
+    modules.ok(
+        "sync_table", table="shop.t", columns=["id", "name", "body"], write=[{"type": "stream", "key": "log"}]
+    )
     large = f"REPEAT('x', {database.execute('SELECT @@max_allowed_packet DIV 8')[0][0]} + 1)"
-    database.execute("INSERT INTO shop.t VALUES (1, 'a', 'b')", "UPDATE shop.t SET name = 'c'", "DELETE FROM shop.t",
-                     f"INSERT INTO shop.t VALUES (2, 'd', {large})", "DELETE FROM shop.t")
+    database.execute(
+        "INSERT INTO shop.t VALUES (1, 'a', 'b')",
+        "UPDATE shop.t SET name = 'c'",
+        "DELETE FROM shop.t",
+        f"INSERT INTO shop.t VALUES (2, 'd', {large})",
+        "DELETE FROM shop.t",
+    )
     assert [change.get("old") for _operation, change in changes(database)] == [
-        None, {}, {"id": 1, "name": "c", "body": "b"}, None, {"id": 2, "name": "d", "body": None}]
+        None,
+        {},
+        {"id": 1, "name": "c", "body": "b"},
+        None,
+        {"id": 2, "name": "d", "body": None},
+    ]
 
 
 def test_a_long_transaction_on_another_synced_table_holds_nobody_up(database, modules, synced):
-    database.execute("CREATE TABLE shop.u (id INT PRIMARY KEY, name VARCHAR(40), note VARCHAR(40)) ENGINE=InnoDB")
+    database.execute(
+        "CREATE TABLE shop.u (id INT PRIMARY KEY, name VARCHAR(40), note VARCHAR(40)) ENGINE=InnoDB"
+    )
     modules.ok("sync_table", **{**DECLARATION, "table": "shop.u"})
     connection = database.connect()
     with connection, connection.cursor() as cursor:
@@ -659,14 +981,19 @@ def test_a_long_transaction_on_another_synced_table_holds_nobody_up(database, mo
 
 def test_an_outbox_of_the_first_release_is_migrated_with_what_waits_in_it(database, modules, synced):
     database.execute(
-        "ALTER TABLE gearsync.outbox DROP PRIMARY KEY, ADD PRIMARY KEY (shard, id), ADD KEY id (id)", "DELETE FROM gearsync.schema_version WHERE version > 4",
-        "INSERT INTO shop.t (id, name) VALUES (1, 'a'), (2, 'b'), (3, 'c')")
+        "ALTER TABLE gearsync.outbox DROP PRIMARY KEY, ADD PRIMARY KEY (shard, id), ADD KEY id (id)",
+        "DELETE FROM gearsync.schema_version WHERE version > 4",
+        "INSERT INTO shop.t (id, name) VALUES (1, 'a'), (2, 'b'), (3, 'c')",
+    )
     waiting = outbox(database)
     assert len(waiting) == 3
     assert modules.ok("outbox", check=True, shards=2)["changed"]
     assert modules.ok("outbox", shards=2)["changed"]
     assert outbox(database) == waiting
-    keys = "SELECT INDEX_NAME, COLUMN_NAME FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = 'gearsync' AND TABLE_NAME = 'outbox'"
+    keys = (
+        "SELECT INDEX_NAME, COLUMN_NAME FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = "
+        "'gearsync' AND TABLE_NAME = 'outbox'"
+    )
     assert database.execute(keys) == [("PRIMARY", "id")]
     assert not modules.ok("outbox", shards=2)["changed"]
     # A run that was interrupted before it could note the version is finished by the next.
@@ -683,10 +1010,16 @@ def generations(database):
 
 
 def test_no_generation_of_an_interrupted_run_is_used_for_other_shards(database, modules, schema):
-    database.execute("CREATE TABLE shop.g (id INT PRIMARY KEY, a INT NOT NULL UNIQUE, b INT NOT NULL UNIQUE) ENGINE=InnoDB")
+    database.execute(
+        "CREATE TABLE shop.g (id INT PRIMARY KEY, a INT NOT NULL UNIQUE, b INT NOT NULL UNIQUE) ENGINE=InnoDB"
+    )
 
     def by(column):
-        return {"table": "shop.g", "columns": ["id", "a", "b"], "write": [{"type": "hash", "key": f"g:{{{column}}}"}]}
+        return {
+            "table": "shop.g",
+            "columns": ["id", "a", "b"],
+            "write": [{"type": "hash", "key": f"g:{{{column}}}"}],
+        }
 
     modules.ok("sync_table", **by("id"))
     assert generations(database) == ["4"]
@@ -700,13 +1033,19 @@ def test_no_generation_of_an_interrupted_run_is_used_for_other_shards(database, 
     assert not modules.ok("sync_table", **by("b"))["changed"]
 
 
-@pytest.mark.parametrize("state", ["DROP COLUMN generations, DROP COLUMN column_types", "MODIFY generations LONGTEXT NULL"], ids=["before", "interrupted"])
+@pytest.mark.parametrize(
+    "state",
+    ["DROP COLUMN generations, DROP COLUMN column_types", "MODIFY generations LONGTEXT NULL"],
+    ids=["before", "interrupted"],
+)
 def test_a_record_of_an_earlier_schema_gets_its_generation(database, modules, synced, state):
     ((sql, moment),) = database.execute("SELECT shard_sql, changed_at FROM gearsync.synced_table")
     # Without the columns, or when the migration stopped after it had added them.
     database.execute(
         "UPDATE gearsync.synced_table SET generations = NULL, column_types = NULL, changed_at = changed_at",
-        f"ALTER TABLE gearsync.synced_table {state}", "DELETE FROM gearsync.schema_version WHERE version > 8")
+        f"ALTER TABLE gearsync.synced_table {state}",
+        "DELETE FROM gearsync.schema_version WHERE version > 8",
+    )
     # The module reads it before it migrates the schema.
     queries = modules.ok("sync_table", **DECLARATION, check=True)["queries"]
     assert not [query for query in queries if "TRIGGER" in query]
@@ -726,8 +1065,18 @@ def test_a_schema_of_another_origin_or_a_later_release_is_refused(database, modu
     assert "version 99" in modules.refused("sync_table", **DECLARATION)
 
 
-@pytest.mark.parametrize("arguments", [{"shards": 0}, {"shards": 257}, {"source": "a b"}, {"delivery": "sometimes"}, {"computed": ["x"]},
-                                       {"transform": "nothing"}, {"computed": ["id"], "transform": "a:b"}])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"shards": 0},
+        {"shards": 257},
+        {"source": "a b"},
+        {"delivery": "sometimes"},
+        {"computed": ["x"]},
+        {"transform": "nothing"},
+        {"computed": ["id"], "transform": "a:b"},
+    ],
+)
 def test_bad_options_are_refused_before_anything_changes(database, modules, triggers, table, arguments):
     message = modules.refused("sync_table", **{**DECLARATION, **arguments})
     assert "shop.t" in message
@@ -739,7 +1088,10 @@ def test_bad_options_are_refused_before_anything_changes(database, modules, trig
 def test_life_of_the_schema(database, modules):
     def look():
         with contextlib.suppress(pymysql.MySQLError):
-            tables = database.execute("SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'gearsync' ORDER BY TABLE_NAME")
+            tables = database.execute(
+                "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'gearsync' ORDER BY "
+                "TABLE_NAME"
+            )
             return tables, database.execute("SELECT shard FROM gearsync.lease")
         return ()
 
@@ -749,9 +1101,16 @@ def test_life_of_the_schema(database, modules):
     assert look() == ()
 
 
-@pytest.mark.parametrize("row", [
-    "gearsync.outbox (shard, table_name, operation, payload) VALUES (0, 'a.b', 'insert', '{}')",
-    "gearsync.dead_letter (id, shard, table_name, operation, payload, error) VALUES (1, 0, 'a.b', 'insert', '{}', '')"])
+@pytest.mark.parametrize(
+    "row",
+    [
+        "gearsync.outbox (shard, table_name, operation, payload) VALUES (0, 'a.b', 'insert', '{}')",
+        (
+            "gearsync.dead_letter (id, shard, table_name, operation, payload, error) VALUES (1, 0, 'a.b', "
+            "'insert', '{}', '')"
+        ),
+    ],
+)
 def test_a_schema_with_changes_in_it_stays(database, modules, row):
     modules.ok("outbox")
     database.execute(f"INSERT INTO {row}")

@@ -21,8 +21,10 @@ def work(job_server):
                 for command, body in answer(payload):
                     taker.send(command, *([handle] if body is None else [handle, body]))
                 taker.grab()
+
         threads.append(threading.Thread(target=run, daemon=True))
         threads[-1].start()
+
     yield begin
     for thread in threads:
         thread.join(180)
@@ -30,7 +32,9 @@ def work(job_server):
 
 @pytest.fixture
 def listen():
-    """A server that answers its first connection in the background of the test; without an answer it accepts none. Its port."""
+    """A server that answers its first connection in the background of the test; without an answer it
+    accepts none. Its port.
+    """
     servers, threads = [], []
 
     def begin(answer=None, host="127.0.0.1"):
@@ -41,10 +45,12 @@ def listen():
             connection, _address = listener.accept()
             with connection:
                 answer(connection)
+
         if answer:
             threads.append(threading.Thread(target=serve, daemon=True))
             threads[-1].start()
         return listener.getsockname()[1]
+
     yield begin
     for thread in threads:
         thread.join(180)
@@ -63,18 +69,36 @@ def test_the_articles_reverse_job(modules, job_server, work):
 
 def test_everything_that_a_worker_may_send(modules, job_server, work):
     long = b"x" * 3_000_000
-    work("talk", lambda payload: [
-        (WORK_WARNING, b"careful"), (WORK_DATA, b""), (WORK_DATA, long), (WORK_DATA, b"\xff\0"), (WORK_COMPLETE, b"")])
-    result = modules.ok("gearman_job", port=job_server.port, function="talk", data="ä" * 100_000, priority="high", unique="u" * 200)
+    work(
+        "talk",
+        lambda payload: [
+            (WORK_WARNING, b"careful"),
+            (WORK_DATA, b""),
+            (WORK_DATA, long),
+            (WORK_DATA, b"\xff\0"),
+            (WORK_COMPLETE, b""),
+        ],
+    )
+    result = modules.ok(
+        "gearman_job",
+        port=job_server.port,
+        function="talk",
+        data="ä" * 100_000,
+        priority="high",
+        unique="u" * 200,
+    )
     assert result["data"] == ["", long.decode(), "\ufffd\0"]
     assert result["job_warnings"] == ["careful"]
     assert result["result"] == ""
 
 
-@pytest.mark.parametrize(("answer", "words"), [
-    ([(WORK_FAIL, None)], "has failed"),
-    ([(WORK_DATA, b"some"), (WORK_EXCEPTION, b"no such key")], "no such key"),
-])
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ([(WORK_FAIL, None)], "has failed"),
+        ([(WORK_DATA, b"some"), (WORK_EXCEPTION, b"no such key")], "no such key"),
+    ],
+)
 def test_a_job_that_fails(modules, job_server, work, answer, words):
     work("failing", lambda payload: answer)
     result = modules.run("gearman_job", port=job_server.port, function="failing")
@@ -97,7 +121,13 @@ def test_nobody_does_the_job(modules, job_server):
 
 @pytest.mark.parametrize("priority", ["low", "normal", "high"])
 def test_background_and_check_mode(modules, job_server, priority):
-    arguments = {"port": job_server.port, "function": "later", "data": "x", "priority": priority, "background": True}
+    arguments = {
+        "port": job_server.port,
+        "function": "later",
+        "data": "x",
+        "priority": priority,
+        "background": True,
+    }
     predicted = modules.ok("gearman_job", check=True, **arguments)
     assert predicted["changed"]
     assert job_server.jobs("later") == []
@@ -112,7 +142,9 @@ def test_background_and_check_mode(modules, job_server, priority):
 
 def test_jobs_with_one_unique_are_merged(modules, job_server):
     for unique, data in (("a", "1"), ("a", "2"), ("u" * 100 + "1", "3"), ("u" * 100 + "2", "4")):
-        modules.ok("gearman_job", port=job_server.port, function="merged", data=data, unique=unique, background=True)
+        modules.ok(
+            "gearman_job", port=job_server.port, function="merged", data=data, unique=unique, background=True
+        )
     assert sorted(job_server.jobs("merged")) == [b"1", b"3", b"4"]
 
 
@@ -123,7 +155,8 @@ def test_info(modules, job_server):
         taker.wait()
         result = modules.ok("gearman_info", port=job_server.port)
         assert [function for function in result["functions"] if function["name"] == "counted"] == [
-            {"name": "counted", "queued": 1, "running": 1, "workers": 1}]
+            {"name": "counted", "queued": 1, "running": 1, "workers": 1}
+        ]
         assert ["counted"] in [worker["functions"] for worker in result["workers"]]
         assert result["queued"] >= 1
         assert result["running"] >= 1
@@ -149,6 +182,7 @@ def test_a_server_that_is_silent_or_no_job_server(modules, listen, name):
     def answer(connection):
         connection.recv(100)
         connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
     assert "not a job server" in modules.refused(name, port=listen(answer), **arguments)
 
 
@@ -157,12 +191,16 @@ def test_ipv6(modules, listen):
         for lines in (b"OK 1.2.3\n", b"f\t2\t1\t3\n.\n", b".\n"):
             connection.recv(100)
             connection.sendall(lines)
+
     try:
         port = listen(answer, host="::1")
     except OSError:
         pytest.skip("this machine has no IPv6")
     result = modules.ok("gearman_info", host="::1", port=port)
-    assert (result["version"], result["functions"]) == ("1.2.3", [{"name": "f", "queued": 1, "running": 1, "workers": 3}])
+    assert (result["version"], result["functions"]) == (
+        "1.2.3",
+        [{"name": "f", "queued": 1, "running": 1, "workers": 3}],
+    )
 
 
 @pytest.fixture
@@ -189,14 +227,23 @@ def test_an_unreachable_job_server_is_named_and_nothing_is_changed(modules, gear
     assert result["silent"] == [nobody]
     assert lists() == before
     assert modules.ok("gearman_servers", check=True, servers=[gearman.address, nobody])["silent"] == [nobody]
-    result = modules.converge("gearman_servers", lists, servers=[gearman.address, nobody], check_reachable=False)
+    result = modules.converge(
+        "gearman_servers", lists, servers=[gearman.address, nobody], check_reachable=False
+    )
     assert result["silent"] == [nobody]
     modules.ok("gearman_servers", servers=[gearman.address])
 
 
-@pytest.mark.parametrize(("servers", "word"), [
-    (["a b:4730"], "'a b:4730'"), (["host:99999"], "'host:99999'"), (["[::1"], "'[::1'"), (["127.0.0.1", "127.0.0.1:4730"], "twice"), ([], "empty"),
-])
+@pytest.mark.parametrize(
+    ("servers", "word"),
+    [
+        (["a b:4730"], "'a b:4730'"),
+        (["host:99999"], "'host:99999'"),
+        (["[::1"], "'[::1'"),
+        (["127.0.0.1", "127.0.0.1:4730"], "twice"),
+        ([], "empty"),
+    ],
+)
 def test_a_wrong_list(modules, gearman, lists, servers, word):
     before = lists()
     assert word in modules.refused("gearman_servers", servers=servers)

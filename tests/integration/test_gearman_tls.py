@@ -19,7 +19,12 @@ class Front(TlsFront):
     def arguments(self, client="client", ca="ca"):
         """A module's options of TLS."""
         path = self.certificates.path
-        return {"tls": True, "tls_ca_file": path(f"{ca}.pem"), "tls_cert_file": path(f"{client}.pem"), "tls_key_file": path(f"{client}.key")}
+        return {
+            "tls": True,
+            "tls_ca_file": path(f"{ca}.pem"),
+            "tls_cert_file": path(f"{client}.pem"),
+            "tls_key_file": path(f"{client}.key"),
+        }
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +36,14 @@ def front(tmp_path_factory, job_server):
 
 def test_modules_over_tls(modules, job_server, front):
     assert modules.ok("gearman_info", port=front.port, **front.arguments())["version"].startswith("1.")
-    result = modules.ok("gearman_job", port=front.port, function="over-tls", data="x" * 100_000, background=True, **front.arguments())
+    result = modules.ok(
+        "gearman_job",
+        port=front.port,
+        function="over-tls",
+        data="x" * 100_000,
+        background=True,
+        **front.arguments(),
+    )
     assert result["handle"].startswith("H:")
     assert job_server.jobs("over-tls") == [b"x" * 100_000]
 
@@ -58,13 +70,16 @@ def test_who_is_not_who_it_should_be_is_refused(modules, job_server, front, name
     assert job_server.jobs("over-tls") == []
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    ({"tls_ca_file": "absent.pem"}, ("tls_ca_file", "absent.pem", "No such file")),
-    ({"tls_ca_file": "client.key"}, ("tls_ca_file", "client.key")),
-    ({"tls_key_file": "ca.key"}, ("tls_cert_file", "client.pem")),
-    ({"tls_key_file": "absent.key"}, ("tls_key_file", "absent.key", "No such file")),
-    ({"tls_key_file": None}, ("tls_cert_file", "tls_key_file")),
-])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"tls_ca_file": "absent.pem"}, ("tls_ca_file", "absent.pem", "No such file")),
+        ({"tls_ca_file": "client.key"}, ("tls_ca_file", "client.key")),
+        ({"tls_key_file": "ca.key"}, ("tls_cert_file", "client.pem")),
+        ({"tls_key_file": "absent.key"}, ("tls_key_file", "absent.key", "No such file")),
+        ({"tls_key_file": None}, ("tls_cert_file", "tls_key_file")),
+    ],
+)
 @pytest.mark.parametrize("name", [*MODULES, "gearman_servers"])
 def test_a_file_of_no_use_is_named(modules, front, name, change, words):
     address = {"servers": ["127.0.0.1:1"]} if name == "gearman_servers" else {"port": free_port()}

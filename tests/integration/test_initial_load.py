@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What check mode says of the first load of tables, whatever the host has already: the role's own tasks with a `gearsync` of our own."""
+"""What check mode says of the first load of tables, whatever the host has already: the role's own tasks
+with a `gearsync` of our own.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ def table(name: str, **more: Any) -> dict[str, Any]:
 
 
 A, B, DIRECT = table("shop.a"), table("shop.b"), table("shop.d", delivery="direct")
-#: What is declared, what the worker has (None without a worker), what it says of that, and what would be loaded.
+#: What is declared, what the worker has (None without a worker), what it says of that, and what would be
+#: loaded.
 CASES: dict[str, tuple[list[Any], list[Any] | None, list[str], list[str]]] = {
     "bare": ([A, B, DIRECT], None, [], ["shop.a", "shop.b"]),
     "first": ([A, DIRECT], [DIRECT], [], ["shop.a"]),
@@ -43,20 +46,47 @@ def test_check_mode_names_the_tables_that_would_be_loaded(tmp_path: Path) -> Non
         home = tmp_path / name
         (home / "bin").mkdir(parents=True)
         if former is not None:
-            (home / "bin/gearsync").write_text(f"#!/bin/sh\n{' '.join(['printf', '%s', *map(repr, said)]) if said else ':'}\n")
+            (home / "bin/gearsync").write_text(
+                f"#!/bin/sh\n{' '.join(['printf', '%s', *map(repr, said)]) if said else ':'}\n"
+            )
             (home / "bin/gearsync").chmod(0o755)
             (home / "worker.yml").write_text(json.dumps({"mysql": {"password": "hush"}, "tables": former}))
-        hosts[name] = {"home": str(home), "worker_tables": declared, "ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+        hosts[name] = {
+            "home": str(home),
+            "worker_tables": declared,
+            "ansible_connection": "local",
+            "ansible_python_interpreter": sys.executable,
+        }
     (tmp_path / "inventory.yml").write_text(json.dumps({"all": {"hosts": hosts}}))
     (tmp_path / "play.yml").write_text(PLAY)
     # What the role's own variables set, only the command line sets otherwise.
-    more = {"__worker_venv": "{{ home }}", "__worker_config": "{{ home }}/worker.yml", "__worker_command": ["{{ home }}/bin/gearsync"],
-            "worker_mysql": {"unix_socket": "/run/s"}}
+    more = {
+        "__worker_venv": "{{ home }}",
+        "__worker_config": "{{ home }}/worker.yml",
+        "__worker_command": ["{{ home }}/bin/gearsync"],
+        "worker_mysql": {"unix_socket": "/run/s"},
+    }
     done = subprocess.run(
-        [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(tmp_path / "inventory.yml"), "--check", "--extra-vars", json.dumps(more),
-         str(tmp_path / "play.yml")], cwd=ROOT, capture_output=True, text=True, check=False)
+        [
+            str(Path(sys.executable).parent / "ansible-playbook"),
+            "-i",
+            str(tmp_path / "inventory.yml"),
+            "--check",
+            "--extra-vars",
+            json.dumps(more),
+            str(tmp_path / "play.yml"),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "hush" not in done.stdout
     for name, (*_given, wanted) in CASES.items():
-        found = [line.partition("=> (item=")[2].rpartition(")")[0] for line in done.stdout.splitlines() if line.startswith(f"changed: [{name}]")]
+        found = [
+            line.partition("=> (item=")[2].rpartition(")")[0]
+            for line in done.stdout.splitlines()
+            if line.startswith(f"changed: [{name}]")
+        ]
         assert found == wanted, (name, done.stdout)

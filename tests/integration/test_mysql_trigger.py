@@ -8,7 +8,10 @@ from harness.writers import Writers
 
 @pytest.fixture
 def table(database, schema):
-    database.execute("CREATE TABLE shop.t (id INT AUTO_INCREMENT PRIMARY KEY, v VARCHAR(40))", "CREATE TABLE shop.seen (id INT, mark INT)")
+    database.execute(
+        "CREATE TABLE shop.t (id INT AUTO_INCREMENT PRIMARY KEY, v VARCHAR(40))",
+        "CREATE TABLE shop.seen (id INT, mark INT)",
+    )
     return "shop.t"
 
 
@@ -20,7 +23,9 @@ def test_life_of_a_trigger(database, modules, triggers, table):
     database.execute("INSERT INTO shop.t (v) VALUES ('a')")
     assert database.execute("SELECT mark FROM shop.seen") == [(1,)]
 
-    changed = modules.converge("mysql_trigger", triggers, **WANTED, body="INSERT INTO shop.seen VALUES (NEW.id, 2)")
+    changed = modules.converge(
+        "mysql_trigger", triggers, **WANTED, body="INSERT INTO shop.seen VALUES (NEW.id, 2)"
+    )
     assert changed["differences"] == ["body"]
     database.execute("INSERT INTO shop.t (v) VALUES ('b')")
     assert database.execute("SELECT mark FROM shop.seen ORDER BY id") == [(1,), (2,)]
@@ -29,13 +34,16 @@ def test_life_of_a_trigger(database, modules, triggers, table):
     assert triggers() == []
 
 
-@pytest.mark.parametrize(("changed", "different"), [
-    ({"event": "update"}, ["event"]),
-    ({"timing": "before"}, ["event"]),
-    ({"definer": "keeper@localhost"}, ["definer"]),
-    ({"sql_mode": "ANSI_QUOTES"}, ["sql_mode"]),
-    ({"body": "SET @a = 2"}, ["body"]),
-])
+@pytest.mark.parametrize(
+    ("changed", "different"),
+    [
+        ({"event": "update"}, ["event"]),
+        ({"timing": "before"}, ["event"]),
+        ({"definer": "keeper@localhost"}, ["definer"]),
+        ({"sql_mode": "ANSI_QUOTES"}, ["sql_mode"]),
+        ({"body": "SET @a = 2"}, ["body"]),
+    ],
+)
 @pytest.mark.usefixtures("table")
 def test_each_property_is_compared(database, modules, triggers, changed, different):
     database.execute("CREATE USER IF NOT EXISTS keeper@localhost")
@@ -65,9 +73,12 @@ def test_texts_that_information_schema_does_not_show_as_written(modules, trigger
 
 @pytest.mark.usefixtures("table")
 def test_a_trigger_made_by_hand_is_compared_as_it_was_written(database, modules):
-    database.execute("SET SESSION sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION'",
-                     "CREATE TRIGGER shop.other AFTER INSERT ON shop.t FOR EACH ROW SET @b = 1",
-                     "create /* by hand */ trigger `shop`.note after insert on\nshop.t for each\trow\nprecedes other\nbegin SET @a = 'it''s'; end")
+    database.execute(
+        "SET SESSION sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION'",
+        "CREATE TRIGGER shop.other AFTER INSERT ON shop.t FOR EACH ROW SET @b = 1",
+        "create /* by hand */ trigger `shop`.note after insert on\nshop.t for each\trow\nprecedes "
+        "other\nbegin SET @a = 'it''s'; end",
+    )
     assert not modules.ok("mysql_trigger", **WANTED, body="begin SET @a = 'it''s'; end")["changed"]
     assert modules.ok("mysql_trigger", **WANTED, body="begin SET @a = 'its'; end")["changed"]
 
@@ -77,16 +88,30 @@ def test_a_trigger_made_by_hand_is_compared_as_it_was_written(database, modules)
 def test_names_that_need_quoting(database, modules, triggers, name):
     quoted = "`" + name.replace("`", "``") + "`"
     database.execute(f"CREATE TABLE shop.{quoted} (id INT)")
-    modules.converge("mysql_trigger", triggers, name=name, table=name, schema="shop", event="insert", body="SET @a = 1")
-    modules.converge("mysql_trigger", triggers, name=name, table=f"`shop`.{quoted}", event="insert", body="SET @a = 2")
+    modules.converge(
+        "mysql_trigger", triggers, name=name, table=name, schema="shop", event="insert", body="SET @a = 1"
+    )
+    modules.converge(
+        "mysql_trigger", triggers, name=name, table=f"`shop`.{quoted}", event="insert", body="SET @a = 2"
+    )
     modules.converge("mysql_trigger", triggers, name=name, table=name, schema="shop", state="absent")
 
 
 @pytest.mark.usefixtures("table")
 def test_replacing_keeps_the_place_among_other_triggers(database, modules, triggers):
     for name in ("one", "two", "three"):
-        database.execute(f"CREATE TRIGGER shop.{name} AFTER INSERT ON shop.t FOR EACH ROW SET @trace = CONCAT(@trace, '{name} ')")
-    modules.converge("mysql_trigger", triggers, name="two", table="shop.t", event="insert", body="SET @trace = CONCAT(@trace, 'TWO ')")
+        database.execute(
+            f"CREATE TRIGGER shop.{name} AFTER INSERT ON shop.t FOR EACH ROW SET @trace = CONCAT(@trace, "
+            f"'{name} ')"
+        )
+    modules.converge(
+        "mysql_trigger",
+        triggers,
+        name="two",
+        table="shop.t",
+        event="insert",
+        body="SET @trace = CONCAT(@trace, 'TWO ')",
+    )
     connection = database.connect()
     with connection.cursor() as cursor:
         cursor.execute("SET @trace = ''")
@@ -96,10 +121,13 @@ def test_replacing_keeps_the_place_among_other_triggers(database, modules, trigg
     connection.close()
 
 
-@pytest.mark.parametrize("left_over", [
-    ["SET @a = 'old copy'"],
-    ["SET @a = 1"],
-])
+@pytest.mark.parametrize(
+    "left_over",
+    [
+        ["SET @a = 'old copy'"],
+        ["SET @a = 1"],
+    ],
+)
 @pytest.mark.parametrize("old", ["SET @a = 0", None, "SET @a = 1"])
 @pytest.mark.usefixtures("table")
 def test_what_an_interrupted_run_left_is_completed(database, modules, triggers, left_over, old):
@@ -122,7 +150,9 @@ def test_absent_removes_a_left_over_too(database, modules, triggers):
     assert triggers() == []
 
 
-@pytest.mark.parametrize("body", ["SET @a = NEW.nosuch", "BEGIN SET @a = ; END", "INSERT INTO shop.t (v) SELECT COUNT(*) OVER ("])
+@pytest.mark.parametrize(
+    "body", ["SET @a = NEW.nosuch", "BEGIN SET @a = ; END", "INSERT INTO shop.t (v) SELECT COUNT(*) OVER ("]
+)
 @pytest.mark.usefixtures("table")
 def test_a_body_that_the_server_refuses_leaves_the_old_trigger(modules, triggers, body):
     modules.ok("mysql_trigger", **WANTED, body="SET @a = 1")
@@ -133,17 +163,20 @@ def test_a_body_that_the_server_refuses_leaves_the_old_trigger(modules, triggers
     assert triggers() == before
 
 
-@pytest.mark.parametrize(("arguments", "words"), [
-    ({"table": "shop.nosuch"}, ["shop.nosuch", "does not exist"]),
-    ({"table": "t"}, ["'t'", "schema"]),
-    ({"table": "shop.v"}, ["shop.v", "view"]),
-    ({"definer": "nobody@nowhere"}, ["'nobody'@'nowhere'", "create the account"]),
-    ({"body": "DELIMITER $$\nSET @a = 1$$"}, ["DELIMITER"]),
-    ({"body": " ; "}, ["empty"]),
-    ({"name": "x" * 65}, ["64"]),
-    ({"lock_wait_timeout": 0}, ["lock_wait_timeout"]),
-    ({"table": "shop.seen"}, ["note", "shop.t", "shop.seen"]),
-])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"table": "shop.nosuch"}, ["shop.nosuch", "does not exist"]),
+        ({"table": "t"}, ["'t'", "schema"]),
+        ({"table": "shop.v"}, ["shop.v", "view"]),
+        ({"definer": "nobody@nowhere"}, ["'nobody'@'nowhere'", "create the account"]),
+        ({"body": "DELIMITER $$\nSET @a = 1$$"}, ["DELIMITER"]),
+        ({"body": " ; "}, ["empty"]),
+        ({"name": "x" * 65}, ["64"]),
+        ({"lock_wait_timeout": 0}, ["lock_wait_timeout"]),
+        ({"table": "shop.seen"}, ["note", "shop.t", "shop.seen"]),
+    ],
+)
 @pytest.mark.usefixtures("table")
 def test_errors_name_the_culprit(database, modules, triggers, arguments, words):
     database.execute("CREATE VIEW shop.v AS SELECT * FROM shop.t")
@@ -166,7 +199,13 @@ def test_an_open_transaction_is_named_and_nothing_is_changed(database, modules, 
     result = modules.run("mysql_trigger", **WANTED, body="SET @a = 2", lock_wait_timeout=1)
     assert result["failed"]
     assert holder.thread_id() in result["blocked_by"]
-    for words in ("shop.t", "lock_wait_timeout=1 s", f"connection {holder.thread_id()} of root@", "idle inside a transaction", "Nothing was changed"):
+    for words in (
+        "shop.t",
+        "lock_wait_timeout=1 s",
+        f"connection {holder.thread_id()} of root@",
+        "idle inside a transaction",
+        "Nothing was changed",
+    ):
         assert words in result["msg"]
     assert result["queries"] == []
     assert triggers() == before
@@ -177,17 +216,35 @@ def test_an_open_transaction_is_named_and_nothing_is_changed(database, modules, 
 
 @pytest.mark.usefixtures("table")
 def test_writers_go_on_while_a_trigger_waits_for_an_open_transaction(database, modules, triggers):
-    """They wait for as long as one try; this one would get 1205 after 3 s behind a lock that is waited for longer."""
+    """They wait for as long as one try; this one would get 1205 after 3 s behind a lock that is waited
+    for longer.
+    """
     modules.ok("mysql_trigger", **WANTED, body="SET @a = 1")
     results = []
-    with database.connect() as holder, database.connect() as writer, holder.cursor() as cursor, writer.cursor() as writes:
+    with (
+        database.connect() as holder,
+        database.connect() as writer,
+        holder.cursor() as cursor,
+        writer.cursor() as writes,
+    ):
         writes.execute("SET SESSION lock_wait_timeout = 3")
         holder.begin()
         cursor.execute("SELECT * FROM shop.t")
-        thread = threading.Thread(target=lambda: results.append(modules.run("mysql_trigger", **WANTED, body="SET @a = 2", lock_wait_timeout=300)))
+        thread = threading.Thread(
+            target=lambda: results.append(
+                modules.run("mysql_trigger", **WANTED, body="SET @a = 2", lock_wait_timeout=300)
+            )
+        )
         thread.start()
         for _time in range(3):
-            until(lambda: database.execute("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE 'LOCK TABLES%'") != [(0,)])
+            until(
+                lambda: (
+                    database.execute(
+                        "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE 'LOCK TABLES%'"
+                    )
+                    != [(0,)]
+                )
+            )
             writes.execute("INSERT INTO shop.t (v) VALUES ('x')")
         assert results == []
         holder.rollback()
@@ -199,8 +256,12 @@ def test_writers_go_on_while_a_trigger_waits_for_an_open_transaction(database, m
 @pytest.mark.usefixtures("table")
 def test_an_account_without_lock_tables(database, modules, triggers):
     """The privileges that a trigger really needs are enough."""
-    database.execute("DROP USER IF EXISTS poor@localhost", "CREATE USER poor@localhost IDENTIFIED BY 'x'", "GRANT TRIGGER, SELECT ON shop.* TO poor@localhost",
-                     "SET GLOBAL log_bin_trust_function_creators = 1")
+    database.execute(
+        "DROP USER IF EXISTS poor@localhost",
+        "CREATE USER poor@localhost IDENTIFIED BY 'x'",
+        "GRANT TRIGGER, SELECT ON shop.* TO poor@localhost",
+        "SET GLOBAL log_bin_trust_function_creators = 1",
+    )
     login = {"login_user": "poor", "login_password": "x"}
     for body in ("SET @a = 1", "SET @a = 2"):
         result = modules.ok("mysql_trigger", **WANTED, **login, body=body)
@@ -209,11 +270,14 @@ def test_an_account_without_lock_tables(database, modules, triggers):
         assert [(row[4], row[5]) for row in triggers()] == [(body, "poor@localhost")]
         assert not modules.ok("mysql_trigger", **WANTED, **login, body=body)["changed"]
     database.execute("SET GLOBAL log_bin_trust_function_creators = 0")
-    assert "log_bin_trust_function_creators" in modules.refused("mysql_trigger", **WANTED, **login, body="SET @a = 3")
+    assert "log_bin_trust_function_creators" in modules.refused(
+        "mysql_trigger", **WANTED, **login, body="SET @a = 3"
+    )
 
 
 def test_replacing_leaves_no_moment_without_a_trigger(database, modules, table):
     """Four writers insert while the trigger is replaced thirty times: every row must have fired a trigger."""
+
     def write(cursor, _writer, _number):
         cursor.execute(f"INSERT INTO {table} (v) VALUES ('x')")
 
@@ -221,8 +285,15 @@ def test_replacing_leaves_no_moment_without_a_trigger(database, modules, table):
     with Writers(database, 4, write) as writers:
         for mark in range(1, 31):
             writers.go_on()
-            assert modules.ok("mysql_trigger", **WANTED, body=f"INSERT INTO shop.seen VALUES (NEW.id, {mark})", lock_wait_timeout=300)["changed"]
+            assert modules.ok(
+                "mysql_trigger",
+                **WANTED,
+                body=f"INSERT INTO shop.seen VALUES (NEW.id, {mark})",
+                lock_wait_timeout=300,
+            )["changed"]
         writers.go_on()
     assert writers.errors == []
-    assert database.execute("SELECT COUNT(*) FROM shop.t LEFT JOIN shop.seen USING (id) WHERE seen.id IS NULL") == [(0,)]
+    assert database.execute(
+        "SELECT COUNT(*) FROM shop.t LEFT JOIN shop.seen USING (id) WHERE seen.id IS NULL"
+    ) == [(0,)]
     assert database.execute("SELECT COUNT(DISTINCT mark) FROM shop.seen") == [(31,)]

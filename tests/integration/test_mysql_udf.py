@@ -25,7 +25,8 @@ typedef bool answer;
 #define FUNCTION(name) \\
     answer name##_init(UDF_INIT *i, UDF_ARGS *a, char *m) { (void)i; (void)a; (void)m; return 0; } \\
     void name##_deinit(UDF_INIT *i) { (void)i; } \\
-    long long name(UDF_INIT *i, UDF_ARGS *a, unsigned char *n, unsigned char *e) { (void)i; (void)a; (void)n; (void)e; return BUILD; }
+    long long name(UDF_INIT *i, UDF_ARGS *a, unsigned char *n, unsigned char *e) { \\
+        (void)i; (void)a; (void)n; (void)e; return BUILD; }
 FUNCTION(build_number)
 #ifdef EXTRA
 FUNCTION(extra_number)
@@ -39,24 +40,45 @@ EXTRA_NUMBER = {"name": "extra_number", "returns": "integer"}
 def build(tmp_path_factory):
     """Compile a build of the numbered library."""
     directory = tmp_path_factory.mktemp("numbered")
-    include = subprocess.run([mysql_config(), "--include"], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+    include = subprocess.run(
+        [mysql_config(), "--include"], stdout=subprocess.PIPE, text=True, check=True
+    ).stdout.split()
 
     def compiled(number, extra=False):
         target = directory / f"numbered{number}{'x' if extra else ''}.so"
         if not target.exists():
-            subprocess.run(["gcc", "-shared", "-fPIC", f"-DBUILD={number}", *(["-DEXTRA"] if extra else []), *include, "-x", "c", "-", "-o", str(target)],
-                           input=SOURCE, text=True, check=True)
+            subprocess.run(
+                [
+                    "gcc",
+                    "-shared",
+                    "-fPIC",
+                    f"-DBUILD={number}",
+                    *(["-DEXTRA"] if extra else []),
+                    *include,
+                    "-x",
+                    "c",
+                    "-",
+                    "-o",
+                    str(target),
+                ],
+                input=SOURCE,
+                text=True,
+                check=True,
+            )
         return str(target)
+
     return compiled
 
 
 @pytest.fixture
 def registered(database):
     """Ask the server which functions of a library it has."""
+
     def look(soname="numbered.so"):
         rows = database.execute(f"SELECT name, ret, type FROM mysql.func WHERE dl = '{soname}' ORDER BY name")
         file = database.plugin_dir / soname
         return rows, file.read_bytes() if file.exists() else None
+
     return look
 
 
@@ -93,40 +115,60 @@ def test_life_of_a_library(database, modules, registered, build):
 
 def test_the_projects_libraries(database, modules, libraries, registered):
     modules.ok("mysql_udf", soname=GEARMAN_LIBRARY, state="absent", force=True, remove_file=True)
-    result = modules.converge("mysql_udf", lambda: registered(GEARMAN_LIBRARY), soname=GEARMAN_LIBRARY, src=str(libraries / GEARMAN_LIBRARY),
-                              functions=GEARMAN_FUNCTIONS)
+    result = modules.converge(
+        "mysql_udf",
+        lambda: registered(GEARMAN_LIBRARY),
+        soname=GEARMAN_LIBRARY,
+        src=str(libraries / GEARMAN_LIBRARY),
+        functions=GEARMAN_FUNCTIONS,
+    )
     assert result["functions"] == sorted(function["name"] for function in GEARMAN_FUNCTIONS)
     assert ("gman_sum", 2, "aggregate") in registered(GEARMAN_LIBRARY)[0]
     names = ["json_object", "json_array", "json_members", "json_values", "lib_mysqludf_json_info"]
-    functions = [{"name": name, "native": "skip"} for name in names] + [{"name": f"udf_{name}"} for name in names[:4]]
-    result = modules.converge("mysql_udf", lambda: registered(JSON_LIBRARY), soname=JSON_LIBRARY, src=str(libraries / JSON_LIBRARY), functions=functions)
+    functions = [{"name": name, "native": "skip"} for name in names] + [
+        {"name": f"udf_{name}"} for name in names[:4]
+    ]
+    result = modules.converge(
+        "mysql_udf",
+        lambda: registered(JSON_LIBRARY),
+        soname=JSON_LIBRARY,
+        src=str(libraries / JSON_LIBRARY),
+        functions=functions,
+    )
     assert result["native"] == ["json_array", "json_object"]
     assert database.execute("SELECT udf_json_object(1 AS a)")[0][0] in (b'{"a":1}', '{"a":1}')
 
 
 def test_a_native_function_of_that_name(modules, libraries, registered):
     functions = [{"name": "json_members"}, {"name": "JSON_OBJECT"}]
-    message = modules.refused("mysql_udf", soname=JSON_LIBRARY, src=str(libraries / JSON_LIBRARY), functions=functions)
+    message = modules.refused(
+        "mysql_udf", soname=JSON_LIBRARY, src=str(libraries / JSON_LIBRARY), functions=functions
+    )
     assert "JSON_OBJECT" in message
     assert "native: skip" in message
     assert registered(JSON_LIBRARY) == ([], None)
 
 
-@pytest.mark.parametrize(("arguments", "words"), [
-    ({"soname": "../numbered.so"}, ["../numbered.so", "path"]),
-    ({"soname": "/tmp/numbered.so"}, ["path"]),
-    ({"soname": ""}, ["soname"]),
-    ({"soname": "absent.so"}, ["absent.so", "src"]),
-    ({"src": "/nonexistent/numbered.so"}, ["/nonexistent/numbered.so", "does not exist"]),
-    ({"src": "/tmp"}, ["/tmp", "no file"]),
-    ({"functions": [BUILD_NUMBER, {"name": "BUILD_number"}]}, ["twice"]),
-    ({"functions": [{"name": "drop table"}]}, ["'drop table'"]),
-])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"soname": "../numbered.so"}, ["../numbered.so", "path"]),
+        ({"soname": "/tmp/numbered.so"}, ["path"]),
+        ({"soname": ""}, ["soname"]),
+        ({"soname": "absent.so"}, ["absent.so", "src"]),
+        ({"src": "/nonexistent/numbered.so"}, ["/nonexistent/numbered.so", "does not exist"]),
+        ({"src": "/tmp"}, ["/tmp", "no file"]),
+        ({"functions": [BUILD_NUMBER, {"name": "BUILD_number"}]}, ["twice"]),
+        ({"functions": [{"name": "drop table"}]}, ["'drop table'"]),
+    ],
+)
 def test_errors_name_the_culprit(modules, registered, build, arguments, words):
     modules.ok("mysql_udf", soname="numbered.so", src=build(1), functions=[BUILD_NUMBER])
     before = registered()
     for check in (True, False):
-        message = modules.refused("mysql_udf", check=check, **{"soname": "numbered.so", "functions": [BUILD_NUMBER], **arguments})
+        message = modules.refused(
+            "mysql_udf", check=check, **{"soname": "numbered.so", "functions": [BUILD_NUMBER], **arguments}
+        )
         for word in words:
             assert word in message
         assert registered() == before
@@ -143,14 +185,18 @@ def test_a_library_that_does_not_load_is_taken_back(database, modules, registere
     assert registered() == before
     assert database.execute("SELECT build_number()") == [(1,)]
     # One that lacks a function that is wanted.
-    message = modules.refused("mysql_udf", soname="numbered.so", src=build(2), functions=[BUILD_NUMBER, EXTRA_NUMBER])
+    message = modules.refused(
+        "mysql_udf", soname="numbered.so", src=build(2), functions=[BUILD_NUMBER, EXTRA_NUMBER]
+    )
     assert "extra_number" in message
     assert registered() == before
     assert database.execute("SELECT build_number()") == [(1,)]
 
 
 def test_functions_that_nobody_asks_for_any_more(database, modules, registered, build):
-    modules.ok("mysql_udf", soname="numbered.so", src=build(1, extra=True), functions=[BUILD_NUMBER, EXTRA_NUMBER])
+    modules.ok(
+        "mysql_udf", soname="numbered.so", src=build(1, extra=True), functions=[BUILD_NUMBER, EXTRA_NUMBER]
+    )
     modules.ok("mysql_udf", soname="numbered.so", src=build(2, extra=True), functions=[BUILD_NUMBER])
     assert database.execute("SELECT build_number(), extra_number()") == [(2, 2)]
     result = modules.ok("mysql_udf", soname="numbered.so", src=build(3), functions=[BUILD_NUMBER])
@@ -177,7 +223,12 @@ def test_what_an_interrupted_run_left_is_completed(database, modules, build):
 
 
 def test_a_function_of_the_wrong_kind_is_repaired(database, modules, registered, build):
-    modules.ok("mysql_udf", soname="numbered.so", src=build(1), functions=[{"name": "build_number", "returns": "string"}])
+    modules.ok(
+        "mysql_udf",
+        soname="numbered.so",
+        src=build(1),
+        functions=[{"name": "build_number", "returns": "string"}],
+    )
     modules.converge("mysql_udf", registered, soname="numbered.so", functions=[BUILD_NUMBER])
     assert database.execute("SELECT build_number()") == [(1,)]
 
@@ -210,7 +261,10 @@ def test_a_library_that_was_exchanged_by_hand_is_loaded(database, modules, build
 
 def test_triggers_keep_their_functions(database, modules, registered, build):
     modules.ok("mysql_udf", soname="numbered.so", src=build(1), functions=[BUILD_NUMBER])
-    database.execute("CREATE TABLE shop.t (id INT)", "CREATE TRIGGER shop.calls AFTER INSERT ON shop.t FOR EACH ROW SET @a = build_number()")
+    database.execute(
+        "CREATE TABLE shop.t (id INT)",
+        "CREATE TRIGGER shop.calls AFTER INSERT ON shop.t FOR EACH ROW SET @a = build_number()",
+    )
     before = registered()
     message = modules.refused("mysql_udf", soname="numbered.so", state="absent")
     assert "shop.calls on table t" in message
@@ -220,9 +274,13 @@ def test_triggers_keep_their_functions(database, modules, registered, build):
 
 def test_a_trigger_that_was_read_without_its_function_gets_it(database, modules, build):
     modules.ok("mysql_udf", soname="numbered.so", src=build(1), functions=[BUILD_NUMBER])
-    database.execute("CREATE TABLE shop.t (id INT)", "CREATE TABLE shop.seen (build INT)",
-                     "CREATE TRIGGER shop.calls AFTER INSERT ON shop.t FOR EACH ROW BEGIN DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END;"
-                     " INSERT INTO shop.seen VALUES (build_number()); END")
+    database.execute(
+        "CREATE TABLE shop.t (id INT)",
+        "CREATE TABLE shop.seen (build INT)",
+        "CREATE TRIGGER shop.calls AFTER INSERT ON shop.t FOR EACH ROW BEGIN DECLARE CONTINUE HANDLER FOR "
+        "SQLEXCEPTION BEGIN END;"
+        " INSERT INTO shop.seen VALUES (build_number()); END",
+    )
     modules.ok("mysql_udf", soname="numbered.so", state="absent", force=True)
     database.execute("FLUSH TABLES", "INSERT INTO shop.t VALUES (1)")
     modules.ok("mysql_udf", soname="numbered.so", functions=[BUILD_NUMBER])
@@ -233,7 +291,10 @@ def test_a_trigger_that_was_read_without_its_function_gets_it(database, modules,
 @contextlib.contextmanager
 def write_left_open(database):
     """The connection of a transaction that has fired a trigger which calls build_number."""
-    database.execute("CREATE TABLE shop.t (id INT)", "CREATE TRIGGER shop.calls AFTER INSERT ON shop.t FOR EACH ROW SET @a = build_number()")
+    database.execute(
+        "CREATE TABLE shop.t (id INT)",
+        "CREATE TRIGGER shop.calls AFTER INSERT ON shop.t FOR EACH ROW SET @a = build_number()",
+    )
     holder = database.connect()
     holder.begin()
     with holder.cursor() as cursor:
@@ -249,7 +310,9 @@ def test_an_open_transaction_is_named_and_nothing_is_changed(database, modules, 
     modules.ok("mysql_udf", soname="numbered.so", src=build(1), functions=[BUILD_NUMBER])
     before = registered()
     with write_left_open(database) as holder:
-        result = modules.run("mysql_udf", soname="numbered.so", src=build(2), functions=[BUILD_NUMBER], lock_wait_timeout=1)
+        result = modules.run(
+            "mysql_udf", soname="numbered.so", src=build(2), functions=[BUILD_NUMBER], lock_wait_timeout=1
+        )
         assert result["failed"]
         assert "shop.t" in result["msg"]
         assert holder.thread_id() in result["blocked_by"]
@@ -259,7 +322,12 @@ def test_an_open_transaction_is_named_and_nothing_is_changed(database, modules, 
 
 def test_a_function_is_not_replaced_under_an_open_transaction(database, modules, registered, build):
     """Its trigger would meet the moment without the function."""
-    modules.ok("mysql_udf", soname="numbered.so", src=build(1), functions=[{"name": "build_number", "returns": "string"}])
+    modules.ok(
+        "mysql_udf",
+        soname="numbered.so",
+        src=build(1),
+        functions=[{"name": "build_number", "returns": "string"}],
+    )
     before = registered()
     with write_left_open(database):
         result = modules.run("mysql_udf", soname="numbered.so", functions=[BUILD_NUMBER], lock_wait_timeout=1)
@@ -273,7 +341,12 @@ def test_a_function_is_not_replaced_under_an_open_transaction(database, modules,
 
 
 def test_a_function_that_cannot_be_replaced_is_put_back(modules, registered, build):
-    modules.ok("mysql_udf", soname="numbered.so", src=build(1), functions=[{"name": "build_number", "returns": "string"}])
+    modules.ok(
+        "mysql_udf",
+        soname="numbered.so",
+        src=build(1),
+        functions=[{"name": "build_number", "returns": "string"}],
+    )
     before = registered()
     message = modules.refused("mysql_udf", soname="numbered.so", functions=[BUILD_NUMBER, EXTRA_NUMBER])
     assert "extra_number" in message
@@ -284,8 +357,12 @@ def test_no_write_meets_a_missing_function_while_the_library_is_exchanged(databa
     """A trigger as in the article, without a handler: any error of its function would fail the write."""
     libraries = [build(number) for number in range(10)]
     modules.ok("mysql_udf", soname="numbered.so", src=libraries[0], functions=[BUILD_NUMBER])
-    database.execute("CREATE TABLE shop.t (id INT AUTO_INCREMENT PRIMARY KEY)", "CREATE TABLE shop.seen (id INT, build INT)",
-                     "CREATE TRIGGER shop.calls AFTER INSERT ON shop.t FOR EACH ROW INSERT INTO shop.seen VALUES (NEW.id, build_number())")
+    database.execute(
+        "CREATE TABLE shop.t (id INT AUTO_INCREMENT PRIMARY KEY)",
+        "CREATE TABLE shop.seen (id INT, build INT)",
+        "CREATE TRIGGER shop.calls AFTER INSERT ON shop.t FOR EACH ROW INSERT INTO shop.seen VALUES "
+        "(NEW.id, build_number())",
+    )
 
     def write(cursor, _writer, _number):
         cursor.execute("INSERT INTO shop.t VALUES ()")
@@ -293,11 +370,21 @@ def test_no_write_meets_a_missing_function_while_the_library_is_exchanged(databa
     with Writers(database, 4, write) as writers:
         for library in libraries[1:]:
             writers.go_on()
-            assert modules.ok("mysql_udf", soname="numbered.so", src=library, functions=[BUILD_NUMBER], lock_wait_timeout=300)["reloaded"]
+            assert modules.ok(
+                "mysql_udf",
+                soname="numbered.so",
+                src=library,
+                functions=[BUILD_NUMBER],
+                lock_wait_timeout=300,
+            )["reloaded"]
         writers.go_on()
     assert writers.errors == []
-    assert database.execute("SELECT COUNT(*) FROM shop.t LEFT JOIN shop.seen USING (id) WHERE seen.build IS NULL") == [(0,)]
-    assert database.execute("SELECT DISTINCT build FROM shop.seen ORDER BY build") == [(number,) for number in range(10)]
+    assert database.execute(
+        "SELECT COUNT(*) FROM shop.t LEFT JOIN shop.seen USING (id) WHERE seen.build IS NULL"
+    ) == [(0,)]
+    assert database.execute("SELECT DISTINCT build FROM shop.seen ORDER BY build") == [
+        (number,) for number in range(10)
+    ]
 
 
 @pytest.fixture
@@ -310,6 +397,7 @@ def another_build(modules, libraries, tmp_path):
         longer = tmp_path / GEARMAN_LIBRARY
         longer.write_bytes((libraries / GEARMAN_LIBRARY).read_bytes() + b"build %d" % next(number))
         return modules.run("mysql_udf", soname=GEARMAN_LIBRARY, src=str(longer), functions=GEARMAN_FUNCTIONS)
+
     return exchange
 
 
@@ -319,24 +407,35 @@ def stats(database):
 
 def test_job_servers_and_settings_survive_an_exchange(database, modules, gearman, another_build):
     defaults = stats(database)["settings"]
-    database.execute("SELECT gman_configure('io_timeout_ms', '777')", "SELECT gman_configure('background_errors', 'error')")
+    database.execute(
+        "SELECT gman_configure('io_timeout_ms', '777')", "SELECT gman_configure('background_errors', 'error')"
+    )
     assert another_build()["reloaded"]
     assert stats(database)["settings"] == {**defaults, "io_timeout_ms": 777, "background_errors": "error"}
     assert not modules.ok("gearman_servers", servers=[gearman.address])["changed"]
-    database.execute("SELECT gman_configure('io_timeout_ms', 'default')", "SELECT gman_configure('background_errors', 'default')")
+    database.execute(
+        "SELECT gman_configure('io_timeout_ms', 'default')",
+        "SELECT gman_configure('background_errors', 'default')",
+    )
 
 
-def test_tls_survives_an_exchange_or_there_are_no_job_servers(database, modules, gearman, another_build, tmp_path):
+def test_tls_survives_an_exchange_or_there_are_no_job_servers(
+    database, modules, gearman, another_build, tmp_path
+):
     authority = Path(Certificates(tmp_path).path("ca.pem"))
     database.execute(f"SELECT gman_configure('tls_ca', '{authority}')", "SELECT gman_configure('tls', 'on')")
     assert another_build()["reloaded"]
-    assert (stats(database)["settings"]["tls"], stats(database)["server_lists"]) == ("on", {"": gearman.address})
+    assert (stats(database)["settings"]["tls"], stats(database)["server_lists"]) == (
+        "on",
+        {"": gearman.address},
+    )
     authority.unlink()
     result = another_build()
     assert result["failed"]
     assert "tls" in result["msg"]
     assert "job server" in result["msg"]
     assert stats(database)["server_lists"] == {}
-    assert sorted(row[0] for row in database.execute(f"SELECT name FROM mysql.func WHERE dl = '{GEARMAN_LIBRARY}'")) == sorted(
-        function["name"] for function in GEARMAN_FUNCTIONS)
+    assert sorted(
+        row[0] for row in database.execute(f"SELECT name FROM mysql.func WHERE dl = '{GEARMAN_LIBRARY}'")
+    ) == sorted(function["name"] for function in GEARMAN_FUNCTIONS)
     database.execute("SELECT gman_configure('tls_ca', 'default')", "SELECT gman_configure('tls', 'off')")

@@ -55,20 +55,42 @@ def run(tmp_path):
     play = tmp_path / "play.yml"
     config = tmp_path / "ansible.cfg"
     config.touch()
-    environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".collections"), "ANSIBLE_NOCOLOR": "1",
-                   "ANSIBLE_CONFIG": str(config), "ANSIBLE_PYTHON_INTERPRETER": "auto_silent", "ANSIBLE_LOCALHOST_WARNING": "false",
-                   "ANSIBLE_PIPELINING": "true"}
+    environment = {
+        **os.environ,
+        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".collections"),
+        "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_CONFIG": str(config),
+        "ANSIBLE_PYTHON_INTERPRETER": "auto_silent",
+        "ANSIBLE_LOCALHOST_WARNING": "false",
+        "ANSIBLE_PIPELINING": "true",
+    }
     ansible = shutil.which("ansible-playbook", path=f"{ROOT}/.work/venv/bin:{os.environ['PATH']}")
 
     def output(text):
         play.write_text(text)
-        done = subprocess.run([ansible, "-i", "localhost,", "-e", f"ansible_python_interpreter={shutil.which('python3', path=os.path.dirname(ansible))}",
-                               str(play)], capture_output=True, text=True, env=environment, check=False)
+        done = subprocess.run(
+            [
+                ansible,
+                "-i",
+                "localhost,",
+                "-e",
+                f"ansible_python_interpreter={shutil.which('python3', path=os.path.dirname(ansible))}",
+                str(play),
+            ],
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=False,
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     def run(text):
-        return [word == "changed" for word in re.findall(r"^(ok|changed): \[localhost\]", output(text), re.MULTILINE)]
+        return [
+            word == "changed"
+            for word in re.findall(r"^(ok|changed): \[localhost\]", output(text), re.MULTILINE)
+        ]
+
     run.output = output
     return run
 
@@ -78,8 +100,16 @@ def test_all_modules_in_a_play(database, gearman, triggers, run):
     """Packed up and sent by Ansible, with the login given once by the collection's action group."""
     database.execute("CREATE TABLE shop.t (id INT PRIMARY KEY)")
     plays = [
-        PLAY.format(check=check, diff=diff, socket=database.socket, library=GEARMAN_LIBRARY, address=gearman.address, port=gearman.port)
-        for check, diff in (("true", "false"), ("false", "false"), ("false", "true"))]
+        PLAY.format(
+            check=check,
+            diff=diff,
+            socket=database.socket,
+            library=GEARMAN_LIBRARY,
+            address=gearman.address,
+            port=gearman.port,
+        )
+        for check, diff in (("true", "false"), ("false", "false"), ("false", "true"))
+    ]
     # In one run: had check mode made the changes, the second play would have none to make.
     first = [False, False, True, True, False, True]
     assert run("".join(plays)) == [*first, *first, False, False, False, False, False, True]
@@ -90,10 +120,16 @@ def test_all_modules_in_a_play(database, gearman, triggers, run):
 def test_the_login_options_as_the_readme_gives_them(database, gearman, run):
     example = re.search(r"^module_defaults:\n  .*\n", (ROOT / "README.md").read_text(), re.MULTILINE).group()
     play = yaml.safe_load(example.replace("/run/mysqld/mysqld.sock", database.socket))
-    tasks = [{"gearsync.mysql_redis.gearman_servers": {"servers": [gearman.address], "timeout": 120}},
-             {"gearsync.mysql_redis.gearman_info": {"port": gearman.port, "timeout": 120}},
-             {"gearsync.mysql_redis.package_guard": {"name": ["bash"]}}]
-    assert run(json.dumps([{"hosts": "localhost", "connection": "local", "gather_facts": False, **play, "tasks": tasks}])) == [False, False, False]
+    tasks = [
+        {"gearsync.mysql_redis.gearman_servers": {"servers": [gearman.address], "timeout": 120}},
+        {"gearsync.mysql_redis.gearman_info": {"port": gearman.port, "timeout": 120}},
+        {"gearsync.mysql_redis.package_guard": {"name": ["bash"]}},
+    ]
+    assert run(
+        json.dumps(
+            [{"hosts": "localhost", "connection": "local", "gather_facts": False, **play, "tasks": tasks}]
+        )
+    ) == [False, False, False]
 
 
 PASSWORDS = """

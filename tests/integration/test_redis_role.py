@@ -33,9 +33,15 @@ class Redis(RedisServer):
         environment = jinja2.Environment(autoescape=False, trim_blocks=True, undefined=jinja2.StrictUndefined)
         environment.filters["quote"] = shlex.quote
         script = environment.from_string((ROOT / "roles/redis/templates/keep.sh.j2").read_text()).render(
-            __redis_os={"cli": "redis-cli"}, __redis_former={"address": "127.0.0.1", "port": self.port}, __redis_logins=list(logins), save=save,
-            appendonly=appendonly)
-        return subprocess.run(["/bin/sh", "-s"], input=script, capture_output=True, text=True, timeout=180, check=False)
+            __redis_os={"cli": "redis-cli"},
+            __redis_former={"address": "127.0.0.1", "port": self.port},
+            __redis_logins=list(logins),
+            save=save,
+            appendonly=appendonly,
+        )
+        return subprocess.run(
+            ["/bin/sh", "-s"], input=script, capture_output=True, text=True, timeout=180, check=False
+        )
 
 
 def test_it_tells_what_a_server_holds(redis):

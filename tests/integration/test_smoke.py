@@ -16,10 +16,19 @@ SCRIPT = ROOT / "roles/sync_triggers/files/send_row.py"
 
 @pytest.fixture
 def question(database, schema, gearman):
-    database.execute(f"CREATE TABLE {schema}.t (id INT PRIMARY KEY, name VARCHAR(20))", "INSERT INTO shop.t VALUES (1, 'one')")
-    return json.dumps({
-        "login": {"user": "root", "unix_socket": database.socket, "config_file": "/nonexistent"}, "sql_mode": "STRICT_TRANS_TABLES",
-        "function": "100%smoke", "payload_sql": "JSON_OBJECT('name', gearsync_row.`name`)", "table_sql": "`shop`.`t`"})
+    database.execute(
+        f"CREATE TABLE {schema}.t (id INT PRIMARY KEY, name VARCHAR(20))",
+        "INSERT INTO shop.t VALUES (1, 'one')",
+    )
+    return json.dumps(
+        {
+            "login": {"user": "root", "unix_socket": database.socket, "config_file": "/nonexistent"},
+            "sql_mode": "STRICT_TRANS_TABLES",
+            "function": "100%smoke",
+            "payload_sql": "JSON_OBJECT('name', gearsync_row.`name`)",
+            "table_sql": "`shop`.`t`",
+        }
+    )
 
 
 @pytest.fixture
@@ -27,11 +36,18 @@ def start(question):
     processes = []
 
     def started():
-        process = subprocess.Popen([sys.executable, str(SCRIPT)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            [sys.executable, str(SCRIPT)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         processes.append(process)
         process.stdin.write(question)
         process.stdin.close()
         return process
+
     yield started
     for process in processes:
         with process:
@@ -52,7 +68,11 @@ def test_a_row_is_sent_and_the_workers_answer_returned(gearman, start):
         taker.grab()
         told = answer(process)
     assert json.loads(payload) == {"name": "one"}
-    assert (told["answer"], told["overtaken"], json.loads(told["payload"])) == ("done", False, {"name": "one"})
+    assert (told["answer"], told["overtaken"], json.loads(told["payload"])) == (
+        "done",
+        False,
+        {"name": "one"},
+    )
 
 
 def test_a_writer_waits_no_longer_than_a_moment_for_a_worker_that_does_not_answer(database, gearman, start):
@@ -74,4 +94,9 @@ def test_a_writer_waits_no_longer_than_a_moment_for_a_worker_that_does_not_answe
 
 def test_an_empty_table_has_nothing_to_send(database, start):
     database.execute("DELETE FROM shop.t")
-    assert answer(start()) == {"answer": None, "overtaken": False, "payload": None, "problem": "the table is empty now"}
+    assert answer(start()) == {
+        "answer": None,
+        "overtaken": False,
+        "payload": None,
+        "problem": "the table is empty now",
+    }

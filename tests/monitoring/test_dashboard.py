@@ -21,7 +21,11 @@ def test_it_asks_for_its_data_source_and_offers_sources_and_workers() -> None:
     assert variables["datasource"]["type"] == "datasource"
     assert variables["datasource"]["query"] == "prometheus"
     assert {"source", "instance"} <= variables.keys()
-    assert all(variable["multi"] and variable["includeAll"] for name, variable in variables.items() if name != "datasource")
+    assert all(
+        variable["multi"] and variable["includeAll"]
+        for name, variable in variables.items()
+        if name != "datasource"
+    )
 
 
 def test_each_panel_has_a_place_of_its_own() -> None:
@@ -41,4 +45,6 @@ def test_each_panel_asks_the_chosen_data_source() -> None:
         assert panel["datasource"] == SOURCE, panel["title"]
         assert panel["targets"], panel["title"]
         assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
-        assert all(target["datasource"] == SOURCE and target["expr"] for target in panel["targets"]), panel["title"]
+        assert all(target["datasource"] == SOURCE and target["expr"] for target in panel["targets"]), panel[
+            "title"
+        ]

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Debian's Prometheus beside a worker that works: every query of the dashboard has an answer, every rule can be evaluated and means what it says."""
+"""Debian's Prometheus beside a worker that works: every query of the dashboard has an answer, every rule
+can be evaluated and means what it says.
+"""
 
 from __future__ import annotations
 
@@ -34,14 +36,18 @@ def substituted(expression: str) -> str:
     return expression
 
 
-def test_the_dashboard_and_the_rules_name_all_metrics_that_are_there_and_no_others(pipeline: Pipeline) -> None:
+def test_the_dashboard_and_the_rules_name_all_metrics_that_are_there_and_no_others(
+    pipeline: Pipeline,
+) -> None:
     # Without exceptions: the pipeline of these tests is in the state in which a worker shows everything.
     named = {name for text in (DASHBOARD.read_text(), RULES.read_text()) for name in NAME.findall(text)}
     # A look at the servers is shown for two seconds.
     until(lambda: named ^ pipeline.metrics(), set())
 
 
-@pytest.mark.parametrize("expression", [pytest.param(expression, id=title) for title, expression in queries()])
+@pytest.mark.parametrize(
+    "expression", [pytest.param(expression, id=title) for title, expression in queries()]
+)
 def test_every_query_of_the_dashboard_has_an_answer(prometheus: Prometheus, expression: str) -> None:
     # Also that of the annotation: the verification found a difference, which is an alert.
     until(lambda: bool(prometheus.query(substituted(expression))))
@@ -53,7 +59,12 @@ def test_every_rule_is_evaluated_without_an_error(prometheus: Prometheus) -> Non
 
     def unwell() -> list[str]:
         groups = json.loads(prometheus.get("/api/v1/rules")[1])["data"]["groups"]
-        return [f"{rule['name']}: {rule['health']} {rule.get('lastError', '')}" for group in groups for rule in group["rules"] if rule["health"] != "ok"]
+        return [
+            f"{rule['name']}: {rule['health']} {rule.get('lastError', '')}"
+            for group in groups
+            for rule in group["rules"]
+            if rule["health"] != "ok"
+        ]
 
     until(unwell, [])
 

@@ -28,9 +28,18 @@ def test_each_alert_fires_when_it_should_and_not_when_not() -> None:
 
 def test_each_alert_fires_in_some_test() -> None:
     tests = yaml.safe_load(RULES_TEST.read_text())["tests"]
-    fires = {rule["alertname"] for test in tests for rule in test.get("alert_rule_test", []) if rule["exp_alerts"]}
-    samples = [sample["labels"] for test in tests for query in test.get("promql_expr_test", []) for sample in query["exp_samples"]]
-    fires |= {name for labels in samples for name in re.findall(r'alertname="(\w+)", alertstate="firing"', labels)}
+    fires = {
+        rule["alertname"] for test in tests for rule in test.get("alert_rule_test", []) if rule["exp_alerts"]
+    }
+    samples = [
+        sample["labels"]
+        for test in tests
+        for query in test.get("promql_expr_test", [])
+        for sample in query["exp_samples"]
+    ]
+    fires |= {
+        name for labels in samples for name in re.findall(r'alertname="(\w+)", alertstate="firing"', labels)
+    }
     assert {rule["alert"] for rule in alerts()} == fires
 
 
@@ -41,4 +50,6 @@ def test_each_alert_says_how_urgent_it_is_and_what_to_do() -> None:
         assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}, rule["alert"]
         address = rule["annotations"]["runbook_url"]
         assert address.startswith(PAGE), rule["alert"]
-        assert address[len(PAGE) :] in known, f"{rule['alert']}: operations.md has no heading for #{address[len(PAGE) :]}"
+        assert address[len(PAGE) :] in known, (
+            f"{rule['alert']}: operations.md has no heading for #{address[len(PAGE) :]}"
+        )

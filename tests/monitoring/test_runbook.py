@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The runbook names what there is: alerts, log lines, commands with their options, role variables, playbooks and its own sections."""
+"""The runbook names what there is: alerts, log lines, commands with their options, role variables,
+playbooks and its own sections.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,11 @@ def test_the_log_lines_are_those_of_the_worker() -> None:
 
 
 def test_the_commands_take_these_options() -> None:
-    uses = re.findall(r"gearsync ((?:dead-letter )?(?:status|verify|resync|barrier|list|show|retry|drop|check-config|selftest))\b([^`#&\n]*)", TEXT)
+    uses = re.findall(
+        r"gearsync ((?:dead-letter "
+        r")?(?:status|verify|resync|barrier|list|show|retry|drop|check-config|selftest))\b([^`#&\n]*)",
+        TEXT,
+    )
     assert len(uses) > 30
     helps: dict[str, str] = {}
     for command, rest in uses:
@@ -51,11 +57,22 @@ def test_the_commands_take_these_options() -> None:
 def test_the_exit_statuses_are_those_of_the_commands() -> None:
     for name, command in _COMMANDS.items():
         statuses = dict(words.split(" ", 1) for words in command.statuses.split("; "))
-        assert "".join(["| ", f"`{name}` |", *(f" {statuses[number]} |" if number in statuses else " |" for number in "012")]) in TEXT, name
+        assert (
+            "".join(
+                [
+                    "| ",
+                    f"`{name}` |",
+                    *(f" {statuses[number]} |" if number in statuses else " |" for number in "012"),
+                ]
+            )
+            in TEXT
+        ), name
 
 
 def test_the_variables_are_those_of_the_roles() -> None:
-    known = {name for path in ROOT.glob("roles/*/defaults/main.yml") for name in yaml.safe_load(path.read_text())}
+    known = {
+        name for path in ROOT.glob("roles/*/defaults/main.yml") for name in yaml.safe_load(path.read_text())
+    }
     named = set(re.findall(r"`((?:worker|redis|gearmand|mysql|sync_triggers)_[a-z_]+)[`:]", TEXT))
     assert {name for name in named if name not in known and not name.endswith(("_lost", "_back"))} == set()
 

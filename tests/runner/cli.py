@@ -47,9 +47,13 @@ def slowest(title: str, timings: list[Timing]) -> None:
 
 
 def show_failures(run: Run, results: list[Result]) -> None:
-    """Print the end of each failed step's log, and then its reasons: of a long output only the end may be kept."""
+    """Print the end of each failed step's log, and then its reasons: of a long output only the end may be
+    kept.
+    """
     failed = [result for result in results if result.problem]
-    texts = {result.step.name: run.log(result.step).read_text(errors="replace").splitlines() for result in failed}
+    texts = {
+        result.step.name: run.log(result.step).read_text(errors="replace").splitlines() for result in failed
+    }
     for result in failed:
         print(f"\n{result.step.name}: {result.problem} (log: {run.log(result.step)})")
         print("\n".join(f"    | {line}" for line in texts[result.step.name][-TAIL:]))
@@ -65,7 +69,9 @@ def show(run: Run, steps: list[Step], results: list[Result], seconds: float) -> 
     slowest("The slowest tasks", [timing for result in results for timing in result.tasks])
     skipped: collections.Counter[str] = collections.Counter()
     for result in results:
-        skipped.update({f"{result.step.name}: {reason}": number for reason, number in result.tests.skipped.items()})
+        skipped.update(
+            {f"{result.step.name}: {reason}": number for reason, number in result.tests.skipped.items()}
+        )
     if skipped:
         print(f"\nSkipped ({skipped.total()}):")
         for reason, number in sorted(skipped.items()):
@@ -80,18 +86,33 @@ def show(run: Run, steps: list[Step], results: list[Result], seconds: float) -> 
     if failed:
         print(f"\nfailed: {', '.join(failed)}")
     if not missing and not failed:
-        print(f"\nall {len(results)} steps passed in {seconds / 60:.1f} minutes: {', '.join(step.name for step in steps)}")
+        print(
+            f"\nall {len(results)} steps passed in {seconds / 60:.1f} minutes: "
+            f"{', '.join(step.name for step in steps)}"
+        )
     print(f"{passed} passed, {lost} failed, {skipped.total()} skipped")
     return 1 if missing or failed else 0
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="tests/run", description="Run the steps of a test run. Logs are in .work/log/STEP.log. Exit status 0 only when each step has passed.")
+        prog="tests/run",
+        description="Run the steps of a test run. Logs are in .work/log/STEP.log. "
+        "Exit status 0 only when each step has passed.",
+    )
     parser.add_argument("steps", nargs="*", metavar="STEP", help="only these steps")
-    parser.add_argument("--file", type=Path, default=ROOT / "tests/steps.toml", help="the file of steps (default: tests/steps.toml)")
-    parser.add_argument("--work", type=Path, default=ROOT / ".work", help="directory for logs and reports (default: .work)")
-    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="steps at a time (default: %(default)s)")
+    parser.add_argument(
+        "--file",
+        type=Path,
+        default=ROOT / "tests/steps.toml",
+        help="the file of steps (default: tests/steps.toml)",
+    )
+    parser.add_argument(
+        "--work", type=Path, default=ROOT / ".work", help="directory for logs and reports (default: .work)"
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=min(2, os.cpu_count() or 1), help="steps at a time (default: %(default)s)"
+    )
     parser.add_argument("--list", action="store_true", help="list the steps")
     arguments = parser.parse_args()
     try:

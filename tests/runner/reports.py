@@ -43,7 +43,9 @@ def outcomes(directory: Path) -> Outcomes:
             result.broken.append(f"{path.name}: {error}")
             continue
         for case in cases:
-            result.timings.append((float(case.get("time") or 0), f"{case.get('classname')}::{case.get('name')}"))
+            result.timings.append(
+                (float(case.get("time") or 0), f"{case.get('classname')}::{case.get('name')}")
+            )
             skipped = case.find("skipped")
             if case.find("failure") is not None or case.find("error") is not None:
                 result.failed += 1

@@ -64,8 +64,12 @@ def judge(step: Step, status: int, tests: reports.Outcomes) -> str:
 class Run:
     """A run of steps, ``jobs`` at a time, in the order of the list."""
 
-    def __init__(self, root: Path, work: Path, steps: list[Step], jobs: int, say: Callable[[str], None]) -> None:
-        """``work``: for logs and reports, in ``log/STEP.log`` and ``reports/STEP``; ``say``: takes a line about the run."""
+    def __init__(
+        self, root: Path, work: Path, steps: list[Step], jobs: int, say: Callable[[str], None]
+    ) -> None:
+        """``work``: for logs and reports, in ``log/STEP.log`` and ``reports/STEP``; ``say``: takes a line
+        about the run.
+        """
         self.root, self.work, self.steps, self.jobs, self.say = root, work, steps, jobs, say
         self.waiting = list(steps)
         self.running: dict[str, float] = {}
@@ -93,7 +97,9 @@ class Run:
                     os.killpg(process.pid, signal.SIGTERM)
 
     def _next(self) -> Step | None:
-        """The step that begins now, waited for while all that are left are to begin after one that runs; None when there is none left."""
+        """The step that begins now, waited for while all that are left are to begin after one that runs;
+        None when there is none left.
+        """
         while True:
             with self.lock:
                 if self.stopped or not self.waiting:
@@ -128,14 +134,23 @@ class Run:
         of_tasks.mkdir(parents=True)
         self.log(step).parent.mkdir(parents=True, exist_ok=True)
         environment = {
-            **os.environ, "GEARSYNC_REPORTS": str(directory),
-            "ANSIBLE_CALLBACKS_ENABLED": "ansible.builtin.junit", "JUNIT_OUTPUT_DIR": str(of_tasks), "JUNIT_HIDE_TASK_ARGUMENTS": "true",
+            **os.environ,
+            "GEARSYNC_REPORTS": str(directory),
+            "ANSIBLE_CALLBACKS_ENABLED": "ansible.builtin.junit",
+            "JUNIT_OUTPUT_DIR": str(of_tasks),
+            "JUNIT_HIDE_TASK_ARGUMENTS": "true",
         }
         began = time.monotonic()
         with self.log(step).open("wb") as log:
             process = subprocess.Popen(
-                ["bash", "-euo", "pipefail", "-c", step.run], cwd=self.root, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True)
+                ["bash", "-euo", "pipefail", "-c", step.run],
+                cwd=self.root,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
             with self.lock:
                 self.processes.add(process)
                 stopped = self.stopped
@@ -145,7 +160,9 @@ class Run:
             with self.lock:
                 self.processes.discard(process)
         tests = reports.outcomes(directory)
-        return Result(step, time.monotonic() - began, judge(step, status, tests), tests, reports.tasks(of_tasks))
+        return Result(
+            step, time.monotonic() - began, judge(step, status, tests), tests, reports.tasks(of_tasks)
+        )
 
     def _heartbeat(self) -> None:
         while True:
@@ -153,7 +170,10 @@ class Run:
             with self.lock:
                 running = dict(self.running)
             for name, began in running.items():
-                self.say(f"{name:<18} {time.monotonic() - began:12.0f} s  {last_line(self.work / 'log' / f'{name}.log')}")
+                self.say(
+                    f"{name:<18} {time.monotonic() - began:12.0f} s  "
+                    f"{last_line(self.work / 'log' / f'{name}.log')}"
+                )
 
 
 def last_line(log: Path) -> str:

@@ -54,5 +54,8 @@ def choose(steps: list[Step], names: list[str]) -> list[Step]:
     Raises Invalid for a name that no step has.
     """
     if unknown := set(names) - {step.name for step in steps}:
-        raise Invalid(f"no step is called {', '.join(sorted(unknown))}; the steps are {', '.join(step.name for step in steps)}")
+        raise Invalid(
+            f"no step is called {', '.join(sorted(unknown))}; the steps are "
+            f"{', '.join(step.name for step in steps)}"
+        )
     return [step for step in steps if not names or step.name in names]

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`make demo` says which step failed and where its log is, whichever it is. Everything that it starts is a stub here."""
+"""`make demo` says which step failed and where its log is, whichever it is. Everything that it starts is
+a stub here.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +32,13 @@ esac
 case "$*" in *"$FAILS"*) exit 1 ;; esac
 """
 COMMANDS = (
-    "molecule/hosts/prepare", "molecule/hosts/up", "molecule/hosts/gearmand-archive", "tests/setup",
-    ".work/venv/bin/ansible-playbook", ".work/venv/bin/python")
+    "molecule/hosts/prepare",
+    "molecule/hosts/up",
+    "molecule/hosts/gearmand-archive",
+    "tests/setup",
+    ".work/venv/bin/ansible-playbook",
+    ".work/venv/bin/python",
+)
 
 
 def script(path: pathlib.Path, text: str) -> None:
@@ -53,8 +60,16 @@ def checkout(tmp_path):
 
 
 def demo(checkout, *arguments, fails="\n"):
-    done = subprocess.run([checkout / "molecule/demo/run", *arguments], cwd=checkout, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          env={**os.environ, "FAILS": fails}, timeout=60, check=False)
+    done = subprocess.run(
+        [checkout / "molecule/demo/run", *arguments],
+        cwd=checkout,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "FAILS": fails},
+        timeout=60,
+        check=False,
+    )
     return done.returncode, done.stdout
 
 
@@ -68,14 +83,17 @@ def test_a_run_without_failures_goes_to_its_end(checkout):
     assert "http://192.0.2.1:9788/metrics" in output
 
 
-@pytest.mark.parametrize(("command", "step", "log"), [
-    ("molecule/hosts/prepare", "step 1 failed", "demo-prepare.log"),
-    ("molecule/hosts/up", "step 2 failed", "demo-up.log"),
-    ("tests/setup", "step 2 failed", "demo-setup.log"),
-    ("molecule/hosts/gearmand-archive", "step 2 failed", "demo-archive.log"),
-    (".work/venv/bin/ansible-playbook", "step 3 failed", "demo-site.log"),
-    (".work/venv/bin/python", "step 9 failed", "demo-metrics.log"),
-])
+@pytest.mark.parametrize(
+    ("command", "step", "log"),
+    [
+        ("molecule/hosts/prepare", "step 1 failed", "demo-prepare.log"),
+        ("molecule/hosts/up", "step 2 failed", "demo-up.log"),
+        ("tests/setup", "step 2 failed", "demo-setup.log"),
+        ("molecule/hosts/gearmand-archive", "step 2 failed", "demo-archive.log"),
+        (".work/venv/bin/ansible-playbook", "step 3 failed", "demo-site.log"),
+        (".work/venv/bin/python", "step 9 failed", "demo-metrics.log"),
+    ],
+)
 def test_a_command_that_fails_is_named_with_its_log(checkout, command, step, log):
     script(checkout / command, "#!/bin/sh\necho what went wrong\nexit 3\n")
     status, output = demo(checkout)
@@ -85,11 +103,21 @@ def test_a_command_that_fails_is_named_with_its_log(checkout, command, step, log
     assert "what went wrong" in (checkout / ".work/log" / log).read_text()
 
 
-@pytest.mark.parametrize(("words", "step"), [
-    ("command -v", "step 3 failed"), ("troy", "step 4 failed"), ("hello', pass", "step 4 failed"), ("gman_do", "step 5 failed"),
-    ("COUNT", "step 6 failed"), ("zscore", "step 6 failed"), ("@@socket", "step 7 failed"), ("venv/bin/python", "step 7 failed"),
-    ("gearsync verify", "step 8 failed"), ("inspect", "step 9 failed"),
-])
+@pytest.mark.parametrize(
+    ("words", "step"),
+    [
+        ("command -v", "step 3 failed"),
+        ("troy", "step 4 failed"),
+        ("hello', pass", "step 4 failed"),
+        ("gman_do", "step 5 failed"),
+        ("COUNT", "step 6 failed"),
+        ("zscore", "step 6 failed"),
+        ("@@socket", "step 7 failed"),
+        ("venv/bin/python", "step 7 failed"),
+        ("gearsync verify", "step 8 failed"),
+        ("inspect", "step 9 failed"),
+    ],
+)
 def test_a_question_to_the_host_that_fails_is_named(checkout, words, step):
     status, output = demo(checkout, fails=words)
     assert status == 1, output

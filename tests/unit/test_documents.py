@@ -50,14 +50,24 @@ def test_each_path_of_the_map_exists(name: str) -> None:
     assert paths
     # The worker's packages are named without their long way.
     places = (ROOT, ROOT / "worker/src/gearsync")
-    wanted = [path for path in paths if path not in ONLY_IN_THE_ARCHIVE and not path.startswith((".work", "/"))]
+    wanted = [
+        path for path in paths if path not in ONLY_IN_THE_ARCHIVE and not path.startswith((".work", "/"))
+    ]
     assert [path for path in wanted if not any((place / path).exists() for place in places)] == []
 
 
 def test_the_map_names_the_packages_of_the_worker_in_the_order_of_their_imports() -> None:
-    table = re.search(r"(?s)\| package \| its job \|\n(.*?)\n\n", (ROOT / "docs/development.md").read_text(encoding="utf-8"))
+    table = re.search(
+        r"(?s)\| package \| its job \|\n(.*?)\n\n", (ROOT / "docs/development.md").read_text(encoding="utf-8")
+    )
     assert table
-    named = [name.removesuffix(".py") for line in table.group(1).splitlines() for name in CODE.findall(line.split("|")[1])]
-    order = re.search(r"(?m)^ORDER = (\[.*\])$", (ROOT / "worker/tests/unit/test_imports.py").read_text(encoding="utf-8"))
+    named = [
+        name.removesuffix(".py")
+        for line in table.group(1).splitlines()
+        for name in CODE.findall(line.split("|")[1])
+    ]
+    order = re.search(
+        r"(?ms)^ORDER = (\[.*?\])$", (ROOT / "worker/tests/unit/test_imports.py").read_text(encoding="utf-8")
+    )
     assert order
     assert named == re.findall(r'"(\w+)"', order.group(1))

@@ -16,16 +16,67 @@ from peers.views import Change, as_change
 ROOT = Path(__file__).resolve().parents[2]
 #: As bench/performance.py keeps them; the figures are made up.
 RESULTS: dict[str, Any] = {
-    "date": "2026-01-02", "machine": "2 cores (a model), 24 GiB, Linux 6, Python 3.11, load 0.1", "cores": 2, "seconds": 30.0, "command": "make bench",
+    "date": "2026-01-02",
+    "machine": "2 cores (a model), 24 GiB, Linux 6, Python 3.11, load 0.1",
+    "cores": 2,
+    "seconds": 30.0,
+    "command": "make bench",
     "peers": {
-        "gearsync": {"title": "gearsync", "version": "abc", "servers": "mariadb 10.11, Redis 7.0", "series": {}, "failures": [], "figures": {
-            "latency_p50": 1.25, "latency_p99": 6.0, "burst_rate": 1500.0, "burst_p99": 30.0, "quiet_p99": 8.0, "backlog_multi": 50_000.0,
-            "backlog_peer": 0.97, "backlog_database": 0.2, "backlog_redis": 0.1, "writers_share": 0.79, "recovery": 1.0, "memory": 49.9, "lost": 0}},
-        "debezium": {"title": "Debezium Server", "version": "3", "servers": "mariadb 10.11, Redis 7.0", "series": {}, "failures": [], "figures": {
-            "latency_p50": 5.0, "latency_p99": 20.0, "burst_rate": 1600.0, "burst_p99": 45.0, "backlog_multi": 20_000.0, "writers_share": 0.7,
-            "recovery": 30.0, "memory": 300.0, "lost": 0, "repeated": 15}},
-        "maxwell": {"title": "Maxwell", "version": "1", "servers": "mariadb 10.11, Redis 7.0", "series": {}, "failures": [], "figures": {
-            "latency_p50": 0.5, "latency_p99": 3.0, "burst_rate": 1000.0, "burst_p99": 29.0, "writers_share": 0.81}},
+        "gearsync": {
+            "title": "gearsync",
+            "version": "abc",
+            "servers": "mariadb 10.11, Redis 7.0",
+            "series": {},
+            "failures": [],
+            "figures": {
+                "latency_p50": 1.25,
+                "latency_p99": 6.0,
+                "burst_rate": 1500.0,
+                "burst_p99": 30.0,
+                "quiet_p99": 8.0,
+                "backlog_multi": 50_000.0,
+                "backlog_peer": 0.97,
+                "backlog_database": 0.2,
+                "backlog_redis": 0.1,
+                "writers_share": 0.79,
+                "recovery": 1.0,
+                "memory": 49.9,
+                "lost": 0,
+            },
+        },
+        "debezium": {
+            "title": "Debezium Server",
+            "version": "3",
+            "servers": "mariadb 10.11, Redis 7.0",
+            "series": {},
+            "failures": [],
+            "figures": {
+                "latency_p50": 5.0,
+                "latency_p99": 20.0,
+                "burst_rate": 1600.0,
+                "burst_p99": 45.0,
+                "backlog_multi": 20_000.0,
+                "writers_share": 0.7,
+                "recovery": 30.0,
+                "memory": 300.0,
+                "lost": 0,
+                "repeated": 15,
+            },
+        },
+        "maxwell": {
+            "title": "Maxwell",
+            "version": "1",
+            "servers": "mariadb 10.11, Redis 7.0",
+            "series": {},
+            "failures": [],
+            "figures": {
+                "latency_p50": 0.5,
+                "latency_p99": 3.0,
+                "burst_rate": 1000.0,
+                "burst_p99": 29.0,
+                "writers_share": 0.81,
+            },
+        },
     },
     "neighbours": {"open_p50": 5.0, "open_worst": 120.0},
 }
@@ -43,13 +94,26 @@ def test_same_results_make_the_same_page() -> None:
 
 def test_page_names_machine_versions_date_and_command() -> None:
     page = report.page(RESULTS)
-    for text in ("a model", "mariadb 10.11, Redis 7.0", "2026-01-02", "`make bench`", "| gearsync abc | Debezium Server 3 | Maxwell 1 |"):
+    for text in (
+        "a model",
+        "mariadb 10.11, Redis 7.0",
+        "2026-01-02",
+        "`make bench`",
+        "| gearsync abc | Debezium Server 3 | Maxwell 1 |",
+    ):
         assert text in page
 
 
 def test_line_has_figures_ratio_bars_and_verdicts() -> None:
     assert row("commit → visible at 500/s, p50") == [
-        "commit → visible at 500/s, p50 (ms)", "1.25", "5", "0.50", "2.50", "≤ 1.50; ≤ 0.35 × Debezium Server (1.75)", "pass; pass"]
+        "commit → visible at 500/s, p50 (ms)",
+        "1.25",
+        "5",
+        "0.50",
+        "2.50",
+        "≤ 1.50; ≤ 0.35 × Debezium Server (1.75)",
+        "pass; pass",
+    ]
     assert row("commit → visible at 500/s, p99")[-1] == "**missed**; pass"
 
 
@@ -60,7 +124,15 @@ def test_bar_of_the_best_peer_takes_the_best_of_all() -> None:
 
 
 def test_figure_that_a_peer_does_not_have_is_a_dash_without_a_verdict() -> None:
-    assert row("commit → visible at 4/s, p99") == ["commit → visible at 4/s, p99 (ms)", "8", "–", "–", "–", "≤ 10", "pass"]
+    assert row("commit → visible at 4/s, p99") == [
+        "commit → visible at 4/s, p99 (ms)",
+        "8",
+        "–",
+        "–",
+        "–",
+        "≤ 10",
+        "pass",
+    ]
     assert row("entries that came again")[1:] == ["–", "15", "–", "–", "", ""]
 
 
@@ -89,18 +161,29 @@ def test_page_tells_what_failed() -> None:
     assert any("Maxwell: crash" in line for line in report.missed(failed))
 
 
-@pytest.mark.parametrize(("cores", "words"), [
-    ((0.97, 0.2, 0.1), "One core of the worker bounds"), ((0.9, 0.6, 0.4), "The machine bounds"), ((0.6, 0.3, 0.2), "No part bounds")])
+@pytest.mark.parametrize(
+    ("cores", "words"),
+    [
+        ((0.97, 0.2, 0.1), "One core of the worker bounds"),
+        ((0.9, 0.6, 0.4), "The machine bounds"),
+        ((0.6, 0.3, 0.2), "No part bounds"),
+    ],
+)
 def test_page_tells_what_bounds_a_backlog(cores: tuple[float, float, float], words: str) -> None:
     results = copy.deepcopy(RESULTS)
-    results["peers"]["gearsync"]["figures"].update(zip(("backlog_peer", "backlog_database", "backlog_redis"), cores))
+    results["peers"]["gearsync"]["figures"].update(
+        zip(("backlog_peer", "backlog_database", "backlog_redis"), cores)
+    )
     assert words in report.page(results)
 
 
 def test_missed_has_each_bar_that_was_missed() -> None:
     assert report.missed(RESULTS) == [
-        "commit → visible at 500/s, p99: 6, bar ≤ 5", "commit → visible at 4 × 500/s, p99: 30, bar ≤ the best peer (29)",
-        "8 writers, share of their rate without: 0.79, bar ≥ 0.80", "the same, at worst: 120, bar ≤ 100"]
+        "commit → visible at 500/s, p99: 6, bar ≤ 5",
+        "commit → visible at 4 × 500/s, p99: 30, bar ≤ the best peer (29)",
+        "8 writers, share of their rate without: 0.79, bar ≥ 0.80",
+        "the same, at worst: 120, bar ≤ 100",
+    ]
 
 
 def test_readme_gets_the_figures_between_its_marks_and_keeps_the_rest() -> None:
@@ -152,7 +235,10 @@ def test_limit_that_is_met_exactly_is_passed() -> None:
     assert [verdict.passed for verdict in verdicts(figure, {"gearsync": 0.799, "x": 0.82})] == [False]
 
 
-@pytest.mark.parametrize(("value", "text"), [(None, "–"), (0.0, "0"), (1.254, "1.25"), (12.34, "12.3"), (123.4, "123"), (45678.9, "45,679")])
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "–"), (0.0, "0"), (1.254, "1.25"), (12.34, "12.3"), (123.4, "123"), (45678.9, "45,679")],
+)
 def test_figure_has_the_digits_that_count(value: float | None, text: str) -> None:
     assert shown(value) == text
 
@@ -165,19 +251,49 @@ def test_age_is_that_of_the_oldest_change_that_is_committed_and_waits() -> None:
 
 def test_look_is_a_select_of_payloads_of_the_outbox() -> None:
     log = "".join(
-        f"# Time: 261129  1:00:00\n# User@Host: peer[peer] @ [127.0.0.1]\n# Thread_id: 1  Schema:   QC_hit: No\n# Query_time: {seconds}  Lock_time: 0.0\n"
-        f"SET timestamp=1;\n{statement};\n" for seconds, statement in (
-            ("0.000210", "SELECT CONCAT(id, payload) FROM gearsync.outbox FORCE INDEX (PRIMARY)\n ORDER BY id LIMIT 10"),
-            ("0.5", "SELECT COUNT(*) FROM gearsync.outbox"), ("0.7", "DELETE FROM gearsync.outbox WHERE id = 1"), ("0.9", "SELECT 1")))
+        "# Time: 261129  1:00:00\n# User@Host: peer[peer] @ [127.0.0.1]\n# Thread_id: 1  Schema:   QC_hit: "
+        f"No\n# Query_time: {seconds}  Lock_time: 0.0\n"
+        f"SET timestamp=1;\n{statement};\n"
+        for seconds, statement in (
+            (
+                "0.000210",
+                (
+                    "SELECT CONCAT(id, payload) FROM gearsync.outbox FORCE INDEX (PRIMARY)\n ORDER BY "
+                    "id LIMIT "
+                    "10"
+                ),
+            ),
+            ("0.5", "SELECT COUNT(*) FROM gearsync.outbox"),
+            ("0.7", "DELETE FROM gearsync.outbox WHERE id = 1"),
+            ("0.9", "SELECT 1"),
+        )
+    )
     assert look_times(log) == [0.00021]
 
 
-@pytest.mark.parametrize(("entry", "change"), [
-    ({b"key": b'{"id":1}', b"value": b'{"before":null,"after":{"id":1,"value":7,"name":"x"},"op":"c"}'}, Change(1, 7, False)),
-    ({b"value": b'{"before":{"id":1,"value":7,"name":"x"},"after":null,"op":"d"}'}, Change(1, 7, True)),
-    ({b"message": b'{"database":"bench","table":"bulk","type":"update","data":{"id":2,"value":8,"name":"y"}}'}, Change(2, 8, False)),
-    ({b"message": b'{"type":"delete","data":{"id":2,"value":8,"name":"y"}}'}, Change(2, 8, True)),
-    ({b"other": b"text"}, None),
-])
-def test_entry_of_a_stream_is_read_as_debezium_and_maxwell_write_it(entry: dict[bytes, bytes], change: Change | None) -> None:
+@pytest.mark.parametrize(
+    ("entry", "change"),
+    [
+        (
+            {
+                b"key": b'{"id":1}',
+                b"value": b'{"before":null,"after":{"id":1,"value":7,"name":"x"},"op":"c"}',
+            },
+            Change(1, 7, False),
+        ),
+        ({b"value": b'{"before":{"id":1,"value":7,"name":"x"},"after":null,"op":"d"}'}, Change(1, 7, True)),
+        (
+            {
+                b"message": b'{"database":"bench","table":"bulk","type":"update",'
+                b'"data":{"id":2,"value":8,"name":"y"}}'
+            },
+            Change(2, 8, False),
+        ),
+        ({b"message": b'{"type":"delete","data":{"id":2,"value":8,"name":"y"}}'}, Change(2, 8, True)),
+        ({b"other": b"text"}, None),
+    ],
+)
+def test_entry_of_a_stream_is_read_as_debezium_and_maxwell_write_it(
+    entry: dict[bytes, bytes], change: Change | None
+) -> None:
     assert as_change(entry) == change

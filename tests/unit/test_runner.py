@@ -18,8 +18,14 @@ from runner.steps import Invalid, Step, choose, load
 
 RUN = Path(__file__).resolve().parents[1] / "run"
 ONE_PASSED = "<testsuites><testsuite><testcase classname='t' name='one' time='0.1'/></testsuite></testsuites>"
-ONE_SKIPPED = "<testsuites><testsuite><testcase classname='t' name='one' time='0.1'><skipped message='no such server'/></testcase></testsuite></testsuites>"
-ONE_FAILED = "<testsuites><testsuite><testcase classname='t' name='one' time='0.1'><failure message='no'/></testcase></testsuite></testsuites>"
+ONE_SKIPPED = (
+    "<testsuites><testsuite><testcase classname='t' name='one' time='0.1'><skipped message='no such "
+    "server'/></testcase></testsuite></testsuites>"
+)
+ONE_FAILED = (
+    "<testsuites><testsuite><testcase classname='t' name='one' time='0.1'><failure "
+    "message='no'/></testcase></testsuite></testsuites>"
+)
 
 
 @dataclasses.dataclass
@@ -34,8 +40,13 @@ def run(directory: Path, steps: str, *names: str) -> Output:
     file.write_text(steps)
     done = subprocess.run(
         [sys.executable, RUN, "--file", file, "--work", directory, *names],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300, check=False,
-        env={name: value for name, value in os.environ.items() if name != "GEARSYNC_REPORTS"})
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+        check=False,
+        env={name: value for name, value in os.environ.items() if name != "GEARSYNC_REPORTS"},
+    )
     return Output(done.returncode, done.stdout)
 
 
@@ -53,15 +64,18 @@ def test_a_run_in_which_each_step_passes_is_green_and_names_each(tmp_path: Path)
     assert "The slowest tests:\n      0.1 s  t::one" in output.text
 
 
-@pytest.mark.parametrize(("command", "problem"), [
-    ("exit 3", "exit status 3"),
-    ("kill -KILL $$", "killed by SIGKILL"),
-    # As the kernel does it to a command of a step when the memory is used up.
-    ("bash -c 'kill -KILL $$'; true", "exit status 137 (a command was killed by SIGKILL)"),
-    ("if then", "exit status 2"),
-    ("false | true", "exit status 1"),
-    ("no-such-command-anywhere", "exit status 127"),
-])
+@pytest.mark.parametrize(
+    ("command", "problem"),
+    [
+        ("exit 3", "exit status 3"),
+        ("kill -KILL $$", "killed by SIGKILL"),
+        # As the kernel does it to a command of a step when the memory is used up.
+        ("bash -c 'kill -KILL $$'; true", "exit status 137 (a command was killed by SIGKILL)"),
+        ("if then", "exit status 2"),
+        ("false | true", "exit status 1"),
+        ("no-such-command-anywhere", "exit status 127"),
+    ],
+)
 def test_a_step_that_did_not_pass_makes_the_run_red(tmp_path: Path, command: str, problem: str) -> None:
     output = run(tmp_path, f'[good]\nrun = "true"\n[bad]\nrun = """{command}"""\n')
     assert output.status == 1, output.text
@@ -70,13 +84,16 @@ def test_a_step_that_did_not_pass_makes_the_run_red(tmp_path: Path, command: str
     assert "all 2 steps passed" not in output.text
 
 
-@pytest.mark.parametrize(("step", "problem"), [
-    ("run = 'true'", "no test ran"),
-    (leaves("<testsuites><testsuite tests='0'/></testsuites>"), "no test ran"),
-    (leaves(ONE_SKIPPED), "no test ran: 1 skipped"),
-    (leaves(ONE_FAILED), "exit status 0, but 1 tests failed"),
-    (leaves(ONE_PASSED[:50]), "a report cannot be read"),
-])
+@pytest.mark.parametrize(
+    ("step", "problem"),
+    [
+        ("run = 'true'", "no test ran"),
+        (leaves("<testsuites><testsuite tests='0'/></testsuites>"), "no test ran"),
+        (leaves(ONE_SKIPPED), "no test ran: 1 skipped"),
+        (leaves(ONE_FAILED), "exit status 0, but 1 tests failed"),
+        (leaves(ONE_PASSED[:50]), "a report cannot be read"),
+    ],
+)
 def test_a_step_whose_tests_did_not_run_makes_the_run_red(tmp_path: Path, step: str, problem: str) -> None:
     output = run(tmp_path, f"[tests]\ntests = true\n{step}")
     assert output.status == 1, output.text
@@ -85,13 +102,19 @@ def test_a_step_whose_tests_did_not_run_makes_the_run_red(tmp_path: Path, step: 
 
 def test_a_pytest_that_collects_nothing_makes_the_run_red(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    output = run(tmp_path, f"[tests]\ntests = true\nrun = '{sys.executable} -m pytest -p no:cacheprovider {tmp_path / 'empty'}'\n")
+    output = run(
+        tmp_path,
+        f"[tests]\ntests = true\nrun = '{sys.executable} -m pytest -p no:cacheprovider "
+        f"{tmp_path / 'empty'}'\n",
+    )
     assert output.status == 1, output.text
     assert "tests: exit status 5" in output.text
 
 
 def test_skipped_tests_are_counted_with_their_reasons(tmp_path: Path) -> None:
-    both = ONE_PASSED.replace("</testsuite>", ONE_SKIPPED[len("<testsuites><testsuite>"):-len("</testsuites>")])
+    both = ONE_PASSED.replace(
+        "</testsuite>", ONE_SKIPPED[len("<testsuites><testsuite>") : -len("</testsuites>")]
+    )
     output = run(tmp_path, f"[tests]\ntests = true\n{leaves(both)}")
     assert output.status == 0, output.text
     assert "Skipped (1):\n     1  tests: no such server" in output.text
@@ -99,11 +122,16 @@ def test_skipped_tests_are_counted_with_their_reasons(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_ended_ends_its_steps_and_is_red(tmp_path: Path) -> None:
-    (tmp_path / "steps.toml").write_text("[long]\nrun = 'echo $$ >long.pid; exec sleep 1000'\n[never]\nrun = 'true'\n")
+    (tmp_path / "steps.toml").write_text(
+        "[long]\nrun = 'echo $$ >long.pid; exec sleep 1000'\n[never]\nrun = 'true'\n"
+    )
     steps = (tmp_path / "steps.toml").read_text().replace("long.pid", str(tmp_path / "long.pid"))
     (tmp_path / "steps.toml").write_text(steps)
     process = subprocess.Popen(
-        [sys.executable, RUN, "--file", tmp_path / "steps.toml", "--work", tmp_path, "--jobs", "1"], stdout=subprocess.PIPE, text=True)
+        [sys.executable, RUN, "--file", tmp_path / "steps.toml", "--work", tmp_path, "--jobs", "1"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     deadline = time.monotonic() + 120
     while not (tmp_path / "long.pid").exists() or not (tmp_path / "long.pid").read_text():
         assert time.monotonic() < deadline
@@ -117,7 +145,9 @@ def test_a_run_that_is_ended_ends_its_steps_and_is_red(tmp_path: Path) -> None:
         os.kill(int((tmp_path / "long.pid").read_text()), 0)
 
 
-def test_a_lane_that_ends_early_leaves_steps_without_a_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lane_that_ends_early_leaves_steps_without_a_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def killed(self: Run, step: Step) -> None:
         raise MemoryError
 
@@ -127,12 +157,18 @@ def test_a_lane_that_ends_early_leaves_steps_without_a_result(tmp_path: Path, mo
     assert said[-1] == "a lane of the run ended: MemoryError()"
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("[a]\n", "step a needs `run`"),
-    ("[a]\nrun = 'true'\ntest = true\n", "step a needs `run` and takes after, run, tests"),
-    ("[a]\nrun = 'true'\nafter = 'b'\n[b]\nrun = 'true'\n", "step a is to begin after b, which is no step above it"),
-    ("[a\n", "steps.toml"),
-])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[a]\n", "step a needs `run`"),
+        ("[a]\nrun = 'true'\ntest = true\n", "step a needs `run` and takes after, run, tests"),
+        (
+            "[a]\nrun = 'true'\nafter = 'b'\n[b]\nrun = 'true'\n",
+            "step a is to begin after b, which is no step above it",
+        ),
+        ("[a\n", "steps.toml"),
+    ],
+)
 def test_a_file_of_steps_with_an_error_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "steps.toml").write_text(text)
     with pytest.raises(Invalid, match=message):
@@ -162,7 +198,12 @@ def test_an_unknown_step_is_refused_and_the_known_ones_are_named() -> None:
 
 def test_a_status_is_in_words() -> None:
     assert [status_in_words(status) for status in (0, 1, -9, 137, 255)] == [
-        "", "exit status 1", "killed by SIGKILL", "exit status 137 (a command was killed by SIGKILL)", "exit status 255"]
+        "",
+        "exit status 1",
+        "killed by SIGKILL",
+        "exit status 137 (a command was killed by SIGKILL)",
+        "exit status 255",
+    ]
 
 
 def test_a_step_without_tests_needs_no_report() -> None:

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Fixtures of the libraries' tests: the sanitized driver, a real gearmand with a worker, a database server."""
+"""Fixtures of the libraries' tests: the sanitized driver, a real gearmand with a worker, a database
+server.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ def own_gearmand() -> Iterator[Gearmand]:
 
 @pytest.fixture
 def gman() -> Iterator[Driver]:
-    """The Gearman library, freshly loaded: no lists, no connections, and timeouts that are too long to fail a slow test."""
+    """The Gearman library, freshly loaded: no lists, no connections, and timeouts that are too long to
+    fail a slow test.
+    """
     driver = Driver("libgearman_mysql_udf.so")
     patient(driver)
     yield driver

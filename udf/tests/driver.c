@@ -1,26 +1,32 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Loads a UDF library and calls its functions as a server does, on commands from standard input. Built with the sanitizers.
+ * Loads a UDF library and calls its functions as a server does, on commands from standard input. Built with
+ * the sanitizers.
  *
- * Every value is in memory of exactly its size without a NUL after it, and the result buffer has 255 bytes, so that the sanitizers
- * detect an access beyond them. One command a line, words separated by blanks, one line of answer each:
+ * Every value is in memory of exactly its size without a NUL after it, and the result buffer has 255 bytes,
+ * so that the sanitizers detect an access beyond them. One command a line, words separated by blanks, one
+ * line of answer each:
  *
  *   load PATH                         -> ok
  *   unload                            -> ok
  *   call FUNCTION ARGUMENT…           -> ok HEX | null | error | init HEX (the message)
- *   rows FUNCTION COUNT ARGUMENT…     -> the same, of the last of COUNT rows of one statement, and the number of NULLs
+ *   rows FUNCTION COUNT ARGUMENT…     -> the same, of the last of COUNT rows of one statement, and the number
+ *                                        of NULLs
  *   integer FUNCTION ARGUMENT…        -> ok NUMBER | null | error | init HEX
  *   sum FUNCTION ARGUMENT… / …        -> ok NUMBER | null | …; each / ends a row of the group
  *   storm THREADS SECONDS FUNCTION ARGUMENT…  -> calls nulls worst(us) mean(us)
- *   mix THREADS SECONDS FUNCTION ARGUMENT… / FUNCTION ARGUMENT… / …  -> the same, for threads that take the calls in turn
+ *   mix THREADS SECONDS FUNCTION ARGUMENT… / FUNCTION ARGUMENT… / …  -> the same, for threads that take the
+ *                                                                       calls in turn
  *   start FUNCTION ARGUMENT…          -> ok: a call in a separate thread
  *   join                              -> the number of NULLs of that call, when it is over
  *   fds                               -> the number of open descriptors
  *   overrun, overflow, leak           -> nothing: deliberate errors, to check the sanitizers
- *   name HOST ADDRESS                 -> from now on HOST resolves to ADDRESS ("-": to nothing, "~": after a minute to nothing)
+ *   name HOST ADDRESS                 -> from now on HOST resolves to ADDRESS ("-": to nothing, "~": after a
+ *                                        minute to nothing)
  *
- * ARGUMENT is TYPE:CONST:WIDTH:NAME:VALUE: TYPE S string, I integer, B bit, R real, D decimal; CONST 0 or 1; WIDTH is the maximal
- * length that the server reports; NAME is the attribute, in hex; VALUE is hex of its text (of its bytes for S), or - for NULL.
+ * ARGUMENT is TYPE:CONST:WIDTH:NAME:VALUE: TYPE S string, I integer, B bit, R real, D decimal; CONST 0 or 1;
+ * WIDTH is the maximal length that the server reports; NAME is the attribute, in hex; VALUE is hex of its
+ * text (of its bytes for S), or - for NULL.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -39,7 +45,8 @@
 enum { MOST_WORDS = 4096 };
 
 typedef udf_bool init_function(udf_init *, udf_args *, char *);
-typedef char *text_function(udf_init *, udf_args *, char *, unsigned long *, unsigned char *, unsigned char *);
+typedef char *text_function(udf_init *, udf_args *, char *, unsigned long *, unsigned char *,
+                            unsigned char *);
 typedef long long integer_function(udf_init *, udf_args *, unsigned char *, unsigned char *);
 typedef void deinit_function(udf_init *);
 typedef void clear_function(udf_init *, unsigned char *, unsigned char *);
@@ -50,7 +57,8 @@ static void *library;
 /* Host names for tests in which a server changes its address. */
 static char fake_host[256], fake_address[64];
 
-int getaddrinfo(const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **result) {
+int getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
+                struct addrinfo **result) {
     static int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
     if (!real)
         *(void **)&real = dlsym(RTLD_NEXT, "getaddrinfo");
@@ -127,7 +135,8 @@ static void fill(struct call *call, unsigned i) {
     memcpy(number, value->text, value->length < 63 ? value->length : 63);
     switch (call->args.arg_type[i]) {
     case INT_RESULT: {
-        long long whole = number[0] == '-' ? strtoll(number, NULL, 10) : (long long)strtoull(number, NULL, 10);
+        long long whole =
+            number[0] == '-' ? strtoll(number, NULL, 10) : (long long)strtoull(number, NULL, 10);
         call->args.args[i] = need(malloc(sizeof whole));
         memcpy(call->args.args[i], &whole, sizeof whole);
         break;
@@ -157,7 +166,8 @@ static void fill(struct call *call, unsigned i) {
 
 static void parse_value(struct call *call, unsigned i, char *word) {
     struct value *value = &call->values[i];
-    char *save = NULL, *type = strtok_r(word, ":", &save), *constant = strtok_r(NULL, ":", &save), *width = strtok_r(NULL, ":", &save);
+    char *save = NULL, *type = strtok_r(word, ":", &save), *constant = strtok_r(NULL, ":", &save),
+         *width = strtok_r(NULL, ":", &save);
     char *rest = strtok_r(NULL, "", &save), *colon = strchr(rest, ':');
     *colon = 0;
     value->type = *type;
@@ -195,7 +205,10 @@ static struct call *begin(const char *function, char **words, unsigned count) {
     for (unsigned i = 0; i < count; i++) {
         parse_value(call, i, words[i]);
         char type = call->values[i].type;
-        call->args.arg_type[i] = type == 'S' ? STRING_RESULT : type == 'R' ? REAL_RESULT : type == 'D' ? DECIMAL_RESULT : INT_RESULT;
+        call->args.arg_type[i] = type == 'S'   ? STRING_RESULT
+                                 : type == 'R' ? REAL_RESULT
+                                 : type == 'D' ? DECIMAL_RESULT
+                                               : INT_RESULT;
         if (call->values[i].constant) {
             unsigned long width = call->args.lengths[i];
             fill(call, i);
@@ -392,7 +405,11 @@ static void run_storm(unsigned threads, double seconds, char **words, unsigned c
         unsigned stop = at;
         while (stop < count && strcmp(words[stop], "/") != 0)
             stop++;
-        storms[i] = (struct storm){.function = words[at], .words = words + at + 1, .count = stop - at - 1, .lasts = lasts, .start = &start};
+        storms[i] = (struct storm){.function = words[at],
+                                   .words = words + at + 1,
+                                   .count = stop - at - 1,
+                                   .lasts = lasts,
+                                   .start = &start};
         at = stop < count ? stop + 1 : 0;
         if (pthread_create(&ids[i], NULL, storm_thread, &storms[i]) != 0)
             abort();
@@ -404,7 +421,8 @@ static void run_storm(unsigned threads, double seconds, char **words, unsigned c
         all.total += storms[i].total;
         all.worst = storms[i].worst > all.worst ? storms[i].worst : all.worst;
     }
-    printf("%lu %lu %lld %lld\n", all.calls, all.nulls, (long long)all.worst, (long long)(all.calls ? all.total / (int64_t)all.calls : 0));
+    printf("%lu %lu %lld %lld\n", all.calls, all.nulls, (long long)all.worst,
+           (long long)(all.calls ? all.total / (int64_t)all.calls : 0));
     pthread_barrier_destroy(&start);
     free(ids);
     free(storms);
@@ -415,7 +433,8 @@ static struct storm one;
 static pthread_t one_thread;
 
 static void run_start(const char *function, char **words, unsigned count) {
-    one = (struct storm){.function = need(strdup(function)), .words = need(calloc(count + 1, sizeof *words)), .count = count};
+    one = (struct storm){
+        .function = need(strdup(function)), .words = need(calloc(count + 1, sizeof *words)), .count = count};
     for (unsigned i = 0; i < count; i++)
         one.words[i] = need(strdup(words[i]));
     if (pthread_create(&one_thread, NULL, storm_thread, &one) != 0)
@@ -448,7 +467,8 @@ int main(void) {
     while (getline(&line, &capacity, stdin) > 0) {
         unsigned count = 0;
         char *save = NULL;
-        for (char *word = strtok_r(line, " \n", &save); word && count < MOST_WORDS; word = strtok_r(NULL, " \n", &save))
+        for (char *word = strtok_r(line, " \n", &save); word && count < MOST_WORDS;
+             word = strtok_r(NULL, " \n", &save))
             words[count++] = word;
         if (count == 0)
             continue;

@@ -12,10 +12,12 @@ A, CNAME, AAAA = 1, 5, 28
 
 
 class FakeDns:
-    """Answers for the names in `names` (addresses of both families, in their text form) as `mode` says, which may change at any time.
+    """Answers for the names in `names` (addresses of both families, in their text form) as `mode` says, which
+    may change at any time.
 
-    good. alias: the addresses belong to another name. silent: never. fails: SERVFAIL. garbage: bytes without sense. stranger: the right answer
-    with another number, and nothing else. only4: no word about IPv6. truncated: cut within a record.
+    good. alias: the addresses belong to another name. silent: never. fails: SERVFAIL. garbage: bytes without
+    sense. stranger: the right answer with another number, and nothing else. only4: no word about IPv6.
+    truncated: cut within a record.
     """
 
     def __init__(self, port: int, host: str = "127.0.0.1", mode: str = "good") -> None:
@@ -59,7 +61,9 @@ class FakeDns:
             return query[:2] + b"\x81\x80" + b"\xff" * 40
         known = name in self.names
         code = 2 if self.mode == "fails" else 0 if known else 3
-        wanted = [one for one in self.names.get(name, []) if (":" in one) == (kind == AAAA)] if code == 0 else []
+        wanted = (
+            [one for one in self.names.get(name, []) if (":" in one) == (kind == AAAA)] if code == 0 else []
+        )
         owner, records = b"\xc0\x0c", b""
         count = len(wanted)
         if self.mode == "alias" and wanted:

@@ -27,15 +27,22 @@ def packet(kind: int, *parts: bytes) -> bytes:
 class FakeServer:
     """Listens on loopback and answers submissions as `mode` says, which may change at any time.
 
-    good: a job handle. silent: accepts, reads, never answers. deaf: accepts and never reads. close: closes when it has a job.
-    half: sends half of an answer and closes. garbage: speaks another protocol. error: an ERROR packet. slow: waits for a tenth of a second.
-    held: answers after `release()`. endless: a job handle, and then one WORK_STATUS after the other. echo: answers probes and no job.
-    late: answers probes after `release()`.
-    large: announces a handle of 100 kB. drip: sends its answer byte by byte. flood: sends packets without end that nobody asked for. huge: announces 4 GiB.
-    With a context it speaks TLS, and misbehaves inside of it.
+    good: a job handle. silent: accepts, reads, never answers. deaf: accepts and never reads. close: closes
+    when it has a job. half: sends half of an answer and closes. garbage: speaks another protocol. error: an
+    ERROR packet. slow: waits for a tenth of a second. held: answers after `release()`. endless: a job handle,
+    and then one WORK_STATUS after the other. echo: answers probes and no job. late: answers probes after
+    `release()`. large: announces a handle of 100 kB. drip: sends its answer byte by byte. flood: sends
+    packets without end that nobody asked for. huge: announces 4 GiB. With a context it speaks TLS, and
+    misbehaves inside of it.
     """
 
-    def __init__(self, mode: str = "good", port: int = 0, host: str = "127.0.0.1", context: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        mode: str = "good",
+        port: int = 0,
+        host: str = "127.0.0.1",
+        context: ssl.SSLContext | None = None,
+    ) -> None:
         self.mode = mode
         self.context = context
         self._released = threading.Event()
@@ -76,7 +83,10 @@ class FakeServer:
             with contextlib.suppress(OSError), socket.socket(fileno=os.dup(one.fileno())) as kept:
                 one.shutdown(socket.SHUT_RDWR)
                 end = time.monotonic() + DEADLINE
-                while kept.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] in UNACKNOWLEDGED and time.monotonic() < end:
+                while (
+                    kept.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] in UNACKNOWLEDGED
+                    and time.monotonic() < end
+                ):
                     time.sleep(0.001)
             one.close()
         self._sockets.clear()

@@ -9,7 +9,8 @@ import time
 from harness.waiting import until
 from sanitized import Driver
 
-#: Seconds: the longest timeouts that the library accepts. No test waits for them, and they fail no test on a busy machine.
+#: Seconds: the longest timeouts that the library accepts. No test waits for them, and they fail no test on a
+#: busy machine.
 LONG = 60.0
 #: A call that took less did not wait for a timeout, even on a busy machine.
 BOUND = 30.0
@@ -38,7 +39,11 @@ def server(gman: Driver, address: str | None = None) -> dict:
 
 def use(gman: Driver, *addresses: str, function: str | None = None) -> None:
     text = ",".join(addresses)
-    answer = gman.call("gman_servers_set", text) if function is None else gman.call("gman_servers_set", text, function)
+    answer = (
+        gman.call("gman_servers_set", text)
+        if function is None
+        else gman.call("gman_servers_set", text, function)
+    )
     assert answer == text.encode()
 
 

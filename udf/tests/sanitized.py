@@ -29,13 +29,24 @@ class RowError(Exception):
 class Value:
     """An argument as the server describes it."""
 
-    def __init__(self, value: object, kind: str = "", name: str | bytes = "", width: int | None = None, constant: bool = False) -> None:
+    def __init__(
+        self,
+        value: object,
+        kind: str = "",
+        name: str | bytes = "",
+        width: int | None = None,
+        constant: bool = False,
+    ) -> None:
         if isinstance(value, bytes):
             data: bytes | None = value
         elif value is None:
             data = None
         else:
-            data = (repr(value) if isinstance(value, float) else str(int(value) if isinstance(value, bool) else value)).encode()
+            data = (
+                repr(value)
+                if isinstance(value, float)
+                else str(int(value) if isinstance(value, bool) else value)
+            ).encode()
         if not kind:
             kind = "I" if isinstance(value, int) else "R" if isinstance(value, float) else "S"
         if width is None:
@@ -54,18 +65,38 @@ class Driver:
     def __init__(self, library: str, build: Path = SANITIZED) -> None:
         self.library, self.build = build / library, build
         environment = dict(os.environ)
-        # The sanitized build uses these in place of /etc/hosts and /etc/resolv.conf. No name server answers unless a test starts a FakeDns.
+        # The sanitized build uses these in place of /etc/hosts and /etc/resolv.conf. No name server answers
+        # unless a test starts a FakeDns.
         self.files = tempfile.TemporaryDirectory(prefix="udf")
-        self.hosts, self.resolv_conf, self.dns_port = Path(self.files.name) / "hosts", Path(self.files.name) / "resolv.conf", free_port()
+        self.hosts, self.resolv_conf, self.dns_port = (
+            Path(self.files.name) / "hosts",
+            Path(self.files.name) / "resolv.conf",
+            free_port(),
+        )
         self.hosts.write_text("127.0.0.1 localhost\n")
         self.resolv_conf.write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
-        environment |= {"GMAN_TEST_HOSTS": str(self.hosts), "GMAN_TEST_RESOLV_CONF": str(self.resolv_conf), "GMAN_TEST_DNS_PORT": str(self.dns_port)}
-        environment["ASAN_OPTIONS"] = "detect_leaks=1:abort_on_error=0:exitcode=86:detect_stack_use_after_return=1:strict_string_checks=1"
+        environment |= {
+            "GMAN_TEST_HOSTS": str(self.hosts),
+            "GMAN_TEST_RESOLV_CONF": str(self.resolv_conf),
+            "GMAN_TEST_DNS_PORT": str(self.dns_port),
+        }
+        environment["ASAN_OPTIONS"] = (
+            "detect_leaks=1:abort_on_error=0:exitcode=86:detect_stack_use_after_return=1:strict_string_checks=1"
+        )
         environment["UBSAN_OPTIONS"] = "print_stacktrace=1:halt_on_error=1:exitcode=87"
         environment["TSAN_OPTIONS"] = "exitcode=88:second_deadlock_stack=1"
         # The sanitizer of threads knows fewer places for the program's memory than newer kernels use.
-        program = ["setarch", "--addr-no-randomize", build / "driver"] if build == THREADS else [build / "driver"]
-        self.process = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+        program = (
+            ["setarch", "--addr-no-randomize", build / "driver"] if build == THREADS else [build / "driver"]
+        )
+        self.process = subprocess.Popen(
+            program,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
         self.load()
 
     def ask(self, *words: str) -> str:
@@ -114,13 +145,20 @@ class Driver:
         return int(answer[3:]) if answer.startswith("ok ") else self.result(answer)  # type: ignore[return-value]  # None or raises
 
     def sum(self, function: str, workloads: list[object]) -> int | None:
-        rows = [item for load in workloads for item in (word(function), word(load), "/")] or [word(function), word("")]
+        rows = [item for load in workloads for item in (word(function), word(load), "/")] or [
+            word(function),
+            word(""),
+        ]
         answer = self.ask("sum", "gman_sum", *rows)
         return int(answer[3:]) if answer.startswith("ok ") else self.result(answer)  # type: ignore[return-value]  # None or raises
 
-    def storm(self, threads: int, seconds: float, function: str, *values: object) -> tuple[int, int, int, int]:
+    def storm(
+        self, threads: int, seconds: float, function: str, *values: object
+    ) -> tuple[int, int, int, int]:
         """Calls, NULLs, worst and mean time in microseconds."""
-        calls, nulls, worst, mean = map(int, self.ask("storm", str(threads), str(seconds), function, *map(word, values)).split())
+        calls, nulls, worst, mean = map(
+            int, self.ask("storm", str(threads), str(seconds), function, *map(word, values)).split()
+        )
         return calls, nulls, worst, mean
 
     def mix(self, threads: int, seconds: float, *calls: tuple[object, ...]) -> tuple[int, int, int, int]:

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""libgearman_mysql_udf against a real gearmand and against job servers that misbehave: no write waits for them longer than the settings allow."""
+"""libgearman_mysql_udf against a real gearmand and against job servers that misbehave: no write waits for
+them longer than the settings allow.
+"""
 
 from __future__ import annotations
 
@@ -95,7 +97,10 @@ def test_lists_per_function(gman: Driver) -> None:
         use(gman, common.address)
         use(gman, own.address, function="special")
         assert stats(gman)["server_lists"] == {"": common.address, "special": own.address}
-        assert [(one["address"], one["functions"]) for one in stats(gman)["servers"]] == [(common.address, None), (own.address, "special")]
+        assert [(one["address"], one["functions"]) for one in stats(gman)["servers"]] == [
+            (common.address, None),
+            (own.address, "special"),
+        ]
         assert gman.call("gman_do_background", "special", "x")
         assert gman.call("gman_do_background", "other", "x")
         assert [job[1] for job in own.jobs] == [b"special"]
@@ -116,7 +121,17 @@ def test_without_a_list(gman: Driver) -> None:
 # --- arguments ---
 
 
-@pytest.mark.parametrize("function", ["gman_do", "gman_do_high", "gman_do_low", "gman_do_background", "gman_do_high_background", "gman_do_low_background"])
+@pytest.mark.parametrize(
+    "function",
+    [
+        "gman_do",
+        "gman_do_high",
+        "gman_do_low",
+        "gman_do_background",
+        "gman_do_high_background",
+        "gman_do_low_background",
+    ],
+)
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -155,12 +170,16 @@ def test_packets_that_are_sent(gman: Driver, fake: FakeServer) -> None:
     assert [job[2:] for job in fake.jobs] == [(v, v) for v in (b"", b"5", b"-1.5", b"1.50", b"")]
 
 
-@pytest.mark.parametrize("unique", [b"k" * 63, b"k" * 64, b"k" * 64 + b"2", b"x" * 500, b"a\0b", b"y" * 55, b"z" * 119, b"-"])
+@pytest.mark.parametrize(
+    "unique", [b"k" * 63, b"k" * 64, b"k" * 64 + b"2", b"x" * 500, b"a\0b", b"y" * 55, b"z" * 119, b"-"]
+)
 def test_long_unique_is_hashed(gman: Driver, fake: FakeServer, unique: bytes) -> None:
     use(gman, fake.address)
     assert gman.call("gman_do_background", "f", "w", unique)
     plain = len(unique) <= 63 and b"\0" not in unique
-    assert fake.jobs[0][2] == (unique if plain else b"sha256:" + hashlib.sha256(unique).hexdigest()[:56].encode())
+    assert fake.jobs[0][2] == (
+        unique if plain else b"sha256:" + hashlib.sha256(unique).hexdigest()[:56].encode()
+    )
 
 
 # --- a real gearmand ---
@@ -213,7 +232,9 @@ def test_background_and_unique(gman: Driver, gearmand: Gearmand) -> None:
     assert gman.call("gman_do_background", "nobody", "y", "one") == first
     assert gman.call("gman_do_background", "nobody", "y", "two") != first
     long = "k" * 63
-    assert gman.call("gman_do_background", "nobody", "y", long + "1") != gman.call("gman_do_background", "nobody", "y", long + "2")
+    assert gman.call("gman_do_background", "nobody", "y", long + "1") != gman.call(
+        "gman_do_background", "nobody", "y", long + "2"
+    )
     assert gearmand.queue("nobody")[0] == 4
 
 
@@ -260,7 +281,9 @@ def test_wake(gman: Driver, gearmand: Gearmand) -> None:
 
 def test_gearmand_restart_costs_no_job(gman: Driver, own_gearmand: Gearmand) -> None:
     use(gman, own_gearmand.address)
-    gman.call("gman_configure", "breaker_retry_ms", 10)  # a connection that lasted as long is replaced at once
+    gman.call(
+        "gman_configure", "breaker_retry_ms", 10
+    )  # a connection that lasted as long is replaced at once
     for round_ in range(3):
         assert gman.call("gman_do_background", "f", "x"), round_
         wake(gman, "w", "x")
@@ -308,7 +331,15 @@ def test_hanging_server_costs_one_timeout(gman: Driver, fake: FakeServer, mode: 
     assert time.monotonic() - began >= 0.250
     # After that there are only probes, and no call waits until they are answered or given up.
     configure(gman, io_timeout_ms=100)
-    until(lambda: (gman.storm(4, 0.1, "gman_do_background", "f", "x"), server(gman, fake.address)["failures"]["timeout"])[1] >= 3)
+    until(
+        lambda: (
+            (
+                gman.storm(4, 0.1, "gman_do_background", "f", "x"),
+                server(gman, fake.address)["failures"]["timeout"],
+            )[1]
+            >= 3
+        )
+    )
     configure(gman, io_timeout_ms=60_000)
     calls, nulls, worst, _ = gman.storm(4, 0.5, "gman_do_background", "f", "x")
     assert nulls == calls
@@ -447,7 +478,8 @@ def test_a_job_with_unique_is_sent_again(gman: Driver, mode: str) -> None:
         with FakeServer(mode) as first, FakeServer() as second:
             use(gman, first.address, second.address)
             handle = submit(gman, "key")
-            # On a busy machine the second server may need longer than the timeout that is meant for the first.
+            # On a busy machine the second server may need longer than the timeout that is meant for the
+            # first.
             if handle is None and mode == "silent":
                 return False
             assert handle == b"H:fake:1"
@@ -467,7 +499,9 @@ def test_refused_job_goes_to_the_next_server(gman: Driver) -> None:
 
 
 def test_all_servers_together_stay_within_the_bound(gman: Driver) -> None:
-    """connect_timeout_ms and io_timeout_ms apply once to all servers: the call ends at the second of five that hang."""
+    """connect_timeout_ms and io_timeout_ms apply once to all servers: the call ends at the second of five
+    that hang.
+    """
     fakes = [FakeServer("silent") for _ in range(5)]
     try:
         use(gman, *(one.address for one in fakes))
@@ -507,7 +541,10 @@ def test_server_that_answers_probes_and_accepts_no_job(gman: Driver, fake: FakeS
     began = time.monotonic()
     most = tried()
     until(lambda: tried() >= most + 2)
-    trials, pauses = server(gman, fake.address)["jobs_sent"] - 8, [0.020 * 2**doublings for doublings in range(6)]
+    trials, pauses = (
+        server(gman, fake.address)["jobs_sent"] - 8,
+        [0.020 * 2**doublings for doublings in range(6)],
+    )
     pauses += [pauses[-1]] * trials
     assert sum(pauses[: max(trials - 1, 0)]) <= time.monotonic() - began
     assert server(gman, fake.address)["breaker_openings"] == 1
@@ -553,7 +590,11 @@ def test_time_used_up_by_another_server_is_not_blamed_on_the_next(gman: Driver) 
             if state["jobs_sent"] == 0:
                 return False
             assert server(gman, first.address)["state"] != "closed"
-            assert (state["state"], state["breaker_openings"], state["failures"]["timeout"]) == ("closed", 0, 1)
+            assert (state["state"], state["breaker_openings"], state["failures"]["timeout"]) == (
+                "closed",
+                0,
+                1,
+            )
             patient(gman)
             second.mode = "good"
             assert submit(gman, "key")
@@ -577,7 +618,10 @@ def test_connections_are_counted(gman: Driver, fake: FakeServer) -> None:
     gman.storm(8, 0.2, "gman_do_background", "f", "x")
     state = server(gman, fake.address)
     assert state["connects"] >= 1
-    assert (state["reconnects"], state["busy_connections"]) == (0, 0)  # connections in parallel are not reconnects
+    assert (state["reconnects"], state["busy_connections"]) == (
+        0,
+        0,
+    )  # connections in parallel are not reconnects
     fake.mode = "held"
     gman.start("gman_do_background", "f", "x")
     until(lambda: server(gman, fake.address)["busy_connections"], 1)
@@ -625,8 +669,12 @@ def test_wake_without_a_server_listening(gman: Driver) -> None:
     assert stats(gman)["wakes"]["dropped"] == 1
 
 
-@pytest.mark.parametrize(("mode", "kind"), [("silent", "timeout"), ("close", "closed"), ("garbage", "protocol")])
-def test_failures_of_wake_connections_are_counted(gman: Driver, fake: FakeServer, mode: str, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("mode", "kind"), [("silent", "timeout"), ("close", "closed"), ("garbage", "protocol")]
+)
+def test_failures_of_wake_connections_are_counted(
+    gman: Driver, fake: FakeServer, mode: str, kind: str
+) -> None:
     fake.mode = mode
     use(gman, fake.address)
     if mode == "silent":
@@ -647,7 +695,8 @@ def test_wakes_at_the_same_time_do_not_take_each_others_turn(gman: Driver, fake:
     configure(gman, wake_interval_ms=60_000)
 
     def sent() -> int:
-        # On a busy machine the thread that sends may be descheduled for long, while all others drop their wake-ups.
+        # On a busy machine the thread that sends may be descheduled for long, while all others drop their
+        # wake-ups.
         gman.mix(64, 0.05, *(("gman_wake", "f", f"shard-{n}") for n in range(64)))
         return int(stats(gman)["wakes"]["sent"])
 
@@ -788,9 +837,15 @@ def test_storm_of_all_functions(gman: Driver, own_gearmand: Gearmand) -> None:
     use(gman, own_gearmand.address)
     here, away = own_gearmand.address, f"127.0.0.1:{free_port()}"
     calls, *_ = gman.mix(
-        12, 1.0, ("gman_do_background", "f", "x"), ("gman_wake", "f", "x"), ("gman_stats",), ("gman_servers_set", here),
-        ("gman_servers_set", f"{away},{here}"), ("gman_wake", "f", "y"),
-    )  # fmt: skip
+        12,
+        1.0,
+        ("gman_do_background", "f", "x"),
+        ("gman_wake", "f", "x"),
+        ("gman_stats",),
+        ("gman_servers_set", here),
+        ("gman_servers_set", f"{away},{here}"),
+        ("gman_wake", "f", "y"),
+    )
     assert calls >= 12
     gman.unload()
     assert gman.ask("fds") == before

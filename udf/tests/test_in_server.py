@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Both libraries inside a real database server: a private mariadbd, or the one that UDF_TEST_SERVER names (see udf_servers.py)."""
+"""Both libraries inside a real database server: a private mariadbd, or the one that UDF_TEST_SERVER names
+(see udf_servers.py).
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,10 @@ def statements(file: str) -> list[str]:
 @pytest.fixture
 def sql(database: Database) -> Iterator[Session]:
     session = Session(database)
-    session.all("DROP DATABASE IF EXISTS test; CREATE DATABASE test; USE test; CREATE TABLE numbers (seq int PRIMARY KEY)")
+    session.all(
+        "DROP DATABASE IF EXISTS test; CREATE DATABASE test; USE test; CREATE TABLE numbers (seq int "
+        "PRIMARY KEY)"
+    )
     session.all("INSERT INTO numbers VALUES " + ",".join(f"({n})" for n in range(1, 1001)))
     for one in statements("uninstall.sql") + statements("install.sql"):
         session.all(one)
@@ -67,12 +72,19 @@ def sql(database: Database) -> Iterator[Session]:
 
 def test_articles_sql(sql: Session, gearmand: Gearmand) -> None:
     assert sql.one(f"SELECT gman_servers_set('{gearmand.address}')") == gearmand.address
-    sql.all("CREATE TABLE user_list (NAME varchar(20), PASSWORD varchar(20)); INSERT INTO user_list VALUES ('troy', 'pwd')")
-    assert sql.one("SELECT udf_json_object(name,password) as user from user_list") == '{"name":"troy","password":"pwd"}'
+    sql.all(
+        "CREATE TABLE user_list (NAME varchar(20), PASSWORD varchar(20)); INSERT INTO user_list VALUES "
+        "('troy', 'pwd')"
+    )
+    assert (
+        sql.one("SELECT udf_json_object(name,password) as user from user_list")
+        == '{"name":"troy","password":"pwd"}'
+    )
     sql.all(
         """CREATE TRIGGER user_list_data_to_redis AFTER UPDATE ON user_list
              FOR EACH ROW BEGIN
-               SET @ret=gman_do_background('syncToRedis', udf_json_object(NEW.name as 'name', NEW.password as 'password'));
+               SET @ret=gman_do_background('syncToRedis',
+                   udf_json_object(NEW.name as 'name', NEW.password as 'password'));
              END"""
     )
     before = gearmand.queue("syncToRedis")[0]
@@ -84,14 +96,23 @@ def test_articles_sql(sql: Session, gearmand: Gearmand) -> None:
 
 def test_every_function(sql: Session, gearmand: Gearmand) -> None:
     sql.all("SELECT gman_servers_set(%s)", gearmand.address)
-    results = sql.row("SELECT gman_do('reverse', 'ab'), gman_do_high('chatty', ''), gman_do_low('echo', 42, 'u'), gman_do('fail', 'x')")
+    results = sql.row(
+        "SELECT gman_do('reverse', 'ab'), gman_do_high('chatty', ''), gman_do_low('echo', 42, 'u'), "
+        "gman_do('fail', 'x')"
+    )
     assert results == ("ba", "done", "42", None)
-    handles = sql.row("SELECT gman_do_background('f', 1), gman_do_high_background('f', NULL), gman_do_low_background('f', 'x', REPEAT('k', 100))")
+    handles = sql.row(
+        "SELECT gman_do_background('f', 1), gman_do_high_background('f', NULL), gman_do_low_background('f', "
+        "'x', REPEAT('k', 100))"
+    )
     assert all(str(one).startswith("H:") for one in handles)
     assert len(set(handles)) == 3
     assert sql.one("SELECT LENGTH(gman_do('large', 5000000))") == 5000000
     assert sql.one("SELECT gman_sum('count', REPEAT('x', seq)) FROM numbers WHERE seq <= 1000") == 500500
-    assert sql.all("SELECT seq % 3 AS g, gman_sum('count', REPEAT('x', seq)) FROM numbers WHERE seq <= 9 GROUP BY g ORDER BY g") == [(0, 18), (1, 12), (2, 15)]
+    assert sql.all(
+        "SELECT seq % 3 AS g, gman_sum('count', REPEAT('x', seq)) FROM numbers WHERE seq <= 9 GROUP BY g "
+        "ORDER BY g"
+    ) == [(0, 18), (1, 12), (2, 15)]
     assert sql.row("SELECT gman_sum('echo', 1), gman_sum('echo', 2) FROM numbers WHERE seq <= 4") == (4, 8)
     until(lambda: sql.one("SELECT gman_wake('drain', 'shard-1')"), 1)
     assert sql.one("SELECT gman_configure('io_timeout_ms', 300)") == "300"
@@ -108,17 +129,37 @@ def test_prepared_statement_and_each_row_a_job(sql: Session, gearmand: Gearmand)
     sql.all("PREPARE s FROM 'SELECT gman_do(?, ?), udf_json_object(? AS q)'; SET @f = 'reverse', @w = 'abc'")
     for _ in range(3):
         assert sql.row("EXECUTE s USING @f, @w, @w") == ("cba", '{"q":"abc"}')
-    assert len({row[0] for row in sql.all("SELECT gman_do_background('f', 'constant') FROM numbers WHERE seq <= 5")}) == 5
+    assert (
+        len(
+            {
+                row[0]
+                for row in sql.all("SELECT gman_do_background('f', 'constant') FROM numbers WHERE seq <= 5")
+            }
+        )
+        == 5
+    )
 
 
 @pytest.mark.parametrize(
     ("statement", "number", "says"),
     [
-        ("SELECT gman_servers_set('127.0.0.1:99999')", 1123, "'127.0.0.1:99999': the port must be 1 to 65535"),
-        ("SELECT gman_servers_set(CONCAT('bad host ', seq)) FROM numbers WHERE seq <= 2", 1105, "gman_servers_set: 'bad host 1': a host name consists of"),
+        (
+            "SELECT gman_servers_set('127.0.0.1:99999')",
+            1123,
+            "'127.0.0.1:99999': the port must be 1 to 65535",
+        ),
+        (
+            "SELECT gman_servers_set(CONCAT('bad host ', seq)) FROM numbers WHERE seq <= 2",
+            1105,
+            "gman_servers_set: 'bad host 1': a host name consists of",
+        ),
         ("SELECT gman_servers_set(NULL)", 1105, "gman_servers_set: the server list is NULL"),
         ("SELECT gman_configure('nonsense', 1)", 1123, "unknown setting 'nonsense'"),
-        ("SELECT gman_configure(CONCAT('io_timeout_ms'), seq) FROM (SELECT 0 AS seq) n", 1105, "io_timeout_ms must be a number from 1 to 60000"),
+        (
+            "SELECT gman_configure(CONCAT('io_timeout_ms'), seq) FROM (SELECT 0 AS seq) n",
+            1105,
+            "io_timeout_ms must be a number from 1 to 60000",
+        ),
         ("SELECT gman_do('f')", 1123, "gman_do takes (function, workload[, unique])"),
         ("SELECT gman_do_background(1, 2)", 1123, "must be a string"),
         ("SELECT json_members('a')", 1123, "the last value is missing"),
@@ -134,37 +175,60 @@ def test_errors_are_sql_errors(sql: Session, statement: str, number: int, says: 
     assert sql.one("SELECT 1") == 1
 
 
+#: A row with a column of each type: the table, the row, the columns as JSON sees them, and their values.
+EVERY_TYPE_TABLE = """CREATE TABLE t (
+    ti tinyint, bu bigint unsigned, b bigint, z int(8) zerofill, d decimal(30,10),
+    dz decimal(6,2) zerofill, f float, db double, dt datetime(3), ts timestamp, ti6 time(6),
+    y year, b1 bit(1), b8 bit(8), b19 bit(19), b20 bit(20), b21 bit(21), b24 bit(24), b48 bit(48),
+    b64 bit(64), f102 float(10,2), d122 double(12,2), d123 double(12,3), i64 int(64),
+    bl blob, e enum('a','b'), s set('x','y'), js json, text4 text character set utf8mb4)"""
+EVERY_TYPE_ROW = """INSERT INTO t VALUES (-5, 18446744073709551615, -9223372036854775808, 42,
+    -12345678901234567890.1234567891, 7.5, 1.1, 0.1,
+    '2020-01-02 03:04:05.678', '2020-01-01', '-12:00:00.000001',
+    2020, 1, 0x31, 0x73132, 0x0F3132, 0x1F3132, 0x313233, 0x313233343536, 0xffffffffffffffff,
+    1.1, 1234567.25, 2097152.125, -5, x'00ff', 'b', 'x,y', '{"k":[1]}', '€ 😀')"""
+EVERY_TYPE_NAMES = (
+    "ti,bu,b,z,d,dz,f,db,dt,ts,ti6,y,b1,b8,b19,b20,b21,b24,b48,b64,f102,d122,d123,i64,bl AS "
+    "base64_bl,e,s,js AS json_js,js,text4"
+)
+EVERY_TYPE = {
+    "ti": -5, "bu": 18446744073709551615, "b": -9223372036854775808, "z": 42,
+    "d": "-12345678901234567890.1234567891", "dz": "7.50", "f": "1.1", "db": "0.1",
+    "dt": "2020-01-02 03:04:05.678", "ts": "2020-01-01 00:00:00", "ti6": "-12:00:00.000001", "y": 2020,
+    "b1": 1, "b8": 0x31, "b19": 0x73132, "b20": 0x0F3132, "b21": 0x1F3132, "b24": 0x313233,
+    "b48": 0x313233343536, "b64": 2**64 - 1, "f102": "1.1", "d122": "1234567.25", "d123": "2097152.125",
+    "i64": -5,
+    "base64_bl": "AP8=", "e": "b", "s": "x,y", "json_js": {"k": [1]}, "text4": "€ 😀",
+}  # fmt: skip
+
+
 def test_json_of_every_type(sql: Session) -> None:
-    sql.all(
-        """CREATE TABLE t (ti tinyint, bu bigint unsigned, b bigint, z int(8) zerofill, d decimal(30,10), dz decimal(6,2) zerofill,
-             f float, db double, dt datetime(3), ts timestamp, ti6 time(6), y year, b1 bit(1), b8 bit(8), b19 bit(19), b20 bit(20), b21 bit(21), b24 bit(24),
-             b48 bit(48), b64 bit(64),
-             f102 float(10,2), d122 double(12,2), d123 double(12,3), i64 int(64),
-             bl blob, e enum('a','b'), s set('x','y'), js json, text4 text character set utf8mb4)"""
-    )
-    sql.all(
-        """INSERT INTO t VALUES (-5, 18446744073709551615, -9223372036854775808, 42, -12345678901234567890.1234567891, 7.5, 1.1, 0.1,
-             '2020-01-02 03:04:05.678', '2020-01-01', '-12:00:00.000001',
-             2020, 1, 0x31, 0x73132, 0x0F3132, 0x1F3132, 0x313233, 0x313233343536, 0xffffffffffffffff,
-             1.1, 1234567.25, 2097152.125, -5, x'00ff', 'b', 'x,y', '{"k":[1]}', '€ 😀')"""
-    )
-    names = "ti,bu,b,z,d,dz,f,db,dt,ts,ti6,y,b1,b8,b19,b20,b21,b24,b48,b64,f102,d122,d123,i64,bl AS base64_bl,e,s,js AS json_js,js,text4"
-    written = json.loads(str(sql.one(f"SELECT udf_json_object({names}) FROM t")), parse_float=str)
+    sql.all(EVERY_TYPE_TABLE)
+    sql.all(EVERY_TYPE_ROW)
+    written = json.loads(str(sql.one(f"SELECT udf_json_object({EVERY_TYPE_NAMES}) FROM t")), parse_float=str)
     assert json.loads(written.pop("js")) == {"k": [1]}
-    assert written == {
-        "ti": -5, "bu": 18446744073709551615, "b": -9223372036854775808, "z": 42, "d": "-12345678901234567890.1234567891", "dz": "7.50", "f": "1.1",
-        "db": "0.1", "dt": "2020-01-02 03:04:05.678", "ts": "2020-01-01 00:00:00", "ti6": "-12:00:00.000001", "y": 2020, "b1": 1, "b8": 0x31,
-        "b19": 0x73132, "b20": 0x0F3132, "b21": 0x1F3132, "b24": 0x313233, "b48": 0x313233343536, "b64": 2**64 - 1, "f102": "1.1",
-        "d122": "1234567.25", "d123": "2097152.125", "i64": -5, "base64_bl": "AP8=", "e": "b",
-        "s": "x,y", "json_js": {"k": [1]}, "text4": "€ 😀",
-    }  # fmt: skip
-    expressions = "NULL, TRUE, 1.50, 1e0, -5, b8 + 0, ~0, CAST(bu AS UNSIGNED), bu + 0, bu - 1, IF(1, bu, 1), COALESCE(bu, 1)"
+    assert written == EVERY_TYPE
+    expressions = (
+        "NULL, TRUE, 1.50, 1e0, -5, b8 + 0, ~0, CAST(bu AS UNSIGNED), bu + 0, bu - 1, IF(1, bu, 1), "
+        "COALESCE(bu, 1)"
+    )
     top = 2**64 - 1
-    assert sql.one(f"SELECT udf_json_array({expressions}) FROM t") == f"[null,1,1.50,1,-5,49,{top},{top},{top},{top - 1},{top},{top}]"
-    assert sql.one("SELECT udf_json_array(MAX(bu), COUNT(*), SUM(ti)) FROM t") == "[18446744073709551615,1,-5]"
-    nested = "SELECT udf_json_object(json_members('a', 1, 'b', udf_json_array(1, 'x', NULL)), t.ti, json_members()) FROM t"
+    assert (
+        sql.one(f"SELECT udf_json_array({expressions}) FROM t")
+        == f"[null,1,1.50,1,-5,49,{top},{top},{top},{top - 1},{top},{top}]"
+    )
+    assert (
+        sql.one("SELECT udf_json_array(MAX(bu), COUNT(*), SUM(ti)) FROM t") == "[18446744073709551615,1,-5]"
+    )
+    nested = (
+        "SELECT udf_json_object(json_members('a', 1, 'b', udf_json_array(1, 'x', NULL)), t.ti, "
+        "json_members()) FROM t"
+    )
     assert sql.one(nested) == '{"a":1,"b":[1,"x",null],"ti":-5}'
-    assert sql.one("SELECT udf_json_array(json_object('a', 1), udf_json_object(ti)) FROM t") == '[{"a": 1},{"ti":-5}]'
+    assert (
+        sql.one("SELECT udf_json_array(json_object('a', 1), udf_json_object(ti)) FROM t")
+        == '[{"a": 1},{"ti":-5}]'
+    )
     sql.all("CREATE VIEW v AS SELECT udf_json_object(t.ti, t.e AS 'kind') j FROM t")
     assert sql.one("SELECT j FROM v") == '{"ti":-5,"kind":"b"}'
 
@@ -178,7 +242,13 @@ def test_json_of_more_than_16_mib_is_whole(sql: Session, database: Database) -> 
     assert session.one("SELECT LENGTH(udf_json_array(a)) FROM t") == size + 4
     assert session.one("SELECT udf_json_array(a) FROM t") == f'["{"x" * size}"]'
     # through a temporary table, and into a column
-    assert session.one("SELECT LENGTH(j) FROM (SELECT udf_json_object(a) j FROM t UNION ALL SELECT '' LIMIT 9) d ORDER BY 1 DESC LIMIT 1") == size + 8
+    assert (
+        session.one(
+            "SELECT LENGTH(j) FROM (SELECT udf_json_object(a) j FROM t UNION ALL SELECT '' LIMIT 9) d ORDER "
+            "BY 1 DESC LIMIT 1"
+        )
+        == size + 8
+    )
     session.all("CREATE TABLE made AS SELECT udf_json_array(a) j FROM t")
     assert session.one("SELECT LENGTH(j) FROM made") == size + 4
     session.connection.close()
@@ -186,23 +256,37 @@ def test_json_of_more_than_16_mib_is_whole(sql: Session, database: Database) -> 
 
 
 def test_character_sets(sql: Session) -> None:
-    sql.all("CREATE TABLE t (l varchar(9) character set latin1, u varchar(9) character set utf16, e enum('ä') character set latin1, b varbinary(9))")
+    sql.all(
+        "CREATE TABLE t (l varchar(9) character set latin1, u varchar(9) character set utf16, e enum('ä') "
+        "character set latin1, b varbinary(9))"
+    )
     sql.all("INSERT INTO t VALUES ('aä€', 'aä😀', 'ä', x'00ff'), (NULL, NULL, NULL, NULL)")
-    converted = "SELECT udf_json_array(CONVERT(l USING utf8mb4), CONVERT(u USING utf8mb4), CONVERT(e USING utf8mb4)) FROM t"
+    converted = (
+        "SELECT udf_json_array(CONVERT(l USING utf8mb4), CONVERT(u USING utf8mb4), CONVERT(e USING "
+        "utf8mb4)) FROM t"
+    )
     assert sql.all(converted) == [('["aä€","aä😀","ä"]',), ("[null,null,null]",)]
     as_stored = sql.all("SELECT udf_json_object(l, u, e, b, b AS base64_b) FROM t")
     assert as_stored[1] == ('{"l":null,"u":null,"e":null,"b":null,"base64_b":null}',)
     if "MariaDB" in str(sql.one("SELECT VERSION()")):
         return  # no interface for character sets: README.md recommends CONVERT
     assert as_stored[0] == ('{"l":"aä€","u":"aä😀","e":"ä","b":"\\u0000�","base64_b":"AP8="}',)
-    assert sql.row("SELECT CHARSET(udf_json_array(l)), CHARSET(gman_stats()) FROM t LIMIT 1") == ("utf8mb4", "utf8mb4")
-    assert sql.one("SELECT JSON_EXTRACT(gman_stats(), '$.version')") == f'"{sql.one("SELECT gman_version()")}"'
+    assert sql.row("SELECT CHARSET(udf_json_array(l)), CHARSET(gman_stats()) FROM t LIMIT 1") == (
+        "utf8mb4",
+        "utf8mb4",
+    )
+    assert (
+        sql.one("SELECT JSON_EXTRACT(gman_stats(), '$.version')") == f'"{sql.one("SELECT gman_version()")}"'
+    )
 
 
 def test_background_errors_setting_fails_the_write(sql: Session) -> None:
     sql.all("SELECT gman_servers_set(%s)", f"{HOST}:{free_port()}")
     # SET, because DO ignores errors.
-    sql.all("CREATE TABLE t (a int); CREATE TRIGGER t_ai AFTER INSERT ON t FOR EACH ROW SET @h = gman_do_background('f', NEW.a)")
+    sql.all(
+        "CREATE TABLE t (a int); CREATE TRIGGER t_ai AFTER INSERT ON t FOR EACH ROW SET @h = "
+        "gman_do_background('f', NEW.a)"
+    )
     sql.all("INSERT INTO t VALUES (1)")
     sql.all("SELECT gman_configure('background_errors', 'error')")
     with pytest.raises(pymysql.MySQLError, match=f"{HOST}:.*onnect"):
@@ -229,7 +313,9 @@ def test_many_loads_leave_nothing(sql: Session, database: Database, gearmand: Ge
         sql.all("SELECT gman_configure('connect_timeout_ms', 60000), gman_configure('io_timeout_ms', 60000)")
         sql.all("SELECT gman_servers_set(%s)", gearmand.address)
         assert sql.one("SELECT gman_do_background('loads', 'x')")
-        sql.all("DROP FUNCTION gman_servers_set; DROP FUNCTION gman_configure; DROP FUNCTION gman_do_background")
+        sql.all(
+            "DROP FUNCTION gman_servers_set; DROP FUNCTION gman_configure; DROP FUNCTION gman_do_background"
+        )
         assert database.descriptors() == before
     assert not database.maps("libgearman_mysql_udf")
 
@@ -253,7 +339,10 @@ END
 def prepare_hammer(sql: Session, rows: int) -> None:
     sql.all("CREATE TABLE accounts (id int PRIMARY KEY, balance int) ENGINE=InnoDB")
     sql.all(f"INSERT INTO accounts SELECT seq, 0 FROM numbers WHERE seq <= {rows}")
-    sql.all("CREATE TRIGGER accounts_au AFTER UPDATE ON accounts FOR EACH ROW SET @h = gman_do_background('balance', udf_json_object(NEW.id, NEW.balance))")
+    sql.all(
+        "CREATE TRIGGER accounts_au AFTER UPDATE ON accounts FOR EACH ROW SET @h = "
+        "gman_do_background('balance', udf_json_object(NEW.id, NEW.balance))"
+    )
     sql.all(HAMMER)
 
 
@@ -280,7 +369,9 @@ def hammer(database: Database, connections: int, seconds: int) -> list[tuple[int
     return results
 
 
-def test_64_writers_while_gearmand_is_killed_and_restarted_20_times(sql: Session, database: Database, own_gearmand: Gearmand) -> None:
+def test_64_writers_while_gearmand_is_killed_and_restarted_20_times(
+    sql: Session, database: Database, own_gearmand: Gearmand
+) -> None:
     """No write fails, is lost, or waits for a job server."""
     prepare_hammer(sql, 64)
     sql.all("SELECT gman_servers_set(%s), gman_configure('breaker_retry_ms', 100)", own_gearmand.address)
@@ -313,10 +404,16 @@ def test_64_writers_while_gearmand_is_killed_and_restarted_20_times(sql: Session
 
 
 def test_server_that_never_answers_hardly_slows_writes(sql: Session, database: Database) -> None:
-    """One timeout, and then only probes for which no write waits. (What that does to the mean is measured in bench/.)"""
+    """One timeout, and then only probes for which no write waits. (What that does to the mean is measured
+    in bench/.)
+    """
     prepare_hammer(sql, 1)
     with FakeServer("silent", host=HOST) as silent:
-        sql.all("SELECT gman_servers_set(%s), gman_configure('io_timeout_ms', 250), gman_configure('breaker_retry_ms', 20)", silent.address)
+        sql.all(
+            "SELECT gman_servers_set(%s), gman_configure('io_timeout_ms', 250), "
+            "gman_configure('breaker_retry_ms', 20)",
+            silent.address,
+        )
         _, first = hammer(database, 1, 1)[0]
         sql.all("SELECT gman_configure('io_timeout_ms', 60000)")
         _, worst = hammer(database, 1, 1)[0]
@@ -331,7 +428,9 @@ def test_install_and_uninstall_scripts(sql: Session) -> None:
     names = {row[0] for row in sql.all("SELECT name FROM mysql.func")}
     exported = set()
     for library in sorted(BUILD.glob("*.so")):
-        listing = subprocess.run(["nm", "-D", "--defined-only", library], check=True, capture_output=True, text=True).stdout
+        listing = subprocess.run(
+            ["nm", "-D", "--defined-only", library], check=True, capture_output=True, text=True
+        ).stdout
         symbols = set(re.findall(r" T (\S+)", listing))
         exported |= {name for name in symbols if f"{name}_init" in symbols and f"{name}_deinit" in symbols}
     # The server has its own json_object and json_array.

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The directories of src/: each may include its own headers and those of shared/, so that neither library depends on the other."""
+"""The directories of src/: each may include its own headers and those of shared/, so that neither library
+depends on the other.
+"""
 
 from __future__ import annotations
 

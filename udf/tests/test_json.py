@@ -14,12 +14,27 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sanitized import Driver, Refused, RowError, Value
 
-CASES = settings(max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], database=None)
+CASES = settings(
+    max_examples=2000,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    database=None,
+)
 FEWER = settings(CASES, max_examples=500)
 
-text = st.text(st.characters(exclude_categories=["Cs"]), max_size=60) | st.text(st.sampled_from('\0\x01\x1f\x7f"\\/\b\f\n\r\té€😀'), max_size=20)
-decimals = st.decimals(allow_nan=False, allow_infinity=False, places=10, min_value=-(10**30), max_value=10**30)
-scalars = st.none() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False) | text | decimals
+text = st.text(st.characters(exclude_categories=["Cs"]), max_size=60) | st.text(
+    st.sampled_from('\0\x01\x1f\x7f"\\/\b\f\n\r\té€😀'), max_size=20
+)
+decimals = st.decimals(
+    allow_nan=False, allow_infinity=False, places=10, min_value=-(10**30), max_value=10**30
+)
+scalars = (
+    st.none()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | text
+    | decimals
+)
 
 
 def argument(value: object, name: str = "") -> Value:
@@ -66,7 +81,9 @@ def test_members_and_object(json_driver: Driver, members: dict[str, object]) -> 
     inner = json_driver.call("json_members", *flat)
     assert inner is not None
     plain = load(b"{" + inner + b"}")
-    spliced = load(json_driver.call("udf_json_object", Value(inner, name="json_members(a, b)"), Value(7, name="last")))
+    spliced = load(
+        json_driver.call("udf_json_object", Value(inner, name="json_members(a, b)"), Value(7, name="last"))
+    )
     assert isinstance(plain, dict)
     assert isinstance(spliced, dict)
     assert plain.keys() == members.keys()
@@ -77,7 +94,9 @@ def test_members_and_object(json_driver: Driver, members: dict[str, object]) -> 
 @FEWER
 @given(st.binary(max_size=80))
 def test_any_bytes_are_replaced_as_python_does(json_driver: Driver, data: bytes) -> None:
-    assert load(json_driver.call("json_values", Value(data, kind="S"))) == data.decode("utf-8", errors="replace")
+    assert load(json_driver.call("json_values", Value(data, kind="S"))) == data.decode(
+        "utf-8", errors="replace"
+    )
 
 
 @FEWER
@@ -88,7 +107,10 @@ def test_base64(json_driver: Driver, data: bytes) -> None:
 
 
 @FEWER
-@given(st.binary(max_size=40) | st.text(st.sampled_from('{}[]",:0123456789.eE+-truefalsn \\u\n'), max_size=24).map(str.encode))
+@given(
+    st.binary(max_size=40)
+    | st.text(st.sampled_from('{}[]",:0123456789.eE+-truefalsn \\u\n'), max_size=24).map(str.encode)
+)
 def test_raw_json_only_when_it_is_json(json_driver: Driver, data: bytes) -> None:
     try:
         expected = load(data)
@@ -97,12 +119,18 @@ def test_raw_json_only_when_it_is_json(json_driver: Driver, data: bytes) -> None
     assert load(json_driver.call("udf_json_array", Value(data, kind="S", name="json_column"))) == [expected]
 
 
-nested = st.recursive(st.none() | st.booleans() | st.integers() | text, lambda inner: st.lists(inner) | st.dictionaries(text, inner), max_leaves=20)
+nested = st.recursive(
+    st.none() | st.booleans() | st.integers() | text,
+    lambda inner: st.lists(inner) | st.dictionaries(text, inner),
+    max_leaves=20,
+)
 
 
 @FEWER
 @given(nested, st.booleans(), st.sampled_from([None, 1, "\t"]))
-def test_nested_json_is_embedded_unchanged(json_driver: Driver, value: object, ascii_only: bool, indent: int | str | None) -> None:
+def test_nested_json_is_embedded_unchanged(
+    json_driver: Driver, value: object, ascii_only: bool, indent: int | str | None
+) -> None:
     data = json.dumps(value, ensure_ascii=ascii_only, indent=indent).encode()
     assert json_driver.call("udf_json_array", Value(data, name="udf_json_object(x)")) == b"[" + data + b"]"
 
@@ -117,7 +145,11 @@ def test_float_column_has_the_digits_of_a_float(json_driver: Driver, value: floa
 
 
 @FEWER
-@given(st.decimals(allow_nan=False, allow_infinity=False, places=2, min_value=-(10**10) + 1, max_value=10**10 - 1))
+@given(
+    st.decimals(
+        allow_nan=False, allow_infinity=False, places=2, min_value=-(10**10) + 1, max_value=10**10 - 1
+    )
+)
 def test_double_of_the_width_of_a_float_keeps_its_digits(json_driver: Driver, value: Decimal) -> None:
     """A DOUBLE(12,2)."""
     answer = json_driver.call("json_values", Value(float(value), kind="R", width=12))
@@ -213,7 +245,22 @@ def test_member_names(json_driver: Driver, attribute: str, name: str) -> None:
     assert load(json_driver.call("udf_json_object", Value(5, name=attribute))) == {name: 5}
 
 
-@pytest.mark.parametrize("attribute", ["", "now()", "concat('a', b)", "'x'", 'say "x"', "a`b", "a\nb", b"\xff", "``", "json_array(1, 2)", "udf_json_array(1)"])
+@pytest.mark.parametrize(
+    "attribute",
+    [
+        "",
+        "now()",
+        "concat('a', b)",
+        "'x'",
+        'say "x"',
+        "a`b",
+        "a\nb",
+        b"\xff",
+        "``",
+        "json_array(1, 2)",
+        "udf_json_array(1)",
+    ],
+)
 def test_unusable_member_name_is_an_error(json_driver: Driver, attribute: str | bytes) -> None:
     with pytest.raises(Refused, match=r"^udf_json_object: invalid member name '.*': .*(alias|UTF-8|control)"):
         json_driver.call("udf_json_object", Value(1, name="ok"), Value(5, name=attribute))
@@ -225,7 +272,12 @@ def test_prefixes_of_alias_or_expression(json_driver: Driver) -> None:
     assert call("udf_json_object", Value(raw, name="json_doc")) == b'{"json_doc":{"a": [1, 2]}}'
     assert call("udf_json_object", Value(raw, name="t.json_doc")) == b'{"json_doc":{"a": [1, 2]}}'
     assert call("udf_json_object", Value(raw, name="doc")) == b'{"doc":"{\\"a\\": [1, 2]}"}'
-    assert call("udf_json_array", Value(raw, name="JSON_OBJECT('a', x)"), Value(b"1,2", name="json_values(1, 2)")) == b'[{"a": [1, 2]},"1,2"]'
+    assert (
+        call(
+            "udf_json_array", Value(raw, name="JSON_OBJECT('a', x)"), Value(b"1,2", name="json_values(1, 2)")
+        )
+        == b'[{"a": [1, 2]},"1,2"]'
+    )
     assert call("udf_json_object", Value(b"{oops", name="json_doc")) == b'{"json_doc":"{oops"}'
     assert call("udf_json_object", Value(None, name="json_doc")) == b'{"json_doc":null}'
 
@@ -234,17 +286,36 @@ def test_members_are_spliced_only_when_they_are_members(json_driver: Driver) -> 
     call = json_driver.call
     assert call("udf_json_object", Value(b"", name="json_members()"), Value(1, name="a")) == b'{"a":1}'
     assert call("udf_json_object", Value(1, name="a"), Value(b" ", name="json_members()")) == b'{"a":1}'
-    assert call("udf_json_object", Value(b'"a":1,"b":{"c":[]}', name="udf_json_members(1)")) == b'{"a":1,"b":{"c":[]}}'
-    assert call("udf_json_object", Value(b'"a":1}, "x":{', name="json_members(1)")) == b'{"json_members":"\\"a\\":1}, \\"x\\":{"}'
-    assert call("udf_json_object", Value(b'"a":1,', name="json_members_x")) == b'{"json_members_x":"\\"a\\":1,"}'
+    assert (
+        call("udf_json_object", Value(b'"a":1,"b":{"c":[]}', name="udf_json_members(1)"))
+        == b'{"a":1,"b":{"c":[]}}'
+    )
+    assert (
+        call("udf_json_object", Value(b'"a":1}, "x":{', name="json_members(1)"))
+        == b'{"json_members":"\\"a\\":1}, \\"x\\":{"}'
+    )
+    assert (
+        call("udf_json_object", Value(b'"a":1,', name="json_members_x")) == b'{"json_members_x":"\\"a\\":1,"}'
+    )
     assert call("udf_json_object", Value(None, name="json_members(1)")) == b'{"json_members":null}'
     assert call("udf_json_array", Value(b'"a":1', name="json_members(1)")) == b'["\\"a\\":1"]'
 
 
 def test_empty(json_driver: Driver) -> None:
-    assert [json_driver.call(f"{prefix}{name}") for prefix in ("", "udf_") for name in ("json_object", "json_array", "json_members", "json_values")] == [
-        b"{}", b"[]", b"", b"", b"{}", b"[]", b"", b"",
-    ]  # fmt: skip
+    assert [
+        json_driver.call(f"{prefix}{name}")
+        for prefix in ("", "udf_")
+        for name in ("json_object", "json_array", "json_members", "json_values")
+    ] == [
+        b"{}",
+        b"[]",
+        b"",
+        b"",
+        b"{}",
+        b"[]",
+        b"",
+        b"",
+    ]
 
 
 def test_members_need_names(json_driver: Driver) -> None:

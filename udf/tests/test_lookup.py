@@ -36,7 +36,15 @@ def hang(gman: Driver) -> None:
 def test_name_server_that_never_answers_blocks_no_write(gman: Driver, dns: FakeDns) -> None:
     dns.mode = "silent"
     use(gman, f"{NAME}:4730")
-    until(lambda: (gman.storm(4, 0.1, "gman_do_background", "f", "x"), server(gman, f"{NAME}:4730")["failures"]["resolve"])[1] >= 2)
+    until(
+        lambda: (
+            (
+                gman.storm(4, 0.1, "gman_do_background", "f", "x"),
+                server(gman, f"{NAME}:4730")["failures"]["resolve"],
+            )[1]
+            >= 2
+        )
+    )
     hang(gman)
     asked = len(dns.asked)
     until(lambda: (gman.storm(4, 0.1, "gman_do_background", "f", "x"), len(dns.asked))[1] > asked)
@@ -149,14 +157,18 @@ def test_ipv6_alone(gman: Driver, dns: FakeDns) -> None:
 
 
 def test_search_domains_and_dots(gman: Driver, dns: FakeDns, fake: FakeServer) -> None:
-    gman.resolv_conf.write_text("domain wrong.example\nsearch one.example two.example ; the last one holds\nnameserver 127.0.0.1\n")
+    gman.resolv_conf.write_text(
+        "domain wrong.example\nsearch one.example two.example ; the last one holds\nnameserver 127.0.0.1\n"
+    )
     dns.names["job.two.example"] = ["127.0.0.1"]
     use(gman, f"job:{fake.port}")
     until(lambda: sent(gman))
     assert list(dict.fromkeys(dns.asked)) == ["job.one.example", "job.two.example"]
     dns.asked.clear()
     use(gman, "a.b:4730")
-    until(lambda: (sent(gman), list(dict.fromkeys(dns.asked)))[1], ["a.b", "a.b.one.example", "a.b.two.example"])
+    until(
+        lambda: (sent(gman), list(dict.fromkeys(dns.asked)))[1], ["a.b", "a.b.one.example", "a.b.two.example"]
+    )
 
 
 def test_all_addresses_of_a_name_are_tried_in_a_probe(gman: Driver, dns: FakeDns) -> None:

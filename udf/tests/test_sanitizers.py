@@ -7,7 +7,9 @@ import pytest
 from sanitized import Driver
 
 
-@pytest.mark.parametrize(("error", "message"), [("overrun", "heap-buffer-overflow"), ("overflow", "signed integer overflow")])
+@pytest.mark.parametrize(
+    ("error", "message"), [("overrun", "heap-buffer-overflow"), ("overflow", "signed integer overflow")]
+)
 def test_error_ends_the_driver(error: str, message: str) -> None:
     driver = Driver("lib_mysqludf_json.so")
     with pytest.raises(pytest.fail.Exception, match=message):

@@ -18,10 +18,19 @@ def test_no_data_race() -> None:
         configure(gman, breaker_retry_ms=20)
         gman.call("gman_servers_set", both)
         calls, *_ = gman.mix(
-            10, 3.0, ("gman_do_background", "f", "x"), ("gman_wake", "f", "x"), ("gman_stats",), ("gman_servers_set", both), ("gman_servers_set", name),
-            ("gman_wake", "g", "y"), ("gman_do_background", "g", "y", "key"), ("gman_servers_set", ill.address, "g"), ("gman_servers_set", "", "g"),
+            10,
+            3.0,
+            ("gman_do_background", "f", "x"),
+            ("gman_wake", "f", "x"),
+            ("gman_stats",),
+            ("gman_servers_set", both),
+            ("gman_servers_set", name),
+            ("gman_wake", "g", "y"),
+            ("gman_do_background", "g", "y", "key"),
+            ("gman_servers_set", ill.address, "g"),
+            ("gman_servers_set", "", "g"),
             ("gman_configure", "io_timeout_ms", 100),
-        )  # fmt: skip
+        )
         assert calls >= 10
         gman.call("gman_servers_set", good.address)
         patient(gman)

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""TLS to the job servers: against a real gearmand behind TLS, and against servers with a wrong certificate or that misbehave."""
+"""TLS to the job servers: against a real gearmand behind TLS, and against servers with a wrong
+certificate or that misbehave.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ def secure(gman: Driver, certificates: Certificates, ca: str = "ca", client: str
     """Enable TLS."""
     configure(gman, tls_ca=certificates.path(f"{ca}.pem"))
     if client:
-        configure(gman, tls_cert=certificates.path(f"{client}.pem"), tls_key=certificates.path(f"{client}.key"))
+        configure(
+            gman, tls_cert=certificates.path(f"{client}.pem"), tls_key=certificates.path(f"{client}.key")
+        )
     assert gman.call("gman_configure", "tls", "on") == b"on"
 
 
@@ -70,11 +74,22 @@ def test_functions(gman: Driver, certificates: Certificates, gearmand: Gearmand,
 
 def test_gearmand_with_tls_of_its_own(gman: Driver, certificates: Certificates) -> None:
     program = shutil.which("gearmand")
-    listing = subprocess.run(["nm", "-D", program], check=True, capture_output=True, text=True).stdout if program else ""
+    listing = (
+        subprocess.run(["nm", "-D", program], check=True, capture_output=True, text=True).stdout
+        if program
+        else ""
+    )
     if "SSL_accept" not in listing:
         pytest.skip("the gearmand of this machine is built without TLS")
-    files = ("--ssl", "--ssl-ca-file", certificates.path("ca.pem"), "--ssl-certificate", certificates.path("server.pem"), "--ssl-key",
-             certificates.path("server.key"))  # fmt: skip
+    files = (
+        "--ssl",
+        "--ssl-ca-file",
+        certificates.path("ca.pem"),
+        "--ssl-certificate",
+        certificates.path("server.pem"),
+        "--ssl-key",
+        certificates.path("server.key"),
+    )
     gearmand = Gearmand(HOST, files)
     try:
         secure(gman, certificates, client="client")
@@ -134,7 +149,9 @@ def test_ipv6(gman: Driver, certificates: Certificates) -> None:
         ("ca", "other-ca", "127.0.0.1", "certificate: self"),
     ],
 )
-def test_server_that_is_not_the_right_one(gman: Driver, certificates: Certificates, case: tuple[str, str, str, str]) -> None:
+def test_server_that_is_not_the_right_one(
+    gman: Driver, certificates: Certificates, case: tuple[str, str, str, str]
+) -> None:
     certificate, ca, host, says = case
     with FakeServer(context=certificates.context(certificate)) as fake:
         secure(gman, certificates, ca=ca)
@@ -168,9 +185,19 @@ def test_client_certificate(gman: Driver, certificates: Certificates) -> None:
         configure(gman, breaker_retry_ms=20)
         secure(gman, certificates)
         # A server that refuses a certificate closes at once, so that its alert does not always get here.
-        until(lambda: gman.call("gman_do_background", "f", "x") is None and "certificate required" in str(server(gman)["last_error"]))
+        until(
+            lambda: (
+                gman.call("gman_do_background", "f", "x") is None
+                and "certificate required" in str(server(gman)["last_error"])
+            )
+        )
         secure(gman, certificates, client="stranger")
-        until(lambda: gman.call("gman_do_background", "f", "x") is None and "unknown ca" in str(server(gman)["last_error"]))
+        until(
+            lambda: (
+                gman.call("gman_do_background", "f", "x") is None
+                and "unknown ca" in str(server(gman)["last_error"])
+            )
+        )
         secure(gman, certificates, client="client")
         until(lambda: gman.call("gman_do_background", "f", "x"))
         assert [job[3] for job in fake.jobs] == [b"x"]
@@ -225,7 +252,11 @@ def test_hanging_handshake_costs_one_timeout(gman: Driver, certificates: Certifi
         assert at_once(gman, "gman_do_background", "f", "x") is None
         assert time.monotonic() - began >= 0.1
         assert "no answer to the handshake" in server(gman)["last_error"]
-        until(lambda: (gman.storm(4, 0.1, "gman_do_background", "f", "x"), server(gman)["failures"]["tls"])[1] > 2)
+        until(
+            lambda: (
+                (gman.storm(4, 0.1, "gman_do_background", "f", "x"), server(gman)["failures"]["tls"])[1] > 2
+            )
+        )
         # No call waits until a probe is given up.
         patient(gman)
         calls, nulls, worst, _ = gman.storm(4, 0.5, "gman_do_background", "f", "x")
@@ -236,10 +267,20 @@ def test_hanging_handshake_costs_one_timeout(gman: Driver, certificates: Certifi
 
 @pytest.mark.parametrize(
     ("mode", "kind"),
-    [("silent", "timeout"), ("deaf", "timeout"), ("close", "closed"), ("half", "closed"), ("garbage", "protocol"), ("error", "rejected"), ("huge", "protocol"),
-     ("flood", "protocol")],
-)  # fmt: skip
-def test_misbehaviour_inside_of_tls(gman: Driver, certificates: Certificates, fake: FakeServer, mode: str, kind: str) -> None:
+    [
+        ("silent", "timeout"),
+        ("deaf", "timeout"),
+        ("close", "closed"),
+        ("half", "closed"),
+        ("garbage", "protocol"),
+        ("error", "rejected"),
+        ("huge", "protocol"),
+        ("flood", "protocol"),
+    ],
+)
+def test_misbehaviour_inside_of_tls(
+    gman: Driver, certificates: Certificates, fake: FakeServer, mode: str, kind: str
+) -> None:
     fake.mode = mode
     secure(gman, certificates)
     configure(gman, breaker_retry_ms=20)
@@ -290,7 +331,9 @@ def test_wake_does_not_wait_for_a_hanging_handshake(gman: Driver, certificates: 
     assert stats(gman)["wakes"]["sent"] == 0
 
 
-def test_kept_connection_that_the_server_has_closed(gman: Driver, certificates: Certificates, fake: FakeServer) -> None:
+def test_kept_connection_that_the_server_has_closed(
+    gman: Driver, certificates: Certificates, fake: FakeServer
+) -> None:
     secure(gman, certificates)
     use(gman, fake.address)
     assert gman.call("gman_do_background", "f", "1")
@@ -366,12 +409,22 @@ def test_wrong_settings(gman: Driver, name: str, value: str | int, says: str) ->
 
 
 def test_settings_are_reported(gman: Driver, certificates: Certificates) -> None:
-    assert {k: v for k, v in stats(gman)["settings"].items() if k.startswith("tls")} == {"tls": "off", "tls_ca": "", "tls_cert": "", "tls_key": ""}
+    assert {k: v for k, v in stats(gman)["settings"].items() if k.startswith("tls")} == {
+        "tls": "off",
+        "tls_ca": "",
+        "tls_cert": "",
+        "tls_key": "",
+    }
     secure(gman, certificates, client="client")
     assert stats(gman)["settings"]["tls_key"] == certificates.path("client.key")
     for name in ("tls", "tls_ca", "tls_cert", "tls_key"):
         gman.call("gman_configure", name, "default")
-    assert {k: v for k, v in stats(gman)["settings"].items() if k.startswith("tls")} == {"tls": "off", "tls_ca": "", "tls_cert": "", "tls_key": ""}
+    assert {k: v for k, v in stats(gman)["settings"].items() if k.startswith("tls")} == {
+        "tls": "off",
+        "tls_ca": "",
+        "tls_cert": "",
+        "tls_key": "",
+    }
 
 
 @pytest.mark.parametrize(
@@ -381,14 +434,21 @@ def test_settings_are_reported(gman: Driver, certificates: Certificates) -> None
         ({"tls_ca": "server.key"}, "TLS: tls_ca: "),
         ({"tls_ca": "ca.pem", "tls_cert": "client.pem"}, "TLS: tls_cert and tls_key need each other"),
         ({"tls_ca": "ca.pem", "tls_cert": "client.key", "tls_key": "client.key"}, "TLS: tls_cert: "),
-        ({"tls_ca": "ca.pem", "tls_cert": "client.pem", "tls_key": "server.key"}, "TLS: tls_key: key values mismatch"),
+        (
+            {"tls_ca": "ca.pem", "tls_cert": "client.pem", "tls_key": "server.key"},
+            "TLS: tls_key: key values mismatch",
+        ),
         ({"tls_ca": "ca.pem", "tls_cert": "client.pem", "tls_key": "locked.key"}, "TLS: tls_key: "),
     ],
 )
-def test_unusable_files_never_mean_plain_text(gman: Driver, certificates: Certificates, files: dict[str, str], says: str) -> None:
+def test_unusable_files_never_mean_plain_text(
+    gman: Driver, certificates: Certificates, files: dict[str, str], says: str
+) -> None:
     locked = Path(certificates.path("locked.key"))
     if not locked.exists():
-        certificates.openssl("pkey", "-aes256", "-passout", "pass:secret", "-in", "client.key", "-out", "locked.key")
+        certificates.openssl(
+            "pkey", "-aes256", "-passout", "pass:secret", "-in", "client.key", "-out", "locked.key"
+        )
     for name, file in files.items():
         gman.call("gman_configure", name, file if file.startswith("/") else certificates.path(file))
     with pytest.raises(RowError):
@@ -407,7 +467,9 @@ def test_unusable_files_never_mean_plain_text(gman: Driver, certificates: Certif
         assert gman.call("gman_do_background", "f", "x")
 
 
-def test_unusable_change_keeps_the_working_configuration(gman: Driver, certificates: Certificates, fake: FakeServer) -> None:
+def test_unusable_change_keeps_the_working_configuration(
+    gman: Driver, certificates: Certificates, fake: FakeServer
+) -> None:
     secure(gman, certificates)
     use(gman, fake.address)
     gman.call("gman_configure", "tls_ca", "/nonexistent")
@@ -449,6 +511,8 @@ def test_many_loads_leak_nothing(gman: Driver, certificates: Certificates, fake:
 
 
 def test_openssl_is_mapped_only_when_it_is_wanted() -> None:
-    listing = subprocess.run(["readelf", "-d", BUILD / "libgearman_mysql_udf.so"], check=True, capture_output=True, text=True).stdout
+    listing = subprocess.run(
+        ["readelf", "-d", BUILD / "libgearman_mysql_udf.so"], check=True, capture_output=True, text=True
+    ).stdout
     assert "ssl" not in listing
     assert "crypto" not in listing

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The servers that the tests of the libraries start: gearmand with workers, and a database server with both libraries."""
+"""The servers that the tests of the libraries start: gearmand with workers, and a database server with
+both libraries.
+"""
 
 from __future__ import annotations
 
@@ -45,10 +47,12 @@ class Database(DatabaseServer):
 
 
 class OtherDatabase:
-    """A server that runs elsewhere and has both libraries in its plugin directory: UDF_TEST_SERVER=user:password@host:port.
+    """A server that runs elsewhere and has both libraries in its plugin directory:
+    UDF_TEST_SERVER=user:password@host:port.
 
-    The tests' job servers then listen on UDF_TEST_HOST, an address of this machine that it can reach. Its process cannot be looked into,
-    so the number of its connections to a job server stands in for that of its descriptors.
+    The tests' job servers then listen on UDF_TEST_HOST, an address of this machine that it can reach. Its
+    process cannot be looked into, so the number of its connections to a job server stands in for that of its
+    descriptors.
     """
 
     def __init__(self, where: str) -> None:
@@ -59,9 +63,14 @@ class OtherDatabase:
 
     def connect(self) -> pymysql.connections.Connection:
         return pymysql.connect(
-            host=self.host, port=int(self.port), user=self.user, password=self.password, charset="utf8mb4", autocommit=True,
+            host=self.host,
+            port=int(self.port),
+            user=self.user,
+            password=self.password,
+            charset="utf8mb4",
+            autocommit=True,
             client_flag=CLIENT.MULTI_STATEMENTS,
-        )  # fmt: skip
+        )
 
     def alive(self) -> bool:
         with self.connect() as connection, connection.cursor() as cursor:
@@ -69,7 +78,12 @@ class OtherDatabase:
             return int(cursor.fetchall()[0][1]) >= int(time.monotonic() - self.began)  # else it has restarted
 
     def descriptors(self) -> int:
-        listing = subprocess.run(["ss", "-Htn", "state", "established", "dst", self.host], check=True, capture_output=True, text=True).stdout
+        listing = subprocess.run(
+            ["ss", "-Htn", "state", "established", "dst", self.host],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
         return sum(1 for line in listing.splitlines() if not line.endswith(f":{self.port} "))
 
     def maps(self, library: str) -> bool:

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Servers for the tests of the worker: started once for each process of pytest, emptied before each test, started again where one was killed."""
+"""Servers for the tests of the worker: started once for each process of pytest, emptied before each test,
+started again where one was killed.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,12 @@ def start_worker(tmp_path: Path) -> Iterator[Callable[..., Worker]]:
     """A function that starts a worker; all of them are killed at the end."""
     started: list[Worker] = []
 
-    def start(config: dict[str, Any], environment: dict[str, str] | None = None, program: bool = False, prefix: Sequence[str] = ()) -> Worker:
+    def start(
+        config: dict[str, Any],
+        environment: dict[str, str] | None = None,
+        program: bool = False,
+        prefix: Sequence[str] = (),
+    ) -> Worker:
         directory = tmp_path / f"worker{len(started)}"
         directory.mkdir()
         started.append(Worker(config, directory, environment, program, prefix))

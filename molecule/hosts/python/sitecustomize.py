@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """For Ansible's modules in a test host: keep the compiled code of what is imported from a zip.
 
-Ansible sends each module with its imports as sources in a zip, which Python compiles anew for each task: half of what a task costs.
-Code is kept by the checksum of its source, so that a changed module is compiled again. molecule/hosts/up puts this file into the host's
-/run, and molecule/connection names that directory in PYTHONPATH, for Ansible's own commands and nothing that they start.
+Ansible sends each module with its imports as sources in a zip, which Python compiles anew for each task: half
+of what a task costs. Code is kept by the checksum of its source, so that a changed module is compiled again.
+molecule/hosts/up puts this file into the host's /run, and molecule/connection names that directory in
+PYTHONPATH, for Ansible's own commands and nothing that they start.
 """
 
 import contextlib

@@ -25,7 +25,8 @@ def test_the_articles_own_trigger_works_beside_ours(host: Host) -> None:
         DELIMITER $$
         CREATE TRIGGER user_list_data_to_redis AFTER UPDATE ON by_hand
           FOR EACH ROW BEGIN
-            SET @ret=gman_do_background('syncToRedis', udf_json_object(NEW.name as 'name', NEW.password as 'password'));
+            SET @ret=gman_do_background('syncToRedis',
+                udf_json_object(NEW.name as 'name', NEW.password as 'password'));
           END$$
         DELIMITER ;
         """
@@ -42,14 +43,19 @@ def test_a_foreground_job_returns_the_workers_result(host: Host, function: str) 
     assert host.sql(f"SELECT {function}('reverse', 'hello world!');") == "!dlrow olleh"
 
 
-@pytest.mark.parametrize("function", ["gman_do_background", "gman_do_high_background", "gman_do_low_background"])
+@pytest.mark.parametrize(
+    "function", ["gman_do_background", "gman_do_high_background", "gman_do_low_background"]
+)
 def test_a_background_job_returns_its_handle(host: Host, function: str) -> None:
     assert host.sql(f"SELECT {function}('reverse', 'x');").startswith("H:")
 
 
 def test_gman_sum_adds_the_results_of_a_groups_jobs(host: Host) -> None:
     # reverse('12') = 21, reverse('30') = 3
-    assert host.sql("SELECT gman_sum('reverse', n) FROM (SELECT '12' AS n UNION ALL SELECT '30') AS numbers;") == "24"
+    assert (
+        host.sql("SELECT gman_sum('reverse', n) FROM (SELECT '12' AS n UNION ALL SELECT '30') AS numbers;")
+        == "24"
+    )
 
 
 def test_gman_servers_set_answers_the_list_and_refuses_nonsense(host: Host) -> None:
@@ -60,9 +66,20 @@ def test_gman_servers_set_answers_the_list_and_refuses_nonsense(host: Host) -> N
 
 def test_json_functions_build_valid_json(host: Host) -> None:
     rows = "(SELECT 'troy' AS name, 'p\"w\td' AS password) AS user"
-    assert json.loads(host.sql(f"SELECT udf_json_object(name, password) FROM {rows};")) == {"name": "troy", "password": 'p"w\td'}
-    assert json.loads(host.sql(f"SELECT udf_json_array(name, password, 1, NULL) FROM {rows};")) == ["troy", 'p"w\td', 1, None]
-    assert json.loads("{" + host.sql("SELECT json_members('a', 1, 'b', 'two');") + "}") == {"a": 1, "b": "two"}
+    assert json.loads(host.sql(f"SELECT udf_json_object(name, password) FROM {rows};")) == {
+        "name": "troy",
+        "password": 'p"w\td',
+    }
+    assert json.loads(host.sql(f"SELECT udf_json_array(name, password, 1, NULL) FROM {rows};")) == [
+        "troy",
+        'p"w\td',
+        1,
+        None,
+    ]
+    assert json.loads("{" + host.sql("SELECT json_members('a', 1, 'b', 'two');") + "}") == {
+        "a": 1,
+        "b": "two",
+    }
     assert json.loads("[" + host.sql("SELECT json_values(1, 'two', NULL);") + "]") == [1, "two", None]
     # The native function of the same name keeps working; registering ours must not have hidden it.
     assert json.loads(host.sql("SELECT json_object('name', 'troy');")) == {"name": "troy"}

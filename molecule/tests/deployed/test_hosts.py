@@ -12,10 +12,15 @@ def test_the_services_run_unprivileged_and_restart_always(host: Host, unit: str)
     shown = dict(
         line.split("=", 1)
         for line in host.run(
-            f"systemctl show {unit} --property ActiveState,SubState,UnitFileState,Restart,User,NoNewPrivileges,ProtectSystem,Type,WatchdogUSec,NRestarts"
+            f"systemctl show {unit} --property "
+            "ActiveState,SubState,UnitFileState,Restart,User,NoNewPrivileges,ProtectSystem,Type,WatchdogUSec,NRestarts"
         ).splitlines()
     )
-    assert (shown["ActiveState"], shown["SubState"], shown["UnitFileState"]) == ("active", "running", "enabled")
+    assert (shown["ActiveState"], shown["SubState"], shown["UnitFileState"]) == (
+        "active",
+        "running",
+        "enabled",
+    )
     assert shown["Restart"] == "always"
     assert shown["User"] not in ("", "root")
     assert shown["NoNewPrivileges"] == "yes"
@@ -39,7 +44,10 @@ def test_the_workers_configuration_is_readable_by_its_group_only(host: Host) -> 
 
 
 def test_the_secret_can_be_read_by_root_and_not_by_others(host: Host) -> None:
-    search = f"grep -rslF -e '{SECRET}' /etc /opt /usr/local /var/lib /var/log /tmp /home /run/systemd 2>/dev/null || true"
+    search = (
+        f"grep -rslF -e '{SECRET}' /etc /opt /usr/local /var/lib /var/log /tmp /home /run/systemd "
+        "2>/dev/null || true"
+    )
     assert "/etc/gearsync/worker.yml" in host.run(search)
     assert host.run(f"setpriv --reuid=65534 --regid=65534 --clear-groups {search}") == ""
 
@@ -50,7 +58,11 @@ def test_the_secret_stands_neither_in_the_process_list_nor_in_the_journal(host: 
 
 
 def test_the_triggers_definer_is_locked_and_has_only_the_rights_it_needs(host: Host) -> None:
-    definers = set(host.sql("SELECT DISTINCT definer FROM information_schema.triggers WHERE trigger_name LIKE 'gearsync%';").splitlines())
+    definers = set(
+        host.sql(
+            "SELECT DISTINCT definer FROM information_schema.triggers WHERE trigger_name LIKE 'gearsync%';"
+        ).splitlines()
+    )
     assert len(definers) == 1
     user, address = definers.pop().split("@")
     assert user not in ("root", "")

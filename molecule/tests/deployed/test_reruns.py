@@ -21,11 +21,15 @@ def test_check_mode_on_deployed_hosts_reports_no_change(playbooks: Playbooks) ->
         assert recap(output)[name]["changed"] == 0, output
 
 
-def test_a_second_run_changes_nothing_and_prints_nothing_secret_at_the_highest_verbosity(playbooks: Playbooks) -> None:
+def test_a_second_run_changes_nothing_and_prints_nothing_secret_at_the_highest_verbosity(
+    playbooks: Playbooks,
+) -> None:
     status, output = playbooks.run("site.yml", "-vvv", "--diff")
     assert status == 0, output[-4000:]
     changed = re.findall(r"^changed: .*", output, re.MULTILINE)
-    assert {name: counters["changed"] for name, counters in recap(output).items() if name in names()} == dict.fromkeys(names(), 0), changed
+    assert {
+        name: counters["changed"] for name, counters in recap(output).items() if name in names()
+    } == dict.fromkeys(names(), 0), changed
     assert SECRET not in output
 
 
@@ -46,18 +50,42 @@ ONE_KEY = {"write": [{"type": "string", "key": "{column}"}]}
 DIRECT = {"delivery": "direct", "function": "syncToRedis", "events": ["update"]}
 #: Declarations of which each has a problem that shows without the tables, and what is named then.
 AGAINST_THE_RULES: dict[str, tuple[dict[str, object], list[str]]] = {
-    "an unknown write type": ({"table": "shop.customer", "columns": ["id"], "write": [{"type": "blob", "key": "b:{id}"}]}, ["shop.customer", "blob"]),
+    "an unknown write type": (
+        {"table": "shop.customer", "columns": ["id"], "write": [{"type": "blob", "key": "b:{id}"}]},
+        ["shop.customer", "blob"],
+    ),
     "a key template naming an undeclared column": (
-        {"table": "shop.order items", "columns": ["order", "line no"], "write": [{"type": "hash", "key": "o:{größe}"}]}, ["größe"]),
+        {
+            "table": "shop.order items",
+            "columns": ["order", "line no"],
+            "write": [{"type": "hash", "key": "o:{größe}"}],
+        },
+        ["größe"],
+    ),
 }
 #: Those of which each has a problem that the check against the server's tables finds.
 AGAINST_THE_TABLES: dict[str, tuple[dict[str, object], list[str]]] = {
-    "a table that does not exist": ({"table": "test.no_such_table", "columns": ["a"], **DIRECT, **ONE_KEY}, ["test.no_such_table"]),
+    "a table that does not exist": (
+        {"table": "test.no_such_table", "columns": ["a"], **DIRECT, **ONE_KEY},
+        ["test.no_such_table"],
+    ),
     "a column that does not exist": (
-        {"table": "test.user_list", "columns": ["no_such_column"], **DIRECT, "write": [{"type": "string", "key": "u:{column}"}]}, ["no_such_column"]),
-    "a table without a usable key": ({"table": "shop.no_key", "columns": ["a", "b"], "write": [{"type": "hash", "key": "k:{a}"}]}, ["shop.no_key"]),
+        {
+            "table": "test.user_list",
+            "columns": ["no_such_column"],
+            **DIRECT,
+            "write": [{"type": "string", "key": "u:{column}"}],
+        },
+        ["no_such_column"],
+    ),
+    "a table without a usable key": (
+        {"table": "shop.no_key", "columns": ["a", "b"], "write": [{"type": "hash", "key": "k:{a}"}]},
+        ["shop.no_key"],
+    ),
 }
-ONE_KEY_TWICE = [{"table": name, "columns": ["name"], **DIRECT, **ONE_KEY} for name in ("test.a", "test.user_list")]
+ONE_KEY_TWICE = [
+    {"table": name, "columns": ["name"], **DIRECT, **ONE_KEY} for name in ("test.a", "test.user_list")
+]
 
 
 def refused(playbooks: Playbooks, *options: str) -> str:
@@ -69,7 +97,9 @@ def refused(playbooks: Playbooks, *options: str) -> str:
 
 
 def declared(declarations: dict[str, tuple[dict[str, object], list[str]]]) -> tuple[str, str]:
-    return "--extra-vars", json.dumps({"gearsync_tables": [table for table, _culprits in declarations.values()]})
+    return "--extra-vars", json.dumps(
+        {"gearsync_tables": [table for table, _culprits in declarations.values()]}
+    )
 
 
 def test_all_declarations_against_the_rules_are_named_before_a_host_is_touched(playbooks: Playbooks) -> None:
@@ -83,26 +113,46 @@ def test_all_declarations_against_the_rules_are_named_before_a_host_is_touched(p
 def test_all_declarations_against_the_tables_are_named_before_anything_changed(playbooks: Playbooks) -> None:
     output = refused(playbooks, *declared(AGAINST_THE_TABLES))
     for case, (table, culprits) in AGAINST_THE_TABLES.items():
-        failed = [line for line in output.splitlines() if line.startswith("failed: ") and f"(item={table['table']})" in line]
+        failed = [
+            line
+            for line in output.splitlines()
+            if line.startswith("failed: ") and f"(item={table['table']})" in line
+        ]
         assert len(failed) == 1, (case, output)
         for culprit in culprits:
             assert culprit in output, (case, output)
 
 
 def test_two_tables_that_write_one_key_are_refused_before_anything_changed(playbooks: Playbooks) -> None:
-    output = refused(playbooks, "--tags", "sync_triggers", "--extra-vars", json.dumps({"gearsync_tables": ONE_KEY_TWICE}))
+    output = refused(
+        playbooks, "--tags", "sync_triggers", "--extra-vars", json.dumps({"gearsync_tables": ONE_KEY_TWICE})
+    )
     for culprit in ("test.a", "test.user_list", "{column}"):
         assert culprit in output
 
 
 def test_a_wrong_checksum_is_refused_before_anything_changed(playbooks: Playbooks) -> None:
     # Another version than the installed one, so that the archive would be needed.
-    output = refused(playbooks, "--tags", "gearmand", "--extra-vars", "gearmand_version=1.1.20", "--extra-vars", "gearmand_source_sha256=" + "0" * 64)
+    output = refused(
+        playbooks,
+        "--tags",
+        "gearmand",
+        "--extra-vars",
+        "gearmand_version=1.1.20",
+        "--extra-vars",
+        "gearmand_source_sha256=" + "0" * 64,
+    )
     assert "gearmand_source_sha256" in output
 
 
 def test_an_unreachable_job_server_is_named_before_anything_changed(playbooks: Playbooks) -> None:
-    output = refused(playbooks, "--tags", "mysql_udf", "--extra-vars", '{"gearsync_job_servers": ["127.0.0.1:4730", "127.0.0.1:4799"]}')
+    output = refused(
+        playbooks,
+        "--tags",
+        "mysql_udf",
+        "--extra-vars",
+        '{"gearsync_job_servers": ["127.0.0.1:4730", "127.0.0.1:4799"]}',
+    )
     assert "127.0.0.1:4799" in output
 
 
@@ -112,15 +162,26 @@ def plan9_host() -> Iterator[Host]:
     host = Host("gearsync-plan9")
     subprocess.run([ROOT / "molecule/hosts/up", host.name, "debian12"], check=True, capture_output=True)
     try:
-        host.run("rm -f /etc/debian_version /etc/os-release && printf 'NAME=Plan9\\nID=plan9\\nVERSION_ID=4\\n' >/etc/os-release")
+        host.run(
+            "rm -f /etc/debian_version /etc/os-release && printf 'NAME=Plan9\\nID=plan9\\nVERSION_ID=4\\n' "
+            ">/etc/os-release"
+        )
         yield host
     finally:
         subprocess.run([ROOT / "molecule/hosts/down", host.name], check=True, capture_output=True)
 
 
-def test_an_unsupported_platform_is_refused_before_anything_changed(playbooks: Playbooks, plan9_host: Host, tmp_path: pathlib.Path) -> None:
-    groups = {f"gearsync_{group}": {"hosts": {plan9_host.name: None}} for group in ("mysql", "gearmand", "redis", "workers")}
-    inventory = {**groups, "all": {"vars": {"ansible_connection": "test_host", "ansible_test_host_enter": str(ENTER)}}}
+def test_an_unsupported_platform_is_refused_before_anything_changed(
+    playbooks: Playbooks, plan9_host: Host, tmp_path: pathlib.Path
+) -> None:
+    groups = {
+        f"gearsync_{group}": {"hosts": {plan9_host.name: None}}
+        for group in ("mysql", "gearmand", "redis", "workers")
+    }
+    inventory = {
+        **groups,
+        "all": {"vars": {"ansible_connection": "test_host", "ansible_test_host_enter": str(ENTER)}},
+    }
     (tmp_path / "hosts.yml").write_text(json.dumps(inventory))
     status, output = Playbooks([str(tmp_path / "hosts.yml")]).run("site.yml")
     assert status != 0, output

@@ -6,7 +6,9 @@ from __future__ import annotations
 from harness.hosts import Host
 from harness.waiting import until
 
-THOUSAND_UPDATES = "".join(f"UPDATE user_list SET name = 'n{number}', password = 'p{number}';" for number in range(1000))
+THOUSAND_UPDATES = "".join(
+    f"UPDATE user_list SET name = 'n{number}', password = 'p{number}';" for number in range(1000)
+)
 
 
 def test_a_thousand_updates_succeed_while_the_job_server_is_down(host: Host) -> None:
@@ -35,7 +37,12 @@ def test_jobs_queued_while_the_worker_was_down_are_applied_when_it_returns(host:
 def test_a_killed_worker_comes_back_by_itself(host: Host) -> None:
     before = host.run("systemctl show --property MainPID --value gearsync-worker")
     host.run("systemctl kill --signal=KILL gearsync-worker")
-    until(lambda: host.is_active("gearsync-worker") and host.run("systemctl show --property MainPID --value gearsync-worker") not in ("0", before))
+    until(
+        lambda: (
+            host.is_active("gearsync-worker")
+            and host.run("systemctl show --property MainPID --value gearsync-worker") not in ("0", before)
+        )
+    )
     host.sql("UPDATE user_list SET name = 'killed'; UPDATE user_list SET name = 'revived';")
     until(lambda: host.redis("get", "name"), "revived")
 
@@ -52,7 +59,10 @@ def test_a_killed_job_server_comes_back_by_itself(host: Host) -> None:
 
 
 def test_changes_made_while_redis_was_down_arrive_when_it_is_back(host: Host) -> None:
-    unit = host.run("for u in redis-server redis valkey-server valkey; do systemctl is-active --quiet $u && echo $u && break; done")
+    unit = host.run(
+        "for u in redis-server redis valkey-server valkey; do systemctl is-active --quiet $u && echo $u && "
+        "break; done"
+    )
     host.run(f"systemctl stop {unit}")
     try:
         host.sql("UPDATE user_list SET name = 'while redis', password = 'was away';")
@@ -62,7 +72,12 @@ def test_changes_made_while_redis_was_down_arrive_when_it_is_back(host: Host) ->
 
 
 def test_a_malformed_payload_stops_nothing(host: Host) -> None:
-    for payload in ("not json", "[1, 2]", "__import__('os').system('touch /tmp/evaluated')", '{"$gearsync": 1, "table": "no.such", "event": "insert"}'):
+    for payload in (
+        "not json",
+        "[1, 2]",
+        "__import__('os').system('touch /tmp/evaluated')",
+        '{"$gearsync": 1, "table": "no.such", "event": "insert"}',
+    ):
         quoted = payload.replace("'", "''")
         assert host.sql(f"SELECT gman_do_background('syncToRedis', '{quoted}');").startswith("H:")
     host.sql("UPDATE user_list SET name = 'x'; UPDATE user_list SET name = 'still alive';")

@@ -18,7 +18,8 @@ def empty_tables(host: Host) -> None:
 
 def test_a_row_is_written_in_all_declared_shapes_and_removed_with_the_row(host: Host) -> None:
     host.sql(
-        "SET time_zone = '+05:00'; INSERT INTO customer VALUES (18446744073709551615, 'Zoë 😀', 'Kraków', 12345678901234.5000, 0.1, x'00ff10',"
+        "SET time_zone = '+05:00'; INSERT INTO customer VALUES (18446744073709551615, 'Zoë 😀', 'Kraków', "
+        "12345678901234.5000, 0.1, x'00ff10',"
         " '{\"tags\": [1, 2]}', '2026-01-02 08:04:05.678', 'not declared');",
         database="shop",
     )
@@ -85,8 +86,11 @@ def test_rows_that_were_there_before_are_loaded_and_verified(host: Host) -> None
 
 def test_a_rollback_leaves_nothing_and_a_stopped_worker_loses_nothing(host: Host) -> None:
     host.run("systemctl stop gearsync-worker")
-    host.sql("START TRANSACTION; INSERT INTO customer (id, name) VALUES (5, 'phantom'); ROLLBACK;"
-             "INSERT INTO customer (id, name) VALUES (6, 'real');", database="shop")
+    host.sql(
+        "START TRANSACTION; INSERT INTO customer (id, name) VALUES (5, 'phantom'); ROLLBACK;"
+        "INSERT INTO customer (id, name) VALUES (6, 'real');",
+        database="shop",
+    )
     host.run("systemctl start gearsync-worker")
     until(lambda: host.redis("hget", "customer:6", "name"), "real")
     assert host.redis("exists", "customer:5") == "0"

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each part is away for a minute, or dies at once, while eight writers write; afterwards both sides are equal with no one's help."""
+"""Each part is away for a minute, or dies at once, while eight writers write; afterwards both sides are
+equal with no one's help.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,9 @@ from harness.waiting import until
 
 SECONDS = float(os.environ.get("GEARSYNC_FAULT_SECONDS", "60"))
 GEARSYNC = "/opt/gearsync/venv/bin/gearsync"
-# Runs inside the host until its stdin ends; prints the statements done and the longest one, in seconds, per writer.
-WRITERS = '''
+# Runs inside the host until its stdin ends; prints the statements done and the longest one, in seconds, per
+# writer.
+WRITERS = """
 import json, random, sys, threading, time
 import pymysql
 stop, done, worst, refused = threading.Event(), [0] * 8, [0.0] * 8, []
@@ -26,7 +29,8 @@ def write(own):
     while not stop.is_set():
         row = chance.randrange(1, 500)
         statements = [
-            f"UPDATE shop.customer SET city = 'c{chance.randrange(9)}', balance = balance + 1 WHERE id = {row}",
+            f"UPDATE shop.customer SET city = 'c{chance.randrange(9)}', balance = balance + 1"
+            f" WHERE id = {row}",
             f"REPLACE INTO shop.customer (id, name, city) VALUES ({row}, 'r{own}', 'x')",
             f"DELETE FROM shop.customer WHERE id = {row}",
             f"UPDATE IGNORE shop.customer SET id = id + 1 WHERE id = {row}",
@@ -56,7 +60,7 @@ sys.stdin.read()
 stop.set()
 [thread.join() for thread in threads]
 print(json.dumps({"done": sum(done), "least": min(done), "worst": max(worst), "refused": refused[:5]}))
-'''
+"""
 
 
 @contextlib.contextmanager
@@ -65,8 +69,12 @@ def writing(host: Host) -> Iterator[dict[str, object]]:
     answer: dict[str, object] = {}
     socket = host.run("ls /run/mysqld/mysqld.sock")
     process = subprocess.Popen(
-        [str(ENTER), host.name, "/opt/gearsync/venv/bin/python", "-c", WRITERS, socket], stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        [str(ENTER), host.name, "/opt/gearsync/venv/bin/python", "-c", WRITERS, socket],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     try:
         yield answer
     finally:
@@ -82,7 +90,10 @@ def equal(host: Host) -> None:
 
 
 def redis_unit(host: Host) -> str:
-    return host.run("for u in redis-server redis valkey-server valkey; do systemctl is-active --quiet $u && echo $u && break; done")
+    return host.run(
+        "for u in redis-server redis valkey-server valkey; do systemctl is-active --quiet $u && echo $u && "
+        "break; done"
+    )
 
 
 @pytest.mark.parametrize("part", ["gearmand", "redis", "gearsync-worker"])

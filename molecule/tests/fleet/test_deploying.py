@@ -35,7 +35,9 @@ def test_a_redis_that_was_there_before_is_refused_or_adopted_as_it_is(playbooks:
         output = refused(playbooks, "--tags", "redis", "--limit", CACHE.name)
         assert "was not set up by this role" in output
         assert "redis_manage_server: false" in output
-        adopted = converged(playbooks, "--tags", "redis", "--limit", CACHE.name, "--extra-vars", "redis_manage_server=false")
+        adopted = converged(
+            playbooks, "--tags", "redis", "--limit", CACHE.name, "--extra-vars", "redis_manage_server=false"
+        )
         assert adopted[CACHE.name]["changed"] == 0
     finally:
         CACHE.run(f"mv {SETTINGS}.away {SETTINGS}")
@@ -49,18 +51,31 @@ def test_changed_settings_lose_no_key_of_a_redis_without_persistence(playbooks: 
     CACHE.redis("set", "written", "without persistence")
     # To append-only, which a server must not be started with before it was switched on; and back.
     for settings in ({"save": '""', "appendonly": True}, {}):
-        assert converged(playbooks, *limits, "--extra-vars", json.dumps({"redis_settings": settings}))[CACHE.name]["changed"] > 0
+        assert (
+            converged(playbooks, *limits, "--extra-vars", json.dumps({"redis_settings": settings}))[
+                CACHE.name
+            ]["changed"]
+            > 0
+        )
         assert CACHE.redis("get", "written") == "without persistence"
 
 
 def test_a_database_server_that_was_there_before_is_adopted_as_it_is(playbooks: Playbooks) -> None:
-    adopted = converged(playbooks, "--tags", "mysql", "--limit", DB.name, "--extra-vars", "mysql_manage_server=false")
+    adopted = converged(
+        playbooks, "--tags", "mysql", "--limit", DB.name, "--extra-vars", "mysql_manage_server=false"
+    )
     assert adopted[DB.name]["changed"] == 0
 
 
 def test_no_server_is_installed_over_the_data_of_another_one(tmp_path: pathlib.Path) -> None:
-    groups = {f"gearsync_{group}": {"hosts": {WORKER.name: None}} for group in ("mysql", "gearmand", "redis", "workers")}
-    inventory = {**groups, "all": {"vars": {"ansible_connection": "test_host", "ansible_test_host_enter": str(ENTER)}}}
+    groups = {
+        f"gearsync_{group}": {"hosts": {WORKER.name: None}}
+        for group in ("mysql", "gearmand", "redis", "workers")
+    }
+    inventory = {
+        **groups,
+        "all": {"vars": {"ansible_connection": "test_host", "ansible_test_host_enter": str(ENTER)}},
+    }
     (tmp_path / "hosts.yml").write_text(json.dumps(inventory))
     WORKER.run("mkdir /var/lib/mysql && touch /var/lib/mysql/ibdata1")
     try:
@@ -73,7 +88,15 @@ def test_no_server_is_installed_over_the_data_of_another_one(tmp_path: pathlib.P
 
 def test_an_installation_that_fails_leaves_the_worker_whole(playbooks: Playbooks) -> None:
     installed = WORKER.run("readlink /opt/gearsync/venv; ls /opt/gearsync/versions")
-    status, output = playbooks.run("site.yml", "--tags", "worker_install", "--limit", WORKER.name, "--extra-vars", "worker_wheelhouse=/nonexistent")
+    status, output = playbooks.run(
+        "site.yml",
+        "--tags",
+        "worker_install",
+        "--limit",
+        WORKER.name,
+        "--extra-vars",
+        "worker_wheelhouse=/nonexistent",
+    )
     assert status != 0
     assert "is as it was" in output
     assert WORKER.run("readlink /opt/gearsync/venv; ls /opt/gearsync/versions") == installed
@@ -81,8 +104,12 @@ def test_an_installation_that_fails_leaves_the_worker_whole(playbooks: Playbooks
     until(lambda: WORKER.is_active("gearsync-worker"))
     # Another version beside it, and the way back.
     first = installed.splitlines()[0]
-    WORKER.run("cp /opt/gearsync/venv/installed-from /tmp/stamp && echo other >/opt/gearsync/venv/installed-from")
-    assert converged(playbooks, "--tags", "worker_install", "--limit", WORKER.name)[WORKER.name]["changed"] > 0
+    WORKER.run(
+        "cp /opt/gearsync/venv/installed-from /tmp/stamp && echo other >/opt/gearsync/venv/installed-from"
+    )
+    assert (
+        converged(playbooks, "--tags", "worker_install", "--limit", WORKER.name)[WORKER.name]["changed"] > 0
+    )
     assert WORKER.run("readlink /opt/gearsync/venv.former") == first
     assert WORKER.run("readlink /opt/gearsync/venv") != first
     assert WORKER.run("cat /opt/gearsync/venv/installed-from") == WORKER.run("cat /tmp/stamp")
@@ -94,7 +121,9 @@ def test_smoke_says_at_once_that_no_worker_is_there(playbooks: Playbooks) -> Non
     for host in workers:
         host.run("systemctl stop gearsync-worker")
     try:
-        status, output = playbooks.run("playbooks/smoke.yml", "--start-at-task", "Send the rows and read them back")
+        status, output = playbooks.run(
+            "playbooks/smoke.yml", "--start-at-task", "Send the rows and read them back"
+        )
     finally:
         for host in workers:
             host.run("systemctl start gearsync-worker")

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The parts on hosts of their own: what goes over the network, what is left when one of two is gone, and what each host holds."""
+"""The parts on hosts of their own: what goes over the network, what is left when one of two is gone, and
+what each host holds.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,8 @@ def test_a_row_travels_over_all_hosts() -> None:
 
 
 def test_the_articles_statement_and_its_test_job_work() -> None:
-    # One after the other: the table is delivered directly, and of two jobs at a time two workers may write either one last.
+    # One after the other: the table is delivered directly, and of two jobs at a time two workers may write
+    # either one last.
     for name, password in (("troy", "jane"), ("hello", "world")):
         DB.sql(f"UPDATE user_list SET name = '{name}', password = '{password}';")
         until(lambda: (CACHE.redis("get", "name"), CACHE.redis("get", "password")), (name, password))
@@ -79,7 +82,10 @@ def test_the_barrier_answers_from_sql() -> None:
 def test_each_host_runs_its_own_part_only() -> None:
     units = ("mariadb", "gearmand", "gearman-job-server", "redis-server", "gearsync-worker")
     wanted = {
-        "fleet-db": ("mariadb",), "fleet-jobs": ("gearmand",), "fleet-cache": ("redis-server",), "fleet-worker1": ("gearsync-worker",),
+        "fleet-db": ("mariadb",),
+        "fleet-jobs": ("gearmand",),
+        "fleet-cache": ("redis-server",),
+        "fleet-worker1": ("gearsync-worker",),
         "fleet-worker2": ("gearman-job-server", "gearsync-worker"),
     }
     for host in {host.name: host for host in (DB, CACHE, *JOB_SERVERS, *WORKERS)}.values():
@@ -88,18 +94,24 @@ def test_each_host_runs_its_own_part_only() -> None:
 
 @pytest.mark.parametrize("server", JOB_SERVERS, ids=lambda host: host.name)
 def test_job_servers_speak_tls_and_nothing_else(server: Host) -> None:
-    plain = DB.run(f"timeout 120 bash -c 'exec 3<>/dev/tcp/{server.name}/4730; echo version >&3; head -n 1 <&3'", ok=False)
+    plain = DB.run(
+        f"timeout 120 bash -c 'exec 3<>/dev/tcp/{server.name}/4730; echo version >&3; head -n 1 <&3'",
+        ok=False,
+    )
     assert "OK" not in plain
     ask = (
         "import socket, ssl; context = ssl.create_default_context(cafile='/etc/gearsync-tls/ca.pem');"
-        f" one = context.wrap_socket(socket.create_connection(('{server.name}', 4730), 120), server_hostname='{server.name}');"
+        f" one = context.wrap_socket(socket.create_connection(('{server.name}', 4730), 120), "
+        f"server_hostname='{server.name}');"
         " one.sendall(b'version\\n'); print(one.recv(100).decode())"
     )
     assert DB.run(f'python3 -c "{ask}"').startswith("OK 1.")
 
 
 def test_redis_wants_a_password_from_the_network() -> None:
-    answer = WORKERS[0].run("bash -c 'exec 3<>/dev/tcp/fleet-cache/6379; printf \"GET name\\r\\n\" >&3; head -n 1 <&3'")
+    answer = WORKERS[0].run(
+        "bash -c 'exec 3<>/dev/tcp/fleet-cache/6379; printf \"GET name\\r\\n\" >&3; head -n 1 <&3'"
+    )
     assert answer.startswith("-NOAUTH")
 
 
@@ -110,19 +122,29 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     subprocess.run([sys.executable, ROOT / "tests/build", there], check=True, capture_output=True)
     # By force: the checkout counts as an installed one.
     into = ["--force", "--no-deps", "--offline", "--collections-path", there]
-    subprocess.run(["ansible-galaxy", "collection", "install", *into, *there.glob("*.tar.gz")], check=True, capture_output=True)
+    subprocess.run(
+        ["ansible-galaxy", "collection", "install", *into, *there.glob("*.tar.gz")],
+        check=True,
+        capture_output=True,
+    )
     return there
 
 
-def test_a_run_of_the_installed_archive_finds_nothing_to_change_and_prints_no_secret(playbooks: Playbooks, installed: pathlib.Path) -> None:
+def test_a_run_of_the_installed_archive_finds_nothing_to_change_and_prints_no_secret(
+    playbooks: Playbooks, installed: pathlib.Path
+) -> None:
     """Its sources are compared with those that were deployed from the checkout, file by file."""
-    status, output = playbooks.run("gearsync.mysql_redis.site", "-vvv", env={"ANSIBLE_COLLECTIONS_PATH": str(installed)})
+    status, output = playbooks.run(
+        "gearsync.mysql_redis.site", "-vvv", env={"ANSIBLE_COLLECTIONS_PATH": str(installed)}
+    )
     assert status == 0, output
     assert f"{installed}/ansible_collections/gearsync/mysql_redis/roles/worker" in output
     assert SECRET not in output
     assert "never-print-this-MySQL-password" not in output
     assert "changed=0 " in output
-    assert all("changed=0 " in line for line in output.splitlines() if " ok=" in line and " unreachable=" in line), output[-2000:]
+    assert all(
+        "changed=0 " in line for line in output.splitlines() if " ok=" in line and " unreachable=" in line
+    ), output[-2000:]
 
 
 def test_smoke_sends_a_row_through_all_hosts(playbooks: Playbooks) -> None:

@@ -17,8 +17,16 @@ def test_writes_still_work(host: Host) -> None:
 
 
 def test_no_trigger_function_or_account_is_left(host: Host) -> None:
-    assert host.sql("SELECT COUNT(*) FROM information_schema.triggers WHERE trigger_name LIKE 'gearsync%';") == "0"
-    assert host.sql("SELECT COUNT(*) FROM mysql.func WHERE dl IN ('libgearman_mysql_udf.so', 'lib_mysqludf_json.so');") == "0"
+    assert (
+        host.sql("SELECT COUNT(*) FROM information_schema.triggers WHERE trigger_name LIKE 'gearsync%';")
+        == "0"
+    )
+    assert (
+        host.sql(
+            "SELECT COUNT(*) FROM mysql.func WHERE dl IN ('libgearman_mysql_udf.so', 'lib_mysqludf_json.so');"
+        )
+        == "0"
+    )
     assert host.sql("SELECT COUNT(*) FROM mysql.user WHERE user LIKE 'gearsync%';") == "0"
 
 
@@ -27,8 +35,11 @@ def test_no_unit_file_or_user_is_left(host: Host) -> None:
         assert not host.is_active(unit)
         assert host.run(f"systemctl cat {unit}.service 2>&1 || true").startswith("No files found")
     left = host.run(
-        "find /etc /opt /usr/local /usr/lib64 /usr/lib/mysql /var/lib ( -iname '*gearsync*' -o -iname '*gearman*' -o -iname '*mysqludf*' )"
-        " -not -path '/usr/lib/rehearsal/*' -not -name '*.pid' 2>/dev/null | sort || true".replace("(", "\\(").replace(")", "\\)")
+        "find /etc /opt /usr/local /usr/lib64 /usr/lib/mysql /var/lib ( -iname '*gearsync*' -o -iname "
+        "'*gearman*' -o -iname '*mysqludf*' )"
+        " -not -path '/usr/lib/rehearsal/*' -not -name '*.pid' 2>/dev/null | sort || true".replace(
+            "(", "\\("
+        ).replace(")", "\\)")
     )
     assert left == ""
     for user in ("gearsync", "gearmand"):

@@ -25,7 +25,9 @@ class TemplateError(ValueError):
 
 
 def parse_template(text: str) -> tuple[list[str], list[str]]:
-    """'user:{id}' as (['user:', ''], ['id']): literal texts, and the names between them. Raises TemplateError."""
+    """'user:{id}' as (['user:', ''], ['id']): literal texts, and the names between them. Raises
+    TemplateError.
+    """
     texts, names, end = [""], [], 0
     for token in _TOKEN.finditer(text):
         texts[-1] += text[end : token.start()]
@@ -66,7 +68,9 @@ def write_columns(write: Mapping[str, Any], fields: Iterable[str] = TEMPLATE_FIE
 
 
 def write_keys(write: Mapping[str, Any], fields: Iterable[str]) -> list[tuple[list[str], list[str]]]:
-    """The keys that a write comes to, as parse_template has them: one, or one for each field of the row. Raises TemplateError."""
+    """The keys that a write comes to, as parse_template has them: one, or one for each field of the row.
+    Raises TemplateError.
+    """
     texts, names = parse_template(write["key"])
     if not is_per_column(write):
         return [(texts, names)]

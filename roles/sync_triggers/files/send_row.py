@@ -1,11 +1,13 @@
 # Copyright (c) 2026 The gearsync developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Send a row through the database server as its trigger would, and wait for the worker. Asked and answered in JSON.
+"""Send a row through the database server as its trigger would, and wait for the worker. Asked and answered in
+JSON.
 
-One connection holds the row's lock while another one has the job done: a later change of the row is sent after this one is done, and so overtakes
-nothing. But it waits LOCKED seconds at most, whatever job servers and workers do. When the job takes longer, `overtaken` is whether the row was
-another one by then: what the job wrote may be older than what the change wrote, and the row has to be sent once more.
+One connection holds the row's lock while another one has the job done: a later change of the row is sent
+after this one is done, and so overtakes nothing. But it waits LOCKED seconds at most, whatever job servers
+and workers do. When the job takes longer, `overtaken` is whether the row was another one by then: what the
+job wrote may be older than what the change wrote, and the row has to be sent once more.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ def payload_of(connection, asked, lock=""):
     with connection.cursor() as cursor:
         cursor.execute("SET SESSION sql_mode = %s, innodb_lock_wait_timeout = 5", (asked["sql_mode"],))
         # The SQL of which sync_table makes the trigger, and a name that the role has quoted.
-        cursor.execute("SELECT {} FROM {} AS gearsync_row LIMIT 1{}".format(asked["payload_sql"], asked["table_sql"], lock))  # noqa: S608
+        statement = "SELECT {} FROM {} AS gearsync_row LIMIT 1{}"
+        cursor.execute(statement.format(asked["payload_sql"], asked["table_sql"], lock))
         row = cursor.fetchone()
     return row[0] if row else None
 
@@ -62,7 +65,8 @@ def main():
         sending = threading.Thread(target=send, args=(sender, asked, payload, outcome))
         sending.start()
         sending.join(LOCKED)
-        # Asked while the row is still locked: a job that ends just after the release may have been overtaken too.
+        # Asked while the row is still locked: a job that ends just after the release may have been overtaken
+        # too.
         late = sending.is_alive()
         holder.rollback()
         if late:

@@ -6,7 +6,13 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from ansible_collections.gearsync.mysql_redis.plugins.module_utils import _column_sql, _outbox, _sync_checks, _sync_plan, _trigger_bodies
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils import (
+    _column_sql,
+    _outbox,
+    _sync_checks,
+    _sync_plan,
+    _trigger_bodies,
+)
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declare import rules
 from ansible_collections.gearsync.mysql_redis.plugins.modules import sync_table
 from gearsync import contract
@@ -16,16 +22,38 @@ from gearsync.project.payload import _TYPED
 from gearsync.shapes import TYPES
 
 DECLARATION = {
-    "table": "shop.item", "delivery": "durable", "function": contract.DIRECT_FUNCTION, "events": list(contract.EVENTS), "columns": ["id", "name"],
+    "table": "shop.item",
+    "delivery": "durable",
+    "function": contract.DIRECT_FUNCTION,
+    "events": list(contract.EVENTS),
+    "columns": ["id", "name"],
     "write": [{"type": "hash", "key": "item:{id}"}],
 }
 COLUMNS: dict[str, dict[str, Any]] = {
-    name: {"name": name, "data_type": data_type, "column_type": data_type, "collation": None, "precision": None, "nullable": False, "is_json": False}
-    for name, data_type in (("id", "int"), ("name", "varchar(20)"))}
+    name: {
+        "name": name,
+        "data_type": data_type,
+        "column_type": data_type,
+        "collation": None,
+        "precision": None,
+        "nullable": False,
+        "is_json": False,
+    }
+    for name, data_type in (("id", "int"), ("name", "varchar(20)"))
+}
 
 
 def durable() -> Any:
-    return _trigger_bodies.Durable(DECLARATION, COLUMNS, shard_columns=["id"], key_columns=["id"], refusable=[], source="main", shards=1, number=7)
+    return _trigger_bodies.Durable(
+        DECLARATION,
+        COLUMNS,
+        shard_columns=["id"],
+        key_columns=["id"],
+        refusable=[],
+        source="main",
+        shards=1,
+        number=7,
+    )
 
 
 def test_schema_and_alias() -> None:
@@ -45,7 +73,8 @@ def test_the_fields_of_a_declaration() -> None:
     assert set(rules.WRITE_FIELDS) == set(Write.__struct_fields__) == set(options["write"]["options"])
     table = Table(table="s.t", columns=["id"], write=[])
     assert {name: getattr(table, name) for name in ("delivery", "function", "events")} == {
-        name: options[name]["default"] for name in ("delivery", "function", "events")}
+        name: options[name]["default"] for name in ("delivery", "function", "events")
+    }
 
 
 def test_a_trigger_wakes_by_the_function_that_a_worker_takes() -> None:
@@ -53,7 +82,9 @@ def test_a_trigger_wakes_by_the_function_that_a_worker_takes() -> None:
 
 
 def test_a_trigger_of_direct_delivery_marks_its_payload() -> None:
-    assert f"'{contract.MARK}', {contract.MARK_VERSION}" in _trigger_bodies.direct_body(DECLARATION, COLUMNS, "insert")
+    assert f"'{contract.MARK}', {contract.MARK_VERSION}" in _trigger_bodies.direct_body(
+        DECLARATION, COLUMNS, "insert"
+    )
 
 
 def test_a_worker_reads_the_declaration_that_sync_table_stores() -> None:

@@ -27,17 +27,41 @@ from hypothesis import strategies as st
 
 
 def column(name, data_type="int", **changes):
-    return {"name": name, "data_type": data_type, "column_type": data_type, "collation": None, "precision": None, "nullable": False,
-            "is_json": False, **changes}
+    return {
+        "name": name,
+        "data_type": data_type,
+        "column_type": data_type,
+        "collation": None,
+        "precision": None,
+        "nullable": False,
+        "is_json": False,
+        **changes,
+    }
 
 
-FACTS = {"name": "t", "unique_keys": [["id"], ["mail"]], "refusable": {"id", "mail"},
-         "columns": [column("id"), column("mail", "varchar", collation="utf8mb4_bin"), column("body", "longblob"), column("text", "longtext", collation="x")]}
+FACTS = {
+    "name": "t",
+    "unique_keys": [["id"], ["mail"]],
+    "refusable": {"id", "mail"},
+    "columns": [
+        column("id"),
+        column("mail", "varchar", collation="utf8mb4_bin"),
+        column("body", "longblob"),
+        column("text", "longtext", collation="x"),
+    ],
+}
 
 
 def declaration(*keys, **changes):
-    return {"table": "s.t", "delivery": "durable", "function": "f", "events": ["insert", "update", "delete"], "columns": ["id", "mail"],
-            "write": [{"type": "hash", "key": key} for key in keys], **changes}
+    return {
+        "table": "s.t",
+        "delivery": "durable",
+        "function": "f",
+        "events": ["insert", "update", "delete"],
+        "columns": ["id", "mail"],
+        "write": [{"type": "hash", "key": key} for key in keys],
+        **changes,
+    }
 
 
 @given(st.integers(1, 256))
@@ -53,18 +77,33 @@ def expression(column_name, shards):
 
 def record(*generations):
     """A synced table whose triggers may write into these generations: (number, expression) each."""
-    return SyncedTable(**{**dict.fromkeys(SyncedTable._fields, ""), "generations": to_json({number: sql(number) for number, sql in generations})})
+    return SyncedTable(
+        **{
+            **dict.fromkeys(SyncedTable._fields, ""),
+            "generations": to_json({number: sql(number) for number, sql in generations}),
+        }
+    )
 
 
-@given(steps=st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 8), st.booleans(), st.booleans()), min_size=1, max_size=30))
+@given(
+    steps=st.lists(
+        st.tuples(st.sampled_from("abc"), st.integers(1, 8), st.booleans(), st.booleans()),
+        min_size=1,
+        max_size=30,
+    )
+)
 def test_no_number_stands_for_two_ways_to_divide_the_rows_of_a_table(steps):
-    """Declarations change, each time some changes may be left in the shards, and runs may be interrupted; drained: all changes were applied before."""
+    """Declarations change, each time some changes may be left in the shards, and runs may be interrupted;
+    drained: all changes were applied before.
+    """
     known, waiting = [], {}
     for key, shards, drained, interrupted in steps:
         if drained:
             waiting = {}
         sql = expression(key, shards)
-        generation = choose_generation(shards, record(*known) if known else None, sql, functools.partial(set, waiting))
+        generation = choose_generation(
+            shards, record(*known) if known else None, sql, functools.partial(set, waiting)
+        )
         assert generation >= shards
         for number, former in known:
             assert number != generation or former(number) == sql(number)
@@ -93,7 +132,10 @@ def test_a_run_that_is_repeated_takes_the_generation_of_the_one_that_was_interru
 
 def test_the_outbox_is_read_once_however_many_generations_are_taken():
     answers = iter([{5, 6, 7}])
-    assert choose_generation(4, record((4, expression("id", 4))), expression("mail", 4), lambda: next(answers)) == 8
+    assert (
+        choose_generation(4, record((4, expression("id", 4))), expression("mail", 4), lambda: next(answers))
+        == 8
+    )
 
 
 @given(shards=st.integers(1, 256), generation=st.integers(1, 256))
@@ -110,22 +152,27 @@ def test_a_table_without_a_common_key_has_one_shard():
     assert [name for name, _column in sql.key] == ["id"]
 
 
-@pytest.mark.parametrize(("writes", "by"), [
-    ([{"type": "hash", "key": "x:{id}"}], "id"),
-    ([{"type": "hash", "key": "x:{mail}"}], "mail"),
-    ([{"type": "hash", "key": "x:{id}:{mail}"}], "id"),
-    ([{"type": "hash", "key": "x:{id}"}, {"type": "set", "key": "all", "member": "{id}"}], "id"),
-    ([{"type": "hash", "key": "x:{id}"}, {"type": "set", "key": "by:{mail}", "member": "{id}"}], "id"),
-    ([{"type": "hash", "key": "x:{id}"}, {"type": "list", "key": "log:{id}", "value": "{mail}"}], "id"),
-    # A log of all rows is in one order.
-    ([{"type": "hash", "key": "x:{id}"}, {"type": "list", "key": "log", "value": "{id}"}], None),
-    ([{"type": "stream", "key": "log"}], None),
-    # What a transform computes is in no key of the table.
-    ([{"type": "hash", "key": "x:{slug}:{id}"}], "id"),
-    ([{"type": "list", "key": "x:{slug}", "value": "{id}"}], None),
-])
+@pytest.mark.parametrize(
+    ("writes", "by"),
+    [
+        ([{"type": "hash", "key": "x:{id}"}], "id"),
+        ([{"type": "hash", "key": "x:{mail}"}], "mail"),
+        ([{"type": "hash", "key": "x:{id}:{mail}"}], "id"),
+        ([{"type": "hash", "key": "x:{id}"}, {"type": "set", "key": "all", "member": "{id}"}], "id"),
+        ([{"type": "hash", "key": "x:{id}"}, {"type": "set", "key": "by:{mail}", "member": "{id}"}], "id"),
+        ([{"type": "hash", "key": "x:{id}"}, {"type": "list", "key": "log:{id}", "value": "{mail}"}], "id"),
+        # A log of all rows is in one order.
+        ([{"type": "hash", "key": "x:{id}"}, {"type": "list", "key": "log", "value": "{id}"}], None),
+        ([{"type": "stream", "key": "log"}], None),
+        # What a transform computes is in no key of the table.
+        ([{"type": "hash", "key": "x:{slug}:{id}"}], "id"),
+        ([{"type": "list", "key": "x:{slug}", "value": "{id}"}], None),
+    ],
+)
 def test_what_rows_are_divided_by(writes, by):
-    text = durable(declaration(write=writes, transform="a:b", computed=["slug"]), FACTS, "main", 4).shard("NEW")
+    text = durable(declaration(write=writes, transform="a:b", computed=["slug"]), FACTS, "main", 4).shard(
+        "NEW"
+    )
     assert ("CRC32(" in text) == (by is not None)
     assert by is None or f"NEW.`{by}`" in text
 
@@ -133,7 +180,10 @@ def test_what_rows_are_divided_by(writes, by):
 def test_both_rows_of_an_update_count_for_its_size():
     wanted = declaration("{id}:{text}", columns=["id", "body", "text"])
     sql = durable(wanted, FACTS, "main", 4)
-    words = "COALESCE(OCTET_LENGTH(NEW.`body`), 0) + COALESCE(OCTET_LENGTH(NEW.`text`), 0) + COALESCE(OCTET_LENGTH(OLD.`text`), 0) > @@max_allowed_packet"
+    words = (
+        "COALESCE(OCTET_LENGTH(NEW.`body`), 0) + COALESCE(OCTET_LENGTH(NEW.`text`), 0) + "
+        "COALESCE(OCTET_LENGTH(OLD.`text`), 0) > @@max_allowed_packet"
+    )
     assert words in sql.body("update")
     assert "OLD." not in sql.body("insert")
     assert "NEW." not in sql.body("delete")
@@ -156,13 +206,16 @@ def test_migrations_go_on_from_every_version():
     assert everything[0].startswith("CREATE DATABASE IF NOT EXISTS")
     assert migration_statements(VERSION) == []
     for version in range(1, VERSION):
-        assert migration_statements(version) == everything[-len(migration_statements(version)):]
+        assert migration_statements(version) == everything[-len(migration_statements(version)) :]
     with pytest.raises(SchemaError, match="later release"):
         migration_statements(VERSION + 1)
     repeatable = (
         r"CREATE TABLE IF NOT EXISTS|DROP TABLE IF EXISTS|DROP PROCEDURE IF EXISTS|CREATE PROCEDURE"
-        r"|UPDATE `gearsync`.`declaration` SET .* NOT LIKE|UPDATE `gearsync`.`synced_table` SET `generations` = .* WHERE `generations` IS NULL"
-        r"|SET @gearsync_sql = IF\(|PREPARE gearsync_statement|EXECUTE gearsync_statement|DEALLOCATE PREPARE gearsync_statement")
+        r"|UPDATE `gearsync`.`declaration` SET .* NOT LIKE|UPDATE `gearsync`.`synced_table` SET "
+        r"`generations` = .* WHERE `generations` IS NULL"
+        r"|SET @gearsync_sql = IF\(|PREPARE gearsync_statement|EXECUTE gearsync_statement|DEALLOCATE "
+        r"PREPARE gearsync_statement"
+    )
     assert all(re.match(repeatable, statement) for statements in MIGRATIONS for statement in statements)
 
 
@@ -173,7 +226,11 @@ class Numbers:
         self.contents = contents
 
     def rows(self, _statement, _table):
-        return [{"number": 10_000 * len(self.contents) + 42, "content": self.contents[-1]}] if self.contents else []
+        return (
+            [{"number": 10_000 * len(self.contents) + 42, "content": self.contents[-1]}]
+            if self.contents
+            else []
+        )
 
 
 def test_a_declaration_keeps_its_number_as_long_as_it_is_the_newest_one():
@@ -182,25 +239,47 @@ def test_a_declaration_keeps_its_number_as_long_as_it_is_the_newest_one():
     assert number_of(Numbers("a"), "s.t", "a", VERSION) == (10_042, [])
     number, statements = number_of(Numbers("a", "b"), "s.t", "a", VERSION)
     assert number == 30_000 + end
-    assert statements == [f"INSERT INTO `gearsync`.`numbered_declaration` (`table_name`, `number`, `content`) VALUES ('s.t', {number}, 'a')"]
+    assert statements == [
+        (
+            "INSERT INTO `gearsync`.`numbered_declaration` (`table_name`, `number`, `content`) VALUES "
+            "('s.t', "
+            f"{number}, 'a')"
+        )
+    ]
 
 
 def test_what_is_written_down_of_a_declaration_is_all_that_its_changes_need():
     # worker/tests/unit/test_declared.py reads the same text.
     writes = [{"type": "hash", "key": "k:{id}", "ttl": 60, "value": None}, {"type": "stream", "key": "log"}]
-    sql = durable(declaration(write=writes, columns=["id", "mail", "body"], transform="a.b:c", computed=["slug"]), FACTS, "main", 4)
+    sql = durable(
+        declaration(write=writes, columns=["id", "mail", "body"], transform="a.b:c", computed=["slug"]),
+        FACTS,
+        "main",
+        4,
+    )
     content = sql.content("s", "t", "r")
-    assert to_json({name: content[name] for name in content if name not in ("small_sql", "large_columns")}) == (
+    assert to_json(
+        {name: content[name] for name in content if name not in ("small_sql", "large_columns")}
+    ) == (
         '{"columns":[["id","integer"],["mail","text"],["body","binary"]],"computed":["slug"],"deleted":["id","mail","body"],'
         '"key":[{"declared":"id","kind":"integer","real":"id"}],"old":["id","mail","body"],"source_schema":"s","source_table":"t",'
-        '"transform":"a.b:c","write":[{"key":"k:{id}","ttl":60,"type":"hash"},{"key":"log","type":"stream"}]}')
+        '"transform":"a.b:c","write":[{"key":"k:{id}","ttl":60,"type":"hash"},{"key":"log","type":"stream"}]}'
+    )
     # The number is no part of it, nor is what changes nothing of a payload.
-    assert durable({**sql.declaration, "events": ["delete"]}, FACTS, "main", 9, number=7).content("s", "t", "r") == content
+    assert (
+        durable({**sql.declaration, "events": ["delete"]}, FACTS, "main", 9, number=7).content("s", "t", "r")
+        == content
+    )
 
 
 def test_a_delete_tells_a_stream_every_column_and_others_only_what_they_remove():
     def told(*writes):
-        return [name for name, _column in durable(declaration(write=list(writes), columns=["id", "mail"]), FACTS, "main", 4).deleted]
+        return [
+            name
+            for name, _column in durable(
+                declaration(write=list(writes), columns=["id", "mail"]), FACTS, "main", 4
+            ).deleted
+        ]
 
     assert told({"type": "hash", "key": "k:{id}"}) == ["id"]
     assert told({"type": "list", "key": "log", "value": "{id}"}) == ["id"]
@@ -209,7 +288,9 @@ def test_a_delete_tells_a_stream_every_column_and_others_only_what_they_remove()
 
 def test_what_removes_is_replaced_before_what_writes():
     sql = durable(declaration("{id}"), FACTS, "main", 4, number=3)
-    made = wanted_triggers("s", {**declaration("{id}"), "events": ["insert", "update", "delete"]}, FACTS, None, "", body=sql.body)
+    made = wanted_triggers(
+        "s", {**declaration("{id}"), "events": ["insert", "update", "delete"]}, FACTS, None, "", body=sql.body
+    )
     assert [trigger.event for trigger in made] == ["delete", "update", "insert"]
     assert all("JSON_ARRAY(3, " in trigger.body for trigger in made)
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""package_guard: what apt-get and dnf really printed (Debian sid with MySQL 9.7, dnf 4 with MariaDB 10.11), and what is concluded from it."""
+"""package_guard: what apt-get and dnf really printed (Debian sid with MySQL 9.7, dnf 4 with MariaDB
+10.11), and what is concluded from it.
+"""
 
 import json
 import re
@@ -9,7 +11,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from ansible_collections.gearsync.mysql_redis.plugins.module_utils._packages import SERVERS, Plan, apt_plan, dnf_plan, endangered, series, updated
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._packages import (
+    SERVERS,
+    Plan,
+    apt_plan,
+    dnf_plan,
+    endangered,
+    series,
+    updated,
+)
 from ansible_collections.gearsync.mysql_redis.plugins.modules import package_guard
 from ansible_collections.gearsync.mysql_redis.plugins.modules.package_guard import Apt, make_plan
 
@@ -94,12 +104,14 @@ Remove   1 Package
 
 DNF_CONFLICT_OUT = """\
 Last metadata expiration check: 0:10:08 ago on Mon Nov 23 08:43:16 2026.
-(try to add '--allowerasing' to command line to replace conflicting packages or '--skip-broken' to skip uninstallable packages)
+(try to add '--allowerasing' to command line to replace conflicting packages or \
+'--skip-broken' to skip uninstallable packages)
 """
 DNF_CONFLICT_ERR = """\
 Error:
  Problem: problem with installed package mariadb-server-3:10.11.19-1.el9.x86_64
-  - package conflicting-1.0-1.el9.x86_64 conflicts with mariadb-server provided by mariadb-server-3:10.11.19-1.el9.x86_64
+  - package conflicting-1.0-1.el9.x86_64 conflicts with mariadb-server provided by \
+mariadb-server-3:10.11.19-1.el9.x86_64
   - conflicting requests
 """
 
@@ -121,18 +133,31 @@ def test_apt_may_mend_the_server_but_not_move_it_to_another_series():
     same = apt_plan(0, APT_UPGRADES_THE_SERVER.format(version="1:10.11.14-0+deb12u2"), "")
     assert same.installs == ["libc6", "mariadb-server"]
     assert lost(same) == []
-    assert updated(same, SERVERS) == ["mariadb-server (1:10.11.6-0+deb12u1 would become 1:10.11.14-0+deb12u2)"]
+    assert updated(same, SERVERS) == [
+        "mariadb-server (1:10.11.6-0+deb12u1 would become 1:10.11.14-0+deb12u2)"
+    ]
     other = apt_plan(0, APT_UPGRADES_THE_SERVER.format(version="1:11.8.3-0+deb13u1"), "")
     assert lost(other) == ["mariadb-server (1:10.11.6-0+deb12u1 would become 1:11.8.3-0+deb13u1)"]
     assert updated(other, SERVERS) == []
-    assert updated(apt_plan(0, APT_UPGRADES_THE_SERVER.replace("mariadb-server", "libmariadb3").format(version="2"), ""), SERVERS) == []
+    assert (
+        updated(
+            apt_plan(
+                0, APT_UPGRADES_THE_SERVER.replace("mariadb-server", "libmariadb3").format(version="2"), ""
+            ),
+            SERVERS,
+        )
+        == []
+    )
 
 
-@pytest.mark.parametrize("words", [
-    "E: Unable to locate package nosuch",
-    "E: Package 'nosuch' has no installation candidate",
-    "E: Package nosuch has no installation candidate",
-])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "E: Unable to locate package nosuch",
+        "E: Package 'nosuch' has no installation candidate",
+        "E: Package nosuch has no installation candidate",
+    ],
+)
 def test_apt_does_not_know_a_package(words):
     plan = apt_plan(100, "Reading package lists...\n", words + "\n")
     assert plan.unknown == ["nosuch"]
@@ -140,9 +165,15 @@ def test_apt_does_not_know_a_package(words):
 
 
 def test_apt_finds_no_way():
-    plan = apt_plan(100, "Reading package lists...\nThe following packages have unmet dependencies:\n a : Depends: b but it is not installable\n",
-                    "E: Unable to correct problems, you have held broken packages.\n")
-    assert plan.problem.startswith("The following packages have unmet dependencies: a : Depends: b but it is not installable")
+    plan = apt_plan(
+        100,
+        "Reading package lists...\nThe following packages have unmet dependencies:\n a : Depends: b but it "
+        "is not installable\n",
+        "E: Unable to correct problems, you have held broken packages.\n",
+    )
+    assert plan.problem.startswith(
+        "The following packages have unmet dependencies: a : Depends: b but it is not installable"
+    )
     assert "held broken packages" in plan.problem
 
 
@@ -161,10 +192,14 @@ def test_dnf_that_removes_the_server_is_refused_with_its_name():
 
 def test_dnf_upgrade_and_a_name_on_a_line_of_its_own():
     plan = dnf_plan(1, DNF_UPGRADES_THE_SERVER, ABORTED)
-    assert plan.installs == ["a-package-with-a-name-that-is-too-long-for-its-column-and-stands-alone", "mariadb-server"]
+    assert plan.installs == [
+        "a-package-with-a-name-that-is-too-long-for-its-column-and-stands-alone",
+        "mariadb-server",
+    ]
     assert plan.changed == {"mariadb-server": ("", "3:11.4.2-1.el9")}
     assert lost(plan._replace(changed={"mariadb-server": ("3:10.11.19", "3:11.4.2-1.el9")})) == [
-        "mariadb-server (3:10.11.19 would become 3:11.4.2-1.el9)"]
+        "mariadb-server (3:10.11.19 would become 3:11.4.2-1.el9)"
+    ]
 
 
 def test_dnf_conflict_is_a_problem_without_the_advice_to_erase():
@@ -174,7 +209,9 @@ def test_dnf_conflict_is_a_problem_without_the_advice_to_erase():
 
 
 def test_dnf_unknown_package_and_repository():
-    assert dnf_plan(1, "No match for argument: nosuch\n", "Error: Unable to find a match: nosuch\n").unknown == ["nosuch"]
+    assert dnf_plan(
+        1, "No match for argument: nosuch\n", "Error: Unable to find a match: nosuch\n"
+    ).unknown == ["nosuch"]
     assert dnf_plan(1, "", "Error: Unknown repo: 'nosuch'\n").problem == "Error: Unknown repo: 'nosuch'"
 
 
@@ -182,24 +219,53 @@ def test_dnf_has_nothing_to_do():
     assert dnf_plan(0, "Dependencies resolved.\nNothing to do.\nComplete!\n", "") == Plan([], [], {}, [], "")
 
 
-@pytest.mark.parametrize("name", [
-    "mysql-server", "mysql-server-core", "mysql-server-core-8.0", "default-mysql-server", "mysql8.4-server", "mysql-community-server",
-    "mysql-community-server-core", "mysql-community-server-minimal", "mysql-commercial-server", "mysql-cluster-community-server",
-    "mariadb-server", "mariadb-server-core-10.5", "mariadb-server-10.5", "mariadb-server-galera", "mariadb11.8-server", "MariaDB-server",
-    "percona-server-server", "percona-server-server-5.7", "percona-xtradb-cluster-server", "Percona-Server-server-57",
-])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mysql-server",
+        "mysql-server-core",
+        "mysql-server-core-8.0",
+        "default-mysql-server",
+        "mysql8.4-server",
+        "mysql-community-server",
+        "mysql-community-server-core",
+        "mysql-community-server-minimal",
+        "mysql-commercial-server",
+        "mysql-cluster-community-server",
+        "mariadb-server",
+        "mariadb-server-core-10.5",
+        "mariadb-server-10.5",
+        "mariadb-server-galera",
+        "mariadb11.8-server",
+        "MariaDB-server",
+        "percona-server-server",
+        "percona-server-server-5.7",
+        "percona-xtradb-cluster-server",
+        "Percona-Server-server-57",
+    ],
+)
 def test_servers_are_protected(name):
     assert lost(Plan([], [name], {}, [], "")) == [f"{name} (removed)"]
 
 
-@pytest.mark.parametrize("name", ["mariadb-client", "mysql-common", "libmariadb3", "mysql-router", "redis-server", "not-mysql-server"])
+@pytest.mark.parametrize(
+    "name",
+    ["mariadb-client", "mysql-common", "libmariadb3", "mysql-router", "redis-server", "not-mysql-server"],
+)
 def test_other_packages_are_not(name):
     assert lost(Plan([], [name], {}, [], "")) == []
 
 
-@pytest.mark.parametrize(("version", "expected"), [
-    ("1:10.11.14-0+deb12u2", "10.11"), ("3:10.11.19", "10.11"), ("9.7.4-2", "9.7"), ("1:11.8.9+ds-4", "11.8"), ("8.0.43-0ubuntu0.24.04.2", "8.0"),
-])
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        ("1:10.11.14-0+deb12u2", "10.11"),
+        ("3:10.11.19", "10.11"),
+        ("9.7.4-2", "9.7"),
+        ("1:11.8.9+ds-4", "11.8"),
+        ("8.0.43-0ubuntu0.24.04.2", "8.0"),
+    ],
+)
 def test_series(version, expected):
     assert series(version) == expected
 
@@ -225,11 +291,29 @@ def stub(path, text):
 @pytest.mark.parametrize("allowed", [False, True])
 def test_an_update_of_the_server_is_refused_unless_a_restart_is_allowed(tmp_path, allowed):
     stub(tmp_path / "dpkg-query", "exit 1\n")
-    stub(tmp_path / "apt-get", f"cat <<EOT\n{APT_UPGRADES_THE_SERVER.format(version='1:10.11.14-0+deb12u2')}EOT\n")
+    stub(
+        tmp_path / "apt-get",
+        f"cat <<EOT\n{APT_UPGRADES_THE_SERVER.format(version='1:10.11.14-0+deb12u2')}EOT\n",
+    )
     arguments = tmp_path / "arguments.json"
-    arguments.write_text(json.dumps({"ANSIBLE_MODULE_ARGS": {"name": ["libmariadb-dev"], "use": "apt", "allow_server_update": allowed}}))
-    done = subprocess.run([sys.executable, "-m", package_guard.__name__, str(arguments)], capture_output=True, text=True, check=False,
-                          env={"PATH": f"{tmp_path}:/usr/bin:/bin", "PYTHONPATH": COLLECTIONS})
+    arguments.write_text(
+        json.dumps(
+            {
+                "ANSIBLE_MODULE_ARGS": {
+                    "name": ["libmariadb-dev"],
+                    "use": "apt",
+                    "allow_server_update": allowed,
+                }
+            }
+        )
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", package_guard.__name__, str(arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "PYTHONPATH": COLLECTIONS},
+    )
     result = json.loads(done.stdout)
     assert result.get("failed", False) != allowed
     if not allowed:
@@ -246,6 +330,8 @@ def test_the_real_apt():
     assert not plan.installs
     assert not plan.removes
     # bash cannot go away, so apt's own simulation of its removal shows the line that apt_plan must see.
-    simulated = RealRunner.run_command(["apt-get", "--simulate", "remove", "--allow-remove-essential", installed], {"LC_ALL": "C"})
+    simulated = RealRunner.run_command(
+        ["apt-get", "--simulate", "remove", "--allow-remove-essential", installed], {"LC_ALL": "C"}
+    )
     assert re.search(r"^Remv bash ", simulated[1], re.MULTILINE)
     assert installed in apt_plan(*simulated).removes

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The rule book is one: the collection's copy and the worker's are the same, and say the same of whatever a user writes."""
+"""The rule book is one: the collection's copy and the worker's are the same, and say the same of whatever
+a user writes.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ VALIDATOR = ArgumentSpecValidator(sync_table.argument_spec())
 TABLES, FILES = 10, 1000
 
 
-@pytest.mark.parametrize("name", [path.name for path in COLLECTION.glob("*.py") if path.name != "__init__.py"])
+@pytest.mark.parametrize(
+    "name", [path.name for path in COLLECTION.glob("*.py") if path.name != "__init__.py"]
+)
 def test_both_copies_are_the_same(name: str) -> None:
     assert (COLLECTION / name).read_bytes() == (WORKER / name).read_bytes()
 
@@ -43,31 +47,174 @@ def test_both_copies_are_the_same(name: str) -> None:
 HASH = {"type": "hash", "key": "t:{id}"}
 GOOD: list[dict[str, Any]] = [
     {"table": "s.a", "columns": ["id", "a", "b"], "write": [HASH]},
-    {"table": "s.b", "columns": ["id"], "write": [{"type": "string", "key": "{column}"}], "delivery": "direct", "function": "f"},
-    {"table": "`s`.`c`", "columns": ["id", "a"], "write": [{"type": "string", "key": "c:{id}", "value": "{a}", "ttl": 5}], "events": ["insert"]},
-    {"table": "s.d", "columns": ["id", "a"], "write": [{"type": "set", "key": "d:{a}", "member": "{id}"}, {"type": "json", "key": "j:{id}"}]},
-    {"table": "s.e", "columns": ["id"], "write": [{"type": "zset", "key": "e", "member": "{id}", "score": "{id}", "distinct": True}]},
-    {"table": "s.f", "columns": ["id"], "write": [{"type": "list", "key": "{[}f{]}", "value": "{id}", "max": 9}, {"type": "stream", "key": "x", "maxlen": 9}]},
-    {"table": "s.g", "columns": ["id"], "write": [{"type": "hash", "key": "{{g}}:{id}:{slug}"}], "transform": "m:f", "computed": ["slug"]},
+    {
+        "table": "s.b",
+        "columns": ["id"],
+        "write": [{"type": "string", "key": "{column}"}],
+        "delivery": "direct",
+        "function": "f",
+    },
+    {
+        "table": "`s`.`c`",
+        "columns": ["id", "a"],
+        "write": [{"type": "string", "key": "c:{id}", "value": "{a}", "ttl": 5}],
+        "events": ["insert"],
+    },
+    {
+        "table": "s.d",
+        "columns": ["id", "a"],
+        "write": [{"type": "set", "key": "d:{a}", "member": "{id}"}, {"type": "json", "key": "j:{id}"}],
+    },
+    {
+        "table": "s.e",
+        "columns": ["id"],
+        "write": [{"type": "zset", "key": "e", "member": "{id}", "score": "{id}", "distinct": True}],
+    },
+    {
+        "table": "s.f",
+        "columns": ["id"],
+        "write": [
+            {"type": "list", "key": "{[}f{]}", "value": "{id}", "max": 9},
+            {"type": "stream", "key": "x", "maxlen": 9},
+        ],
+    },
+    {
+        "table": "s.g",
+        "columns": ["id"],
+        "write": [{"type": "hash", "key": "{{g}}:{id}:{slug}"}],
+        "transform": "m:f",
+        "computed": ["slug"],
+    },
 ]
 DROP = object()
 NAMES = [
-    "", "id", "Id", "a", "slug", "SLUG", "column", "[", "insert", "upsert", "direct", "durabel", "s.a", "s.t", "a b", "m:f", "set", "zet", "x" * 300, "a\x07b"]
-TEMPLATES = ["{id}", "{a}:{id}", "{Id}", "{no}", "{column}", "{id}:{column}", "{id}{a}", "{id", "id}", "{}", "{{x}}:{id}", "{[}x{]}:{id}", "{[}", "x", "{slug}",
-             "d:{id}", "t:{id}", "c:{id}", "{id}:id", "1.5", "high", ""]
-WILD = [DROP, None, 0, -1, 1, 5, 2**60, 2**70, 1.5, True, False, [], {}, [None], ["id"], ["id", "ID"], [1], [[]], [{}], {"id": 1}, [HASH], [HASH, HASH], HASH,
-        datetime.date(2026, 1, 2), "é", "-", "on", "12", "~"]
+    "",
+    "id",
+    "Id",
+    "a",
+    "slug",
+    "SLUG",
+    "column",
+    "[",
+    "insert",
+    "upsert",
+    "direct",
+    "durabel",
+    "s.a",
+    "s.t",
+    "a b",
+    "m:f",
+    "set",
+    "zet",
+    "x" * 300,
+    "a\x07b",
+]
+TEMPLATES = [
+    "{id}",
+    "{a}:{id}",
+    "{Id}",
+    "{no}",
+    "{column}",
+    "{id}:{column}",
+    "{id}{a}",
+    "{id",
+    "id}",
+    "{}",
+    "{{x}}:{id}",
+    "{[}x{]}:{id}",
+    "{[}",
+    "x",
+    "{slug}",
+    "d:{id}",
+    "t:{id}",
+    "c:{id}",
+    "{id}:id",
+    "1.5",
+    "high",
+    "",
+]
+WILD = [
+    DROP,
+    None,
+    0,
+    -1,
+    1,
+    5,
+    2**60,
+    2**70,
+    1.5,
+    True,
+    False,
+    [],
+    {},
+    [None],
+    ["id"],
+    ["id", "ID"],
+    [1],
+    [[]],
+    [{}],
+    {"id": 1},
+    [HASH],
+    [HASH, HASH],
+    HASH,
+    datetime.date(2026, 1, 2),
+    "é",
+    "-",
+    "on",
+    "12",
+    "~",
+]
 #: Places of a declaration, some of which are no fields, and what is put there.
-CHANGES = st.lists(st.one_of(
-    st.tuples(st.sampled_from([("write", number, name) for number in range(2) for name in TEMPLATE_FIELDS]), st.sampled_from(TEMPLATES)),
-    st.tuples(st.sampled_from([(name, number) for name in ("columns", "events", "computed") for number in range(3)]), st.sampled_from(NAMES)),
-    st.tuples(st.sampled_from([("table",), ("delivery",), ("function",), ("transform",), ("write", 0, "type"), ("write", 1, "type")]), st.sampled_from(NAMES)),
-    st.tuples(
-        st.one_of(
-            st.sampled_from([(name,) for name in (*FIELDS, "colums", "Table", "two words", "", 1, None, True)]),
-            st.sampled_from([("write", number, name) for number in range(2) for name in (*WRITE_FIELDS, "tll", "column", 2)]),
-            st.sampled_from([(name, number) for name in ("write", "columns", "events", "computed") for number in range(3)])),
-        st.one_of(st.sampled_from(WILD), st.text(max_size=5)))), max_size=4)
+CHANGES = st.lists(
+    st.one_of(
+        st.tuples(
+            st.sampled_from([("write", number, name) for number in range(2) for name in TEMPLATE_FIELDS]),
+            st.sampled_from(TEMPLATES),
+        ),
+        st.tuples(
+            st.sampled_from(
+                [(name, number) for name in ("columns", "events", "computed") for number in range(3)]
+            ),
+            st.sampled_from(NAMES),
+        ),
+        st.tuples(
+            st.sampled_from(
+                [
+                    ("table",),
+                    ("delivery",),
+                    ("function",),
+                    ("transform",),
+                    ("write", 0, "type"),
+                    ("write", 1, "type"),
+                ]
+            ),
+            st.sampled_from(NAMES),
+        ),
+        st.tuples(
+            st.one_of(
+                st.sampled_from(
+                    [(name,) for name in (*FIELDS, "colums", "Table", "two words", "", 1, None, True)]
+                ),
+                st.sampled_from(
+                    [
+                        ("write", number, name)
+                        for number in range(2)
+                        for name in (*WRITE_FIELDS, "tll", "column", 2)
+                    ]
+                ),
+                st.sampled_from(
+                    [
+                        (name, number)
+                        for name in ("write", "columns", "events", "computed")
+                        for number in range(3)
+                    ]
+                ),
+            ),
+            st.one_of(st.sampled_from(WILD), st.text(max_size=5)),
+        ),
+    ),
+    max_size=4,
+)
 
 
 def changed(declaration: Any, changes: list[tuple[tuple[Any, ...], Any]]) -> Any:
@@ -76,7 +223,13 @@ def changed(declaration: Any, changes: list[tuple[tuple[Any, ...], Any]]) -> Any
     for path, value in changes:
         whole = found
         for part in path[:-1]:
-            whole = whole[part] if isinstance(whole, dict) and part in whole else whole[part] if isinstance(whole, list) and part in range(len(whole)) else None
+            whole = (
+                whole[part]
+                if isinstance(whole, dict) and part in whole
+                else whole[part]
+                if isinstance(whole, list) and part in range(len(whole))
+                else None
+            )
         if isinstance(whole, list) and isinstance(path[-1], int):
             whole[path[-1] : path[-1] + 1] = [] if value is DROP else [copy.deepcopy(value)]
         elif isinstance(whole, dict) and value is not DROP:
@@ -98,7 +251,10 @@ def written(document: Any) -> str:
 
 def by_the_worker(path: Path) -> list[str]:
     _config, found = inspect(str(path))
-    return [f"gearsync_{each.path}{f' of {each.table}' if each.table else ''}: {each.message}; {each.hint}" for each in found]
+    return [
+        f"gearsync_{each.path}{f' of {each.table}' if each.table else ''}: {each.message}; {each.hint}"
+        for each in found
+    ]
 
 
 def as_given(taken: Any, given: Any) -> Any:
@@ -111,7 +267,9 @@ def as_given(taken: Any, given: Any) -> Any:
 
 
 def check_the_module(declaration: dict[str, Any]) -> None:
-    """What the module's options let through unchanged has the problems that the rule book names; the rest is not without any."""
+    """What the module's options let through unchanged has the problems that the rule book names; the rest
+    is not without any.
+    """
     wanted = declaration_problems(declaration)
     found = VALIDATOR.validate(copy.deepcopy(declaration))
     taken = as_given(found.validated_parameters, declaration)
@@ -122,9 +280,18 @@ def check_the_module(declaration: dict[str, Any]) -> None:
 
 
 # Without shrinking, which takes minutes: what is said of one declaration is short enough.
-@settings(max_examples=FILES, derandomize=True, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck), report_multiple_bugs=False)
+@settings(
+    max_examples=FILES,
+    derandomize=True,
+    database=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+    report_multiple_bugs=False,
+)
 @given(st.lists(DECLARATIONS, min_size=TABLES, max_size=TABLES))
-def test_module_playbook_and_worker_say_the_same(tmp_path_factory: pytest.TempPathFactory, tables: list[Any]) -> None:
+def test_module_playbook_and_worker_say_the_same(
+    tmp_path_factory: pytest.TempPathFactory, tables: list[Any]
+) -> None:
     path = tmp_path_factory.getbasetemp() / "worker.yml"
     text = written({"job_servers": ["h"], "mysql": {"user": "u"}, "tables": tables})
     path.write_text(text)
@@ -135,6 +302,6 @@ def test_module_playbook_and_worker_say_the_same(tmp_path_factory: pytest.TempPa
     for declaration in tables:
         if not declaration_problems(declaration):
             assert typed(declaration).table == declaration["table"]
-    for declaration in json.loads(text)["tables"] if text.startswith("{\"") else ():
+    for declaration in json.loads(text)["tables"] if text.startswith('{"') else ():
         if isinstance(declaration, dict):
             check_the_module(declaration)

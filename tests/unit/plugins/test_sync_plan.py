@@ -28,18 +28,37 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._triggers imp
 
 WHERE = ("shop", "item")
 DECLARATION = {
-    "table": "shop.item", "delivery": "durable", "function": "syncToRedis", "events": ["insert", "update", "delete"], "columns": ["id", "name"],
-    "write": [{"type": "hash", "key": "item:{id}"}], "transform": None, "computed": [],
+    "table": "shop.item",
+    "delivery": "durable",
+    "function": "syncToRedis",
+    "events": ["insert", "update", "delete"],
+    "columns": ["id", "name"],
+    "write": [{"type": "hash", "key": "item:{id}"}],
+    "transform": None,
+    "computed": [],
 }
 
 
 def column(name, data_type):
-    return {"name": name, "data_type": data_type, "column_type": data_type, "collation": None, "precision": None, "nullable": False, "is_json": False}
+    return {
+        "name": name,
+        "data_type": data_type,
+        "column_type": data_type,
+        "collation": None,
+        "precision": None,
+        "nullable": False,
+        "is_json": False,
+    }
 
 
 def facts(*columns, unique_keys=(("id",),), period=False):
-    return {"name": "item", "columns": list(columns) or [column("id", "int"), column("name", "varchar")],
-            "unique_keys": [list(key) for key in unique_keys], "refusable": set(), "period": period}
+    return {
+        "name": "item",
+        "columns": list(columns) or [column("id", "int"), column("name", "varchar")],
+        "unique_keys": [list(key) for key in unique_keys],
+        "refusable": set(),
+        "period": period,
+    }
 
 
 def sql_of(declaration=None, number=7):
@@ -71,7 +90,13 @@ def by_name(*triggers):
 
 def test_the_record_of_a_durable_table():
     synced = synced_of()
-    assert (synced.table_name, synced.source_schema, synced.source_table, synced.shards, synced.number) == ("shop.item", "shop", "item", 4, 7)
+    assert (synced.table_name, synced.source_schema, synced.source_table, synced.shards, synced.number) == (
+        "shop.item",
+        "shop",
+        "item",
+        4,
+        7,
+    )
     assert json.loads(synced.column_types) == {"id": "int", "name": "varchar"}
     assert sorted(json.loads(synced.triggers)) == sorted(one.name for one in wanted_of())
     assert generations_of(synced) == {4: synced.shard_sql}
@@ -121,35 +146,60 @@ def test_a_record_stays_without_triggers_while_changes_need_it():
 def test_own_triggers_that_are_not_wanted_are_dropped():
     kept = trigger_name("item", "insert")
     triggers = by_name(
-        trigger(kept), trigger(beside_name(kept)), trigger(trigger_name("item", "update")), trigger(trigger_name("former", "delete")),
-        trigger("audit"), trigger(trigger_name("other", "insert"), table="other"))
+        trigger(kept),
+        trigger(beside_name(kept)),
+        trigger(trigger_name("item", "update")),
+        trigger(trigger_name("former", "delete")),
+        trigger("audit"),
+        trigger(trigger_name("other", "insert"), table="other"),
+    )
     steps = steps_without(triggers, "item", [kept])
-    assert [step.existing.name for step in steps] == [trigger_name("former", "delete"), trigger_name("item", "update")]
-    assert [step.statements for step in steps] == [[f"DROP TRIGGER `shop`.`{step.existing.name}`"] for step in steps]
+    assert [step.existing.name for step in steps] == [
+        trigger_name("former", "delete"),
+        trigger_name("item", "update"),
+    ]
+    assert [step.statements for step in steps] == [
+        [f"DROP TRIGGER `shop`.`{step.existing.name}`"] for step in steps
+    ]
 
 
 def test_a_name_that_a_trigger_of_another_table_has():
     wanted = wanted_of()
     assert name_conflict(wanted, by_name(trigger(wanted[0].name)), WHERE) is None
-    assert f"the name {wanted[0].name}" in name_conflict(wanted, by_name(trigger(wanted[0].name, table="other")), WHERE)
+    assert f"the name {wanted[0].name}" in name_conflict(
+        wanted, by_name(trigger(wanted[0].name, table="other")), WHERE
+    )
 
 
-@pytest.mark.parametrize(("other", "lockable"), [
-    (trigger(trigger_name("item", "insert")), True),
-    (trigger("audit"), False),
-    (trigger(trigger_name("item", "insert"), body="INSERT INTO `gearsync`.`outbox` VALUES (1)"), False),
-    (trigger("audit", table="other"), True),
-])
+@pytest.mark.parametrize(
+    ("other", "lockable"),
+    [
+        (trigger(trigger_name("item", "insert")), True),
+        (trigger("audit"), False),
+        (trigger(trigger_name("item", "insert"), body="INSERT INTO `gearsync`.`outbox` VALUES (1)"), False),
+        (trigger("audit", table="other"), True),
+    ],
+)
 def test_a_table_is_locked_only_when_its_triggers_write_nowhere_else(other, lockable):
     assert is_lockable(by_name(other), "item") is lockable
 
 
 def test_result():
-    declaration = {**DECLARATION, "write": [*DECLARATION["write"], {"type": "string", "key": "{column}"}, {"type": "string", "key": "{column}:{id}"}]}
+    declaration = {
+        **DECLARATION,
+        "write": [
+            *DECLARATION["write"],
+            {"type": "string", "key": "{column}"},
+            {"type": "string", "key": "{column}:{id}"},
+        ],
+    }
     result = result_of(declaration, facts(), wanted_of(), ["blind"])
     assert result == {
-        "columns": {"id": "integer", "name": "text"}, "shared_keys": ["{column}"], "blind_spots": ["blind"],
-        "triggers": {one.event: one.name for one in wanted_of()}}
+        "columns": {"id": "integer", "name": "text"},
+        "shared_keys": ["{column}"],
+        "blind_spots": ["blind"],
+        "triggers": {one.event: one.name for one in wanted_of()},
+    }
 
 
 def test_result_of_direct_delivery_has_the_job():
@@ -167,15 +217,18 @@ def test_the_diff_has_records_and_triggers():
     assert shown["after"] == "-- wanted\n"
 
 
-@pytest.mark.parametrize(("given", "problem"), [
-    (facts(), None),
-    (facts(unique_keys=()), None),
-    (facts(unique_keys=(), period=True), "the table has a period"),
-    (facts(period=True), None),
-    (facts(column("id", "float"), column("name", "varchar")), "column 'id' is a FLOAT"),
-    (facts(column("id", "int"), column("name", "text")), None),
-    (facts(column("id", "int"), column("name", "text"), unique_keys=()), "name may be too large"),
-])
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        (facts(), None),
+        (facts(unique_keys=()), None),
+        (facts(unique_keys=(), period=True), "the table has a period"),
+        (facts(period=True), None),
+        (facts(column("id", "float"), column("name", "varchar")), "column 'id' is a FLOAT"),
+        (facts(column("id", "int"), column("name", "text")), None),
+        (facts(column("id", "int"), column("name", "text"), unique_keys=()), "name may be too large"),
+    ],
+)
 def test_columns_and_keys_of_durable_delivery(given, problem):
     problems, warnings = durable_problems(DECLARATION, given)
     assert warnings == []

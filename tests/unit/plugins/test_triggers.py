@@ -23,19 +23,44 @@ from hypothesis import strategies as st
 
 
 def column(data_type, **changes):
-    return {"name": "c", "data_type": data_type, "column_type": data_type, "collation": None, "precision": None, "nullable": True, "is_json": False, **changes}
+    return {
+        "name": "c",
+        "data_type": data_type,
+        "column_type": data_type,
+        "collation": None,
+        "precision": None,
+        "nullable": True,
+        "is_json": False,
+        **changes,
+    }
 
 
 TRIGGER = Trigger("s", "n", "t", "after", "insert", "SET @a = 1", None, "STRICT_TRANS_TABLES", 0)
 
 
-@pytest.mark.parametrize(("given_column", "kind"), [
-    (column("int"), "integer"), (column("int", column_type="int(5) unsigned zerofill"), "text"), (column("decimal"), "decimal"),
-    (column("bit"), "bit"), (column("double"), "float"), (column("timestamp"), "timestamp"), (column("datetime"), "text"), (column("year"), "text"),
-    (column("json", is_json=True), "json"), (column("longtext", is_json=True, collation="utf8mb4_bin"), "json"), (column("blob"), "binary"),
-    (column("geomcollection"), "binary"), (column("vector"), "binary"), (column("varchar", collation="utf8mb4_general_ci"), "text"),
-    (column("enum", collation="binary"), "binary"), (column("uuid"), "text"), (column("inet6"), "text"), (column("a type of tomorrow"), "text"),
-])
+@pytest.mark.parametrize(
+    ("given_column", "kind"),
+    [
+        (column("int"), "integer"),
+        (column("int", column_type="int(5) unsigned zerofill"), "text"),
+        (column("decimal"), "decimal"),
+        (column("bit"), "bit"),
+        (column("double"), "float"),
+        (column("timestamp"), "timestamp"),
+        (column("datetime"), "text"),
+        (column("year"), "text"),
+        (column("json", is_json=True), "json"),
+        (column("longtext", is_json=True, collation="utf8mb4_bin"), "json"),
+        (column("blob"), "binary"),
+        (column("geomcollection"), "binary"),
+        (column("vector"), "binary"),
+        (column("varchar", collation="utf8mb4_general_ci"), "text"),
+        (column("enum", collation="binary"), "binary"),
+        (column("uuid"), "text"),
+        (column("inet6"), "text"),
+        (column("a type of tomorrow"), "text"),
+    ],
+)
 def test_kinds(given_column, kind):
     assert column_kind(given_column) == kind
 
@@ -71,15 +96,20 @@ IDENTIFIERS = st.text(st.characters(exclude_characters="\0", exclude_categories=
 @given(schema=IDENTIFIERS, name=IDENTIFIERS, table=IDENTIFIERS, other=st.none() | IDENTIFIERS, body=st.text())
 def test_a_body_is_found_again_in_the_statement(schema, name, table, other, body):
     body = "SET " + body
-    statement = create_sql(Trigger(schema, name, table, "after", "insert", body, "u@h", "", 0), precedes=other)
+    statement = create_sql(
+        Trigger(schema, name, table, "after", "insert", body, "u@h", "", 0), precedes=other
+    )
     assert body_of(statement) == clean_body(body)
 
 
-@pytest.mark.parametrize("statement", [
-    "CREATE DEFINER=`a`@`b` TRIGGER `x` AFTER INSERT ON `t` FOR EACH ROW BODY",
-    "create trigger x before update on `for each row`.t for\teach\n row follows `a``b`\n BODY",
-    "CREATE TRIGGER x AFTER INSERT ON t FOR EACH ROW/* c */BODY",
-])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE DEFINER=`a`@`b` TRIGGER `x` AFTER INSERT ON `t` FOR EACH ROW BODY",
+        "create trigger x before update on `for each row`.t for\teach\n row follows `a``b`\n BODY",
+        "CREATE TRIGGER x AFTER INSERT ON t FOR EACH ROW/* c */BODY",
+    ],
+)
 def test_headers(statement):
     assert body_of(statement).replace("/* c */", "") == "BODY"
 
@@ -89,10 +119,18 @@ def test_a_statement_without_header_has_no_body():
     assert body_of("whatever") is None
 
 
-@pytest.mark.parametrize(("changes", "found"), [
-    ({}, []), ({"body": "SET @a = 2"}, ["body"]), ({"body": " SET @a = 1 ; "}, []), ({"timing": "before"}, ["event"]), ({"event": "delete"}, ["event"]),
-    ({"sql_mode": ""}, ["sql_mode"]), ({"definer": "a@b"}, []),
-])
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({}, []),
+        ({"body": "SET @a = 2"}, ["body"]),
+        ({"body": " SET @a = 1 ; "}, []),
+        ({"timing": "before"}, ["event"]),
+        ({"event": "delete"}, ["event"]),
+        ({"sql_mode": ""}, ["sql_mode"]),
+        ({"definer": "a@b"}, []),
+    ],
+)
 def test_differences(changes, found):
     assert differences(TRIGGER._replace(**changes), TRIGGER) == found
 
@@ -125,28 +163,40 @@ def test_a_plan_leaves_no_moment_without_a_trigger(engine, existing, beside, bes
     spare = TRIGGER._replace(name=beside_name("n")) if beside else None
     there = {trigger.name for trigger in (old, spare) if trigger}
     before = len(there)
-    statements = plan(engine, TRIGGER, old, beside=spare, beside_is_wanted=beside_is_wanted and beside, follower=None)
+    statements = plan(
+        engine, TRIGGER, old, beside=spare, beside_is_wanted=beside_is_wanted and beside, follower=None
+    )
     least = simulate(statements, there)
     assert there == {"n"}
     assert least >= min(before, 1)
 
 
-FACTS = {"name": "t", "unique_keys": [["id"]], "columns": [column("int", name="id"), column("varchar", name="it's", collation="utf8mb4_general_ci")]}
+FACTS = {
+    "name": "t",
+    "unique_keys": [["id"]],
+    "columns": [column("int", name="id"), column("varchar", name="it's", collation="utf8mb4_general_ci")],
+}
 
 
 @given(function=st.text(min_size=1, max_size=40), table=st.text(min_size=1, max_size=40))
 def test_texts_in_bodies_are_quoted(function, table):
-    declaration = {"table": table, "delivery": "direct", "function": function, "events": ["insert", "update", "delete"], "columns": ["id", "it's"],
-                   "write": [{"type": "hash", "key": "{id}"}]}
+    declaration = {
+        "table": table,
+        "delivery": "direct",
+        "function": function,
+        "events": ["insert", "update", "delete"],
+        "columns": ["id", "it's"],
+        "write": [{"type": "hash", "key": "{id}"}],
+    }
     for trigger in wanted_triggers("s", declaration, FACTS, None, ""):
         # Without its quoted texts and names a body has no quotes left.
         rest, text = [], trigger.body
         while text:
             if text[0] in "'`":
                 quote, end = text[0], 1
-                while text[end] != quote or text[end + 1:end + 2] == quote:
+                while text[end] != quote or text[end + 1 : end + 2] == quote:
                     end += 2 if text[end] in ("\\", quote) and (quote == "'" or text[end] == quote) else 1
-                text = text[end + 1:]
+                text = text[end + 1 :]
             else:
                 rest.append(text[0])
                 text = text[1:]
@@ -154,8 +204,16 @@ def test_texts_in_bodies_are_quoted(function, table):
 
 
 def test_an_update_compares_what_is_declared_and_sends_what_removes():
-    declaration = {"table": "s.t", "delivery": "direct", "function": "f", "events": ["update"], "columns": ["id", "it's"],
-                   "write": [{"type": "hash", "key": "{id}"}]}
+    declaration = {
+        "table": "s.t",
+        "delivery": "direct",
+        "function": "f",
+        "events": ["update"],
+        "columns": ["id", "it's"],
+        "write": [{"type": "hash", "key": "{id}"}],
+    }
     (trigger,) = wanted_triggers("s", declaration, FACTS, None, "")
-    assert "NEW.`id` <=> OLD.`id` AND CAST(NEW.`it's` AS BINARY) <=> CAST(OLD.`it's` AS BINARY)" in trigger.body
+    assert (
+        "NEW.`id` <=> OLD.`id` AND CAST(NEW.`it's` AS BINARY) <=> CAST(OLD.`it's` AS BINARY)" in trigger.body
+    )
     assert "'old', JSON_OBJECT('id', OLD.`id`)" in trigger.body

@@ -38,15 +38,18 @@ def names(members):
     return [member["name"] for member in members]
 
 
-@pytest.mark.parametrize(("soname", "functions", "problem"), [
-    ("ours.so", ["one", "two"], None),
-    ("", ["one"], "soname is empty"),
-    ("lib/ours.so", ["one"], "path"),
-    (".ours.so", ["one"], "hidden"),
-    ("ours.so", ["a-b"], "'a-b'"),
-    ("ours.so", ["a" * 65], "64 characters"),
-    ("ours.so", ["one", "ONE"], "ONE is named twice"),
-])
+@pytest.mark.parametrize(
+    ("soname", "functions", "problem"),
+    [
+        ("ours.so", ["one", "two"], None),
+        ("", ["one"], "soname is empty"),
+        ("lib/ours.so", ["one"], "path"),
+        (".ours.so", ["one"], "hidden"),
+        ("ours.so", ["a-b"], "'a-b'"),
+        ("ours.so", ["a" * 65], "64 characters"),
+        ("ours.so", ["one", "ONE"], "ONE is named twice"),
+    ],
+)
 def test_parameters(soname, functions, problem):
     answer = parameter_problem(soname, [function(name) for name in functions])
     assert (answer is None) if problem is None else problem in answer
@@ -56,7 +59,9 @@ def test_a_new_library():
     one = plan([function("a"), function("b", returns="integer", aggregate=True)], {})
     assert one.is_change()
     assert [one.statement(each) for each in one.create] == [
-        "CREATE FUNCTION `a` RETURNS STRING SONAME 'ours.so'", "CREATE AGGREGATE FUNCTION `b` RETURNS INTEGER SONAME 'ours.so'"]
+        "CREATE FUNCTION `a` RETURNS STRING SONAME 'ours.so'",
+        "CREATE AGGREGATE FUNCTION `b` RETURNS INTEGER SONAME 'ours.so'",
+    ]
     assert one.to_drop() == one.to_recreate() == []
     assert names(one.after()) == one.replaced() == ["a", "b"]
 
@@ -67,9 +72,14 @@ def test_what_is_registered_as_wanted_stays():
     assert names(one.keep) == names(one.after()) == ["A"]
 
 
-@pytest.mark.parametrize("registered", [
-    rows(function("a", returns="integer")), rows(function("a", aggregate=True)), rows(function("a"), soname="other.so"),
-])
+@pytest.mark.parametrize(
+    "registered",
+    [
+        rows(function("a", returns="integer")),
+        rows(function("a", aggregate=True)),
+        rows(function("a"), soname="other.so"),
+    ],
+)
 def test_what_is_registered_otherwise_is_replaced(registered):
     one = plan([function("a")], registered)
     assert names(one.to_drop()) == names(one.create) == ["a"]
@@ -83,7 +93,10 @@ def test_what_the_server_could_not_load_is_registered_again():
 
 
 def test_a_reload_drops_and_recreates_all_functions_of_the_library():
-    registered = {**rows(function("a"), function("extra"), function("b", returns="integer")), **rows(function("c"), soname="other.so")}
+    registered = {
+        **rows(function("a"), function("extra"), function("b", returns="integer")),
+        **rows(function("c"), soname="other.so"),
+    }
     one = plan([function("a"), function("b"), function("c")], registered)
     one.install = one.reload = True
     assert names(one.to_drop()) == ["a", "b", "extra", "c"]
@@ -98,7 +111,9 @@ def test_functions_of_the_server_itself():
     assert one.skipped == ["json_object"]
     assert names(one.create) == ["json_members"]
     assert names(plan(functions, {}, server=MYSQL_WITHOUT_JSON).create) == ["json_object", "json_members"]
-    with pytest.raises(PlanError, match=r"json_object: mariadb 10\.11\.6-MariaDB has a function of that name"):
+    with pytest.raises(
+        PlanError, match=r"json_object: mariadb 10\.11\.6-MariaDB has a function of that name"
+    ):
         plan([function("json_object")], {})
 
 
@@ -119,15 +134,28 @@ def test_removal():
 
 
 def test_triggers_that_call_a_function():
-    triggers = [{"s": "s", "t": table, "name": f"{table}_{number}", "body": body} for table, number, body in (
-        ("b", 1, "SET @x = gman_do('f', NEW.a)"), ("b", 2, "SET @x = `GMAN_DO` ('f')"), ("a", 1, "SET @x = gman_do_low('f')"), ("c", 1, "SET @gman_do = 1"))]
+    triggers = [
+        {"s": "s", "t": table, "name": f"{table}_{number}", "body": body}
+        for table, number, body in (
+            ("b", 1, "SET @x = gman_do('f', NEW.a)"),
+            ("b", 2, "SET @x = `GMAN_DO` ('f')"),
+            ("a", 1, "SET @x = gman_do_low('f')"),
+            ("c", 1, "SET @gman_do = 1"),
+        )
+    ]
     calling = calling_triggers(triggers, ["gman_do", "gman_do_low"])
     assert [trigger for _schema, _table, trigger in calling] == ["b_1", "b_2", "a_1"]
     assert tables_of(calling) == [("s", "a"), ("s", "b")]
 
 
 def test_tls_is_switched_on_after_its_files():
-    before = {"tls": "on", "tls_ca": "/ca.pem", "wake_interval_ms": 5, "io_timeout_ms": 250, "of_an_older_library": 1}
+    before = {
+        "tls": "on",
+        "tls_ca": "/ca.pem",
+        "wake_interval_ms": 5,
+        "io_timeout_ms": 250,
+        "of_an_older_library": 1,
+    }
     now = {"tls": "off", "tls_ca": "", "wake_interval_ms": 10, "io_timeout_ms": 250}
     assert settings_to_restore(before, now) == [("tls_ca", "/ca.pem"), ("wake_interval_ms", 5), ("tls", "on")]
     # A library without TLS is asked for it all the same, so that its refusal is seen.
@@ -137,6 +165,8 @@ def test_tls_is_switched_on_after_its_files():
 def test_a_diff_shows_functions_and_file():
     text = show_state(list(rows(function("b"), function("a")).values()), "/lib/ours.so", "abc")
     assert text.splitlines() == [
-        "CREATE FUNCTION `a` RETURNS STRING SONAME 'ours.so';", "CREATE FUNCTION `b` RETURNS STRING SONAME 'ours.so';",
-        "-- sha256 of /lib/ours.so: abc"]
+        "CREATE FUNCTION `a` RETURNS STRING SONAME 'ours.so';",
+        "CREATE FUNCTION `b` RETURNS STRING SONAME 'ours.so';",
+        "-- sha256 of /lib/ours.so: abc",
+    ]
     assert show_state([], "/lib/ours.so", None) == ""

@@ -158,7 +158,8 @@ int address_list_parse(const char *list, size_t length, struct address *out, cha
         }
         for (int i = 0; i < count; i++)
             if (strcmp(out[i].text, out[count].text) == 0) {
-                snprintf(message, size, "'%s' is in the list twice", shown(start, (size_t)(stop - start), name));
+                snprintf(message, size, "'%s' is in the list twice",
+                         shown(start, (size_t)(stop - start), name));
                 return -1;
             }
         count++;

@@ -22,7 +22,8 @@ struct address {
     bool numeric;           /* an IP address, so there is no name to resolve */
 };
 
-/* Parse a list into out[LIST_MAX]. Returns the number of addresses, or -1 with the reason and the entry in message. */
+/* Parse a list into out[LIST_MAX]. Returns the number of addresses, or -1 with the reason and the entry in
+ * message. */
 int address_list_parse(const char *list, size_t length, struct address *out, char *message, size_t size);
 
 #endif

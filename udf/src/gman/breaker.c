@@ -15,7 +15,9 @@ enum breaker_verdict breaker_ask(struct breaker *breaker, int64_t now, struct pa
     return BREAKER_PROBE;
 }
 
-void breaker_trial(const struct breaker *breaker, struct pass *pass) { *pass = (struct pass){.closings = breaker->closings, .trial = true}; }
+void breaker_trial(const struct breaker *breaker, struct pass *pass) {
+    *pass = (struct pass){.closings = breaker->closings, .trial = true};
+}
 
 bool breaker_works(struct breaker *breaker, struct pass *pass) {
     if (!pass->trial)

@@ -34,7 +34,8 @@ short socket_wait(int fd, short events, int64_t deadline) {
         int64_t left = deadline - clock_ns();
         if (left < 0)
             left = 0;
-        struct timespec timeout = {.tv_sec = (time_t)(left / 1000000000), .tv_nsec = (long)(left % 1000000000)};
+        struct timespec timeout = {.tv_sec = (time_t)(left / 1000000000),
+                                   .tv_nsec = (long)(left % 1000000000)};
         int ready = ppoll(&poll_fd, 1, &timeout, NULL);
         if (ready > 0)
             return poll_fd.revents;
@@ -45,7 +46,9 @@ short socket_wait(int fd, short events, int64_t deadline) {
     }
 }
 
-static void set_option(int fd, int level, int name, int value) { (void)setsockopt(fd, level, name, &value, sizeof value); }
+static void set_option(int fd, int level, int name, int value) {
+    (void)setsockopt(fd, level, name, &value, sizeof value);
+}
 
 int socket_begin(const struct endpoint *endpoint) {
     int fd = socket(endpoint->address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -57,7 +60,8 @@ int socket_begin(const struct endpoint *endpoint) {
     set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, 30);
     set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, 5);
     set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, 3);
-    if (connect(fd, (const struct sockaddr *)&endpoint->address, endpoint->length) != 0 && errno != EINPROGRESS && errno != EINTR) {
+    if (connect(fd, (const struct sockaddr *)&endpoint->address, endpoint->length) != 0 &&
+        errno != EINPROGRESS && errno != EINTR) {
         int why = errno;
         close(fd);
         errno = why;
@@ -95,14 +99,17 @@ struct connection *connection_wrap(int fd) {
     return connection;
 }
 
-bool connection_current(const struct connection *connection) { return connection->generation == tls_generation(); }
+bool connection_current(const struct connection *connection) {
+    return connection->generation == tls_generation();
+}
 
 /* Until there is input, or room for pending output. */
 static bool wait_for_tls(const struct connection *connection, int64_t deadline) {
     return socket_wait(connection->fd, tls_has_output(connection->tls) ? POLLIN | POLLOUT : POLLIN, deadline);
 }
 
-enum io_result connection_secure(struct connection *connection, const struct address *address, bool load, int64_t deadline, char what[WHAT_MAX]) {
+enum io_result connection_secure(struct connection *connection, const struct address *address, bool load,
+                                 int64_t deadline, char what[WHAT_MAX]) {
     if (!connection->tls && !setting(TLS))
         return IO_OK;
     if (!connection->tls)
@@ -122,8 +129,8 @@ enum io_result connection_secure(struct connection *connection, const struct add
     }
 }
 
-enum io_result connection_open(const struct endpoints *endpoints, const struct address *address, int64_t deadline, struct connection **out,
-                               char what[WHAT_MAX]) {
+enum io_result connection_open(const struct endpoints *endpoints, const struct address *address,
+                               int64_t deadline, struct connection **out, char what[WHAT_MAX]) {
     enum io_result result = IO_CLOSED;
     snprintf(what, WHAT_MAX, "connect: %s", strerror(EADDRNOTAVAIL));
     for (size_t i = 0; i < endpoints->count; i++) {
@@ -187,12 +194,14 @@ static bool input_room(struct connection *connection) {
     if (connection->end < connection->capacity)
         return true;
     if (connection->start >= connection->capacity / 2) {
-        memmove(connection->input, connection->input + connection->start, connection->end - connection->start);
+        memmove(connection->input, connection->input + connection->start,
+                connection->end - connection->start);
         connection->end -= connection->start;
         connection->start = 0;
         return true;
     }
-    unsigned char *larger = connection->capacity < MOST_INPUT ? realloc(connection->input, connection->capacity * 2) : NULL;
+    unsigned char *larger =
+        connection->capacity < MOST_INPUT ? realloc(connection->input, connection->capacity * 2) : NULL;
     if (!larger)
         return false;
     connection->input = larger;
@@ -206,7 +215,8 @@ static enum io_result read_some(struct connection *connection) {
         return IO_MEMORY;
     if (connection->tls) {
         size_t got;
-        switch (tls_read(connection->tls, connection->fd, connection->input + connection->end, connection->capacity - connection->end, &got)) {
+        switch (tls_read(connection->tls, connection->fd, connection->input + connection->end,
+                         connection->capacity - connection->end, &got)) {
         case TLS_OK: connection->end += got; return IO_OK;
         case TLS_WAIT: return IO_TIMEOUT;
         /* Includes errors of TLS: whether the server has processed what was sent is unknown. */
@@ -214,7 +224,8 @@ static enum io_result read_some(struct connection *connection) {
         }
     }
     for (;;) {
-        ssize_t got = recv(connection->fd, connection->input + connection->end, connection->capacity - connection->end, MSG_DONTWAIT);
+        ssize_t got = recv(connection->fd, connection->input + connection->end,
+                           connection->capacity - connection->end, MSG_DONTWAIT);
         if (got > 0) {
             connection->end += (size_t)got;
             return IO_OK;
@@ -241,8 +252,10 @@ bool connection_idle(struct connection *connection) {
     return got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
 }
 
-/* The same over TLS. Data that TLS has accepted counts as sent: the rest of its record goes out before anything else. */
-static enum io_result send_secure(struct connection *connection, struct slice head, struct slice tail, bool take_input, int64_t deadline, size_t *sent) {
+/* The same over TLS. Data that TLS has accepted counts as sent: the rest of its record goes out before
+ * anything else. */
+static enum io_result send_secure(struct connection *connection, struct slice head, struct slice tail,
+                                  bool take_input, int64_t deadline, size_t *sent) {
     unsigned char chunk[SUBMIT_PREFIX_MAX + 4096];
     size_t total = head.length + tail.length;
     for (;;) {
@@ -255,7 +268,8 @@ static enum io_result send_secure(struct connection *connection, struct slice he
             if (*sent >= head.length) {
                 next = (struct slice){tail.data + (*sent - head.length), total - *sent};
             } else if (next.length < sizeof chunk) {
-                size_t more = sizeof chunk - next.length < tail.length ? sizeof chunk - next.length : tail.length;
+                size_t more =
+                    sizeof chunk - next.length < tail.length ? sizeof chunk - next.length : tail.length;
                 memcpy(chunk, next.data, next.length);
                 if (more)
                     memcpy(chunk + next.length, tail.data, more);
@@ -280,7 +294,8 @@ static enum io_result send_secure(struct connection *connection, struct slice he
     }
 }
 
-enum io_result connection_send(struct connection *connection, struct slice head, struct slice tail, bool take_input, int64_t deadline, size_t *sent) {
+enum io_result connection_send(struct connection *connection, struct slice head, struct slice tail,
+                               bool take_input, int64_t deadline, size_t *sent) {
     *sent = 0;
     if (connection->tls)
         return send_secure(connection, head, tail, take_input, deadline, sent);
@@ -318,7 +333,8 @@ enum io_result connection_send(struct connection *connection, struct slice head,
 enum io_result connection_receive(struct connection *connection, struct packet *packet, int64_t deadline) {
     for (bool more = false;; more = true) {
         if (connection->start < connection->end) {
-            switch (packet_parse(connection->input + connection->start, connection->end - connection->start, packet)) {
+            switch (packet_parse(connection->input + connection->start, connection->end - connection->start,
+                                 packet)) {
             case PARSE_OK:
                 /* The packet's bytes stay in place until the next read. */
                 connection->start += packet->total;
@@ -332,7 +348,8 @@ enum io_result connection_receive(struct connection *connection, struct packet *
         /* Waiting for the socket does not see what TLS has already received. */
         enum io_result result = connection->tls ? read_some(connection) : IO_TIMEOUT;
         if (result == IO_TIMEOUT) {
-            if (connection->tls ? !wait_for_tls(connection, deadline) : !socket_wait(connection->fd, POLLIN, deadline))
+            if (connection->tls ? !wait_for_tls(connection, deadline)
+                                : !socket_wait(connection->fd, POLLIN, deadline))
                 return IO_TIMEOUT;
             result = read_some(connection);
         }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * One connection to a job server: TCP, with TLS when it is configured. Every wait ends at a deadline, a time of clock_ns().
+ * One connection to a job server: TCP, with TLS when it is configured. Every wait ends at a deadline, a time
+ * of clock_ns().
  */
 #ifndef CONNECTION_H
 #define CONNECTION_H
@@ -49,11 +50,13 @@ enum io_result socket_finish(int fd, int64_t deadline);
 
 /* Owns the socket. NULL when out of memory, with the socket closed. */
 struct connection *connection_wrap(int fd);
-/* After the connect: the TLS handshake, when TLS is configured. IO_TIMEOUT: call again. IO_INSECURE: see what. load: as in tls_begin. */
-enum io_result connection_secure(struct connection *connection, const struct address *address, bool load, int64_t deadline, char what[WHAT_MAX]);
+/* After the connect: the TLS handshake, when TLS is configured. IO_TIMEOUT: call again. IO_INSECURE: see
+ * what. load: as in tls_begin. */
+enum io_result connection_secure(struct connection *connection, const struct address *address, bool load,
+                                 int64_t deadline, char what[WHAT_MAX]);
 /* Connect to the first endpoint that answers, into *out. Otherwise the reason is in what. */
-enum io_result connection_open(const struct endpoints *endpoints, const struct address *address, int64_t deadline, struct connection **out,
-                               char what[WHAT_MAX]);
+enum io_result connection_open(const struct endpoints *endpoints, const struct address *address,
+                               int64_t deadline, struct connection **out, char what[WHAT_MAX]);
 /* Whether it was made with the current TLS configuration. */
 bool connection_current(const struct connection *connection);
 /* The reason of TLS for the end of the connection, or the given text without one. */
@@ -62,10 +65,13 @@ void connection_close(struct connection *connection);
 /* Nothing unread and not closed by the other side: usable for the next packet. */
 bool connection_idle(struct connection *connection);
 
-/* Send both parts; *sent is the number of bytes sent. take_input: also read what arrives, so that neither side blocks the other. */
-enum io_result connection_send(struct connection *connection, struct slice head, struct slice tail, bool take_input, int64_t deadline, size_t *sent);
-/* The next packet, valid until the next call. A packet that has arrived is returned even after the deadline: a caller that waits for a certain
- * packet checks the deadline itself. After the deadline, at most one more piece of an incomplete packet is read. */
+/* Send both parts; *sent is the number of bytes sent. take_input: also read what arrives, so that neither
+ * side blocks the other. */
+enum io_result connection_send(struct connection *connection, struct slice head, struct slice tail,
+                               bool take_input, int64_t deadline, size_t *sent);
+/* The next packet, valid until the next call. A packet that has arrived is returned even after the deadline:
+ * a caller that waits for a certain packet checks the deadline itself. After the deadline, at most one more
+ * piece of an incomplete packet is read. */
 enum io_result connection_receive(struct connection *connection, struct packet *packet, int64_t deadline);
 
 #endif

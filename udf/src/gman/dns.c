@@ -16,7 +16,8 @@ bool dns_query(const char *name, enum dns_type type, struct dns_query *out) {
     size_t length = strlen(name);
     if (length && name[length - 1] == '.')
         length--;
-    /* A label's length byte takes the place of the dot before it; the first label has one more, and a zero byte ends the name. */
+    /* A label's length byte takes the place of the dot before it; the first label has one more, and a zero
+     * byte ends the name. */
     if (length == 0 || length + 2 > DNS_NAME_MAX)
         return false;
     memset(out, 0, sizeof *out);
@@ -43,7 +44,9 @@ bool dns_query(const char *name, enum dns_type type, struct dns_query *out) {
 
 void dns_query_id(struct dns_query *query, uint16_t id) { put16(query->bytes, id); }
 
-static unsigned char lower(unsigned char c) { return c >= 'A' && c <= 'Z' ? (unsigned char)(c - 'A' + 'a') : c; }
+static unsigned char lower(unsigned char c) {
+    return c >= 'A' && c <= 'Z' ? (unsigned char)(c - 'A' + 'a') : c;
+}
 
 /* lower() does not change the length bytes of labels: they are below 64. */
 static bool same_question(const struct dns_query *query, const unsigned char *question) {
@@ -54,7 +57,8 @@ static bool same_question(const struct dns_query *query, const unsigned char *qu
     return true;
 }
 
-/* The byte after a name, which may end in a pointer; NULL when the name does not end within the packet. Pointers are not followed. */
+/* The byte after a name, which may end in a pointer; NULL when the name does not end within the packet.
+ * Pointers are not followed. */
 static const unsigned char *skip_name(const unsigned char *at, const unsigned char *end) {
     while (at < end) {
         unsigned char length = *at++;
@@ -69,10 +73,11 @@ static const unsigned char *skip_name(const unsigned char *at, const unsigned ch
     return NULL;
 }
 
-enum dns_verdict dns_answer(const struct dns_query *query, const unsigned char *data, size_t length, in_port_t port, struct endpoints *out) {
+enum dns_verdict dns_answer(const struct dns_query *query, const unsigned char *data, size_t length,
+                            in_port_t port, struct endpoints *out) {
     enum { IS_ANSWER = 0x80, KIND = 0x78, TRUNCATED = 0x02, CODE = 0x0F, RECORD = 10 };
-    if (length < query->length || memcmp(data, query->bytes, 2) != 0 || !(data[2] & IS_ANSWER) || data[2] & KIND || get16(data + 4) != 1 ||
-        !same_question(query, data + DNS_HEADER))
+    if (length < query->length || memcmp(data, query->bytes, 2) != 0 || !(data[2] & IS_ANSWER) ||
+        data[2] & KIND || get16(data + 4) != 1 || !same_question(query, data + DNS_HEADER))
         return DNS_OTHER;
     int code = data[3] & CODE;
     if (code == NO_SUCH_NAME)

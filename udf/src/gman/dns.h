@@ -35,7 +35,9 @@ enum dns_verdict {
 bool dns_query(const char *name, enum dns_type type, struct dns_query *out);
 /* Use a new id for each packet: an attacker who guesses it can forge a response. */
 void dns_query_id(struct dns_query *query, uint16_t id);
-/* Parse a packet of the name server that was queried. Its addresses are added to out, with the port (in network order). */
-enum dns_verdict dns_answer(const struct dns_query *query, const unsigned char *data, size_t length, in_port_t port, struct endpoints *out);
+/* Parse a packet of the name server that was queried. Its addresses are added to out, with the port (in
+ * network order). */
+enum dns_verdict dns_answer(const struct dns_query *query, const unsigned char *data, size_t length,
+                            in_port_t port, struct endpoints *out);
 
 #endif

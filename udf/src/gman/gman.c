@@ -6,7 +6,8 @@
 #include "tls.h"
 #include "wake.h"
 
-udf_bool gman_check_job(udf_init *initid, udf_args *args, char *message, const char *name, unsigned int most) {
+udf_bool gman_check_job(udf_init *initid, udf_args *args, char *message, const char *name,
+                        unsigned int most) {
     struct request request = {.type = SUBMIT_JOB};
     if (args->arg_count < 2 || args->arg_count > most)
         return udf_refuse(message, "%s takes (function, workload%s)", name, most > 2 ? "[, unique]" : "");
@@ -25,9 +26,12 @@ udf_bool gman_check_job(udf_init *initid, udf_args *args, char *message, const c
     return 0;
 }
 
-bool gman_request(const udf_args *args, enum packet_type type, const char *name, struct request *request, struct job_error *error) {
-    *request = (struct request){
-        .type = type, .function = udf_argument(args, 0), .workload = udf_argument(args, 1), .unique = udf_argument(args, 2)};
+bool gman_request(const udf_args *args, enum packet_type type, const char *name, struct request *request,
+                  struct job_error *error) {
+    *request = (struct request){.type = type,
+                                .function = udf_argument(args, 0),
+                                .workload = udf_argument(args, 1),
+                                .unique = udf_argument(args, 2)};
     const char *problem = request->function.data ? request_problem(request) : "the function name is NULL";
     if (!problem)
         return true;

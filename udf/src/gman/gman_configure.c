@@ -3,10 +3,11 @@
  * CREATE FUNCTION gman_configure RETURNS STRING SONAME 'libgearman_mysql_udf.so';
  *
  * gman_configure(name, value)
- *   Changes a setting for the whole server until it stops. Use init_file to set it at each start.
- *   name, value: see the table in README.md; the value 'default' sets the default.
+ *   Changes a setting for the whole server until it stops. Use init_file to set it at each start. name,
+ *   value: see the table in README.md; the value 'default' sets the default.
  * Returns the value.
- * Errors: an unknown name, or a value out of its range, fails the statement; so does ('tls', 'on') when the files are not usable.
+ * Errors: an unknown name, or a value out of its range, fails the statement; so does ('tls', 'on') when the
+ *   files are not usable.
  * Cost: none; ('tls', 'on') reads files.
  */
 #include <stdio.h>
@@ -17,7 +18,8 @@
 #include "tls.h"
 
 UDF_EXPORT udf_bool gman_configure_init(udf_init *initid, udf_args *args, char *message);
-UDF_EXPORT char *gman_configure(udf_init *initid, udf_args *args, char *result, unsigned long *length, unsigned char *is_null, unsigned char *error);
+UDF_EXPORT char *gman_configure(udf_init *initid, udf_args *args, char *result, unsigned long *length,
+                                unsigned char *is_null, unsigned char *error);
 UDF_EXPORT void gman_configure_deinit(udf_init *initid);
 
 udf_bool gman_configure_init(udf_init *initid, udf_args *args, char *message) {
@@ -34,7 +36,8 @@ udf_bool gman_configure_init(udf_init *initid, udf_args *args, char *message) {
                 value = (struct slice){number, (size_t)snprintf(number, sizeof number, "%lld", whole)};
             }
         }
-        if (!settings_change(name.data, name.length, value.data, value.length, false, message, UDF_MESSAGE_SIZE))
+        if (!settings_change(name.data, name.length, value.data, value.length, false, message,
+                             UDF_MESSAGE_SIZE))
             return 1;
     }
     udf_as_text(args, 0);
@@ -46,11 +49,15 @@ udf_bool gman_configure_init(udf_init *initid, udf_args *args, char *message) {
     return 0;
 }
 
-char *gman_configure(udf_init *initid UNUSED, udf_args *args, char *result, unsigned long *length, unsigned char *is_null, unsigned char *error) {
+char *gman_configure(udf_init *initid UNUSED, udf_args *args, char *result, unsigned long *length,
+                     unsigned char *is_null, unsigned char *error) {
     struct slice name = udf_argument(args, 0), value = udf_argument(args, 1);
-    char message[UDF_MESSAGE_SIZE + TLS_PROBLEM_MAX] = "gman_configure: the name or the value is NULL", problem[TLS_PROBLEM_MAX];
-    if (name.data && value.data && settings_change(name.data, name.length, value.data, value.length, true, message, sizeof message)) {
-        /* Files are read only when TLS is enabled, so that a key and its certificate can be changed together. */
+    char message[UDF_MESSAGE_SIZE + TLS_PROBLEM_MAX] = "gman_configure: the name or the value is NULL",
+                                    problem[TLS_PROBLEM_MAX];
+    if (name.data && value.data &&
+        settings_change(name.data, name.length, value.data, value.length, true, message, sizeof message)) {
+        /* Files are read only when TLS is enabled, so that a key and its certificate can be changed together.
+         */
         bool reload = name.length == 3 && memcmp(name.data, "tls", 3) == 0;
         if (!reload || tls_reload(problem, sizeof problem))
             return udf_answer(value, result, length);

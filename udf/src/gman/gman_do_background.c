@@ -8,9 +8,10 @@
  *   Submits a background job to the first job server that accepts it, and waits only for the job handle.
  *   Arguments as with gman_do.
  * Returns the job handle.
- * Errors: wrong arguments fail the statement. A job that no server accepted: NULL for this row, counted in gman_stats(); with
- *   gman_configure('background_errors', 'error') an SQL error instead.
- * Cost: connect_timeout_ms + io_timeout_ms at most; almost nothing while the circuit breaker of the server is open.
+ * Errors: wrong arguments fail the statement. A job that no server accepted: NULL for this row, counted in
+ *   gman_stats(); with gman_configure('background_errors', 'error') an SQL error instead.
+ * Cost: connect_timeout_ms + io_timeout_ms at most; almost nothing while the circuit breaker of the server is
+ *   open.
  */
 #include "gman.h"
 #include "settings.h"
@@ -22,7 +23,8 @@ static udf_bool init(udf_init *initid, udf_args *args, char *message, const char
     return 0;
 }
 
-static char *row(udf_args *args, char *result, unsigned long *length, unsigned char *is_null, unsigned char *error, const char *name, enum packet_type type) {
+static char *row(udf_args *args, char *result, unsigned long *length, unsigned char *is_null,
+                 unsigned char *error, const char *name, enum packet_type type) {
     struct request request;
     struct job_error why;
     struct job job;
@@ -36,14 +38,18 @@ static char *row(udf_args *args, char *result, unsigned long *length, unsigned c
     return udf_null(is_null);
 }
 
-#define BACKGROUND(NAME, TYPE)                                                                                                                 \
-    UDF_EXPORT udf_bool NAME##_init(udf_init *initid, udf_args *args, char *message);                                                           \
-    UDF_EXPORT char *NAME(udf_init *initid, udf_args *args, char *result, unsigned long *length, unsigned char *is_null, unsigned char *error); \
-    UDF_EXPORT void NAME##_deinit(udf_init *initid);                                                                                           \
-    udf_bool NAME##_init(udf_init *initid, udf_args *args, char *message) { return init(initid, args, message, #NAME); }                         \
-    char *NAME(udf_init *initid UNUSED, udf_args *args, char *result, unsigned long *length, unsigned char *is_null, unsigned char *error) {    \
-        return row(args, result, length, is_null, error, #NAME, TYPE);                                                                          \
-    }                                                                                                                                          \
+#define BACKGROUND(NAME, TYPE)                                                                   \
+    UDF_EXPORT udf_bool NAME##_init(udf_init *initid, udf_args *args, char *message);            \
+    UDF_EXPORT char *NAME(udf_init *initid, udf_args *args, char *result, unsigned long *length, \
+                          unsigned char *is_null, unsigned char *error);                         \
+    UDF_EXPORT void NAME##_deinit(udf_init *initid);                                             \
+    udf_bool NAME##_init(udf_init *initid, udf_args *args, char *message) {                      \
+        return init(initid, args, message, #NAME);                                               \
+    }                                                                                            \
+    char *NAME(udf_init *initid UNUSED, udf_args *args, char *result, unsigned long *length,     \
+               unsigned char *is_null, unsigned char *error) {                                   \
+        return row(args, result, length, is_null, error, #NAME, TYPE);                           \
+    }                                                                                            \
     void NAME##_deinit(udf_init *initid UNUSED) {}
 
 BACKGROUND(gman_do_background, SUBMIT_JOB_BG)

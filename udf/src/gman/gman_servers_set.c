@@ -3,8 +3,9 @@
  * CREATE FUNCTION gman_servers_set RETURNS STRING SONAME 'libgearman_mysql_udf.so';
  *
  * gman_servers_set(servers[, function])
- *   Sets the job servers, in the order in which they are tried, for one function or (without, or with NULL or '') for all
- *   functions that have no list of their own. It applies to the whole server until it stops. Use init_file to set it at each start.
+ *   Sets the job servers, in the order in which they are tried, for one function or (without, or with NULL or
+ *   '') for all functions that have no list of their own. It applies to the whole server until it stops. Use
+ *   init_file to set it at each start.
  *   servers   host, host:port, [IPv6]:port, separated by commas; 32 at most; '' removes the list
  *   function  a string of at most 255 bytes
  * Returns the list as stored: with ports, in lower case.
@@ -18,7 +19,8 @@
 #include "gman.h"
 
 UDF_EXPORT udf_bool gman_servers_set_init(udf_init *initid, udf_args *args, char *message);
-UDF_EXPORT char *gman_servers_set(udf_init *initid, udf_args *args, char *result, unsigned long *length, unsigned char *is_null, unsigned char *error);
+UDF_EXPORT char *gman_servers_set(udf_init *initid, udf_args *args, char *result, unsigned long *length,
+                                  unsigned char *is_null, unsigned char *error);
 UDF_EXPORT void gman_servers_set_deinit(udf_init *initid);
 
 enum { TEXT_MAX = LIST_MAX * ADDRESS_MAX };
@@ -65,7 +67,8 @@ udf_bool gman_servers_set_init(udf_init *initid, udf_args *args, char *message) 
     return 0;
 }
 
-char *gman_servers_set(udf_init *initid, udf_args *args, char *result, unsigned long *length, unsigned char *is_null, unsigned char *error) {
+char *gman_servers_set(udf_init *initid, udf_args *args, char *result, unsigned long *length,
+                       unsigned char *is_null, unsigned char *error) {
     struct buffer *text = (struct buffer *)(void *)initid->ptr;
     struct slice list = udf_argument(args, 0), function = udf_argument(args, 1);
     struct address *addresses = NULL;

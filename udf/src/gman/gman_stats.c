@@ -3,8 +3,8 @@
  * CREATE FUNCTION gman_stats RETURNS STRING SONAME 'libgearman_mysql_udf.so';
  *
  * gman_stats()
- * Returns one JSON object: version, settings, server_lists, servers (state, counters and last error of each), jobs and wakes.
- *   README.md explains every member.
+ * Returns one JSON object: version, settings, server_lists, servers (state, counters and last error of each),
+ *   jobs and wakes. README.md explains every member.
  * Errors: none; NULL when out of memory.
  * Cost: microseconds; it also closes connections that have been idle for longer than pool_idle_ms.
  */
@@ -17,7 +17,8 @@
 #include <string.h>
 
 UDF_EXPORT udf_bool gman_stats_init(udf_init *initid, udf_args *args, char *message);
-UDF_EXPORT char *gman_stats(udf_init *initid, udf_args *args, char *result, unsigned long *length, unsigned char *is_null, unsigned char *error);
+UDF_EXPORT char *gman_stats(udf_init *initid, udf_args *args, char *result, unsigned long *length,
+                            unsigned char *is_null, unsigned char *error);
 UDF_EXPORT void gman_stats_deinit(udf_init *initid);
 
 enum { STATS_MAX = 16 * 1024 * 1024 };
@@ -42,13 +43,21 @@ static void write_server(struct buffer *out, const struct server_list *list, str
         text_quote(out, list->function, strlen(list->function));
     else
         buffer_text(out, "null");
-    buffer_format(out, ",\"state\":\"%s\",\"breaker_openings\":%llu", breaker_name(&server->breaker), (unsigned long long)server->breaker.openings);
-    buffer_format(out, ",\"busy_connections\":%ld,\"idle_connections\":%zu,\"connects\":%llu,\"stale_connections\":%llu", atomic_load(&server->busy), server->idle,
-                  atomic_load(&server->connects), atomic_load(&server->stale));
-    buffer_format(out, ",\"reconnects\":%llu,\"jobs_sent\":%llu,\"refused\":%llu", atomic_load(&server->reconnects), atomic_load(&server->jobs_sent), atomic_load(&server->refused));
-    buffer_format(out, ",\"wakes_sent\":%llu,\"wakes_dropped\":%llu,\"failures\":{", atomic_load(&server->wakes_sent), atomic_load(&server->wakes_dropped));
+    buffer_format(out, ",\"state\":\"%s\",\"breaker_openings\":%llu", breaker_name(&server->breaker),
+                  (unsigned long long)server->breaker.openings);
+    buffer_format(
+        out,
+        ",\"busy_connections\":%ld,\"idle_connections\":%zu,\"connects\":%llu,\"stale_connections\":%llu",
+        atomic_load(&server->busy), server->idle, atomic_load(&server->connects),
+        atomic_load(&server->stale));
+    buffer_format(out, ",\"reconnects\":%llu,\"jobs_sent\":%llu,\"refused\":%llu",
+                  atomic_load(&server->reconnects), atomic_load(&server->jobs_sent),
+                  atomic_load(&server->refused));
+    buffer_format(out, ",\"wakes_sent\":%llu,\"wakes_dropped\":%llu,\"failures\":{",
+                  atomic_load(&server->wakes_sent), atomic_load(&server->wakes_dropped));
     for (int kind = 0; kind < FAILURE_KINDS; kind++)
-        buffer_format(out, kind ? ",\"%s\":%llu" : "\"%s\":%llu", failure_name((enum failure_kind)kind), atomic_load(&server->failures[kind]));
+        buffer_format(out, kind ? ",\"%s\":%llu" : "\"%s\":%llu", failure_name((enum failure_kind)kind),
+                      atomic_load(&server->failures[kind]));
     buffer_text(out, "},\"last_error\":");
     if (server->last_error[0])
         text_quote(out, server->last_error, strlen(server->last_error));
@@ -82,16 +91,19 @@ static void write_servers(struct buffer *out) {
     buffer_byte(out, ']');
 }
 
-char *gman_stats(udf_init *initid, udf_args *args UNUSED, char *result, unsigned long *length, unsigned char *is_null, unsigned char *error UNUSED) {
+char *gman_stats(udf_init *initid, udf_args *args UNUSED, char *result, unsigned long *length,
+                 unsigned char *is_null, unsigned char *error UNUSED) {
     struct buffer *out = (struct buffer *)(void *)initid->ptr;
     buffer_clear(out);
     pool_trim();
     buffer_text(out, "{\"version\":\"" GMAN_VERSION "\",\"settings\":");
     settings_write(out);
     write_servers(out);
-    buffer_format(out, ",\"jobs\":{\"failed\":%llu,\"without_server\":%llu}", atomic_load(&jobs_failed), atomic_load(&jobs_without_server));
+    buffer_format(out, ",\"jobs\":{\"failed\":%llu,\"without_server\":%llu}", atomic_load(&jobs_failed),
+                  atomic_load(&jobs_without_server));
     struct wake_counts wakes = wake_counts();
-    buffer_format(out, ",\"wakes\":{\"sent\":%llu,\"skipped\":%llu,\"dropped\":%llu}}", wakes.sent, wakes.skipped, wakes.dropped);
+    buffer_format(out, ",\"wakes\":{\"sent\":%llu,\"skipped\":%llu,\"dropped\":%llu}}", wakes.sent,
+                  wakes.skipped, wakes.dropped);
     if (out->failed)
         return udf_null(is_null);
     return udf_answer((struct slice){out->data, out->length}, result, length);

@@ -3,13 +3,14 @@
  * CREATE AGGREGATE FUNCTION gman_sum RETURNS INTEGER SONAME 'libgearman_mysql_udf.so';
  *
  * gman_sum(function, workload)
- *   Submits a foreground job for each row of the group, without waiting, and adds up the results. The workers of the function
- *   run them in parallel. Arguments as with gman_do.
+ *   Submits a foreground job for each row of the group, without waiting, and adds up the results. The workers
+ *   of the function run them in parallel. Arguments as with gman_do.
  * Returns the sum of the results, which must be numbers: integers are added exactly,
  *   others as doubles and rounded at the end. 0 for no rows.
- * Errors: wrong arguments fail the statement. A job that fails, a result that is not a number, a sum beyond 64 bits, a lost
- *   connection, a timeout: NULL for this group, counted in gman_stats().
- * Cost: job_timeout_ms after the last row, at most; the submission of a row as with gman_do_background, without its wait.
+ * Errors: wrong arguments fail the statement. A job that fails, a result that is not a number, a sum beyond
+ *   64 bits, a lost connection, a timeout: NULL for this group, counted in gman_stats().
+ * Cost: job_timeout_ms after the last row, at most; the submission of a row as with gman_do_background,
+ *   without its wait.
  */
 #include <errno.h>
 #include <math.h>
@@ -22,14 +23,15 @@
 
 UDF_EXPORT udf_bool gman_sum_init(udf_init *initid, udf_args *args, char *message);
 UDF_EXPORT void gman_sum_clear(udf_init *initid, unsigned char *is_null, unsigned char *error);
-UDF_EXPORT void gman_sum_reset(udf_init *initid, udf_args *args, unsigned char *is_null, unsigned char *error);
+UDF_EXPORT void gman_sum_reset(udf_init *initid, udf_args *args, unsigned char *is_null,
+                               unsigned char *error);
 UDF_EXPORT void gman_sum_add(udf_init *initid, udf_args *args, unsigned char *is_null, unsigned char *error);
 UDF_EXPORT long long gman_sum(udf_init *initid, udf_args *args, unsigned char *is_null, unsigned char *error);
 UDF_EXPORT void gman_sum_deinit(udf_init *initid);
 
 enum {
     IN_FLIGHT_MAX = 10000, /* jobs that wait for their results at a time: the rest follow as results arrive */
-    TAKEN_PER_ROW = 1000,  /* packets that one row reads at most, even in a flood */
+    TAKEN_PER_ROW = 1000, /* packets that one row reads at most, even in a flood */
 };
 
 struct sum {
@@ -130,7 +132,8 @@ void gman_sum_clear(udf_init *initid, unsigned char *is_null UNUSED, unsigned ch
     memset(sum, 0, sizeof *sum);
 }
 
-void gman_sum_add(udf_init *initid, udf_args *args, unsigned char *is_null UNUSED, unsigned char *error UNUSED) {
+void gman_sum_add(udf_init *initid, udf_args *args, unsigned char *is_null UNUSED,
+                  unsigned char *error UNUSED) {
     struct sum *sum = (struct sum *)(void *)initid->ptr;
     struct request request;
     struct job_error why;
@@ -151,8 +154,11 @@ void gman_sum_add(udf_init *initid, udf_args *args, unsigned char *is_null UNUSE
     if (!sum->connected)
         return;
     unsigned char head[SUBMIT_PREFIX_MAX];
-    struct slice start = {(const char *)head, packet_submit(head, SUBMIT_JOB, request.function, (struct slice){NULL, 0}, request.workload.length)};
-    int64_t deadline = clock_ns() + setting_ns(IO_TIMEOUT_MS) + (int64_t)(request.workload.length / 16384) * 1000000;
+    struct slice start = {
+        (const char *)head,
+        packet_submit(head, SUBMIT_JOB, request.function, (struct slice){NULL, 0}, request.workload.length)};
+    int64_t deadline =
+        clock_ns() + setting_ns(IO_TIMEOUT_MS) + (int64_t)(request.workload.length / 16384) * 1000000;
     size_t sent;
     if (connection_send(sum->job.connection, start, request.workload, true, deadline, &sent) != IO_OK) {
         give_up(sum, FAIL_TIMEOUT, "gman_sum: the server does not read what is sent to it");
@@ -170,7 +176,8 @@ void gman_sum_reset(udf_init *initid, udf_args *args, unsigned char *is_null, un
     gman_sum_add(initid, args, is_null, error);
 }
 
-long long gman_sum(udf_init *initid, udf_args *args UNUSED, unsigned char *is_null, unsigned char *error UNUSED) {
+long long gman_sum(udf_init *initid, udf_args *args UNUSED, unsigned char *is_null,
+                   unsigned char *error UNUSED) {
     struct sum *sum = (struct sum *)(void *)initid->ptr;
     wait_for_results(sum, 0, clock_ns() + setting_ns(JOB_TIMEOUT_MS));
     if (sum->connected) {
@@ -182,7 +189,8 @@ long long gman_sum(udf_init *initid, udf_args *args UNUSED, unsigned char *is_nu
     }
     double rounded = round(sum->fraction);
     long long total;
-    if (sum->failed || fabs(rounded) >= 9e18 || __builtin_add_overflow(sum->whole, (long long)rounded, &total)) {
+    if (sum->failed || fabs(rounded) >= 9e18 ||
+        __builtin_add_overflow(sum->whole, (long long)rounded, &total)) {
         *is_null = 1;
         return 0;
     }

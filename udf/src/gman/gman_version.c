@@ -8,7 +8,8 @@
 #include "gman.h"
 
 UDF_EXPORT udf_bool gman_version_init(udf_init *initid, udf_args *args, char *message);
-UDF_EXPORT char *gman_version(udf_init *initid, udf_args *args, char *result, unsigned long *length, unsigned char *is_null, unsigned char *error);
+UDF_EXPORT char *gman_version(udf_init *initid, udf_args *args, char *result, unsigned long *length,
+                              unsigned char *is_null, unsigned char *error);
 UDF_EXPORT void gman_version_deinit(udf_init *initid);
 
 udf_bool gman_version_init(udf_init *initid, udf_args *args, char *message) {
@@ -20,7 +21,8 @@ udf_bool gman_version_init(udf_init *initid, udf_args *args, char *message) {
     return 0;
 }
 
-char *gman_version(udf_init *initid UNUSED, udf_args *args UNUSED, char *result, unsigned long *length, unsigned char *is_null UNUSED, unsigned char *error UNUSED) {
+char *gman_version(udf_init *initid UNUSED, udf_args *args UNUSED, char *result, unsigned long *length,
+                   unsigned char *is_null UNUSED, unsigned char *error UNUSED) {
     return udf_answer((struct slice){GMAN_VERSION, sizeof GMAN_VERSION - 1}, result, length);
 }
 

@@ -3,12 +3,13 @@
  * CREATE FUNCTION gman_wake RETURNS INTEGER SONAME 'libgearman_mysql_udf.so';
  *
  * gman_wake(function, unique)
- *   Wakes the workers of a function up with a background job without a workload, and waits for nothing. The job may be lost:
- *   workers must also check for work on a timer.
+ *   Wakes the workers of a function up with a background job without a workload, and waits for nothing. The
+ *   job may be lost: workers must also check for work on a timer.
  *   function  a string of 1 to 255 bytes
- *   unique    any value, as its text; NULL is ''. One wake-up per function and unique goes out in wake_interval_ms.
- * Returns 1 when a packet went out, 0 when it was skipped (one was sent just now) or dropped (no server could take it at once).
- *   NULL when the function is NULL or invalid.
+ *   unique    any value, as its text; NULL is ''. One wake-up per function and unique goes out in
+ *             wake_interval_ms.
+ * Returns 1 when a packet went out, 0 when it was skipped (one was sent just now) or dropped (no server could
+ *   take it at once). NULL when the function is NULL or invalid.
  * Errors: wrong arguments fail the statement; nothing else does.
  * Cost: never waits. Less than a microsecond when skipped; a few system calls when sent or dropped.
  */
@@ -16,7 +17,8 @@
 #include "wake.h"
 
 UDF_EXPORT udf_bool gman_wake_init(udf_init *initid, udf_args *args, char *message);
-UDF_EXPORT long long gman_wake(udf_init *initid, udf_args *args, unsigned char *is_null, unsigned char *error);
+UDF_EXPORT long long gman_wake(udf_init *initid, udf_args *args, unsigned char *is_null,
+                               unsigned char *error);
 UDF_EXPORT void gman_wake_deinit(udf_init *initid);
 
 udf_bool gman_wake_init(udf_init *initid, udf_args *args, char *message) {
@@ -25,7 +27,8 @@ udf_bool gman_wake_init(udf_init *initid, udf_args *args, char *message) {
     return gman_check_job(initid, args, message, "gman_wake", 2);
 }
 
-long long gman_wake(udf_init *initid UNUSED, udf_args *args, unsigned char *is_null, unsigned char *error UNUSED) {
+long long gman_wake(udf_init *initid UNUSED, udf_args *args, unsigned char *is_null,
+                    unsigned char *error UNUSED) {
     struct request request = {.function = udf_argument(args, 0), .unique = udf_argument(args, 1)};
     if (!request.function.data || request_problem(&request)) {
         *is_null = 1;

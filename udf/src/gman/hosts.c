@@ -27,7 +27,8 @@ static bool next_line(const char **text, const char *end, const char *comment, s
 
 static bool blank(char c) { return c == ' ' || c == '\t' || c == '\r'; }
 
-/* The next word in lower case; false when there is none. A word that is too long for a host name is cut, and matches none. */
+/* The next word in lower case; false when there is none. A word that is too long for a host name is cut, and
+ * matches none. */
 static bool next_word(struct line *line, char out[HOST_MAX + 2]) {
     while (line->at < line->end && blank(*line->at))
         line->at++;

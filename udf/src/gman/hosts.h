@@ -14,7 +14,8 @@ struct resolver {
     struct endpoints servers;
     char search[SEARCH_MAX][HOST_MAX + 1]; /* domains to append to a name */
     size_t search_count;
-    unsigned dots, attempts, timeout; /* names with this many dots are first tried unchanged; the timeout is in seconds */
+    unsigned dots, attempts,
+        timeout; /* names with this many dots are first tried unchanged; the timeout is in seconds */
 };
 
 /* Add the addresses of a name (in lower case) to out. */

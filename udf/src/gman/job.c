@@ -33,7 +33,8 @@ static void explain(struct job_error *error, const struct server *server, const 
 }
 
 /* Close a connection on which a submission failed. blameless: the failure proves nothing about the server. */
-static void failed(struct server *server, struct connection *connection, bool blameless, enum failure_kind kind, const char *what, struct job_error *error) {
+static void failed(struct server *server, struct connection *connection, bool blameless,
+                   enum failure_kind kind, const char *what, struct job_error *error) {
     explain(error, server, what);
     if (blameless)
         server_noted(server, kind, what);
@@ -42,13 +43,16 @@ static void failed(struct server *server, struct connection *connection, bool bl
     pool_drop(server, connection);
 }
 
-/* Evaluate the packet that follows a submission. cut: earlier servers have left this one less than io_timeout_ms. */
-static enum attempt take_answer(struct server *server, struct connection *connection, struct job *job, int64_t deadline, bool cut, struct job_error *error) {
+/* Evaluate the packet that follows a submission. cut: earlier servers have left this one less than
+ * io_timeout_ms. */
+static enum attempt take_answer(struct server *server, struct connection *connection, struct job *job,
+                                int64_t deadline, bool cut, struct job_error *error) {
     struct packet packet;
     struct slice parts[2];
     char what[128];
     enum io_result result = connection_receive(connection, &packet, deadline);
-    if (result == IO_OK && packet.type == JOB_CREATED && packet.body.length > 0 && packet.body.length <= HANDLE_MAX) {
+    if (result == IO_OK && packet.type == JOB_CREATED && packet.body.length > 0 &&
+        packet.body.length <= HANDLE_MAX) {
         memcpy(job->handle, packet.body.data, packet.body.length);
         job->handle_length = packet.body.length;
         job->handle[job->handle_length] = 0;
@@ -56,7 +60,8 @@ static enum attempt take_answer(struct server *server, struct connection *connec
         return TAKEN;
     }
     if (result == IO_OK && packet.type == GEARMAN_ERROR && packet_split(&packet, parts, 2)) {
-        snprintf(what, sizeof what, "refused with %.*s: %.*s", (int)(parts[0].length < 40 ? parts[0].length : 40), parts[0].data,
+        snprintf(what, sizeof what, "refused with %.*s: %.*s",
+                 (int)(parts[0].length < 40 ? parts[0].length : 40), parts[0].data,
                  (int)(parts[1].length < 60 ? parts[1].length : 60), parts[1].data);
         server_works(server, &connection->pass);
         server_noted(server, FAIL_REJECTED, what);
@@ -64,11 +69,16 @@ static enum attempt take_answer(struct server *server, struct connection *connec
         pool_put(server, connection);
         return NOT_TAKEN;
     }
-    snprintf(what, sizeof what, "%s", connection_ending(connection, "closed the connection instead of an answer"));
+    snprintf(what, sizeof what, "%s",
+             connection_ending(connection, "closed the connection instead of an answer"));
     enum attempt outcome = UNKNOWN;
     switch (result) {
-    case IO_TIMEOUT: failed(server, connection, cut, FAIL_TIMEOUT, cut ? "no answer in the time that was left" : "no answer within io_timeout_ms", error); break;
-    /* A kept connection may be lost because the server was restarted; a new one is lost because of a fault. */
+    case IO_TIMEOUT:
+        failed(server, connection, cut, FAIL_TIMEOUT,
+               cut ? "no answer in the time that was left" : "no answer within io_timeout_ms", error);
+        break;
+    /* A kept connection may be lost because the server was restarted; a new one is lost because of a fault.
+     */
     case IO_CLOSED: failed(server, connection, connection->kept, FAIL_CLOSED, what, error); break;
     case IO_MEMORY: failed(server, connection, true, FAIL_MEMORY, "out of memory", error); break;
     default:
@@ -79,7 +89,8 @@ static enum attempt take_answer(struct server *server, struct connection *connec
     return outcome;
 }
 
-static enum attempt attempt(struct server *server, struct slice head, const struct request *request, int64_t deadline, struct job *job, struct job_error *error) {
+static enum attempt attempt(struct server *server, struct slice head, const struct request *request,
+                            int64_t deadline, struct job *job, struct job_error *error) {
     struct connection *connection = pool_take(server, deadline);
     if (!connection) {
         pthread_mutex_lock(&registry_lock);
@@ -130,7 +141,8 @@ bool job_submit(const struct request *request, struct job *job, struct job_error
         return false;
     }
     struct slice unique = unique_key(request->unique, key);
-    struct slice start = {(const char *)head, packet_submit(head, request->type, request->function, unique, request->workload.length)};
+    struct slice start = {(const char *)head, packet_submit(head, request->type, request->function, unique,
+                                                            request->workload.length)};
 
     enum attempt outcome = NOT_TAKEN;
     size_t taken = count;
@@ -153,7 +165,8 @@ bool job_submit(const struct request *request, struct job *job, struct job_error
 }
 
 /* The next packet of this job. The data that follows the handle is in *data. */
-static enum io_result work_packet(const struct job *job, struct packet *packet, struct slice *data, int64_t deadline) {
+static enum io_result work_packet(const struct job *job, struct packet *packet, struct slice *data,
+                                  int64_t deadline) {
     struct slice parts[2] = {{NULL, 0}, {"", 0}};
     enum io_result result = connection_receive(job->connection, packet, deadline);
     if (result != IO_OK)
@@ -168,7 +181,8 @@ static enum io_result work_packet(const struct job *job, struct packet *packet, 
     return IO_OK;
 }
 
-/* IO_OK: the connection is usable for the next job, and *kind is the result of this one (FAILURE_KINDS: success). */
+/* IO_OK: the connection is usable for the next job, and *kind is the result of this one (FAILURE_KINDS:
+ * success). */
 static enum io_result wait_for_result(const struct job *job, struct buffer *result, enum failure_kind *kind) {
     int64_t deadline = clock_ns() + setting_ns(JOB_TIMEOUT_MS);
     for (;;) {
@@ -177,7 +191,10 @@ static enum io_result wait_for_result(const struct job *job, struct buffer *resu
         /* Progress packets do not extend the deadline. */
         enum io_result got = clock_ns() < deadline ? work_packet(job, &packet, &data, deadline) : IO_TIMEOUT;
         if (got != IO_OK) {
-            *kind = got == IO_TIMEOUT ? FAIL_JOB_TIMEOUT : got == IO_CLOSED ? FAIL_CLOSED : got == IO_MEMORY ? FAIL_MEMORY : FAIL_PROTOCOL;
+            *kind = got == IO_TIMEOUT  ? FAIL_JOB_TIMEOUT
+                    : got == IO_CLOSED ? FAIL_CLOSED
+                    : got == IO_MEMORY ? FAIL_MEMORY
+                                       : FAIL_PROTOCOL;
             return got;
         }
         switch (packet.type) {

@@ -25,15 +25,16 @@ struct job_error {
     char text[200];
 };
 
-/* Calls that returned NULL or 0 because no server accepted the job, and those among them for which no list names a server. */
+/* Calls that returned NULL or 0 because no server accepted the job, and those among them for which no list
+ * names a server. */
 extern atomic_ullong jobs_failed, jobs_without_server;
 
 /* The reason why a request cannot be sent to any server; NULL when it can. */
 const char *request_problem(const struct request *request);
 
-/* Submit and wait for the job's handle: connect timeout + I/O timeout at most (a large workload gets a millisecond more for each
- * 16 KiB). A job that a server may have accepted is not sent again, unless it has a unique key. On success the caller ends with
- * job_wait, job_done or job_abandon. */
+/* Submit and wait for the job's handle: connect timeout + I/O timeout at most (a large workload gets a
+ * millisecond more for each 16 KiB). A job that a server may have accepted is not sent again, unless it has a
+ * unique key. On success the caller ends with job_wait, job_done or job_abandon. */
 bool job_submit(const struct request *request, struct job *job, struct job_error *error);
 /* Append the result of a foreground job to the buffer. Ends the job in any case. */
 bool job_wait(struct job *job, struct buffer *result, struct job_error *error);

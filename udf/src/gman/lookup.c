@@ -28,7 +28,8 @@ enum { FILE_MAX = 1024 * 1024, QUESTIONS = 2, PACKETS = 16 };
 
 /* How long a name server may take to answer, unless resolv.conf has a shorter timeout. */
 static const int64_t longest_try = 2LL * 1000000000;
-/* How long to wait for the addresses of the other family after those of one have arrived: they may never arrive. */
+/* How long to wait for the addresses of the other family after those of one have arrived: they may never
+ * arrive. */
 static const int64_t patience = 50LL * 1000000;
 
 struct lookup {
@@ -52,7 +53,9 @@ static char *read_file(const char *path, size_t *length) {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
         return NULL;
-    char *text = fstat(fd, &what) == 0 && S_ISREG(what.st_mode) && what.st_size <= FILE_MAX ? malloc((size_t)what.st_size + 1) : NULL;
+    char *text = fstat(fd, &what) == 0 && S_ISREG(what.st_mode) && what.st_size <= FILE_MAX
+                     ? malloc((size_t)what.st_size + 1)
+                     : NULL;
     while (text && *length < (size_t)what.st_size) {
         ssize_t got = read(fd, text + *length, (size_t)what.st_size - *length);
         if (got < 0 && errno == EINTR)
@@ -77,7 +80,8 @@ static void own_domain(struct resolver *resolver) {
         snprintf(resolver->search[resolver->search_count++], HOST_MAX + 1, "%s", dot + 1);
 }
 
-/* The next name to query: unchanged and with each search domain, in the order that the number of its dots determines. */
+/* The next name to query: unchanged and with each search domain, in the order that the number of its dots
+ * determines. */
 static bool next_name(struct lookup *lookup) {
     const struct resolver *resolver = &lookup->resolver;
     size_t length = strlen(lookup->host), dots = 0;
@@ -91,7 +95,8 @@ static bool next_name(struct lookup *lookup) {
         if (index == plain)
             snprintf(name, sizeof name, "%s", lookup->host);
         else
-            snprintf(name, sizeof name, "%s.%s", lookup->host, resolver->search[plain == 0 ? index - 1 : index]);
+            snprintf(name, sizeof name, "%s.%s", lookup->host,
+                     resolver->search[plain == 0 ? index - 1 : index]);
         lookup->tries = 0;
         if (dns_query(name, DNS_A, &lookup->query[0]) && dns_query(name, DNS_AAAA, &lookup->query[1]))
             return true;
@@ -113,7 +118,8 @@ struct lookup *lookup_new(const struct address *address) {
     free(text);
     if (lookup->hosts.count == 0) {
         text = read_file(PLACE("GMAN_TEST_RESOLV_CONF", "/etc/resolv.conf"), &length);
-        resolver_parse(text ? text : "", length, port_of(PLACE("GMAN_TEST_DNS_PORT", "53")), &lookup->resolver);
+        resolver_parse(text ? text : "", length, port_of(PLACE("GMAN_TEST_DNS_PORT", "53")),
+                       &lookup->resolver);
         own_domain(&lookup->resolver);
         free(text);
     }
@@ -132,7 +138,8 @@ void lookup_free(struct lookup *lookup) {
     free(lookup);
 }
 
-/* Send both queries to one name server. The socket is connected: only packets of this server arrive, and a closed port is an error. */
+/* Send both queries to one name server. The socket is connected: only packets of this server arrive, and a
+ * closed port is an error. */
 static bool send_to(struct lookup *lookup, const struct endpoint *server) {
     uint16_t ids[QUESTIONS];
     if (getrandom(ids, sizeof ids, GRND_NONBLOCK) != (ssize_t)sizeof ids)
@@ -147,7 +154,8 @@ static bool send_to(struct lookup *lookup, const struct endpoint *server) {
         dns_query_id(&lookup->query[i], ids[i]);
         lookup->answered[i] = false;
         lookup->found[i].count = 0;
-        if (send(lookup->fd, lookup->query[i].bytes, lookup->query[i].length, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)lookup->query[i].length)
+        if (send(lookup->fd, lookup->query[i].bytes, lookup->query[i].length, MSG_NOSIGNAL | MSG_DONTWAIT) !=
+            (ssize_t)lookup->query[i].length)
             return false;
     }
     int64_t time = (int64_t)lookup->resolver.timeout * 1000000000;
@@ -168,7 +176,9 @@ static bool ask(struct lookup *lookup) {
 
 enum reply { REPLY_WAIT, REPLY_COMPLETE, REPLY_USELESS };
 
-static bool any_found(const struct lookup *lookup) { return lookup->found[0].count || lookup->found[1].count; }
+static bool any_found(const struct lookup *lookup) {
+    return lookup->found[0].count || lookup->found[1].count;
+}
 
 /* Process the packets that have arrived. */
 static enum reply take_replies(struct lookup *lookup) {
@@ -180,7 +190,10 @@ static enum reply take_replies(struct lookup *lookup) {
         if (got < 0)
             return errno == EAGAIN || errno == EWOULDBLOCK ? REPLY_WAIT : REPLY_USELESS;
         for (int q = 0; q < QUESTIONS; q++) {
-            enum dns_verdict verdict = lookup->answered[q] ? DNS_OTHER : dns_answer(&lookup->query[q], packet, (size_t)got, lookup->port, &lookup->found[q]);
+            enum dns_verdict verdict =
+                lookup->answered[q]
+                    ? DNS_OTHER
+                    : dns_answer(&lookup->query[q], packet, (size_t)got, lookup->port, &lookup->found[q]);
             if (verdict == DNS_OTHER)
                 continue;
             lookup->answered[q] = true;

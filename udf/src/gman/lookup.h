@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Looks a host name up without blocking: /etc/hosts, then DNS. A lookup continues from call to call, because getaddrinfo has no
- * timeout and the library has no thread that could wait for it.
+ * Looks a host name up without blocking: /etc/hosts, then DNS. A lookup continues from call to call, because
+ * getaddrinfo has no timeout and the library has no thread that could wait for it.
  */
 #ifndef LOOKUP_H
 #define LOOKUP_H

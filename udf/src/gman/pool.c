@@ -31,7 +31,8 @@ static struct connection *take_kept(struct server *server) {
         if (!connection)
             return NULL;
         /* Idle for too long: a firewall on the path may have dropped it silently. */
-        if (connection_current(connection) && clock_ns() - connection->idle_since < setting_ns(POOL_IDLE_MS) && connection_idle(connection)) {
+        if (connection_current(connection) &&
+            clock_ns() - connection->idle_since < setting_ns(POOL_IDLE_MS) && connection_idle(connection)) {
             connection->kept = true;
             return connection;
         }
@@ -41,7 +42,9 @@ static struct connection *take_kept(struct server *server) {
     }
 }
 
-static void describe(char out[WHAT_MAX], const char *what, int error) { snprintf(out, WHAT_MAX, "%s: %s", what, strerror(error)); }
+static void describe(char out[WHAT_MAX], const char *what, int error) {
+    snprintf(out, WHAT_MAX, "%s: %s", what, strerror(error));
+}
 
 static struct connection *open_new(struct server *server, struct pass *pass, int64_t deadline) {
     struct endpoints endpoints;
@@ -66,7 +69,8 @@ static struct connection *open_new(struct server *server, struct pass *pass, int
 }
 
 /* Begin to connect to the next address. Without one, return the state of the lookup. */
-static enum io_result probe_begin(struct server *server, int64_t deadline, enum failure_kind *kind, char what[WHAT_MAX]) {
+static enum io_result probe_begin(struct server *server, int64_t deadline, enum failure_kind *kind,
+                                  char what[WHAT_MAX]) {
     struct endpoints endpoints;
     enum lookup_result looked = server_lookup(server, deadline);
     /* The lookup continues beside the probe, so a known address is used while the name server is down. */
@@ -90,7 +94,8 @@ static enum io_result probe_begin(struct server *server, int64_t deadline, enum 
     return IO_OK;
 }
 
-static enum io_result probe_connect(struct server *server, int64_t deadline, enum failure_kind *kind, char what[WHAT_MAX]) {
+static enum io_result probe_connect(struct server *server, int64_t deadline, enum failure_kind *kind,
+                                    char what[WHAT_MAX]) {
     int64_t now = clock_ns();
     *kind = FAIL_CONNECT;
     enum io_result result = socket_finish(server->probe->fd, deadline);
@@ -109,7 +114,8 @@ static enum io_result probe_connect(struct server *server, int64_t deadline, enu
     unsigned char header[PACKET_HEADER];
     size_t sent;
     packet_header(header, ECHO_REQ, sizeof probe_text);
-    result = connection_send(server->probe, (struct slice){(const char *)header, sizeof header}, (struct slice){probe_text, sizeof probe_text}, false, now, &sent);
+    result = connection_send(server->probe, (struct slice){(const char *)header, sizeof header},
+                             (struct slice){probe_text, sizeof probe_text}, false, now, &sent);
     if (result != IO_OK) {
         snprintf(what, WHAT_MAX, "probe: closed by the server");
         return IO_CLOSED;
@@ -119,7 +125,8 @@ static enum io_result probe_connect(struct server *server, int64_t deadline, enu
     return IO_OK;
 }
 
-static enum io_result probe_answer(struct server *server, int64_t deadline, enum failure_kind *kind, char what[WHAT_MAX]) {
+static enum io_result probe_answer(struct server *server, int64_t deadline, enum failure_kind *kind,
+                                   char what[WHAT_MAX]) {
     int64_t now = clock_ns();
     struct packet packet;
     enum io_result result = connection_receive(server->probe, &packet, deadline);
@@ -129,12 +136,17 @@ static enum io_result probe_answer(struct server *server, int64_t deadline, enum
     if (result == IO_TIMEOUT && now < server->probe_deadline)
         return IO_TIMEOUT;
     *kind = result == IO_TIMEOUT ? FAIL_TIMEOUT : result == IO_CLOSED ? FAIL_CLOSED : FAIL_PROTOCOL;
-    snprintf(what, WHAT_MAX, "probe: %s", result == IO_TIMEOUT ? "no answer" : result == IO_CLOSED ? connection_ending(server->probe, "closed by the server") : "the answer is not Gearman's protocol");
+    snprintf(what, WHAT_MAX, "probe: %s",
+             result == IO_TIMEOUT  ? "no answer"
+             : result == IO_CLOSED ? connection_ending(server->probe, "closed by the server")
+                                   : "the answer is not Gearman's protocol");
     return IO_CLOSED;
 }
 
-/* Begin or continue a probe, for a few milliseconds at most. IO_OK: connected and answered. IO_TIMEOUT: under way. */
-static enum io_result probe_step(struct server *server, int64_t deadline, enum failure_kind *kind, char what[WHAT_MAX]) {
+/* Begin or continue a probe, for a few milliseconds at most. IO_OK: connected and answered. IO_TIMEOUT: under
+ * way. */
+static enum io_result probe_step(struct server *server, int64_t deadline, enum failure_kind *kind,
+                                 char what[WHAT_MAX]) {
     int64_t now = clock_ns(), wait = now + setting_ns(PROBE_WAIT_MS);
     /* An earlier call began the probe and has waited: check only. */
     deadline = server->probing ? now : wait < deadline ? wait : deadline;
@@ -142,7 +154,8 @@ static enum io_result probe_step(struct server *server, int64_t deadline, enum f
         server->probe_tries = 0;
     server->probing = true;
     for (;;) {
-        if (server->probe && !connection_current(server->probe)) { /* begun with another TLS configuration: must not be used */
+        if (server->probe &&
+            !connection_current(server->probe)) { /* begun with another TLS configuration: must not be used */
             connection_close(server->probe);
             server->probe = NULL;
         }
@@ -240,7 +253,8 @@ void pool_put(struct server *server, struct connection *connection) {
     if (server->breaker.state != BREAKER_CLOSED || (int64_t)server->idle >= setting(POOL_MAX_IDLE)) {
         surplus = connection;
     } else {
-        /* A burst of calls leaves more connections than are needed later: close the oldest when it has expired. */
+        /* A burst of calls leaves more connections than are needed later: close the oldest when it has
+         * expired. */
         if (server->oldest && connection->idle_since - server->oldest->idle_since > setting_ns(POOL_IDLE_MS))
             surplus = unlink_connection(server, server->oldest);
         connection->newer = NULL;

@@ -7,8 +7,8 @@
 
 #include "servers.h"
 
-/* A usable connection, kept or new; NULL when the server cannot be reached now. Waits until the deadline at most. The caller ends with
- * pool_put or pool_drop. */
+/* A usable connection, kept or new; NULL when the server cannot be reached now. Waits until the deadline at
+ * most. The caller ends with pool_put or pool_drop. */
 struct connection *pool_take(struct server *server, int64_t deadline);
 /* Only without an outstanding answer. */
 void pool_put(struct server *server, struct connection *connection);

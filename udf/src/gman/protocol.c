@@ -22,7 +22,8 @@ void packet_header(unsigned char out[PACKET_HEADER], enum packet_type type, size
     put32(out + 8, (uint32_t)body);
 }
 
-size_t packet_submit(unsigned char *out, enum packet_type type, struct slice function, struct slice unique, size_t workload) {
+size_t packet_submit(unsigned char *out, enum packet_type type, struct slice function, struct slice unique,
+                     size_t workload) {
     size_t prefix = function.length + 1 + unique.length + 1;
     packet_header(out, type, prefix + workload);
     unsigned char *at = out + PACKET_HEADER;

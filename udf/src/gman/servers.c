@@ -13,8 +13,8 @@
 /* Guards the lists, references, breakers, pools and addresses. Never wait while holding it. */
 pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 
-/* How long gman_servers_set may take for all its names together, so that mysqld's start does not wait for a name server that hangs; and within
- * which time name servers have answered that do not hang. */
+/* How long gman_servers_set may take for all its names together, so that mysqld's start does not wait for a
+ * name server that hangs; and within which time name servers have answered that do not hang. */
 static const int64_t lookup_budget = 5LL * 1000000000, quick = 500LL * 1000000;
 
 static struct server *all_servers;
@@ -23,7 +23,9 @@ static struct server_list *all_lists;
 const struct server_list *servers_lists(void) { return all_lists; }
 
 const char *failure_name(enum failure_kind kind) {
-    static const char *const names[FAILURE_KINDS] = {"resolve", "connect", "timeout", "closed", "protocol", "rejected", "job_failed", "job_timeout", "memory", "tls"};
+    static const char *const names[FAILURE_KINDS] = {"resolve",  "connect",  "timeout",    "closed",
+                                                     "protocol", "rejected", "job_failed", "job_timeout",
+                                                     "memory",   "tls"};
     return names[kind];
 }
 
@@ -55,9 +57,12 @@ void server_endpoints(struct server *server, struct endpoints *out) {
     pthread_mutex_unlock(&registry_lock);
 }
 
-/* Use the system's resolver. It has no timeout, so names are passed to it by gman_servers_set only; it just parses IP addresses. */
+/* Use the system's resolver. It has no timeout, so names are passed to it by gman_servers_set only; it just
+ * parses IP addresses. */
 static enum lookup_result resolve(struct server *server) {
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV | (server->address.numeric ? AI_NUMERICHOST : 0)};
+    struct addrinfo hints = {.ai_family = AF_UNSPEC,
+                             .ai_socktype = SOCK_STREAM,
+                             .ai_flags = AI_NUMERICSERV | (server->address.numeric ? AI_NUMERICHOST : 0)};
     struct addrinfo *found = NULL;
     struct endpoints endpoints = {.count = 0};
     if (getaddrinfo(server->address.host, server->address.port, &hints, &found) != 0)
@@ -121,7 +126,8 @@ static bool resolve_now(struct server *server, int64_t deadline) {
     server->lookup_after = 0;
     pthread_mutex_unlock(&registry_lock);
     enum lookup_result result = server_lookup(server, deadline);
-    /* nsswitch.conf may list other sources. But the resolver queries the name servers again, and waits for those that hang. */
+    /* nsswitch.conf may list other sources. But the resolver queries the name servers again, and waits for
+     * those that hang. */
     if ((result == LOOKUP_NO_NAME || result == LOOKUP_FAILED) && clock_ns() - began < quick)
         result = resolve(server);
     struct endpoints endpoints;
@@ -170,9 +176,13 @@ static void fail(struct server *server, struct pass *pass, enum failure_kind kin
     }
 }
 
-void server_failed(struct server *server, struct pass *pass, enum failure_kind kind, const char *what) { fail(server, pass, kind, what); }
+void server_failed(struct server *server, struct pass *pass, enum failure_kind kind, const char *what) {
+    fail(server, pass, kind, what);
+}
 
-void server_noted(struct server *server, enum failure_kind kind, const char *what) { fail(server, NULL, kind, what); }
+void server_noted(struct server *server, enum failure_kind kind, const char *what) {
+    fail(server, NULL, kind, what);
+}
 
 /* A name without an address: the breaker opens, and the probes look it up again. */
 static void server_unknown(struct server *server) {
@@ -220,7 +230,8 @@ static const struct server_list *find_list(struct slice function) {
     for (const struct server_list *list = all_lists; list; list = list->next) {
         if (list->function[0] == 0)
             common = list;
-        else if (strlen(list->function) == function.length && memcmp(list->function, function.data, function.length) == 0)
+        else if (strlen(list->function) == function.length &&
+                 memcmp(list->function, function.data, function.length) == 0)
             return list;
     }
     return common;
@@ -245,7 +256,8 @@ static struct server *find_server(const char *text) {
     return server;
 }
 
-static struct server_list *list_new(const char *function, const struct address *addresses, size_t count, struct buffer *text) {
+static struct server_list *list_new(const char *function, const struct address *addresses, size_t count,
+                                    struct buffer *text) {
     for (size_t i = 0; i < count; i++) {
         if (i)
             buffer_byte(text, ',');

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The job servers of all lists: one object per address, however many lists contain it, so that all threads of the database server
- * share its connections, breaker and counters.
+ * The job servers of all lists: one object per address, however many lists contain it, so that all threads of
+ * the database server share its connections, breaker and counters.
  */
 #ifndef SERVERS_H
 #define SERVERS_H
@@ -12,9 +12,9 @@
 
 #include "address.h"
 #include "breaker.h"
-#include "shared/buffer.h"
 #include "connection.h"
 #include "lookup.h"
+#include "shared/buffer.h"
 
 enum failure_kind {
     FAIL_RESOLVE,  /* the host's name has no address */
@@ -34,11 +34,11 @@ enum failure_kind {
 struct wake_line {
     struct connection *connection; /* NULL: none */
     bool connected;
-    bool lost;                /* a connection has failed since the last answer: the name may have other addresses now */
-    size_t endpoint;          /* the address for the next attempt */
-    int64_t began;            /* when connecting began */
+    bool lost; /* a connection has failed since the last answer: the name may have other addresses now */
+    size_t endpoint; /* the address for the next attempt */
+    int64_t began; /* when connecting began */
     int64_t unanswered_since; /* the first packet since the last answer; 0: all are answered */
-    int64_t not_before;       /* after a failure: when to connect again */
+    int64_t not_before; /* after a failure: when to connect again */
     unsigned char rest[SUBMIT_PREFIX_MAX]; /* of a packet that was sent in part */
     size_t rest_length;
 };
@@ -50,8 +50,8 @@ struct server {
 
     struct endpoints endpoints;
     struct lookup *lookup; /* of the name, while it is under way */
-    bool looking;          /* a thread is working on it */
-    int64_t lookup_after;  /* the next one does not begin before this time */
+    bool looking; /* a thread is working on it */
+    int64_t lookup_after; /* the next one does not begin before this time */
 
     struct breaker breaker;
     struct connection *newest, *oldest; /* idle connections: taken and put back at the newest end */
@@ -68,7 +68,8 @@ struct server {
 
     char last_error[128]; /* guarded by the registry's lock */
     atomic_long busy, lost; /* connections in use; lost ones that are not replaced yet */
-    atomic_ullong jobs_sent, connects, reconnects, stale, refused, wakes_sent, wakes_dropped, failures[FAILURE_KINDS];
+    atomic_ullong jobs_sent, connects, reconnects, stale, refused, wakes_sent, wakes_dropped,
+        failures[FAILURE_KINDS];
 };
 
 /* One list per function name; "" is the list for all functions without one. */
@@ -82,8 +83,8 @@ struct server_list {
 
 extern pthread_mutex_t registry_lock;
 
-/* Replace a function's list; count 0 removes it. Names are looked up before it takes effect, for some seconds at most; the probes look the
- * remaining ones up. False: out of memory. */
+/* Replace a function's list; count 0 removes it. Names are looked up before it takes effect, for some seconds
+ * at most; the probes look the remaining ones up. False: out of memory. */
 bool servers_set(const char *function, const struct address *addresses, size_t count, struct buffer *text);
 /* The function's servers in order, with one more reference each. */
 size_t servers_take(struct slice function, struct server *out[LIST_MAX]);
@@ -93,8 +94,8 @@ const struct server_list *servers_lists(void);
 /* Close and free everything: the library is being unloaded. */
 void servers_unload(void);
 
-/* Begin the lookup of the name when it is due, or continue it, until the deadline (0: without waiting). Known addresses stay until there are
- * new ones. LOOKUP_WAIT: call again. Never with the lock held. */
+/* Begin the lookup of the name when it is due, or continue it, until the deadline (0: without waiting). Known
+ * addresses stay until there are new ones. LOOKUP_WAIT: call again. Never with the lock held. */
 enum lookup_result server_lookup(struct server *server, int64_t deadline);
 void server_endpoints(struct server *server, struct endpoints *out);
 /* A connection was made, or was lost. */

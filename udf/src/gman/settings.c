@@ -32,7 +32,9 @@ static const char *const text_names[TEXT_SETTINGS] = {"tls_ca", "tls_cert", "tls
 static char texts[TEXT_SETTINGS][TEXT_SETTING_MAX + 1];
 static pthread_mutex_t text_lock = PTHREAD_MUTEX_INITIALIZER;
 
-int64_t setting(enum setting which) { return known[which].normal + atomic_load_explicit(&changes[which], memory_order_relaxed); }
+int64_t setting(enum setting which) {
+    return known[which].normal + atomic_load_explicit(&changes[which], memory_order_relaxed);
+}
 
 int64_t setting_ns(enum setting which) { return setting(which) * 1000000; }
 
@@ -44,7 +46,9 @@ void settings_text(enum text_setting which, char out[TEXT_SETTING_MAX + 1]) {
     pthread_mutex_unlock(&text_lock);
 }
 
-static bool same(const char *text, size_t length, const char *word) { return strlen(word) == length && memcmp(text, word, length) == 0; }
+static bool same(const char *text, size_t length, const char *word) {
+    return strlen(word) == length && memcmp(text, word, length) == 0;
+}
 
 static bool parse(const char *text, size_t length, int which, long *value) {
     if (same(text, length, "default")) {
@@ -72,7 +76,8 @@ static bool change_text(int which, const char *value, size_t length, bool apply,
     if (same(value, length, "default"))
         length = 0;
     if (length > TEXT_SETTING_MAX || (length && (value[0] != '/' || memchr(value, 0, length)))) {
-        snprintf(message, size, "gman_configure: %s must be an absolute path of at most %d bytes", text_names[which], TEXT_SETTING_MAX);
+        snprintf(message, size, "gman_configure: %s must be an absolute path of at most %d bytes",
+                 text_names[which], TEXT_SETTING_MAX);
         return false;
     }
     if (apply) {
@@ -84,16 +89,19 @@ static bool change_text(int which, const char *value, size_t length, bool apply,
     return true;
 }
 
-bool settings_change(const char *name, size_t name_length, const char *value, size_t value_length, bool apply, char *message, size_t size) {
+bool settings_change(const char *name, size_t name_length, const char *value, size_t value_length, bool apply,
+                     char *message, size_t size) {
     for (int i = 0; i < SETTINGS; i++) {
         if (!same(name, name_length, known[i].name))
             continue;
         long number;
         if (!parse(value, value_length, i, &number)) {
             if (known[i].words)
-                snprintf(message, size, "gman_configure: %s must be %s or %s", known[i].name, known[i].words[0], known[i].words[1]);
+                snprintf(message, size, "gman_configure: %s must be %s or %s", known[i].name,
+                         known[i].words[0], known[i].words[1]);
             else
-                snprintf(message, size, "gman_configure: %s must be a number from %ld to %ld", known[i].name, known[i].low, known[i].high);
+                snprintf(message, size, "gman_configure: %s must be a number from %ld to %ld", known[i].name,
+                         known[i].low, known[i].high);
             return false;
         }
         if (apply)

@@ -20,40 +20,40 @@ typedef struct ssl_st SSL;
 typedef struct ssl_ctx_st SSL_CTX;
 typedef struct bio_st BIO;
 
-#define OPENSSL_FUNCTIONS(USE)                                                                       \
-    USE(const void *, TLS_client_method, (void))                                                     \
-    USE(SSL_CTX *, SSL_CTX_new, (const void *method))                                                \
-    USE(int, SSL_CTX_up_ref, (SSL_CTX * context))                                                    \
-    USE(void, SSL_CTX_free, (SSL_CTX * context))                                                     \
-    USE(long, SSL_CTX_ctrl, (SSL_CTX * context, int command, long number, void *pointer))            \
-    USE(void, SSL_CTX_set_verify, (SSL_CTX * context, int mode, void *callback))                     \
-    USE(void, SSL_CTX_set_default_passwd_cb, (SSL_CTX * context, int (*ask)(char *, int, int, void *))) \
+#define OPENSSL_FUNCTIONS(USE)                                                                            \
+    USE(const void *, TLS_client_method, (void))                                                          \
+    USE(SSL_CTX *, SSL_CTX_new, (const void *method))                                                     \
+    USE(int, SSL_CTX_up_ref, (SSL_CTX * context))                                                         \
+    USE(void, SSL_CTX_free, (SSL_CTX * context))                                                          \
+    USE(long, SSL_CTX_ctrl, (SSL_CTX * context, int command, long number, void *pointer))                 \
+    USE(void, SSL_CTX_set_verify, (SSL_CTX * context, int mode, void *callback))                          \
+    USE(void, SSL_CTX_set_default_passwd_cb, (SSL_CTX * context, int (*ask)(char *, int, int, void *)))   \
     USE(int, SSL_CTX_load_verify_locations, (SSL_CTX * context, const char *file, const char *directory)) \
-    USE(int, SSL_CTX_set_default_verify_paths, (SSL_CTX * context))                                  \
-    USE(int, SSL_CTX_use_certificate_chain_file, (SSL_CTX * context, const char *file))              \
-    USE(int, SSL_CTX_use_PrivateKey_file, (SSL_CTX * context, const char *file, int type))           \
-    USE(int, SSL_CTX_check_private_key, (const SSL_CTX *context))                                    \
-    USE(SSL *, SSL_new, (SSL_CTX * context))                                                         \
-    USE(void, SSL_free, (SSL * ssl))                                                                 \
-    USE(long, SSL_ctrl, (SSL * ssl, int command, long number, void *pointer))                        \
-    USE(void, SSL_set_bio, (SSL * ssl, BIO * input, BIO *output))                                    \
-    USE(int, SSL_connect, (SSL * ssl))                                                               \
-    USE(int, SSL_read, (SSL * ssl, void *data, int size))                                            \
-    USE(int, SSL_write, (SSL * ssl, const void *data, int size))                                     \
-    USE(int, SSL_shutdown, (SSL * ssl))                                                              \
-    USE(int, SSL_get_error, (const SSL *ssl, int result))                                            \
-    USE(long, SSL_get_verify_result, (const SSL *ssl))                                               \
-    USE(void *, SSL_get0_param, (SSL * ssl))                                                         \
-    USE(int, X509_VERIFY_PARAM_set1_host, (void *param, const char *name, size_t length))            \
-    USE(int, X509_VERIFY_PARAM_set1_ip, (void *param, const unsigned char *ip, size_t length))       \
-    USE(const char *, X509_verify_cert_error_string, (long code))                                    \
-    USE(const void *, BIO_s_mem, (void))                                                             \
-    USE(BIO *, BIO_new, (const void *method))                                                        \
-    USE(int, BIO_free, (BIO * bio))                                                                  \
-    USE(int, BIO_read, (BIO * bio, void *data, int size))                                            \
-    USE(int, BIO_write, (BIO * bio, const void *data, int size))                                     \
-    USE(unsigned long, ERR_get_error, (void))                                                        \
-    USE(const char *, ERR_reason_error_string, (unsigned long code))                                 \
+    USE(int, SSL_CTX_set_default_verify_paths, (SSL_CTX * context))                                       \
+    USE(int, SSL_CTX_use_certificate_chain_file, (SSL_CTX * context, const char *file))                   \
+    USE(int, SSL_CTX_use_PrivateKey_file, (SSL_CTX * context, const char *file, int type))                \
+    USE(int, SSL_CTX_check_private_key, (const SSL_CTX *context))                                         \
+    USE(SSL *, SSL_new, (SSL_CTX * context))                                                              \
+    USE(void, SSL_free, (SSL * ssl))                                                                      \
+    USE(long, SSL_ctrl, (SSL * ssl, int command, long number, void *pointer))                             \
+    USE(void, SSL_set_bio, (SSL * ssl, BIO * input, BIO * output))                                        \
+    USE(int, SSL_connect, (SSL * ssl))                                                                    \
+    USE(int, SSL_read, (SSL * ssl, void *data, int size))                                                 \
+    USE(int, SSL_write, (SSL * ssl, const void *data, int size))                                          \
+    USE(int, SSL_shutdown, (SSL * ssl))                                                                   \
+    USE(int, SSL_get_error, (const SSL *ssl, int result))                                                 \
+    USE(long, SSL_get_verify_result, (const SSL *ssl))                                                    \
+    USE(void *, SSL_get0_param, (SSL * ssl))                                                              \
+    USE(int, X509_VERIFY_PARAM_set1_host, (void *param, const char *name, size_t length))                 \
+    USE(int, X509_VERIFY_PARAM_set1_ip, (void *param, const unsigned char *ip, size_t length))            \
+    USE(const char *, X509_verify_cert_error_string, (long code))                                         \
+    USE(const void *, BIO_s_mem, (void))                                                                  \
+    USE(BIO *, BIO_new, (const void *method))                                                             \
+    USE(int, BIO_free, (BIO * bio))                                                                       \
+    USE(int, BIO_read, (BIO * bio, void *data, int size))                                                 \
+    USE(int, BIO_write, (BIO * bio, const void *data, int size))                                          \
+    USE(unsigned long, ERR_get_error, (void))                                                             \
+    USE(const char *, ERR_reason_error_string, (unsigned long code))                                      \
     USE(void, ERR_clear_error, (void))
 
 enum {
@@ -103,8 +103,8 @@ static const char *base_name(const char *path) {
     return slash ? slash + 1 : path;
 }
 
-/* A server with a static OpenSSL that exports its symbols would mix functions of two versions. Shared libraries do not: their symbols are
- * versioned. */
+/* A server with a static OpenSSL that exports its symbols would mix functions of two versions. Shared
+ * libraries do not: their symbols are versioned. */
 static bool server_has_its_own(void) {
     void *known = dlsym(RTLD_DEFAULT, "OPENSSL_init_crypto");
     Dl_info where;
@@ -115,11 +115,15 @@ static void note_end(void) { ending = true; }
 
 /* With the lock held. */
 static bool load(char *problem, size_t size) {
-    /* Prefer the copy that the server uses. OpenSSL has thread-local data, so it stays loaded when this library is unloaded. */
+    /* Prefer the copy that the server uses. OpenSSL has thread-local data, so it stays loaded when this
+     * library is unloaded. */
     static const struct {
         const char *name;
         int flags;
-    } candidates[] = {{"libssl.so.3", RTLD_NOLOAD}, {"libssl.so.1.1", RTLD_NOLOAD}, {"libssl.so.3", 0}, {"libssl.so.1.1", 0}};
+    } candidates[] = {{"libssl.so.3", RTLD_NOLOAD},
+                      {"libssl.so.1.1", RTLD_NOLOAD},
+                      {"libssl.so.3", 0},
+                      {"libssl.so.1.1", 0}};
     void *library = NULL;
     if (loaded)
         return true;
@@ -133,11 +137,11 @@ static bool load(char *problem, size_t size) {
         snprintf(problem, size, "TLS: neither libssl.so.3 nor libssl.so.1.1 can be loaded");
         return false;
     }
-#define FIND(RESULT, NAME, ARGUMENTS)                                    \
-    *(void **)&api.NAME = dlsym(library, #NAME);                         \
-    if (!api.NAME) {                                                     \
+#define FIND(RESULT, NAME, ARGUMENTS)                                       \
+    *(void **)&api.NAME = dlsym(library, #NAME);                            \
+    if (!api.NAME) {                                                        \
         snprintf(problem, size, "TLS: the system's OpenSSL has no " #NAME); \
-        return false;                                                    \
+        return false;                                                       \
     }
     OPENSSL_FUNCTIONS(FIND)
     if (atexit(note_end) != 0) {
@@ -199,11 +203,13 @@ static SSL_CTX *context_new(char *problem, size_t size) {
         api.SSL_CTX_ctrl(made, CONTROL_MODE, MODE_RELEASE_BUFFERS, NULL);
         api.SSL_CTX_set_verify(made, VERIFY_PEER, NULL);
         api.SSL_CTX_set_default_passwd_cb(made, no_password);
-        if (ca[0] ? api.SSL_CTX_load_verify_locations(made, ca, NULL) != 1 : api.SSL_CTX_set_default_verify_paths(made) != 1)
+        if (ca[0] ? api.SSL_CTX_load_verify_locations(made, ca, NULL) != 1
+                  : api.SSL_CTX_set_default_verify_paths(made) != 1)
             file_problem(problem, size, TLS_CA, ca);
         else if (certificate[0] && api.SSL_CTX_use_certificate_chain_file(made, certificate) != 1)
             file_problem(problem, size, TLS_CERT, certificate);
-        else if (key[0] && (api.SSL_CTX_use_PrivateKey_file(made, key, FORMAT_PEM) != 1 || api.SSL_CTX_check_private_key(made) != 1))
+        else if (key[0] && (api.SSL_CTX_use_PrivateKey_file(made, key, FORMAT_PEM) != 1 ||
+                            api.SSL_CTX_check_private_key(made) != 1))
             file_problem(problem, size, TLS_KEY, key);
         else
             return made;
@@ -278,10 +284,12 @@ static bool expect(SSL *ssl, const struct address *address) {
     unsigned char ip[sizeof(struct in6_addr)];
     snprintf(host, sizeof host, "%s", address->host);
     if (!address->numeric)
-        return api.X509_VERIFY_PARAM_set1_host(api.SSL_get0_param(ssl), host, 0) == 1 && api.SSL_ctrl(ssl, CONTROL_SERVER_NAME, 0, host) == 1;
+        return api.X509_VERIFY_PARAM_set1_host(api.SSL_get0_param(ssl), host, 0) == 1 &&
+               api.SSL_ctrl(ssl, CONTROL_SERVER_NAME, 0, host) == 1;
     host[strcspn(host, "%")] = 0; /* the zone of an IPv6 address is local to this machine */
     bool v6 = strchr(host, ':') != NULL;
-    return inet_pton(v6 ? AF_INET6 : AF_INET, host, ip) == 1 && api.X509_VERIFY_PARAM_set1_ip(api.SSL_get0_param(ssl), ip, v6 ? 16 : 4) == 1;
+    return inet_pton(v6 ? AF_INET6 : AF_INET, host, ip) == 1 &&
+           api.X509_VERIFY_PARAM_set1_ip(api.SSL_get0_param(ssl), ip, v6 ? 16 : 4) == 1;
 }
 
 struct tls *tls_begin(const struct address *address, bool load_it, char problem[TLS_PROBLEM_MAX]) {
@@ -400,7 +408,8 @@ enum tls_result tls_handshake(struct tls *tls, int fd, char problem[TLS_PROBLEM_
         long verdict = api.SSL_get_verify_result(tls->ssl);
         const char *why = next == TLS_CLOSED ? "the server closed the connection" : reason();
         if (verdict)
-            snprintf(problem, TLS_PROBLEM_MAX, "TLS: the server's certificate: %s", api.X509_verify_cert_error_string(verdict));
+            snprintf(problem, TLS_PROBLEM_MAX, "TLS: the server's certificate: %s",
+                     api.X509_verify_cert_error_string(verdict));
         else
             snprintf(problem, TLS_PROBLEM_MAX, "TLS: %s", why);
         api.ERR_clear_error();

@@ -10,8 +10,10 @@
 #include "settings.h"
 
 enum {
-    SETS = 128, WAYS = 8, /* wake-ups that are distinguished within one interval */
-    DRAIN_PACKETS = 64, DRAIN_BYTES = 128 * 1024, /* bytes of answers that one call reads */
+    SETS = 128,
+    WAYS = 8, /* wake-ups that are distinguished within one interval */
+    DRAIN_PACKETS = 64,
+    DRAIN_BYTES = 128 * 1024, /* bytes of answers that one call reads */
 };
 
 /* When a wake-up was last sent, by the hash of its function and unique. */
@@ -85,7 +87,8 @@ static void hang_up(struct server *server, int64_t now, enum failure_kind kind, 
     line->not_before = now + setting_ns(BREAKER_RETRY_MS);
 }
 
-/* The answers are ignored, but must not fill the server's buffers. A few at a time, so that a flood does not delay the caller. */
+/* The answers are ignored, but must not fill the server's buffers. A few at a time, so that a flood does not
+ * delay the caller. */
 static enum io_result drain(struct wake_line *line) {
     struct packet packet;
     size_t bytes = 0;
@@ -127,7 +130,8 @@ static void look_after(struct server *server, int64_t now) {
             line->not_before = 0;
             return;
         }
-        snprintf(ending, sizeof ending, "gman_wake: %.100s", connection_ending(line->connection, "closed the connection"));
+        snprintf(ending, sizeof ending, "gman_wake: %.100s",
+                 connection_ending(line->connection, "closed the connection"));
         hang_up(server, now, FAIL_CLOSED, ending);
         return;
     case IO_MEMORY: hang_up(server, now, FAIL_MEMORY, "gman_wake: out of memory"); return;
@@ -135,7 +139,8 @@ static void look_after(struct server *server, int64_t now) {
     }
 }
 
-/* Begin to connect. After a failure, or without an address, the name is looked up (again), also without waiting. */
+/* Begin to connect. After a failure, or without an address, the name is looked up (again), also without
+ * waiting. */
 static bool begin(struct server *server, int64_t now) {
     struct wake_line *line = &server->wake;
     enum lookup_result looked = LOOKUP_DONE;
@@ -226,13 +231,15 @@ static bool send_to_one(struct slice function, struct slice unique) {
     struct server *servers[LIST_MAX];
     unsigned char bytes[SUBMIT_PREFIX_MAX];
     char key[UNIQUE_MAX + 1];
-    struct slice packet = {(const char *)bytes, packet_submit(bytes, SUBMIT_JOB_BG, function, unique_key(unique, key), 0)};
+    struct slice packet = {(const char *)bytes,
+                           packet_submit(bytes, SUBMIT_JOB_BG, function, unique_key(unique, key), 0)};
     size_t count = servers_take(function, servers);
     int64_t now = clock_ns();
     bool sent = false;
     for (size_t i = 0; i < count && !sent; i++) {
         sent = hand_over(servers[i], packet, now);
-        atomic_fetch_add_explicit(sent ? &servers[i]->wakes_sent : &servers[i]->wakes_dropped, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(sent ? &servers[i]->wakes_sent : &servers[i]->wakes_dropped, 1,
+                                  memory_order_relaxed);
     }
     servers_release(servers, count);
     return sent;
@@ -242,7 +249,8 @@ enum wake_result wake_send(struct slice function, struct slice unique) {
     enum wake_result result = WAKE_SKIPPED;
     if (due(function, unique, false)) {
         result = WAKE_DROPPED;
-        /* While another thread sends, this wake-up is dropped and not counted as sent: the next call sends. */
+        /* While another thread sends, this wake-up is dropped and not counted as sent: the next call sends.
+         */
         if (pthread_mutex_trylock(&line_lock) == 0) {
             if (!due(function, unique, true))
                 result = WAKE_SKIPPED;
@@ -251,13 +259,16 @@ enum wake_result wake_send(struct slice function, struct slice unique) {
             pthread_mutex_unlock(&line_lock);
         }
     }
-    atomic_ullong *count = result == WAKE_SENT ? &sent_count : result == WAKE_SKIPPED ? &skipped_count : &dropped_count;
+    atomic_ullong *count = result == WAKE_SENT      ? &sent_count
+                           : result == WAKE_SKIPPED ? &skipped_count
+                                                    : &dropped_count;
     atomic_fetch_add_explicit(count, 1, memory_order_relaxed);
     return result;
 }
 
 struct wake_counts wake_counts(void) {
-    return (struct wake_counts){atomic_load(&sent_count), atomic_load(&skipped_count), atomic_load(&dropped_count)};
+    return (struct wake_counts){atomic_load(&sent_count), atomic_load(&skipped_count),
+                                atomic_load(&dropped_count)};
 }
 
 void wake_unload(void) { memset(recent, 0, sizeof recent); }

@@ -44,7 +44,8 @@ static struct slice unqualified(struct slice text) {
             start = at;
             while (at < text.length) {
                 unsigned char c = (unsigned char)text.data[at];
-                if (!(c >= 0x80 || c == '_' || c == '$' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')))
+                if (!(c >= 0x80 || c == '_' || c == '$' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') ||
+                      (c >= 'A' && c <= 'Z')))
                     break;
                 at++;
             }
@@ -77,9 +78,10 @@ static enum argument_kind kind_of(udf_args *args, unsigned int index) {
     }
     switch (args->arg_type[index]) {
     case INT_RESULT:
-        /* The interface does not report whether an integer has a sign, but its text is correct. Types and expressions that can be
-         * beyond a signed 64-bit number are 19 to 21 characters wide, and all others are left alone, because the text of a BIT
-         * is its bytes. (json_value recognizes BIT(19) to BIT(21).) */
+        /* The interface does not report whether an integer has a sign, but its text is correct. Types and
+         * expressions that can be beyond a signed 64-bit number are 19 to 21 characters wide, and all others
+         * are left alone, because the text of a BIT is its bytes. (json_value recognizes BIT(19) to BIT(21).)
+         */
         if (args->lengths[index] != 64 && (args->lengths[index] < 19 || args->lengths[index] > 21))
             return KIND_INTEGER;
         udf_as_text(args, index);
@@ -90,9 +92,12 @@ static enum argument_kind kind_of(udf_args *args, unsigned int index) {
     }
 }
 
-/* The interface has one type for FLOAT and DOUBLE. A DOUBLE(M,D) has M digits at most, so a value with more is of a FLOAT(M,D), or of a FLOAT, whose
- * width is 12. From 16 on the digits prove nothing: a DOUBLE without (M,D), as nearly all are, is 22 wide. */
-static int digits_of(const udf_args *args, unsigned int index) { return args->lengths[index] <= 15 ? (int)args->lengths[index] : 17; }
+/* The interface has one type for FLOAT and DOUBLE. A DOUBLE(M,D) has M digits at most, so a value with more
+ * is of a FLOAT(M,D), or of a FLOAT, whose width is 12. From 16 on the digits prove nothing: a DOUBLE without
+ * (M,D), as nearly all are, is 22 wide. */
+static int digits_of(const udf_args *args, unsigned int index) {
+    return args->lengths[index] <= 15 ? (int)args->lengths[index] : 17;
+}
 
 struct json_state *json_begin(udf_init *initid, udf_args *args, char *message, const char *function) {
     struct json_state *state = malloc(sizeof *state + args->arg_count * sizeof state->arguments[0]);
@@ -107,7 +112,8 @@ struct json_state *json_begin(udf_init *initid, udf_args *args, char *message, c
     udf_charsets_open(&charsets);
     for (unsigned int i = 0; i < args->arg_count; i++) {
         bool text = args->arg_type[i] == STRING_RESULT;
-        state->arguments[i] = (struct argument){.digits = digits_of(args, i), .kind = kind_of(args, i), .name = {NULL, 0}};
+        state->arguments[i] =
+            (struct argument){.digits = digits_of(args, i), .kind = kind_of(args, i), .name = {NULL, 0}};
         if (text && state->arguments[i].kind != KIND_BASE64)
             udf_charsets_argument(&charsets, args, i);
     }
@@ -174,8 +180,10 @@ static void base64(struct buffer *out, const char *text, size_t length) {
     buffer_byte(out, '"');
     for (size_t at = 0; at < length; at += 3) {
         size_t left = length - at;
-        unsigned group = (unsigned)in[at] << 16 | (left > 1 ? (unsigned)in[at + 1] << 8 : 0) | (left > 2 ? in[at + 2] : 0);
-        char four[4] = {digits[group >> 18], digits[group >> 12 & 63], left > 1 ? digits[group >> 6 & 63] : '=', left > 2 ? digits[group & 63] : '='};
+        unsigned group =
+            (unsigned)in[at] << 16 | (left > 1 ? (unsigned)in[at + 1] << 8 : 0) | (left > 2 ? in[at + 2] : 0);
+        char four[4] = {digits[group >> 18], digits[group >> 12 & 63],
+                        left > 1 ? digits[group >> 6 & 63] : '=', left > 2 ? digits[group & 63] : '='};
         buffer_append(out, four, 4);
     }
     buffer_byte(out, '"');
@@ -185,14 +193,18 @@ void json_row(struct json_state *state, const udf_args *args) {
     enum { AROUND = 32 }; /* roughly: quotes, commas and a number */
     size_t room = state->names.length;
     for (unsigned int i = 0; i < args->arg_count; i++)
-        room += AROUND + (args->args[i] && state->arguments[i].kind != KIND_INTEGER && state->arguments[i].kind != KIND_DOUBLE ? args->lengths[i] : 0);
+        room += AROUND + (args->args[i] && state->arguments[i].kind != KIND_INTEGER &&
+                                  state->arguments[i].kind != KIND_DOUBLE
+                              ? args->lengths[i]
+                              : 0);
     buffer_clear(&state->out);
     /* If this is too much to reserve, writing fails later when it needs as much. */
     if (room <= state->out.limit)
         buffer_reserve(&state->out, room);
 }
 
-/* The text of a BIT(64) is its eight bytes. An integer that is 64 wide and has eight characters does not begin with zeros: those are 64 characters. */
+/* The text of a BIT(64) is its eight bytes. An integer that is 64 wide and has eight characters does not
+ * begin with zeros: those are 64 characters. */
 static bool eight_digits(const char *text) {
     if (text[0] != '-' && (text[0] < '1' || text[0] > '9'))
         return false;
@@ -233,7 +245,8 @@ void json_value(struct json_state *state, const udf_args *args, unsigned int ind
         return;
     }
     case KIND_WHOLE:
-        if (length == 3 && (unsigned char)data[0] < 0x20) { /* BIT(19) to BIT(21): three bytes, of which the first is no digit */
+        if (length == 3 && (unsigned char)data[0] <
+                               0x20) { /* BIT(19) to BIT(21): three bytes, of which the first is no digit */
             const unsigned char *bits = (const unsigned char *)data;
             buffer_format(out, "%u", (unsigned)bits[0] << 16 | (unsigned)bits[1] << 8 | bits[2]);
             return;

@@ -32,7 +32,8 @@ struct json_state {
     struct argument arguments[];
 };
 
-/* Allocate memory for all arguments, determine their kinds, and request the types in which the server passes them. */
+/* Allocate memory for all arguments, determine their kinds, and request the types in which the server passes
+ * them. */
 struct json_state *json_begin(udf_init *initid, udf_args *args, char *message, const char *function);
 /* Names for the members. */
 bool json_names(struct json_state *state, const udf_args *args, char *message, const char *function);
@@ -46,15 +47,20 @@ void json_end(udf_init *initid);
 
 #define JSON_STATE(initid) ((struct json_state *)(void *)(initid)->ptr)
 
-/* Each function is exported under two names: servers with a native function of the first name refuse that one. */
-#define JSON_FUNCTION(NAME)                                                                                                                    \
-    UDF_EXPORT udf_bool NAME##_init(udf_init *initid, udf_args *args, char *message);                                                           \
-    UDF_EXPORT char *NAME(udf_init *initid, udf_args *args, char *result, unsigned long *length, unsigned char *is_null, unsigned char *error); \
-    UDF_EXPORT void NAME##_deinit(udf_init *initid);                                                                                           \
-    udf_bool NAME##_init(udf_init *initid, udf_args *args, char *message) { return init(initid, args, message, #NAME); }                         \
-    char *NAME(udf_init *initid, udf_args *args, char *result, unsigned long *length, unsigned char *is_null, unsigned char *error) {           \
-        return row(initid, args, result, length, is_null, error, #NAME);                                                                        \
-    }                                                                                                                                          \
+/* Each function is exported under two names: servers with a native function of the first name refuse that
+ * one. */
+#define JSON_FUNCTION(NAME)                                                                      \
+    UDF_EXPORT udf_bool NAME##_init(udf_init *initid, udf_args *args, char *message);            \
+    UDF_EXPORT char *NAME(udf_init *initid, udf_args *args, char *result, unsigned long *length, \
+                          unsigned char *is_null, unsigned char *error);                         \
+    UDF_EXPORT void NAME##_deinit(udf_init *initid);                                             \
+    udf_bool NAME##_init(udf_init *initid, udf_args *args, char *message) {                      \
+        return init(initid, args, message, #NAME);                                               \
+    }                                                                                            \
+    char *NAME(udf_init *initid, udf_args *args, char *result, unsigned long *length,            \
+               unsigned char *is_null, unsigned char *error) {                                   \
+        return row(initid, args, result, length, is_null, error, #NAME);                         \
+    }                                                                                            \
     void NAME##_deinit(udf_init *initid) { json_end(initid); }
 
 #endif

@@ -125,13 +125,17 @@ static bool check(const char *text, size_t length, char first) {
                 if (depth == JSON_DEPTH_MAX)
                     return false;
                 unsigned char bit = (unsigned char)(1u << depth % 8);
-                objects[depth / 8] = (unsigned char)(object ? objects[depth / 8] | bit : objects[depth / 8] & ~bit);
+                objects[depth / 8] =
+                    (unsigned char)(object ? objects[depth / 8] | bit : objects[depth / 8] & ~bit);
                 depth++;
                 opened = true;
                 if (object && !name(&in))
                     return false;
             }
-        } else if (*in.at == '"' ? !string(&in) : *in.at == '-' || digit(&in) ? !number(&in) : !accept_word(&in, "true") && !accept_word(&in, "false") && !accept_word(&in, "null")) {
+        } else if (*in.at == '"'                 ? !string(&in)
+                   : *in.at == '-' || digit(&in) ? !number(&in)
+                                                 : !accept_word(&in, "true") && !accept_word(&in, "false") &&
+                                                       !accept_word(&in, "null")) {
             return false;
         }
         /* After a value: close containers until a comma requires the next value. */

@@ -10,9 +10,12 @@
  */
 #include "json_values.h"
 
-static udf_bool init(udf_init *initid, udf_args *args, char *message, const char *function) { return json_begin(initid, args, message, function) == NULL; }
+static udf_bool init(udf_init *initid, udf_args *args, char *message, const char *function) {
+    return json_begin(initid, args, message, function) == NULL;
+}
 
-static char *row(udf_init *initid, udf_args *args, char *result, unsigned long *length, unsigned char *is_null, unsigned char *error UNUSED, const char *function UNUSED) {
+static char *row(udf_init *initid, udf_args *args, char *result, unsigned long *length,
+                 unsigned char *is_null, unsigned char *error UNUSED, const char *function UNUSED) {
     struct json_state *state = JSON_STATE(initid);
     json_row(state, args);
     buffer_byte(&state->out, '[');

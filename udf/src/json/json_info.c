@@ -10,7 +10,8 @@
 #define INFO "lib_mysqludf_json version 1.0.0"
 
 UDF_EXPORT udf_bool lib_mysqludf_json_info_init(udf_init *initid, udf_args *args, char *message);
-UDF_EXPORT char *lib_mysqludf_json_info(udf_init *initid, udf_args *args, char *result, unsigned long *length, unsigned char *is_null, unsigned char *error);
+UDF_EXPORT char *lib_mysqludf_json_info(udf_init *initid, udf_args *args, char *result, unsigned long *length,
+                                        unsigned char *is_null, unsigned char *error);
 UDF_EXPORT void lib_mysqludf_json_info_deinit(udf_init *initid);
 
 udf_bool lib_mysqludf_json_info_init(udf_init *initid, udf_args *args, char *message) {
@@ -22,7 +23,9 @@ udf_bool lib_mysqludf_json_info_init(udf_init *initid, udf_args *args, char *mes
     return 0;
 }
 
-char *lib_mysqludf_json_info(udf_init *initid UNUSED, udf_args *args UNUSED, char *result, unsigned long *length, unsigned char *is_null UNUSED, unsigned char *error UNUSED) {
+char *lib_mysqludf_json_info(udf_init *initid UNUSED, udf_args *args UNUSED, char *result,
+                             unsigned long *length, unsigned char *is_null UNUSED,
+                             unsigned char *error UNUSED) {
     return udf_answer((struct slice){INFO, sizeof INFO - 1}, result, length);
 }
 

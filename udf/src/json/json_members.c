@@ -4,7 +4,8 @@
  * CREATE FUNCTION udf_json_members RETURNS STRING SONAME 'lib_mysqludf_json.so';
  *
  * json_members(name, value, …)
- *   "name":value,… without braces, for nesting inside json_object. Names may be values of any type and any text.
+ *   "name":value,… without braces, for nesting inside json_object. Names may be values of any type and any
+ *   text.
  * Returns that text; '' without arguments.
  * Errors: an odd number of arguments, and a name that is NULL, fail the statement.
  */
@@ -23,7 +24,8 @@ static udf_bool init(udf_init *initid, udf_args *args, char *message, const char
     return 0;
 }
 
-static char *row(udf_init *initid, udf_args *args, char *result, unsigned long *length, unsigned char *is_null, unsigned char *error, const char *function) {
+static char *row(udf_init *initid, udf_args *args, char *result, unsigned long *length,
+                 unsigned char *is_null, unsigned char *error, const char *function) {
     struct json_state *state = JSON_STATE(initid);
     json_row(state, args);
     for (unsigned int i = 0; i < args->arg_count; i += 2) {

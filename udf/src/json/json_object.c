@@ -4,10 +4,12 @@
  * CREATE FUNCTION udf_json_object RETURNS STRING SONAME 'lib_mysqludf_json.so';
  *
  * json_object(expression [AS alias], …)
- *   A JSON object with a member for each argument. Its name is the alias, or else the expression's text without qualifier and
- *   backticks: t.name, NEW.name and `name` are all "name". The members of json_members(…) become members of the object.
+ *   A JSON object with a member for each argument. Its name is the alias, or else the expression's text
+ *   without qualifier and backticks: t.name, NEW.name and `name` are all "name". The members of
+ *   json_members(…) become members of the object.
  * Returns the object.
- * Errors: an argument without a usable name (a function call or a quoted text without an alias) fails the statement.
+ * Errors: an argument without a usable name (a function call or a quoted text without an alias) fails the
+ *   statement.
  */
 #include "argument.h"
 #include "check.h"
@@ -41,7 +43,8 @@ static bool member(struct json_state *state, const udf_args *args, unsigned int 
     return true;
 }
 
-static char *row(udf_init *initid, udf_args *args, char *result, unsigned long *length, unsigned char *is_null, unsigned char *error UNUSED, const char *function UNUSED) {
+static char *row(udf_init *initid, udf_args *args, char *result, unsigned long *length,
+                 unsigned char *is_null, unsigned char *error UNUSED, const char *function UNUSED) {
     struct json_state *state = JSON_STATE(initid);
     bool any = false;
     json_row(state, args);

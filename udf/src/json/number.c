@@ -13,7 +13,9 @@ static void decimal_point(char *text) {
             *text = '.';
 }
 
-static bool reads_back(const char *text, double value, bool single) { return single ? strtof(text, NULL) == (float)value : strtod(text, NULL) == value; }
+static bool reads_back(const char *text, double value, bool single) {
+    return single ? strtof(text, NULL) == (float)value : strtod(text, NULL) == value;
+}
 
 /* Next to a power of two, rounding to 16 digits can miss a neighbour that reads back as the same value. */
 static bool neighbour(char *text, size_t size, double value) {
@@ -34,7 +36,8 @@ static bool neighbour(char *text, size_t size, double value) {
         else if (whole < 0)
             snprintf(text, size, "%s0.%.*s%s", signbit(value) ? "-" : "", -whole - 1, "00000", shorter);
         else
-            snprintf(text, size, "%s%.*s.%s", signbit(value) ? "-" : "", whole + 1, shorter, whole == 15 ? "0" : shorter + whole + 1);
+            snprintf(text, size, "%s%.*s.%s", signbit(value) ? "-" : "", whole + 1, shorter,
+                     whole == 15 ? "0" : shorter + whole + 1);
         return reads_back(text, value, false);
     }
     return false;

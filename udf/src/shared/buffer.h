@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * A growing byte buffer with a limit. A failed append is recorded, so a sequence of appends needs one check at its end.
+ * A growing byte buffer with a limit. A failed append is recorded, so a sequence of appends needs one check
+ * at its end.
  */
 #ifndef BUFFER_H
 #define BUFFER_H

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The interface between the server and a loadable function, for MariaDB 10.5 and later and MySQL 8.0.1 and later from one source.
+ * The interface between the server and a loadable function, for MariaDB 10.5 and later and MySQL 8.0.1 and
+ * later from one source.
  *
- * The two structures are declared here and not taken from the headers: MariaDB's connector package, often the only
- * one on a database host, has a short UDF_ARGS without the attribute names that the server sets. The assertions below compare
- * the members that both have, so a header that moves one stops the build.
+ * The two structures are declared here and not taken from the headers: MariaDB's connector package, often the
+ * only one on a database host, has a short UDF_ARGS without the attribute names that the server sets. The
+ * assertions below compare the members that both have, so a header that moves one stops the build.
  */
 #ifndef COMPAT_H
 #define COMPAT_H
@@ -53,7 +54,8 @@ _Static_assert(sizeof(udf_bool) == 1, "the server's boolean is one byte");
 #define UDF_MESSAGE_SIZE 80
 /* The result buffer that the server passes to a row function. */
 #define UDF_RESULT_SIZE 255
-/* A server truncates results in temporary tables and new columns at the length that _init announces. From this length on they are LONGTEXT. */
+/* A server truncates results in temporary tables and new columns at the length that _init announces. From
+ * this length on they are LONGTEXT. */
 #define UDF_MAX_LENGTH 4294967295UL
 
 #define UDF_EXPORT __attribute__((visibility("default")))

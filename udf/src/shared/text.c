@@ -29,7 +29,8 @@ size_t utf8_character(const unsigned char *text, size_t length, size_t *skip) {
     }
     for (size_t i = 1; i < size; i++) {
         if (i >= length || text[i] < low || text[i] > high) {
-            /* One replacement for the longest piece that could have begun a character, as Unicode recommends. */
+            /* One replacement for the longest piece that could have begun a character, as Unicode recommends.
+             */
             *skip = i;
             return 0;
         }

@@ -7,10 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The interface of loadable functions gives a row function no way to fail a statement: *error only makes NULLs. Both servers export
- * their internal error function; in one that does not, the weak reference is NULL. */
-extern void my_printf_error(unsigned int number, const char *format, unsigned long flags, ...) __attribute__((weak));
-extern void mysql_printf_error(unsigned int number, const char *format, int flags, ...) __asm__("_Z15my_printf_errorjPKciz") __attribute__((weak));
+/* The interface of loadable functions gives a row function no way to fail a statement: *error only makes
+ * NULLs. Both servers export their internal error function; in one that does not, the weak reference is NULL.
+ */
+extern void my_printf_error(unsigned int number, const char *format, unsigned long flags, ...)
+    __attribute__((weak));
+extern void mysql_printf_error(unsigned int number, const char *format, int flags,
+                               ...) __asm__("_Z15my_printf_errorjPKciz") __attribute__((weak));
 
 enum { UNKNOWN_ERROR = 1105 };
 
@@ -28,8 +31,10 @@ struct metadata {
     bool (*result_set)(udf_init *initid, const char *what, void *value);
 };
 
-extern const struct registry *registry_acquire(void) __asm__("_Z29mysql_plugin_registry_acquirev") __attribute__((weak));
-extern int registry_release(const struct registry *registry) __asm__("_Z29mysql_plugin_registry_releasePK16s_mysql_registry") __attribute__((weak));
+extern const struct registry *registry_acquire(void) __asm__("_Z29mysql_plugin_registry_acquirev")
+    __attribute__((weak));
+extern int registry_release(const struct registry *registry) __asm__(
+    "_Z29mysql_plugin_registry_releasePK16s_mysql_registry") __attribute__((weak));
 
 static char charset[] = "charset", utf8mb4[] = "utf8mb4";
 
@@ -50,7 +55,8 @@ void udf_charsets_argument(const struct udf_charsets *charsets, udf_args *args, 
     const struct metadata *metadata = charsets->metadata;
     void *now = NULL;
     /* Binary data has no character set to convert from. */
-    if (metadata && !metadata->argument_get(args, charset, index, &now) && now && strcmp(now, "binary") != 0 && strcmp(now, utf8mb4) != 0)
+    if (metadata && !metadata->argument_get(args, charset, index, &now) && now &&
+        strcmp(now, "binary") != 0 && strcmp(now, utf8mb4) != 0)
         (void)metadata->argument_set(args, charset, index, utf8mb4);
 }
 
@@ -84,7 +90,8 @@ struct slice udf_argument(const udf_args *args, unsigned int index) {
 void udf_as_text(udf_args *args, unsigned int index) { args->arg_type[index] = STRING_RESULT; }
 
 bool udf_constant_text(const udf_args *args, unsigned int index, struct slice *text) {
-    if (index >= args->arg_count || !args->args[index] || (args->arg_type[index] != STRING_RESULT && args->arg_type[index] != DECIMAL_RESULT))
+    if (index >= args->arg_count || !args->args[index] ||
+        (args->arg_type[index] != STRING_RESULT && args->arg_type[index] != DECIMAL_RESULT))
         return false;
     *text = udf_argument(args, index);
     return true;

@@ -15,7 +15,8 @@ udf_bool udf_refuse(char *message, const char *format, ...) __attribute__((forma
 struct slice udf_argument(const udf_args *args, unsigned int index);
 /* Request argument index as text, whatever its type. */
 void udf_as_text(udf_args *args, unsigned int index);
-/* Request arguments and results in UTF-8: MySQL 8.0.19 and later convert them, MariaDB has no interface for it. */
+/* Request arguments and results in UTF-8: MySQL 8.0.19 and later convert them, MariaDB has no interface for
+ * it. */
 struct registry;
 struct udf_charsets {
     const struct registry *registry;
@@ -29,7 +30,8 @@ void udf_charsets_result(const struct udf_charsets *charsets, udf_init *initid);
 void udf_utf8_result(udf_init *initid);
 /* The text of an argument that is constant, in _init. False without one. */
 bool udf_constant_text(const udf_args *args, unsigned int index, struct slice *text);
-/* Fail the statement with an SQL error (1105, HY000). On a server without support for it, set *error: the result is NULL from here on. */
+/* Fail the statement with an SQL error (1105, HY000). On a server without support for it, set *error: the
+ * result is NULL from here on. */
 void udf_raise(const char *text, unsigned char *error);
 /* Return a text, in the server's buffer when it fits, otherwise in place. */
 char *udf_answer(struct slice text, char *result, unsigned long *length);

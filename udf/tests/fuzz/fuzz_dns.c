@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Responses of name servers, and the two files of the system's resolver: no input makes the parser read beyond it, and all results are
- * valid addresses. The first byte selects the parser.
+ * Responses of name servers, and the two files of the system's resolver: no input makes the parser read
+ * beyond it, and all results are valid addresses. The first byte selects the parser.
  */
 #include <arpa/inet.h>
 #include <stdint.h>
@@ -22,7 +22,9 @@ static void check(const struct endpoints *endpoints) {
     expect(endpoints->count <= ENDPOINTS_MAX);
     for (size_t i = 0; i < endpoints->count; i++) {
         int family = endpoints->list[i].address.ss_family;
-        expect(family == AF_INET ? endpoints->list[i].length == sizeof(struct sockaddr_in) : family == AF_INET6 && endpoints->list[i].length == sizeof(struct sockaddr_in6));
+        expect(family == AF_INET
+                   ? endpoints->list[i].length == sizeof(struct sockaddr_in)
+                   : family == AF_INET6 && endpoints->list[i].length == sizeof(struct sockaddr_in6));
     }
 }
 
@@ -81,7 +83,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     default:
         resolver_parse(text, size - 1, htons(53), &resolver);
         check(&resolver.servers);
-        expect(resolver.servers.count >= 1 && resolver.servers.count <= NAME_SERVERS_MAX && resolver.search_count <= SEARCH_MAX && resolver.attempts >= 1);
+        expect(resolver.servers.count >= 1 && resolver.servers.count <= NAME_SERVERS_MAX &&
+               resolver.search_count <= SEARCH_MAX && resolver.attempts >= 1);
     }
     check(&found);
     return 0;

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The JSON check and the writer: any text is a JSON value when quoted; a value is also one as an element of an array; members are an
- * object between braces, and vice versa; the output of number_text is a value.
+ * The JSON check and the writer: any text is a JSON value when quoted; a value is also one as an element of
+ * an array; members are an object between braces, and vice versa; the output of number_text is a value.
  */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "shared/text.h"
 #include "json/check.h"
 #include "json/number.h"
-#include "shared/text.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -66,7 +66,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             number_double(&out, value, digits);
             expect(json_is_value(out.data, out.length));
             buffer_byte(&out, 0);
-            expect(value != value || value - value != 0 || strtod(out.data, NULL) == value || strtof(out.data, NULL) == (float)value);
+            expect(value != value || value - value != 0 || strtod(out.data, NULL) == value ||
+                   strtof(out.data, NULL) == (float)value);
         }
     }
     buffer_free(&out);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Data of a job server, over a real socket pair: no data makes the reader read beyond it, and the result does not depend on how it is
- * split. The first byte determines where the stream is split.
+ * Data of a job server, over a real socket pair: no data makes the reader read beyond it, and the result does
+ * not depend on how it is split. The first byte determines where the stream is split.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -49,7 +49,8 @@ static uint64_t play(const uint8_t *data, size_t size, size_t cut) {
         if (length && write(pair[1], start, length) != (ssize_t)length)
             abort();
         /* A call reads one piece of an incomplete packet. */
-        while ((result = connection_receive(connection, &packet, 0)) == IO_OK || (result == IO_TIMEOUT && pending(pair[0])))
+        while ((result = connection_receive(connection, &packet, 0)) == IO_OK ||
+               (result == IO_TIMEOUT && pending(pair[0])))
             if (result == IO_OK)
                 hash = hash_packet(hash, &packet);
         if (result != IO_TIMEOUT)

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Names that the worker shares with the collection, with clients and with other workers. A test compares them with the collection's. Pure."""
+"""Names that the worker shares with the collection, with clients and with other workers. A test compares
+them with the collection's. Pure.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,13 @@ SCHEMA = "gearsync"
 #: The alias of a synced table in the SQL that `sync_table` stores.
 ROW = "gearsync_row"
 
-#: Marks a payload of our triggers in direct delivery; any other JSON object is a flat one, as the article's triggers send it.
+#: Marks a payload of our triggers in direct delivery; any other JSON object is a flat one, as the article's
+#: triggers send it.
 MARK, MARK_VERSION = "$gearsync", 1
 #: The events of triggers.
 EVENTS = ("insert", "update", "delete")
-#: What a row of the outbox can be: a change, a row as it is of which nothing has changed, or a request to read a row.
+#: What a row of the outbox can be: a change, a row as it is of which nothing has changed, or a request to
+#: read a row.
 OPERATIONS = (*EVENTS, "refresh", "reload")
 
 #: The Gearman function of direct delivery where a declaration names no other.
@@ -34,7 +38,9 @@ def drain_prefix(source: str) -> str:
 
 
 def barrier_functions(source: str) -> tuple[str, str]:
-    """The Gearman functions by which a client asks whether all that is committed is in Redis: any source's, and this one's."""
+    """The Gearman functions by which a client asks whether all that is committed is in Redis: any
+    source's, and this one's.
+    """
     return (_BARRIER, f"{_BARRIER}.{source}")
 
 
@@ -54,7 +60,9 @@ def applied_key(source: str, owner: str) -> str:
 
 
 def whole_key(source: str, table: str) -> str:
-    """The key of the marker that Redis has lost nothing of a table: it is in Redis only as long as that is so."""
+    """The key of the marker that Redis has lost nothing of a table: it is in Redis only as long as that
+    is so.
+    """
     return f"gearsync:{source}:whole:{table}"
 
 

@@ -18,13 +18,16 @@ class Json(str):
     __slots__ = ()
 
 
-#: What a column can hold; None is NULL. Text, numbers and JSON are str, so that they are written unchanged; whole numbers may be int.
+#: What a column can hold; None is NULL. Text, numbers and JSON are str, so that they are written unchanged;
+#: whole numbers may be int.
 Value = Union[None, bytes, str, int]
 Row = dict[str, Value]
 
 
 class Malformed(ValueError):
-    """An invalid payload or row. The message is the reason, without any value of the row; ``detail`` may show values."""
+    """An invalid payload or row. The message is the reason, without any value of the row; ``detail`` may
+    show values.
+    """
 
     def __init__(self, message: str, detail: str = "") -> None:
         super().__init__(message)
@@ -40,7 +43,9 @@ def as_bytes(value: Union[bytes, str, int]) -> bytes:
 
 def missing(column: str) -> Malformed:
     """The error of a row that does not have ``column``."""
-    return Malformed(f"column {column!r} is missing: the trigger and the worker have different declarations, run site.yml")
+    return Malformed(
+        f"column {column!r} is missing: the trigger and the worker have different declarations, run site.yml"
+    )
 
 
 def cell(row: Row, column: str) -> Value:

@@ -31,8 +31,10 @@ def primary(module_primary: OutboxDatabase) -> OutboxDatabase:
     """A server that writes a binary log, and an account with the rights of a worker's."""
     module_primary.reset()
     module_primary.execute(
-        "DROP USER IF EXISTS 'limited'@'localhost'", "CREATE USER 'limited'@'localhost'",
-        "GRANT SELECT, INSERT, UPDATE, DELETE, EXECUTE ON gearsync.* TO 'limited'@'localhost'")
+        "DROP USER IF EXISTS 'limited'@'localhost'",
+        "CREATE USER 'limited'@'localhost'",
+        "GRANT SELECT, INSERT, UPDATE, DELETE, EXECUTE ON gearsync.* TO 'limited'@'localhost'",
+    )
     return module_primary
 
 
@@ -49,7 +51,9 @@ def deleter(session: Session) -> Iterator[Deleter]:
 
 
 def delete(primary: OutboxDatabase, deleter: Deleter) -> set[int]:
-    """Have two changes deleted, one as a dead letter. Returns which columns the images of the deleted rows have."""
+    """Have two changes deleted, one as a dead letter. Returns which columns the images of the deleted
+    rows have.
+    """
     primary.execute("FLUSH BINARY LOGS")
     (name, *_sizes) = primary.execute("SHOW BINARY LOGS")[-1]
     primary.put(("insert", "[1]"), ("insert", "[1]"))
@@ -66,29 +70,45 @@ def images(primary: OutboxDatabase, name: str) -> set[int]:
     # After the event's header and its own: the number of columns, in a byte, and a bit for each.
     start = 19 + (10 if primary.engine == "mysql" else 8) + 1
     events = primary.execute(f"SHOW BINLOG EVENTS IN '{name}'")
-    return {log[position + start] & ALL for _name, position, kind, *_more in events if kind.startswith("Delete_rows")}
+    return {
+        log[position + start] & ALL
+        for _name, position, kind, *_more in events
+        if kind.startswith("Delete_rows")
+    }
 
 
 def replica_of(primary: OutboxDatabase) -> OutboxDatabase:
     """A server that has applied all that the primary has logged."""
     replica = OutboxDatabase("--server-id=2")
-    primary.execute("DROP USER IF EXISTS 'replica'@'%'", "CREATE USER 'replica'@'%'", "GRANT REPLICATION SLAVE ON *.* TO 'replica'@'%'")
+    primary.execute(
+        "DROP USER IF EXISTS 'replica'@'%'",
+        "CREATE USER 'replica'@'%'",
+        "GRANT REPLICATION SLAVE ON *.* TO 'replica'@'%'",
+    )
     source, word = ("SOURCE", "REPLICA") if primary.engine == "mysql" else ("MASTER", "SLAVE")
     (log, *_sizes) = primary.execute("SHOW BINARY LOGS")[0]
     replica.execute(
-        f"CHANGE {'REPLICATION SOURCE' if word == 'REPLICA' else 'MASTER'} TO {source}_HOST='127.0.0.1', {source}_PORT={primary.port},"
-        f" {source}_USER='replica', {source}_LOG_FILE='{log}', {source}_LOG_POS=4", f"START {word}")
+        f"CHANGE {'REPLICATION SOURCE' if word == 'REPLICA' else 'MASTER'} TO {source}_HOST='127.0.0.1', "
+        f"{source}_PORT={primary.port},"
+        f" {source}_USER='replica', {source}_LOG_FILE='{log}', {source}_LOG_POS=4",
+        f"START {word}",
+    )
     primary.execute("CREATE TABLE shop.last (id INT) ENGINE=InnoDB")
 
     def is_done() -> bool:
-        tables = "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'shop' AND TABLE_NAME = 'last'"
+        tables = (
+            "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'shop' AND TABLE_NAME "
+            "= 'last'"
+        )
         return bool(replica.execute(tables)[0][0])
 
     until(is_done)
     return replica
 
 
-def test_a_deleted_row_is_logged_by_its_key_alone_and_a_replica_deletes_it(primary: OutboxDatabase, deleter: Deleter) -> None:
+def test_a_deleted_row_is_logged_by_its_key_alone_and_a_replica_deletes_it(
+    primary: OutboxDatabase, deleter: Deleter
+) -> None:
     assert delete(primary, deleter) == {KEY}
     primary.put(("insert", "[2]"))
     replica = replica_of(primary)
@@ -101,13 +121,23 @@ def test_a_deleted_row_is_logged_by_its_key_alone_and_a_replica_deletes_it(prima
         replica.remove()
 
 
-@pytest.mark.parametrize("reason", ["the procedure is absent", "the definer lacks the right", "the definer is gone", "the account may not call it"])
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "the procedure is absent",
+        "the definer lacks the right",
+        "the definer is gone",
+        "the account may not call it",
+    ],
+)
 def test_when_the_log_cannot_be_shortened_one_session_deletes_all(
     primary: OutboxDatabase, session: Session, deleter: Deleter, reason: str
 ) -> None:
     if reason == "the account may not call it":
         primary.execute(
-            "REVOKE EXECUTE ON gearsync.* FROM 'limited'@'localhost'", "GRANT EXECUTE ON PROCEDURE gearsync.transactions TO 'limited'@'localhost'")
+            "REVOKE EXECUTE ON gearsync.* FROM 'limited'@'localhost'",
+            "GRANT EXECUTE ON PROCEDURE gearsync.transactions TO 'limited'@'localhost'",
+        )
     else:
         ((_name, _mode, text, *_more),) = primary.execute("SHOW CREATE PROCEDURE gearsync.minimal_row_image")
         assert "DEFINER=`root`@`localhost`" in text
@@ -125,7 +155,9 @@ def test_the_log_is_shortened_when_the_schema_is_migrated_after_the_start(
 ) -> None:
     monkeypatch.setattr("gearsync.apply.deleter._ASK_AGAIN", 0.0)
     statements = collection("_outbox").migration_statements(7)
-    primary.execute("DROP PROCEDURE gearsync.minimal_row_image", "DELETE FROM gearsync.schema_version WHERE version > 7")
+    primary.execute(
+        "DROP PROCEDURE gearsync.minimal_row_image", "DELETE FROM gearsync.schema_version WHERE version > 7"
+    )
     assert delete(primary, deleter) == {ALL}
     primary.execute(*statements)
     assert delete(primary, deleter) == {KEY}

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The whole worker on a Redis Cluster of three nodes: shapes in many slots, crashes, a stale owner, slots that move."""
+"""The whole worker on a Redis Cluster of three nodes: shapes in many slots, crashes, a stale owner, slots
+that move.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +30,14 @@ from harness.worker import Worker, worker_config
 from redis.crc import key_slot
 
 TABLE: dict[str, Any] = {
-    "table": "shop.item", "delivery": "durable", "columns": ["id", "name"],
+    "table": "shop.item",
+    "delivery": "durable",
+    "columns": ["id", "name"],
     "write": [
-        {"type": "hash", "key": "item:{id}"}, {"type": "set", "key": "by-name:{name}", "member": "{id}"},
-        {"type": "list", "key": "log:{id}", "value": "{name}"}, {"type": "json", "key": "doc:{id}", "ttl": 86400},
+        {"type": "hash", "key": "item:{id}"},
+        {"type": "set", "key": "by-name:{name}", "member": "{id}"},
+        {"type": "list", "key": "log:{id}", "value": "{name}"},
+        {"type": "json", "key": "doc:{id}", "ttl": 86400},
     ],
 }
 
@@ -61,11 +67,18 @@ def test_every_slot_has_a_tag() -> None:
 
 
 def test_a_cluster_holds_what_the_table_holds_and_verify_proves_it(
-    config: dict[str, Any], cluster: Cluster, database: OutboxDatabase, start_worker: Callable[..., Worker], tmp_path: pathlib.Path
+    config: dict[str, Any],
+    cluster: Cluster,
+    database: OutboxDatabase,
+    start_worker: Callable[..., Worker],
+    tmp_path: pathlib.Path,
 ) -> None:
     commands = Commands(config, tmp_path)
     worker = start_worker(config)
-    database.execute("INSERT INTO shop.item VALUES " + ", ".join(f"({number}, 'n{number % 7}')" for number in range(1, 301)))
+    database.execute(
+        "INSERT INTO shop.item VALUES "
+        + ", ".join(f"({number}, 'n{number % 7}')" for number in range(1, 301))
+    )
     commands.done("barrier")
     commands.done("verify")
     assert cluster.client.lrange("log:7", 0, -1) == [b"n0"]
@@ -114,7 +127,10 @@ class Process:
 
     def write(self, steps: list[Step], ids: list[int]) -> list[Any]:
         slots = self.target.by_slot(steps).items()
-        answers = self.target.run(BATCH, [(slot, batch([self.fences.at((slot, 0)).mark(ids, b"now")], its, ids)) for slot, its in slots])
+        answers = self.target.run(
+            BATCH,
+            [(slot, batch([self.fences.at((slot, 0)).mark(ids, b"now")], its, ids)) for slot, its in slots],
+        )
         for answer in answers:
             if isinstance(answer, Exception):
                 raise answer
@@ -130,15 +146,23 @@ def test_a_batch_waits_for_the_replicas_of_the_nodes_that_it_is_written_to(clust
         replica.cluster("REPLICATE", owner)
         until(lambda: replica.client.info("replication").get("master_link_status"), "up")
         table = Writer(Table(table="s.t", columns=["id"], write=[Write(type="hash", key="k:{id}")]))
-        steps = [step for number in range(100) for step in table.steps(decode_outbox("s.t", "insert", b'{"new":{"id":%d}}' % number))]
+        steps = [
+            step
+            for number in range(100)
+            for step in table.steps(decode_outbox("s.t", "insert", b'{"new":{"id":%d}}' % number))
+        ]
         covered = [step for step in steps if cluster.client.get_node_from_key(step.key).port == first.port]
         assert 0 < len(covered) < len(steps)
-        patient = ClusterTarget(RedisSettings(cluster=cluster.addresses, replicas=1, replicas_timeout=100.0), 120.0)
+        patient = ClusterTarget(
+            RedisSettings(cluster=cluster.addresses, replicas=1, replicas_timeout=100.0), 120.0
+        )
         process = Process(patient, 7)
         process.claim(covered)
         assert all(answer == [b"ok"] for answer in process.write(covered, [1]))
         patient.close()
-        target = ClusterTarget(RedisSettings(cluster=cluster.addresses, replicas=1, replicas_timeout=0.5), 120.0)
+        target = ClusterTarget(
+            RedisSettings(cluster=cluster.addresses, replicas=1, replicas_timeout=0.5), 120.0
+        )
         uncovered = [step for step in steps if step not in covered]
         process = Process(target, 7)
         process.claim(uncovered)
@@ -153,7 +177,11 @@ def test_a_batch_waits_for_the_replicas_of_the_nodes_that_it_is_written_to(clust
 
 
 def test_nothing_is_lost_while_slots_move_and_a_node_is_unreachable(
-    config: dict[str, Any], cluster: Cluster, database: OutboxDatabase, start_worker: Callable[..., Worker], tmp_path: pathlib.Path
+    config: dict[str, Any],
+    cluster: Cluster,
+    database: OutboxDatabase,
+    start_worker: Callable[..., Worker],
+    tmp_path: pathlib.Path,
 ) -> None:
     commands = Commands(config, tmp_path)
     worker = start_worker(config)
@@ -201,18 +229,25 @@ class Histories:
         self.rounds += 1
         with self.database.connect() as connection, connection.cursor() as cursor:
             for number in range(self.rows):
-                cursor.execute(f"INSERT INTO shop.item VALUES ({number}, 'r{self.rounds}') ON DUPLICATE KEY UPDATE name = VALUES(name)")
+                cursor.execute(
+                    f"INSERT INTO shop.item VALUES ({number}, 'r{self.rounds}') ON DUPLICATE KEY UPDATE "
+                    "name = VALUES(name)"
+                )
 
     def name(self, cluster: Cluster, number: int) -> bytes | None:
         value: bytes | None = cluster.client.hget(f"item:{number}", "name")
         return value
 
     def check(self, cluster: Cluster) -> None:
-        """Every list has each value once and in order, every set has the current values, and there is no dead letter."""
+        """Every list has each value once and in order, every set has the current values, and there is no
+        dead letter.
+        """
         until(lambda: self.database.waiting, 0)
         assert self.database.execute("SELECT * FROM gearsync.dead_letter") == []
         wanted = [b"r%d" % number for number in range(1, self.rounds + 1)]
-        assert {number: cluster.client.lrange(f"log:{number}", 0, -1) for number in range(self.rows)} == dict.fromkeys(range(self.rows), wanted)
+        assert {
+            number: cluster.client.lrange(f"log:{number}", 0, -1) for number in range(self.rows)
+        } == dict.fromkeys(range(self.rows), wanted)
         assert {self.name(cluster, number) for number in range(self.rows)} == {wanted[-1]}
         members = [cluster.client.smembers(f"by-name:{name.decode()}") for name in wanted]
         assert members == [set()] * (self.rounds - 1) + [{b"%d" % number for number in range(self.rows)}]
@@ -220,24 +255,42 @@ class Histories:
 
 @pytest.mark.parametrize("way", ["killed", "frozen"])
 def test_an_unreachable_node_delays_only_its_own_changes(
-    config: dict[str, Any], cluster: Cluster, database: OutboxDatabase, start_worker: Callable[..., Worker], way: str
+    config: dict[str, Any],
+    cluster: Cluster,
+    database: OutboxDatabase,
+    start_worker: Callable[..., Worker],
+    way: str,
 ) -> None:
     config["worker"]["io_timeout"] = 1.0
     worker, histories, away = start_worker(config), Histories(database, 60), cluster.nodes[2]
     histories.write()
     until(lambda: database.waiting, 0)
-    owners = {number: cluster.client.get_node_from_key(f"item:{number}").port for number in range(histories.rows)}
+    owners = {
+        number: cluster.client.get_node_from_key(f"item:{number}").port for number in range(histories.rows)
+    }
     others = [number for number, port in owners.items() if port != away.port]
     assert 0 < len(others) < histories.rows
 
     def deleted(rows: list[int]) -> bool:
         """Whether only changes wait whose row has keys on the unreachable node."""
-        apart = {row for row in rows if all(
-            cluster.client.get_node_from_key(key).port != away.port
-            for key in (f"log:{row}", f"doc:{row}", *(f"by-name:r{number}" for number in range(1, histories.rounds + 1))))}
+        apart = {
+            row
+            for row in rows
+            if all(
+                cluster.client.get_node_from_key(key).port != away.port
+                for key in (
+                    f"log:{row}",
+                    f"doc:{row}",
+                    *(f"by-name:r{number}" for number in range(1, histories.rounds + 1)),
+                )
+            )
+        }
         waiting = {
             int(named(database, table, operation, payload)["new"]["id"])
-            for table, operation, payload in database.execute("SELECT table_name, operation, payload FROM gearsync.outbox")}
+            for table, operation, payload in database.execute(
+                "SELECT table_name, operation, payload FROM gearsync.outbox"
+            )
+        }
         return waiting.isdisjoint(apart)
 
     if way == "killed":
@@ -251,7 +304,8 @@ def test_an_unreachable_node_delays_only_its_own_changes(
             worker.says("action=redis_lost ", times=number + 1)
             if number == 2:
                 break
-            # The next owner learns which changes are written in part, also when the batch's other changes are deleted.
+            # The next owner learns which changes are written in part, also when the batch's other changes are
+            # deleted.
             until(lambda: deleted(others))
             worker.kill()
             database.expire_leases()
@@ -269,10 +323,17 @@ def test_a_list_gets_each_entry_once_though_half_of_the_batch_waits_for_a_node(
     config: dict[str, Any], cluster: Cluster, database: OutboxDatabase, start_worker: Callable[..., Worker]
 ) -> None:
     away = cluster.nodes[2]
-    log = next(key for key in map("every{}".format, range(100)) if cluster.client.get_node_from_key(key).port != away.port)
+    log = next(
+        key
+        for key in map("every{}".format, range(100))
+        if cluster.client.get_node_from_key(key).port != away.port
+    )
     every = {
-        "table": "shop.every", "delivery": "durable", "columns": ["id"],
-        "write": [{"type": "list", "key": log, "value": "{id}"}, {"type": "hash", "key": "every:{id}"}]}
+        "table": "shop.every",
+        "delivery": "durable",
+        "columns": ["id"],
+        "write": [{"type": "list", "key": log, "value": "{id}"}, {"type": "hash", "key": "every:{id}"}],
+    }
     database.execute("CREATE TABLE shop.every (id INT PRIMARY KEY) ENGINE=InnoDB")
     database.sync_table(**every, shards=1)
     config["tables"].append(every)
@@ -280,7 +341,9 @@ def test_a_list_gets_each_entry_once_though_half_of_the_batch_waits_for_a_node(
     database.execute("INSERT INTO shop.every VALUES (1000)")
     until(lambda: database.waiting, 0)
     numbers = list(range(60))
-    late = [number for number in numbers if cluster.client.get_node_from_key(f"every:{number}").port == away.port]
+    late = [
+        number for number in numbers if cluster.client.get_node_from_key(f"every:{number}").port == away.port
+    ]
     away.stop()
     database.execute("INSERT INTO shop.every VALUES " + ", ".join(f"({number})" for number in numbers))
     until(lambda: database.waiting, len(late))
@@ -289,7 +352,9 @@ def test_a_list_gets_each_entry_once_though_half_of_the_batch_waits_for_a_node(
         database.execute(f"INSERT INTO shop.every VALUES ({number})")
         numbers.append(number)
         until(lambda: cluster.client.llen(log), 1 + len(numbers))
-    late = [number for number in numbers if cluster.client.get_node_from_key(f"every:{number}").port == away.port]
+    late = [
+        number for number in numbers if cluster.client.get_node_from_key(f"every:{number}").port == away.port
+    ]
     until(lambda: database.waiting, len(late))
     worker.kill()
     database.expire_leases()
@@ -346,7 +411,11 @@ def test_a_slot_that_has_moved_in_part_waits_and_restores_nothing_old(
     assert b"log:7" in there()
     histories.write()
     worker.says("action=redis_lost ")
-    others = [number for number in range(20) if slot not in {key_slot(f"{kind}:{number}".encode()) for kind in ("item", "log", "doc")}]
+    others = [
+        number
+        for number in range(20)
+        if slot not in {key_slot(f"{kind}:{number}".encode()) for kind in ("item", "log", "doc")}
+    ]
     until(lambda: {histories.name(cluster, number) for number in others}, {b"r2"})
     move(there())
     for node in cluster.nodes:
@@ -357,7 +426,12 @@ def test_a_slot_that_has_moved_in_part_waits_and_restores_nothing_old(
 def test_a_table_without_rights_in_the_cluster_waits_alone(
     config: dict[str, Any], cluster: Cluster, database: OutboxDatabase, start_worker: Callable[..., Worker]
 ) -> None:
-    other = {"table": "shop.other", "delivery": "durable", "columns": ["id"], "write": [{"type": "hash", "key": "other:{id}"}]}
+    other = {
+        "table": "shop.other",
+        "delivery": "durable",
+        "columns": ["id"],
+        "write": [{"type": "hash", "key": "other:{id}"}],
+    }
     database.execute("CREATE TABLE shop.other (id INT PRIMARY KEY) ENGINE=InnoDB")
     database.sync_table(**other)
 
@@ -385,11 +459,21 @@ def test_a_table_without_rights_in_the_cluster_waits_alone(
 
 
 def test_a_stale_owner_is_refused_in_every_slot_that_was_written(cluster: Cluster) -> None:
-    table = Writer(Table(table="s.t", columns=["id"], write=[Write(type="hash", key="k:{id}"), Write(type="list", key="l:{id}", value="{id}")]))
+    table = Writer(
+        Table(
+            table="s.t",
+            columns=["id"],
+            write=[Write(type="hash", key="k:{id}"), Write(type="list", key="l:{id}", value="{id}")],
+        )
+    )
     target = ClusterTarget(RedisSettings(cluster=cluster.addresses), 120.0)
 
     def steps(*numbers: int) -> list[Any]:
-        return [step for number in numbers for step in table.steps(decode_outbox("s.t", "insert", b'{"new":{"id":%d}}' % number))]
+        return [
+            step
+            for number in numbers
+            for step in table.steps(decode_outbox("s.t", "insert", b'{"new":{"id":%d}}' % number))
+        ]
 
     both = steps(1, 2)
     first, second = Process(target, 5), Process(target, 6)

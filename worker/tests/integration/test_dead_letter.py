@@ -16,15 +16,28 @@ from harness.waiting import until
 from harness.worker import Worker, worker_config
 
 TABLE: dict[str, Any] = {
-    "table": "shop.item", "delivery": "durable", "columns": ["id", "name", "city"],
-    "write": [{"type": "hash", "key": "item:{id}"}, {"type": "set", "key": "city:{city}", "member": "{id}"}, {"type": "list", "key": "log", "value": "{name}"}],
+    "table": "shop.item",
+    "delivery": "durable",
+    "columns": ["id", "name", "city"],
+    "write": [
+        {"type": "hash", "key": "item:{id}"},
+        {"type": "set", "key": "city:{city}", "member": "{id}"},
+        {"type": "list", "key": "log", "value": "{name}"},
+    ],
 }
 
 
 @pytest.fixture
-def commands(database: OutboxDatabase, redis_server: RedisServer, start_worker: Callable[..., Worker], tmp_path: pathlib.Path) -> Commands:
+def commands(
+    database: OutboxDatabase,
+    redis_server: RedisServer,
+    start_worker: Callable[..., Worker],
+    tmp_path: pathlib.Path,
+) -> Commands:
     """A synced table, a worker, and the command line."""
-    database.execute("CREATE TABLE shop.item (id INT PRIMARY KEY, name VARCHAR(100), city VARCHAR(100)) ENGINE=InnoDB")
+    database.execute(
+        "CREATE TABLE shop.item (id INT PRIMARY KEY, name VARCHAR(100), city VARCHAR(100)) ENGINE=InnoDB"
+    )
     database.sync_table(**TABLE)
     config = worker_config(redis_server.port, [TABLE], database.account)
     start_worker(config)
@@ -36,7 +49,9 @@ def listed(commands: Commands) -> list[dict[str, Any]]:
     return letters
 
 
-def poisoned(commands: Commands, database: OutboxDatabase, redis_server: RedisServer, number: int, change: str) -> int:
+def poisoned(
+    commands: Commands, database: OutboxDatabase, redis_server: RedisServer, number: int, change: str
+) -> int:
     """Make a change fail with a key of another type. Returns the letter's id."""
     before = {letter["id"] for letter in listed(commands)}
     redis_server.client.delete(f"item:{number}")
@@ -46,9 +61,13 @@ def poisoned(commands: Commands, database: OutboxDatabase, redis_server: RedisSe
     return int(({letter["id"] for letter in listed(commands)} - before).pop())
 
 
-def test_a_retried_letter_writes_the_row_as_it_is_now(commands: Commands, database: OutboxDatabase, redis_server: RedisServer) -> None:
+def test_a_retried_letter_writes_the_row_as_it_is_now(
+    commands: Commands, database: OutboxDatabase, redis_server: RedisServer
+) -> None:
     client = redis_server.client
-    number = poisoned(commands, database, redis_server, 1, "INSERT INTO shop.item VALUES (1, 'first', 'here')")
+    number = poisoned(
+        commands, database, redis_server, 1, "INSERT INTO shop.item VALUES (1, 'first', 'here')"
+    )
     (letter,) = listed(commands)
     assert (letter["table"], letter["operation"]) == ("shop.item", "insert")
     assert "WRONGTYPE" in letter["error"]
@@ -71,7 +90,9 @@ def test_a_retried_letter_writes_the_row_as_it_is_now(commands: Commands, databa
     assert commands.verify()[0] == 0
 
 
-def test_a_letter_of_a_row_that_is_gone_removes_what_it_should_have_removed(commands: Commands, database: OutboxDatabase, redis_server: RedisServer) -> None:
+def test_a_letter_of_a_row_that_is_gone_removes_what_it_should_have_removed(
+    commands: Commands, database: OutboxDatabase, redis_server: RedisServer
+) -> None:
     client = redis_server.client
     database.execute("INSERT INTO shop.item VALUES (1, 'first', 'here')")
     until(lambda: client.smembers("city:here"), {b"1"})
@@ -87,7 +108,9 @@ def test_a_letter_of_a_row_that_is_gone_removes_what_it_should_have_removed(comm
     assert commands.verify()[0] == 0
 
 
-def test_a_log_gets_its_entry_when_requested(commands: Commands, database: OutboxDatabase, redis_server: RedisServer) -> None:
+def test_a_log_gets_its_entry_when_requested(
+    commands: Commands, database: OutboxDatabase, redis_server: RedisServer
+) -> None:
     client = redis_server.client
     client.set("log", "not a list")
     database.execute("INSERT INTO shop.item VALUES (1, 'first', 'here')")
@@ -102,10 +125,14 @@ def test_a_log_gets_its_entry_when_requested(commands: Commands, database: Outbo
     assert (client.smembers("city:here"), client.smembers("city:there")) == (set(), {b"1"})
 
 
-def test_a_letter_that_cannot_be_retried_stays_and_is_reported(commands: Commands, database: OutboxDatabase, redis_server: RedisServer) -> None:
+def test_a_letter_that_cannot_be_retried_stays_and_is_reported(
+    commands: Commands, database: OutboxDatabase, redis_server: RedisServer
+) -> None:
     database.put(("insert", "{"))
     database.execute(
-        "INSERT INTO gearsync.dead_letter (id, shard, table_name, operation, payload, error) VALUES (77777, 1, 'shop.item', 'update', '{\"new\":{}}', 'x')")
+        "INSERT INTO gearsync.dead_letter (id, shard, table_name, operation, payload, error) VALUES (77777, "
+        "1, 'shop.item', 'update', '{\"new\":{}}', 'x')"
+    )
     until(lambda: len(listed(commands)), 2)
     status, output = commands.run("dead-letter", "retry", "--all")
     assert status == 1
@@ -113,7 +140,10 @@ def test_a_letter_that_cannot_be_retried_stays_and_is_reported(commands: Command
     assert "the payload has no value for id" in output
     assert len(listed(commands)) == 2
     first = listed(commands)[0]["id"]
-    assert commands.run("dead-letter", "drop", str(first), "999999") == (1, "1 dropped\n999999: not dropped: there is no letter with this id\n")
+    assert commands.run("dead-letter", "drop", str(first), "999999") == (
+        1,
+        "1 dropped\n999999: not dropped: there is no letter with this id\n",
+    )
     assert commands.run("dead-letter", "show", str(first))[0] == 1
     assert commands.run("dead-letter", "drop", "--all")[0] == 2
     assert commands.run("dead-letter", "drop", "--all", "--yes")[0] == 0
@@ -121,14 +151,24 @@ def test_a_letter_that_cannot_be_retried_stays_and_is_reported(commands: Command
     assert redis_server.client.exists("item:None") == 0
 
 
-def test_many_letters_are_retried_in_chunks(commands: Commands, database: OutboxDatabase, redis_server: RedisServer) -> None:
+def test_many_letters_are_retried_in_chunks(
+    commands: Commands, database: OutboxDatabase, redis_server: RedisServer
+) -> None:
     database.execute("INSERT INTO shop.item VALUES (1, 'one', 'x')")
     commands.done("barrier")
-    payload = '{\"new\":{\"id\":%d},\"old\":{\"id\":%d}}'
-    letters = [f"({number}, 1, 'shop.item', 'update', '{payload % (number, number)}', 'x')" for number in range(100_000, 100_250)]
-    database.execute(f"INSERT INTO gearsync.dead_letter (id, shard, table_name, operation, payload, error) VALUES {', '.join(letters)}")
+    payload = '{"new":{"id":%d},"old":{"id":%d}}'
+    letters = [
+        f"({number}, 1, 'shop.item', 'update', '{payload % (number, number)}', 'x')"
+        for number in range(100_000, 100_250)
+    ]
+    database.execute(
+        "INSERT INTO gearsync.dead_letter (id, shard, table_name, operation, payload, error) VALUES "
+        f"{', '.join(letters)}"
+    )
     assert commands.run("dead-letter", "retry", "--all", "--table", "shop.other")[1].startswith("0 ")
-    assert commands.run("dead-letter", "retry", "--all", "--table", "shop.item")[1].startswith("250 tried again")
+    assert commands.run("dead-letter", "retry", "--all", "--table", "shop.item")[1].startswith(
+        "250 tried again"
+    )
     commands.done("barrier")
     assert listed(commands) == []
     assert commands.verify()[0] == 0

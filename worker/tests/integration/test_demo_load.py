@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The load of `make demo` counts what is lost and what is stale by itself: with a worker nothing is, without one it shows."""
+"""The load of `make demo` counts what is lost and what is stale by itself: with a worker nothing is,
+without one it shows.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +21,12 @@ from harness.waiting import until
 from harness.worker import Worker, worker_config
 
 TABLE: dict[str, Any] = {
-    "table": "shop.customer", "delivery": "durable", "columns": ["id", "name", "city", "balance"],
+    "table": "shop.customer",
+    "delivery": "durable",
+    "columns": ["id", "name", "city", "balance"],
     "write": [
-        {"type": "hash", "key": "customer:{id}"}, {"type": "set", "key": "customer:by-city:{city}", "member": "{id}"},
+        {"type": "hash", "key": "customer:{id}"},
+        {"type": "set", "key": "customer:by-city:{city}", "member": "{id}"},
         {"type": "zset", "key": "customer:by-balance", "member": "{id}", "score": "{balance}"},
     ],
 }
@@ -50,18 +55,26 @@ def client(redis_server: RedisServer) -> Any:
 def load(program: Any, database: OutboxDatabase, client: Any) -> Any:
     """The load, on the table and the customers of the demo, which are not in Redis yet."""
     schema = (ROOT / "molecule/schema.sql").read_text()
-    (create,) = [statement for statement in schema.split(";\n") if "TABLE IF NOT EXISTS shop.customer" in statement]
+    (create,) = [
+        statement for statement in schema.split(";\n") if "TABLE IF NOT EXISTS shop.customer" in statement
+    ]
     insert = (ROOT / "molecule/demo/customers.sql").read_text().split(";")[0]
     database.execute(create, insert)
-    connect = functools.partial(pymysql.connect, unix_socket=database.socket, user="root", charset="utf8mb4", autocommit=True)
+    connect = functools.partial(
+        pymysql.connect, unix_socket=database.socket, user="root", charset="utf8mb4", autocommit=True
+    )
     return program.Load(connect, client)
 
 
 @pytest.fixture
-def worker(database: OutboxDatabase, load: Any, redis_server: RedisServer, gearmand: Gearmand, start_worker: Any) -> Worker:
+def worker(
+    database: OutboxDatabase, load: Any, redis_server: RedisServer, gearmand: Gearmand, start_worker: Any
+) -> Worker:
     """A worker, and the customers in Redis."""
     database.sync_table(**TABLE)
-    worker = start_worker(worker_config(redis_server.port, [TABLE], database.account, gearmand.address, lease=1.0))
+    worker = start_worker(
+        worker_config(redis_server.port, [TABLE], database.account, gearmand.address, lease=1.0)
+    )
     # As a load of what was there before: each row has a change.
     database.execute("UPDATE shop.customer SET balance = balance + 1")
     until(load.compare, ([], []))
@@ -78,9 +91,17 @@ def test_a_killed_worker_loses_nothing_and_leaves_nothing_stale(program, load, w
     status, lines = program.result(load, kills)
     text = "\n".join(lines)
     assert status == 0, text
-    changes = {event: sum(change.event == event for change, _delay in load.reader.delays) for event in program.STATEMENTS}
+    changes = {
+        event: sum(change.event == event for change, _delay in load.reader.delays)
+        for event in program.STATEMENTS
+    }
     assert all(changes.values()), changes
-    for figure, number in (("changes", f"{sum(changes.values()):,}"), ("failed", "0"), ("lost", "0"), ("stale", "0")):
+    for figure, number in (
+        ("changes", f"{sum(changes.values()):,}"),
+        ("failed", "0"),
+        ("lost", "0"),
+        ("stale", "0"),
+    ):
         assert [line.split()[1] for line in lines if line.startswith(figure + " ")] == [number], text
 
 
@@ -100,10 +121,15 @@ def test_changes_that_never_show_are_lost_and_what_they_leave_is_stale(program, 
 
 
 def test_each_difference_between_rows_and_redis_is_named(program, load, database, client):
-    database.execute("DELETE FROM shop.customer WHERE id > 3", "UPDATE shop.customer SET city = NULL WHERE id = 3")
+    database.execute(
+        "DELETE FROM shop.customer WHERE id > 3", "UPDATE shop.customer SET city = NULL WHERE id = 3"
+    )
     for row, city in ((1, "Bergen"), (2, "Bergen"), (3, "")):
         ((name, balance),) = database.execute(f"SELECT name, balance FROM shop.customer WHERE id = {row}")
-        client.hset(f"customer:{row}", mapping={"id": row, "name": name, "balance": str(balance), **({"city": city} if city else {})})
+        client.hset(
+            f"customer:{row}",
+            mapping={"id": row, "name": name, "balance": str(balance), **({"city": city} if city else {})},
+        )
         client.zadd("customer:by-balance", {row: float(balance)})
         if city:
             client.sadd(f"customer:by-city:{city}", row)
@@ -116,12 +142,24 @@ def test_each_difference_between_rows_and_redis_is_named(program, load, database
     client.zadd("customer:by-balance", {"1": -1, "99": 5})
     missing, stale = load.compare()
     assert [line.split(": ")[0] for line in missing] == [
-        "customer:2 balance", "customer:2 city", "customer:2 id", "customer:2 name", "customer:by-city:Bergen 1"]
+        "customer:2 balance",
+        "customer:2 city",
+        "customer:2 id",
+        "customer:2 name",
+        "customer:by-city:Bergen 1",
+    ]
     assert [line.split(": ")[0] for line in stale] == [
-        "customer:1 balance", "customer:by-balance 1", "customer:by-balance 99", "customer:by-city:Lyon 1"]
+        "customer:1 balance",
+        "customer:by-balance 1",
+        "customer:by-balance 99",
+        "customer:by-city:Lyon 1",
+    ]
     status, lines = program.result(load, [])
     assert status == 1
-    assert {line.split()[0]: line.split()[1] for line in lines if line.startswith(("lost ", "stale "))} == {"lost": "5", "stale": "4"}
+    assert {line.split()[0]: line.split()[1] for line in lines if line.startswith(("lost ", "stale "))} == {
+        "lost": "5",
+        "stale": "4",
+    }
 
 
 def test_a_value_that_goes_back_while_it_is_read_is_stale(program, load, client):

@@ -21,12 +21,18 @@ from harness.waiting import until
 from harness.worker import Worker, unused_port, worker_config
 
 USER_LIST = {
-    "table": "test.user_list", "delivery": "direct", "events": ["insert", "update"], "columns": ["name", "password"],
+    "table": "test.user_list",
+    "delivery": "direct",
+    "events": ["insert", "update"],
+    "columns": ["name", "password"],
     "write": [{"type": "string", "key": "{column}"}],
 }
 TABLES = [
     {
-        "table": "shop.item", "delivery": "direct", "function": "shop", "columns": ["id", "name", "price"],
+        "table": "shop.item",
+        "delivery": "direct",
+        "function": "shop",
+        "columns": ["id", "name", "price"],
         "write": [
             {"type": "hash", "key": "item:{id}"},
             {"type": "json", "key": "doc:{id}", "ttl": 3600},
@@ -40,7 +46,9 @@ TABLES = [
 ]
 
 
-def config(gearmand: Gearmand, redis_server: RedisServer, tables: list[dict[str, Any]] = TABLES, **worker: Any) -> dict[str, Any]:
+def config(
+    gearmand: Gearmand, redis_server: RedisServer, tables: list[dict[str, Any]] = TABLES, **worker: Any
+) -> dict[str, Any]:
     return worker_config(redis_server.port, tables, job_server=gearmand.address, **worker)
 
 
@@ -53,18 +61,27 @@ def worker(gearmand: Gearmand, redis_server: RedisServer, start_worker: Callable
     return start_worker(config(gearmand, redis_server))
 
 
-def test_reverse_sends_its_input_as_data_and_completes_with_the_reversed_text(worker: Worker, gearmand: Gearmand) -> None:
+def test_reverse_sends_its_input_as_data_and_completes_with_the_reversed_text(
+    worker: Worker, gearmand: Gearmand
+) -> None:
     assert gearmand.do("reverse", "hello wörld!".encode()) == [
-        (JOB_CREATED, b""), (WORK_DATA, "hello wörld!".encode()), (WORK_COMPLETE, "!dlröw olleh".encode())]
+        (JOB_CREATED, b""),
+        (WORK_DATA, "hello wörld!".encode()),
+        (WORK_COMPLETE, "!dlröw olleh".encode()),
+    ]
     assert gearmand.do("reverse", b"\xff\x00ab")[-1] == (WORK_COMPLETE, b"ba\x00\xff")
 
 
-def test_the_articles_flat_payload_becomes_one_string_per_member(worker: Worker, gearmand: Gearmand, redis_server: RedisServer) -> None:
+def test_the_articles_flat_payload_becomes_one_string_per_member(
+    worker: Worker, gearmand: Gearmand, redis_server: RedisServer
+) -> None:
     gearmand.submit("syncToRedis", b'{"name":"hello","password":"world"}')
     until(lambda: redis_server.client.mget("name", "password"), [b"hello", b"world"])
 
 
-def test_a_row_is_written_in_every_shape_and_a_delete_takes_it_away(worker: Worker, gearmand: Gearmand, redis_server: RedisServer) -> None:
+def test_a_row_is_written_in_every_shape_and_a_delete_takes_it_away(
+    worker: Worker, gearmand: Gearmand, redis_server: RedisServer
+) -> None:
     gearmand.submit("shop", change("shop.item", "insert", new={"id": 7, "name": "Zoë", "price": 1.5}))
     r = redis_server.client
     until(lambda: r.get("price:7"), b"1.5")
@@ -88,7 +105,10 @@ def test_a_row_is_written_in_every_shape_and_a_delete_takes_it_away(worker: Work
 
 
 def test_jobs_of_a_table_that_was_direct_before_put_no_older_value_over_a_newer_one(
-    gearmand: Gearmand, redis_server: RedisServer, start_worker: Callable[..., Worker], database: OutboxDatabase
+    gearmand: Gearmand,
+    redis_server: RedisServer,
+    start_worker: Callable[..., Worker],
+    database: OutboxDatabase,
 ) -> None:
     r = redis_server.client
     tables = [{**table, "delivery": "durable"} for table in TABLES]
@@ -102,9 +122,12 @@ def test_jobs_of_a_table_that_was_direct_before_put_no_older_value_over_a_newer_
     until(lambda: r.hget("item:8", "name"), b"newest")
     until(lambda: database.waiting, 0)
     gearmand.submit(
-        "shop", change("shop.item", "insert", new={"id": 7, "name": "older", "price": 1}),
-        change("shop.item", "delete", old={"id": 8, "name": "newest", "price": 1}), change("shop.item", "insert", new={"id": 9, "name": "gone", "price": 1}),
-        change("shop.item", "delete", old={"name": "none", "price": 1}))
+        "shop",
+        change("shop.item", "insert", new={"id": 7, "name": "older", "price": 1}),
+        change("shop.item", "delete", old={"id": 8, "name": "newest", "price": 1}),
+        change("shop.item", "insert", new={"id": 9, "name": "gone", "price": 1}),
+        change("shop.item", "delete", old={"name": "none", "price": 1}),
+    )
     until(lambda: gearmand.queue("shop")[0], 0)
     until(lambda: database.waiting, 0)
     assert r.hmget("item:7", "name") + r.hmget("item:8", "name") == [b"newest", b"newest"]
@@ -119,15 +142,28 @@ def test_a_flat_payload_is_written_as_the_one_table_of_its_function_declares(
     gearmand: Gearmand, redis_server: RedisServer, start_worker: Callable[..., Worker]
 ) -> None:
     worker = start_worker(config(gearmand, redis_server, [USER_LIST]))
-    gearmand.submit("syncToRedis", b'{"name":"troy","secret":"not declared"}', b'{"name":"hello","password":"world"}')
+    gearmand.submit(
+        "syncToRedis", b'{"name":"troy","secret":"not declared"}', b'{"name":"hello","password":"world"}'
+    )
     until(lambda: redis_server.client.mget("name", "password"), [b"hello", b"world"])
     assert redis_server.client.exists("secret") == 0
     worker.says("'secret'")
 
 
-def test_an_invalid_payload_is_logged_with_its_handle_and_delays_nothing(worker: Worker, gearmand: Gearmand, redis_server: RedisServer) -> None:
-    payloads = [b"not json", b"[1]", b"", b"\xff", b'{"$gearsync": 2}', b'{"a": {"b": 1}}', b"[" * 100_000,
-                change("no.such", "insert", new={}), change("shop.item", "insert", new={"id": 1})]
+def test_an_invalid_payload_is_logged_with_its_handle_and_delays_nothing(
+    worker: Worker, gearmand: Gearmand, redis_server: RedisServer
+) -> None:
+    payloads = [
+        b"not json",
+        b"[1]",
+        b"",
+        b"\xff",
+        b'{"$gearsync": 2}',
+        b'{"a": {"b": 1}}',
+        b"[" * 100_000,
+        change("no.such", "insert", new={}),
+        change("shop.item", "insert", new={"id": 1}),
+    ]
     for number, payload in enumerate(payloads):
         # Each in a batch of its own.
         (handle,) = gearmand.submit("syncToRedis", payload)
@@ -138,16 +174,23 @@ def test_an_invalid_payload_is_logged_with_its_handle_and_delays_nothing(worker:
     assert worker.said.count("action=malformed") == len(payloads)
 
 
-def test_a_key_of_another_type_does_not_delay_the_others(worker: Worker, gearmand: Gearmand, redis_server: RedisServer) -> None:
+def test_a_key_of_another_type_does_not_delay_the_others(
+    worker: Worker, gearmand: Gearmand, redis_server: RedisServer
+) -> None:
     redis_server.client.set("item:1", "not a hash")
-    gearmand.submit("shop", *[change("shop.item", "insert", new={"id": number, "name": "x", "price": 1}) for number in (1, 2)])
+    gearmand.submit(
+        "shop",
+        *[change("shop.item", "insert", new={"id": number, "name": "x", "price": 1}) for number in (1, 2)],
+    )
     until(lambda: redis_server.client.hget("item:2", "name"), b"x")
     assert redis_server.client.smembers("by-name:x") == {b"1", b"2"}
     worker.says("action=refused")
     assert "WRONGTYPE" in worker.said
 
 
-def test_later_jobs_of_a_batch_win(gearmand: Gearmand, redis_server: RedisServer, start_worker: Callable[..., Worker]) -> None:
+def test_later_jobs_of_a_batch_win(
+    gearmand: Gearmand, redis_server: RedisServer, start_worker: Callable[..., Worker]
+) -> None:
     first = start_worker(config(gearmand, redis_server))
     until(lambda: gearmand.queue("syncToRedis")[2], 1)
     first.kill()
@@ -158,7 +201,9 @@ def test_later_jobs_of_a_batch_win(gearmand: Gearmand, redis_server: RedisServer
     assert redis_server.client.get("name") == b"4999"
 
 
-def test_nothing_is_lost_while_redis_is_down(worker: Worker, gearmand: Gearmand, redis_server: RedisServer) -> None:
+def test_nothing_is_lost_while_redis_is_down(
+    worker: Worker, gearmand: Gearmand, redis_server: RedisServer
+) -> None:
     gearmand.submit("syncToRedis", b'{"before":"1"}')
     until(lambda: redis_server.client.get("before"), b"1")
     redis_server.stop()
@@ -171,7 +216,9 @@ def test_nothing_is_lost_while_redis_is_down(worker: Worker, gearmand: Gearmand,
     until(lambda: gearmand.queue("syncToRedis")[0], 0)
 
 
-def test_the_worker_reconnects_to_a_killed_job_server(worker: Worker, gearmand: Gearmand, redis_server: RedisServer) -> None:
+def test_the_worker_reconnects_to_a_killed_job_server(
+    worker: Worker, gearmand: Gearmand, redis_server: RedisServer
+) -> None:
     until(lambda: gearmand.queue("syncToRedis")[2], 1)
     gearmand.stop()
     worker.says("action=job_server_lost")
@@ -184,7 +231,9 @@ def test_the_worker_reconnects_to_a_killed_job_server(worker: Worker, gearmand: 
     assert worker.said.count("action=job_server_lost") == 1
 
 
-def test_a_job_server_that_is_down_does_not_delay_the_other(gearmand: Gearmand, redis_server: RedisServer, start_worker: Callable[..., Worker]) -> None:
+def test_a_job_server_that_is_down_does_not_delay_the_other(
+    gearmand: Gearmand, redis_server: RedisServer, start_worker: Callable[..., Worker]
+) -> None:
     settings = config(gearmand, redis_server)
     settings["job_servers"].insert(0, f"127.0.0.1:{unused_port()}")
     start_worker(settings)
@@ -192,18 +241,24 @@ def test_a_job_server_that_is_down_does_not_delay_the_other(gearmand: Gearmand, 
     until(lambda: redis_server.client.get("name"), b"served")
 
 
-def test_jobs_in_hand_of_a_killed_worker_are_applied_by_the_next(gearmand: Gearmand, redis_server: RedisServer, start_worker: Callable[..., Worker]) -> None:
+def test_jobs_in_hand_of_a_killed_worker_are_applied_by_the_next(
+    gearmand: Gearmand, redis_server: RedisServer, start_worker: Callable[..., Worker]
+) -> None:
     worker = start_worker(config(gearmand, redis_server))
     until(lambda: gearmand.queue("syncToRedis")[2], 1)
     for round_number in range(3):
-        gearmand.submit("syncToRedis", *[b'{"k%d-%d":"v"}' % (round_number, number) for number in range(3000)])
+        gearmand.submit(
+            "syncToRedis", *[b'{"k%d-%d":"v"}' % (round_number, number) for number in range(3000)]
+        )
         worker.kill()
         worker.start()
     until(lambda: gearmand.queue("syncToRedis")[0], 0)
     assert redis_server.client.dbsize() == 9000
 
 
-def test_sigterm_finishes_the_batch_and_exits_with_0(worker: Worker, gearmand: Gearmand, redis_server: RedisServer) -> None:
+def test_sigterm_finishes_the_batch_and_exits_with_0(
+    worker: Worker, gearmand: Gearmand, redis_server: RedisServer
+) -> None:
     until(lambda: gearmand.queue("syncToRedis")[2], 1)
     gearmand.submit("syncToRedis", *[b'{"k%d":"v"}' % number for number in range(5000)])
     assert worker.terminate() == 0
@@ -213,7 +268,9 @@ def test_sigterm_finishes_the_batch_and_exits_with_0(worker: Worker, gearmand: G
     assert "action=stopped" in worker.said
 
 
-def test_sigterm_while_redis_is_down_gives_the_jobs_back(gearmand: Gearmand, redis_server: RedisServer, start_worker: Callable[..., Worker]) -> None:
+def test_sigterm_while_redis_is_down_gives_the_jobs_back(
+    gearmand: Gearmand, redis_server: RedisServer, start_worker: Callable[..., Worker]
+) -> None:
     worker = start_worker(config(gearmand, redis_server, shutdown_timeout=1.0))
     until(lambda: gearmand.queue("syncToRedis")[2], 1)
     redis_server.stop()
@@ -245,7 +302,9 @@ def test_systemd_is_notified_of_ready_then_alive_then_stopping(
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
         systemd.settimeout(180)
-        worker = start_worker(config(gearmand, redis_server), {"NOTIFY_SOCKET": str(tmp_path / "notify")}, program=True)
+        worker = start_worker(
+            config(gearmand, redis_server), {"NOTIFY_SOCKET": str(tmp_path / "notify")}, program=True
+        )
         assert systemd.recv(100) == b"READY=1"
         assert systemd.recv(100) == b"WATCHDOG=1"
         assert worker.terminate() == 0
@@ -254,7 +313,9 @@ def test_systemd_is_notified_of_ready_then_alive_then_stopping(
         assert word == b"STOPPING=1"
 
 
-def test_the_worker_starts_and_waits_when_no_server_is_there(gearmand: Gearmand, redis_server: RedisServer, start_worker: Callable[..., Worker]) -> None:
+def test_the_worker_starts_and_waits_when_no_server_is_there(
+    gearmand: Gearmand, redis_server: RedisServer, start_worker: Callable[..., Worker]
+) -> None:
     gearmand.stop()
     redis_server.stop()
     worker = start_worker(config(gearmand, redis_server))

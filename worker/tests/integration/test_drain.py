@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Durable delivery with real servers: the outbox in MariaDB, the worker as a process, Redis; all of them are killed."""
+"""Durable delivery with real servers: the outbox in MariaDB, the worker as a process, Redis; all of them
+are killed.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,8 @@ from harness.waiting import until
 from harness.worker import Worker, worker_config
 
 ITEM: dict[str, Any] = {
-    "table": "shop.item", "columns": ["id", "name", "price"],
+    "table": "shop.item",
+    "columns": ["id", "name", "price"],
     "write": [
         {"type": "hash", "key": "item:{id}"},
         {"type": "json", "key": "doc:{id}", "ttl": 3600},
@@ -45,8 +48,13 @@ ITEM: dict[str, Any] = {
     ],
 }
 LOGS: dict[str, Any] = {
-    "table": "shop.log", "columns": ["id", "name"],
-    "write": [{"type": "list", "key": "log", "value": "{id}"}, {"type": "stream", "key": "changes"}, {"type": "list", "key": "names", "value": "{name}"}],
+    "table": "shop.log",
+    "columns": ["id", "name"],
+    "write": [
+        {"type": "list", "key": "log", "value": "{id}"},
+        {"type": "stream", "key": "changes"},
+        {"type": "list", "key": "names", "value": "{name}"},
+    ],
 }
 
 
@@ -55,7 +63,10 @@ def insert(number: int, name: str = "x", price: float = 1) -> tuple[str, Any]:
 
 
 def update(number: int, old: str, new: str) -> tuple[str, Any]:
-    return "update", {"new": {"id": number, "name": new, "price": 1}, "old": {"id": number, "name": old, "price": 1}}
+    return "update", {
+        "new": {"id": number, "name": new, "price": 1},
+        "old": {"id": number, "name": old, "price": 1},
+    }
 
 
 @pytest.fixture
@@ -76,7 +87,9 @@ def drained(database: OutboxDatabase) -> None:
 # What is written for a row
 
 
-def test_a_row_is_written_in_every_shape_changed_and_taken_away(worker: Worker, database: OutboxDatabase, redis_server: RedisServer) -> None:
+def test_a_row_is_written_in_every_shape_changed_and_taken_away(
+    worker: Worker, database: OutboxDatabase, redis_server: RedisServer
+) -> None:
     r = redis_server.client
     database.put(insert(7, "Zoë \N{GRINNING FACE}", 1.50), insert(8, "other"))
     drained(database)
@@ -101,26 +114,46 @@ def test_a_row_is_written_in_every_shape_changed_and_taken_away(worker: Worker, 
     assert r.zrange("by-price", 0, -1) == [b"8"]
 
 
-def test_values_arrive_byte_for_byte(worker: Worker, database: OutboxDatabase, redis_server: RedisServer) -> None:
+def test_values_arrive_byte_for_byte(
+    worker: Worker, database: OutboxDatabase, redis_server: RedisServer
+) -> None:
     binary = bytes(range(256))
     database.put(
-        ("insert", {"new": {"id": 18446744073709551615, "name": {"$hex": binary.hex()}, "price": {"$num": "-0.10"}}}),
-        ("insert", '{"new": {"id": 2, "name": "a\\u0000\\"\\\\", "price": 123456789012345678901234567890.10}}'),
+        (
+            "insert",
+            {"new": {"id": 18446744073709551615, "name": {"$hex": binary.hex()}, "price": {"$num": "-0.10"}}},
+        ),
+        (
+            "insert",
+            '{"new": {"id": 2, "name": "a\\u0000\\"\\\\", "price": 123456789012345678901234567890.10}}',
+        ),
     )
     drained(database)
-    assert redis_server.client.hgetall("item:18446744073709551615") == {b"id": b"18446744073709551615", b"name": binary, b"price": b"-0.10"}
+    assert redis_server.client.hgetall("item:18446744073709551615") == {
+        b"id": b"18446744073709551615",
+        b"name": binary,
+        b"price": b"-0.10",
+    }
     assert redis_server.client.smembers(b"by-name:" + binary) == {b"18446744073709551615"}
-    assert redis_server.client.hgetall("item:2") == {b"id": b"2", b"name": b'a\0"\\', b"price": b"123456789012345678901234567890.10"}
+    assert redis_server.client.hgetall("item:2") == {
+        b"id": b"2",
+        b"name": b'a\0"\\',
+        b"price": b"123456789012345678901234567890.10",
+    }
 
 
-def test_large_values_are_drained_a_few_at_a_time(worker: Worker, database: OutboxDatabase, redis_server: RedisServer) -> None:
+def test_large_values_are_drained_a_few_at_a_time(
+    worker: Worker, database: OutboxDatabase, redis_server: RedisServer
+) -> None:
     for number in range(6):
         database.put(("insert", {"new": {"id": number, "name": str(number) * 5_000_000, "price": None}}))
     drained(database)
     assert [redis_server.client.strlen(f"cell:{number}:name") for number in range(6)] == [5_000_000] * 6
 
 
-def test_of_many_changes_the_last_one_shows(worker: Worker, database: OutboxDatabase, redis_server: RedisServer) -> None:
+def test_of_many_changes_the_last_one_shows(
+    worker: Worker, database: OutboxDatabase, redis_server: RedisServer
+) -> None:
     database.put(insert(1, "n0"), *[update(1, f"n{number}", f"n{number + 1}") for number in range(2999)])
     drained(database)
     assert redis_server.client.hget("item:1", "name") == b"n2999"
@@ -128,7 +161,10 @@ def test_of_many_changes_the_last_one_shows(worker: Worker, database: OutboxData
 
 
 def test_what_waits_of_a_table_that_was_durable_before_is_applied(
-    config: dict[str, Any], start_worker: Callable[..., Worker], database: OutboxDatabase, redis_server: RedisServer
+    config: dict[str, Any],
+    start_worker: Callable[..., Worker],
+    database: OutboxDatabase,
+    redis_server: RedisServer,
 ) -> None:
     database.put(insert(1, "a"), insert(2, "b"))
     start_worker({**config, "tables": [{**ITEM, "delivery": "direct"}]})
@@ -136,11 +172,16 @@ def test_what_waits_of_a_table_that_was_durable_before_is_applied(
     # Its triggers write on until they are replaced.
     database.put(update(1, "a", "c"))
     drained(database)
-    assert redis_server.client.hmget("item:1", "name") + redis_server.client.hmget("item:2", "name") == [b"c", b"b"]
+    assert redis_server.client.hmget("item:1", "name") + redis_server.client.hmget("item:2", "name") == [
+        b"c",
+        b"b",
+    ]
     assert redis_server.client.smembers("by-name:c") == {b"1"}
 
 
-def test_without_drainers_nothing_is_applied(config: dict[str, Any], start_worker: Callable[..., Worker], database: OutboxDatabase) -> None:
+def test_without_drainers_nothing_is_applied(
+    config: dict[str, Any], start_worker: Callable[..., Worker], database: OutboxDatabase
+) -> None:
     database.put(insert(1))
     worker = start_worker({**config, "worker": {**config["worker"], "drainers": 0}})
     worker.says("action=started")
@@ -153,25 +194,40 @@ def test_without_drainers_nothing_is_applied(config: dict[str, Any], start_worke
 # What cannot be applied
 
 
-def test_changes_that_cannot_be_applied_are_dead_letters_and_hold_up_no_other(worker: Worker, database: OutboxDatabase, redis_server: RedisServer) -> None:
+def test_changes_that_cannot_be_applied_are_dead_letters_and_hold_up_no_other(
+    worker: Worker, database: OutboxDatabase, redis_server: RedisServer
+) -> None:
     wrong: list[tuple[str, Any, str]] = [
-        ("insert", "no JSON", "invalid payload"), ("insert", "", "invalid payload"), ("insert", "{}", "without 'new'"), ("drop", "{}", "'drop'"),
-        ("delete", {"old": {"name": "x"}}, "'id'"), ("insert", {"new": {"id": [1]}}, "'id'"), ("reload", {"key": {"id": 1}}, "synced_table"),
+        ("insert", "no JSON", "invalid payload"),
+        ("insert", "", "invalid payload"),
+        ("insert", "{}", "without 'new'"),
+        ("drop", "{}", "'drop'"),
+        ("delete", {"old": {"name": "x"}}, "'id'"),
+        ("insert", {"new": {"id": [1]}}, "'id'"),
+        ("reload", {"key": {"id": 1}}, "synced_table"),
     ]
     # Each beside changes that can be applied, in one batch and in another one.
     for number, (operation, payload, _message) in enumerate(wrong):
         database.put(insert(2 * number), (operation, payload), insert(2 * number + 1))
     drained(database)
-    assert redis_server.client.exists(*[f"item:{number}" for number in range(2 * len(wrong))]) == 2 * len(wrong)
-    letters = database.execute("SELECT operation, payload, table_name, error FROM gearsync.dead_letter ORDER BY id")
+    assert redis_server.client.exists(*[f"item:{number}" for number in range(2 * len(wrong))]) == 2 * len(
+        wrong
+    )
+    letters = database.execute(
+        "SELECT operation, payload, table_name, error FROM gearsync.dead_letter ORDER BY id"
+    )
     assert [letter[:3] for letter in letters] == [
-        (operation, payload if isinstance(payload, str) else json.dumps(payload), "shop.item") for operation, payload, _message in wrong]
+        (operation, payload if isinstance(payload, str) else json.dumps(payload), "shop.item")
+        for operation, payload, _message in wrong
+    ]
     for (_operation, _payload, message), (*_change, error) in zip(wrong, letters):
         assert message in error
     worker.says("action=dead_letter")
 
 
-def test_a_key_of_another_type_makes_a_dead_letter_of_its_own_change_only(worker: Worker, database: OutboxDatabase, redis_server: RedisServer) -> None:
+def test_a_key_of_another_type_makes_a_dead_letter_of_its_own_change_only(
+    worker: Worker, database: OutboxDatabase, redis_server: RedisServer
+) -> None:
     redis_server.client.set("item:1", "not a hash")
     database.put(insert(0), insert(1), insert(2))
     drained(database)
@@ -183,10 +239,20 @@ def test_a_key_of_another_type_makes_a_dead_letter_of_its_own_change_only(worker
 
 
 def test_of_shards_that_are_written_together_each_has_what_is_its_own(
-    config: dict[str, Any], start_worker: Callable[..., Worker], database: OutboxDatabase, redis_server: RedisServer
+    config: dict[str, Any],
+    start_worker: Callable[..., Worker],
+    database: OutboxDatabase,
+    redis_server: RedisServer,
 ) -> None:
-    """A change that Redis refuses affects no other change, whatever its shard, and nothing is appended twice."""
-    trail = {"table": "shop.trail", "delivery": "durable", "columns": ["id"], "write": [{"type": "list", "key": "trail", "value": "{id}"}]}
+    """A change that Redis refuses affects no other change, whatever its shard, and nothing is appended
+    twice.
+    """
+    trail = {
+        "table": "shop.trail",
+        "delivery": "durable",
+        "columns": ["id"],
+        "write": [{"type": "list", "key": "trail", "value": "{id}"}],
+    }
     redis_server.client.set("item:7", "another application's")
     for shard in (7, 8):
         database.put(insert(shard), shard=shard)
@@ -200,12 +266,15 @@ def test_of_shards_that_are_written_together_each_has_what_is_its_own(
     assert sorted(redis_server.client.lrange("trail", 0, -1)) == [b"107", b"108"]
 
 
-def test_a_column_that_an_older_trigger_did_not_send_is_left_out(worker: Worker, database: OutboxDatabase, redis_server: RedisServer) -> None:
+def test_a_column_that_an_older_trigger_did_not_send_is_left_out(
+    worker: Worker, database: OutboxDatabase, redis_server: RedisServer
+) -> None:
     database.put(insert(1, "kept", 5))
     drained(database)
     database.put(("update", {"new": {"id": 1, "price": 6}, "old": {"id": 1, "name": "kept", "price": 5}}))
     drained(database)
-    # The hash and the sorted set have all that they need; the set's key cannot be rendered, and only that write is left out.
+    # The hash and the sorted set have all that they need; the set's key cannot be rendered, and only that
+    # write is left out.
     r = redis_server.client
     assert r.hgetall("item:1") == {b"id": b"1", b"name": b"kept", b"price": b"6"}
     assert (r.zscore("by-price", "1"), r.get("price:1"), r.smembers("by-name:kept")) == (6.0, b"6", {b"1"})
@@ -217,7 +286,10 @@ def test_a_column_that_an_older_trigger_did_not_send_is_left_out(worker: Worker,
 
 
 def test_a_table_that_the_worker_does_not_know_waits_and_delays_no_other(
-    config: dict[str, Any], start_worker: Callable[..., Worker], database: OutboxDatabase, redis_server: RedisServer
+    config: dict[str, Any],
+    start_worker: Callable[..., Worker],
+    database: OutboxDatabase,
+    redis_server: RedisServer,
 ) -> None:
     worker = start_worker({**config, "worker": {**config["worker"], "batch": 10}})
     database.put(*[insert(number) for number in range(30)], table="shop.later")
@@ -226,7 +298,15 @@ def test_a_table_that_the_worker_does_not_know_waits_and_delays_no_other(
     assert redis_server.client.exists(*[f"item:{number}" for number in range(30)]) == 30
     worker.says("action=undeclared_table")
     assert worker.terminate() == 0
-    start_worker({**config, "tables": [ITEM, {"table": "shop.later", "columns": ["id"], "write": [{"type": "hash", "key": "later:{id}"}]}]})
+    start_worker(
+        {
+            **config,
+            "tables": [
+                ITEM,
+                {"table": "shop.later", "columns": ["id"], "write": [{"type": "hash", "key": "later:{id}"}]},
+            ],
+        }
+    )
     drained(database)
     assert redis_server.client.exists(*[f"later:{number}" for number in range(30)]) == 30
     assert database.execute("SELECT * FROM gearsync.dead_letter") == []
@@ -238,22 +318,31 @@ def test_a_table_that_the_worker_does_not_know_waits_and_delays_no_other(
 def synced(database: OutboxDatabase) -> None:
     """A table that reloads can read, with the SQL that sync_table stores for such a table."""
     database.execute(
-        "CREATE TABLE shop.item (id BIGINT UNSIGNED PRIMARY KEY, name LONGTEXT, price DECIMAL(10,2)) CHARACTER SET utf8mb4",
-        "INSERT INTO gearsync.synced_table (table_name, source_schema, source_table, shards, key_columns, small_sql, large_columns,"
-        " shard_sql, row_sql, old_sql, large_sql, triggers) VALUES"
+        "CREATE TABLE shop.item (id BIGINT UNSIGNED PRIMARY KEY, name LONGTEXT, price DECIMAL(10,2)) "
+        "CHARACTER SET utf8mb4",
+        "INSERT INTO gearsync.synced_table (table_name, source_schema, source_table, shards, key_columns, "
+        "small_sql, large_columns, shard_sql, row_sql, old_sql, large_sql, triggers) VALUES"
         """ ('shop.item', 'shop', 'item', 1, '[{"declared": "id", "real": "id", "kind": "integer"}]',"""
         """ 'JSON_OBJECT(''id'', gearsync_row.`id`, ''price'', gearsync_row.`price`)',"""
-        """ '[{"declared": "name", "kind": "text", "sql": "CONVERT(gearsync_row.`name` USING utf8mb4)"}]', '', '', '', '', '{}')""",
+        """ '[{"declared": "name", "kind": "text", "sql": "CONVERT(gearsync_row.`name` USING utf8mb4)"}]',"""
+        " '', '', '', '', '{}')",
     )
 
 
-def test_a_reload_writes_the_row_as_it_is_or_removes_it(worker: Worker, database: OutboxDatabase, redis_server: RedisServer) -> None:
+def test_a_reload_writes_the_row_as_it_is_or_removes_it(
+    worker: Worker, database: OutboxDatabase, redis_server: RedisServer
+) -> None:
     synced(database)
     r = redis_server.client
     database.put(insert(1, "old"), insert(2, "gone"))
     drained(database)
     database.execute("INSERT INTO shop.item VALUES (1, REPEAT('new', 100000), 2.50)")
-    database.put(*[("reload", {"key": {"id": number}, "old": {"id": number, "name": name, "price": 1}}) for number, name in ((1, "old"), (2, "gone"))])
+    database.put(
+        *[
+            ("reload", {"key": {"id": number}, "old": {"id": number, "name": name, "price": 1}})
+            for number, name in ((1, "old"), (2, "gone"))
+        ]
+    )
     drained(database)
     assert r.hgetall("item:1") == {b"id": b"1", b"name": b"new" * 100000, b"price": b"2.50"}
     assert r.exists("by-name:old", "item:2", "by-name:gone", "doc:2") == 0
@@ -261,12 +350,17 @@ def test_a_reload_writes_the_row_as_it_is_or_removes_it(worker: Worker, database
 
 
 def test_after_a_reload_no_earlier_state_shows(
-    config: dict[str, Any], start_worker: Callable[..., Worker], database: OutboxDatabase, redis_server: RedisServer
+    config: dict[str, Any],
+    start_worker: Callable[..., Worker],
+    database: OutboxDatabase,
+    redis_server: RedisServer,
 ) -> None:
     # The reload reads the row's last state while earlier changes wait after the end of the batch.
     synced(database)
     database.execute("INSERT INTO shop.item VALUES (1, 'n40', 1)")
-    database.put(("reload", {"key": {"id": 1}}), *[update(1, f"n{number}", f"n{number + 1}") for number in range(40)])
+    database.put(
+        ("reload", {"key": {"id": 1}}), *[update(1, f"n{number}", f"n{number + 1}") for number in range(40)]
+    )
     pubsub = redis_server.client.pubsub()
     redis_server.client.config_set("notify-keyspace-events", "Kh")
     pubsub.psubscribe("__keyspace@0__:item:1")
@@ -285,7 +379,7 @@ def test_after_a_reload_no_earlier_state_shows(
     assert redis_server.client.keys("by-name:*") == [b"by-name:n40"]
 
 
-TRANSFORM = '''
+TRANSFORM = """
 import os, sys, time
 
 def shout(row, table):
@@ -303,7 +397,7 @@ def shout(row, table):
         raise ValueError("half a pair: \\udcff")
     row["loud"] = f"{row['name']}!".upper()
     return row
-'''
+"""
 
 
 @pytest.fixture
@@ -312,24 +406,47 @@ def shouting(config: dict[str, Any], tmp_path: pathlib.Path) -> dict[str, Any]:
     (tmp_path / "hooks").mkdir()
     (tmp_path / "hooks/gearsync_test_hook.py").write_text(TRANSFORM)
     table = {
-        "table": "shop.item", "columns": ["id", "name", "price"], "transform": "gearsync_test_hook:shout", "computed": ["loud"],
-        "write": [{"type": "hash", "key": "item:{id}"}, {"type": "set", "key": "loud:{loud}", "member": "{id}"}],
+        "table": "shop.item",
+        "columns": ["id", "name", "price"],
+        "transform": "gearsync_test_hook:shout",
+        "computed": ["loud"],
+        "write": [
+            {"type": "hash", "key": "item:{id}"},
+            {"type": "set", "key": "loud:{loud}", "member": "{id}"},
+        ],
     }
-    return {**config, "worker": {**config["worker"], "python_path": str(tmp_path / "hooks")}, "tables": [table]}
+    return {
+        **config,
+        "worker": {**config["worker"], "python_path": str(tmp_path / "hooks")},
+        "tables": [table],
+    }
 
 
 def test_a_transform_adds_columns_leaves_rows_out_and_its_errors_are_dead_letters(
-    shouting: dict[str, Any], start_worker: Callable[..., Worker], database: OutboxDatabase, redis_server: RedisServer
+    shouting: dict[str, Any],
+    start_worker: Callable[..., Worker],
+    database: OutboxDatabase,
+    redis_server: RedisServer,
 ) -> None:
     r = redis_server.client
     worker = start_worker(shouting)
-    database.put(insert(1, "one"), insert(2, "secret"), insert(3, "bad"), insert(4, "four"), insert(5, "exit"), insert(6, "half"))
+    database.put(
+        insert(1, "one"),
+        insert(2, "secret"),
+        insert(3, "bad"),
+        insert(4, "four"),
+        insert(5, "exit"),
+        insert(6, "half"),
+    )
     drained(database)
     assert r.hgetall("item:1") == {b"id": b"1", b"name": b"one", b"price": b"1", b"loud": b"ONE!"}
     assert r.smembers("loud:FOUR!") == {b"4"}
     assert r.exists("item:2", "item:3", "item:5", "item:6") == 0
     assert database.execute("SELECT error FROM gearsync.dead_letter ORDER BY id") == [
-        ("the transform raised ValueError: no bad",), ("the transform raised SystemExit: 3",), ("the transform raised ValueError: half a pair: ?",)]
+        ("the transform raised ValueError: no bad",),
+        ("the transform raised SystemExit: 3",),
+        ("the transform raised ValueError: half a pair: ?",),
+    ]
     assert "action=process_died" not in worker.said
     assert "no bad" not in worker.said
 
@@ -344,11 +461,20 @@ def test_a_transform_adds_columns_leaves_rows_out_and_its_errors_are_dead_letter
 
 
 class Writers:
-    """Connections that insert, update and delete rows of a table through triggers, until they are stopped or have done so many transactions."""
+    """Connections that insert, update and delete rows of a table through triggers, until they are stopped
+    or have done so many transactions.
+    """
 
     KEYS = 40
 
-    def __init__(self, database: OutboxDatabase, count: int = 4, rollback: float = 0.3, transactions: int = 0, pause: float = 0.01) -> None:
+    def __init__(
+        self,
+        database: OutboxDatabase,
+        count: int = 4,
+        rollback: float = 0.3,
+        transactions: int = 0,
+        pause: float = 0.01,
+    ) -> None:
         self.database = database
         self.rollback = rollback
         self.transactions = transactions
@@ -370,17 +496,31 @@ class Writers:
                     for _ in range(chance.randint(1, 4)):
                         key = chance.randrange(self.KEYS)
                         name = f"w{number}-{finished}"
-                        cursor.execute(chance.choice([
-                            f"REPLACE INTO shop.item VALUES ({key}, '{name}', {chance.randrange(100)})",
-                            f"INSERT INTO shop.item VALUES ({key}, '{name}', 1) ON DUPLICATE KEY UPDATE name = VALUES(name)",
-                            f"UPDATE shop.item SET name = '{name}' WHERE id IN ({key}, {(key + 1) % self.KEYS})",
-                            f"DELETE FROM shop.item WHERE id = {key}",
-                        ]))
+                        cursor.execute(
+                            chance.choice(
+                                [
+                                    (
+                                        f"REPLACE INTO shop.item VALUES ({key}, '{name}', "
+                                        f"{chance.randrange(100)})"
+                                    ),
+                                    (
+                                        f"INSERT INTO shop.item VALUES ({key}, '{name}', 1) ON DUPLICATE KEY "
+                                        "UPDATE name = VALUES(name)"
+                                    ),
+                                    (
+                                        f"UPDATE shop.item SET name = '{name}' WHERE id IN ({key}, "
+                                        f"{(key + 1) % self.KEYS})"
+                                    ),
+                                    f"DELETE FROM shop.item WHERE id = {key}",
+                                ]
+                            )
+                        )
                 (connection.rollback if chance.random() < self.rollback else connection.commit)()
                 finished += 1
                 self._counts[number] = finished
             except (pymysql.err.OperationalError, pymysql.err.InterfaceError) as error:
-                # Deadlocks between the writers, and a server that was killed: either way the transaction ends with its connection.
+                # Deadlocks between the writers, and a server that was killed: either way the transaction ends
+                # with its connection.
                 if connection is not None and connection.open:
                     connection.close()
                 connection = None
@@ -416,7 +556,10 @@ class Writers:
 
 def shop(database: OutboxDatabase, shards: int = 4) -> None:
     """The table with the triggers that users get."""
-    database.execute("CREATE TABLE IF NOT EXISTS shop.item (id BIGINT UNSIGNED PRIMARY KEY, name VARCHAR(100), price DECIMAL(10,2)) CHARACTER SET utf8mb4")
+    database.execute(
+        "CREATE TABLE IF NOT EXISTS shop.item (id BIGINT UNSIGNED PRIMARY KEY, name VARCHAR(100), price "
+        "DECIMAL(10,2)) CHARACTER SET utf8mb4"
+    )
     database.sync_table(**ITEM, shards=shards)
 
 
@@ -424,16 +567,25 @@ def assert_equal(database: OutboxDatabase, redis_server: RedisServer) -> None:
     """Redis holds for the table what MySQL holds, in every shape, and nothing else."""
     drained(database)
     r = redis_server.client
-    rows = {str(key).encode(): (name.encode(), str(price).encode()) for key, name, price in database.execute("SELECT id, name, price FROM shop.item")}
+    rows = {
+        str(key).encode(): (name.encode(), str(price).encode())
+        for key, name, price in database.execute("SELECT id, name, price FROM shop.item")
+    }
     assert {key[5:]: (r.hget(key, "name"), r.hget(key, "price")) for key in r.keys("item:*")} == rows
     assert set(r.keys("by-name:*")) == {b"by-name:" + name for name, _ in rows.values()}
     assert {member for key in r.keys("by-name:*") for member in r.smembers(key)} == set(rows)
-    assert dict(r.zrange("by-price", 0, -1, withscores=True)) == {key: float(price) for key, (_, price) in rows.items()}
-    assert {key[6:]: r.get(key) for key in r.keys("price:*")} == {key: price for key, (_, price) in rows.items()}
+    assert dict(r.zrange("by-price", 0, -1, withscores=True)) == {
+        key: float(price) for key, (_, price) in rows.items()
+    }
+    assert {key[6:]: r.get(key) for key in r.keys("price:*")} == {
+        key: price for key, (_, price) in rows.items()
+    }
     assert database.execute("SELECT * FROM gearsync.dead_letter") == []
 
 
-def test_a_rolled_back_change_is_never_applied(worker: Worker, database: OutboxDatabase, redis_server: RedisServer) -> None:
+def test_a_rolled_back_change_is_never_applied(
+    worker: Worker, database: OutboxDatabase, redis_server: RedisServer
+) -> None:
     shop(database)
     writers = Writers(database, rollback=0.5, transactions=100, pause=0.0)
     writers.join()
@@ -442,7 +594,10 @@ def test_a_rolled_back_change_is_never_applied(worker: Worker, database: OutboxD
 
 
 def test_kill_9_of_the_worker_loses_and_invents_nothing(
-    config: dict[str, Any], start_worker: Callable[..., Worker], database: OutboxDatabase, redis_server: RedisServer
+    config: dict[str, Any],
+    start_worker: Callable[..., Worker],
+    database: OutboxDatabase,
+    redis_server: RedisServer,
 ) -> None:
     shop(database)
     worker = start_worker({**config, "worker": {**config["worker"], "batch": 100, "lease": 5.0}})
@@ -462,7 +617,11 @@ def test_kill_9_of_the_worker_loses_and_invents_nothing(
 
 
 def test_a_paused_worker_that_wakes_after_its_lease_is_refused(
-    shouting: dict[str, Any], start_worker: Callable[..., Worker], database: OutboxDatabase, redis_server: RedisServer, tmp_path: pathlib.Path
+    shouting: dict[str, Any],
+    start_worker: Callable[..., Worker],
+    database: OutboxDatabase,
+    redis_server: RedisServer,
+    tmp_path: pathlib.Path,
 ) -> None:
     pause = tmp_path / "pause"
     pause.touch()
@@ -490,10 +649,15 @@ def test_a_paused_worker_that_wakes_after_its_lease_is_refused(
 
 
 def test_paused_workers_under_load_write_nothing_stale(
-    config: dict[str, Any], start_worker: Callable[..., Worker], database: OutboxDatabase, redis_server: RedisServer
+    config: dict[str, Any],
+    start_worker: Callable[..., Worker],
+    database: OutboxDatabase,
+    redis_server: RedisServer,
 ) -> None:
     def drainers() -> set[int]:
-        owners = database.execute("SELECT DISTINCT owner FROM gearsync.lease WHERE owner IS NOT NULL AND expires_at > NOW(6)")
+        owners = database.execute(
+            "SELECT DISTINCT owner FROM gearsync.lease WHERE owner IS NOT NULL AND expires_at > NOW(6)"
+        )
         return {int(owner.split(":")[1]) for (owner,) in owners}
 
     shop(database)
@@ -514,7 +678,9 @@ def test_paused_workers_under_load_write_nothing_stale(
     assert_equal(database, redis_server)
 
 
-def test_redis_may_be_down_for_a_while(worker: Worker, database: OutboxDatabase, redis_server: RedisServer) -> None:
+def test_redis_may_be_down_for_a_while(
+    worker: Worker, database: OutboxDatabase, redis_server: RedisServer
+) -> None:
     shop(database)
     writers = Writers(database)
     writers.go_on()
@@ -528,7 +694,9 @@ def test_redis_may_be_down_for_a_while(worker: Worker, database: OutboxDatabase,
     assert_equal(database, redis_server)
 
 
-def test_the_worker_waits_for_a_redis_without_memory(worker: Worker, database: OutboxDatabase, redis_server: RedisServer) -> None:
+def test_the_worker_waits_for_a_redis_without_memory(
+    worker: Worker, database: OutboxDatabase, redis_server: RedisServer
+) -> None:
     redis_server.client.config_set("maxmemory", 1)
     database.put(insert(1))
     worker.says("OOM")
@@ -540,17 +708,31 @@ def test_the_worker_waits_for_a_redis_without_memory(worker: Worker, database: O
 
 
 def test_the_worker_waits_for_missing_rights_in_redis(
-    config: dict[str, Any], start_worker: Callable[..., Worker], database: OutboxDatabase, redis_server: RedisServer
+    config: dict[str, Any],
+    start_worker: Callable[..., Worker],
+    database: OutboxDatabase,
+    redis_server: RedisServer,
 ) -> None:
     r = redis_server.client
     r.execute_command("ACL", "SETUSER", "worker", "on", ">secret", "~*", "+@all")
-    worker = start_worker({**config, "redis": {"port": redis_server.port, "username": "worker", "password": "secret"}})
-    for number, (missing, what) in enumerate([
-        ("resetkeys ~item:* ~gearsync:*", "table_held"), ("-zadd", "table_held"), ("-hset", "redis_lost "), ("-evalsha -eval", "table_held"),
-        ("resetkeys ~item:*", "table_held"),
-    ]):
+    worker = start_worker(
+        {**config, "redis": {"port": redis_server.port, "username": "worker", "password": "secret"}}
+    )
+    for number, (missing, what) in enumerate(
+        [
+            ("resetkeys ~item:* ~gearsync:*", "table_held"),
+            ("-zadd", "table_held"),
+            ("-hset", "redis_lost "),
+            ("-evalsha -eval", "table_held"),
+            ("resetkeys ~item:*", "table_held"),
+        ]
+    ):
         over = what.replace("held", "back").replace("lost ", "back")
-        name, lost, back = f"name{number}", worker.said.count(f"action={what}"), worker.said.count(f"action={over}")
+        name, lost, back = (
+            f"name{number}",
+            worker.said.count(f"action={what}"),
+            worker.said.count(f"action={over}"),
+        )
         r.execute_command("ACL", "SETUSER", "worker", *missing.split())
         database.put(insert(number, name))
         worker.says(f"action={what}", times=lost + 1)
@@ -583,7 +765,9 @@ def test_a_schema_of_the_first_release_is_drained_before_and_after_its_migration
 ) -> None:
     database.put(insert(1))
     drained(database)
-    database.execute("ALTER TABLE gearsync.outbox DROP PRIMARY KEY, ADD PRIMARY KEY (shard, id), ADD KEY id (id)")
+    database.execute(
+        "ALTER TABLE gearsync.outbox DROP PRIMARY KEY, ADD PRIMARY KEY (shard, id), ADD KEY id (id)"
+    )
     for number in range(2, 5):
         database.put(*[insert(10 * number + row) for row in range(5)], shard=number)
     database.put(update(1, "x", "y"))
@@ -592,12 +776,20 @@ def test_a_schema_of_the_first_release_is_drained_before_and_after_its_migration
     database.put(update(1, "y", "z"), insert(2))
     drained(database)
     assert redis_server.client.hget("item:1", "name") == b"z"
-    assert redis_server.client.exists("item:2", *[f"item:{10 * number + row}" for number in range(2, 5) for row in range(5)]) == 16
+    assert (
+        redis_server.client.exists(
+            "item:2", *[f"item:{10 * number + row}" for number in range(2, 5) for row in range(5)]
+        )
+        == 16
+    )
     assert database.execute("SELECT * FROM gearsync.dead_letter") == []
 
 
 def test_everything_may_come_up_in_any_order(
-    config: dict[str, Any], start_worker: Callable[..., Worker], database: OutboxDatabase, redis_server: RedisServer
+    config: dict[str, Any],
+    start_worker: Callable[..., Worker],
+    database: OutboxDatabase,
+    redis_server: RedisServer,
 ) -> None:
     database.execute("DROP DATABASE gearsync")
     redis_server.stop()
@@ -615,7 +807,9 @@ def test_everything_may_come_up_in_any_order(
     assert redis_server.client.exists("item:1") == 1
 
 
-def test_a_redis_that_has_lost_its_data_is_reported(worker: Worker, database: OutboxDatabase, redis_server: RedisServer) -> None:
+def test_a_redis_that_has_lost_its_data_is_reported(
+    worker: Worker, database: OutboxDatabase, redis_server: RedisServer
+) -> None:
     database.put(insert(1))
     drained(database)
     redis_server.client.flushall()
@@ -625,7 +819,9 @@ def test_a_redis_that_has_lost_its_data_is_reported(worker: Worker, database: Ou
     assert redis_server.client.exists("item:2") == 1
 
 
-def test_a_restored_database_with_an_older_epoch_is_drained(worker: Worker, database: OutboxDatabase, redis_server: RedisServer) -> None:
+def test_a_restored_database_with_an_older_epoch_is_drained(
+    worker: Worker, database: OutboxDatabase, redis_server: RedisServer
+) -> None:
     redis_server.client.hset("gearsync:main:fence:0", "epoch", 1000)
     database.put(insert(1))
     drained(database)
@@ -637,7 +833,11 @@ def test_a_restored_database_with_an_older_epoch_is_drained(worker: Worker, data
 
 @pytest.mark.parametrize("way", ["made anew", "a backup is restored"])
 def test_reused_ids_are_other_changes(
-    config: dict[str, Any], start_worker: Callable[..., Worker], database: OutboxDatabase, redis_server: RedisServer, way: str
+    config: dict[str, Any],
+    start_worker: Callable[..., Worker],
+    database: OutboxDatabase,
+    redis_server: RedisServer,
+    way: str,
 ) -> None:
     r = redis_server.client
     config["worker"]["keep"] = 3600.0
@@ -651,7 +851,9 @@ def test_reused_ids_are_other_changes(
         database.reset()
     else:
         # The backup is of the time when only the first one existed.
-        database.execute("DELETE FROM gearsync.outbox WHERE id > 1", "ALTER TABLE gearsync.outbox AUTO_INCREMENT = 2")
+        database.execute(
+            "DELETE FROM gearsync.outbox WHERE id > 1", "ALTER TABLE gearsync.outbox AUTO_INCREMENT = 2"
+        )
     database.put(*[insert(number) for number in range(11, 14)], table="shop.log")
     assert {number for (number,) in database.execute("SELECT id FROM gearsync.outbox")} >= {2, 3}
     start_worker(config)
@@ -694,11 +896,20 @@ def test_lists_and_streams_are_appended_once_over_a_crash_between_redis_and_mysq
 
 
 def test_shards_that_are_written_together_are_appended_to_once_however_often_the_worker_is_killed(
-    config: dict[str, Any], start_worker: Callable[..., Worker], database: OutboxDatabase, redis_server: RedisServer
+    config: dict[str, Any],
+    start_worker: Callable[..., Worker],
+    database: OutboxDatabase,
+    redis_server: RedisServer,
 ) -> None:
-    """Few changes in each shard all the time: most of a worker's life is in their transaction, between Redis and the commit for much of it."""
+    """Few changes in each shard all the time: most of a worker's life is in their transaction, between
+    Redis and the commit for much of it.
+    """
     shards = range(6, 10)
-    lists = {"table": "shop.log", "columns": ["shard", "id"], "write": [{"type": "list", "key": "list:{shard}", "value": "{id}"}]}
+    lists = {
+        "table": "shop.log",
+        "columns": ["shard", "id"],
+        "write": [{"type": "list", "key": "list:{shard}", "value": "{id}"}],
+    }
     worker = start_worker({**config, "tables": [lists]})
     stopping = threading.Event()
     written = dict.fromkeys(shards, 0)
@@ -706,7 +917,9 @@ def test_shards_that_are_written_together_are_appended_to_once_however_often_the
     def write() -> None:
         while not stopping.wait(0.01):
             for shard in shards:
-                database.put(("insert", {"new": {"shard": shard, "id": written[shard]}}), shard=shard, table="shop.log")
+                database.put(
+                    ("insert", {"new": {"shard": shard, "id": written[shard]}}), shard=shard, table="shop.log"
+                )
                 written[shard] += 1
 
     writer = threading.Thread(target=write, daemon=True)
@@ -725,17 +938,27 @@ def test_shards_that_are_written_together_are_appended_to_once_however_often_the
         writer.join()
     drained(database)
     for shard in shards:
-        assert redis_server.client.lrange(f"list:{shard}", 0, -1) == [str(number).encode() for number in range(written[shard])]
+        assert redis_server.client.lrange(f"list:{shard}", 0, -1) == [
+            str(number).encode() for number in range(written[shard])
+        ]
 
 
 # Shards
 
 
 def test_processes_share_the_shards_and_give_them_back(
-    config: dict[str, Any], start_worker: Callable[..., Worker], database: OutboxDatabase, redis_server: RedisServer
+    config: dict[str, Any],
+    start_worker: Callable[..., Worker],
+    database: OutboxDatabase,
+    redis_server: RedisServer,
 ) -> None:
     def owners() -> list[int]:
-        return sorted(number for (number,) in database.execute("SELECT COUNT(*) FROM gearsync.lease WHERE owner IS NOT NULL GROUP BY owner"))
+        return sorted(
+            number
+            for (number,) in database.execute(
+                "SELECT COUNT(*) FROM gearsync.lease WHERE owner IS NOT NULL GROUP BY owner"
+            )
+        )
 
     shop(database, shards=8)
     # Short, since the leases of the killed process must expire.
@@ -756,18 +979,27 @@ def test_processes_share_the_shards_and_give_them_back(
 
 
 def test_another_number_of_shards_keeps_the_order(
-    config: dict[str, Any], start_worker: Callable[..., Worker], database: OutboxDatabase, redis_server: RedisServer
+    config: dict[str, Any],
+    start_worker: Callable[..., Worker],
+    database: OutboxDatabase,
+    redis_server: RedisServer,
 ) -> None:
     """Changes in the shards of the former generation come first, whichever process drains them and when."""
     shop(database, shards=4)
-    database.execute("INSERT INTO shop.item VALUES (1, 'first', 1), (2, 'first', 1)", "UPDATE shop.item SET name = 'second'")
+    database.execute(
+        "INSERT INTO shop.item VALUES (1, 'first', 1), (2, 'first', 1)",
+        "UPDATE shop.item SET name = 'second'",
+    )
     shop(database, shards=2)
     database.execute("UPDATE shop.item SET name = 'third'", "DELETE FROM shop.item WHERE id = 2")
     shop(database, shards=4)
     database.execute("UPDATE shop.item SET name = 'fourth'", "INSERT INTO shop.item VALUES (2, 'again', 1)")
     # Another process holds the shards of generation 2: nothing is applied before it releases them.
-    database.execute("REPLACE INTO gearsync.lease (shard, owner, epoch, expires_at) SELECT DISTINCT shard, 'another', 5, NOW() + INTERVAL 60 SECOND"
-                     " FROM gearsync.outbox WHERE shard < 6")
+    database.execute(
+        "REPLACE INTO gearsync.lease (shard, owner, epoch, expires_at) SELECT DISTINCT shard, 'another', 5, "
+        "NOW() + INTERVAL 60 SECOND"
+        " FROM gearsync.outbox WHERE shard < 6"
+    )
     waiting = database.waiting
     worker = start_worker(config)
     worker.says("action=lease_taken", times=4)
@@ -846,7 +1078,11 @@ def test_a_drain_holds_its_wake_while_changes_come_and_looks_for_those_whose_wak
 
 
 def test_the_wake_of_a_process_that_is_killed_comes_to_the_next_one(
-    woken: Worker, gearmand: Gearmand, database: OutboxDatabase, config: dict[str, Any], start_worker: Callable[..., Worker]
+    woken: Worker,
+    gearmand: Gearmand,
+    database: OutboxDatabase,
+    config: dict[str, Any],
+    start_worker: Callable[..., Worker],
 ) -> None:
     function = "gearsync.drain.main.0"
     database.execute("INSERT INTO gearsync.lease (shard) VALUES (0)")
@@ -867,7 +1103,9 @@ def test_the_wake_of_a_process_that_is_killed_comes_to_the_next_one(
     until(lambda: gearmand.queue(function)[:2], (0, 0))
 
 
-def test_a_barrier_answers_when_everything_is_in_redis(woken: Worker, gearmand: Gearmand, database: OutboxDatabase, redis_server: RedisServer) -> None:
+def test_a_barrier_answers_when_everything_is_in_redis(
+    woken: Worker, gearmand: Gearmand, database: OutboxDatabase, redis_server: RedisServer
+) -> None:
     def in_order(source: bytes) -> bool:
         return bool(json.loads(gearmand.do("gearsync.barrier", source)[-1][1])["ok"])
 
@@ -878,7 +1116,16 @@ def test_a_barrier_answers_when_everything_is_in_redis(woken: Worker, gearmand: 
             database.put(*[insert(number * 100_000 + shard * 1000 + row) for row in range(500)], shard=shard)
         # After ten seconds it answers in any case.
         until(lambda source=source: in_order(source))
-        assert redis_server.client.exists(*[f"item:{number * 100_000 + shard * 1000 + row}" for shard in range(6, 10) for row in range(500)]) == 2000
+        assert (
+            redis_server.client.exists(
+                *[
+                    f"item:{number * 100_000 + shard * 1000 + row}"
+                    for shard in range(6, 10)
+                    for row in range(500)
+                ]
+            )
+            == 2000
+        )
     assert "not 'other'" in json.loads(gearmand.do("gearsync.barrier", b"other")[-1][1])["error"]
 
 
@@ -900,8 +1147,15 @@ class Inner:
     def __init__(self, config: dict[str, Any], gearmand: Gearmand, database: OutboxDatabase) -> None:
         settings = msgspec.convert(config, Config)
         self.gearmand, self.database = gearmand, Recorded(database)
-        self.jobs = JobServers([(gearmand.host, gearmand.port)], [], prefetch=1, timeout=120.0, reconnect_max=0.2)
-        self.drain = Drain(settings, Servers(self.jobs, ServerTarget(settings.redis, 120.0), self.database, Recorded(database)), {}, Tally())
+        self.jobs = JobServers(
+            [(gearmand.host, gearmand.port)], [], prefetch=1, timeout=120.0, reconnect_max=0.2
+        )
+        self.drain = Drain(
+            settings,
+            Servers(self.jobs, ServerTarget(settings.redis, 120.0), self.database, Recorded(database)),
+            {},
+            Tally(),
+        )
 
     def until(self, condition: Callable[[], bool]) -> None:
         def step() -> bool:
@@ -912,7 +1166,9 @@ class Inner:
 
     def barrier(self) -> dict[str, Any]:
         answers: list[dict[str, Any]] = []
-        client = threading.Thread(target=lambda: answers.append(json.loads(self.gearmand.do("gearsync.barrier.main", b"")[-1][1])))
+        client = threading.Thread(
+            target=lambda: answers.append(json.loads(self.gearmand.do("gearsync.barrier.main", b"")[-1][1]))
+        )
         client.start()
         self.until(lambda: bool(answers))
         client.join()
@@ -926,7 +1182,11 @@ class Inner:
 
 @pytest.fixture
 def inner(
-    config: dict[str, Any], gearmand: Gearmand, database: OutboxDatabase, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+    config: dict[str, Any],
+    gearmand: Gearmand,
+    database: OutboxDatabase,
+    redis_server: RedisServer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Inner]:
     # A worker waits for ten seconds; this one, within the test, for less.
     monkeypatch.setattr("gearsync.apply.drain.Barrier", lambda outbox, applied: Barrier(outbox, applied, 0.2))
@@ -936,8 +1196,13 @@ def inner(
 
 
 def test_what_was_read_before_its_fence_was_claimed_is_read_again(
-    config: dict[str, Any], start_worker: Callable[..., Worker], gearmand: Gearmand, database: OutboxDatabase, redis_server: RedisServer,
-    *, monkeypatch: pytest.MonkeyPatch
+    config: dict[str, Any],
+    start_worker: Callable[..., Worker],
+    gearmand: Gearmand,
+    database: OutboxDatabase,
+    redis_server: RedisServer,
+    *,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     r = redis_server.client
     worker = start_worker({**config, "worker": {**config["worker"], "keep": 3600.0}})
@@ -959,7 +1224,9 @@ def test_what_was_read_before_its_fence_was_claimed_is_read_again(
 
     claim = Fences.claim
     monkeypatch.setattr(Fences, "claim", late)
-    inner = Inner({**config, "tables": [ITEM], "worker": {**config["worker"], "keep": 0.0}}, gearmand, database)
+    inner = Inner(
+        {**config, "tables": [ITEM], "worker": {**config["worker"], "keep": 0.0}}, gearmand, database
+    )
     inner.until(lambda: bool(claims))
     database.put(insert(2))
     inner.until(lambda: bool(r.exists("item:2")))
@@ -973,13 +1240,17 @@ def test_a_barrier_reports_what_is_missing(inner: Inner, database: OutboxDatabas
     assert (answer["ok"], answer["missing"]) == (False, {"shop.unknown": 2})
 
 
-def test_a_barrier_looks_after_the_ids_that_are_applied(inner: Inner, database: OutboxDatabase, redis_server: RedisServer) -> None:
+def test_a_barrier_looks_after_the_ids_that_are_applied(
+    inner: Inner, database: OutboxDatabase, redis_server: RedisServer
+) -> None:
     database.put(*[insert(number) for number in range(1, 6)])
     inner.until(lambda: database.waiting == 0)
     inner.database.asked.clear()
     # Deleted rows that an open snapshot keeps are not scanned.
     assert inner.barrier()["ok"]
-    asked = [sql for sql in inner.database.asked if "MAX(id)" in sql or "looked_at" in sql or "MIN(id)" in sql]
+    asked = [
+        sql for sql in inner.database.asked if "MAX(id)" in sql or "looked_at" in sql or "MIN(id)" in sql
+    ]
     assert [sql.partition("WHERE ")[2] for sql in asked] == ["id >= 6"]
     # Changes that are not applied are still found, before those that are.
     database.put(insert(6), table="shop.unknown")
@@ -994,7 +1265,11 @@ def test_a_barrier_looks_after_the_ids_that_are_applied(inner: Inner, database: 
 
 
 def test_a_barrier_reports_changes_that_became_dead_letters(
-    config: dict[str, Any], start_worker: Callable[..., Worker], database: OutboxDatabase, redis_server: RedisServer, tmp_path: pathlib.Path
+    config: dict[str, Any],
+    start_worker: Callable[..., Worker],
+    database: OutboxDatabase,
+    redis_server: RedisServer,
+    tmp_path: pathlib.Path,
 ) -> None:
     connection = edge.Database(MySQLSettings(**database.account), 120.0)
     redis_server.client.set("item:1", "not a hash")
@@ -1012,7 +1287,11 @@ def test_a_barrier_reports_changes_that_became_dead_letters(
 
 
 def test_a_barrier_waits_until_what_cannot_be_applied_is_a_dead_letter(
-    config: dict[str, Any], start_worker: Callable[..., Worker], database: OutboxDatabase, redis_server: RedisServer, tmp_path: pathlib.Path
+    config: dict[str, Any],
+    start_worker: Callable[..., Worker],
+    database: OutboxDatabase,
+    redis_server: RedisServer,
+    tmp_path: pathlib.Path,
 ) -> None:
     config["worker"]["keep"] = 2.0
     redis_server.client.set("item:1", "not a hash")
@@ -1024,7 +1303,9 @@ def test_a_barrier_waits_until_what_cannot_be_applied_is_a_dead_letter(
     assert (status, answer["ok"], answer["dead"], "missing" in answer) == (1, False, 1, False)
 
 
-def test_the_selftest_reports_whether_the_schema_can_be_used(config: dict[str, Any], database: OutboxDatabase, tmp_path: pathlib.Path) -> None:
+def test_the_selftest_reports_whether_the_schema_can_be_used(
+    config: dict[str, Any], database: OutboxDatabase, tmp_path: pathlib.Path
+) -> None:
     commands = Commands(config, tmp_path)
     assert "ok: MySQL" in commands.run("selftest")[1]
     database.execute("DROP TABLE gearsync.dead_letter")
@@ -1034,7 +1315,11 @@ def test_the_selftest_reports_whether_the_schema_can_be_used(config: dict[str, A
 
 
 def test_the_command_barrier_needs_no_job_server(
-    worker: Worker, config: dict[str, Any], database: OutboxDatabase, redis_server: RedisServer, tmp_path: pathlib.Path
+    worker: Worker,
+    config: dict[str, Any],
+    database: OutboxDatabase,
+    redis_server: RedisServer,
+    tmp_path: pathlib.Path,
 ) -> None:
     commands = Commands(config, tmp_path)
     database.put(*[insert(number) for number in range(2000)])

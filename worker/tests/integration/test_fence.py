@@ -22,8 +22,11 @@ from harness.redis_server import RedisServer
 from hypothesis import HealthCheck, given, settings
 
 READ: dict[bytes, Any] = {
-    b"string": lambda r, key: r.get(key), b"hash": lambda r, key: r.hgetall(key), b"set": lambda r, key: r.smembers(key),
-    b"zset": lambda r, key: r.zrange(key, 0, -1, withscores=True), b"list": lambda r, key: r.lrange(key, 0, -1),
+    b"string": lambda r, key: r.get(key),
+    b"hash": lambda r, key: r.hgetall(key),
+    b"set": lambda r, key: r.smembers(key),
+    b"zset": lambda r, key: r.zrange(key, 0, -1, withscores=True),
+    b"list": lambda r, key: r.lrange(key, 0, -1),
     b"stream": lambda r, key: [fields for _, fields in r.xrange(key)],
 }
 NOW = b"2026-11-28 00:00:00.000000"
@@ -70,12 +73,18 @@ def item(number: int, name: str = "x") -> list[Step]:
 def state(redis_server: RedisServer) -> dict[bytes, Any]:
     """All data, and whether it expires."""
     r = redis_server.client
-    return {key: (READ[r.type(key)](r, key), r.ttl(key) > 0) for key in r.keys("*") if not key.startswith(b"gearsync:")}
+    return {
+        key: (READ[r.type(key)](r, key), r.ttl(key) > 0)
+        for key in r.keys("*")
+        if not key.startswith(b"gearsync:")
+    }
 
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(histories())
-def test_a_coalesced_batch_has_the_result_of_all_its_steps(target: Target, redis_server: RedisServer, history: list[tuple[str, Change]]) -> None:
+def test_a_coalesced_batch_has_the_result_of_all_its_steps(
+    target: Target, redis_server: RedisServer, history: list[tuple[str, Change]]
+) -> None:
     steps = steps_of(history)
     redis_server.client.flushall()
     target.apply([command for step in steps for command in step.commands])
@@ -88,7 +97,9 @@ def test_a_coalesced_batch_has_the_result_of_all_its_steps(target: Target, redis
     assert state(redis_server) == wanted
 
 
-def test_a_batch_that_arrives_after_its_sender_gave_up_writes_nothing(target: Target, redis_server: RedisServer) -> None:
+def test_a_batch_that_arrives_after_its_sender_gave_up_writes_nothing(
+    target: Target, redis_server: RedisServer
+) -> None:
     process = Process(target, 1)
     process.claim()
     late = process.arguments(item(1, "older"), [1])
@@ -134,7 +145,9 @@ def test_an_older_epoch_is_refused(target: Target, redis_server: RedisServer) ->
     another.claim([PLACE], lambda asked: asked)
 
 
-def test_the_changes_that_redis_lost_when_it_stepped_back_are_named(target: Target, redis_server: RedisServer) -> None:
+def test_the_changes_that_redis_lost_when_it_stepped_back_are_named(
+    target: Target, redis_server: RedisServer
+) -> None:
     r = redis_server.client
     process = Process(target, 1)
     process.claim()
@@ -156,7 +169,9 @@ def test_the_changes_that_redis_lost_when_it_stepped_back_are_named(target: Targ
     assert process.fence.has_lost_for_good
 
 
-def test_a_permanent_error_is_kept_until_there_is_a_dead_letter_and_the_rest_is_applied(target: Target, redis_server: RedisServer) -> None:
+def test_a_permanent_error_is_kept_until_there_is_a_dead_letter_and_the_rest_is_applied(
+    target: Target, redis_server: RedisServer
+) -> None:
     redis_server.client.set("ttl:set:x", "mine")
     process = Process(target, 1)
     process.claim()
@@ -176,7 +191,10 @@ def test_a_permanent_error_is_kept_until_there_is_a_dead_letter_and_the_rest_is_
 
 def test_a_wide_row_fits(target: Target, redis_server: RedisServer) -> None:
     key = b"wide"
-    commands = [("HSET", key, *[part for number in range(start, start + 2000) for part in (f"c{number}", "x")]) for start in (0, 2000)]
+    commands = [
+        ("HSET", key, *[part for number in range(start, start + 2000) for part in (f"c{number}", "x")])
+        for start in (0, 2000)
+    ]
     (step,) = item(1)
     step.commands = commands
     process = Process(target, 1)
@@ -190,7 +208,11 @@ def test_a_partial_batch_appends_nothing_twice(target: Target, redis_server: Red
     r.execute_command("ACL", "SETUSER", "default", "-xadd")
     process = Process(target, 1)
     process.claim()
-    steps = [step for number in (1, 2) for step in steps_of([("s.t", Change("s.t", "insert", {"id": number, "a": "x", "b": "y"}, None))])]
+    steps = [
+        step
+        for number in (1, 2)
+        for step in steps_of([("s.t", Change("s.t", "insert", {"id": number, "a": "x", "b": "y"}, None))])
+    ]
     ids = [7, 8]
     for number, step in enumerate(steps):
         step.change = number * 2 // len(steps)
@@ -202,7 +224,9 @@ def test_a_partial_batch_appends_nothing_twice(target: Target, redis_server: Red
     other.claim()
     assert other.fence.appended == {(7, 0)}
     assert not other.fence.applied
-    assert target.run(BATCH, [(0, batch([other.fence.mark(ids, NOW)], without_done(steps, ids, other.fence.appended), ids))]) == [[b"ok"]]
+    assert target.run(
+        BATCH, [(0, batch([other.fence.mark(ids, NOW)], without_done(steps, ids, other.fence.appended), ids))]
+    ) == [[b"ok"]]
     assert r.lrange("l:x", 0, -1) == [b"1", b"2"]
     assert len(r.xrange("log")) == 2
 
@@ -215,10 +239,15 @@ def appends(*commands: Command) -> list[Step]:
 
 def calls(redis_server: RedisServer) -> dict[str, int]:
     """How often each command was called."""
-    return {name.removeprefix("cmdstat_"): statistics["calls"] for name, statistics in redis_server.client.info("commandstats").items()}
+    return {
+        name.removeprefix("cmdstat_"): statistics["calls"]
+        for name, statistics in redis_server.client.info("commandstats").items()
+    }
 
 
-def test_removing_a_thousand_entries_of_a_long_list_scans_it_a_few_times(target: Target, redis_server: RedisServer) -> None:
+def test_removing_a_thousand_entries_of_a_long_list_scans_it_a_few_times(
+    target: Target, redis_server: RedisServer
+) -> None:
     r, length = redis_server.client, 300_000
     r.rpush("log", *range(length))
     process = Process(target, 1)
@@ -226,7 +255,17 @@ def test_removing_a_thousand_entries_of_a_long_list_scans_it_a_few_times(target:
     replaced = range(length - 1, length - 1001, -1)
     r.config_resetstat()
     # As REPLACE does it.
-    steps = appends(*[command for number in replaced for command in (("LREM", "log", 1, number), ("RPUSH", "log", number), ("LTRIM", "log", -length, -1))])
+    steps = appends(
+        *[
+            command
+            for number in replaced
+            for command in (
+                ("LREM", "log", 1, number),
+                ("RPUSH", "log", number),
+                ("LTRIM", "log", -length, -1),
+            )
+        ]
+    )
     assert process.write(steps, list(range(1, len(steps) + 1))) == [b"ok"]
     called = calls(redis_server)
     assert called["lrem"] <= 5
@@ -237,7 +276,9 @@ def test_removing_a_thousand_entries_of_a_long_list_scans_it_a_few_times(target:
 
 
 @pytest.mark.parametrize("denied", ["", "-lset", "-lrange", "-llen"])
-def test_a_list_has_the_result_of_its_commands_one_by_one(target: Target, redis_server: RedisServer, denied: str) -> None:
+def test_a_list_has_the_result_of_its_commands_one_by_one(
+    target: Target, redis_server: RedisServer, denied: str
+) -> None:
     r = redis_server.client
     process = Process(target, 1)
     process.claim()
@@ -250,7 +291,11 @@ def test_a_list_has_the_result_of_its_commands_one_by_one(target: Target, redis_
             if chance.random() < 0.5:
                 commands.append(("LREM", key, 1, value))
             else:
-                commands += [("RPUSH", key, value), *[("LTRIM", key, -most, -1)] * (key == "a"), *[("EXPIRE", key, 60)] * (seed % 2)]
+                commands += [
+                    ("RPUSH", key, value),
+                    *[("LTRIM", key, -most, -1)] * (key == "a"),
+                    *[("EXPIRE", key, 60)] * (seed % 2),
+                ]
         before = [b"%d" % chance.randrange(values) for _ in range(chance.randrange(30))]
 
         def begin(entries: list[bytes] = before) -> None:

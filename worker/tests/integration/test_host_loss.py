@@ -18,8 +18,13 @@ from harness.worker import Worker, worker_config
 LEASE = 5.0
 ROWS = 16
 ITEM: dict[str, Any] = {
-    "table": "shop.item", "delivery": "durable", "columns": ["id", "version"],
-    "write": [{"type": "hash", "key": "item:{id}"}, {"type": "list", "key": "log:{id}", "value": "{version}"}],
+    "table": "shop.item",
+    "delivery": "durable",
+    "columns": ["id", "version"],
+    "write": [
+        {"type": "hash", "key": "item:{id}"},
+        {"type": "list", "key": "log:{id}", "value": "{version}"},
+    ],
 }
 
 
@@ -72,12 +77,17 @@ class Probe(threading.Thread):
 
 def p99(probes: list[Probe], begin: float, end: float) -> float:
     """Of changes committed between two times, in seconds."""
-    delays = sorted(seconds for probe in probes for committed, seconds in probe.seen if begin <= committed < end)
+    delays = sorted(
+        seconds for probe in probes for committed, seconds in probe.seen if begin <= committed < end
+    )
     return delays[int(0.99 * len(delays))]
 
 
 def test_the_shards_of_a_host_without_power_are_drained_elsewhere_and_delay_no_others(
-    reachable: OutboxDatabase, redis_server: RedisServer, network: Network, start_worker: Callable[..., Worker]
+    reachable: OutboxDatabase,
+    redis_server: RedisServer,
+    network: Network,
+    start_worker: Callable[..., Worker],
 ) -> None:
     database = reachable
     database.execute("CREATE TABLE shop.item (id INT PRIMARY KEY, version INT) ENGINE=InnoDB")
@@ -91,11 +101,17 @@ def test_the_shards_of_a_host_without_power_are_drained_elsewhere_and_delay_no_o
     times = {"lease": LEASE, "io_timeout": 2.0}
     here = worker_config(redis_server.port, [ITEM], database.account, **times)
     there = worker_config(
-        {"host": network.near, "port": redis_server.port}, [ITEM], {"user": "far", "host": network.near, "port": database.port}, **times)
+        {"host": network.near, "port": redis_server.port},
+        [ITEM],
+        {"user": "far", "host": network.near, "port": database.port},
+        **times,
+    )
 
     def owned() -> dict[str, set[int]]:
         shards_of: dict[str, set[int]] = {}
-        for owner, shard in database.execute("SELECT owner, shard FROM gearsync.lease WHERE owner IS NOT NULL AND expires_at > NOW(6)"):
+        for owner, shard in database.execute(
+            "SELECT owner, shard FROM gearsync.lease WHERE owner IS NOT NULL AND expires_at > NOW(6)"
+        ):
             shards_of.setdefault("there" if network.name in owner else "here", set()).add(shard)
         return shards_of
 
@@ -106,7 +122,9 @@ def test_the_shards_of_a_host_without_power_are_drained_elsewhere_and_delay_no_o
     for probe in probes:
         probe.go_on(60)
     held = owned()
-    theirs, ours = ([probe for probe in probes if shards[probe.row] in held[place]] for place in ("there", "here"))
+    theirs, ours = (
+        [probe for probe in probes if shards[probe.row] in held[place]] for place in ("there", "here")
+    )
     assert theirs
     assert ours
     before = probes[0].seen[-40][0]
@@ -114,14 +132,24 @@ def test_the_shards_of_a_host_without_power_are_drained_elsewhere_and_delay_no_o
     network.cut()
     for probe in theirs:
         probe.go_on(3)
-    back = max(committed + seconds for probe in theirs for committed, seconds in probe.seen if committed < cut + LEASE and seconds > 0.5)
+    back = max(
+        committed + seconds
+        for probe in theirs
+        for committed, seconds in probe.seen
+        if committed < cut + LEASE and seconds > 0.5
+    )
     for probe in probes:
         probe.stopping.set()
     for probe in probes:
         probe.join()
-    print(f"{len(theirs)} rows of the lost host go on after {back - cut:.2f} s (lease {LEASE:g} s);"
-          f" p99 of the other {len(ours)}: {p99(ours, before, cut) * 1000:.1f} ms before, {p99(ours, cut, back) * 1000:.1f} ms meanwhile")
+    print(
+        f"{len(theirs)} rows of the lost host go on after {back - cut:.2f} s (lease {LEASE:g} s);"
+        f" p99 of the other {len(ours)}: {p99(ours, before, cut) * 1000:.1f} ms before, "
+        f"{p99(ours, cut, back) * 1000:.1f} ms meanwhile"
+    )
     until(lambda: database.waiting, 0)
     for probe in probes:
-        assert redis_server.client.lrange(f"log:{probe.row}", 0, -1) == [b"%d" % version for version in range(len(probe.seen) + 1)]
+        assert redis_server.client.lrange(f"log:{probe.row}", 0, -1) == [
+            b"%d" % version for version in range(len(probe.seen) + 1)
+        ]
     lost.kill()

@@ -34,7 +34,11 @@ class Site(NamedTuple):
         path = self.certificates.path
         return {
             **worker_config(self.redis.port, [], job_server=self.front.address),
-            "job_server_tls": {"ca": path(f"{ca}.pem"), "cert": path(f"{client}.pem"), "key": path(f"{client}.key")},
+            "job_server_tls": {
+                "ca": path(f"{ca}.pem"),
+                "cert": path(f"{client}.pem"),
+                "key": path(f"{client}.key"),
+            },
         }
 
 
@@ -49,7 +53,9 @@ def selftest(settings: dict[str, Any], directory: pathlib.Path) -> tuple[int, st
     return Commands(settings, directory).run("selftest")
 
 
-def test_jobs_are_done_over_tls(site: Site, start_worker: Callable[..., Worker], tmp_path: pathlib.Path) -> None:
+def test_jobs_are_done_over_tls(
+    site: Site, start_worker: Callable[..., Worker], tmp_path: pathlib.Path
+) -> None:
     settings = site.config()
     start_worker(settings)
     site.gearmand.submit("syncToRedis", b'{"name":"hello"}')
@@ -57,7 +63,9 @@ def test_jobs_are_done_over_tls(site: Site, start_worker: Callable[..., Worker],
     # Many records each way, and a thousand jobs at once.
     large = bytes(range(256)) * 4096
     assert site.gearmand.do("reverse", large)[-1] == (WORK_COMPLETE, large[::-1])
-    site.gearmand.submit("syncToRedis", *(b'{"key%d":"%s"}' % (number, b"x" * 1000) for number in range(5000)))
+    site.gearmand.submit(
+        "syncToRedis", *(b'{"key%d":"%s"}' % (number, b"x" * 1000) for number in range(5000))
+    )
     until(site.redis.client.dbsize, 5001)
     until(lambda: site.gearmand.queue("syncToRedis")[:2], (0, 0))
     assert site.front.accepted == 1
@@ -65,7 +73,9 @@ def test_jobs_are_done_over_tls(site: Site, start_worker: Callable[..., Worker],
     assert (status, "OK 1." in text) == (0, True), text
 
 
-def test_the_worker_reconnects_to_a_job_server_that_was_killed(site: Site, start_worker: Callable[..., Worker]) -> None:
+def test_the_worker_reconnects_to_a_job_server_that_was_killed(
+    site: Site, start_worker: Callable[..., Worker]
+) -> None:
     start_worker(site.config())
     until(lambda: site.gearmand.queue("syncToRedis")[2], 1)
     for number in range(3):
@@ -75,7 +85,9 @@ def test_the_worker_reconnects_to_a_job_server_that_was_killed(site: Site, start
         until(lambda number=number: site.redis.client.get("again"), b"%d" % number)
 
 
-def test_a_server_or_worker_without_a_valid_certificate_is_refused(site: Site, start_worker: Callable[..., Worker], tmp_path: pathlib.Path) -> None:
+def test_a_server_or_worker_without_a_valid_certificate_is_refused(
+    site: Site, start_worker: Callable[..., Worker], tmp_path: pathlib.Path
+) -> None:
     worker = start_worker(site.config(ca="other-ca"))
     worker.says("certificate verify failed")
     assert site.gearmand.queue("syncToRedis")[2] == 0
@@ -102,9 +114,14 @@ def test_a_name_that_is_not_in_the_certificate_is_refused(site: Site, tmp_path: 
 
 
 def test_an_unusable_file_is_named(site: Site, tmp_path: pathlib.Path) -> None:
-    site.certificates.openssl("ec", "-in", "client.key", "-aes128", "-passout", "pass:secret", "-out", "encrypted.key")
+    site.certificates.openssl(
+        "ec", "-in", "client.key", "-aes128", "-passout", "pass:secret", "-out", "encrypted.key"
+    )
     for name, file, message in (
-        ("ca", "absent.pem", "absent.pem"), ("cert", "ca.pem", "client.key"), ("key", "client.pem", "client.pem"), ("key", "encrypted.key", "encrypted.key"),
+        ("ca", "absent.pem", "absent.pem"),
+        ("cert", "ca.pem", "client.key"),
+        ("key", "client.pem", "client.pem"),
+        ("key", "encrypted.key", "encrypted.key"),
     ):
         settings = site.config()
         settings["job_server_tls"][name] = site.certificates.path(file)
@@ -115,14 +132,20 @@ def test_an_unusable_file_is_named(site: Site, tmp_path: pathlib.Path) -> None:
         assert "cannot be used" in text or file == "absent.pem"
 
 
-def test_renewed_files_are_used_without_a_restart(site: Site, start_worker: Callable[..., Worker], tmp_path: pathlib.Path) -> None:
+def test_renewed_files_are_used_without_a_restart(
+    site: Site, start_worker: Callable[..., Worker], tmp_path: pathlib.Path
+) -> None:
     settings = site.config()
     own = {name: tmp_path / name for name in ("cert", "key")}
     for name, file in own.items():
-        file.write_text(pathlib.Path(site.certificates.path(f"stranger.{'pem' if name == 'cert' else 'key'}")).read_text())
+        file.write_text(
+            pathlib.Path(site.certificates.path(f"stranger.{'pem' if name == 'cert' else 'key'}")).read_text()
+        )
         settings["job_server_tls"][name] = str(file)
     worker = start_worker(settings)
     worker.says("is unavailable")
     for name, file in own.items():
-        file.write_text(pathlib.Path(site.certificates.path(f"client.{'pem' if name == 'cert' else 'key'}")).read_text())
+        file.write_text(
+            pathlib.Path(site.certificates.path(f"client.{'pem' if name == 'cert' else 'key'}")).read_text()
+        )
     until(lambda: site.gearmand.queue("syncToRedis")[2], 1)

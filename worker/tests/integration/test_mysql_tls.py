@@ -11,11 +11,18 @@ from harness.outbox_database import OutboxDatabase
 from harness.tls import Certificates
 
 
-def test_connections_use_tls_where_there_is_some_and_share_a_context_without_authorities(tmp_path: pathlib.Path) -> None:
+def test_connections_use_tls_where_there_is_some_and_share_a_context_without_authorities(
+    tmp_path: pathlib.Path,
+) -> None:
     certificates = Certificates(tmp_path)
-    with OutboxDatabase(f"--ssl-cert={certificates.path('server.pem')}", f"--ssl-key={certificates.path('server.key')}") as server:
+    with OutboxDatabase(
+        f"--ssl-cert={certificates.path('server.pem')}", f"--ssl-key={certificates.path('server.key')}"
+    ) as server:
         server.execute("CREATE USER someone@'127.0.0.1' IDENTIFIED BY 'word'")
-        sessions = [Database(MySQLSettings(user="someone", password="word", host="127.0.0.1", port=server.port), 5.0) for _ in range(2)]
+        sessions = [
+            Database(MySQLSettings(user="someone", password="word", host="127.0.0.1", port=server.port), 5.0)
+            for _ in range(2)
+        ]
         for session in sessions:
             assert session.rows("SHOW STATUS LIKE 'Ssl_cipher'")[0][1]
         first, second = (session.connection.ctx for session in sessions)

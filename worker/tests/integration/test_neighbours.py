@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What may happen beside a drain without stopping or corrupting it: late packets, a Redis that steps back, open transactions, paused processes."""
+"""What may happen beside a drain without stopping or corrupting it: late packets, a Redis that steps
+back, open transactions, paused processes.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +24,15 @@ from harness.waiting import until
 from harness.worker import SOURCES, Worker, worker_config
 
 ITEM: dict[str, Any] = {
-    "table": "shop.item", "delivery": "durable", "columns": ["id", "name"],
+    "table": "shop.item",
+    "delivery": "durable",
+    "columns": ["id", "name"],
     "write": [
-        {"type": "hash", "key": "item:{id}"}, {"type": "set", "key": "name:{name}", "member": "{id}"},
+        {"type": "hash", "key": "item:{id}"},
+        {"type": "set", "key": "name:{name}", "member": "{id}"},
         {"type": "zset", "key": "all", "member": "{id}", "score": "{id}"},
-        {"type": "list", "key": "log", "value": "{name}"}, {"type": "stream", "key": "changes"},
+        {"type": "list", "key": "log", "value": "{name}"},
+        {"type": "stream", "key": "changes"},
     ],
 }
 
@@ -58,7 +64,9 @@ def test_a_batch_that_arrives_late_changes_nothing(
     item.execute("INSERT INTO shop.item VALUES (1, 'a'), (2, 'b')")
     applied(item)
     proxy.hold()
-    item.execute("UPDATE shop.item SET name = 'c' WHERE id = 1", "UPDATE shop.item SET name = 'd' WHERE id = 2")
+    item.execute(
+        "UPDATE shop.item SET name = 'c' WHERE id = 1", "UPDATE shop.item SET name = 'd' WHERE id = 2"
+    )
     # The worker has sent them, and given up the answer.
     worker.says("action=redis_lost ")
     assert proxy.held
@@ -77,7 +85,15 @@ def test_a_batch_that_arrives_late_changes_nothing(
     assert r.zrange("all", 0, -1) == [b"1", b"3"]
     # The newest entry of a deleted row is removed.
     assert r.lrange("log", 0, -1) == [b"a", b"b", b"c", b"e", b"f"]
-    assert [fields[b"event"] for _id, fields in r.xrange("changes")] == [b"insert", b"insert", b"update", b"update", b"update", b"delete", b"insert"]
+    assert [fields[b"event"] for _id, fields in r.xrange("changes")] == [
+        b"insert",
+        b"insert",
+        b"update",
+        b"update",
+        b"update",
+        b"delete",
+        b"insert",
+    ]
 
 
 def test_a_redis_that_fails_over_to_a_replica_without_the_last_changes_gets_them_again(
@@ -110,7 +126,13 @@ def test_a_redis_that_fails_over_to_a_replica_without_the_last_changes_gets_them
         assert not r.exists("item:2")
         assert r.zrange("all", 0, -1) == [b"%d" % number for number in (1, *range(3, 11))]
         assert r.lrange("log", 0, -1) == [b"a", b"c", *(b"n%d" % number for number in range(3, 11))]
-        assert [fields[b"event"] for _id, fields in r.xrange("changes")] == [b"insert", b"insert", b"update", b"delete", *[b"insert"] * 8]
+        assert [fields[b"event"] for _id, fields in r.xrange("changes")] == [
+            b"insert",
+            b"insert",
+            b"update",
+            b"delete",
+            *[b"insert"] * 8,
+        ]
         assert "action=redis_lost_data" not in worker.said
     finally:
         replica.remove()
@@ -125,7 +147,11 @@ def test_a_transaction_that_does_not_end_delays_only_its_own_changes(
     worker = start_worker(worker_config(redis_server.port, [ITEM], item.account))
     item.execute("INSERT INTO shop.item VALUES (1, 'a'), (2, 'b'), (3, 'c'), (4, 'd')")
     with item.connect() as writer, writer.cursor() as cursor:
-        for statement in (*begin, "INSERT INTO shop.item VALUES (100, 'open')", *(("XA END 'x'", "XA PREPARE 'x'") if way == "prepared" else ())):
+        for statement in (
+            *begin,
+            "INSERT INTO shop.item VALUES (100, 'open')",
+            *(("XA END 'x'", "XA PREPARE 'x'") if way == "prepared" else ()),
+        ):
             cursor.execute(statement)
         for number in range(5, 40):
             item.execute(f"INSERT INTO shop.item VALUES ({number}, 'x')")
@@ -187,7 +213,10 @@ def test_idle_connections_that_redis_and_the_database_close_are_not_an_outage(
     item: OutboxDatabase, redis_server: RedisServer, start_worker: Callable[..., Worker]
 ) -> None:
     # MySQL subtracts whole seconds: a session that looks four times a second is there with a time of 1.
-    idle = "SELECT id FROM information_schema.processlist WHERE time >= 3 AND command = 'Sleep' AND id <> CONNECTION_ID()"
+    idle = (
+        "SELECT id FROM information_schema.processlist WHERE time >= 3 AND command = 'Sleep' AND id <> "
+        "CONNECTION_ID()"
+    )
     r = redis_server.client
     worker = start_worker(worker_config(redis_server.port, [ITEM], item.account))
     for number in range(3):
@@ -209,12 +238,17 @@ def silent_names(tmp_path: pathlib.Path) -> dict[str, str]:
         "import socket, time\nasked = socket.getaddrinfo\n"
         "def ask(host, *arguments, **options):\n"
         "    if '.silent' in str(host):\n        time.sleep(3600)\n"
-        "    return asked(host, *arguments, **options)\nsocket.getaddrinfo = ask\n")
+        "    return asked(host, *arguments, **options)\nsocket.getaddrinfo = ask\n"
+    )
     return {"PYTHONPATH": f"{tmp_path}:{SOURCES}"}
 
 
 def test_a_name_server_that_does_not_answer_for_a_job_server_delays_nothing(
-    item: OutboxDatabase, redis_server: RedisServer, gearmand: Gearmand, start_worker: Callable[..., Worker], silent_names: dict[str, str]
+    item: OutboxDatabase,
+    redis_server: RedisServer,
+    gearmand: Gearmand,
+    start_worker: Callable[..., Worker],
+    silent_names: dict[str, str],
 ) -> None:
     config = worker_config(redis_server.port, [ITEM], item.account, job_server=gearmand.address)
     config["job_servers"].insert(0, "jobs.silent")
@@ -227,7 +261,10 @@ def test_a_name_server_that_does_not_answer_for_a_job_server_delays_nothing(
 
 
 def test_a_redis_whose_name_is_not_resolved_does_not_stop_the_process(
-    item: OutboxDatabase, start_worker: Callable[..., Worker], silent_names: dict[str, str], tmp_path: pathlib.Path
+    item: OutboxDatabase,
+    start_worker: Callable[..., Worker],
+    silent_names: dict[str, str],
+    tmp_path: pathlib.Path,
 ) -> None:
     config = worker_config({"host": "redis.silent"}, [ITEM], item.account)
     worker = start_worker(config, silent_names, program=True)
@@ -265,7 +302,9 @@ class Silent:
 def test_each_sentinel_is_asked_once_before_the_attempt_is_over() -> None:
     silent = [Silent(), Silent(), Silent()]
     try:
-        target = ServerTarget(RedisSettings(sentinels=[each.address for each in silent], sentinel_master="shop"), 0.6)
+        target = ServerTarget(
+            RedisSettings(sentinels=[each.address for each in silent], sentinel_master="shop"), 0.6
+        )
         with pytest.raises(Unavailable, match="shop"):
             target.ping()
         until(lambda: [len(each.accepted) for each in silent], [1, 1, 1])

@@ -22,7 +22,12 @@ from harness.waiting import until
 from harness.worker import Worker, worker_config
 from prometheus_client.parser import text_string_to_metric_families
 
-TABLE = {"table": "shop.item", "delivery": "durable", "columns": ["id", "name"], "write": [{"type": "hash", "key": "item:{id}"}]}
+TABLE = {
+    "table": "shop.item",
+    "delivery": "durable",
+    "columns": ["id", "name"],
+    "write": [{"type": "hash", "key": "item:{id}"}],
+}
 
 
 @dataclasses.dataclass
@@ -67,14 +72,24 @@ class Exporter(Http):
 
 
 @pytest.fixture
-def pipeline(database: OutboxDatabase, redis_server: RedisServer, gearmand: Gearmand, start_worker: Callable[..., Worker], tmp_path: pathlib.Path) -> Pipeline:
+def pipeline(
+    database: OutboxDatabase,
+    redis_server: RedisServer,
+    gearmand: Gearmand,
+    start_worker: Callable[..., Worker],
+    tmp_path: pathlib.Path,
+) -> Pipeline:
     """A synced table, and a worker with an exporter that is not started yet."""
     exporter = Exporter(free_port())
     database.execute("CREATE TABLE shop.item (id INT PRIMARY KEY, name VARCHAR(100)) ENGINE=InnoDB")
     database.sync_table(**TABLE)
     listen = f"127.0.0.1:{exporter.port}"
-    config = worker_config(redis_server.port, [TABLE], database.account, gearmand.address, metrics_listen=listen, lease=5.0)
-    return Pipeline(config, Commands(config, tmp_path), database, redis_server, exporter, lambda: start_worker(config))
+    config = worker_config(
+        redis_server.port, [TABLE], database.account, gearmand.address, metrics_listen=listen, lease=5.0
+    )
+    return Pipeline(
+        config, Commands(config, tmp_path), database, redis_server, exporter, lambda: start_worker(config)
+    )
 
 
 def test_changes_their_lag_and_who_applied_them_are_seen(pipeline: Pipeline) -> None:
@@ -84,7 +99,9 @@ def test_changes_their_lag_and_who_applied_them_are_seen(pipeline: Pipeline) -> 
     exporter = pipeline.exporter
     until(lambda: [exporter.value("gearsync_lease_held", shard=shard) for shard in ("1", "2")], [1.0, 1.0])
     # A sleep in the statement is part of the lag: it counts from the statement's beginning.
-    pipeline.database.execute("INSERT INTO shop.item SELECT 1, SLEEP(0.3)", "INSERT INTO shop.item VALUES (2, 'b'), (3, 'c')")
+    pipeline.database.execute(
+        "INSERT INTO shop.item SELECT 1, SLEEP(0.3)", "INSERT INTO shop.item VALUES (2, 'b'), (3, 'c')"
+    )
     until(lambda: exporter.value("gearsync_changes_applied_total", table="shop.item"), 3.0)
     until(lambda: exporter.value("gearsync_lag_seconds_count", table="shop.item"), 3.0)
     assert (exporter.value("gearsync_lag_seconds_bucket", table="shop.item", le="0.25") or 0) <= 2.0
@@ -136,8 +153,13 @@ def test_a_stop_does_not_wait_for_the_exporter(pipeline: Pipeline) -> None:
 def test_a_column_or_an_index_that_is_added_needs_nothing(pipeline: Pipeline) -> None:
     pipeline.start()
     until(lambda: pipeline.status()[0], 0)
-    pipeline.database.execute("INSERT INTO shop.item VALUES (1, 'a')", "ALTER TABLE shop.item ADD COLUMN more INT NOT NULL DEFAULT 7, ADD KEY (name)")
-    pipeline.database.execute("INSERT INTO shop.item VALUES (2, 'b', 8)", "UPDATE shop.item SET name = 'c' WHERE id = 1")
+    pipeline.database.execute(
+        "INSERT INTO shop.item VALUES (1, 'a')",
+        "ALTER TABLE shop.item ADD COLUMN more INT NOT NULL DEFAULT 7, ADD KEY (name)",
+    )
+    pipeline.database.execute(
+        "INSERT INTO shop.item VALUES (2, 'b', 8)", "UPDATE shop.item SET name = 'c' WHERE id = 1"
+    )
     until(lambda: pipeline.database.waiting, 0)
     assert [pipeline.redis.client.hget(key, "name") for key in ("item:1", "item:2")] == [b"c", b"b"]
     until(lambda: [pipeline.status()[1][name] for name in ("ok", "mistakes", "hints")], [True, [], []])
@@ -152,13 +174,25 @@ def test_a_problem_is_reported_while_it_lasts(pipeline: Pipeline) -> None:
     pipeline.start()
     until(lambda: pipeline.status()[0], 0)
     pipeline.database.execute("DROP TRIGGER shop.gearsync_ad_item")
-    until(lambda: pipeline.status()[1]["mistakes"], ["shop.item: triggers missing: gearsync_ad_item; run site.yml, then verify"])
+    until(
+        lambda: pipeline.status()[1]["mistakes"],
+        ["shop.item: triggers missing: gearsync_ad_item; run site.yml, then verify"],
+    )
     pipeline.database.sync_table(**TABLE)
-    pipeline.database.execute("DROP TRIGGER shop.gearsync_ai_item", "CREATE TRIGGER shop.gearsync_ai_item AFTER INSERT ON shop.item FOR EACH ROW SET @x = 1")
-    until(lambda: pipeline.status()[1]["mistakes"], ["shop.item: triggers not as deployed: gearsync_ai_item; run site.yml, then verify"])
+    pipeline.database.execute(
+        "DROP TRIGGER shop.gearsync_ai_item",
+        "CREATE TRIGGER shop.gearsync_ai_item AFTER INSERT ON shop.item FOR EACH ROW SET @x = 1",
+    )
+    until(
+        lambda: pipeline.status()[1]["mistakes"],
+        ["shop.item: triggers not as deployed: gearsync_ai_item; run site.yml, then verify"],
+    )
     pipeline.database.sync_table(**TABLE)
     pipeline.database.execute("ALTER TABLE shop.item MODIFY name LONGTEXT")
-    until(lambda: pipeline.status()[1]["mistakes"], ["shop.item: triggers made for other column types: name; run site.yml, then verify"])
+    until(
+        lambda: pipeline.status()[1]["mistakes"],
+        ["shop.item: triggers made for other column types: name; run site.yml, then verify"],
+    )
     pipeline.database.sync_table(**TABLE)
     until(lambda: pipeline.status()[0], 0)
 
@@ -191,25 +225,36 @@ def test_the_result_of_a_verification_is_kept(pipeline: Pipeline) -> None:
     until(lambda: pipeline.redis.client.exists("item:1", "item:2"), 2)
     pipeline.redis.client.delete("item:1")
     assert pipeline.commands.run("verify")[0] == 1
-    until(lambda: pipeline.exporter.value("gearsync_verify_differences", table="shop.item", kind="missing"), 1.0)
+    until(
+        lambda: pipeline.exporter.value("gearsync_verify_differences", table="shop.item", kind="missing"), 1.0
+    )
     until(lambda: any("found 1 differences" in problem for problem in pipeline.status()[1]["mistakes"]))
     pipeline.commands.done("verify", "--repair")
-    until(lambda: pipeline.exporter.value("gearsync_verify_differences", table="shop.item", kind="missing"), 0.0)
+    until(
+        lambda: pipeline.exporter.value("gearsync_verify_differences", table="shop.item", kind="missing"), 0.0
+    )
     until(lambda: pipeline.status()[0], 0)
     # A table that is not synced any more has no result.
     pipeline.database.sync_table(table="shop.item", state="absent")
-    until(lambda: pipeline.exporter.value("gearsync_verify_differences", table="shop.item", kind="missing"), None)
+    until(
+        lambda: pipeline.exporter.value("gearsync_verify_differences", table="shop.item", kind="missing"),
+        None,
+    )
 
 
 def test_a_sample_and_a_failure_are_kept_beside_the_result_of_the_whole(pipeline: Pipeline) -> None:
     worker = pipeline.start()
     pipeline.database.execute("INSERT INTO shop.item VALUES (1, 'a'), (2, 'b')")
     until(lambda: pipeline.redis.client.exists("item:1", "item:2"), 2)
-    until(lambda: pipeline.exporter.value("gearsync_verify_last_run_timestamp_seconds", table="shop.item"), 0.0)
+    until(
+        lambda: pipeline.exporter.value("gearsync_verify_last_run_timestamp_seconds", table="shop.item"), 0.0
+    )
     pipeline.redis.client.delete("item:1")
     assert pipeline.commands.run("verify")[0] == 1
     pipeline.commands.done("verify", "--sample", "0.0001")
-    until(lambda: pipeline.exporter.value("gearsync_verify_differences", table="shop.item", kind="missing"), 1.0)
+    until(
+        lambda: pipeline.exporter.value("gearsync_verify_differences", table="shop.item", kind="missing"), 1.0
+    )
     worker.terminate()
     pipeline.database.put(("insert", {"new": {"id": 3, "name": "c"}}), shard=1)
     assert pipeline.commands.run("verify", "--settle", "0.1")[0] == 2
@@ -218,26 +263,37 @@ def test_a_sample_and_a_failure_are_kept_beside_the_result_of_the_whole(pipeline
     assert "waiting in the outbox" in result["error"]
 
 
-def test_triggers_of_another_declaration_than_the_configurations_are_reported(pipeline: Pipeline, tmp_path: pathlib.Path) -> None:
+def test_triggers_of_another_declaration_than_the_configurations_are_reported(
+    pipeline: Pipeline, tmp_path: pathlib.Path
+) -> None:
     pipeline.database.execute("ALTER TABLE shop.item ADD COLUMN more INT")
     changed = {**TABLE, "columns": ["id", "name", "more"]}
     never = {**TABLE, "table": "shop.never", "write": [{"type": "hash", "key": "never:{id}"}]}
     pipeline.config["tables"] = [changed, never]
     pipeline.commands = Commands(pipeline.config, tmp_path)
     pipeline.start()
-    until(lambda: pipeline.status()[1]["mistakes"], [
-        "shop.never is declared and has no triggers yet: run site.yml",
-        "shop.item: triggers made from another declaration: more; run site.yml, then verify",
-    ])
+    until(
+        lambda: pipeline.status()[1]["mistakes"],
+        [
+            "shop.never is declared and has no triggers yet: run site.yml",
+            "shop.item: triggers made from another declaration: more; run site.yml, then verify",
+        ],
+    )
     until(lambda: pipeline.exporter.value("gearsync_triggers_current", table="shop.item"), 0.0)
     until(lambda: pipeline.exporter.value("gearsync_triggers_current", table="shop.never"), 0.0)
     pipeline.database.sync_table(**changed)
-    until(lambda: pipeline.status()[1]["mistakes"], ["shop.never is declared and has no triggers yet: run site.yml"])
+    until(
+        lambda: pipeline.status()[1]["mistakes"],
+        ["shop.never is declared and has no triggers yet: run site.yml"],
+    )
 
 
 def test_direct_delivery_alone_needs_no_schema(pipeline: Pipeline) -> None:
     pipeline.database.execute(
-        "DROP DATABASE gearsync", "DROP USER IF EXISTS 'limited'@'localhost'", "CREATE USER 'limited'@'localhost' IDENTIFIED BY 'secret'")
+        "DROP DATABASE gearsync",
+        "DROP USER IF EXISTS 'limited'@'localhost'",
+        "CREATE USER 'limited'@'localhost' IDENTIFIED BY 'secret'",
+    )
     pipeline.config["mysql"] = {**pipeline.database.account, "user": "limited", "password": "secret"}
     pipeline.config["worker"]["drainers"] = 0
     pipeline.config["tables"] = [{**TABLE, "delivery": "direct"}]
@@ -259,7 +315,8 @@ def test_a_transaction_that_has_written_is_seen_while_it_is_open(pipeline: Pipel
     pipeline.start()
     until(lambda: pipeline.exporter.value("gearsync_oldest_writer_seconds"), 0.0)
     assert pipeline.exporter.value("gearsync_prepared_transactions") == 0.0
-    # trx_started is in the time of the server's host, which is neither that of a worker's session nor this one's.
+    # trx_started is in the time of the server's host, which is neither that of a worker's session nor this
+    # one's.
     client.execute("SET time_zone = '-08:00'")
     for statement in ("START TRANSACTION", "INSERT INTO shop.plain VALUES (1)"):
         client.execute(statement)
@@ -285,7 +342,9 @@ def test_a_prepared_transaction_whose_client_is_gone_is_seen_until_it_is_ended(p
     pipeline.database.execute("CREATE TABLE shop.plain (id INT PRIMARY KEY) ENGINE=InnoDB")
     pipeline.start()
     until(lambda: pipeline.exporter.value("gearsync_prepared_transactions"), 0.0)
-    pipeline.database.execute("XA START 'x'", "INSERT INTO shop.plain VALUES (1)", "XA END 'x'", "XA PREPARE 'x'")
+    pipeline.database.execute(
+        "XA START 'x'", "INSERT INTO shop.plain VALUES (1)", "XA END 'x'", "XA PREPARE 'x'"
+    )
     try:
         until(lambda: pipeline.exporter.value("gearsync_prepared_transactions"), 1.0)
         until(lambda: (pipeline.exporter.value("gearsync_oldest_writer_seconds") or 0) >= 3.0)
@@ -294,7 +353,15 @@ def test_a_prepared_transaction_whose_client_is_gone_is_seen_until_it_is_ended(p
     until(lambda: pipeline.exporter.value("gearsync_prepared_transactions"), 0.0)
 
 
-@pytest.mark.parametrize("reason", ["the definer lacks PROCESS", "the definer is gone", "the procedure is absent", "the account may not call it"])
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "the definer lacks PROCESS",
+        "the definer is gone",
+        "the procedure is absent",
+        "the account may not call it",
+    ],
+)
 def test_where_transactions_cannot_be_seen_their_metrics_are_absent_and_all_else_is_in_order(
     pipeline: Pipeline, tmp_path: pathlib.Path, reason: str
 ) -> None:
@@ -302,11 +369,16 @@ def test_where_transactions_cannot_be_seen_their_metrics_are_absent_and_all_else
     ((_name, _mode, text, *_more),) = database.execute("SHOW CREATE PROCEDURE gearsync.transactions")
     assert "DEFINER=`root`@`localhost`" in text
     database.execute(
-        "DROP USER IF EXISTS 'limited'@'localhost'", "CREATE USER 'limited'@'localhost' IDENTIFIED BY 'secret'",
-        "GRANT SELECT, INSERT, UPDATE, DELETE, EXECUTE ON gearsync.* TO 'limited'@'localhost'", "GRANT SELECT ON shop.item TO 'limited'@'localhost'")
+        "DROP USER IF EXISTS 'limited'@'localhost'",
+        "CREATE USER 'limited'@'localhost' IDENTIFIED BY 'secret'",
+        "GRANT SELECT, INSERT, UPDATE, DELETE, EXECUTE ON gearsync.* TO 'limited'@'localhost'",
+        "GRANT SELECT ON shop.item TO 'limited'@'localhost'",
+    )
     if reason == "the account may not call it":
         database.execute(
-            "REVOKE EXECUTE ON gearsync.* FROM 'limited'@'localhost'", "GRANT EXECUTE ON PROCEDURE gearsync.trigger_checksums TO 'limited'@'localhost'")
+            "REVOKE EXECUTE ON gearsync.* FROM 'limited'@'localhost'",
+            "GRANT EXECUTE ON PROCEDURE gearsync.trigger_checksums TO 'limited'@'localhost'",
+        )
     else:
         database.execute("DROP PROCEDURE gearsync.transactions")
     if "definer" in reason:
@@ -317,7 +389,10 @@ def test_where_transactions_cannot_be_seen_their_metrics_are_absent_and_all_else
     pipeline.start()
     until(lambda: pipeline.exporter.get("/readyz")[0], 200)
     until(lambda: pipeline.exporter.value("gearsync_outbox_rows", table="shop.item"), 0.0)
-    assert [pipeline.exporter.value(f"gearsync_{name}") for name in ("oldest_writer_seconds", "oldest_reader_seconds", "prepared_transactions")] == [None] * 3
+    assert [
+        pipeline.exporter.value(f"gearsync_{name}")
+        for name in ("oldest_writer_seconds", "oldest_reader_seconds", "prepared_transactions")
+    ] == [None] * 3
     assert pipeline.exporter.value("gearsync_mysql_up") == 1.0
     until(lambda: [pipeline.status()[1][name] for name in ("ok", "mistakes", "hints")], [True, [], []])
     assert pipeline.in_database()["transactions"] is None
@@ -333,12 +408,20 @@ def test_a_backlog_of_one_shard_hides_no_other_table(pipeline: Pipeline) -> None
     assert found["waiting"]["shop.other"]["rows"] == 1
 
 
-def test_an_account_without_rights_on_triggers_sees_their_checksums(pipeline: Pipeline, tmp_path: pathlib.Path) -> None:
+def test_an_account_without_rights_on_triggers_sees_their_checksums(
+    pipeline: Pipeline, tmp_path: pathlib.Path
+) -> None:
     pipeline.start()
     pipeline.database.execute(
-        "DROP USER IF EXISTS 'limited'@'localhost'", "CREATE USER 'limited'@'localhost' IDENTIFIED BY 'secret'",
-        "GRANT SELECT, INSERT, UPDATE, DELETE, EXECUTE ON gearsync.* TO 'limited'@'localhost'", "GRANT SELECT ON shop.item TO 'limited'@'localhost'")
-    pipeline.commands = Commands({**pipeline.config, "mysql": {**pipeline.database.account, "user": "limited", "password": "secret"}}, tmp_path)
+        "DROP USER IF EXISTS 'limited'@'localhost'",
+        "CREATE USER 'limited'@'localhost' IDENTIFIED BY 'secret'",
+        "GRANT SELECT, INSERT, UPDATE, DELETE, EXECUTE ON gearsync.* TO 'limited'@'localhost'",
+        "GRANT SELECT ON shop.item TO 'limited'@'localhost'",
+    )
+    pipeline.commands = Commands(
+        {**pipeline.config, "mysql": {**pipeline.database.account, "user": "limited", "password": "secret"}},
+        tmp_path,
+    )
     until(lambda: pipeline.status()[1]["mistakes"], [])
     assert pipeline.in_database()["triggers"] == {"shop.item": None}
     assert "secret" not in pipeline.commands.run("status", "--json")[1]

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The changes that a worker reads from the outbox, and those that it holds because they cannot be applied now."""
+"""The changes that a worker reads from the outbox, and those that it holds because they cannot be applied
+now.
+"""
 
 from __future__ import annotations
 
@@ -51,27 +53,48 @@ def reader(outbox: Outbox, batch: int = 1000) -> Reader:
 
 def declare(database: OutboxDatabase, number: int, **changes: Any) -> None:
     content = {
-        "columns": [["id", "integer"]], "old": ["id"], "deleted": ["id"], "key": [{"declared": "id", "real": "id", "kind": "integer"}],
-        "write": [{"type": "hash", "key": "item:{id}"}], "computed": [], "transform": None, "source_schema": "shop", "source_table": "item",
-        "small_sql": "JSON_OBJECT('id', gearsync_row.`id`)", "large_columns": [], **changes}
+        "columns": [["id", "integer"]],
+        "old": ["id"],
+        "deleted": ["id"],
+        "key": [{"declared": "id", "real": "id", "kind": "integer"}],
+        "write": [{"type": "hash", "key": "item:{id}"}],
+        "computed": [],
+        "transform": None,
+        "source_schema": "shop",
+        "source_table": "item",
+        "small_sql": "JSON_OBJECT('id', gearsync_row.`id`)",
+        "large_columns": [],
+        **changes,
+    }
     text = json.dumps(content).replace("'", "''")
-    database.execute(f"INSERT INTO gearsync.numbered_declaration (table_name, number, content) VALUES ('shop.item', {number}, '{text}')")
+    database.execute(
+        "INSERT INTO gearsync.numbered_declaration (table_name, number, content) VALUES ('shop.item', "
+        f"{number}, '{text}')"
+    )
 
 
-def test_changes_are_read_in_the_order_of_their_ids_whatever_their_shards_are(database: OutboxDatabase, outbox: Outbox) -> None:
+def test_changes_are_read_in_the_order_of_their_ids_whatever_their_shards_are(
+    database: OutboxDatabase, outbox: Outbox
+) -> None:
     for number, shard in enumerate((9, 6, 7, 6)):
         database.put(insert(number, "name \\ 'quoted' \N{GRINNING FACE}"), shard=shard)
     batch = outbox.look(EVERYTHING)
     assert [(entry.id, entry.shard) for entry in batch.entries] == [(1, 9), (2, 6), (3, 7), (4, 6)]
     assert not batch.more
     assert outbox.look(EVERYTHING._replace(shards=[6, 9], limit=3)) == (batch.entries[:2], True, {7: [3]}, 3)
-    assert outbox.look(EVERYTHING._replace(ranges=[(1, 1), (3, None)])).entries == [batch.entries[0], *batch.entries[2:]]
+    assert outbox.look(EVERYTHING._replace(ranges=[(1, 1), (3, None)])).entries == [
+        batch.entries[0],
+        *batch.entries[2:],
+    ]
 
 
 def test_a_seen_change_is_not_read_again_and_a_late_one_is(database: OutboxDatabase, outbox: Outbox) -> None:
     ours = reader(outbox)
     with database.connect(autocommit=False) as late, late.cursor() as cursor:
-        cursor.execute("INSERT INTO gearsync.outbox (shard, table_name, operation, payload) VALUES (6, 'shop.item', 'insert', '{\"new\": {\"id\": 1}}')")
+        cursor.execute(
+            "INSERT INTO gearsync.outbox (shard, table_name, operation, payload) VALUES (6, 'shop.item', "
+            "'insert', '{\"new\": {\"id\": 1}}')"
+        )
         database.put(insert(2), shard=6)
         assert ours.read([6], [6]).ids == [2]
         assert ours.read([6], [6]).ids == []
@@ -88,7 +111,9 @@ def test_large_payloads_are_read_apart(database: OutboxDatabase, outbox: Outbox)
     assert [len(entry.payload) > 100_000 for entry in outbox.look(EVERYTHING).entries] == [False, True, False]
 
 
-def test_shards_of_other_processes_are_left_to_them_and_those_without_a_lease_are_reported(database: OutboxDatabase, outbox: Outbox) -> None:
+def test_shards_of_other_processes_are_left_to_them_and_those_without_a_lease_are_reported(
+    database: OutboxDatabase, outbox: Outbox
+) -> None:
     for shard in (6, 7, 6):
         database.put(insert(shard), shard=shard)
     ours = reader(outbox)
@@ -105,7 +130,9 @@ def test_shards_of_other_processes_are_left_to_them_and_those_without_a_lease_ar
     assert ours.unleased == {7, 8}
 
 
-def test_changes_that_cannot_be_applied_now_are_held_without_their_payloads(database: OutboxDatabase, outbox: Outbox) -> None:
+def test_changes_that_cannot_be_applied_now_are_held_without_their_payloads(
+    database: OutboxDatabase, outbox: Outbox
+) -> None:
     database.put(insert(1), table="shop.unknown")
     database.put(insert(2))
     ours = reader(outbox, batch=2)
@@ -119,7 +146,9 @@ def test_changes_that_cannot_be_applied_now_are_held_without_their_payloads(data
     assert list(ours.seen) == [(1, 8)]
 
 
-def test_a_held_table_keeps_its_order_and_the_others_continue(database: OutboxDatabase, outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_held_table_keeps_its_order_and_the_others_continue(
+    database: OutboxDatabase, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("gearsync.apply.reader._HOLD", 1000.0)
     ours = reader(outbox)
     database.put(insert(1), insert(2))
@@ -133,13 +162,18 @@ def test_a_held_table_keeps_its_order_and_the_others_continue(database: OutboxDa
     assert ours.read([0], [0]).ids == [1, 2, 3]
 
 
-def test_changes_under_a_later_transform_wait_and_those_under_any_other_declaration_do_not(database: OutboxDatabase, outbox: Outbox) -> None:
+def test_changes_under_a_later_transform_wait_and_those_under_any_other_declaration_do_not(
+    database: OutboxDatabase, outbox: Outbox
+) -> None:
     declare(database, 1)
     declare(database, 2, columns=[["id", "integer"], ["name", "text"]])
     database.put(("insert", [1, 7]), ("insert", [2, 8, "x"]))
     ours = reader(outbox)
     work = ours.read([0], [0])
-    assert [step.commands for step in work.steps] == [[("HSET", b"item:7", "id", 7)], [("HSET", b"item:8", "id", 8, "name", "x")]]
+    assert [step.commands for step in work.steps] == [
+        [("HSET", b"item:7", "id", 7)],
+        [("HSET", b"item:8", "id", 8, "name", "x")],
+    ]
     declare(database, 3, transform="a:b")
     database.put(("insert", [3, 9]), ("insert", [2, 10, "y"]))
     assert ours.read([0], [0]).ids == []
@@ -160,7 +194,9 @@ def test_a_table_that_only_the_database_declares_is_applied(database: OutboxData
     assert [step.commands for step in ours.read([0], [0]).steps] == [[("HSET", b"item:7", "id", 7)]]
 
 
-def test_changes_wait_for_an_absent_declaration(database: OutboxDatabase, outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changes_wait_for_an_absent_declaration(
+    database: OutboxDatabase, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("gearsync.apply.reader._HOLD", -1.0)
     database.put(("insert", [1, 7]), ("reload", [1, 7]))
     ours = reader(outbox)
@@ -175,13 +211,18 @@ def test_changes_wait_for_an_absent_declaration(database: OutboxDatabase, outbox
     assert ours.read([0], [0]).ids == [1]
 
 
-def test_exactly_the_applied_changes_are_deleted_without_waiting_for_open_transactions(database: OutboxDatabase, session: Session, outbox: Outbox) -> None:
+def test_exactly_the_applied_changes_are_deleted_without_waiting_for_open_transactions(
+    database: OutboxDatabase, session: Session, outbox: Outbox
+) -> None:
     session.run("SET SESSION innodb_lock_wait_timeout = 1")
     for again in (False, True):
         with database.connect(autocommit=False) as writer, writer.cursor() as cursor:
             database.put(*[insert(number) for number in range(12)])
             first = min(number for (number,) in database.execute("SELECT id FROM gearsync.outbox"))
-            cursor.execute("INSERT INTO gearsync.outbox (shard, table_name, operation, payload) VALUES (0, 'shop.item', 'insert', '{}')")
+            cursor.execute(
+                "INSERT INTO gearsync.outbox (shard, table_name, operation, payload) VALUES (0, "
+                "'shop.item', 'insert', '{}')"
+            )
             database.put(insert(13))
             # A range beside uncommitted ids, one in the middle, single ids.
             ids = [first, *range(first + 2, first + 6), first + 7, *range(first + 9, first + 12)]
@@ -195,7 +236,10 @@ def test_exactly_the_applied_changes_are_deleted_without_waiting_for_open_transa
         database.execute("DELETE FROM gearsync.outbox", "DELETE FROM gearsync.dead_letter")
 
 
-INSERT = "INSERT INTO gearsync.outbox (shard, table_name, operation, payload) VALUES (0, 'shop.item', 'insert', '{\"new\": {\"id\": 1}}')"
+INSERT = (
+    "INSERT INTO gearsync.outbox (shard, table_name, operation, payload) VALUES (0, 'shop.item', "
+    "'insert', '{\"new\": {\"id\": 1}}')"
+)
 
 
 @pytest.fixture
@@ -207,7 +251,9 @@ def deleter(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deleter
     deleter.close(60.0)
 
 
-def test_looks_begin_after_the_ids_that_no_open_transaction_can_insert(database: OutboxDatabase, outbox: Outbox, deleter: Deleter) -> None:
+def test_looks_begin_after_the_ids_that_no_open_transaction_can_insert(
+    database: OutboxDatabase, outbox: Outbox, deleter: Deleter
+) -> None:
     ours = reader(outbox, batch=10)
 
     def settle() -> list[int]:
@@ -253,14 +299,21 @@ def test_looks_begin_after_the_ids_that_no_open_transaction_can_insert(database:
 
 
 def test_the_right_to_see_transactions_may_be_given_while_the_worker_runs(
-    database: OutboxDatabase, deleter: Deleter, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    database: OutboxDatabase,
+    deleter: Deleter,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr("gearsync.apply.deleter._ASK_AGAIN", 0.1)
     ((_name, _mode, text, *_more),) = database.execute("SHOW CREATE PROCEDURE gearsync.transactions")
     database.execute(
-        "DROP USER IF EXISTS 'limited'@'localhost'", "CREATE USER 'limited'@'localhost'",
-        "GRANT SELECT, EXECUTE ON gearsync.* TO 'limited'@'localhost'", "DROP PROCEDURE gearsync.transactions", "USE gearsync",
-        text.replace("`root`@", "`limited`@"))
+        "DROP USER IF EXISTS 'limited'@'localhost'",
+        "CREATE USER 'limited'@'localhost'",
+        "GRANT SELECT, EXECUTE ON gearsync.* TO 'limited'@'localhost'",
+        "DROP PROCEDURE gearsync.transactions",
+        "USE gearsync",
+        text.replace("`root`@", "`limited`@"),
+    )
     deleter.reached = 1
 
     def decided() -> int:
@@ -282,14 +335,18 @@ def test_the_right_to_see_transactions_may_be_given_while_the_worker_runs(
 
 
 @pytest.mark.parametrize("ending", ["COMMIT", "ROLLBACK"])
-def test_a_prepared_transaction_may_still_commit_its_ids(database: OutboxDatabase, outbox: Outbox, ending: str) -> None:
+def test_a_prepared_transaction_may_still_commit_its_ids(
+    database: OutboxDatabase, outbox: Outbox, ending: str
+) -> None:
     answers: list[Writers] = [Writers(0, 0)]
 
     def asked() -> bool:
         # All who ask within 100 ms get one answer.
         time.sleep(0.15)
         database.execute(INSERT)
-        writers = outbox.delete([number for (number,) in database.execute("SELECT id FROM gearsync.outbox")], {}, False, ask=True)
+        writers = outbox.delete(
+            [number for (number,) in database.execute("SELECT id FROM gearsync.outbox")], {}, False, ask=True
+        )
         answers.extend([writers] if writers and writers.own > answers[-1].own else [])
         return writers == answers[-1]
 
@@ -311,10 +368,14 @@ def test_a_prepared_transaction_may_still_commit_its_ids(database: OutboxDatabas
 
 
 @pytest.mark.parametrize("zone", ["+00:00", "-08:00", "+09:00", "SYSTEM"])
-def test_how_long_transactions_have_been_open_does_not_depend_on_the_sessions_time_zone(database: OutboxDatabase, zone: str) -> None:
+def test_how_long_transactions_have_been_open_does_not_depend_on_the_sessions_time_zone(
+    database: OutboxDatabase, zone: str
+) -> None:
     with database.connect(autocommit=False) as client, client.cursor() as cursor:
         cursor.execute(INSERT)
-        ((_own, _oldest, writing, *_more),) = database.execute(f"SET time_zone = '{zone}'", "CALL gearsync.transactions()")
+        ((_own, _oldest, writing, *_more),) = database.execute(
+            f"SET time_zone = '{zone}'", "CALL gearsync.transactions()"
+        )
     # Less than any two zones differ by.
     assert 0 <= writing < 1800
 
@@ -351,7 +412,10 @@ def test_a_deletion_without_an_answer_is_given_up_in_a_new_session(
     with held.cursor() as cursor:
         cursor.execute("SELECT id FROM gearsync.outbox WHERE id = 2 FOR UPDATE")
         deleter.put([Deletion({0: [2]}, {}, {})])
-        session = "SELECT id FROM information_schema.processlist WHERE info LIKE '%DELETE%outbox%' AND id <> CONNECTION_ID()"
+        session = (
+            "SELECT id FROM information_schema.processlist WHERE info LIKE '%DELETE%outbox%' AND id <> "
+            "CONNECTION_ID()"
+        )
         until(lambda: len(database.execute(session)), 1)
         database.execute(f"KILL {database.execute(session)[0][0]}")
         held.rollback()

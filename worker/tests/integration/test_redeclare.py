@@ -35,8 +35,11 @@ def declaration(*write: dict[str, Any], **other: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def table(database: OutboxDatabase) -> Iterator[OutboxDatabase]:
-    database.execute("CREATE TABLE shop.item (id INT PRIMARY KEY, code VARCHAR(20) NOT NULL UNIQUE, name VARCHAR(40), city VARCHAR(40), amount INT,"
-                     " body LONGTEXT) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4")
+    database.execute(
+        "CREATE TABLE shop.item (id INT PRIMARY KEY, code VARCHAR(20) NOT NULL UNIQUE, name VARCHAR(40), "
+        "city VARCHAR(40), amount INT,"
+        " body LONGTEXT) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4"
+    )
     ((before,),) = database.execute("SELECT @@global.max_allowed_packet")
     database.execute(f"SET GLOBAL max_allowed_packet = {PACKET}")
     yield database
@@ -49,11 +52,17 @@ def drained(database: OutboxDatabase) -> None:
 
 
 def put(database: OutboxDatabase, number: int, name: str) -> None:
-    database.execute(f"INSERT INTO shop.item (id, code, name) VALUES ({number}, 'c{number}', '{name}') ON DUPLICATE KEY UPDATE name = '{name}'")
+    database.execute(
+        f"INSERT INTO shop.item (id, code, name) VALUES ({number}, 'c{number}', '{name}') ON DUPLICATE KEY "
+        f"UPDATE name = '{name}'"
+    )
 
 
 def test_an_added_write_is_written_only_by_changes_of_triggers_that_send_its_old_value(
-    table: OutboxDatabase, redis_server: RedisServer, start_worker: Callable[..., Worker], tmp_path: pathlib.Path
+    table: OutboxDatabase,
+    redis_server: RedisServer,
+    start_worker: Callable[..., Worker],
+    tmp_path: pathlib.Path,
 ) -> None:
     table.sync_table(**declaration(BY_ID))
     # Workers get their configuration first.
@@ -121,15 +130,23 @@ def test_what_waits_under_another_identity_is_applied(
     worker.kill()
     table.expire_leases()
     large = PACKET // 8 + 1
-    table.execute("UPDATE shop.item SET id = 10 WHERE id = 1", f"UPDATE shop.item SET body = REPEAT('y', {large}) WHERE id = 2",
-                  "UPDATE shop.item SET name = 'y' WHERE id = 3")
+    table.execute(
+        "UPDATE shop.item SET id = 10 WHERE id = 1",
+        f"UPDATE shop.item SET body = REPEAT('y', {large}) WHERE id = 2",
+        "UPDATE shop.item SET name = 'y' WHERE id = 3",
+    )
     table.sync_table(**declaration(BY_CODE, NAMES))
     table.execute("UPDATE shop.item SET code = 'd' WHERE id = 3")
     start_worker({**config, "tables": [declaration(BY_CODE, NAMES)]} if first == "configuration" else config)
     drained(table)
     r = redis_server.client
-    assert (r.hget("by-code:a", "id"), r.hstrlen("by-code:b", "body"), r.hget("by-code:d", "name")) == (b"10", large, b"y")
-    # What the former identity had written is removed if the change contains it; the operator removes the rest.
+    assert (r.hget("by-code:a", "id"), r.hstrlen("by-code:b", "body"), r.hget("by-code:d", "name")) == (
+        b"10",
+        large,
+        b"y",
+    )
+    # What the former identity had written is removed if the change contains it; the operator removes the
+    # rest.
     assert r.exists("by-id:1", "by-code:c") == 0
     assert r.smembers("name:x") == {b"10", b"2"}
     assert r.smembers("name:y") == {b"3"}
@@ -155,7 +172,10 @@ def test_a_row_whose_former_key_is_not_a_column_any_more_is_removed(
 
 
 def test_a_dead_letter_is_retried_under_another_identity(
-    table: OutboxDatabase, redis_server: RedisServer, start_worker: Callable[..., Worker], tmp_path: pathlib.Path
+    table: OutboxDatabase,
+    redis_server: RedisServer,
+    start_worker: Callable[..., Worker],
+    tmp_path: pathlib.Path,
 ) -> None:
     r = redis_server.client
     table.sync_table(**declaration(BY_ID))
@@ -170,7 +190,14 @@ def test_a_dead_letter_is_retried_under_another_identity(
     commands = Commands(config, tmp_path)
     ((number,),) = table.execute("SELECT id FROM gearsync.dead_letter")
     shown = json.loads(commands.done("dead-letter", "show", "--json", str(number)))
-    assert json.loads(shown["payload"])["new"] == {"id": 1, "code": "c1", "name": "x", "city": None, "amount": None, "body": None}
+    assert json.loads(shown["payload"])["new"] == {
+        "id": 1,
+        "code": "c1",
+        "name": "x",
+        "city": None,
+        "amount": None,
+        "body": None,
+    }
     commands.done("dead-letter", "retry", str(number))
     drained(table)
     assert r.exists("by-id:1") == 0
@@ -194,10 +221,18 @@ class History:
     def new_write(self, kind: str = "") -> dict[str, Any]:
         self.made += 1
         kind = kind or self.chance.choice(["hash", "json", "set", "zset"])
-        column = self.chance.choice([column for column in self.columns if column in ("name", "city")] or ["code"])
-        key = f"w{self.made}:{{{self.identity}}}" if kind in ("hash", "json") else f"w{self.made}:{{{column}}}"
-        return {"type": kind, "key": key, **({"member": f"{{{self.identity}}}"} if kind in ("set", "zset") else {}),
-                **({"score": f"{{{'amount' if 'amount' in self.columns else 'id'}}}"} if kind == "zset" else {})}
+        column = self.chance.choice(
+            [column for column in self.columns if column in ("name", "city")] or ["code"]
+        )
+        key = (
+            f"w{self.made}:{{{self.identity}}}" if kind in ("hash", "json") else f"w{self.made}:{{{column}}}"
+        )
+        return {
+            "type": kind,
+            "key": key,
+            **({"member": f"{{{self.identity}}}"} if kind in ("set", "zset") else {}),
+            **({"score": f"{{{'amount' if 'amount' in self.columns else 'id'}}}"} if kind == "zset" else {}),
+        }
 
     def go_on(self) -> str:
         """Make the next one. Returns what was done."""
@@ -212,7 +247,11 @@ class History:
         elif done == "columns":
             kept = [column for column in COLUMNS[2:] if self.chance.random() < 0.7]
             self.columns = ["id", "code", *kept]
-            self.writes = [write for write in self.writes if not any(f"{{{column}}}" in str(write) for column in COLUMNS if column not in self.columns)]
+            self.writes = [
+                write
+                for write in self.writes
+                if not any(f"{{{column}}}" in str(write) for column in COLUMNS if column not in self.columns)
+            ]
             self.writes = self.writes or [self.new_write("hash")]
         elif done == "transform":
             self.transform = not self.transform
@@ -223,8 +262,12 @@ class History:
 
     @property
     def declaration(self) -> dict[str, Any]:
-        return {"table": "shop.item", "columns": self.columns, "write": self.writes,
-                **({"transform": "ours:shout", "computed": ["loud"]} if self.transform else {})}
+        return {
+            "table": "shop.item",
+            "columns": self.columns,
+            "write": self.writes,
+            **({"transform": "ours:shout", "computed": ["loud"]} if self.transform else {}),
+        }
 
     def expected(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """The data of these rows in Redis; hashes and documents without their large column."""
@@ -232,15 +275,23 @@ class History:
         for write in self.writes:
             for row in rows:
                 key = write["key"].format(**row)
-                if "{" in write["key"] and any(row[column] is None for column in COLUMNS if f"{{{column}}}" in write["key"]):
+                if "{" in write["key"] and any(
+                    row[column] is None for column in COLUMNS if f"{{{column}}}" in write["key"]
+                ):
                     continue
                 if write["type"] in ("hash", "json"):
-                    contents[key] = {column: str(row[column]) for column in self.columns if row[column] is not None and column != "body"}
+                    contents[key] = {
+                        column: str(row[column])
+                        for column in self.columns
+                        if row[column] is not None and column != "body"
+                    }
                     contents[key].update({"loud": f"{row['code']}!"} if self.transform else {})
                 elif write["type"] == "set":
                     contents.setdefault(key, set()).add(write["member"].format(**row))
                 elif row[write["score"][1:-1]] is not None:
-                    contents.setdefault(key, {})[write["member"].format(**row)] = float(row[write["score"][1:-1]])
+                    contents.setdefault(key, {})[write["member"].format(**row)] = float(
+                        row[write["score"][1:-1]]
+                    )
         return contents
 
     def there(self, r: Any) -> dict[str, Any]:
@@ -251,42 +302,79 @@ class History:
                 key = name.decode()
                 if write["type"] == "hash":
                     wanted = [*self.columns, *(["loud"] if self.transform else [])]
-                    contents[key] = {column: value.decode() for column, value in zip(wanted, r.hmget(name, wanted)) if value is not None and column != "body"}
+                    contents[key] = {
+                        column: value.decode()
+                        for column, value in zip(wanted, r.hmget(name, wanted))
+                        if value is not None and column != "body"
+                    }
                 elif write["type"] == "json":
-                    contents[key] = {column: str(value) for column, value in json.loads(r.get(name)).items() if value is not None and column != "body"}
+                    contents[key] = {
+                        column: str(value)
+                        for column, value in json.loads(r.get(name)).items()
+                        if value is not None and column != "body"
+                    }
                 elif write["type"] == "set":
                     contents[key] = {member.decode() for member in r.smembers(name)}
                 else:
-                    contents[key] = {member.decode(): score for member, score in r.zrange(name, 0, -1, withscores=True)}
+                    contents[key] = {
+                        member.decode(): score for member, score in r.zrange(name, 0, -1, withscores=True)
+                    }
         return contents
 
 
 def change(cursor: Any, writer: int, number: int) -> None:
     chance = random.Random(writer * 1_000_000 + number)
     key = writer * 1000 + chance.randrange(KEYS)
-    name, city, amount = (chance.choice([f"'{word}{chance.randrange(5)}'", "NULL"]) for word in ("n", "c", ""))
+    name, city, amount = (
+        chance.choice([f"'{word}{chance.randrange(5)}'", "NULL"]) for word in ("n", "c", "")
+    )
     body = f"REPEAT('x', {PACKET // 8 + 1})" if chance.random() < 0.01 else "'short'"
     # Its own name and code, and those of a row that was moved.
     place = key + chance.choice([0, 0, 0, 500])
-    cursor.execute(chance.choice([
-        (f"INSERT INTO shop.item VALUES ({key}, 'c{key}', {name}, {city}, {amount}, {body})"
-         f" ON DUPLICATE KEY UPDATE name = VALUES(name), city = VALUES(city), amount = VALUES(amount), body = VALUES(body)"),
-        f"UPDATE shop.item SET name = {name}, city = {city} WHERE id = {key}",
-        f"UPDATE IGNORE shop.item SET id = {place}, amount = {amount} WHERE id IN ({key}, {key + 500})",
-        f"UPDATE IGNORE shop.item SET code = 'c{place}', name = {name} WHERE code IN ('c{key}', 'c{key + 500}')",
-        f"DELETE FROM shop.item WHERE id IN ({key}, {key + 500})",
-    ]))
+    cursor.execute(
+        chance.choice(
+            [
+                (
+                    f"INSERT INTO shop.item VALUES ({key}, 'c{key}', {name}, {city}, {amount}, {body})"
+                    " ON DUPLICATE KEY UPDATE name = VALUES(name), city = VALUES(city), amount = "
+                    "VALUES(amount), body = VALUES(body)"
+                ),
+                f"UPDATE shop.item SET name = {name}, city = {city} WHERE id = {key}",
+                (
+                    f"UPDATE IGNORE shop.item SET id = {place}, amount = {amount} WHERE id IN ({key}, "
+                    f"{key + 500})"
+                ),
+                (
+                    f"UPDATE IGNORE shop.item SET code = 'c{place}', name = {name} WHERE code IN ('c{key}', "
+                    f"'c{key + 500}')"
+                ),
+                f"DELETE FROM shop.item WHERE id IN ({key}, {key + 500})",
+            ]
+        )
+    )
 
 
 def test_declarations_change_at_random_under_writers_while_the_worker_is_killed(
-    table: OutboxDatabase, redis_server: RedisServer, start_worker: Callable[..., Worker], tmp_path: pathlib.Path
+    table: OutboxDatabase,
+    redis_server: RedisServer,
+    start_worker: Callable[..., Worker],
+    tmp_path: pathlib.Path,
 ) -> None:
     seed = int(os.environ.get("GEARSYNC_TEST_SEED", random.randrange(1 << 32)))
     print(f"GEARSYNC_TEST_SEED={seed}")
     chance = random.Random(seed)
-    (tmp_path / "ours.py").write_text("def shout(row, table):\n    return {**row, 'loud': row['code'] + '!'}\n")
+    (tmp_path / "ours.py").write_text(
+        "def shout(row, table):\n    return {**row, 'loud': row['code'] + '!'}\n"
+    )
     history = History(chance)
-    config = worker_config(redis_server.port, [history.declaration], table.account, python_path=str(tmp_path), lease=5.0, batch=50)
+    config = worker_config(
+        redis_server.port,
+        [history.declaration],
+        table.account,
+        python_path=str(tmp_path),
+        lease=5.0,
+        batch=50,
+    )
     table.sync_table(**history.declaration)
     worker = start_worker(config)
     with Writers(table, WRITERS, change) as writers:

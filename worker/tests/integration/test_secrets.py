@@ -22,8 +22,13 @@ from harness.worker import Worker, worker_config
 
 SECRET = "correct-horse-battery"
 USER: dict[str, Any] = {
-    "table": "shop.account", "delivery": "durable", "columns": ["id", "password"],
-    "write": [{"type": "hash", "key": "account:{id}"}, {"type": "set", "key": "by:{password}", "member": "{id}"}],
+    "table": "shop.account",
+    "delivery": "durable",
+    "columns": ["id", "password"],
+    "write": [
+        {"type": "hash", "key": "account:{id}"},
+        {"type": "set", "key": "by:{password}", "member": "{id}"},
+    ],
 }
 
 
@@ -34,7 +39,14 @@ def settings(request: pytest.FixtureRequest) -> Iterator[Callable[[str], dict[st
 
     def start(command: str) -> dict[str, Any]:
         clustered = request.param == "cluster"
-        started.append(RedisServer("--rename-command", command, "", *(["--cluster-enabled", "yes", "--cluster-port", str(free_port())] if clustered else [])))
+        started.append(
+            RedisServer(
+                "--rename-command",
+                command,
+                "",
+                *(["--cluster-enabled", "yes", "--cluster-port", str(free_port())] if clustered else []),
+            )
+        )
         server = started[0]
         if not clustered:
             return {"port": server.port}
@@ -49,7 +61,11 @@ def settings(request: pytest.FixtureRequest) -> Iterator[Callable[[str], dict[st
 
 @pytest.mark.parametrize("command", ["EVALSHA", "SADD"])
 def test_a_command_that_redis_does_not_know_is_named_by_selftest_and_brings_no_value_into_the_log(
-    settings: Callable[[str], dict[str, Any]], database: OutboxDatabase, start_worker: Callable[..., Worker], tmp_path: pathlib.Path, command: str
+    settings: Callable[[str], dict[str, Any]],
+    database: OutboxDatabase,
+    start_worker: Callable[..., Worker],
+    tmp_path: pathlib.Path,
+    command: str,
 ) -> None:
     database.execute("CREATE TABLE shop.account (id INT PRIMARY KEY, password VARCHAR(40)) ENGINE=InnoDB")
     database.sync_table(**USER)
@@ -76,15 +92,29 @@ def test_a_command_that_redis_does_not_know_brings_no_value_of_a_job_into_the_lo
     assert SECRET not in worker.said
 
 
-@pytest.mark.parametrize(("statement", "message"), [
-    ("INSERT INTO shop.one VALUES ('{}', 1)", "error 1062: Duplicate entry '…'|error 1062: Duplicate entry …"),
-    ("INSERT INTO shop.one VALUES ('x', '{}')", "error 1366: Incorrect integer value: …"),
-    ("SELECT '{}' FROM", "error 1064"), ("SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'not {}'", "error 1644"),
-    ("SELECT * FROM shop.absent WHERE '{}' = ''", "Table 'shop.absent' doesn't exist"),
-])
-def test_an_error_of_the_database_contains_no_value(database: OutboxDatabase, statement: str, message: str) -> None:
-    database.execute("CREATE TABLE shop.one (a VARCHAR(40) PRIMARY KEY, b INT) ENGINE=InnoDB", f"INSERT INTO shop.one VALUES ('{SECRET}', 1)")
-    account = {name: value for name, value in database.account.items() if name in ("host", "port", "unix_socket")}
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        (
+            "INSERT INTO shop.one VALUES ('{}', 1)",
+            "error 1062: Duplicate entry '…'|error 1062: Duplicate entry …",
+        ),
+        ("INSERT INTO shop.one VALUES ('x', '{}')", "error 1366: Incorrect integer value: …"),
+        ("SELECT '{}' FROM", "error 1064"),
+        ("SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'not {}'", "error 1644"),
+        ("SELECT * FROM shop.absent WHERE '{}' = ''", "Table 'shop.absent' doesn't exist"),
+    ],
+)
+def test_an_error_of_the_database_contains_no_value(
+    database: OutboxDatabase, statement: str, message: str
+) -> None:
+    database.execute(
+        "CREATE TABLE shop.one (a VARCHAR(40) PRIMARY KEY, b INT) ENGINE=InnoDB",
+        f"INSERT INTO shop.one VALUES ('{SECRET}', 1)",
+    )
+    account = {
+        name: value for name, value in database.account.items() if name in ("host", "port", "unix_socket")
+    }
     connection = Database(MySQLSettings(user="root", **account), 60.0)
     try:
         with pytest.raises(DatabaseUnavailable) as error:

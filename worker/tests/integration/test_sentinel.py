@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The whole worker, verify and resync with the Redis that Sentinel names, which is another one after a failover."""
+"""The whole worker, verify and resync with the Redis that Sentinel names, which is another one after a
+failover.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,12 @@ from harness.sentinel import Sentinel
 from harness.waiting import until
 from harness.worker import Worker, worker_config
 
-TABLE: dict[str, Any] = {"table": "shop.item", "delivery": "durable", "columns": ["id", "name"], "write": [{"type": "hash", "key": "item:{id}"}]}
+TABLE: dict[str, Any] = {
+    "table": "shop.item",
+    "delivery": "durable",
+    "columns": ["id", "name"],
+    "write": [{"type": "hash", "key": "item:{id}"}],
+}
 
 
 @pytest.fixture
@@ -46,13 +53,23 @@ def synced(database: OutboxDatabase) -> OutboxDatabase:
 
 
 def test_worker_verify_and_resync_follow_a_failover(
-    synced: OutboxDatabase, replica: RedisServer, sentinel: Sentinel, start_worker: Callable[..., Worker], tmp_path: pathlib.Path
+    synced: OutboxDatabase,
+    replica: RedisServer,
+    sentinel: Sentinel,
+    start_worker: Callable[..., Worker],
+    tmp_path: pathlib.Path,
 ) -> None:
     database, master = synced, sentinel.master
-    config = worker_config({"sentinels": [f"127.0.0.1:{sentinel.port}"], "sentinel_master": "shop"}, [TABLE], database.account)
+    config = worker_config(
+        {"sentinels": [f"127.0.0.1:{sentinel.port}"], "sentinel_master": "shop"}, [TABLE], database.account
+    )
     commands = Commands(config, tmp_path)
     start_worker(config)
-    database.execute("INSERT INTO shop.item SELECT seq, 'before' FROM (" + " UNION ALL ".join(f"SELECT {n} AS seq" for n in range(1, 301)) + ") AS numbers")
+    database.execute(
+        "INSERT INTO shop.item SELECT seq, 'before' FROM ("
+        + " UNION ALL ".join(f"SELECT {n} AS seq" for n in range(1, 301))
+        + ") AS numbers"
+    )
     until(lambda: database.waiting, 0)
     assert commands.verify()[0] == 0
     assert master.client.exists("item:300") == 1
@@ -60,7 +77,9 @@ def test_worker_verify_and_resync_follow_a_failover(
     until(lambda: master.client.wait(1, 10_000), 1)
 
     sentinel.stop_master()
-    database.execute("UPDATE shop.item SET name = 'meanwhile' WHERE id <= 100", "DELETE FROM shop.item WHERE id > 250")
+    database.execute(
+        "UPDATE shop.item SET name = 'meanwhile' WHERE id <= 100", "DELETE FROM shop.item WHERE id > 250"
+    )
     sentinel.fail_over(replica)
     until(lambda: database.waiting, 0)
     assert replica.client.hget("item:100", "name") == b"meanwhile"
@@ -77,7 +96,11 @@ def test_a_change_stays_in_the_outbox_until_as_many_replicas_as_are_asked_for_ha
     synced: OutboxDatabase, master: RedisServer, replica: RedisServer, start_worker: Callable[..., Worker]
 ) -> None:
     database = synced
-    worker = start_worker(worker_config({"port": master.port, "replicas": 1, "replicas_timeout": 0.2}, [TABLE], database.account))
+    worker = start_worker(
+        worker_config(
+            {"port": master.port, "replicas": 1, "replicas_timeout": 0.2}, [TABLE], database.account
+        )
+    )
     database.execute("INSERT INTO shop.item VALUES (1, 'one')")
     until(lambda: database.waiting, 0)
     assert replica.client.hget("item:1", "name") == b"one"

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The same faults repeatedly under writers: nothing is lost, stale, restored, left over, duplicated or missing."""
+"""The same faults repeatedly under writers: nothing is lost, stale, restored, left over, duplicated or
+missing.
+"""
 
 from __future__ import annotations
 
@@ -97,7 +99,9 @@ def test_packets_that_are_dropped_for_longer_than_the_time_out_change_nothing_wh
     r.config_set("bind", f"127.0.0.1 {network.near}")
     r.config_set("protected-mode", "no")
     # The database's socket is a file, which the worker reaches from there.
-    config = worker_config({"host": network.near, "port": port}, [TABLE], ledger.database.account, io_timeout=1.0)
+    config = worker_config(
+        {"host": network.near, "port": port}, [TABLE], ledger.database.account, io_timeout=1.0
+    )
     worker = start_worker(config, prefix=network.prefix)
     for _ in range(DROPS):
         ledger.begin(r)
@@ -133,7 +137,9 @@ def test_a_redis_that_fails_over_to_a_replica_behind_it_again_and_again_has_ever
             master.client.config_set("repl-diskless-sync-delay", 0)
             replica.client.replicaof("127.0.0.1", master.port)
             with ledger.writing() as writers:
-                until(lambda behind=replica: behind.client.info("replication").get("master_link_status"), "up")
+                until(
+                    lambda behind=replica: behind.client.info("replication").get("master_link_status"), "up"
+                )
                 with Observer(master.client, ledger.ids):
                     writers.go_on()
                     replica.client.replicaof("NO", "ONE")
@@ -196,7 +202,9 @@ def test_a_worker_that_is_killed_at_any_of_its_steps_loses_and_repeats_nothing(
         with Observer(redis_server.client, ledger.ids), ledger.writing() as writers:
             for number in range(begin, min(begin + 20, KILLS)):
                 # All of them, or a random part.
-                message, to, arrives = steps[number % len(steps)] if len(steps) <= KILLS else random.choice(steps)
+                message, to, arrives = (
+                    steps[number % len(steps)] if len(steps) <= KILLS else random.choice(steps)
+                )
                 proxies[to].arm(worker, message, arrives)
                 assert proxies[to].killed.wait(180), (message, to, arrives)
                 worker.kill()

@@ -75,7 +75,9 @@ class Model(dict[Any, Any]):
 
 
 @given(st.lists(rows, min_size=1, max_size=6))
-def test_the_last_state_is_all_that_is_left_of_a_rows_history_and_nothing_after_its_delete(history: list[Row]) -> None:
+def test_the_last_state_is_all_that_is_left_of_a_rows_history_and_nothing_after_its_delete(
+    history: list[Row],
+) -> None:
     made = writer(*SHAPES)
     lived, fresh = Model(), Model()
     lived.apply(made.commands(Change("s.t", "insert", history[0], None)))
@@ -101,7 +103,8 @@ def test_writing_a_change_twice_is_the_same_as_writing_it_once(row: Row) -> None
 def test_values_are_written_with_their_text() -> None:
     row: Row = {"id": Number("18446744073709551615"), "a": Number("1.50"), "b": b"\x00\xff"}
     assert writer(SHAPES[0]).commands(Change("s.t", "insert", row, None)) == [
-        ("HSET", b"h:18446744073709551615", "id", "18446744073709551615", "a", "1.50", "b", b"\x00\xff")]
+        ("HSET", b"h:18446744073709551615", "id", "18446744073709551615", "a", "1.50", "b", b"\x00\xff")
+    ]
 
 
 def test_a_document_has_bare_numbers_embedded_json_and_base64() -> None:
@@ -115,12 +118,18 @@ def test_a_null_in_a_key_skips_the_write_and_removes_what_was_there() -> None:
     made = writer(SHAPES[5])
     assert made.commands(Change("s.t", "insert", {"id": Number(1), "a": None, "b": None}, None)) == []
     old: Row = {"id": Number(1), "a": "x", "b": None}
-    assert made.commands(Change("s.t", "update", {"id": Number(1), "a": None, "b": None}, old)) == [("SREM", b"set:x", b"1")]
+    assert made.commands(Change("s.t", "update", {"id": Number(1), "a": None, "b": None}, old)) == [
+        ("SREM", b"set:x", b"1")
+    ]
 
 
 def test_a_delete_under_the_articles_mapping_needs_no_old_values() -> None:
     made = writer(Write(type="string", key="{column}"))
-    assert made.commands(Change("s.t", "delete", None, None)) == [("DEL", b"id"), ("DEL", b"a"), ("DEL", b"b")]
+    assert made.commands(Change("s.t", "delete", None, None)) == [
+        ("DEL", b"id"),
+        ("DEL", b"a"),
+        ("DEL", b"b"),
+    ]
 
 
 def test_a_missing_column_is_malformed() -> None:
@@ -130,20 +139,35 @@ def test_a_missing_column_is_malformed() -> None:
 
 def test_a_write_that_former_triggers_do_not_know_leaves_the_others_alone() -> None:
     """A write is added while changes wait whose declaration is unknown."""
-    writes = [Write(type="hash", key="h:{id}"), Write(type="set", key="set:{a}", member="{id}"), Write(type="zset", key="z", member="{id}", score="{b}")]
+    writes = [
+        Write(type="hash", key="h:{id}"),
+        Write(type="set", key="set:{a}", member="{id}"),
+        Write(type="zset", key="z", member="{id}", score="{b}"),
+    ]
     made = FormerWriter(Table(table="s.t", columns=COLUMNS, write=writes))
     one = {"id": Number(1), "a": "x"}
-    assert made.commands(Change("s.t", "insert", one, None)) == [("HSET", b"h:1", "id", "1", "a", "x"), ("SADD", b"set:x", b"1")]
+    assert made.commands(Change("s.t", "insert", one, None)) == [
+        ("HSET", b"h:1", "id", "1", "a", "x"),
+        ("SADD", b"set:x", b"1"),
+    ]
     # Its next change would not have the old value either.
-    assert made.commands(Change("s.t", "update", one, {"id": Number(1)})) == [("HSET", b"h:1", "id", "1", "a", "x")]
-    assert made.commands(Change("s.t", "delete", None, {"id": Number(1), "b": Number(2)})) == [("DEL", b"h:1"), ("ZREM", b"z", b"1")]
+    assert made.commands(Change("s.t", "update", one, {"id": Number(1)})) == [
+        ("HSET", b"h:1", "id", "1", "a", "x")
+    ]
+    assert made.commands(Change("s.t", "delete", None, {"id": Number(1), "b": Number(2)})) == [
+        ("DEL", b"h:1"),
+        ("ZREM", b"z", b"1"),
+    ]
     for row in ({}, {"a": "x"}, {"other": "x"}):
         with pytest.raises(Malformed, match="'id' is missing"):
             made.commands(Change("s.t", "insert", row, None))
 
 
 def test_the_articles_mapping_writes_every_member_under_its_name() -> None:
-    assert article_commands(Change(None, "update", {"name": "hello", "gone": None}, None)) == [("SET", "name", "hello"), ("DEL", "gone")]
+    assert article_commands(Change(None, "update", {"name": "hello", "gone": None}, None)) == [
+        ("SET", "name", "hello"),
+        ("DEL", "gone"),
+    ]
 
 
 # Coalescing, against doing one change after the other
@@ -184,7 +208,9 @@ def test_coalescing_ends_where_doing_everything_ends(history: list[tuple[str, Ch
     batches = steps[: cut * 3], steps[cut * 3 :]
     for batch in batches:
         kept = coalesce(batch)
-        assert [step for step in kept if step.kind == APPEND] == [step for step in batch if step.kind == APPEND]
+        assert [step for step in kept if step.kind == APPEND] == [
+            step for step in batch if step.kind == APPEND
+        ]
         every.apply([command for step in batch for command in step.commands])
         last.apply([command for step in kept for command in step.commands])
         assert last == every
@@ -211,5 +237,12 @@ def test_columns_that_a_former_trigger_did_not_send_are_left_out() -> None:
 
 
 def test_a_row_that_is_loaded_again_adds_nothing_to_a_log() -> None:
-    made = writer(Write(type="hash", key="h:{id}"), Write(type="list", key="l:{id}", value="{a}"), Write(type="stream", key="x"))
-    assert made.commands(Change("s.t", "refresh", {"id": 1, "a": "x", "b": None}, None)) == [("HSET", b"h:1", "id", 1, "a", "x"), ("HDEL", b"h:1", "b")]
+    made = writer(
+        Write(type="hash", key="h:{id}"),
+        Write(type="list", key="l:{id}", value="{a}"),
+        Write(type="stream", key="x"),
+    )
+    assert made.commands(Change("s.t", "refresh", {"id": 1, "a": "x", "b": None}, None)) == [
+        ("HSET", b"h:1", "id", 1, "a", "x"),
+        ("HDEL", b"h:1", "b"),
+    ]

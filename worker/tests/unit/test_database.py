@@ -29,7 +29,11 @@ def no_collector() -> Iterator[None]:
 @pytest.mark.usefixtures("no_collector")
 @pytest.mark.parametrize("over", ["tcp", "socket"])
 def test_a_failed_connection_leaves_no_descriptor_and_no_object(over: str, tmp_path: pathlib.Path) -> None:
-    where = {"host": "127.0.0.1", "port": free_port()} if over == "tcp" else {"unix_socket": str(tmp_path / "socket")}
+    where = (
+        {"host": "127.0.0.1", "port": free_port()}
+        if over == "tcp"
+        else {"unix_socket": str(tmp_path / "socket")}
+    )
     database = Database(MySQLSettings(user="none", **where), 5.0)  # type: ignore[arg-type]
 
     def attempt() -> None:

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What Redis should hold for a row, against a model of Redis to which the writes' own commands were applied."""
+"""What Redis should hold for a row, against a model of Redis to which the writes' own commands were
+applied.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +20,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 COLUMNS = ["id", "a", "b"]
-TABLE = Table(table="s.t", columns=COLUMNS, write=[
-    Write(type="hash", key="h:{id}"),
-    Write(type="json", key="j:{id}"),
-    Write(type="string", key="s:{id}:{column}"),
-    Write(type="string", key="v:{id}", value="{a}-{b}"),
-    Write(type="set", key="set:{a}", member="{id}"),
-    Write(type="zset", key="z:{a}", member="{id}", score="{id}"),
-    Write(type="stream", key="log:{id}"),
-])
+TABLE = Table(
+    table="s.t",
+    columns=COLUMNS,
+    write=[
+        Write(type="hash", key="h:{id}"),
+        Write(type="json", key="j:{id}"),
+        Write(type="string", key="s:{id}:{column}"),
+        Write(type="string", key="v:{id}", value="{a}-{b}"),
+        Write(type="set", key="set:{a}", member="{id}"),
+        Write(type="zset", key="z:{a}", member="{id}", score="{id}"),
+        Write(type="stream", key="log:{id}"),
+    ],
+)
 VALUES = st.one_of(st.none(), st.text(max_size=5), st.binary(max_size=4), st.integers(0, 9))
 ROWS = st.fixed_dictionaries({"id": st.integers(0, 99), "a": VALUES, "b": VALUES})
 
@@ -68,7 +74,10 @@ class Model(dict[Any, Any]):
 
 
 def differences(row: Row, model: Model) -> list[Optional[str]]:
-    return [difference(probe, model.answer(probe), expires=False) for probe in Expectation(TABLE, ["id"]).probes(row)]
+    return [
+        difference(probe, model.answer(probe), expires=False)
+        for probe in Expectation(TABLE, ["id"]).probes(row)
+    ]
 
 
 @given(ROWS)
@@ -110,19 +119,32 @@ def test_an_ambiguous_key_is_taken_apart_in_every_way(values: list[str]) -> None
     assert {"x": values[0].encode(), "y": values[1].encode()} in list(Pattern("k:{x}:{y}").parses(key))
 
 
-@pytest.mark.parametrize(("template", "key"), [("u:{id}", b"v:1"), ("u:{id}:x", b"u:1"), ("u:{id}:{id}", b"u:1:2"), ("u:{id}", b"u")])
+@pytest.mark.parametrize(
+    ("template", "key"),
+    [("u:{id}", b"v:1"), ("u:{id}:x", b"u:1"), ("u:{id}:{id}", b"u:1:2"), ("u:{id}", b"u")],
+)
 def test_a_key_of_another_form_is_none_of_ours(template: str, key: bytes) -> None:
     assert list(Pattern(template).parses(key)) == []
 
 
-@pytest.mark.parametrize(("there", "wanted", "same"), [
-    (b'{"a": 1}', b'{"a":1}', True), (b'{"b":2,"a":1}', b'{"a":1,"b":2}', True), (b'{"a":true}', b'{"a":1}', False), (b'{"a":"1"}', b'{"a":1}', False),
-    (b'{"a":123456789012345678901234567891}', b'{"a":123456789012345678901234567890}', False), (b'{"a":1.50}', b'{"a":1.5}', False),
-    (b'{"a":[1,null]}', b'{"a":[1,false]}', False), (b'{"a":1', b'{"a":1}', False),
-])
+@pytest.mark.parametrize(
+    ("there", "wanted", "same"),
+    [
+        (b'{"a": 1}', b'{"a":1}', True),
+        (b'{"b":2,"a":1}', b'{"a":1,"b":2}', True),
+        (b'{"a":true}', b'{"a":1}', False),
+        (b'{"a":"1"}', b'{"a":1}', False),
+        (b'{"a":123456789012345678901234567891}', b'{"a":123456789012345678901234567890}', False),
+        (b'{"a":1.50}', b'{"a":1.5}', False),
+        (b'{"a":[1,null]}', b'{"a":[1,false]}', False),
+        (b'{"a":1', b'{"a":1}', False),
+    ],
+)
 def test_documents_are_compared_exactly(there: bytes, wanted: bytes, same: bool) -> None:
     document = Document(0, Write(type="json", key="k"), COLUMNS)
-    assert (difference(Probe(document, b"k", None, ("GET", b"k"), wanted), there, expires=False) is None) == same
+    assert (
+        difference(Probe(document, b"k", None, ("GET", b"k"), wanted), there, expires=False) is None
+    ) == same
 
 
 def test_a_refusal_does_not_show_the_key() -> None:
@@ -139,7 +161,9 @@ def test_a_key_without_an_end_where_one_is_declared_is_stale() -> None:
 
 @pytest.mark.parametrize("score", ["x", "nan", ""])
 def test_a_score_that_is_no_number_is_named(score: str) -> None:
-    table = Table(table="s.t", columns=["id", "a"], write=[Write(type="zset", key="z", member="{id}", score="{a}")])
+    table = Table(
+        table="s.t", columns=["id", "a"], write=[Write(type="zset", key="z", member="{id}", score="{a}")]
+    )
     with pytest.raises(Malformed, match=r"score of write\[0\]"):
         Expectation(table, ["id"]).probes({"id": 1, "a": score})
 

@@ -15,7 +15,11 @@ def test_that_a_table_is_not_durable_is_assumed_for_one_batch_only(monkeypatch: 
     monkeypatch.setattr(late_jobs.synced_table, "load", lambda _database: answers.pop(0))
     jobs = late_jobs.LateJobs(mock.Mock(), ["shop.item"])
     jobs.begin()
-    assert [jobs.is_durable("shop.item"), jobs.is_durable("shop.item"), jobs.is_durable("shop.other")] == [False, False, False]
+    assert [jobs.is_durable("shop.item"), jobs.is_durable("shop.item"), jobs.is_durable("shop.other")] == [
+        False,
+        False,
+        False,
+    ]
     for _batch in range(2):
         # Asked once more, and then assumed.
         jobs.begin()

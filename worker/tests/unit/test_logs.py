@@ -25,13 +25,26 @@ def handlers() -> Iterator[None]:
 
 def test_json_lines_carry_what_a_record_is_about(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("info", "json", "main")
-    logging.getLogger("x").error("two are refused", extra={"action": "refused", "table": "s.t", "shard": 3, "count": 2})
+    logging.getLogger("x").error(
+        "two are refused", extra={"action": "refused", "table": "s.t", "shard": 3, "count": 2}
+    )
     line = json.loads(capsys.readouterr().err)
-    assert {name: line[name] for name in ("level", "action", "source", "table", "shard", "count", "message")} == {
-        "level": "error", "action": "refused", "source": "main", "table": "s.t", "shard": 3, "count": 2, "message": "two are refused"}
+    assert {
+        name: line[name] for name in ("level", "action", "source", "table", "shard", "count", "message")
+    } == {
+        "level": "error",
+        "action": "refused",
+        "source": "main",
+        "table": "s.t",
+        "shard": 3,
+        "count": 2,
+        "message": "two are refused",
+    }
 
 
-def test_the_journal_gets_each_lines_priority(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_journal_gets_each_lines_priority(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(logs, "in_journal", lambda _descriptor, _stream: True)
     logs.configure("info", "text")
     logging.getLogger("x").warning("one\ntwo", extra={"action": "a"})

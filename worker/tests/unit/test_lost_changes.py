@@ -12,7 +12,9 @@ from gearsync.values import Malformed
 
 
 def test_the_dead_letters_of_a_batch_are_one_message_for_each_table(caplog: pytest.LogCaptureFixture) -> None:
-    entries = [Entry(number, 0, "shop.a" if number % 2 else "shop.b", "insert", b"{}") for number in range(100)]
+    entries = [
+        Entry(number, 0, "shop.a" if number % 2 else "shop.b", "insert", b"{}") for number in range(100)
+    ]
     dead = {number: Malformed(f"why {number}") for number in range(100) if number != 1}
     with caplog.at_level(logging.ERROR):
         log_dead_letters(entries, dead)

@@ -17,12 +17,18 @@ from gearsync.telemetry.metrics import ERRORS, Tally
 
 
 def test_the_lost_jobs_of_a_batch_are_one_message_with_their_number(caplog: pytest.LogCaptureFixture) -> None:
-    jobs: list[Any] = [Job(None, b"H:%d" % number, "syncToRedis", data, None)  # type: ignore[arg-type]  # it is not answered
-                       for number, data in enumerate([b"no json"] * 40 + [b'{"name": 1}'] * 30)]
+    jobs: list[Any] = [
+        Job(None, b"H:%d" % number, "syncToRedis", data, None)  # type: ignore[arg-type]  # it is not answered
+        for number, data in enumerate([b"no json"] * 40 + [b'{"name": 1}'] * 30)
+    ]
     tally = Tally()
-    servers: Any = SimpleNamespace(batch=jobs, poll=lambda _seconds: None, answer=lambda *_result: None, finish_batch=lambda: None)
+    servers: Any = SimpleNamespace(
+        batch=jobs, poll=lambda _seconds: None, answer=lambda *_result: None, finish_batch=lambda: None
+    )
     target: Any = SimpleNamespace(name="redis", apply=lambda commands: ["WRONGTYPE"] * len(commands))
-    delivery = DirectDelivery(msgspec.convert({"job_servers": ["h"]}, Config), servers, target, Router([]), tally)
+    delivery = DirectDelivery(
+        msgspec.convert({"job_servers": ["h"]}, Config), servers, target, Router([]), tally
+    )
     with caplog.at_level(logging.ERROR):
         delivery.step(0.0)
     by_action = {record.__dict__["action"]: record for record in caplog.records}

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 
 @given(st.lists(st.floats(0, 299, allow_nan=False), min_size=1), st.floats(0.01, 1))
-def test_a_percentile_lies_in_the_bucket_of_the_value_that_it_stands_for(values: list[float], share: float) -> None:
+def test_a_percentile_lies_in_the_bucket_of_the_value_that_it_stands_for(
+    values: list[float], share: float
+) -> None:
     histogram = Histogram()
     for value in values:
         histogram.add(value)

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The pure parts of the outbox, the leases and the fence: the conditions, deletions and scripts' arguments."""
+"""The pure parts of the outbox, the leases and the fence: the conditions, deletions and scripts'
+arguments.
+"""
 
 from __future__ import annotations
 
@@ -66,12 +68,18 @@ def test_shards_of_different_generations_are_never_the_same() -> None:
         assert {generation_of(shard) for shard in range(first, first + count)} == {count}
 
 
-@pytest.mark.parametrize(("shards", "processes", "fair"), [(0, 1, 0), (1, 2, 1), (8, 3, 3), (8, 0, 8), (4, 4, 1)])
+@pytest.mark.parametrize(
+    ("shards", "processes", "fair"), [(0, 1, 0), (1, 2, 1), (8, 3, 3), (8, 0, 8), (4, 4, 1)]
+)
 def test_the_shares_of_all_processes_hold_all_shards(shards: int, processes: int, fair: int) -> None:
     assert share(shards, processes) == fair
 
 
-WRITES = [Write(type="list", key="l", value="{id}"), Write(type="hash", key="h:{id}"), Write(type="stream", key="x")]
+WRITES = [
+    Write(type="list", key="l", value="{id}"),
+    Write(type="hash", key="h:{id}"),
+    Write(type="stream", key="x"),
+]
 LOG = Writer(Table(table="s.log", columns=["id"], write=WRITES))
 
 
@@ -79,8 +87,41 @@ def test_a_batch_names_its_fences_its_keys_and_each_step_with_its_change() -> No
     steps = LOG.steps(Change("s.log", "insert", {"id": 1}, None))
     mark = Mark("fence", 3, 8, 9, [69, 70], b"now", ["b7", "x1"])
     assert batch([mark], steps, [70]) == [
-        4, "fence", b"l", b"h:1", b"x", 1, 3, 8, 9, "69-70", b"now", 2, "b7", "x1",
-        3, -70, "RPUSH", b"l", b"1", 4, 70, "HSET", b"h:1", "id", 1, 7, -70, "XADD", b"x", "*", "event", "insert", "id", 1]
+        4,
+        "fence",
+        b"l",
+        b"h:1",
+        b"x",
+        1,
+        3,
+        8,
+        9,
+        "69-70",
+        b"now",
+        2,
+        "b7",
+        "x1",
+        3,
+        -70,
+        "RPUSH",
+        b"l",
+        b"1",
+        4,
+        70,
+        "HSET",
+        b"h:1",
+        "id",
+        1,
+        7,
+        -70,
+        "XADD",
+        b"x",
+        "*",
+        "event",
+        "insert",
+        "id",
+        1,
+    ]
 
 
 def test_what_was_appended_keeps_its_place_and_is_not_appended_again() -> None:
@@ -96,7 +137,17 @@ def test_a_fence_of_release_1_0_is_read() -> None:
     assert content.appended == {(7, 0), (7, 2), (9, 0)}
     assert content.partial == ["ids"]
     assert content.created > b"2099"
-    content = known({b"epoch": b"4", b"number": b"6", b"created": b"2026", b"b5": b"1-3,7", b"x2": b"WRONGTYPE", b"p6": b"8.1", b"later": b"unknown"})
+    content = known(
+        {
+            b"epoch": b"4",
+            b"number": b"6",
+            b"created": b"2026",
+            b"b5": b"1-3,7",
+            b"x2": b"WRONGTYPE",
+            b"p6": b"8.1",
+            b"later": b"unknown",
+        }
+    )
     assert (content.last, content.created) == ((4, 6), b"2026")
     assert {number: list(spans) for number, spans in content.batches.items()} == {5: [(1, 3), (7, 7)]}
     assert (content.dead, content.appended) == ({2: "WRONGTYPE"}, {(8, 1)})
@@ -125,18 +176,40 @@ def test_an_unexpected_error_affects_one_change(monkeypatch: pytest.MonkeyPatch)
     entries = [Entry(number, 0, "s.log", "insert", b'{"new":{"id":%d}}' % number) for number in (1, 2, 3)]
     made, dead = work_of(entries, {("s.log", 0): Usable(None, writer)}, {}, {})
     assert {number: (str(error), error.detail) for number, error in dead.items()} == {
-        2: ("applying it raised ZeroDivisionError", "applying it raised ZeroDivisionError: secret")}
+        2: ("applying it raised ZeroDivisionError", "applying it raised ZeroDivisionError: secret")
+    }
     assert [step.change for step in made] == [0, 0, 0, 2, 2, 2]
 
 
-@pytest.mark.parametrize(("code", "denied", "refused"), [
-    (1142, True, False), (1143, True, False), (1044, True, False), (1045, True, False), (1054, False, True), (1146, False, True), (1267, False, True),
-    (1690, False, True), (1205, False, False), (1213, False, False), (1290, False, False), (1053, False, False), (1040, False, False), (3024, False, False),
-    (2013, False, False), (2006, False, False), (0, False, False),
-])
+@pytest.mark.parametrize(
+    ("code", "denied", "refused"),
+    [
+        (1142, True, False),
+        (1143, True, False),
+        (1044, True, False),
+        (1045, True, False),
+        (1054, False, True),
+        (1146, False, True),
+        (1267, False, True),
+        (1690, False, True),
+        (1205, False, False),
+        (1213, False, False),
+        (1290, False, False),
+        (1053, False, False),
+        (1040, False, False),
+        (3024, False, False),
+        (2013, False, False),
+        (2006, False, False),
+        (0, False, False),
+    ],
+)
 def test_what_an_error_of_the_server_is_about(code: int, denied: bool, refused: bool) -> None:
     error = classified(pymysql.err.OperationalError(code, "words"))
-    assert (isinstance(error, AccessDenied), isinstance(error, StatementRefused), str(error)) == (denied, refused, "words")
+    assert (isinstance(error, AccessDenied), isinstance(error, StatementRefused), str(error)) == (
+        denied,
+        refused,
+        "words",
+    )
     # The operating system numbers its own errors.
     assert type(classified(OSError(code, "words"))) is DatabaseUnavailable
 
@@ -161,7 +234,15 @@ def test_open_barriers_make_one_attempt_while_the_database_is_unavailable() -> N
 
 
 def test_a_change_that_cannot_be_decoded_affects_no_other() -> None:
-    entries = [Entry(number, 0, "s.log", "insert", payload) for number, payload in enumerate([b'{"new":{"id":1}}', b"{", b'{"new":{"id":2}}', b'{"new":{}}'])]
-    steps, dead = work_of([*entries, Entry(9, 0, "s.log", "reload", b"{}")], {("s.log", 0): Usable(None, LOG)}, {}, {9: Malformed("gone")})
+    entries = [
+        Entry(number, 0, "s.log", "insert", payload)
+        for number, payload in enumerate([b'{"new":{"id":1}}', b"{", b'{"new":{"id":2}}', b'{"new":{}}'])
+    ]
+    steps, dead = work_of(
+        [*entries, Entry(9, 0, "s.log", "reload", b"{}")],
+        {("s.log", 0): Usable(None, LOG)},
+        {},
+        {9: Malformed("gone")},
+    )
     assert sorted(dead) == [1, 3, 9]
     assert [step.change for step in steps] == [0, 0, 0, 2, 2, 2]

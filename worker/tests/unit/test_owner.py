@@ -11,8 +11,13 @@ from gearsync.outbox.owner import is_dead, owner_name
 
 
 def test_a_process_is_alive_while_it_runs_and_dead_when_it_has_ended() -> None:
-    program = "import sys; from gearsync.outbox.owner import owner_name; print(owner_name(), flush=True); sys.stdin.read()"
-    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    program = (
+        "import sys; from gearsync.outbox.owner import owner_name; print(owner_name(), flush=True); "
+        "sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         name = process.stdout.readline().strip()
         assert not is_dead(name)

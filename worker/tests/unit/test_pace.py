@@ -67,7 +67,9 @@ def test_wakes_are_held_while_changes_come(pace: Pace) -> None:
     assert not pace.holds(11.1)
 
 
-def test_it_keeps_looking_for_the_commit_of_a_wake_that_was_merged_into_the_last_answered_one(pace: Pace) -> None:
+def test_it_keeps_looking_for_the_commit_of_a_wake_that_was_merged_into_the_last_answered_one(
+    pace: Pace,
+) -> None:
     pace.woken(10.0)
     pace.released(10.2)
     times = looks(pace, 10.2, 30.0)

@@ -37,11 +37,17 @@ def test_runs_and_their_text_hold_exactly_the_ids(ids: list[int]) -> None:
 
 
 @given(ACTIONS, st.integers(1, 6))
-def test_gaps_hold_all_that_is_absent_in_no_more_ranges_than_asked_for(actions: list[tuple[str, list[int]]], most: int) -> None:
+def test_gaps_hold_all_that_is_absent_in_no_more_ranges_than_asked_for(
+    actions: list[tuple[str, list[int]]], most: int
+) -> None:
     spans, wanted = built(actions)
     gaps, held = spans.gaps(most)
     assert len(gaps) <= most
-    inside = {number for number in range(70) if any(first <= number and (last is None or number <= last) for first, last in gaps)}
+    inside = {
+        number
+        for number in range(70)
+        if any(first <= number and (last is None or number <= last) for first, last in gaps)
+    }
     assert set(range(70)) - wanted <= inside
     assert held == len(wanted & inside)
     if len(list(spans)) < most:

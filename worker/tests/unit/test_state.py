@@ -15,7 +15,13 @@ from gearsync.operate.exporter import readiness
 from gearsync.operate.metric_families import counted, observed
 from gearsync.operate.pipeline.activity import activity
 from gearsync.operate.pipeline.observer import Observer, our_functions
-from gearsync.operate.pipeline.problems import column_problem, declaration_problem, hints, problems, trigger_problem
+from gearsync.operate.pipeline.problems import (
+    column_problem,
+    declaration_problem,
+    hints,
+    problems,
+    trigger_problem,
+)
 from gearsync.operate.pipeline.state import (
     DatabaseState,
     JobServer,
@@ -41,12 +47,28 @@ from rich.console import Console
 
 CONFIG = msgspec.convert(
     {
-        "job_servers": ["127.0.0.1:4730"], "mysql": {"user": "gearsync"}, "tables": [
+        "job_servers": ["127.0.0.1:4730"],
+        "mysql": {"user": "gearsync"},
+        "tables": [
             {"table": "s.a", "columns": ["id"], "write": [{"type": "hash", "key": "a:{id}"}]},
-            {"table": "s.b", "delivery": "direct", "function": "bToRedis", "columns": ["id"], "write": [{"type": "hash", "key": "b:{id}"}]},
+            {
+                "table": "s.b",
+                "delivery": "direct",
+                "function": "bToRedis",
+                "columns": ["id"],
+                "write": [{"type": "hash", "key": "b:{id}"}],
+            },
         ],
-    }, Config)
-SERVER: dict[str, Any] = {"address": "127.0.0.1:4730", "state": "closed", "jobs_sent": 5, "failures": {"connect": 1, "timeout": 0}, "last_error": None}
+    },
+    Config,
+)
+SERVER: dict[str, Any] = {
+    "address": "127.0.0.1:4730",
+    "state": "closed",
+    "jobs_sent": 5,
+    "failures": {"connect": 1, "timeout": 0},
+    "last_error": None,
+}
 STATS = {"servers": [SERVER] * 2, "wakes": {"sent": 4, "skipped": 3, "dropped": 0}}
 
 
@@ -55,14 +77,27 @@ def in_order(**other: Any) -> PipelineState:
     report = Report(10.0, Tally({CHANGES: {"s.a": 50}}))
     report.tally.lag("s.a", 0.002, 50)
     database: dict[str, Any] = {
-        "waiting": {"s.a": Waiting(2, 0.5)}, "truncated": False, "leases": [Lease(0, "host:1:abc", 3, 9.0)], "workers": 1, "dead_letters": {},
-        "synced": {"s.a": Synced("s", "a", {"gearsync_ai_a": "1"})}, "verifications": {"s.a": Verification(1.0, 100.0, 10, {"missing": 0}, 0, 0)},
-        "loads": {"s.a": Load(10, 1.0, True)}, "reports": {"host:1:abc": report}, "triggers": {"s.a": None}, "functions": STATS,
+        "waiting": {"s.a": Waiting(2, 0.5)},
+        "truncated": False,
+        "leases": [Lease(0, "host:1:abc", 3, 9.0)],
+        "workers": 1,
+        "dead_letters": {},
+        "synced": {"s.a": Synced("s", "a", {"gearsync_ai_a": "1"})},
+        "verifications": {"s.a": Verification(1.0, 100.0, 10, {"missing": 0}, 0, 0)},
+        "loads": {"s.a": Load(10, 1.0, True)},
+        "reports": {"host:1:abc": report},
+        "triggers": {"s.a": None},
+        "functions": STATS,
         "transactions": Transactions(2.0, 3.0, 0),
     }
     return PipelineState(
-        100.0, "main", Server("/run/mysqld.sock", True), Server("127.0.0.1:6379", True),
-        [JobServer("127.0.0.1:4730", True, "", {"bToRedis": Queue(7, 1, 2)})], DatabaseState(**{**database, **other}))
+        100.0,
+        "main",
+        Server("/run/mysqld.sock", True),
+        Server("127.0.0.1:6379", True),
+        [JobServer("127.0.0.1:4730", True, "", {"bToRedis": Queue(7, 1, 2)})],
+        DatabaseState(**{**database, **other}),
+    )
 
 
 def down(state: PipelineState, **servers: Any) -> PipelineState:
@@ -75,20 +110,41 @@ def test_a_pipeline_in_order_has_no_problems() -> None:
     assert readiness(state) == []
 
 
-@pytest.mark.parametrize(("other", "words"), [
-    ({"waiting": {"s.a": Waiting(2, 60.0)}}, "s.a: a change has been waiting for 60 s"),
-    ({"leases": [Lease(0, "host:1:abc", 3, -1.0)]}, "no worker process drains shard 0"),
-    ({"leases": [Lease(0, None, 3, None)]}, "no worker process drains shard 0"),
-    ({"workers": 0}, "no worker process is running"),
-    ({"dead_letters": {"s.a": 3}}, "s.a: 3 dead letters"),
-    ({"synced": {}, "triggers": {}}, "s.a is declared and has no triggers yet"),
-    ({"triggers": {"s.a": "missing: gearsync_ai_a"}}, "s.a: triggers missing: gearsync_ai_a; run site.yml"),
-    ({"verifications": {"s.a": Verification(1.0, 100.0, 10, {"missing": 2, "stale": 1}, 0, 5)}}, "found 3 differences"),
-    ({"verifications": {"s.a": Verification(1.0, 100.0, 10, {"missing": 0}, 0, 0, "Redis was away")}}, "the last verification failed: Redis was away"),
-    ({"verifications": {"s.a": Verification(1.0, 100.0, 10, {"missing": 0}, 7, 0)}}, "could not compare 7 rows"),
-    ({"synced": {}, "triggers": {"s.a": "missing: the table is declared and was never deployed"}}, "s.a is declared and has no triggers yet"),
-    ({"functions": {**STATS, "servers": [{**SERVER, "state": "open", "last_error": "refused"}]}}, "skips the job server 127.0.0.1:4730: refused"),
-])
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"waiting": {"s.a": Waiting(2, 60.0)}}, "s.a: a change has been waiting for 60 s"),
+        ({"leases": [Lease(0, "host:1:abc", 3, -1.0)]}, "no worker process drains shard 0"),
+        ({"leases": [Lease(0, None, 3, None)]}, "no worker process drains shard 0"),
+        ({"workers": 0}, "no worker process is running"),
+        ({"dead_letters": {"s.a": 3}}, "s.a: 3 dead letters"),
+        ({"synced": {}, "triggers": {}}, "s.a is declared and has no triggers yet"),
+        (
+            {"triggers": {"s.a": "missing: gearsync_ai_a"}},
+            "s.a: triggers missing: gearsync_ai_a; run site.yml",
+        ),
+        (
+            {"verifications": {"s.a": Verification(1.0, 100.0, 10, {"missing": 2, "stale": 1}, 0, 5)}},
+            "found 3 differences",
+        ),
+        (
+            {"verifications": {"s.a": Verification(1.0, 100.0, 10, {"missing": 0}, 0, 0, "Redis was away")}},
+            "the last verification failed: Redis was away",
+        ),
+        (
+            {"verifications": {"s.a": Verification(1.0, 100.0, 10, {"missing": 0}, 7, 0)}},
+            "could not compare 7 rows",
+        ),
+        (
+            {"synced": {}, "triggers": {"s.a": "missing: the table is declared and was never deployed"}},
+            "s.a is declared and has no triggers yet",
+        ),
+        (
+            {"functions": {**STATS, "servers": [{**SERVER, "state": "open", "last_error": "refused"}]}},
+            "skips the job server 127.0.0.1:4730: refused",
+        ),
+    ],
+)
 def test_every_problem_is_reported(other: dict[str, Any], words: str) -> None:
     found = problems(in_order(**other), CONFIG)
     assert len(found) == 1
@@ -96,10 +152,18 @@ def test_every_problem_is_reported(other: dict[str, Any], words: str) -> None:
 
 
 def test_servers_that_are_down_are_reported_and_only_what_is_needed_makes_it_unready() -> None:
-    state = down(in_order(), job_servers=[JobServer("one:4730", False, "refused"), JobServer("two:4730", True)])
+    state = down(
+        in_order(), job_servers=[JobServer("one:4730", False, "refused"), JobServer("two:4730", True)]
+    )
     assert problems(state, CONFIG) == ["job server one:4730 cannot be used: refused"]
     assert readiness(state) == []
-    state = down(in_order(), mysql=Server("db", False, "gone"), redis=Server("cache", False, "away"), job_servers=[JobServer("one", False, "x")], database=None)
+    state = down(
+        in_order(),
+        mysql=Server("db", False, "gone"),
+        redis=Server("cache", False, "away"),
+        job_servers=[JobServer("one", False, "x")],
+        database=None,
+    )
     assert len(problems(state, CONFIG)) == 3
     assert readiness(state) == ["mysql: gone", "redis: away", "job server one: x"]
 
@@ -112,8 +176,16 @@ def test_triggers_are_compared_by_name_and_checksum() -> None:
 
 
 def test_columns_that_were_altered_since_are_named() -> None:
-    assert column_problem({"a": "int", "b": "text utf8mb4_bin"}, {"a": "int", "b": "text utf8mb4_bin", "c": "int"}) is None
-    assert column_problem({"a": "int", "b": "text utf8mb4_bin"}, {"a": "int", "c": "int"}) == "made for other column types: b"
+    assert (
+        column_problem(
+            {"a": "int", "b": "text utf8mb4_bin"}, {"a": "int", "b": "text utf8mb4_bin", "c": "int"}
+        )
+        is None
+    )
+    assert (
+        column_problem({"a": "int", "b": "text utf8mb4_bin"}, {"a": "int", "c": "int"})
+        == "made for other column types: b"
+    )
     assert column_problem({"a": "int"}, {"a": "bigint"}) == "made for other column types: a"
     assert column_problem({"a": "int"}, {}) is None
 
@@ -121,7 +193,19 @@ def test_columns_that_were_altered_since_are_named() -> None:
 def test_the_deployed_declaration_is_compared_with_the_configuration() -> None:
     (table, _direct) = CONFIG.tables
     assert declaration_problem(table, None) == "missing: the table is declared and was never deployed"
-    same = Declared([("id", "integer")], ["id"], ["id"], [], table.write, table.computed, table.transform, "s", "a", "", [])
+    same = Declared(
+        [("id", "integer")],
+        ["id"],
+        ["id"],
+        [],
+        table.write,
+        table.computed,
+        table.transform,
+        "s",
+        "a",
+        "",
+        [],
+    )
 
     def problem(**changes: Any) -> Optional[str]:
         return declaration_problem(table, Synced("s", "a", {}, msgspec.structs.replace(same, **changes)))
@@ -136,20 +220,28 @@ def test_the_deployed_declaration_is_compared_with_the_configuration() -> None:
 
 def test_the_result_of_a_sample_does_not_hide_that_of_the_whole() -> None:
     full = Verification(10.0, 100.0, 1000, {"stale": 3}, 0, 0)
-    equal, different = Verification(20.0, 1.0, 10, {"stale": 0}, 0, 0), Verification(20.0, 1.0, 10, {"stale": 1}, 0, 0)
+    equal, different = (
+        Verification(20.0, 1.0, 10, {"stale": 0}, 0, 0),
+        Verification(20.0, 1.0, 10, {"stale": 1}, 0, 0),
+    )
     failed = Verification(30.0, 100.0, 5, {"stale": 0}, 0, 0, "away")
     assert last_verification({"full": full, "sample": equal}) == full
     assert last_verification({"full": full, "sample": different}) == different
     assert last_verification({"sample": equal}) == equal
     assert last_verification({"full": full, "failed": failed}) == msgspec.structs.replace(full, error="away")
     # It was verified since.
-    assert last_verification({"full": msgspec.structs.replace(full, finished=40.0), "failed": failed}).error == ""
+    assert (
+        last_verification({"full": msgspec.structs.replace(full, finished=40.0), "failed": failed}).error
+        == ""
+    )
     assert last_verification({"failed": failed}).finished == 0.0
 
 
 def test_a_table_that_was_never_verified_differs_from_one_that_was() -> None:
     found = samples(list(observed(in_order(verifications={}), {"source": "main"})))
-    assert found["gearsync_verify_last_run_timestamp_seconds"] == {(("source", "main"), ("table", "s.a")): 0.0}
+    assert found["gearsync_verify_last_run_timestamp_seconds"] == {
+        (("source", "main"), ("table", "s.a")): 0.0
+    }
     failed = {"s.a": Verification(0.0, 100.0, 0, {}, 0, 0, "away")}
     found = samples(list(observed(in_order(verifications=failed), {"source": "main"})))
     assert found["gearsync_verify_could_not_tell"] == {(("source", "main"), ("table", "s.a")): 1.0}
@@ -164,7 +256,9 @@ def test_servers_that_do_not_answer_hide_no_other(monkeypatch: pytest.MonkeyPatc
 
     def redis_answers() -> bool:
         state = observer.observe()
-        assert {(server.ok, server.detail) for server in state.job_servers} == {(False, "no answer within 0.5 s")}
+        assert {(server.ok, server.detail) for server in state.job_servers} == {
+            (False, "no answer within 0.5 s")
+        }
         return state.redis.ok
 
     for _look in range(2):
@@ -177,12 +271,22 @@ def test_servers_that_do_not_answer_hide_no_other(monkeypatch: pytest.MonkeyPatc
 
 def test_only_our_functions_are_shown() -> None:
     ours = our_functions(CONFIG)
-    names = ["syncToRedis", "bToRedis", "gearsync.drain.main.0", "gearsync.drain.other.0", "gearsync.drain.main.eu.0", "theirs"]
+    names = [
+        "syncToRedis",
+        "bToRedis",
+        "gearsync.drain.main.0",
+        "gearsync.drain.other.0",
+        "gearsync.drain.main.eu.0",
+        "theirs",
+    ]
     assert [name for name in names if ours(name)] == names[:3]
 
 
 def test_the_activity_of_several_processes_is_summed_up() -> None:
-    one, two = Report(10.0, Tally({CHANGES: {"s.a": 50}})), Report(5.0, Tally({CHANGES: {"s.a": 50, "s.c": 5}}))
+    one, two = (
+        Report(10.0, Tally({CHANGES: {"s.a": 50}})),
+        Report(5.0, Tally({CHANGES: {"s.a": 50, "s.c": 5}})),
+    )
     one.tally.lag("s.a", 0.002, 50)
     found = activity([one, two, Report(0.0, Tally())])
     assert found["s.a"].rate == pytest.approx(15.0)
@@ -216,7 +320,9 @@ def test_prometheus_reads_what_was_observed() -> None:
     found = samples(list(observed(in_order(), {"source": "main"})))
     assert found["gearsync_outbox_rows"] == {(("source", "main"), ("table", "s.a")): 2.0}
     assert found["gearsync_lease_held"] == {(("shard", "0"), ("source", "main")): 1.0}
-    assert found["gearsync_job_server_jobs"] == {(("function", "bToRedis"), ("server", "127.0.0.1:4730"), ("source", "main")): 7.0}
+    assert found["gearsync_job_server_jobs"] == {
+        (("function", "bToRedis"), ("server", "127.0.0.1:4730"), ("source", "main")): 7.0
+    }
     assert found["gearsync_udf_jobs_sent_total"] == {(("server", "127.0.0.1:4730"), ("source", "main")): 5.0}
     assert found["gearsync_udf_wakes_total"][(("result", "skipped"), ("source", "main"))] == 3.0
     assert found["gearsync_triggers_current"] == {(("source", "main"), ("table", "s.a")): 1.0}
@@ -225,21 +331,39 @@ def test_prometheus_reads_what_was_observed() -> None:
 
 def test_open_transactions_are_shown_and_are_absent_where_they_cannot_be_seen() -> None:
     found = samples(list(observed(in_order(transactions=Transactions(7.0, 9.0, 2)), {"source": "main"})))
-    names = ("gearsync_oldest_writer_seconds", "gearsync_oldest_reader_seconds", "gearsync_prepared_transactions")
+    names = (
+        "gearsync_oldest_writer_seconds",
+        "gearsync_oldest_reader_seconds",
+        "gearsync_prepared_transactions",
+    )
     assert [found[name] for name in names] == [{(("source", "main"),): value} for value in (7.0, 9.0, 2.0)]
     found = samples(list(observed(in_order(transactions=None), {"source": "main"})))
     assert not found.keys() & {*names}
     assert found["gearsync_mysql_up"] == {(("source", "main"),): 1.0}
 
 
-@pytest.mark.parametrize(("transactions", "words"), [
-    (None, []),
-    (Transactions(60.0, 60.0, 1), []),
-    (Transactions(600.0, 0.0, 0), ["a transaction that has written has been open for 10 min"]),
-    (Transactions(600.0, 0.0, 1), ["a transaction that has written has been open for 10 min, and 1 prepared without a client: see XA RECOVER"]),
-    (Transactions(0.0, 7200.0, 0), ["a transaction that only reads has been open for 120 min"]),
-])
-def test_transactions_that_stay_open_are_a_hint_and_no_problem(transactions: Optional[Transactions], words: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("transactions", "words"),
+    [
+        (None, []),
+        (Transactions(60.0, 60.0, 1), []),
+        (Transactions(600.0, 0.0, 0), ["a transaction that has written has been open for 10 min"]),
+        (
+            Transactions(600.0, 0.0, 1),
+            [
+                (
+                    "a transaction that has written has been open for 10 min, and 1 prepared without a "
+                    "client: "
+                    "see XA RECOVER"
+                )
+            ],
+        ),
+        (Transactions(0.0, 7200.0, 0), ["a transaction that only reads has been open for 120 min"]),
+    ],
+)
+def test_transactions_that_stay_open_are_a_hint_and_no_problem(
+    transactions: Optional[Transactions], words: list[str]
+) -> None:
     state = in_order(transactions=transactions)
     assert hints(state) == words
     assert problems(state, CONFIG) == []
@@ -253,9 +377,13 @@ def test_transactions_that_stay_open_are_a_hint_and_no_problem(transactions: Opt
 
 
 def test_what_is_unknown_is_left_out() -> None:
-    found = samples(list(observed(down(in_order(), mysql=Server("db", False, "gone"), database=None), {"source": "main"})))
+    found = samples(
+        list(observed(down(in_order(), mysql=Server("db", False, "gone"), database=None), {"source": "main"}))
+    )
     assert found["gearsync_mysql_up"] == {(("source", "main"),): 0.0}
-    assert not [name for name in found if name.startswith(("gearsync_outbox", "gearsync_lease", "gearsync_udf"))]
+    assert not [
+        name for name in found if name.startswith(("gearsync_outbox", "gearsync_lease", "gearsync_udf"))
+    ]
 
 
 def test_counters_are_there_before_anything_was_counted() -> None:
@@ -275,7 +403,18 @@ def test_the_screen_shows_both_deliveries_and_the_problems() -> None:
     with console.capture() as captured:
         console.print(screen(in_order(dead_letters={"s.a": 3}), CONFIG))
     text = captured.get()
-    for words in ("1 problem", "s.a", "durable", "s.b", "direct", "current", "equal", "host:1", "127.0.0.1:6379", "breaker closed"):
+    for words in (
+        "1 problem",
+        "s.a",
+        "durable",
+        "s.b",
+        "direct",
+        "current",
+        "equal",
+        "host:1",
+        "127.0.0.1:6379",
+        "breaker closed",
+    ):
         assert words in text
     answer = msgspec.json.decode(as_json(in_order(), CONFIG))
     assert answer["ok"] is True

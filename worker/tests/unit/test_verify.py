@@ -33,7 +33,9 @@ class Sides:
     def _next(found: list[Any]) -> Any:
         return found.pop(0) if len(found) > 1 else found[0]
 
-    def fetch(self, _database: Any, _synced: SyncedTable, positions: Sequence[list[str]], _sql: str = "") -> Iterator[list[tuple[list[str], bytes | None]]]:
+    def fetch(
+        self, _database: Any, _synced: SyncedTable, positions: Sequence[list[str]], _sql: str = ""
+    ) -> Iterator[list[tuple[list[str], bytes | None]]]:
         row = self._next(self.rows)
         yield [(position, row) for position in positions] if row is not None else []
 
@@ -45,10 +47,14 @@ class Sides:
         self.settled += 1
 
 
-def confirmed(monkeypatch: pytest.MonkeyPatch, sides: Sides, orphans: bool = False, number: int = 1) -> list[Difference]:
+def confirmed(
+    monkeypatch: pytest.MonkeyPatch, sides: Sides, orphans: bool = False, number: int = 1
+) -> list[Difference]:
     monkeypatch.setattr(walk, "fetch", sides.fetch)
     servers = Servers(None, sides.ask, lambda: iter(()), lambda _key, _scored: iter(()), sides.settle)  # type: ignore[arg-type]
-    candidates = [Difference("s.t", STALE, 0, b"t:%d" % row, None, {"id": row}) for row in range(1, number + 1)]
+    candidates = [
+        Difference("s.t", STALE, 0, b"t:%d" % row, None, {"id": row}) for row in range(1, number + 1)
+    ]
     return TableVerifier(servers, TABLE, SYNCED).confirm(candidates, orphans)
 
 
@@ -67,7 +73,9 @@ def test_a_row_that_has_changed_is_looked_at_again(monkeypatch: pytest.MonkeyPat
     assert len(confirmed(monkeypatch, Sides([A, B, B], [b"C"]))) == 1
 
 
-def test_a_row_that_is_equal_to_what_it_was_a_moment_ago_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_that_is_equal_to_what_it_was_a_moment_ago_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     sides = Sides([A, B], [b"A"])
     assert confirmed(monkeypatch, sides) == []
     assert sides.settled == 1
@@ -79,7 +87,9 @@ def test_many_differences_cost_a_few_round_trips(monkeypatch: pytest.MonkeyPatch
     assert sides.asked < 10
 
 
-def test_what_is_orphaned_is_not_looked_for_from_mysql_and_only_by_its_type(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_orphaned_is_not_looked_for_from_mysql_and_only_by_its_type(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     assert confirmed(monkeypatch, Sides([None], [b"string"])) == []
     assert confirmed(monkeypatch, Sides([None], [b"hash"]), orphans=True) == []
     assert len(confirmed(monkeypatch, Sides([None], [b"string"]), orphans=True)) == 1
@@ -98,9 +108,19 @@ def test_a_row_that_cannot_be_written_is_unsettled_alone() -> None:
         return row
 
     answers = iter([[b"x"]])
-    servers = Servers(None, lambda _commands: next(answers), lambda: iter(()), lambda _key, _scored: iter(()), lambda _table: None)  # type: ignore[arg-type]
+    servers = Servers(
+        None,
+        lambda _commands: next(answers),
+        lambda: iter(()),
+        lambda _key, _scored: iter(()),
+        lambda _table: None,
+    )  # type: ignore[arg-type]
     verifier = TableVerifier(servers, TABLE, SYNCED, transform)
-    entries = [walk.Entry(["1"], 0, b'{"id": 1, "a": "bad"}'), walk.Entry(["2"], 0, b'{"id": 2, "a": "y"}'), walk.Entry(["3"], 0, b'{"a": "y"}')]
+    entries = [
+        walk.Entry(["1"], 0, b'{"id": 1, "a": "bad"}'),
+        walk.Entry(["2"], 0, b'{"id": 2, "a": "y"}'),
+        walk.Entry(["3"], 0, b'{"a": "y"}'),
+    ]
     assert [found.key for part in verifier.compare(entries) for found in part] == [b"t:2"]
     assert verifier.report.unsettled == 2
     assert not verifier.report.equal

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Comments, messages and names of the worker and of the modules are in the plain English of its field: none of these words is in them."""
+"""Comments, messages and names of the worker and of the modules are in the plain English of its field:
+none of these words is in them.
+"""
 
 from __future__ import annotations
 
@@ -15,18 +17,49 @@ from harness.places import ROOT
 from harness.worker import SOURCES
 
 #: The packages, and modules beside them, that are written so.
-PLACES = ["apply", "cli", "contract.py", "declare", "operate", "outbox", "project", "servers", "shapes", "telemetry", "values.py"]
+PLACES = [
+    "apply",
+    "cli",
+    "contract.py",
+    "declare",
+    "operate",
+    "outbox",
+    "project",
+    "servers",
+    "shapes",
+    "telemetry",
+    "values.py",
+]
 
 BANNED = re.compile(
-    r"\b(mend(s|ed|ing)?|mistakes?|(no|some|any)body|tells?|told|says?|said|in(to)? words|that is none|in place of|goes? on|begins? anew)\b",
-    re.IGNORECASE)
+    r"\b(mend(s|ed|ing)?|mistakes?|(no|some|any)body|tells?|told|says?|said|in(to)? words|that is none|in "
+    r"place of|goes? on|begins? anew)\b",
+    re.IGNORECASE,
+)
 #: Parts of names, which are written with underscores.
-BANNED_IN_NAMES = {"found", "mend", "mended", "mistake", "mistakes", "nobody", "said", "say", "tell", "told", "unfit", "words"}
+BANNED_IN_NAMES = {
+    "found",
+    "mend",
+    "mended",
+    "mistake",
+    "mistakes",
+    "nobody",
+    "said",
+    "say",
+    "tell",
+    "told",
+    "unfit",
+    "words",
+}
 #: Members of JSON that users read: they keep their names.
 CONTRACTS = {"mistake", "mistakes", "words"}
 
 MODULES = sorted(
-    path for place in PLACES for path in (SOURCES / "gearsync").rglob("*.py") if path.relative_to(SOURCES / "gearsync").parts[0] == place)
+    path
+    for place in PLACES
+    for path in (SOURCES / "gearsync").rglob("*.py")
+    if path.relative_to(SOURCES / "gearsync").parts[0] == place
+)
 MODULES += sorted((ROOT / "plugins").rglob("*.py"))
 
 
@@ -55,7 +88,11 @@ def names(source: str) -> Iterator[tuple[int, str]]:
 
 def banned(source: str) -> list[str]:
     in_texts = [f"{line}: {match[0]}" for line, text in texts(source) for match in BANNED.finditer(text)]
-    return in_texts + [f"{line}: {name}" for line, name in names(source) if BANNED_IN_NAMES & {part.lower() for part in re.findall(r"[A-Z]?[a-z]+", name)}]
+    return in_texts + [
+        f"{line}: {name}"
+        for line, name in names(source)
+        if BANNED_IN_NAMES & {part.lower() for part in re.findall(r"[A-Z]?[a-z]+", name)}
+    ]
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -64,6 +101,16 @@ def test_no_module_uses_these_words(module: Path) -> None:
 
 
 def test_comments_messages_docstrings_and_names_are_looked_through() -> None:
-    source = '"""Mends it."""\nwords = f"{x}: nobody"  # told\ndef say_dead(found):\n    raise E(b"no mistake")\n'
-    assert banned(source) == ["2: told", "1: Mends", "2: nobody", "4: mistake", "3: say_dead", "2: words", "3: found"]
+    source = (
+        '"""Mends it."""\nwords = f"{x}: nobody"  # told\ndef say_dead(found):\n    raise E(b"no mistake")\n'
+    )
+    assert banned(source) == [
+        "2: told",
+        "1: Mends",
+        "2: nobody",
+        "4: mistake",
+        "3: say_dead",
+        "2: words",
+        "3: found",
+    ]
     assert banned('{"mistakes": 1}') == []

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Batches that Redis has and the outbox still holds: kept for a while, confirmed, then given to the deleter."""
+"""Batches that Redis has and the outbox still holds: kept for a while, confirmed, then given to the
+deleter.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ from gearsync.apply.work import Work
 from gearsync.outbox.spans import Spans
 from gearsync.values import Malformed
 
-#: When so many changes are applied and not deleted, batches are not kept; at twice as many the drain waits for deletions.
+#: When so many changes are applied and not deleted, batches are not kept; at twice as many the drain waits
+#: for deletions.
 _MOST_APPLIED = 200_000
 
 
@@ -29,7 +32,9 @@ class _Applied(NamedTuple):
     numbers: dict[Place, int]
     """Its number in each fence that records it."""
     shared: frozenset[Place] = frozenset()
-    """Fences that record under this number also changes that are not applied in full: the record is kept until these are."""
+    """Fences that record under this number also changes that are not applied in full: the record is kept
+    until these are.
+    """
 
 
 class AppliedBatches:
@@ -56,7 +61,9 @@ class AppliedBatches:
 
     @property
     def in_redis(self) -> Spans:
-        """The ids that are in Redis and not deleted. A change that cannot be applied is not among them: a barrier counts its dead letter."""
+        """The ids that are in Redis and not deleted. A change that cannot be applied is not among them: a
+        barrier counts its dead letter.
+        """
         if not self.dying:
             return self.ids
         ids = Spans(self.ids)
@@ -64,11 +71,13 @@ class AppliedBatches:
             ids.remove_span(first, last)
         return ids
 
-    def add(self, work: Work, dead: Mapping[int, Malformed], numbers: dict[Place, int], shared: frozenset[Place]) -> None:
+    def add(
+        self, work: Work, dead: Mapping[int, Malformed], numbers: dict[Place, int], shared: frozenset[Place]
+    ) -> None:
         """A batch is applied.
 
-        ``numbers`` are its numbers in the fences that record it. The fences ``shared`` record under them also changes that
-        are not applied in full.
+        ``numbers`` are its numbers in the fences that record it. The fences ``shared`` record under them also
+        changes that are not applied in full.
         """
         ids: dict[int, list[int]] = {}
         for entry in work.entries:
@@ -87,7 +96,9 @@ class AppliedBatches:
         self.ids, self.dying = Spans(), Spans()
 
     def drop(self, shards: Collection[int]) -> None:
-        """Forget what belongs to these shards: other processes hold them, and learn from the fences what is applied."""
+        """Forget what belongs to these shards: other processes hold them, and learn from the fences what
+        is applied.
+        """
         for applied in self._batches:
             for shard in applied.ids.keys() & shards:
                 self.ids.remove(applied.ids.pop(shard))
@@ -98,10 +109,16 @@ class AppliedBatches:
         return self._held(self._batches)
 
     def lose(self, places: Collection[Place]) -> list[int]:
-        """After these fences were claimed: returns the sorted ids that they no longer record. Redis has lost these changes, and the outbox holds them."""
+        """After these fences were claimed: returns the sorted ids that they no longer record. Redis has
+        lost these changes, and the outbox holds them.
+        """
         lost: list[int] = []
         for applied in self._batches:
-            missing = [place for place in places if place in applied.numbers and applied.numbers[place] not in self._fences.at(place).batches]
+            missing = [
+                place
+                for place in places
+                if place in applied.numbers and applied.numbers[place] not in self._fences.at(place).batches
+            ]
             for shard in {shard for _slot, shard in missing} & applied.ids.keys():
                 lost += applied.ids.pop(shard)
             if missing:
@@ -114,7 +131,8 @@ class AppliedBatches:
         return lost
 
     def confirm(self, now: float, claim: Callable[[Sequence[Place]], Mapping[int, Exception]]) -> None:
-        """Give the deleter what was applied ``keep`` seconds ago, if Redis still has it. Raises Unavailable, and what ``claim`` raises.
+        """Give the deleter what was applied ``keep`` seconds ago, if Redis still has it. Raises Unavailable,
+        and what ``claim`` raises.
 
         ``claim`` claims fences and returns the errors of unreachable slots.
         """
@@ -123,7 +141,8 @@ class AppliedBatches:
         while due < len(self._batches) and self._batches[due].at + keep <= now:
             due += 1
         if self._batches:
-            # A Redis that has returned to an earlier state has an earlier number, in the last batch's fences at the least.
+            # A Redis that has returned to an earlier state has an earlier number, in the last batch's fences
+            # at the least.
             places = sorted(self._held([*itertools.islice(self._batches, due), self._batches[-1]]))
             unreachable = self._fences.compare(places)
             if unclaimed := [place for place in self._fences.unclaimed(places) if place not in unreachable]:
@@ -131,7 +150,9 @@ class AppliedBatches:
                 unreachable |= {place for place in unclaimed if place[0] in slots}
             old = [self._batches.popleft() for _batch in range(due)]
             # An unreachable node may have lost its part of a batch.
-            self._batches.extendleft(reversed([applied for applied in old if not unreachable.isdisjoint(applied.numbers)]))
+            self._batches.extendleft(
+                reversed([applied for applied in old if not unreachable.isdisjoint(applied.numbers)])
+            )
             self._hand_over([applied for applied in old if unreachable.isdisjoint(applied.numbers)])
         self._fences.write_forgotten()
 
@@ -150,6 +171,17 @@ class AppliedBatches:
     def _hand_over(self, batches: Sequence[_Applied]) -> None:
         for place, number in itertools.chain(*(applied.numbers.items() for applied in batches)):
             self._fences.let_go(place, number)
-        self._deleter.put([
-            Deletion(applied.ids, applied.dead, {place: number for place, number in applied.numbers.items() if place not in applied.shared})
-            for applied in batches])
+        self._deleter.put(
+            [
+                Deletion(
+                    applied.ids,
+                    applied.dead,
+                    {
+                        place: number
+                        for place, number in applied.numbers.items()
+                        if place not in applied.shared
+                    },
+                )
+                for applied in batches
+            ]
+        )

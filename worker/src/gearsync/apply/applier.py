@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes changes to Redis: a batch is one fenced script call for each slot, so that it is applied once and in order."""
+"""Writes changes to Redis: a batch is one fenced script call for each slot, so that it is applied once
+and in order.
+"""
 
 from __future__ import annotations
 
@@ -39,15 +41,28 @@ def log_dead_letters(entries: Sequence[Entry], dead: Mapping[int, Malformed]) ->
     for table, its in sorted(by_table.items()):
         ids = [entry.id for entry in its[:_NAMED]]
         log.error(
-            "%d changes of %s cannot be applied and become dead letters, the first are %s: %s", len(its), table, ", ".join(map(str, ids)), dead[ids[0]],
-            extra={"action": "dead_letter", "table": table, "count": len(its), "ids": ids})
+            "%d changes of %s cannot be applied and become dead letters, the first are %s: %s",
+            len(its),
+            table,
+            ", ".join(map(str, ids)),
+            dead[ids[0]],
+            extra={"action": "dead_letter", "table": table, "count": len(its), "ids": ids},
+        )
 
 
 class Applier:
     """``apply`` writes what a reader has read; ``claim`` claims fences."""
 
     def __init__(
-        self, target: Target, outbox: Outbox, reader: Reader, tally: Tally, *, fences: Fences, applied: AppliedBatches, stalled: StalledSlots,
+        self,
+        target: Target,
+        outbox: Outbox,
+        reader: Reader,
+        tally: Tally,
+        *,
+        fences: Fences,
+        applied: AppliedBatches,
+        stalled: StalledSlots,
     ) -> None:
         self._target = target
         self._outbox = outbox
@@ -62,9 +77,11 @@ class Applier:
         self.has_stepped_back = False
 
     def apply(self, work: Work) -> None:
-        """Write a batch; when the account may not write a table's keys, that table is held and the others are written.
+        """Write a batch; when the account may not write a table's keys, that table is held and the others are
+        written.
 
-        Raises DatabaseUnavailable, Unavailable, Denied, FenceRefused and FenceMoved: then only the fences know what is applied.
+        Raises DatabaseUnavailable, Unavailable, Denied, FenceRefused and FenceMoved: then only the fences
+        know what is applied.
         """
         try:
             self._write(work)
@@ -88,7 +105,8 @@ class Applier:
         if unclaimed := [place for place in self._fences.unclaimed(places) if place[0] not in failed]:
             failed.update(self.claim(unclaimed))
             if any(self._fences.at(place).was_others for place in unclaimed if place[0] not in failed):
-                # Read before the claim: the former owner may have applied these and later changes since, and deleted them all.
+                # Read before the claim: the former owner may have applied these and later changes since, and
+                # deleted them all.
                 raise FenceMoved
         created = max(entry.stamp for entry in work.entries)[:CREATED]
         dead = dict(work.dead)
@@ -97,7 +115,9 @@ class Applier:
             if slot in failed:
                 continue
             its = self._remaining(slot, of_slot, work.entries, dead, before)
-            marks = [self._fences.at((slot, shard)).mark(numbers, created) for shard, numbers in ids[slot].items()]
+            marks = [
+                self._fences.at((slot, shard)).mark(numbers, created) for shard, numbers in ids[slot].items()
+            ]
             sent.append(its)
             calls.append((slot, batch(marks, its, work.ids)))
         try:
@@ -123,9 +143,15 @@ class Applier:
         self._count(done, dead, before, sum(map(len, sent)))
 
     def _refused(
-        self, calls: Sequence[tuple[int, Sequence[Any]]], answers: Sequence[Any], places: Sequence[Place], failed: dict[int, Exception]
+        self,
+        calls: Sequence[tuple[int, Sequence[Any]]],
+        answers: Sequence[Any],
+        places: Sequence[Place],
+        failed: dict[int, Exception],
     ) -> dict[int, Malformed]:
-        """The changes that Redis refused, by id. Adds the slots that did not execute the batch to ``failed``. Raises BatchStuck and FenceMoved."""
+        """The changes that Redis refused, by id. Adds the slots that did not execute the batch to
+        ``failed``. Raises BatchStuck and FenceMoved.
+        """
         refused: dict[int, Malformed] = {}
         for (slot, _arguments), answer in zip(calls, answers):
             if isinstance(answer, Exception):
@@ -133,7 +159,12 @@ class Applier:
                 continue
             status, *rest = answer
             if status == b"ok":
-                refused.update({int(number): Malformed(message_of(error)) for number, error in zip(rest[::2], rest[1::2])})
+                refused.update(
+                    {
+                        int(number): Malformed(message_of(error))
+                        for number, error in zip(rest[::2], rest[1::2])
+                    }
+                )
                 continue
             self._fences.doubt(places)
             if status == b"later":
@@ -145,14 +176,24 @@ class Applier:
         return refused
 
     def _stall(
-        self, work: Work, steps: Mapping[int, Sequence[Step]], ids: Mapping[int, Mapping[int, Sequence[int]]], failed: Mapping[int, Exception]
+        self,
+        work: Work,
+        steps: Mapping[int, Sequence[Step]],
+        ids: Mapping[int, Mapping[int, Sequence[int]]],
+        failed: Mapping[int, Exception],
     ) -> set[Place]:
         """Have the changes wait that need a slot that failed, so that no later change overtakes them.
 
-        Returns the fences that record some of these changes as applied: they are claimed again, to learn which. Raises Denied.
+        Returns the fences that record some of these changes as applied: they are claimed again, to learn
+        which. Raises Denied.
         """
         stalled = {work.entries[step.change].id for slot in failed for step in steps[slot]}
-        shared = {(slot, shard) for slot, of_shards in ids.items() for shard, its in of_shards.items() if slot not in failed and not stalled.isdisjoint(its)}
+        shared = {
+            (slot, shard)
+            for slot, of_shards in ids.items()
+            for shard, its in of_shards.items()
+            if slot not in failed and not stalled.isdisjoint(its)
+        }
         self._fences.doubt(shared | {(slot, shard) for slot in failed for shard in ids[slot]})
         for error in failed.values():
             if isinstance(error, Denied):
@@ -162,7 +203,9 @@ class Applier:
         return shared
 
     def _by_slot(self, work: Work) -> tuple[dict[int, list[Step]], dict[int, dict[int, list[int]]]]:
-        """The steps of each slot, and the ids that the fence of each slot and shard is to record as applied."""
+        """The steps of each slot, and the ids that the fence of each slot and shard is to record as
+        applied.
+        """
         steps = self._target.by_slot(work.steps)
         ids: dict[int, dict[int, list[int]]] = {}
         for slot, of_slot in steps.items():
@@ -175,26 +218,36 @@ class Applier:
     def claim(self, places: Sequence[Place]) -> dict[int, Exception]:
         """Claim these fences. Returns the errors of slots that are unreachable while others are not.
 
-        Raises DatabaseUnavailable, Unavailable, Denied, FenceRefused, and FenceMoved when lost changes must be applied again first.
+        Raises DatabaseUnavailable, Unavailable, Denied, FenceRefused, and FenceMoved when lost changes must
+        be applied again first.
         """
         lost, failed = self._claimed(places)
         if not lost:
             return failed
         # A Redis that has lost one change may have lost others, also in fences that are not being written to.
         lost += self._claimed(sorted(self._applied.places.difference(places)))[0]
-        log.warning("Redis has lost %d applied changes; they are applied again", len(lost), extra={"action": "redis_stepped_back"})
+        log.warning(
+            "Redis has lost %d applied changes; they are applied again",
+            len(lost),
+            extra={"action": "redis_stepped_back"},
+        )
         self._tally.count(ERRORS, "redis_stepped_back")
         self.has_stepped_back = True
         raise FenceMoved
 
     def _claimed(self, places: Sequence[Place]) -> tuple[list[int], dict[int, Exception]]:
-        """Claim these fences. Returns the ids that Redis has lost and the outbox still holds, and the errors of unreachable slots."""
+        """Claim these fences. Returns the ids that Redis has lost and the outbox still holds, and the
+        errors of unreachable slots.
+        """
         failed = self._fences.claim(places, self._outbox.present)
         places = [place for place in places if place[0] not in failed]
         for _slot, shard in sorted(place for place in places if self._fences.at(place).has_lost_for_good):
             log.error(
-                "Redis has lost data of shard %d that is not in the outbox any more; run gearsync verify --repair", shard,
-                extra={"action": "redis_lost_data", "shard": shard})
+                "Redis has lost data of shard %d that is not in the outbox any more; run gearsync verify "
+                "--repair",
+                shard,
+                extra={"action": "redis_lost_data", "shard": shard},
+            )
             self._tally.count(ERRORS, "redis_lost_data")
             self.has_stepped_back = True
         lost = self._applied.lose(places)
@@ -202,12 +255,22 @@ class Applier:
         self._reader.seen.remove(lost)
         return lost, failed
 
-    def _remaining(self, slot: int, steps: list[Step], entries: Sequence[Entry], dead: dict[int, Malformed], before: set[int]) -> list[Step]:
+    def _remaining(
+        self,
+        slot: int,
+        steps: list[Step],
+        entries: Sequence[Entry],
+        dead: dict[int, Malformed],
+        before: set[int],
+    ) -> list[Step]:
         """Those of a slot's steps that are not applied yet, coalesced.
 
-        Adds the ids of changes that were applied before to ``before``, and those that cannot be applied to ``dead``.
+        Adds the ids of changes that were applied before to ``before``, and those that cannot be applied to
+        ``dead``.
         """
-        fences = {shard: self._fences.at((slot, shard)) for shard in {entries[step.change].shard for step in steps}}
+        fences = {
+            shard: self._fences.at((slot, shard)) for shard in {entries[step.change].shard for step in steps}
+        }
         if any(fence.applied or fence.dead or fence.appended for fence in fences.values()):
             left = []
             for step in steps:
@@ -227,7 +290,12 @@ class Applier:
 
     def _count(self, work: Work, dead: Collection[int], before: Collection[int], steps: int) -> None:
         """Count a batch: its changes without those that an earlier process has applied and counted."""
-        log.debug("wrote %d steps for %d changes", steps, len(work.entries), extra={"action": "batch", "count": len(work.entries)})
+        log.debug(
+            "wrote %d steps for %d changes",
+            steps,
+            len(work.entries),
+            extra={"action": "batch", "count": len(work.entries)},
+        )
         self._tally.count(BATCHES)
         self._tally.count(STEPS, number=steps)
         self._tally.count(COMMANDS, "durable", sum([len(step.commands) for step in work.steps]))
@@ -236,7 +304,9 @@ class Applier:
             self._tally.count(ERRORS, "dead_letter", len(dead))
         if dead or before:
             entries = [entry for entry in entries if entry.id not in dead and entry.id not in before]
-        now = datetime.datetime.fromtimestamp(time.time() + self.clock_ahead, datetime.timezone.utc).replace(tzinfo=None)
+        now = datetime.datetime.fromtimestamp(time.time() + self.clock_ahead, datetime.timezone.utc).replace(
+            tzinfo=None
+        )
         for applied in summary(entries):
             self._tally.count(CHANGES, applied.table, applied.number)
             # The rows of a resync are not changes: the time that they wait is not part of the lag.

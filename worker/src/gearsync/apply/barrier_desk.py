@@ -41,13 +41,17 @@ class BarrierDesk:
         """Take a job. Returns False when it is answered at once, since it names another source."""
         wanted = job.data.decode(errors="replace")
         if wanted not in ("", self._source):
-            self._reply(job, {"ok": False, "error": f"this worker's source is {self._source!r}, not {wanted!r}"})
+            self._reply(
+                job, {"ok": False, "error": f"this worker's source is {self._source!r}, not {wanted!r}"}
+            )
             return False
         self._questions.append(_Question(job, self._new()))
         return True
 
     def answer(self, look: Callable[[Barrier], Optional[Answer]]) -> None:
-        """Answer the jobs whose barriers have ended. ``look`` is called with each barrier that is due, and returns its answer or None."""
+        """Answer the jobs whose barriers have ended. ``look`` is called with each barrier that is due,
+        and returns its answer or None.
+        """
         now = time.monotonic()
         open_questions = []
         for question in self._questions:

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Deletes applied changes from the outbox, in a thread and over a connection of its own, so that no change waits for a commit."""
+"""Deletes applied changes from the outbox, in a thread and over a connection of its own, so that no
+change waits for a commit.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ _PAUSE = 0.5
 _ASK = 0.25
 #: The same after the server has refused the query, or a shorter binary log, for lack of a privilege.
 _ASK_AGAIN = 60.0
-#: Seconds between getting an id and beginning to write, at most, for the worker's own statement that copies rows.
+#: Seconds between getting an id and beginning to write, at most, for the worker's own statement that copies
+#: rows.
 _COPY_DELAY = 1.0
 #: Answers that are kept while a transaction stays open, at most.
 _MOST_ASKED = 1000
@@ -87,7 +90,9 @@ class Deleter:
                 self._changed.notify()
 
     def deleted(self) -> list[Deletion]:
-        """What was deleted since the last call. Raises RuntimeError when the thread has ended: applied changes would never be deleted."""
+        """What was deleted since the last call. Raises RuntimeError when the thread has ended: applied
+        changes would never be deleted.
+        """
         if not self._thread.is_alive():
             raise RuntimeError("the thread that deletes applied changes has ended")
         with self._changed:
@@ -96,11 +101,15 @@ class Deleter:
 
     @property
     def gave_up(self) -> bool:
-        """Whether a deletion was given up, since the server may be another one, on which the same ids are other changes."""
+        """Whether a deletion was given up, since the server may be another one, on which the same ids are
+        other changes.
+        """
         return self._gave_up
 
     def settled(self) -> int:
-        """The id up to which no id appears any more, since its transactions have ended; 0 when there is no news."""
+        """The id up to which no id appears any more, since its transactions have ended; 0 when there is
+        no news.
+        """
         with self._changed:
             settled, self._settled = self._settled, 0
         return settled
@@ -159,7 +168,9 @@ class Deleter:
                     return False
                 if self._session != database.sessions or time.monotonic() >= self._shorten_at:
                     # An upgrade migrates the schema after it has restarted the workers.
-                    self._shorten_at = float("inf") if self._outbox.shorten_log() else time.monotonic() + _ASK_AGAIN
+                    self._shorten_at = (
+                        float("inf") if self._outbox.shorten_log() else time.monotonic() + _ASK_AGAIN
+                    )
                 if self._session != database.sessions:
                     self._session, self._last_own = database.sessions, 0
                     self._asked.clear()
@@ -185,24 +196,31 @@ class Deleter:
     def _warn(self, error: DatabaseUnavailable) -> None:
         if not self._warned:
             log.warning(
-                "MySQL does not report its open transactions, so that reading the outbox is slow while a snapshot stays open;"
-                " grant PROCESS to the definer of gearsync.transactions, or migrate the schema with site.yml: %s", error,
-                extra={"action": "transactions_unknown"})
+                "MySQL does not report its open transactions, so that reading the outbox is slow while a "
+                "snapshot stays open;"
+                " grant PROCESS to the definer of gearsync.transactions, or migrate the schema with "
+                "site.yml: %s",
+                error,
+                extra={"action": "transactions_unknown"},
+            )
         self._warned = True
 
     def _settle(self, reached: int, writers: Writers) -> None:
         """Learn from the open transactions up to which id no id appears any more.
 
-        Ids are given in order. A transaction that got one up to ``reached`` had written to a synced table before, so that its
-        number is smaller than that of this thread's transaction, which began to write later. When all transactions with
-        smaller numbers have ended, so have those.
+        Ids are given in order. A transaction that got one up to ``reached`` had written to a synced table
+        before, so that its number is smaller than that of this thread's transaction, which began to write
+        later. When all transactions with smaller numbers have ended, so have those.
         """
         if writers.own <= self._last_own:
-            # The server answers all queries within 100 ms alike: this answer may be older than the transaction.
+            # The server answers all queries within 100 ms alike: this answer may be older than the
+            # transaction.
             return
         self._last_own = writers.own
         now = time.monotonic()
-        ended = [asked for asked in self._asked if asked[1] <= writers.oldest and asked[2] + _COPY_DELAY <= now]
+        ended = [
+            asked for asked in self._asked if asked[1] <= writers.oldest and asked[2] + _COPY_DELAY <= now
+        ]
         if ended:
             self._settled_by_this = max(number for number, _own, _at in ended)
             self._asked = [asked for asked in self._asked if asked not in ended]

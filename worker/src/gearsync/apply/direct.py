@@ -32,7 +32,16 @@ _HANDLES = 5
 class DirectDelivery:
     """One process's loop: ``step`` until ``stopped``."""
 
-    def __init__(self, config: Config, servers: JobServers, target: Target, router: Router, tally: Tally, *, late: Optional[LateJobs] = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        servers: JobServers,
+        target: Target,
+        router: Router,
+        tally: Tally,
+        *,
+        late: Optional[LateJobs] = None,
+    ) -> None:
         """``late`` takes jobs for durable tables; without it they are written like others."""
         self.servers = servers
         self.target = target
@@ -97,7 +106,9 @@ class DirectDelivery:
             log.info("jobs are written again", extra={"action": f"{self._waits_for}_back"})
         self._failures, self._retry_at = 0, 0.0
         self._log_lost(malformed, "malformed", "cannot be applied")
-        refused = [(job, next((error for error in errors[first:last] if error), None)) for job, first, last in spans]
+        refused = [
+            (job, next((error for error in errors[first:last] if error), None)) for job, first, last in spans
+        ]
         self._log_lost([(job, error) for job, error in refused if error], "refused", "were refused by Redis")
         for job, _first, _last in spans:
             if job.function == REVERSE:
@@ -132,15 +143,30 @@ class DirectDelivery:
         if lost:
             self.tally.count(ERRORS, kind, len(lost))
         for function in sorted({job.function for job, _reason in lost}):
-            of_function = [(job.handle.decode(errors="replace"), reason) for job, reason in lost if job.function == function]
+            of_function = [
+                (job.handle.decode(errors="replace"), reason)
+                for job, reason in lost
+                if job.function == function
+            ]
             handles = [handle for handle, _reason in of_function[:_HANDLES]]
             log.error(
-                "%d jobs of %s %s, the first are %s: %s", len(of_function), function, outcome, ", ".join(handles), of_function[0][1],
-                extra={"action": kind, "count": len(of_function), "ids": handles})
+                "%d jobs of %s %s, the first are %s: %s",
+                len(of_function),
+                function,
+                outcome,
+                ", ".join(handles),
+                of_function[0][1],
+                extra={"action": kind, "count": len(of_function), "ids": handles},
+            )
 
     def _wait(self, action: str, message: str, error: Exception) -> None:
         if self._failures == 0 or self._waits_for != action:
-            log.warning("%s; holding jobs and retrying indefinitely: %s", message, error, extra={"action": f"{action}_lost"})
+            log.warning(
+                "%s; holding jobs and retrying indefinitely: %s",
+                message,
+                error,
+                extra={"action": f"{action}_lost"},
+            )
         self._waits_for = action
         self.tally.count(ERRORS, f"{action}_lost")
         self._retry_at = time.monotonic() + min(0.05 * 2 ** min(self._failures, 16), self._reconnect_max, 2.0)

@@ -63,7 +63,9 @@ class Servers(NamedTuple):
 class Drain:
     """One process's loop: ``step`` until ``stopped``."""
 
-    def __init__(self, config: Config, servers: Servers, transforms: dict[str, Transform], tally: Tally) -> None:
+    def __init__(
+        self, config: Config, servers: Servers, transforms: dict[str, Transform], tally: Tally
+    ) -> None:
         self.servers, self.target, database, deleting = servers
         self.tally = tally
         self._source = config.source
@@ -76,12 +78,26 @@ class Drain:
         self._leases = Leases(database, config.worker.lease)
         self._fences = Fences(self.target, config.source)
         longest = config.worker.reconnect_max
-        self._deleter = Deleter(Outbox(deleting), Outage(f"MySQL {database.name} does not delete applied changes", "mysql", longest, tally))
+        self._deleter = Deleter(
+            Outbox(deleting),
+            Outage(f"MySQL {database.name} does not delete applied changes", "mysql", longest, tally),
+        )
         self._applied = AppliedBatches(self._fences, self._deleter, config.worker.keep)
-        self._stalled = StalledSlots(Outage(f"a part of Redis {self.target.name} accepts no writes", "redis", longest, tally))
+        self._stalled = StalledSlots(
+            Outage(f"a part of Redis {self.target.name} accepts no writes", "redis", longest, tally)
+        )
         self._applier = Applier(
-            self.target, self._outbox, self._reader, tally, fences=self._fences, applied=self._applied, stalled=self._stalled)
-        self._desk = BarrierDesk(config.source, self.servers, lambda: Barrier(self._outbox, self._known_applied))
+            self.target,
+            self._outbox,
+            self._reader,
+            tally,
+            fences=self._fences,
+            applied=self._applied,
+            stalled=self._stalled,
+        )
+        self._desk = BarrierDesk(
+            config.source, self.servers, lambda: Barrier(self._outbox, self._known_applied)
+        )
         #: The keys that exist as long as Redis has lost nothing of a table.
         self._whole_keys = [whole_key(config.source, table.table) for table in config.tables]
         self._window = Window()
@@ -94,7 +110,9 @@ class Drain:
         #: Whether other processes may read in Redis that changes are applied and not deleted.
         self._has_published = False
         self._stopping = False
-        self._database_outage = Outage(f"MySQL {database.name} is unavailable or has no schema", "mysql", longest, tally)
+        self._database_outage = Outage(
+            f"MySQL {database.name} is unavailable or has no schema", "mysql", longest, tally
+        )
         self._database_error: Optional[DatabaseUnavailable] = None
         self._redis_outage = Outage(f"Redis {self.target.name} accepts no writes", "redis", longest, tally)
         self._offer()
@@ -123,7 +141,9 @@ class Drain:
 
     def _begin_outage(self, error: DatabaseUnavailable) -> None:
         self._database_error = error
-        self._database_outage.begin("the schema does not exist yet" if isinstance(error, SchemaAbsent) else str(error))
+        self._database_outage.begin(
+            "the schema does not exist yet" if isinstance(error, SchemaAbsent) else str(error)
+        )
 
     def close(self) -> None:
         """Delete what is applied, and release the shards."""
@@ -136,7 +156,11 @@ class Drain:
         try:
             self._leases.close()
         except DatabaseUnavailable as error:
-            log.warning("the leases could not be released, and expire by themselves: %s", error, extra={"action": "leases_kept"})
+            log.warning(
+                "the leases could not be released, and expire by themselves: %s",
+                error,
+                extra={"action": "leases_kept"},
+            )
         self._database.close()
 
     def _look(self) -> None:
@@ -145,14 +169,17 @@ class Drain:
             self._start_over()
         if now >= self._refresh_at:
             self._reader.refresh()
-            # When another process has locked these rows, there is time for further attempts before a lease expires.
+            # When another process has locked these rows, there is time for further attempts before a lease
+            # expires.
             with contextlib.suppress(RowsLocked):
                 self._leases.refresh(self._reason_to_yield(now))
             self._refresh_at = now + min(_REFRESH, self._settings.lease / 3)
             self._report(now)
         self._follow_leases()
         self._applied.remove_deleted()
-        if now < self._redis_outage.retry_at or not (self._leases.has_all or (self._fences.epochs and not self._leases.is_mixed)):
+        if now < self._redis_outage.retry_at or not (
+            self._leases.has_all or (self._fences.epochs and not self._leases.is_mixed)
+        ):
             return
         try:
             if now >= self._confirm_at:
@@ -169,7 +196,9 @@ class Drain:
             self._pace.due = now + LAST_GAP
 
     def _start_over(self) -> None:
-        """Forget what is applied, and learn it from the fences: the server may be another one, on which the same ids are other changes."""
+        """Forget what is applied, and learn it from the fences: the server may be another one, on which
+        the same ids are other changes.
+        """
         self._session = self._database.sessions
         self._applied.clear()
         self._fences.follow({})
@@ -185,7 +214,9 @@ class Drain:
 
     def _reason_to_yield(self, now: float) -> str:
         """Why other processes should drain instead of this one; empty when there is no reason."""
-        return self._reader.outdated or (f"Redis {self.target.name} is unreachable" if self._is_cut_off(now) else "")
+        return self._reader.outdated or (
+            f"Redis {self.target.name} is unreachable" if self._is_cut_off(now) else ""
+        )
 
     def _is_cut_off(self, now: float) -> bool:
         """Whether this process has not reached Redis for longer than a lease."""
@@ -205,7 +236,9 @@ class Drain:
         return not self._reaches_redis
 
     def _follow_leases(self) -> None:
-        """After a change of the leases: look for all changes of new shards, and take the wakes of all held ones."""
+        """After a change of the leases: look for all changes of new shards, and take the wakes of all
+        held ones.
+        """
         held = self._leases.held
         if self._fences.epochs == held:
             return
@@ -236,12 +269,20 @@ class Drain:
             moments.append(self._database_outage.retry_at)
         else:
             moments += [self._refresh_at, max(self._pace.due, self._redis_outage.retry_at)]
-            moments += [max(self._stalled.retry_at, self._redis_outage.retry_at)] if self._stalled.slots else []
-            moments += [max(self._confirm_at, self._redis_outage.retry_at)] if self._applied.ids or self._has_published else []
+            moments += (
+                [max(self._stalled.retry_at, self._redis_outage.retry_at)] if self._stalled.slots else []
+            )
+            moments += (
+                [max(self._confirm_at, self._redis_outage.retry_at)]
+                if self._applied.ids or self._has_published
+                else []
+            )
         return 0.0 if self._stopping else max(0.0, min(moments) - now)
 
     def _drain(self, now: float) -> None:
-        """Read the oldest changes and write them. Raises DatabaseUnavailable, Unavailable, Denied and FenceRefused."""
+        """Read the oldest changes and write them. Raises DatabaseUnavailable, Unavailable, Denied and
+        FenceRefused.
+        """
         if self._stalled.due(now):
             # All at once, so that they are applied in order.
             for first, last in self._stalled.forget():
@@ -286,16 +327,25 @@ class Drain:
             self._has_published = bool(self._applied.ids)
 
     def _refused(self, refused: FenceRefused) -> None:
-        log.warning("Redis refused a stale batch of shard %d: %s", refused.shard, refused, extra={"action": "stale_batch_refused"})
+        log.warning(
+            "Redis refused a stale batch of shard %d: %s",
+            refused.shard,
+            refused,
+            extra={"action": "stale_batch_refused"},
+        )
         self.tally.count(ERRORS, "stale_batch")
         if not self._leases.raise_above(refused.shard, refused.epoch):
             self._leases.lost(refused.shard)
             self.tally.count(ERRORS, "lease_lost")
             return
-        # The fence is newer than the database: that was restored, or another database uses the same source name.
+        # The fence is newer than the database: that was restored, or another database uses the same source
+        # name.
         log.warning(
-            "this process still holds the lease of shard %d; its epoch is raised to %d", refused.shard, self._leases.held[refused.shard],
-            extra={"action": "epoch_raised"})
+            "this process still holds the lease of shard %d; its epoch is raised to %d",
+            refused.shard,
+            self._leases.held[refused.shard],
+            extra={"action": "epoch_raised"},
+        )
 
     # Jobs
 
@@ -313,7 +363,9 @@ class Drain:
         self.servers.finish_batch()
 
     def _release(self, now: float) -> None:
-        """Answer the wakes when no change has come for a while. Those of a process that ends return to the job server."""
+        """Answer the wakes when no change has come for a while. Those of a process that ends return to
+        the job server.
+        """
         if self._wakes and not self._pace.holds(now):
             self._answer_wakes()
             self._pace.released(now)
@@ -324,7 +376,9 @@ class Drain:
         self._wakes = []
 
     def _known_applied(self) -> Spans:
-        """The ids that any process has applied and the outbox may still hold. Raises DatabaseUnavailable and Unavailable."""
+        """The ids that any process has applied and the outbox may still hold. Raises DatabaseUnavailable
+        and Unavailable.
+        """
         if self._leases.has_all:
             return self._all_applied if self._fences.epochs == self._leases.held else self._applied.in_redis
         others = [owner for owner in owners(self._database) if owner != self._leases.owner]
@@ -332,7 +386,9 @@ class Drain:
 
     @property
     def _all_applied(self) -> Spans:
-        """While this process holds all shards: the ids in Redis, and of the first ids also those that are deleted or cannot appear any more."""
+        """While this process holds all shards: the ids in Redis, and of the first ids also those that are
+        deleted or cannot appear any more.
+        """
         ids = self._reader.seen_from_first
         for first, last in itertools.chain(self._stalled.ids, self._applied.dying):
             ids.remove_span(first, last)

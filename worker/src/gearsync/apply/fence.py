@@ -1,25 +1,28 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The fence in Redis: the last batch of a shard, and the ids that are applied. The scripts, their arguments and answers. Pure.
+"""The fence in Redis: the last batch of a shard, and the ids that are applied. The scripts, their arguments
+and answers. Pure.
 
-A fence is a hash, one for each shard (in a cluster one for each shard and slot), which changes in the same atomic step as
-the data:
+A fence is a hash, one for each shard (in a cluster one for each shard and slot), which changes in the same
+atomic step as the data:
 
 ``epoch``, ``number``
-    The lease's epoch and the number of the last batch. A batch names the number that it follows, and is refused when the
-    fence has another one. This one comparison refuses a batch that was given up and arrives late, a batch of a process
-    that has lost its lease, and a batch for a Redis that has lost its last writes.
+    The lease's epoch and the number of the last batch. A batch names the number that it follows, and is
+    refused when the fence has another one. This one comparison refuses a batch that was given up and arrives
+    late, a batch of a process that has lost its lease, and a batch for a Redis that has lost its last writes.
 ``b<number>``
     The ids that a batch has applied, until their rows are deleted from the outbox.
 ``x<id>``
     Why a change cannot be applied, until it is a dead letter.
 ``p<number>``, ``ids``
-    What a partial batch has appended: ``<id>.<n>``, the n-th append of a change. Release 1.0 wrote it as ``ids``.
+    What a partial batch has appended: ``<id>.<n>``, the n-th append of a change. Release 1.0 wrote it as
+    ``ids``.
 ``created``
-    When the newest of these changes was made, by the database's clock. A row that was made later is another one, whatever
-    its id: ids are reused after a database was restored or created again, or a replica without the last changes was promoted.
+    When the newest of these changes was made, by the database's clock. A row that was made later is another
+    one, whatever its id: ids are reused after a database was restored or created again, or a replica without
+    the last changes was promoted.
 
-A process that begins to write to a shard, or got no answer, claims the fence first: the claim raises the number, and
-returns what is applied. No process uses a number again.
+A process that begins to write to a shard, or got no answer, claims the fence first: the claim raises the
+number, and returns what is applied. No process uses a number again.
 """
 
 from __future__ import annotations
@@ -35,22 +38,38 @@ from gearsync.shapes.shape import APPEND, Step
 
 _HERE = Path(__file__).parent
 
-#: Later than every row of the outbox: release 1.0 does not record when the changes were made whose appends it keeps.
+#: Later than every row of the outbox: release 1.0 does not record when the changes were made whose appends it
+#: keeps.
 _LATEST = b"9999"
 
-#: Errors of a command that a retry cannot avoid: about the key's type or the value. After any other error the changes wait.
+#: Errors of a command that a retry cannot avoid: about the key's type or the value. After any other error the
+#: changes wait.
 PERMANENT = (
-    "WRONGTYPE", "value is not a valid float", "is not a float", "hash value is not", "value is not an integer", "not a number (NaN)",
-    "string exceeds maximum allowed size", "invalid expire time", "has exhausted the last possible ID",
+    "WRONGTYPE",
+    "value is not a valid float",
+    "is not a float",
+    "hash value is not",
+    "value is not an integer",
+    "not a number (NaN)",
+    "string exceeds maximum allowed size",
+    "invalid expire time",
+    "has exhausted the last possible ID",
 )
 
 #: The script files describe their arguments and answers.
 CLAIM = Script((_HERE / "claim.lua").read_text())
-BATCH = Script((_HERE / "batch.lua").read_text().replace("PERMANENT", ", ".join(f"'{message}'" for message in PERMANENT)), waits=True)
+BATCH = Script(
+    (_HERE / "batch.lua")
+    .read_text()
+    .replace("PERMANENT", ", ".join(f"'{message}'" for message in PERMANENT)),
+    waits=True,
+)
 
 
 class FenceRefused(Exception):
-    """The fence has a greater epoch: another process has written since the lease was taken, or the database was restored."""
+    """The fence has a greater epoch: another process has written since the lease was taken, or the
+    database was restored.
+    """
 
     def __init__(self, shard: int, epoch: int) -> None:
         super().__init__(f"the fence of shard {shard} has epoch {epoch}")
@@ -102,8 +121,14 @@ class Known(NamedTuple):
 
 
 def claim(claims: Sequence[tuple[str, int, int]]) -> tuple[Any, ...]:
-    """The arguments of CLAIM; ``claims`` are the fences' keys, the epochs of the held leases, and the greatest known numbers."""
-    return (len(claims), *(key for key, _epoch, _number in claims), *(value for _key, *values in claims for value in values))
+    """The arguments of CLAIM; ``claims`` are the fences' keys, the epochs of the held leases, and the
+    greatest known numbers.
+    """
+    return (
+        len(claims),
+        *(key for key, _epoch, _number in claims),
+        *(value for _key, *values in claims for value in values),
+    )
 
 
 def batch(marks: Sequence[Mark], steps: Sequence[Step], ids: Sequence[int]) -> list[Any]:
@@ -111,7 +136,15 @@ def batch(marks: Sequence[Mark], steps: Sequence[Step], ids: Sequence[int]) -> l
     keys = [step.key for step in steps]
     arguments: list[Any] = [len(marks) + len(keys), *(mark.key for mark in marks), *keys, len(marks)]
     for mark in marks:
-        arguments += (mark.epoch, mark.follows, mark.number, text_of(runs(mark.ids)), mark.created, len(mark.forget), *mark.forget)
+        arguments += (
+            mark.epoch,
+            mark.follows,
+            mark.number,
+            text_of(runs(mark.ids)),
+            mark.created,
+            len(mark.forget),
+            *mark.forget,
+        )
     for step in steps:
         commands, number = step.commands, ids[step.change]
         if step.kind == APPEND:
@@ -132,9 +165,13 @@ def known(fields: Mapping[bytes, bytes]) -> Known:
     """The content of one fence, from the answer of CLAIM."""
     epoch = fields.get(b"epoch")
     # `created` is compared only for a fence that records changes.
-    records = any(name == b"ids" or (name[:1] in (b"b", b"x", b"p") and name[1:].isdigit()) for name in fields)
+    records = any(
+        name == b"ids" or (name[:1] in (b"b", b"x", b"p") and name[1:].isdigit()) for name in fields
+    )
     created = fields.get(b"created", _LATEST) if records else b""
-    content = Known((int(epoch), int(fields.get(b"number", 0))) if epoch else None, created, {}, {}, set(), [])
+    content = Known(
+        (int(epoch), int(fields.get(b"number", 0))) if epoch else None, created, {}, {}, set(), []
+    )
     for name, value in fields.items():
         kind, rest = name[:1], name[1:].decode()
         if name == b"ids" or (kind == b"p" and rest.isdigit()):
@@ -153,8 +190,12 @@ def _appends(text: str) -> Iterable[tuple[int, int]]:
         yield int(number), int(which)
 
 
-def without_done(steps: Sequence[Step], ids: Sequence[int], appended: Collection[tuple[int, int]]) -> list[Step]:
-    """``steps``, of which those that were ``appended`` have no commands: they still count among their change's appends."""
+def without_done(
+    steps: Sequence[Step], ids: Sequence[int], appended: Collection[tuple[int, int]]
+) -> list[Step]:
+    """``steps``, of which those that were ``appended`` have no commands: they still count among their
+    change's appends.
+    """
     if not appended:
         return list(steps)
     left, counted = [], dict[int, int]()

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What this process knows of the fences of its shards: it claims them before the first batch, and follows their numbers from then on."""
+"""What this process knows of the fences of its shards: it claims them before the first batch, and follows
+their numbers from then on.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ Place = tuple[int, int]
 
 
 class _Inherited(NamedTuple):
-    """Fields that a fence had when it was claimed. They are needed until the rows of these ids are deleted."""
+    """Fields that a fence had when it was claimed. They are needed until the rows of these ids are
+    deleted.
+    """
 
     fields: list[str]
     ids: Spans
@@ -34,16 +38,19 @@ class Fence:
         #: Whether Redis has the number as it is here.
         self.claimed = False
         self.created = b""
-        #: The numbers of the batches that the fence recorded at the claim, and that of the last batch before it, if any.
+        #: The numbers of the batches that the fence recorded at the claim, and that of the last batch before
+        #: it, if any.
         self.batches: set[int] = set()
         self.last: Optional[int] = None
         #: Whether another process may have owned it until the last claim, and the epoch of that claim.
         self.was_others = False
         self._learned = 0
-        #: Fields that Redis may delete, and the greatest number of a batch whose rows are, or are about to be, deleted.
+        #: Fields that Redis may delete, and the greatest number of a batch whose rows are, or are about to
+        #: be, deleted.
         self.forget: list[str] = []
         self.let_go = 0
-        #: The state at the claim: applied ids whose rows are not deleted, reasons of dead changes, appends of partial batches.
+        #: The state at the claim: applied ids whose rows are not deleted, reasons of dead changes, appends of
+        #: partial batches.
         self.inherited: list[_Inherited] = []
         self.applied = Spans()
         self.applied_created = b""
@@ -56,7 +63,9 @@ class Fence:
         return bool(self.let_go) and (self.last is None or self.last < self.let_go)
 
     def mark(self, ids: Sequence[int], created: bytes) -> Mark:
-        """This fence's part of the next batch: sorted ``ids``, and when the newest of their changes was made."""
+        """This fence's part of the next batch: sorted ``ids``, and when the newest of their changes was
+        made.
+        """
         self.created = max(self.created, created)
         mark = Mark(self.key, self.epoch, self.number, self.number + 1, ids, self.created, self.forget)
         self.number += 1
@@ -75,10 +84,15 @@ class Fence:
         self.created = self.applied_created = what.created
         self.dead, self.appended, self.forget = what.dead, what.appended, []
         self.applied = Spans()
-        self.inherited = [_Inherited([field], Spans.of(sorted({change for change, _which in what.appended}))) for field in what.partial]
+        self.inherited = [
+            _Inherited([field], Spans.of(sorted({change for change, _which in what.appended})))
+            for field in what.partial
+        ]
         for its, ids in what.batches.items():
             there = ids.common(present)
-            self.inherited.append(_Inherited([f"b{its}", *(f"x{dead}" for dead in what.dead if dead in ids)], there))
+            self.inherited.append(
+                _Inherited([f"b{its}", *(f"x{dead}" for dead in what.dead if dead in ids)], there)
+            )
             for span in there:
                 self.applied.add_span(*span)
         self._forget_inherited()
@@ -139,7 +153,9 @@ class Fences:
             self._fences[place].let_go = max(self._fences[place].let_go, number)
 
     def forget(self, place: Place, number: int, dead: Iterable[int]) -> None:
-        """The rows of the batch with this ``number`` in the fence are deleted, and the ``dead`` among them have become dead letters."""
+        """The rows of the batch with this ``number`` in the fence are deleted, and the ``dead`` among
+        them have become dead letters.
+        """
         if place in self._fences:
             self._fences[place].forget_batch(number, dead)
 
@@ -149,10 +165,14 @@ class Fences:
             self.at(place).claimed = False
 
     def compare(self, places: Iterable[Place]) -> set[Place]:
-        """Check that these fences have their numbers. Returns those on unreachable nodes; raises Unavailable when all are."""
+        """Check that these fences have their numbers. Returns those on unreachable nodes; raises
+        Unavailable when all are.
+        """
         asked = [(place, fence) for place in places if (fence := self._fences.get(place)) and fence.claimed]
         answers = self._target.ask([("HMGET", fence.key, "epoch", "number") for _place, fence in asked])
-        failed = {place: answer for (place, _fence), answer in zip(asked, answers) if isinstance(answer, Exception)}
+        failed = {
+            place: answer for (place, _fence), answer in zip(asked, answers) if isinstance(answer, Exception)
+        }
         if failed and not self._target.is_parted:
             raise Unavailable(message_of(next(iter(failed.values()))))
         for (_place, fence), answer in zip(asked, answers):
@@ -161,7 +181,9 @@ class Fences:
         return set(failed)
 
     def write_forgotten(self) -> None:
-        """Delete fields of fences that are not needed any more, where no batch does it. Raises Unavailable and Denied."""
+        """Delete fields of fences that are not needed any more, where no batch does it. Raises
+        Unavailable and Denied.
+        """
         by_slot: dict[int, list[Place]] = {}
         for place, fence in self._fences.items():
             if fence.forget and fence.claimed:
@@ -169,7 +191,13 @@ class Fences:
         if not by_slot:
             return
         try:
-            answers = self._target.run(BATCH, [(slot, batch([self.at(place).mark([], b"") for place in its], [], [])) for slot, its in by_slot.items()])
+            answers = self._target.run(
+                BATCH,
+                [
+                    (slot, batch([self.at(place).mark([], b"") for place in its], [], []))
+                    for slot, its in by_slot.items()
+                ],
+            )
         except BaseException:
             for its in by_slot.values():
                 self.doubt(its)
@@ -183,18 +211,27 @@ class Fences:
 
     def unclaimed(self, places: Iterable[Place]) -> list[Place]:
         """Those that must be claimed before a write."""
-        return [place for place in places if not (fence := self.at(place)).claimed or fence.epoch != self.epochs[place[1]]]
+        return [
+            place
+            for place in places
+            if not (fence := self.at(place)).claimed or fence.epoch != self.epochs[place[1]]
+        ]
 
     def claim(self, places: Sequence[Place], present: Callable[[Spans], Spans]) -> dict[int, Exception]:
-        """Raise the numbers of these fences, and learn what is applied. ``present`` returns which of some ids are in the outbox.
+        """Raise the numbers of these fences, and learn what is applied. ``present`` returns which of some ids
+        are in the outbox.
 
-        Returns Unavailable or Denied for each slot that failed; raises them when all have. Raises FenceRefused, and what ``present`` raises.
+        Returns Unavailable or Denied for each slot that failed; raises them when all have. Raises
+        FenceRefused, and what ``present`` raises.
         """
         by_slot: dict[int, list[Place]] = {}
         for place in places:
             by_slot.setdefault(place[0], []).append(place)
             self.at(place).claimed, self.at(place).epoch = False, self.epochs[place[1]]
-        calls = [(slot, claim([((fence := self.at(place)).key, fence.epoch, fence.number) for place in its])) for slot, its in by_slot.items()]
+        calls = [
+            (slot, claim([((fence := self.at(place)).key, fence.epoch, fence.number) for place in its]))
+            for slot, its in by_slot.items()
+        ]
         claimed: list[tuple[Place, int, Known]] = []
         failed: dict[int, Exception] = {}
         for (slot, its), answer in zip(by_slot.items(), self._target.run(CLAIM, calls)):
@@ -207,7 +244,9 @@ class Fences:
                 raise Unavailable(message_of(answer[1]))
             for place, number, fields in zip(its, answer[1::2], answer[2::2]):
                 claimed.append((place, int(number), known(dict(zip(fields[::2], fields[1::2])))))
-        in_outbox = present(Spans(span for _place, _number, what in claimed for ids in what.batches.values() for span in ids))
+        in_outbox = present(
+            Spans(span for _place, _number, what in claimed for ids in what.batches.values() for span in ids)
+        )
         for place, number, what in claimed:
             self.at(place).learn(number, what, in_outbox)
         return failed

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Late jobs: jobs of direct delivery for a table that has durable delivery by now. Later changes may be written, so their rows are reloaded."""
+"""Late jobs: jobs of direct delivery for a table that has durable delivery by now. Later changes may be
+written, so their rows are reloaded.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +18,19 @@ from gearsync.values import Row
 
 log = logging.getLogger(__name__)
 
-#: Seconds for which it is known that a table has triggers for durable delivery. That it has none is known for one batch only.
+#: Seconds for which it is known that a table has triggers for durable delivery. That it has none is known for
+#: one batch only.
 _VALID = 1.0
 
 
 def rows(synced: SyncedTable, change: Change) -> Iterator[Row]:
     """The change's old and new row, as far as they contain the key. Pure."""
     for row in (change.old, change.new):
-        if row is not None and synced.key and all(row.get(column.declared) is not None for column in synced.key):
+        if (
+            row is not None
+            and synced.key
+            and all(row.get(column.declared) is not None for column in synced.key)
+        ):
             yield row
 
 
@@ -71,8 +78,11 @@ class LateJobs:
                         identified = []
                 if not identified:
                     log.warning(
-                        "a job of %s is not written: the table has durable delivery by now, and the job does not contain its row's key", change.table,
-                        extra={"action": "late_job"})
+                        "a job of %s is not written: the table has durable delivery by now, and the job "
+                        "does not contain its row's key",
+                        change.table,
+                        extra={"action": "late_job"},
+                    )
 
     def close(self) -> None:
         self._database.close()

@@ -21,14 +21,16 @@ from gearsync.values import Malformed
 
 log = logging.getLogger(__name__)
 
-#: A batch with reloads is so many times larger: later changes in it must not show an earlier state than the row that was read.
+#: A batch with reloads is so many times larger: later changes in it must not show an earlier state than the
+#: row that was read.
 _RELOAD_FACTOR = 10
 _MOST_AHEAD = 10_000
 #: Seconds until a table whose changes could not be applied is tried again.
 _HOLD = 2.0
 #: Ranges of ids of one look: more of them cost the server more than the rows between them.
 _MOST_RANGES = 500
-#: With so many ranges of seen ids it is worth knowing which ids cannot appear any more; with so many all changes are looked for again.
+#: With so many ranges of seen ids it is worth knowing which ids cannot appear any more; with so many all
+#: changes are looked for again.
 _FEW_RANGES, _TOO_MANY_RANGES = 10, 20_000
 
 
@@ -61,8 +63,14 @@ class Reader:
 
     @property
     def outdated(self) -> str:
-        """Why other processes should do the work: the tables whose declarations are newer than the configuration; empty when there are none."""
-        return f"its configuration is older than the triggers of {', '.join(sorted(self._outdated))}" if self._outdated else ""
+        """Why other processes should do the work: the tables whose declarations are newer than the
+        configuration; empty when there are none.
+        """
+        return (
+            f"its configuration is older than the triggers of {', '.join(sorted(self._outdated))}"
+            if self._outdated
+            else ""
+        )
 
     def refresh(self) -> None:
         """Use new declarations."""
@@ -95,14 +103,18 @@ class Reader:
         self._settled = max(self._settled, last)
 
     def compact(self, applied: Iterable[tuple[int, int]]) -> None:
-        """Keep ``seen`` small while a transaction stays open: all rows but those of ``applied`` and held changes are deleted."""
+        """Keep ``seen`` small while a transaction stays open: all rows but those of ``applied`` and held
+        changes are deleted.
+        """
         if self.seen.ranges > _TOO_MANY_RANGES:
             self.seen = Spans(itertools.chain(applied, *(held.ids for held in self._held.values())))
 
     def hold(self, table: str, ids: Sequence[int], reason: str) -> None:
         """Hold changes of ``table`` for a while, and all later ones of it; other tables go on."""
         if table not in self._logged:
-            log.warning("changes of %s wait: %s", table, reason, extra={"action": "table_held", "table": table})
+            log.warning(
+                "changes of %s wait: %s", table, reason, extra={"action": "table_held", "table": table}
+            )
             self._logged.add(table)
         self._held.setdefault(table, _Held(0.0))
         self._held[table].retry_at = time.monotonic() + _HOLD
@@ -112,7 +124,9 @@ class Reader:
         """Log the tables of which changes are applied again."""
         if self._logged:
             for table in sorted(self._logged & {entry.table for entry in entries}):
-                log.info("changes of %s are applied again", table, extra={"action": "table_back", "table": table})
+                log.info(
+                    "changes of %s are applied again", table, extra={"action": "table_back", "table": table}
+                )
                 self._logged.remove(table)
 
     def _add_held(self, table: str, ids: Sequence[int]) -> None:
@@ -120,9 +134,11 @@ class Reader:
         self.seen.add(ids)
 
     def read(self, held: Collection[int], leased: Collection[int]) -> Work:
-        """The oldest changes of the ``held`` shards that are not ``seen`` and may be applied; they are ``seen`` then.
+        """The oldest changes of the ``held`` shards that are not ``seen`` and may be applied; they are
+        ``seen`` then.
 
-        ``leased``: all shards that have a lease. Changes of other processes' shards are seen as well: their ids are not gaps.
+        ``leased``: all shards that have a lease. Changes of other processes' shards are seen as well: their
+        ids are not gaps.
         """
         shards = None if len(held) == len(leased) else sorted(held)
         self._release_due()
@@ -133,7 +149,9 @@ class Reader:
             if any(entry.operation == "reload" and entry.table not in self._held for entry in batch.entries):
                 ahead = max(limit, min(limit * _RELOAD_FACTOR, _MOST_AHEAD))
                 try:
-                    batch, reloaded, wrong = self._outbox.look_with_rows(self._look(shards, ahead), self._settings.lease / 3)
+                    batch, reloaded, wrong = self._outbox.look_with_rows(
+                        self._look(shards, ahead), self._settings.lease / 3
+                    )
                 except RowsDenied as denied:
                     # An administrator can grant the privilege.
                     self.hold(denied.table, [], f"the worker's account may not read its rows: {denied}")
@@ -158,7 +176,12 @@ class Reader:
                 self.seen.remove_span(first, last)
 
     def _usable(
-        self, batch: Batch, held: Collection[int], leased: Collection[int], reloaded: dict[int, Reloaded], wrong: dict[int, Malformed]
+        self,
+        batch: Batch,
+        held: Collection[int],
+        leased: Collection[int],
+        reloaded: dict[int, Reloaded],
+        wrong: dict[int, Malformed],
     ) -> Work:
         entries, waiting, known = [], dict[str, list[int]](), dict[tuple[str, int], Usable]()
         self.unleased = set(batch.others).difference(leased)
@@ -184,9 +207,15 @@ class Reader:
         return Work(entries, steps, dead, batch.more and len(self.seen) > seen_before)
 
     def _find_declarations(
-        self, entry: Entry, reloaded: Mapping[int, Reloaded], wrong: Mapping[int, Malformed], known: dict[tuple[str, int], Usable]
+        self,
+        entry: Entry,
+        reloaded: Mapping[int, Reloaded],
+        wrong: Mapping[int, Malformed],
+        known: dict[tuple[str, int], Usable],
     ) -> bool:
-        """Add to ``known`` the declarations that a change needs. Returns False when it cannot be applied now; then its table is held."""
+        """Add to ``known`` the declarations that a change needs. Returns False when it cannot be applied
+        now; then its table is held.
+        """
         numbers = [number_of(entry.payload)]
         if entry.operation == "reload" and entry.id not in wrong:
             numbers.append(reloaded[entry.id].number if entry.id in reloaded else -1)
@@ -196,8 +225,12 @@ class Reader:
             declaration = self._declarations.find(entry.table, number)
             if declaration is None:
                 self.hold(
-                    entry.table, [], f"a declaration of its triggers is not in {SCHEMA}.numbered_declaration, or was written by a later release;"
-                    " upgrade this worker, or declare the table again")
+                    entry.table,
+                    [],
+                    f"a declaration of its triggers is not in {SCHEMA}.numbered_declaration, or was written "
+                    "by a later release;"
+                    " upgrade this worker, or declare the table again",
+                )
                 return False
             if declaration.writer is None:
                 self._hold_until_declared(entry.table, number)
@@ -212,6 +245,8 @@ class Reader:
             # Other processes may have its declaration.
             self._outdated.add(table)
         reason, action = (
-            ("its triggers need a later transform than this worker's configuration names", "outdated_table") if self._declarations.has(table)
-            else ("this worker's configuration does not declare it", "undeclared_table"))
+            ("its triggers need a later transform than this worker's configuration names", "outdated_table")
+            if self._declarations.has(table)
+            else ("this worker's configuration does not declare it", "undeclared_table")
+        )
         log.warning("changes of %s wait in the outbox: %s", table, reason, extra={"action": action})

@@ -18,9 +18,14 @@ class Router:
     """Finds the commands for a payload by its function and table."""
 
     def __init__(self, tables: list[Table], transforms: Optional[dict[str, Transform]] = None) -> None:
-        # All tables: jobs of a table whose delivery is durable now may still wait, and arrive until its triggers are replaced.
+        # All tables: jobs of a table whose delivery is durable now may still wait, and arrive until its
+        # triggers are replaced.
         self._writers = {
-            table.table: (FormerWriter if table.delivery == "durable" else Writer)(table, (transforms or {}).get(table.table)) for table in tables}
+            table.table: (FormerWriter if table.delivery == "durable" else Writer)(
+                table, (transforms or {}).get(table.table)
+            )
+            for table in tables
+        }
         self._tables: dict[str, list[str]] = {}
         for table in tables:
             if table.delivery == "direct":
@@ -28,8 +33,12 @@ class Router:
         self.functions = sorted({DIRECT_FUNCTION, *(table.function for table in tables)})
         """The Gearman functions to offer."""
 
-    def commands(self, function: str, payload: bytes, is_late: Callable[[Change], bool] = lambda _change: False) -> list[Command]:
-        """The commands for a job; for a change that ``is_late``, only those that append to a list or a stream. Raises Malformed."""
+    def commands(
+        self, function: str, payload: bytes, is_late: Callable[[Change], bool] = lambda _change: False
+    ) -> list[Command]:
+        """The commands for a job; for a change that ``is_late``, only those that append to a list or a
+        stream. Raises Malformed.
+        """
         change = decode(payload)
         if change.table is not None:
             writer = self._writers.get(change.table)
@@ -38,12 +47,16 @@ class Router:
             return writer.appends(change) if is_late(change) else writer.commands(change)
         declared = self._tables.get(function, [])
         if len(declared) > 1:
-            raise Malformed(f"the payload names no table, and function {function!r} serves {', '.join(declared)}")
+            raise Malformed(
+                f"the payload names no table, and function {function!r} serves {', '.join(declared)}"
+            )
         if not declared:
             return article_commands(change)
         writer = self._writers[declared[0]]
         # Only declared columns are written, also for a trigger that was made by hand.
         undeclared = sorted((change.new or {}).keys() - writer.columns)
         if undeclared:
-            raise Malformed(f"the declaration of {declared[0]} lacks columns {', '.join(map(repr, undeclared))}")
+            raise Malformed(
+                f"the declaration of {declared[0]} lacks columns {', '.join(map(repr, undeclared))}"
+            )
         return writer.commands(change)

@@ -14,7 +14,9 @@ _FIRST, _RATE, _LONGEST = 1.0, 5000, 30.0
 
 
 class StalledSlots:
-    """Keeps the order: later changes for these slots wait as well, and all are read again at the same time."""
+    """Keeps the order: later changes for these slots wait as well, and all are read again at the same
+    time.
+    """
 
     def __init__(self, outage: Outage) -> None:
         """``outage`` logs when slots stall, and when none does any more."""

@@ -45,15 +45,27 @@ class Work(NamedTuple):
     def _part(self, numbers: Sequence[int]) -> Work:
         place = {number: new for new, number in enumerate(numbers)}
         entries = [self.entries[number] for number in place]
-        steps = [msgspec.structs.replace(step, change=place[step.change]) for step in self.steps if step.change in place]
-        return Work(entries, steps, {entry.id: self.dead[entry.id] for entry in entries if entry.id in self.dead}, self.more)
+        steps = [
+            msgspec.structs.replace(step, change=place[step.change])
+            for step in self.steps
+            if step.change in place
+        ]
+        return Work(
+            entries,
+            steps,
+            {entry.id: self.dead[entry.id] for entry in entries if entry.id in self.dead},
+            self.more,
+        )
 
 
 def work_of(
-    entries: Sequence[Entry], known: Mapping[tuple[str, int], Usable], reloaded: dict[int, Reloaded], wrong: dict[int, Malformed]
+    entries: Sequence[Entry],
+    known: Mapping[tuple[str, int], Usable],
+    reloaded: dict[int, Reloaded],
+    wrong: dict[int, Malformed],
 ) -> tuple[list[Step], dict[int, Malformed]]:
-    """The steps of a batch, and the changes that cannot be applied. ``known`` are the declarations by table and number; ``reloaded`` and ``wrong`` are
-    the results and errors of its reloads by id. Pure.
+    """The steps of a batch, and the changes that cannot be applied. ``known`` are the declarations by table
+    and number; ``reloaded`` and ``wrong`` are the results and errors of its reloads by id. Pure.
     """
     steps: list[Step] = []
     dead: dict[int, Malformed] = {}

@@ -17,7 +17,13 @@ OK, FAILED = 0, 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--timeout", type=float, default=TIMEOUT, metavar="SECONDS", help="how long to wait (default: %(default)s)")
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=TIMEOUT,
+        metavar="SECONDS",
+        help="how long to wait (default: %(default)s)",
+    )
     parser.add_argument("--json", action="store_true", help="print the answer as one JSON object")
 
 
@@ -36,7 +42,11 @@ def run(config: Config, options: argparse.Namespace) -> int:
         print(f"ok: everything that was committed is in Redis, after {answer['seconds']:.3f} s")
     else:
         missing = ", ".join(f"{number} of {table}" for table, number in answer.get("missing", {}).items())
-        reasons = [answer.get("error"), missing and f"changes that are not in Redis yet: {missing}",
-                   answer.get("dead") and f"changes that could not be applied, see gearsync dead-letter list: {answer['dead']}"]
+        reasons = [
+            answer.get("error"),
+            missing and f"changes that are not in Redis yet: {missing}",
+            answer.get("dead")
+            and f"changes that could not be applied, see gearsync dead-letter list: {answer['dead']}",
+        ]
         print(f"FAILED after {answer['seconds']:.3f} s: {'; '.join(filter(None, reasons))}")
     return OK if answer["ok"] else FAILED

@@ -27,21 +27,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parsers = {
         "list": actions.add_parser("list", help="list the newest ones, a line each"),
         "show": actions.add_parser("show", help="show one with the values of its row"),
-        "retry": actions.add_parser("retry", help="have their rows read and written again, after the cause was repaired"),
+        "retry": actions.add_parser(
+            "retry", help="have their rows read and written again, after the cause was repaired"
+        ),
         "drop": actions.add_parser("drop", help="delete them"),
     }
     for action in parsers.values():
         action.add_argument("--config", default=argparse.SUPPRESS, help="configuration file")
         action.add_argument("--json", action="store_true", help="print JSON")
     parsers["show"].add_argument("id", type=int)
-    parsers["list"].add_argument("--limit", type=int, default=50, metavar="N", help="at most so many (default: %(default)s)")
+    parsers["list"].add_argument(
+        "--limit", type=int, default=50, metavar="N", help="at most so many (default: %(default)s)"
+    )
     for name in ("retry", "drop"):
         parsers[name].add_argument("id", type=int, nargs="*")
         parsers[name].add_argument("--all", action="store_true", help="all of them, or all of --table")
     for name in ("list", "retry", "drop"):
-        parsers[name].add_argument("--table", default="", metavar="SCHEMA.TABLE", help="only those of this table")
+        parsers[name].add_argument(
+            "--table", default="", metavar="SCHEMA.TABLE", help="only those of this table"
+        )
     parsers["retry"].add_argument(
-        "--append", action="store_true", help="also append the change to its lists and streams, which then have it twice unless just this had failed")
+        "--append",
+        action="store_true",
+        help="also append the change to its lists and streams, which then have it twice unless just "
+        "this had failed",
+    )
     parsers["drop"].add_argument("--yes", action="store_true", help="confirm that all are deleted")
 
 
@@ -76,10 +86,18 @@ def run(config: Config, options: argparse.Namespace) -> int:
         ids = sorted(set(options.id)) or letters.ids(options.table)
         if options.action == "drop":
             return _report(letters.drop(ids), "dropped", options.json)
-        logged = [table.table for table in config.tables if any(TYPES[write.type].is_log for write in table.write)]
-        status = _report(letters.retry(ids, synced_table.load(database), logged if options.append else ()), "tried again", options.json)
+        logged = [
+            table.table for table in config.tables if any(TYPES[write.type].is_log for write in table.write)
+        ]
+        status = _report(
+            letters.retry(ids, synced_table.load(database), logged if options.append else ()),
+            "tried again",
+            options.json,
+        )
         if logged and not options.append and not options.json:
-            print(f"nothing was appended to the lists and streams of {', '.join(logged)}: that needs --append")
+            print(
+                f"nothing was appended to the lists and streams of {', '.join(logged)}: that needs --append"
+            )
         return status
     except DatabaseUnavailable as error:
         print(f"MySQL: {error}", file=sys.stderr)
@@ -99,11 +117,17 @@ def _as_builtins(letter: Letter) -> dict[str, Any]:
 def _list(letters: DeadLetters, options: argparse.Namespace) -> int:
     newest, number = letters.newest(options.limit, options.table), letters.count(options.table)
     if options.json:
-        listed = [{name: value for name, value in _as_builtins(letter).items() if name != "payload"} for letter in newest]
+        listed = [
+            {name: value for name, value in _as_builtins(letter).items() if name != "payload"}
+            for letter in newest
+        ]
         print(msgspec.json.encode({"total": number, "letters": listed}).decode())
         return DONE
     for letter in newest:
-        print(f"{letter.id}  {letter.failed_at[:19]}  {letter.operation:<7}  {letter.table}: {letter.error.partition(chr(10))[0]}")
+        print(
+            f"{letter.id}  {letter.failed_at[:19]}  {letter.operation:<7}  {letter.table}: "
+            f"{letter.error.partition(chr(10))[0]}"
+        )
     if number > len(newest):
         print(f"and {number - len(newest):,} older ones; --limit shows more")
     if not number:
@@ -128,7 +152,11 @@ def _report(outcomes: Iterable[Outcome], done: str, as_json: bool) -> int:
     number, failed = 0, 0
     for outcome in outcomes:
         if as_json:
-            print(msgspec.json.encode({"id": outcome.id, "ok": outcome.problem is None, "mistake": outcome.problem}).decode())
+            print(
+                msgspec.json.encode(
+                    {"id": outcome.id, "ok": outcome.problem is None, "mistake": outcome.problem}
+                ).decode()
+            )
         elif outcome.problem is not None:
             print(f"{outcome.id}: not {done}: {outcome.problem}", file=sys.stderr)
         number += outcome.problem is None

@@ -10,16 +10,23 @@ from gearsync.outbox.synced_table import SyncedTable
 
 
 def declared(config: Config, wanted: list[str]) -> list[str]:
-    """The names of the ``wanted`` tables, or of all. Raises ValueError for a table without durable delivery."""
+    """The names of the ``wanted`` tables, or of all. Raises ValueError for a table without durable
+    delivery.
+    """
     durable = [table.table for table in config.durable_tables]
     for name in wanted:
         if name not in durable:
-            raise ValueError(f"{name} is not among the tables with durable delivery: {', '.join(durable) or 'there are none'}")
+            raise ValueError(
+                f"{name} is not among the tables with durable delivery: "
+                f"{', '.join(durable) or 'there are none'}"
+            )
     return wanted or durable
 
 
 def has_none(config: Config, wanted: list[str], work: str) -> bool:
-    """Whether no table has durable delivery and none is ``wanted``; this is reported on stderr as nothing to ``work``."""
+    """Whether no table has durable delivery and none is ``wanted``; this is reported on stderr as nothing
+    to ``work``.
+    """
     if wanted or config.durable_tables:
         return False
     print(f"nothing to {work}: no table of the configuration has durable delivery", file=sys.stderr)

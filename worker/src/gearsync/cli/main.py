@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The subcommands and the meaning of their exit statuses. Each is a module of this package, which is imported only to be run."""
+"""The subcommands and the meaning of their exit statuses. Each is a module of this package, which is
+imported only to be run.
+"""
 
 from __future__ import annotations
 
@@ -27,18 +29,35 @@ class _Command(NamedTuple):
 
 _COMMANDS = {
     "run": _Command("take jobs and write to Redis until a signal stops it", "0 stopped by a signal"),
-    "status": _Command("show how far Redis is behind, which worker drains which shard, and all problems", "0 in order; 1 there are problems"),
+    "status": _Command(
+        "show how far Redis is behind, which worker drains which shard, and all problems",
+        "0 in order; 1 there are problems",
+    ),
     "verify": _Command(
         "compare MySQL and Redis, and repair what differs",
-        "0 equal; 1 different, also when nothing was removed because of --max-prune; 2 not everything could be compared"),
-    "resync": _Command("load tables, or load them again, while the application writes", "0 loaded; 1 not loaded, or not completely"),
+        "0 equal; 1 different, also when nothing was removed because of --max-prune; 2 not everything could "
+        "be compared",
+    ),
+    "resync": _Command(
+        "load tables, or load them again, while the application writes",
+        "0 loaded; 1 not loaded, or not completely",
+    ),
     "dead-letter": _Command(
-        "show changes that could not be applied, and try them again", "0 done; 1 not done for all of them; 2 no access to MySQL"),
+        "show changes that could not be applied, and try them again",
+        "0 done; 1 not done for all of them; 2 no access to MySQL",
+    ),
     "read-back": _Command(
-        "compare Redis with one row from stdin, for the playbook smoke", "0 Redis holds the row; 1 it does not; 2 it could not be compared"),
-    "barrier": _Command("wait until everything that is committed now is in Redis", "0 everything is in Redis; 1 it is not, or not in time"),
+        "compare Redis with one row from stdin, for the playbook smoke",
+        "0 Redis holds the row; 1 it does not; 2 it could not be compared",
+    ),
+    "barrier": _Command(
+        "wait until everything that is committed now is in Redis",
+        "0 everything is in Redis; 1 it is not, or not in time",
+    ),
     _CHECK: _Command("list every problem of the configuration, with its line", "0 no problem"),
-    "selftest": _Command("check that every configured server can be used", "0 all can; 1 at least one cannot"),
+    "selftest": _Command(
+        "check that every configured server can be used", "0 all can; 1 at least one cannot"
+    ),
 }
 
 
@@ -53,8 +72,12 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     for name, command in _COMMANDS.items():
         epilog = f"Exit status: {command.statuses}; 2 for unknown options or an invalid configuration."
-        subparser = commands.add_parser(name, help=command.description, description=command.description, epilog=epilog)
-        subparser.add_argument("--config", default=DEFAULT_PATH, help="configuration file (default: %(default)s)")
+        subparser = commands.add_parser(
+            name, help=command.description, description=command.description, epilog=epilog
+        )
+        subparser.add_argument(
+            "--config", default=DEFAULT_PATH, help="configuration file (default: %(default)s)"
+        )
         if name in (sys.argv[1:] if arguments is None else arguments):
             _module(name).add_arguments(subparser)
     options = parser.parse_args(arguments)

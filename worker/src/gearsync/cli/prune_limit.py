@@ -27,6 +27,8 @@ def prune_limit(given: str) -> PruneLimit:
     """A share like ``5%``, or a number. Raises ArgumentTypeError."""
     match = _SHARE_OR_NUMBER.fullmatch(given)
     if match is None:
-        raise argparse.ArgumentTypeError(f"{given!r} is neither a share of a table's keys, such as 5%, nor a number of keys")
+        raise argparse.ArgumentTypeError(
+            f"{given!r} is neither a share of a table's keys, such as 5%, nor a number of keys"
+        )
     share, number = match.groups()
     return PruneLimit(given, float(share), _ALWAYS_ALLOWED) if share else PruneLimit(given, 0.0, int(number))

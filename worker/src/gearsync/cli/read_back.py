@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`gearsync read-back`: compares Redis with one row. For the playbook smoke, which takes the row from a trigger."""
+"""`gearsync read-back`: compares Redis with one row. For the playbook smoke, which takes the row from a
+trigger.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,10 @@ EQUAL, DIFFERENT, UNKNOWN = 0, 1, 2
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        f"{parser.description}. Reads the payload of a job, or a JSON object with the table, the payload and the declaration of a row of the outbox."
-        " Prints no value of the row.")
+        f"{parser.description}. Reads the payload of a job, or a JSON object with the table, the payload "
+        "and the declaration of a row of the outbox."
+        " Prints no value of the row."
+    )
 
 
 def change_of(given: bytes) -> Change:
@@ -48,7 +52,10 @@ def run(config: Config, _options: argparse.Namespace) -> int:
         change = change_of(sys.stdin.buffer.read())
         table = next((table for table in config.tables if table.table == change.table), None)
         if table is None:
-            raise Malformed(f"the worker's configuration does not declare {change.table}, it is older than the triggers: run site.yml")
+            raise Malformed(
+                f"the worker's configuration does not declare {change.table}, it is older than the "
+                "triggers: run site.yml"
+            )
         row = _written(config, table, change)
         if row is None:
             print("the transform leaves the row out")
@@ -81,7 +88,9 @@ def _different(target: Target, expectation: Expectation, probes: Sequence[Probe]
     different = []
     for probe, answer, seconds in zip(probes, answers[::2], answers[1::2]):
         try:
-            kind = difference(probe, answer, expectation.expires(probe), seconds if expectation.expires(probe) else None)
+            kind = difference(
+                probe, answer, expectation.expires(probe), seconds if expectation.expires(probe) else None
+            )
         except Exception as error:  # noqa: BLE001  # an error answer of Redis, whatever it is
             raise Unavailable(f"{expectation.shapes[probe.write]}: {message_of(error)}") from None
         if kind is not None:

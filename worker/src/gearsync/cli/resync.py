@@ -43,32 +43,95 @@ _LOSSES = 3
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     usual = Limits()
-    parser.add_argument("--table", action="append", metavar="SCHEMA.TABLE", help="only this table; can be repeated (default: all with durable delivery)")
-    parser.add_argument("--new", action="store_true", help="only tables that were never loaded completely as they are declared now")
+    parser.add_argument(
+        "--table",
+        action="append",
+        metavar="SCHEMA.TABLE",
+        help="only this table; can be repeated (default: all with durable delivery)",
+    )
+    parser.add_argument(
+        "--new",
+        action="store_true",
+        help="only tables that were never loaded completely as they are declared now",
+    )
     parser.add_argument("--where", default="", metavar="SQL", help="only rows that meet this condition")
-    parser.add_argument("--chunk", type=int, default=usual.chunk, metavar="N", help="rows of one transaction, at most (default: %(default)s)")
-    parser.add_argument("--nice-ratio", type=float, default=usual.nice_ratio, metavar="F",
-                        help="sleep F times as long as a transaction took before the next one (default: %(default)s)")
-    parser.add_argument("--rate", type=float, default=usual.rate, metavar="R", help="rows per second, at most (default: no limit)")
-    parser.add_argument("--max-depth", type=int, default=usual.depth, metavar="N", help="wait while the outbox holds more rows (default: %(default)s)")
-    parser.add_argument("--patience", type=float, default=usual.patience, metavar="S",
-                        help="give up when the workers have taken none of these rows for S seconds (default: %(default)g)")
-    parser.add_argument("--replica", action="append", default=[], metavar="HOST[:PORT]",
-                        help="watch the lag of this replica, with the worker's account; can be repeated")
-    parser.add_argument("--max-lag", type=float, default=5.0, metavar="S",
-                        help="wait while a watched replica is more than S seconds behind (default: %(default)g)")
-    parser.add_argument("--wait", type=float, default=60.0, metavar="S",
-                        help="wait S seconds for the workers to take the last rows, 0 to not wait (default: %(default)g)")
-    parser.add_argument("--dry-run", action="store_true", help="only show which tables would be loaded, and where an interrupted run would continue")
-    parser.add_argument("--restart", action="store_true", help="start over instead of continuing an interrupted run")
+    parser.add_argument(
+        "--chunk",
+        type=int,
+        default=usual.chunk,
+        metavar="N",
+        help="rows of one transaction, at most (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--nice-ratio",
+        type=float,
+        default=usual.nice_ratio,
+        metavar="F",
+        help="sleep F times as long as a transaction took before the next one (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--rate",
+        type=float,
+        default=usual.rate,
+        metavar="R",
+        help="rows per second, at most (default: no limit)",
+    )
+    parser.add_argument(
+        "--max-depth",
+        type=int,
+        default=usual.depth,
+        metavar="N",
+        help="wait while the outbox holds more rows (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=usual.patience,
+        metavar="S",
+        help="give up when the workers have taken none of these rows for S seconds (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--replica",
+        action="append",
+        default=[],
+        metavar="HOST[:PORT]",
+        help="watch the lag of this replica, with the worker's account; can be repeated",
+    )
+    parser.add_argument(
+        "--max-lag",
+        type=float,
+        default=5.0,
+        metavar="S",
+        help="wait while a watched replica is more than S seconds behind (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--wait",
+        type=float,
+        default=60.0,
+        metavar="S",
+        help="wait S seconds for the workers to take the last rows, 0 to not wait (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="only show which tables would be loaded, and where an interrupted run would continue",
+    )
+    parser.add_argument(
+        "--restart", action="store_true", help="start over instead of continuing an interrupted run"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
 
 
 def _wrong_options(config: Config, options: argparse.Namespace) -> str:
     if config.mysql is None:
         return "the configuration has no MySQL server: add mysql"
-    for name, value, least in (("--chunk", options.chunk, 1), ("--nice-ratio", options.nice_ratio, 0), ("--rate", options.rate, 0),
-                               ("--max-depth", options.max_depth, 1), ("--patience", options.patience, 0)):
+    for name, value, least in (
+        ("--chunk", options.chunk, 1),
+        ("--nice-ratio", options.nice_ratio, 0),
+        ("--rate", options.rate, 0),
+        ("--max-depth", options.max_depth, 1),
+        ("--patience", options.patience, 0),
+    ):
         # Also refuses NaN, which is not less than anything.
         if not value >= least:
             return f"{name} must be {least} or more, not {value:g}"
@@ -84,15 +147,22 @@ def _wrong_options(config: Config, options: argparse.Namespace) -> str:
 
 def _limits(config: Config, options: argparse.Namespace, replicas: list[Database]) -> Limits:
     return Limits(
-        chunk=options.chunk, nice_ratio=options.nice_ratio, rate=options.rate, depth=options.max_depth,
+        chunk=options.chunk,
+        nice_ratio=options.nice_ratio,
+        rate=options.rate,
+        depth=options.max_depth,
         # Applied rows stay in the outbox for a while.
-        patience=options.patience + config.worker.keep, tables=[table.table for table in config.tables],
-        max_lag=options.max_lag if replicas else 0.0, lag=lambda: max((replica_lag(replica) for replica in replicas), default=0.0),
+        patience=options.patience + config.worker.keep,
+        tables=[table.table for table in config.tables],
+        max_lag=options.max_lag if replicas else 0.0,
+        lag=lambda: max((replica_lag(replica) for replica in replicas), default=0.0),
     )
 
 
 def run(config: Config, options: argparse.Namespace) -> int:
-    """The exit status: 0 when all tables are loaded, 1 when one is not, or when changes of one became dead letters meanwhile."""
+    """The exit status: 0 when all tables are loaded, 1 when one is not, or when changes of one became
+    dead letters meanwhile.
+    """
     if has_none(config, options.table or [], "load"):
         return DONE
     problem = _wrong_options(config, options)
@@ -101,7 +171,10 @@ def run(config: Config, options: argparse.Namespace) -> int:
         return FAILED
     database = Database(config.mysql, _STATEMENT, idle=60.0)
     target = open_target(config.redis, config.worker.io_timeout)
-    replicas = [Database(_replica(config.mysql, address), config.worker.io_timeout, idle=60.0) for address in options.replica]
+    replicas = [
+        Database(_replica(config.mysql, address), config.worker.io_timeout, idle=60.0)
+        for address in options.replica
+    ]
     try:
         return _load(config, options, database, target, _limits(config, options, replicas))
     except Busy as error:
@@ -121,7 +194,9 @@ def run(config: Config, options: argparse.Namespace) -> int:
     return FAILED
 
 
-def _load(config: Config, options: argparse.Namespace, database: Database, target: Target, limits: Limits) -> int:
+def _load(
+    config: Config, options: argparse.Namespace, database: Database, target: Target, limits: Limits
+) -> int:
     """The exit status. Raises everything that ends a resync."""
     tables = {table.table: table for table in config.tables}
 
@@ -158,7 +233,11 @@ def _show_plan(database: Database, stores: list[RunStore], options: argparse.Nam
         interrupted = None if options.restart else store.interrupted()
         done, reason = (interrupted.rows, interrupted.reason) if interrupted else (0, "")
         if options.json:
-            print(msgspec.json.encode({"table": table, "estimate": rows, "rows": done, "words": reason}).decode())
+            print(
+                msgspec.json.encode(
+                    {"table": table, "estimate": rows, "rows": done, "words": reason}
+                ).decode()
+            )
         else:
             print(f"{table}: about {rows:,} rows" + (f"; it {reason}" if reason else ""))
 
@@ -168,8 +247,12 @@ def _wait(config: Config, database: Database, target: Target, tables: list[str],
     waiting = missing(config, database, target, tables, seconds)
     if not waiting:
         return DONE
-    print(f"all rows are in the outbox, but after {seconds:g} s changes of {', '.join(sorted(waiting))} still wait there: {hindrance(config, target)};"
-          " gearsync barrier waits longer", file=sys.stderr)
+    print(
+        f"all rows are in the outbox, but after {seconds:g} s changes of {', '.join(sorted(waiting))} still "
+        f"wait there: {hindrance(config, target)};"
+        " gearsync barrier waits longer",
+        file=sys.stderr,
+    )
     return FAILED
 
 
@@ -178,8 +261,12 @@ def _report_letters(database: Database, began: dict[str, str]) -> int:
     letters = {table: letters_since(database, table, moment) for table, moment in began.items()}
     for table, number in letters.items():
         if number:
-            print(f"{table}: {number:,} changes became dead letters since the load began, so that Redis lacks them:"
-                  f" see gearsync dead-letter list --table {table}", file=sys.stderr)
+            print(
+                f"{table}: {number:,} changes became dead letters since the load began, so that Redis lacks "
+                "them:"
+                f" see gearsync dead-letter list --table {table}",
+                file=sys.stderr,
+            )
     return FAILED if any(letters.values()) else DONE
 
 
@@ -189,7 +276,9 @@ def _replica(settings: MySQLSettings, address: str) -> MySQLSettings:
 
 
 def _runs(make: Callable[[bool], TableResync], restart: bool) -> Iterator[tuple[TableResync, Progress]]:
-    """One table's progress, across lost connections and new declarations. Raises errors that do not end by themselves."""
+    """One table's progress, across lost connections and new declarations. Raises errors that do not end
+    by themselves.
+    """
     failures, lost, begun = 0, 0, False
     while True:
         try:

@@ -24,8 +24,14 @@ def shown(as_json: bool) -> Iterator[Callable[[Progress], None]]:
     """A function that shows each progress."""
     console = Console(stderr=True)
     if console.is_terminal and not as_json:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
-                   TextColumn("{task.fields[waiting]}"))
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[waiting]}"),
+        )
         with Bars(*columns, console=console) as bars:
             yield _Bar(bars)
     else:
@@ -49,12 +55,21 @@ class _Bar:
 
     def __call__(self, progress: Progress) -> None:
         if progress.table not in self._tasks:
-            self._tasks[progress.table] = (self._bars.add_task(progress.table, total=progress.estimate, rate="", waiting=""), _Rate(progress))
+            self._tasks[progress.table] = (
+                self._bars.add_task(progress.table, total=progress.estimate, rate="", waiting=""),
+                _Rate(progress),
+            )
         task, rate = self._tasks[progress.table]
         # The estimate may be far off; a bar must not be full before the end.
         total = progress.rows if progress.done else max(progress.estimate, progress.rows + 1)
         waiting = f"waiting for {progress.waiting}" if progress.waiting else ""
-        self._bars.update(task, completed=progress.rows, total=total, rate=f"{rate.of(progress):,.0f} rows/s", waiting=waiting)  # type: ignore[arg-type]
+        self._bars.update(
+            task,  # type: ignore[arg-type]
+            completed=progress.rows,
+            total=total,
+            rate=f"{rate.of(progress):,.0f} rows/s",
+            waiting=waiting,
+        )
 
 
 class _Lines:
@@ -71,12 +86,26 @@ class _Lines:
         speed = rate.of(progress)
         left = max(progress.estimate - progress.rows, 0) / speed if speed and not progress.done else 0.0
         if self._json:
-            print(msgspec.json.encode({
-                "table": progress.table, "rows": progress.rows, "estimate": progress.estimate, "rows_per_second": round(speed, 1),
-                "seconds_left": round(left, 1), "waiting_for": progress.waiting or None, "done": progress.done,
-            }).decode(), flush=True)
+            print(
+                msgspec.json.encode(
+                    {
+                        "table": progress.table,
+                        "rows": progress.rows,
+                        "estimate": progress.estimate,
+                        "rows_per_second": round(speed, 1),
+                        "seconds_left": round(left, 1),
+                        "waiting_for": progress.waiting or None,
+                        "done": progress.done,
+                    }
+                ).decode(),
+                flush=True,
+            )
         elif progress.done:
             print(f"{progress.table}: done, {progress.rows:,} rows at {speed:,.0f} rows/s", flush=True)
         else:
             waiting = f", waiting for {progress.waiting}" if progress.waiting else ""
-            print(f"{progress.table}: {progress.rows:,} of about {progress.estimate:,} rows, {speed:,.0f} rows/s, {left:.0f} s left{waiting}", flush=True)
+            print(
+                f"{progress.table}: {progress.rows:,} of about {progress.estimate:,} rows, {speed:,.0f} "
+                f"rows/s, {left:.0f} s left{waiting}",
+                flush=True,
+            )

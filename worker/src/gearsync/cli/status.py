@@ -27,7 +27,13 @@ _BOUND = 15.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--watch", action="store_true", help="show the state continuously, until interrupted")
-    parser.add_argument("--interval", type=float, default=2.0, metavar="SECONDS", help="how often --watch asks the servers (default: %(default)g)")
+    parser.add_argument(
+        "--interval",
+        type=float,
+        default=2.0,
+        metavar="SECONDS",
+        help="how often --watch asks the servers (default: %(default)g)",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object; with --watch one a line")
 
 

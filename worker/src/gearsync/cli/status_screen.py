@@ -19,7 +19,9 @@ from gearsync.operate.pipeline.state import DatabaseState, PipelineState
 def screen(state: PipelineState, config: Config) -> RenderableType:
     """The state as a screen of tables."""
     current = problems(state, config)
-    moment = datetime.datetime.fromtimestamp(state.time, datetime.timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+    moment = datetime.datetime.fromtimestamp(state.time, datetime.timezone.utc).strftime(
+        "%Y-%m-%d %H:%M:%S UTC"
+    )
     head = Text.assemble((f"source {state.source}  ", "bold"), f"{moment}  ", _summary(len(current)))
     parts: list[RenderableType] = [head, *(Text(f"  ! {problem}", style="red") for problem in current)]
     parts += [*(Text(f"  - {hint}", style="yellow") for hint in hints(state)), Text()]
@@ -43,17 +45,43 @@ def _table(*columns: str) -> Table:
 
 
 def _tables(database: DatabaseState, config: Config, now: float) -> Table:
-    rows = _table("table", "delivery", ">waiting", ">oldest", ">changes/s", ">lag p50", ">lag p99", ">dead", "triggers", "loaded", "verified")
+    rows = _table(
+        "table",
+        "delivery",
+        ">waiting",
+        ">oldest",
+        ">changes/s",
+        ">lag p50",
+        ">lag p99",
+        ">dead",
+        "triggers",
+        "loaded",
+        "verified",
+    )
     active = activity(database.reports.values())
     direct = [table.table for table in config.tables if table.delivery == "direct"]
-    for name in sorted({*database.synced, *database.waiting, *(table.table for table in config.durable_tables)}):
+    for name in sorted(
+        {*database.synced, *database.waiting, *(table.table for table in config.durable_tables)}
+    ):
         waiting = database.waiting.get(name)
         done = active.get(name, Activity(0.0, None, None))
         more = "+" if database.truncated else ""
-        lag = (_seconds(waiting.oldest if waiting else None), f"{done.rate:,.1f}", _seconds(done.p50), _seconds(done.p99))
+        lag = (
+            _seconds(waiting.oldest if waiting else None),
+            f"{done.rate:,.1f}",
+            _seconds(done.p50),
+            _seconds(done.p99),
+        )
         rows.add_row(
-            name, "durable", f"{waiting.rows:,}{more}" if waiting else "0", *lag, f"{database.dead_letters.get(name, 0):,}", _triggers(database, name),
-            _loaded(database, name, now), _verified(database, name, now))
+            name,
+            "durable",
+            f"{waiting.rows:,}{more}" if waiting else "0",
+            *lag,
+            f"{database.dead_letters.get(name, 0):,}",
+            _triggers(database, name),
+            _loaded(database, name, now),
+            _verified(database, name, now),
+        )
     for name in sorted(direct):
         rows.add_row(name, "direct", *["-"] * 9)
     return rows
@@ -80,7 +108,14 @@ def _verified(database: DatabaseState, name: str, now: float) -> str:
         return "never"
     if not result.finished:
         return f"could not be compared: {result.error}"
-    different = ", ".join(f"{number:,} {kind.replace('_', ' ')}" for kind, number in sorted(result.different.items()) if number) or "equal"
+    different = (
+        ", ".join(
+            f"{number:,} {kind.replace('_', ' ')}"
+            for kind, number in sorted(result.different.items())
+            if number
+        )
+        or "equal"
+    )
     share = f", of a {result.sample:g} % sample" if result.sample < 100 else ""
     unsettled = f", {result.unsettled:,} not compared" if result.unsettled else ""
     failed = "; a later one failed" if result.error else ""
@@ -91,7 +126,9 @@ def _shards(database: DatabaseState) -> Table:
     rows = _table(">shard", ">epoch", "drained by", ">lease")
     for lease in database.leases:
         owner = (lease.owner or "").rpartition(":")[0] if lease.held else "-"
-        rows.add_row(str(lease.shard), str(lease.epoch), owner, _seconds(lease.seconds_left if lease.held else None))
+        rows.add_row(
+            str(lease.shard), str(lease.epoch), owner, _seconds(lease.seconds_left if lease.held else None)
+        )
     return rows
 
 
@@ -107,7 +144,11 @@ def _servers(state: PipelineState) -> Table:
         waiting = sum(queue.jobs for queue in server.queues.values())
         workers = max((queue.workers for queue in server.queues.values()), default=0)
         status = f"up, {waiting:,} jobs, {workers} workers" if server.ok else server.detail
-        rows.add_row("job server", server.name, f"{status}, breaker {breakers[server.name]}" if server.name in breakers else status)
+        rows.add_row(
+            "job server",
+            server.name,
+            f"{status}, breaker {breakers[server.name]}" if server.name in breakers else status,
+        )
     return rows
 
 

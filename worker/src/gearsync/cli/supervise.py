@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Processes, signals and systemd: starts the worker processes, restarts one that dies, and notifies systemd while all of them make progress."""
+"""Processes, signals and systemd: starts the worker processes, restarts one that dies, and notifies
+systemd while all of them make progress.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,8 @@ log = logging.getLogger(__name__)
 
 _STEP_SECONDS = 0.5
 _RESTART_SECONDS = 1.0
-#: A process is stuck when it has not finished a step for so many seconds, or for so many times the timeout of one answer: systemd restarts the service.
+#: A process is stuck when it has not finished a step for so many seconds, or for so many times the timeout of
+#: one answer: systemd restarts the service.
 _STUCK_SECONDS, _STUCK_ANSWERS = 20.0, 5
 #: Seconds that a name server has to answer; then a process continues without it.
 _RESOLVE_SECONDS = 1.0
@@ -54,7 +57,9 @@ Kind = Callable[[Config, Tally], Union[DirectDelivery, Drain]]
 
 @contextmanager
 def stop_signals(action: Any) -> Iterator[None]:
-    """Call ``action(count)`` for every SIGTERM and SIGINT, with their number so far; the former handlers are restored afterwards."""
+    """Call ``action(count)`` for every SIGTERM and SIGINT, with their number so far; the former handlers
+    are restored afterwards.
+    """
     count = 0
 
     def handle(_number: int, _frame: Optional[FrameType]) -> None:
@@ -72,8 +77,12 @@ def stop_signals(action: Any) -> Iterator[None]:
 
 def _servers(config: Config, functions: Sequence[str]) -> JobServers:
     return JobServers(
-        [parse_address(server) for server in config.job_servers], functions,
-        prefetch=config.worker.prefetch, timeout=config.worker.io_timeout, reconnect_max=config.worker.reconnect_max, tls=config.job_server_tls,
+        [parse_address(server) for server in config.job_servers],
+        functions,
+        prefetch=config.worker.prefetch,
+        timeout=config.worker.io_timeout,
+        reconnect_max=config.worker.reconnect_max,
+        tls=config.job_server_tls,
     )
 
 
@@ -82,8 +91,14 @@ def direct(config: Config, tally: Tally) -> DirectDelivery:
     router = Router(config.tables, transforms(config))
     servers = _servers(config, [*router.functions, REVERSE])
     durable = [table.table for table in config.durable_tables]
-    late = LateJobs(Database(config.mysql, config.worker.io_timeout), durable) if config.mysql is not None and durable else None
-    return DirectDelivery(config, servers, open_target(config.redis, config.worker.io_timeout), router, tally, late=late)
+    late = (
+        LateJobs(Database(config.mysql, config.worker.io_timeout), durable)
+        if config.mysql is not None and durable
+        else None
+    )
+    return DirectDelivery(
+        config, servers, open_target(config.redis, config.worker.io_timeout), router, tally, late=late
+    )
 
 
 def drain(config: Config, tally: Tally) -> Drain:
@@ -91,18 +106,25 @@ def drain(config: Config, tally: Tally) -> Drain:
     settings = config.worker
     assert config.mysql is not None  # noqa: S101  # checked with the configuration
     servers = _servers(config, [])
-    # A batch is thousands of small objects without cycles: to collect at every few hundred costs a tenth of the time.
+    # A batch is thousands of small objects without cycles: to collect at every few hundred costs a tenth of
+    # the time.
     gc.freeze()
     gc.set_threshold(100_000, 20, 100)
     database = Database(config.mysql, settings.io_timeout, idle=2 * settings.lease)
     behind = Database(config.mysql, settings.io_timeout, idle=2 * settings.lease)
-    return Drain(config, Servers(servers, open_target(config.redis, settings.io_timeout), database, behind), transforms(config), tally)
+    return Drain(
+        config,
+        Servers(servers, open_target(config.redis, settings.io_timeout), database, behind),
+        transforms(config),
+        tally,
+    )
 
 
 def work(config: Config, kind: Kind, counted: pathlib.Path, progress: Any) -> None:
     """One worker process: runs until a signal stops it.
 
-    ``progress`` (a shared double) gets the time of each finished step, the file ``counted`` the counters of this process and of those before it.
+    ``progress`` (a shared double) gets the time of each finished step, the file ``counted`` the counters of
+    this process and of those before it.
     """
     logs.configure(config.worker.log_level, config.worker.log_format, config.source)
     # Libraries resolve Redis, Sentinels and MySQL within the steps of a process.
@@ -114,7 +136,8 @@ def work(config: Config, kind: Kind, counted: pathlib.Path, progress: Any) -> No
     def stop(count: int) -> None:
         nonlocal deadline
         delivery.stop()
-        # The second signal means "at once": jobs that are not done return to their queue when the connection closes.
+        # The second signal means "at once": jobs that are not done return to their queue when the connection
+        # closes.
         deadline = time.monotonic() + (config.worker.shutdown_timeout if count == 1 else 0.0)
 
     with stop_signals(stop):
@@ -123,7 +146,8 @@ def work(config: Config, kind: Kind, counted: pathlib.Path, progress: Any) -> No
             progress.value = now = time.monotonic()
             if now >= save_at:
                 tallies.save(counted, delivery.tally)
-                # Errors form cycles of some kilobytes with their frames, and the collector runs seldom where changes are few.
+                # Errors form cycles of some kilobytes with their frames, and the collector runs seldom where
+                # changes are few.
                 gc.collect(1)
                 save_at = now + _SAVE_SECONDS
     delivery.close()
@@ -157,7 +181,13 @@ class _Child:
         if self.process.is_alive():
             return False
         if self.restart_at == 0.0:
-            log.error("process %s (%s) died with status %s", self.process.pid, self.name, self.process.exitcode, extra={"action": "process_died"})
+            log.error(
+                "process %s (%s) died with status %s",
+                self.process.pid,
+                self.name,
+                self.process.exitcode,
+                extra={"action": "process_died"},
+            )
             self.restart_at = now + _RESTART_SECONDS
             return False
         if now < self.restart_at:
@@ -177,10 +207,14 @@ def _workers(config: Config, counted: pathlib.Path) -> list[_Child]:
     if config.mysql is not None:
         kinds.append(("drain", drain, config.worker.drainers))
     names = [(f"{name}-{number}", kind) for name, kind, numbers in kinds for number in range(numbers)]
-    return [_Child(name, functools.partial(work, config, kind, counted / f"{name}.json")) for name, kind in names]
+    return [
+        _Child(name, functools.partial(work, config, kind, counted / f"{name}.json")) for name, kind in names
+    ]
 
 
-def _export(config: Config, counted: pathlib.Path, steps: dict[str, Any], stuck: float, _progress: Any) -> None:
+def _export(
+    config: Config, counted: pathlib.Path, steps: dict[str, Any], stuck: float, _progress: Any
+) -> None:
     # Its libraries take as much memory as all others, and no other process needs them.
     from gearsync.operate import exporter  # noqa: PLC0415
 
@@ -201,7 +235,8 @@ def _run(config: Config, counted: pathlib.Path) -> int:
         nonlocal stops
         stops = count
 
-    # The processes share the memory of what was imported before, as long as no collector writes to it. redis-py imports this at its first connection.
+    # The processes share the memory of what was imported before, as long as no collector writes to it.
+    # redis-py imports this at its first connection.
     importlib.import_module("secrets")
     gc.collect()
     gc.freeze()
@@ -212,10 +247,15 @@ def _run(config: Config, counted: pathlib.Path) -> int:
         if config.worker.metrics_listen is not None:
             steps = {child.name: child.progress for child in workers}
             children.append(_Child("exporter", functools.partial(_export, config, counted, steps, stuck)))
-        # Ready means configured and running: the service waits for servers that are down, and must not fail to start.
+        # Ready means configured and running: the service waits for servers that are down, and must not fail
+        # to start.
         notifier.notify("READY=1")
         log.info(
-            "%d processes for %d tables, job servers %s", len(workers), len(config.tables), ", ".join(config.job_servers), extra={"action": "started"}
+            "%d processes for %d tables, job servers %s",
+            len(workers),
+            len(config.tables),
+            ", ".join(config.job_servers),
+            extra={"action": "started"},
         )
         restarts = Tally()
         while not stops:
@@ -239,7 +279,9 @@ def _run(config: Config, counted: pathlib.Path) -> int:
 
 
 def _terminate(children: Sequence[_Child], stops: Callable[[], int], seconds: float) -> None:
-    """Send SIGTERM to the processes, again for each further signal to the service, and wait for their end for ``seconds``."""
+    """Send SIGTERM to the processes, again for each further signal to the service, and wait for their end
+    for ``seconds``.
+    """
     deadline = time.monotonic() + seconds
     sent = 0
     while any(child.process.is_alive() for child in children) and time.monotonic() < deadline:

@@ -27,16 +27,55 @@ _SETTLE = 60.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--table", action="append", metavar="SCHEMA.TABLE", help="only this table; can be repeated (default: all with durable delivery)")
-    parser.add_argument("--sample", type=float, default=100.0, metavar="PERCENT", help="compare this share of the rows and keys (default: %(default)g)")
-    parser.add_argument("--quick", action="store_true", help="compare only the first and the last thousand rows of each table, which takes a moment")
-    parser.add_argument("--settle", type=float, default=_SETTLE, metavar="S", help="wait S seconds for changes on their way to Redis (default: %(default)g)")
-    parser.add_argument("--repair", action="store_true", help="have the worker write again what is missing, stale or of another type")
-    parser.add_argument("--prune", action="store_true", help="have the worker remove keys and members that no row asks for")
-    parser.add_argument("--max-prune", type=prune_limit, default="5%", metavar="LIMIT",
-                        help="remove nothing from a table of which more than this number, or share such as 20%%, would be removed;"
-                             " a share always allows 10 (default: 5%%)")
-    parser.add_argument("--examples", type=int, default=EXAMPLES, metavar="N", help="show N keys of each table; keys contain data (default: %(default)s)")
+    parser.add_argument(
+        "--table",
+        action="append",
+        metavar="SCHEMA.TABLE",
+        help="only this table; can be repeated (default: all with durable delivery)",
+    )
+    parser.add_argument(
+        "--sample",
+        type=float,
+        default=100.0,
+        metavar="PERCENT",
+        help="compare this share of the rows and keys (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="compare only the first and the last thousand rows of each table, which takes a moment",
+    )
+    parser.add_argument(
+        "--settle",
+        type=float,
+        default=_SETTLE,
+        metavar="S",
+        help="wait S seconds for changes on their way to Redis (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--repair",
+        action="store_true",
+        help="have the worker write again what is missing, stale or of another type",
+    )
+    parser.add_argument(
+        "--prune", action="store_true", help="have the worker remove keys and members that no row asks for"
+    )
+    parser.add_argument(
+        "--max-prune",
+        type=prune_limit,
+        default="5%",
+        metavar="LIMIT",
+        help="remove nothing from a table of which more than this number, or share such as 20%%, would "
+        "be removed;"
+        " a share always allows 10 (default: 5%%)",
+    )
+    parser.add_argument(
+        "--examples",
+        type=int,
+        default=EXAMPLES,
+        metavar="N",
+        help="show N keys of each table; keys contain data (default: %(default)s)",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -89,5 +128,9 @@ def _store(database: Database, reports: Sequence[Report], sample: float) -> None
         store(database, reports, sample)
     except DatabaseUnavailable as error:
         # The results are printed all the same.
-        hint = "; the schema is of an earlier release: run site.yml" if isinstance(error, StatementInvalid) else ""
+        hint = (
+            "; the schema is of an earlier release: run site.yml"
+            if isinstance(error, StatementInvalid)
+            else ""
+        )
         print(f"the result is not stored for gearsync status: {error}{hint}", file=sys.stderr)

@@ -44,7 +44,9 @@ class Unsettled(Exception):
 class VerifyRun:
     """One verification of the chosen tables."""
 
-    def __init__(self, config: Config, options: argparse.Namespace, database: Database, target: Target) -> None:
+    def __init__(
+        self, config: Config, options: argparse.Namespace, database: Database, target: Target
+    ) -> None:
         """Raises ValueError for tables that cannot be verified, and DatabaseUnavailable."""
         self._config = config
         self._options = options
@@ -53,23 +55,41 @@ class VerifyRun:
         self._patience = options.settle
         self._target = target
         self._servers = Servers(
-            database, target.ask, lambda: target.scan(CHUNK), lambda key, scored: target.scan_members(key, scored, CHUNK), self._settle)
+            database,
+            target.ask,
+            lambda: target.scan(CHUNK),
+            lambda key, scored: target.scan_members(key, scored, CHUNK),
+            self._settle,
+        )
         self._names = declared(config, options.table or [])
         self._orphans: dict[str, Spool] = {}
         self._files = contextlib.ExitStack()
         synced = synced_table.load(database)
         hooks = transforms(config)
         self._verifiers = {
-            table.table: TableVerifier(self._servers, table, synced[table.table], hooks.get(table.table), options.examples)
-            for table in config.durable_tables if table.table in synced}
-        self._unknown = [Expectation(table, []) for table in config.tables if table.table not in self._verifiers]
-        self._absent = {name: Report(name, error=without_triggers(name)) for name in self._names if name not in self._verifiers}
+            table.table: TableVerifier(
+                self._servers, table, synced[table.table], hooks.get(table.table), options.examples
+            )
+            for table in config.durable_tables
+            if table.table in synced
+        }
+        self._unknown = [
+            Expectation(table, []) for table in config.tables if table.table not in self._verifiers
+        ]
+        self._absent = {
+            name: Report(name, error=without_triggers(name))
+            for name in self._names
+            if name not in self._verifiers
+        }
 
     def _settle(self, table: str) -> None:
         """Wait until everything that is committed now for a table is in Redis. Raises Unsettled."""
         if missing(self._config, self._database, self._target, [table], self._patience):
             seconds, self._patience = self._patience, min(self._patience, _IMPATIENT)
-            raise Unsettled(f"changes of {table} have been waiting in the outbox for {seconds:g} s: {hindrance(self._config, self._target)}")
+            raise Unsettled(
+                f"changes of {table} have been waiting in the outbox for {seconds:g} s: "
+                f"{hindrance(self._config, self._target)}"
+            )
 
     def reports(self) -> list[Report]:
         """One for each chosen table: an error of one table, or of its rows, does not affect the others."""
@@ -114,7 +134,9 @@ class VerifyRun:
             marker.begin()
         yield
         if intact and not marker.is_valid():
-            verifier.report.error = "Redis has lost its data while the table was compared: gearsync resync --restart"
+            verifier.report.error = (
+                "Redis has lost its data while the table was compared: gearsync resync --restart"
+            )
         elif complete and not intact and verifier.report.equal:
             marker.end()
 
@@ -158,8 +180,11 @@ class VerifyRun:
         report, limit = verifier.report, self._options.max_prune
         number = report.remaining[ORPHANED]
         if not limit.allows(number, report.walked):
-            report.refused = (f"{number:,} of {report.walked:,} keys and members in Redis would be removed, more than --max-prune {limit.given} allows; "
-                              f"nothing was removed. If no row should have them, give --max-prune {number}")
+            report.refused = (
+                f"{number:,} of {report.walked:,} keys and members in Redis would be removed, more than "
+                f"--max-prune {limit.given} allows; "
+                f"nothing was removed. If no row should have them, give --max-prune {number}"
+            )
         if report.may_prune:
             with _contained(verifier):
                 for orphans in self._orphans[report.table].read():
@@ -187,8 +212,13 @@ def _contained(verifier: TableVerifier) -> Iterator[None]:
 def _bars(quiet: bool) -> Progress:
     console = Console(stderr=True)
     return Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,.0f}"), TimeElapsedColumn(),
-        console=console, disable=quiet or not console.is_terminal,
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f}"),
+        TimeElapsedColumn(),
+        console=console,
+        disable=quiet or not console.is_terminal,
     )
 
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A YAML file read into structs with every problem in it, each with its line. Knows nothing of what the file is about."""
+"""A YAML file read into structs with every problem in it, each with its line. Knows nothing of what the
+file is about.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +27,16 @@ class Unreadable(Exception):
 
 
 def _without_content(problem: str) -> str:
-    """A sentence of PyYAML's without what it quotes from the file, which may be a password that begins with ! or *. Pure.
+    """A sentence of PyYAML's without what it quotes from the file, which may be a password that begins with !
+    or *. Pure.
 
     What it expected, and the one character or the kind of token that it found, are no content.
     """
-    return problem if problem.startswith(("expected ", "found character ", "found unknown escape character ")) else problem.partition("'")[0].rstrip()
+    return (
+        problem
+        if problem.startswith(("expected ", "found character ", "found unknown escape character "))
+        else problem.partition("'")[0].rstrip()
+    )
 
 
 class Document:
@@ -49,7 +56,10 @@ class Document:
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             problem = _without_content(error.problem or error.context or "it cannot be read")
-            raise Unreadable(f"not YAML: {problem}" + (f", column {mark.column + 1}" if mark else ""), mark.line + 1 if mark else None) from None
+            raise Unreadable(
+                f"not YAML: {problem}" + (f", column {mark.column + 1}" if mark else ""),
+                mark.line + 1 if mark else None,
+            ) from None
         except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
             raise Unreadable(f"not YAML: {type(error).__name__}", None) from None
         self._root = root
@@ -77,7 +87,11 @@ class Document:
         """Whether something that is not null stands at a place of mappings."""
         node = self._root
         for part in path:
-            values = [value for key, value in node.value if key.value == part] if isinstance(node, yaml.MappingNode) else []
+            values = (
+                [value for key, value in node.value if key.value == part]
+                if isinstance(node, yaml.MappingNode)
+                else []
+            )
             if not values:
                 return False
             node = values[-1]
@@ -90,7 +104,9 @@ class Document:
 
     def twice(self, name: str, known: Collection[str]) -> Iterator[Problem]:
         """The known names that stand twice in one mapping, in what stands under a name of the document."""
-        nodes: list[tuple[Path, yaml.Node]] = [((name,), node) for key, node in self._root.value if key.value == name]
+        nodes: list[tuple[Path, yaml.Node]] = [
+            ((name,), node) for key, node in self._root.value if key.value == name
+        ]
         # An alias is the node that it stands for.
         looked_at = set()
         while nodes:
@@ -105,16 +121,26 @@ class Document:
                 yield from _listed_twice(node, path, known)
 
     def convert(self, kind: type[Any], apart: str) -> tuple[Any, list[Problem]]:
-        """The document as a struct, and what is wrong with it. The field ``apart`` is not looked at, and has its default.
+        """The document as a struct, and what is wrong with it. The field ``apart`` is not looked at, and has
+        its default.
 
-        A field that is wrong or missing has its default, or an empty value when it has none, so that the rest can be looked at.
+        A field that is wrong or missing has its default, or an empty value when it has none, so that the rest
+        can be looked at.
         """
         problems: list[Problem] = []
         return self._struct(self._root, kind, (), problems, apart), problems
 
-    def _struct(self, node: yaml.Node, kind: type[Any], path: Path, problems: list[Problem], apart: str = "") -> Any:
+    def _struct(
+        self, node: yaml.Node, kind: type[Any], path: Path, problems: list[Problem], apart: str = ""
+    ) -> Any:
         if not isinstance(node, yaml.MappingNode):
-            problems.append(Problem(path, "must be a mapping of names to values", "write name: value, a line each, or {name: value, …}"))
+            problems.append(
+                Problem(
+                    path,
+                    "must be a mapping of names to values",
+                    "write name: value, a line each, or {name: value, …}",
+                )
+            )
             return None
         self._loader.flatten_mapping(node)
         fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
@@ -147,7 +173,9 @@ class Document:
 
     def _value(self, node: yaml.Node, kind: Any, path: Path, problems: list[Problem]) -> Any:
         struct = _struct_of(kind)
-        if struct is not None and not (type(None) in get_args(kind) and self._loader.construct_object(node, deep=True) is None):
+        if struct is not None and not (
+            type(None) in get_args(kind) and self._loader.construct_object(node, deep=True) is None
+        ):
             return self._struct(node, struct, path, problems)
         try:
             return msgspec.convert(self._loader.construct_object(node, deep=True), kind)
@@ -159,12 +187,22 @@ class Document:
 
 
 #: What to write, by the type that a message expects.
-_KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text, in quotes where it looks like something else", "array": "a list"}
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text, in quotes where it looks like something else",
+    "array": "a list",
+}
 
 
 def _hint(message: str) -> str:
     expected = message.partition("`")[2].partition("`")[0].partition(" ")[0]
-    return f"write {_KINDS[expected]}" if expected in _KINDS else "write one of the values that the documentation names"
+    return (
+        f"write {_KINDS[expected]}"
+        if expected in _KINDS
+        else "write one of the values that the documentation names"
+    )
 
 
 def _listed_twice(node: yaml.MappingNode, path: Path, known: Collection[str]) -> Iterator[Problem]:
@@ -172,16 +210,23 @@ def _listed_twice(node: yaml.MappingNode, path: Path, known: Collection[str]) ->
     for key, _value in node.value:
         name = str(key.value)
         if name in seen and name in known:
-            yield Problem((*path, name), f"stands there twice, in line {seen[name]} too", "leave one of them out")
+            yield Problem(
+                (*path, name), f"stands there twice, in line {seen[name]} too", "leave one of them out"
+            )
         seen.setdefault(name, key.start_mark.line + 1)
 
 
 def _unknown(path: Path, name: str, fields: list[str]) -> Problem:
     hint = suggestion(name, fields, f"known are {', '.join(fields)}")
-    # A missing colon or comma makes a name of a password: alone, with what follows it, or behind its own name.
+    # A missing colon or comma makes a name of a password: alone, with what follows it, or behind its own
+    # name.
     longest = MAX_FIELD if "password" not in fields else len(closest(name, fields) or "")
     is_shown = name.isidentifier() and len(name) <= longest
-    return Problem((*path, name), "is unknown", hint) if is_shown else Problem(path, "has a field that is unknown", hint)
+    return (
+        Problem((*path, name), "is unknown", hint)
+        if is_shown
+        else Problem(path, "has a field that is unknown", hint)
+    )
 
 
 def _struct_of(kind: Any) -> Optional[type[Any]]:

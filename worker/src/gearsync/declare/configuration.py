@@ -32,7 +32,9 @@ class ConfigError(Exception):
 
 
 class TlsSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Files of TLS to the job servers; ``ca`` empty for the system's authorities, ``cert`` and ``key`` empty for no certificate of one's own."""
+    """Files of TLS to the job servers; ``ca`` empty for the system's authorities, ``cert`` and ``key``
+    empty for no certificate of one's own.
+    """
 
     ca: Optional[str] = None
     cert: Optional[str] = None
@@ -57,7 +59,10 @@ class RedisSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     replicas_timeout: float = 1.0
 
     def __repr__(self) -> str:
-        return f"RedisSettings(host={self.host!r}, port={self.port}, db={self.db}, unix_socket={self.unix_socket!r}, tls={self.tls})"
+        return (
+            f"RedisSettings(host={self.host!r}, port={self.port}, db={self.db}, "
+            f"unix_socket={self.unix_socket!r}, tls={self.tls})"
+        )
 
 
 class MySQLSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -70,7 +75,10 @@ class MySQLSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     password: str = ""
 
     def __repr__(self) -> str:
-        return f"MySQLSettings(user={self.user!r}, host={self.host!r}, port={self.port}, unix_socket={self.unix_socket!r})"
+        return (
+            f"MySQLSettings(user={self.user!r}, host={self.host!r}, port={self.port}, "
+            f"unix_socket={self.unix_socket!r})"
+        )
 
 
 class WorkerSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -114,13 +122,16 @@ def parse_address(text: str, port: int = DEFAULT_JOB_PORT) -> tuple[str, int]:
     match = _ADDRESS.fullmatch(text)
     port = int(match["port"] or port) if match else 0
     if not match or not 0 < port < 65536:
-        raise ValueError(f"{text!r} cannot be the address of a job server; write host, host:port or [v6]:port")
+        raise ValueError(
+            f"{text!r} cannot be the address of a job server; write host, host:port or [v6]:port"
+        )
     return match["v6"] or match["host"], port
 
 
 def _address_problems(config: Config) -> Iterator[Problem]:
     lists: list[tuple[Path, list[str], int]] = [
-        (("job_servers",), config.job_servers, DEFAULT_JOB_PORT), (("redis", "sentinels"), config.redis.sentinels, DEFAULT_SENTINEL_PORT),
+        (("job_servers",), config.job_servers, DEFAULT_JOB_PORT),
+        (("redis", "sentinels"), config.redis.sentinels, DEFAULT_SENTINEL_PORT),
         (("redis", "cluster"), config.redis.cluster, 6379),
     ]
     for path, servers, port in lists:
@@ -128,7 +139,9 @@ def _address_problems(config: Config) -> Iterator[Problem]:
             try:
                 parse_address(server, port)
             except ValueError:
-                yield Problem((*path, number), f"{server!r} is not an address", "write host, host:port or [v6]:port")
+                yield Problem(
+                    (*path, number), f"{server!r} is not an address", "write host, host:port or [v6]:port"
+                )
     if not config.job_servers:
         yield Problem(("job_servers",), "the list is empty", "name at least one: host or host:port")
     tls = config.job_server_tls
@@ -138,39 +151,76 @@ def _address_problems(config: Config) -> Iterator[Problem]:
     try:
         parse_address(listen or "localhost", DEFAULT_METRICS_PORT)
     except ValueError:
-        yield Problem(("worker", "metrics_listen"), f"{listen!r} is not an address", "write host, host:port or [v6]:port")
+        yield Problem(
+            ("worker", "metrics_listen"),
+            f"{listen!r} is not an address",
+            "write host, host:port or [v6]:port",
+        )
     if config.redis.cluster and (config.redis.sentinels or config.redis.unix_socket or config.redis.db):
-        yield Problem(("redis", "cluster"), "a cluster has neither sentinels nor a unix_socket, and only database 0", "leave these out")
+        yield Problem(
+            ("redis", "cluster"),
+            "a cluster has neither sentinels nor a unix_socket, and only database 0",
+            "leave these out",
+        )
     if bool(config.redis.sentinels) != bool(config.redis.sentinel_master):
-        yield Problem(("redis", "sentinels"), "sentinels and sentinel_master need each other", "name both, or neither")
+        yield Problem(
+            ("redis", "sentinels"), "sentinels and sentinel_master need each other", "name both, or neither"
+        )
 
 
 def _replica_problems(config: Config) -> Iterator[Problem]:
     if config.redis.replicas < 0:
         yield Problem(("redis", "replicas"), "must be 0 or more", "0 waits for none")
     if config.redis.replicas > 0 and not 0.001 <= config.redis.replicas_timeout < config.worker.io_timeout:
-        message = f"{config.redis.replicas_timeout:g} is not between 0.001 and worker.io_timeout, {config.worker.io_timeout:g}"
+        message = (
+            f"{config.redis.replicas_timeout:g} is not between 0.001 and worker.io_timeout, "
+            f"{config.worker.io_timeout:g}"
+        )
         yield Problem(("redis", "replicas_timeout"), message, "give less, or raise worker.io_timeout")
 
 
 def _worker_problems(settings: WorkerSettings) -> Iterator[Problem]:
-    for name, low, high in (("processes", 1, 256), ("drainers", 0, 256), ("prefetch", 1, 10_000), ("batch", 1, 10_000)):
+    for name, low, high in (
+        ("processes", 1, 256),
+        ("drainers", 0, 256),
+        ("prefetch", 1, 10_000),
+        ("batch", 1, 10_000),
+    ):
         if not low <= getattr(settings, name) <= high:
-            yield Problem(("worker", name), f"{getattr(settings, name)} is not between {low} and {high}", f"the default is {getattr(WorkerSettings(), name)}")
+            yield Problem(
+                ("worker", name),
+                f"{getattr(settings, name)} is not between {low} and {high}",
+                f"the default is {getattr(WorkerSettings(), name)}",
+            )
     for name in ("io_timeout", "reconnect_max", "shutdown_timeout", "lease", "sweep", "linger"):
         if getattr(settings, name) <= 0:
-            yield Problem(("worker", name), "must be greater than 0", f"the default is {getattr(WorkerSettings(), name):g} seconds")
+            yield Problem(
+                ("worker", name),
+                "must be greater than 0",
+                f"the default is {getattr(WorkerSettings(), name):g} seconds",
+            )
     if not 0 <= settings.keep <= 3600:
-        yield Problem(("worker", "keep"), f"{settings.keep:g} is not between 0 and 3600", f"the default is {WorkerSettings().keep:g} seconds")
+        yield Problem(
+            ("worker", "keep"),
+            f"{settings.keep:g} is not between 0 and 3600",
+            f"the default is {WorkerSettings().keep:g} seconds",
+        )
     if 0 < settings.lease < 1:
-        yield Problem(("worker", "lease"), "less than a second would be lost at every pause", "give a second or more")
+        yield Problem(
+            ("worker", "lease"), "less than a second would be lost at every pause", "give a second or more"
+        )
 
 
 def _check(config: Config, declared: Any, has_mysql: bool) -> Iterator[Problem]:
     yield from source_problems(config.source)
-    durable = [each.get("table") for each in declared if is_durable(each)] if isinstance(declared, list) else []
+    durable = (
+        [each.get("table") for each in declared if is_durable(each)] if isinstance(declared, list) else []
+    )
     if durable and not has_mysql:
-        message = f"is needed for the durable delivery of {durable[0] if isinstance(durable[0], str) and durable[0].isprintable() else 'a table'}"
+        message = (
+            "is needed for the durable delivery of "
+            f"{durable[0] if isinstance(durable[0], str) and durable[0].isprintable() else 'a table'}"
+        )
         yield Problem(("mysql",), message, "set it, or declare the table with delivery: direct")
     yield from _address_problems(config)
     yield from _replica_problems(config)
@@ -197,8 +247,12 @@ class Shown(NamedTuple):
 FindTransforms = Callable[[Optional[str], Mapping[int, str]], Iterable[Problem]]
 
 
-def inspect(path: str, find: FindTransforms = lambda _path, _names: ()) -> tuple[Optional[Config], list[Shown]]:
-    """The configuration in the file ``path``, and all that is wrong with it, by line. With a problem the configuration is not to be used."""
+def inspect(
+    path: str, find: FindTransforms = lambda _path, _names: ()
+) -> tuple[Optional[Config], list[Shown]]:
+    """The configuration in the file ``path``, and all that is wrong with it, by line. With a problem the
+    configuration is not to be used.
+    """
     try:
         document = Document(pathlib.Path(path).read_bytes())
     except OSError as error:
@@ -209,15 +263,29 @@ def inspect(path: str, find: FindTransforms = lambda _path, _names: ()) -> tuple
     declared = document.value("tables", [])
     further = _check(config, declared, document.has(("mysql",)))
     # What stands in the place of something that is wrong or missing is no further problem.
-    problems += [each for each in further if not any(each.path[:length] in document.replaced for length in range(1, len(each.path) + 1))]
+    problems += [
+        each
+        for each in further
+        if not any(each.path[:length] in document.replaced for length in range(1, len(each.path) + 1))
+    ]
     of_tables = tables_problems(declared)
     if not of_tables:
         config.tables = [typed(each) for each in declared]
     places = {problem.path for problem in of_tables}
-    transforms = {number: each["transform"] for number, each in enumerate(declared if isinstance(declared, list) else ())
-                  if isinstance(each, dict) and each.get("transform") and ("tables", number, "transform") not in places}
-    problems += [*of_tables, *document.twice("tables", {*FIELDS, *WRITE_FIELDS}), *find(config.worker.python_path, transforms)]
-    shown = [Shown(path, document.line(each.path), path_text(each.path), each.message, each.hint, each.table) for each in problems]
+    transforms = {
+        number: each["transform"]
+        for number, each in enumerate(declared if isinstance(declared, list) else ())
+        if isinstance(each, dict) and each.get("transform") and ("tables", number, "transform") not in places
+    }
+    problems += [
+        *of_tables,
+        *document.twice("tables", {*FIELDS, *WRITE_FIELDS}),
+        *find(config.worker.python_path, transforms),
+    ]
+    shown = [
+        Shown(path, document.line(each.path), path_text(each.path), each.message, each.hint, each.table)
+        for each in problems
+    ]
     return config, sorted(shown, key=lambda each: each.line or 0)
 
 

@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 
 
 class Problem(NamedTuple):
-    """What is wrong at a place, which is counted from 0, and what to do; and the name of the table that it is about."""
+    """What is wrong at a place, which is counted from 0, and what to do; and the name of the table that
+    it is about.
+    """
 
     path: tuple[str | int, ...]
     message: str

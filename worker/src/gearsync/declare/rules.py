@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The rule book: what a declaration of tables may hold. Pure, and nothing but the standard library.
 
-This file, problem.py and template.py stand twice, byte for byte the same: in plugins/module_utils/_declare for modules and
-playbooks, and in worker/src/gearsync/declare for the worker. A field that is null is as one that is left out, unless it has a default.
+This file, problem.py and template.py stand twice, byte for byte the same: in plugins/module_utils/_declare
+for modules and playbooks, and in worker/src/gearsync/declare for the worker. A field that is null is as one
+that is left out, unless it has a default.
 """
 
 from __future__ import annotations
@@ -170,7 +171,9 @@ def _names(usable: Mapping[str, Any], field: str, problems: list[Problem]) -> di
 
 
 def declaration_problems(declaration: Any) -> list[Problem]:
-    """Everything that is wrong with a declaration whatever its table looks like. The paths begin inside of it."""
+    """Everything that is wrong with a declaration whatever its table looks like. The paths begin inside
+    of it.
+    """
     if not isinstance(declaration, Mapping):
         return [Problem((), f"must be a mapping, not {_kind(declaration)}", "begin with table: schema.table")]
     problems: list[Problem] = []
@@ -189,7 +192,9 @@ def declaration_problems(declaration: Any) -> list[Problem]:
 def _known_names(
     declaration: Mapping[str, Any], usable: Mapping[str, Any], problems: list[Problem]
 ) -> list[str] | None:
-    """The names that a template may have; None when not all of them can be read. What is wrong with the lists becomes problems."""
+    """The names that a template may have; None when not all of them can be read. What is wrong with the
+    lists becomes problems.
+    """
     events, columns, computed = (_names(usable, name, problems) for name in ("events", "columns", "computed"))
     for number, event in events.items():
         if event not in EVENTS:
@@ -286,7 +291,10 @@ def _template_problems(text: str, field: str, kind: str | None, known: list[str]
             yield Problem((), message, "leave this column out of templates")
     for between, first, second in zip(texts[1:], names, names[1:]):
         if field in ("key", "member") and not between:
-            message = f"{shown(text)} has {{{first}}} and {{{second}}} side by side, which makes one text of 1 and 23, and of 12 and 3"
+            message = (
+                f"{shown(text)} has {{{first}}} and {{{second}}} side by side, which makes one text of "
+                "1 and 23, and of 12 and 3"
+            )
             yield Problem((), message, "put something between them")
     if field == "score" and not names and not SCORE.fullmatch(texts[0]):
         yield Problem(
@@ -310,7 +318,9 @@ def _string_problems(write: Mapping[str, Any]) -> list[Problem]:
 
 
 def _readable_keys(declaration: Any) -> Iterator[tuple[int, str, str, tuple[list[str], list[str]]]]:
-    """(place of the write, its type, its key, the key taken apart) for each key that can be read, whatever else is wrong."""
+    """(place of the write, its type, its key, the key taken apart) for each key that can be read,
+    whatever else is wrong.
+    """
     usable = _usable(declaration, FIELDS, []) if isinstance(declaration, Mapping) else {}
     fields = [name for field in ("columns", "computed") for name in _names(usable, field, []).values()]
     for place, each in enumerate(usable.get("write", ())):
@@ -336,7 +346,8 @@ def _same_key_problems(declaration: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _shared_key_problems(tables: Iterable[Any]) -> Iterator[tuple[int, Problem]]:
-    """Keys of which one table writes the whole and another one writes too: rows with equal values would overwrite each other's.
+    """Keys of which one table writes the whole and another one writes too: rows with equal values would
+    overwrite each other's.
 
     Keys are compared as texts, whatever the columns in them are called.
     """
@@ -382,7 +393,9 @@ def _twice_problems(tables: Iterable[Any]) -> Iterator[tuple[int, Problem]]:
 
 
 def tables_problems(tables: Any) -> list[Problem]:
-    """Everything that is wrong with a list of declarations, whatever the tables look like. The paths begin with tables."""
+    """Everything that is wrong with a list of declarations, whatever the tables look like. The paths
+    begin with tables.
+    """
     if not isinstance(tables, (list, tuple)):
         return [
             Problem(

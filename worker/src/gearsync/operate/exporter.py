@@ -33,7 +33,8 @@ log = logging.getLogger(__name__)
 
 #: An observation serves all requests for so long: several scrapers cost the database no more than one.
 _VALID_SECONDS = 2.0
-#: How long one server may take to answer, and all of them together: below Prometheus' scrape timeout of ten seconds, however many do not answer.
+#: How long one server may take to answer, and all of them together: below Prometheus' scrape timeout of ten
+#: seconds, however many do not answer.
 _TIMEOUT = 2.0
 _BOUND = 3.0
 
@@ -42,7 +43,9 @@ class Health:
     """Whether the processes of this service make progress."""
 
     def __init__(self, steps: dict[str, Any], stuck: float) -> None:
-        """``steps`` are the shared doubles with the time of each process' last step; a process without one for ``stuck`` seconds is stuck."""
+        """``steps`` are the shared doubles with the time of each process' last step; a process without
+        one for ``stuck`` seconds is stuck.
+        """
         self._steps = steps
         self._stuck = stuck
 
@@ -72,23 +75,42 @@ class ObservationCache:
 
 
 class _Families(Collector):
-    def __init__(self, config: Config, counted_in: pathlib.Path, health: Health, observations: ObservationCache) -> None:
-        self._config, self._counted_in, self._health, self._observations = config, counted_in, health, observations
+    def __init__(
+        self, config: Config, counted_in: pathlib.Path, health: Health, observations: ObservationCache
+    ) -> None:
+        self._config, self._counted_in, self._health, self._observations = (
+            config,
+            counted_in,
+            health,
+            observations,
+        )
 
     def collect(self) -> Iterator[Metric]:
         labels = {"source": self._config.source}
         yield gauge("gearsync_build_info", "The version that runs", labels, ({"version": __version__}, 1))
         functions = {table.function for table in self._config.tables if table.delivery == "direct"}
-        yield from counted(merged(tallies.load_all(self._counted_in).values()), labels, [table.table for table in self._config.durable_tables], functions)
+        yield from counted(
+            merged(tallies.load_all(self._counted_in).values()),
+            labels,
+            [table.table for table in self._config.durable_tables],
+            functions,
+        )
         yield gauge(
-            "gearsync_process_last_step_age_seconds", "Time since a process last made progress", labels,
-            *[({"process": name}, age) for name, age in self._health.ages().items()])
+            "gearsync_process_last_step_age_seconds",
+            "Time since a process last made progress",
+            labels,
+            *[({"process": name}, age) for name, age in self._health.ages().items()],
+        )
         yield from observed(self._observations.state(), labels)
 
 
 def readiness(state: PipelineState) -> list[str]:
     """Why changes cannot be applied now; empty when they can. Pure."""
-    reasons = [f"{kind}: {server.detail}" for kind, server in (("mysql", state.mysql), ("redis", state.redis)) if server is not None and not server.ok]
+    reasons = [
+        f"{kind}: {server.detail}"
+        for kind, server in (("mysql", state.mysql), ("redis", state.redis))
+        if server is not None and not server.ok
+    ]
     if not any(server.ok for server in state.job_servers):
         reasons += [f"job server {server.name}: {server.detail}" for server in state.job_servers]
     return reasons
@@ -111,10 +133,19 @@ class _Handler(BaseHTTPRequestHandler):
                 body = encode(self.server.registry)
             except Exception as error:  # whatever it is, log it, and not at each scrape
                 log.log(
-                    logging.DEBUG if self.server.failing else logging.WARNING, "metrics cannot be collected: %s: %s", type(error).__name__, error,
-                    exc_info=True, extra={"action": "metrics_failed"})
+                    logging.DEBUG if self.server.failing else logging.WARNING,
+                    "metrics cannot be collected: %s: %s",
+                    type(error).__name__,
+                    error,
+                    exc_info=True,
+                    extra={"action": "metrics_failed"},
+                )
                 self.server.failing = True
-                self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, "text/plain", b"metrics cannot be collected, see the worker's log\n")
+                self._answer(
+                    HTTPStatus.INTERNAL_SERVER_ERROR,
+                    "text/plain",
+                    b"metrics cannot be collected, see the worker's log\n",
+                )
                 return
             self.server.failing = False
             self._answer(HTTPStatus.OK, kind, body)
@@ -123,7 +154,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == "/readyz":
             self._checked(readiness(self.server.observations.state()))
         else:
-            self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"not found: use /metrics, /healthz or /readyz\n")
+            self._answer(
+                HTTPStatus.NOT_FOUND, "text/plain", b"not found: use /metrics, /healthz or /readyz\n"
+            )
 
     do_HEAD = do_GET  # noqa: N815  # the base class names them so
 
@@ -146,7 +179,9 @@ class _Handler(BaseHTTPRequestHandler):
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, config: Config, counted_in: pathlib.Path, health: Health, observations: ObservationCache) -> None:
+    def __init__(
+        self, config: Config, counted_in: pathlib.Path, health: Health, observations: ObservationCache
+    ) -> None:
         host, port = parse_address(str(config.worker.metrics_listen), DEFAULT_METRICS_PORT)
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.health, self.observations = health, observations
@@ -158,7 +193,9 @@ class _Server(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         # A client that hangs up is not an error of the exporter.
-        log.debug("a request of %s was not answered", client_address, exc_info=True, extra={"action": "request"})
+        log.debug(
+            "a request of %s was not answered", client_address, exc_info=True, extra={"action": "request"}
+        )
 
 
 def serve(config: Config, counted_in: pathlib.Path, steps: dict[str, Any], stuck: float) -> None:
@@ -171,7 +208,12 @@ def serve(config: Config, counted_in: pathlib.Path, steps: dict[str, Any], stuck
     try:
         server = _Server(config, counted_in, Health(steps, stuck), observations)
     except OSError as error:
-        log.error("cannot listen on %s: %s", config.worker.metrics_listen, error.strerror, extra={"action": "metrics_failed"})
+        log.error(
+            "cannot listen on %s: %s",
+            config.worker.metrics_listen,
+            error.strerror,
+            extra={"action": "metrics_failed"},
+        )
         # The supervisor starts it again: not at once, or the log would be full of this error.
         time.sleep(_VALID_SECONDS)
         raise SystemExit(1) from None

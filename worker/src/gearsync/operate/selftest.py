@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Check that every server can be used with the configuration, including each command of Redis that the worker needs."""
+"""Check that every server can be used with the configuration, including each command of Redis that the
+worker needs.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +22,24 @@ from gearsync.shapes.shape import Command
 
 #: What the fence and the drain need beside the write types, each without the key that is its first argument.
 _FENCE: tuple[Command, ...] = (
-    ("DEL",), ("EXPIRE", 1), ("SET", "v"), ("GET",), ("HSET", "f", "v"), ("HDEL", "f"), ("HMGET", "f"), ("HGET", "f"), ("HGETALL",))
+    ("DEL",),
+    ("EXPIRE", 1),
+    ("SET", "v"),
+    ("GET",),
+    ("HSET", "f", "v"),
+    ("HDEL", "f"),
+    ("HMGET", "f"),
+    ("HGET", "f"),
+    ("HGETALL",),
+)
 #: What verify and resync need beside the write types.
 _READS: tuple[Command, ...] = (("TYPE",), ("TTL",))
 
 
 def _commands(config: Config) -> list[Command]:
-    """One command of each kind that the worker needs: of all write types, since a change of the declaration may add or remove any."""
+    """One command of each kind that the worker needs: of all write types, since a change of the
+    declaration may add or remove any.
+    """
     key = f"gearsync:{config.source}:selftest"
     needed = [*_FENCE, *(command for shape in TYPES.values() for command in shape.writes)]
     if config.durable_tables:
@@ -39,11 +52,16 @@ def _commands(config: Config) -> list[Command]:
 
 
 def hindrance(config: Config, target: Target) -> str:
-    """What may keep workers from applying changes: commands that Redis refuses, or else the worker. Raises Unavailable."""
+    """What may keep workers from applying changes: commands that Redis refuses, or else the worker.
+    Raises Unavailable.
+    """
     refused = target.refused(_commands(config))
     if refused:
         return f"Redis refuses {', '.join(refused)} (see gearsync selftest)"
-    return "check that a worker is running (gearsync status), and search the workers' logs for action=table_held and redis_lost"
+    return (
+        "check that a worker is running (gearsync status), and search the workers' logs for "
+        "action=table_held and redis_lost"
+    )
 
 
 class Result(NamedTuple):
@@ -74,7 +92,12 @@ def _redis(config: Config) -> Result:
     finally:
         target.close()
     if refused:
-        return Result(name, False, f"refuses {', '.join(refused)}: grant them to the account (ACL SETUSER), unless they are renamed or disabled on the server")
+        return Result(
+            name,
+            False,
+            f"refuses {', '.join(refused)}: grant them to the account (ACL SETUSER), unless they are "
+            "renamed or disabled on the server",
+        )
     return Result(name, True, "accepts all commands that are needed")
 
 
@@ -82,8 +105,13 @@ def _mysql(settings: MySQLSettings, timeout: float, durable: bool) -> Result:
     name = f"MySQL {settings.unix_socket or f'{settings.host}:{settings.port}'}"
     try:
         connection = pymysql.connect(
-            host=settings.host, port=settings.port, unix_socket=settings.unix_socket, user=settings.user, password=settings.password,
-            connect_timeout=max(1, int(timeout)), read_timeout=timeout,
+            host=settings.host,
+            port=settings.port,
+            unix_socket=settings.unix_socket,
+            user=settings.user,
+            password=settings.password,
+            connect_timeout=max(1, int(timeout)),
+            read_timeout=timeout,
         )
     except pymysql.MySQLError as error:
         return Result(name, False, message_of(error))
@@ -97,9 +125,10 @@ def _mysql(settings: MySQLSettings, timeout: float, durable: bool) -> Result:
                     cursor.execute(f"DELETE FROM {SCHEMA}.{table} WHERE FALSE")
                 cursor.execute(f"SELECT 1 FROM {SCHEMA}.synced_table WHERE FALSE")
             except pymysql.MySQLError as error:
+                problem = f"the schema {SCHEMA} cannot be used: {message_of(error)}"
                 if error.args[0] in (ER.BAD_DB_ERROR, ER.NO_SUCH_TABLE):
-                    return Result(name, False, f"{version}, but the schema {SCHEMA} does not exist yet, run site.yml: {message_of(error)}")
-                return Result(name, False, f"{version}, but the schema {SCHEMA} cannot be used: {message_of(error)}")
+                    problem = f"the schema {SCHEMA} does not exist yet, run site.yml: {message_of(error)}"
+                return Result(name, False, f"{version}, but {problem}")
         return Result(name, True, version)
 
 

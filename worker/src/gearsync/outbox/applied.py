@@ -26,11 +26,16 @@ def publish_command(source: str, owner: str, applied: Spans) -> Command:
 
 def owners(database: Database) -> list[str]:
     """The processes that drain. Raises DatabaseUnavailable."""
-    return [owner.decode() for (owner,) in database.rows(f"SELECT owner FROM {SCHEMA}.worker WHERE expires_at > NOW(6)")]
+    return [
+        owner.decode()
+        for (owner,) in database.rows(f"SELECT owner FROM {SCHEMA}.worker WHERE expires_at > NOW(6)")
+    ]
 
 
 def read(target: Target, source: str, owners: Iterable[str]) -> Spans:
-    """What these processes have applied and the outbox may still hold; less when one has not published it yet. Raises Unavailable."""
+    """What these processes have applied and the outbox may still hold; less when one has not published it
+    yet. Raises Unavailable.
+    """
     answers = target.ask([("GET", applied_key(source, owner)) for owner in owners])
     return Spans(span for answer in answers for span in _spans(answer))
 
@@ -41,14 +46,20 @@ def _spans(answer: object) -> Sequence[tuple[int, int]]:
     return list(from_text(text(answer))) if answer else []
 
 
-def barrier(config: Config, database: Database, target: Target, timeout: float, tables: Iterable[str] = ()) -> Barrier:
+def barrier(
+    config: Config, database: Database, target: Target, timeout: float, tables: Iterable[str] = ()
+) -> Barrier:
     """A barrier for a process that does not drain."""
     return Barrier(Outbox(database), lambda: read(target, config.source, owners(database)), timeout, tables)
 
 
-def missing(config: Config, database: Database, target: Target, tables: Iterable[str], timeout: float) -> dict[str, int]:
-    """Wait until what is committed now of ``tables`` is in Redis, for ``timeout`` seconds at most. Returns how many changes are missing then, by table.
+def missing(
+    config: Config, database: Database, target: Target, tables: Iterable[str], timeout: float
+) -> dict[str, int]:
+    """Wait until what is committed now of ``tables`` is in Redis, for ``timeout`` seconds at most. Returns
+    how many changes are missing then, by table.
 
-    Only these tables count: changes of a table that no worker declares wait indefinitely. Raises DatabaseUnavailable and Unavailable.
+    Only these tables count: changes of a table that no worker declares wait indefinitely. Raises
+    DatabaseUnavailable and Unavailable.
     """
     return wait(barrier(config, database, target, timeout, tables), patient=False).get("missing") or {}

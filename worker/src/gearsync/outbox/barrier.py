@@ -27,8 +27,15 @@ _LAST_ID = 2**64 - 1
 class Barrier:
     """One barrier: call ``look`` until it returns an answer."""
 
-    def __init__(self, outbox: Outbox, applied: Callable[[], Spans], timeout: float = TIMEOUT, tables: Iterable[str] = ()) -> None:
-        """``applied`` returns the ids that are in Redis and may still be in the outbox, and those that cannot appear any more.
+    def __init__(
+        self,
+        outbox: Outbox,
+        applied: Callable[[], Spans],
+        timeout: float = TIMEOUT,
+        tables: Iterable[str] = (),
+    ) -> None:
+        """``applied`` returns the ids that are in Redis and may still be in the outbox, and those that cannot
+        appear any more.
 
         With ``tables``, only changes of these count.
         """
@@ -45,7 +52,9 @@ class Barrier:
         self.next_look = self._started
 
     def look(self) -> Optional[dict[str, Any]]:
-        """The answer once no change is missing or the time is over, else None. Raises DatabaseUnavailable and Unavailable."""
+        """The answer once no change is missing or the time is over, else None. Raises DatabaseUnavailable
+        and Unavailable.
+        """
         if self._last is None:
             # Below the first absent id, an open snapshot may have left millions of deleted rows.
             self._last, self._dead_before = self._outbox.last_and_dead(self._applied().first_absent)
@@ -69,7 +78,9 @@ class Barrier:
         applied = self._applied()
         applied_or_later = Spans(applied)
         applied_or_later.add_span(self._last + 1, _LAST_ID)
-        ranges = [(first, last) for first, last in applied_or_later.gaps(_MOST_RANGES)[0] if first <= self._last]
+        ranges = [
+            (first, last) for first, last in applied_or_later.gaps(_MOST_RANGES)[0] if first <= self._last
+        ]
         return self._outbox.waiting(ranges, limit, self._tables) if ranges else {}
 
     def failed(self, error: Optional[Exception]) -> Optional[dict[str, Any]]:

@@ -12,7 +12,8 @@ from typing import NamedTuple, Optional
 from gearsync.contract import SCHEMA
 from gearsync.outbox.sql import ranges_condition, text_list
 
-#: Bytes of a payload that is read with its batch; a larger one is read by its id, to bound the memory. Less in a long batch.
+#: Bytes of a payload that is read with its batch; a larger one is read by its id, to bound the memory. Less
+#: in a long batch.
 _INLINE = 16_384
 #: Bytes of a batch's payloads; a single change may be larger.
 MOST_BYTES = 8 << 20
@@ -75,27 +76,39 @@ class Applied(NamedTuple):
 def summary(entries: Iterable[Entry]) -> Iterator[Applied]:
     """How many changes the entries are, by time, operation and table. Pure."""
     for stamp, number in Counter([entry.stamp for entry in entries]).items():
-        yield Applied(datetime.datetime.fromisoformat(stamp[:CREATED].decode()), *_head(stamp[CREATED + 1 :]), number)
+        yield Applied(
+            datetime.datetime.fromisoformat(stamp[:CREATED].decode()), *_head(stamp[CREATED + 1 :]), number
+        )
 
 
 def _inline(rows: int) -> int:
-    """The length in bytes up to which a payload is read with its change, when a look reads up to ``rows`` rows."""
+    """The length in bytes up to which a payload is read with its change, when a look reads up to ``rows``
+    rows.
+    """
     return max(256, min(_INLINE, 2 * MOST_BYTES // rows))
 
 
 def look_sql(look: Look, index: str = "PRIMARY") -> str:
-    """The SELECT of the oldest changes by the ``index`` of the ids: one text for each, which ``batch_of`` parses. Pure."""
-    # One column instead of six: the driver's work is by the column. JSON never begins with NUL: it marks a payload's length.
+    """The SELECT of the oldest changes by the ``index`` of the ids: one text for each, which ``batch_of``
+    parses. Pure.
+    """
+    # One column instead of six: the driver's work is by the column. JSON never begins with NUL: it marks a
+    # payload's length.
     inline = f"IF(LENGTH(payload) > {_inline(look.limit)}, CONCAT(X'00', LENGTH(payload)), payload)"
     payload = f"IF(table_name IN ({text_list(look.unread)}), '', {inline})" if look.unread else inline
     text = f"CONCAT(id, ' ', shard, ' ', created_at, ' ', operation, ' ', table_name, X'00', {payload})"
     if look.shards is not None:
         text = f"IF(shard IN ({', '.join(map(str, look.shards))}), {text}, CONCAT(id, ' ', shard))"
-    return f"SELECT {text} FROM {SCHEMA}.outbox FORCE INDEX ({index}) WHERE {ranges_condition(look.ranges)} ORDER BY id LIMIT {look.limit}"
+    return (
+        f"SELECT {text} FROM {SCHEMA}.outbox FORCE INDEX ({index}) WHERE "
+        f"{ranges_condition(look.ranges)} ORDER BY id LIMIT {look.limit}"
+    )
 
 
 def batch_of(texts: Sequence[bytes], look: Look) -> tuple[Batch, list[int]]:
-    """The batch in the result of ``look_sql``, cut when it is large, and the ids whose payloads are still to be read. Pure."""
+    """The batch in the result of ``look_sql``, cut when it is large, and the ids whose payloads are still
+    to be read. Pure.
+    """
     entries: list[Entry] = []
     apart: list[int] = []
     others: dict[int, list[int]] = {}

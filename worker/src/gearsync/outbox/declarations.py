@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""All declarations that triggers were made from. Each has a number, which its changes carry, and a row in `numbered_declaration`."""
+"""All declarations that triggers were made from. Each has a number, which its changes carry, and a row in
+`numbered_declaration`.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ _NUMBER = re.compile(rb'(?:\[|\{"declaration": ?)([0-9]{1,10})\b')
 
 
 class KeyColumn(msgspec.Struct):
-    """One column of a table's key: its name in the declaration, its name in the table, and the kind of its values in payloads."""
+    """One column of a table's key: its name in the declaration, its name in the table, and the kind of
+    its values in payloads.
+    """
 
     declared: str
     real: str
@@ -66,15 +70,22 @@ class Declared(msgspec.Struct):
 
 
 def number_of(payload: bytes) -> int:
-    """The number of the declaration that a change was made under; 0 for triggers of a release without numbers. Pure."""
+    """The number of the declaration that a change was made under; 0 for triggers of a release without
+    numbers. Pure.
+    """
     match = _NUMBER.match(payload)
     return int(match.group(1)) if match else 0
 
 
 def load(database: Database, table: str) -> dict[int, Declared]:
-    """The declarations of a table by number, in order, without those that a later release wrote. Raises DatabaseUnavailable."""
+    """The declarations of a table by number, in order, without those that a later release wrote. Raises
+    DatabaseUnavailable.
+    """
     by_number = {}
-    for number, content in database.rows(f"SELECT number, content FROM {SCHEMA}.numbered_declaration WHERE table_name = %s ORDER BY number", (table,)):
+    for number, content in database.rows(
+        f"SELECT number, content FROM {SCHEMA}.numbered_declaration WHERE table_name = %s ORDER BY number",
+        (table,),
+    ):
         with contextlib.suppress(msgspec.DecodeError):
             by_number[int(number)] = msgspec.json.decode(content, type=Declared)
     return by_number
@@ -91,7 +102,8 @@ class Known(NamedTuple):
 
 
 def needs_later_transform(ours: Optional[Table], number: int, declared: Mapping[int, Declared]) -> bool:
-    """Whether the changes of declaration ``number`` wait for a worker with a later transform than that of ``ours``. Pure.
+    """Whether the changes of declaration ``number`` wait for a worker with a later transform than that of
+    ``ours``. Pure.
 
     A transform is code, and only the configuration names it; the rest of a declaration is in the database.
     """
@@ -103,26 +115,37 @@ def needs_later_transform(ours: Optional[Table], number: int, declared: Mapping[
         return any((declared[each].transform, declared[each].computed) == mine for each in numbers)
 
     # A transform that is in no declaration is newer than all: workers get their configuration first.
-    return not ours_is_in(each for each in declared if each >= number) and ours_is_in(each for each in declared if each < number)
+    return not ours_is_in(each for each in declared if each >= number) and ours_is_in(
+        each for each in declared if each < number
+    )
 
 
 def table_under(name: str, declared: Declared, ours: Optional[Table]) -> Table:
     """The table as it was declared; if that has a transform, with the current one.
 
-    A write that needs a field that the current transform does not compute is left out. A declaration without a transform
-    gets none: its updates may lack columns of the old row that a transform reads. Pure.
+    A write that needs a field that the current transform does not compute is left out. A declaration without
+    a transform gets none: its updates may lack columns of the old row that a transform reads. Pure.
     """
     columns = [column for column, _kind in declared.columns]
     transform, computed = (ours.transform, ours.computed) if ours and declared.transform else (None, [])
     fields = {*columns, *computed}
     return Table(
-        table=name, columns=columns, write=[write for write in declared.write if named(write) <= fields], transform=transform, computed=computed)
+        table=name,
+        columns=columns,
+        write=[write for write in declared.write if named(write) <= fields],
+        transform=transform,
+        computed=computed,
+    )
 
 
 class Declarations:
-    """The declarations of all tables, each read when the first change names it. Methods that read raise DatabaseUnavailable."""
+    """The declarations of all tables, each read when the first change names it. Methods that read raise
+    DatabaseUnavailable.
+    """
 
-    def __init__(self, database: Database, tables: Iterable[Table], transforms: Mapping[str, Transform]) -> None:
+    def __init__(
+        self, database: Database, tables: Iterable[Table], transforms: Mapping[str, Transform]
+    ) -> None:
         """``tables`` are those of this worker's configuration."""
         self._database = database
         self._ours = {table.table: table for table in tables}
@@ -137,7 +160,10 @@ class Declarations:
     def renewed(self) -> bool:
         """Whether the declarations have changed since the last call. If so, the cached ones are dropped."""
         try:
-            ((version,),) = self._database.rows(f"SELECT CONCAT(COUNT(*), ' ', COALESCE(MAX(declared_at), '')) FROM {SCHEMA}.numbered_declaration")
+            ((version,),) = self._database.rows(
+                "SELECT CONCAT(COUNT(*), ' ', COALESCE(MAX(declared_at), '')) FROM "
+                f"{SCHEMA}.numbered_declaration"
+            )
         except SchemaAbsent:
             # An upgrade installs the worker before it migrates the schema.
             version = b""
@@ -154,12 +180,18 @@ class Declarations:
             if number > 0:
                 self._load(table, ours)
             elif number == 0:
-                self._known[table, 0] = Known(None, None, FormerWriter(ours, self._transforms.get(table)) if ours else None)
+                self._known[table, 0] = Known(
+                    None, None, FormerWriter(ours, self._transforms.get(table)) if ours else None
+                )
         return self._known.get((table, number))
 
     def _load(self, table: str, ours: Optional[Table]) -> None:
         declared = load(self._database, table)
         for number, each in declared.items():
             transform = self._transforms.get(table) if each.transform else None
-            writer = None if needs_later_transform(ours, number, declared) else Writer(table_under(table, each, ours), transform)
+            writer = (
+                None
+                if needs_later_transform(ours, number, declared)
+                else Writer(table_under(table, each, ours), transform)
+            )
             self._known[table, number] = Known(each, each.layout(), writer)

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The shards that this process drains: leases in MySQL that it takes, renews and releases, by MySQL's clock."""
+"""The shards that this process drains: leases in MySQL that it takes, renews and releases, by MySQL's
+clock.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ _FORGET_HOURS = 1
 
 
 def generation_of(shard: int) -> int:
-    """The generation of a shard, which is its number of shards N: it has the shard N(N-1)/2 and the N-1 that follow. Pure."""
+    """The generation of a shard, which is its number of shards N: it has the shard N(N-1)/2 and the N-1
+    that follow. Pure.
+    """
     return (math.isqrt(8 * shard + 1) + 1) // 2
 
 
@@ -47,7 +51,8 @@ class Leases:
         self._microseconds = int(seconds * 1e6)
         #: All shards that have a lease.
         self.shards: frozenset[int] = frozenset()
-        #: Whether shards of several generations may hold changes of one row, so that only a process that holds all may apply them.
+        #: Whether shards of several generations may hold changes of one row, so that only a process that
+        #: holds all may apply them.
         self.is_mixed = False
         self._retire_at = 0.0
         #: Whether this process leaves all shards to others.
@@ -59,13 +64,17 @@ class Leases:
         return len(self.held) == len(self.shards)
 
     def refresh(self, reason: str = "") -> None:
-        """Report this process as alive, renew its leases, drop those that it has lost, and take free ones up to its share.
+        """Report this process as alive, renew its leases, drop those that it has lost, and take free ones up
+        to its share.
 
-        With a ``reason`` it yields: it releases all leases and takes none, as long as other processes are alive that do not yield.
+        With a ``reason`` it yields: it releases all leases and takes none, as long as other processes are
+        alive that do not yield.
         """
         if reason and self._yield():
             if not self.has_yielded:
-                log.warning("this process leaves all shards to others: %s", reason, extra={"action": "stands_aside"})
+                log.warning(
+                    "this process leaves all shards to others: %s", reason, extra={"action": "stands_aside"}
+                )
             self.has_yielded = True
             return
         if self.has_yielded:
@@ -77,9 +86,17 @@ class Leases:
         self.shards = frozenset(shards)
         self._remove_dead_owners({owner.decode() for _shard, owner in leases if owner})
         self._renew()
-        ((live, first),) = self._database.rows(f"SELECT COUNT(*), MIN(owner) FROM {SCHEMA}.worker WHERE expires_at > NOW(6)")
+        ((live, first),) = self._database.rows(
+            f"SELECT COUNT(*), MIN(owner) FROM {SCHEMA}.worker WHERE expires_at > NOW(6)"
+        )
         self.is_mixed = len({generation_of(shard) for shard in shards}) > 1
-        fair = share(len(shards), int(live)) if not self.is_mixed else len(shards) if first.decode() == self.owner else 0
+        fair = (
+            share(len(shards), int(live))
+            if not self.is_mixed
+            else len(shards)
+            if first.decode() == self.owner
+            else 0
+        )
         if len(self.held) < fair:
             self._take(fair - len(self.held))
         elif len(self.held) > fair:
@@ -89,30 +106,50 @@ class Leases:
             self._retire(shards)
 
     def _retire(self, shards: Collection[int]) -> None:
-        """Remove the leases of shard generations that no trigger writes to any more, once none of their changes waits."""
-        synced = records(self._database, f"(SELECT MAX(changed_at) FROM {SCHEMA}.synced_table) < NOW(6) - INTERVAL {_SETTLED_MINUTES} MINUTE")
+        """Remove the leases of shard generations that no trigger writes to any more, once none of their
+        changes waits.
+        """
+        synced = records(
+            self._database,
+            f"(SELECT MAX(changed_at) FROM {SCHEMA}.synced_table) < NOW(6) - INTERVAL {_SETTLED_MINUTES} "
+            "MINUTE",
+        )
         # Unknown before the schema is migrated.
-        used = {generation for record in synced for generation in record.generations} if all(record.generations for record in synced) else set()
+        used = (
+            {generation for record in synced for generation in record.generations}
+            if all(record.generations for record in synced)
+            else set()
+        )
         for generation in {generation_of(shard) for shard in shards} - used if used else ():
             its = [shard for shard in shards if generation_of(shard) == generation]
             removed = self._database.run(
-                f"DELETE FROM {SCHEMA}.lease WHERE shard IN %s AND owner = %s AND NOT EXISTS (SELECT 1 FROM {SCHEMA}.outbox WHERE shard IN %s)",
-                (its, self.owner, its))
+                f"DELETE FROM {SCHEMA}.lease WHERE shard IN %s AND owner = %s AND NOT EXISTS (SELECT 1 FROM "
+                f"{SCHEMA}.outbox WHERE shard IN %s)",
+                (its, self.owner, its),
+            )
             for shard in its if removed else ():
                 self.held.pop(shard, None)
 
     def _remove_dead_owners(self, holders: Collection[str]) -> None:
-        """Free the leases of dead processes of this host before they expire, and remove rows of processes that ended long ago."""
-        owners = {owner.decode(): int(old) for owner, old in self._database.rows(
-            f"SELECT owner, expires_at < NOW(6) - INTERVAL {_FORGET_HOURS} HOUR FROM {SCHEMA}.worker")}
+        """Free the leases of dead processes of this host before they expire, and remove rows of processes
+        that ended long ago.
+        """
+        owners = {
+            owner.decode(): int(old)
+            for owner, old in self._database.rows(
+                f"SELECT owner, expires_at < NOW(6) - INTERVAL {_FORGET_HOURS} HOUR FROM {SCHEMA}.worker"
+            )
+        }
         dead = {owner for owner in {*owners, *holders} if is_dead(owner)}
         # Each by its key: a condition on the time would wait for locks on the rows of live processes.
         for owner in sorted(dead.union(owner for owner, old in owners.items() if old)):
             self._unregister(owner)
         for owner in sorted(dead & set(holders)):
             self._database.run(
-                f"UPDATE {SCHEMA}.lease FORCE INDEX (PRIMARY) SET owner = NULL, expires_at = NULL WHERE shard IN %s AND owner = %s",
-                (sorted(self.shards), owner))
+                f"UPDATE {SCHEMA}.lease FORCE INDEX (PRIMARY) SET owner = NULL, expires_at = NULL WHERE "
+                "shard IN %s AND owner = %s",
+                (sorted(self.shards), owner),
+            )
 
     def _unregister(self, owner: str) -> None:
         """Remove a process from those that share the shards."""
@@ -124,7 +161,9 @@ class Leases:
     def add(self, shards: Iterable[int]) -> None:
         """Create leases for shards that have none; the next ``refresh`` may take them."""
         for shard in sorted(shards):
-            self._database.run(f"INSERT IGNORE INTO {SCHEMA}.lease (shard, owner, epoch) VALUES (%s, NULL, 0)", (shard,))
+            self._database.run(
+                f"INSERT IGNORE INTO {SCHEMA}.lease (shard, owner, epoch) VALUES (%s, NULL, 0)", (shard,)
+            )
 
     def lost(self, shard: int) -> None:
         """Drop a lease that another process holds by now."""
@@ -135,7 +174,8 @@ class Leases:
         """Make the lease's epoch greater than ``epoch``. Returns False when the lease is lost."""
         raised = max(epoch, self.held[shard]) + 1
         updated = self._database.run(
-            f"UPDATE {SCHEMA}.lease SET epoch = %s, expires_at = {_EXPIRES} WHERE shard = %s AND owner = %s AND epoch = %s",
+            f"UPDATE {SCHEMA}.lease SET epoch = %s, expires_at = {_EXPIRES} WHERE shard = %s AND owner = %s "
+            "AND epoch = %s",
             (raised, self._microseconds, shard, self.owner, self.held[shard]),
         )
         if updated:
@@ -148,7 +188,9 @@ class Leases:
         with contextlib.suppress(StatementInvalid):
             self._database.run(
                 f"INSERT INTO {SCHEMA}.worker_report (owner, report) VALUES (%s, %s)"
-                " ON DUPLICATE KEY UPDATE report = VALUES(report), reported_at = CURRENT_TIMESTAMP(6)", (self.owner, content))
+                " ON DUPLICATE KEY UPDATE report = VALUES(report), reported_at = CURRENT_TIMESTAMP(6)",
+                (self.owner, content),
+            )
 
     def close(self) -> None:
         """Release all leases, so that other processes need not wait until they expire."""
@@ -156,9 +198,13 @@ class Leases:
         self._unregister(self.owner)
 
     def _yield(self) -> bool:
-        """Release all leases and leave the processes that share the shards. Returns False when there is no other process."""
+        """Release all leases and leave the processes that share the shards. Returns False when there is
+        no other process.
+        """
         # Two processes that leave at the same time miss each other at their next refresh, and come back.
-        if not self._database.rows(f"SELECT 1 FROM {SCHEMA}.worker WHERE owner <> %s AND expires_at > NOW(6) LIMIT 1", (self.owner,)):
+        if not self._database.rows(
+            f"SELECT 1 FROM {SCHEMA}.worker WHERE owner <> %s AND expires_at > NOW(6) LIMIT 1", (self.owner,)
+        ):
             return False
         self._database.run(f"DELETE FROM {SCHEMA}.worker WHERE owner = %s", (self.owner,))
         self._release(list(self.held))
@@ -166,7 +212,8 @@ class Leases:
 
     def _heartbeat(self) -> None:
         self._database.run(
-            f"INSERT INTO {SCHEMA}.worker (owner, expires_at) VALUES (%s, {_EXPIRES}) ON DUPLICATE KEY UPDATE expires_at = VALUES(expires_at)",
+            f"INSERT INTO {SCHEMA}.worker (owner, expires_at) VALUES (%s, {_EXPIRES}) ON DUPLICATE KEY "
+            "UPDATE expires_at = VALUES(expires_at)",
             (self.owner, self._microseconds),
         )
 
@@ -176,32 +223,56 @@ class Leases:
         # A lease that has expired and was not taken is still this process's: its epoch is unchanged.
         held = " OR ".join(f"(shard = {shard} AND epoch = {epoch})" for shard, epoch in self.held.items())
         renewed = self._database.run(
-            f"UPDATE {SCHEMA}.lease FORCE INDEX (PRIMARY) SET expires_at = {_EXPIRES} WHERE owner = %s AND ({held})", (self._microseconds, self.owner))
+            f"UPDATE {SCHEMA}.lease FORCE INDEX (PRIMARY) SET expires_at = {_EXPIRES} WHERE owner = %s AND "
+            f"({held})",
+            (self._microseconds, self.owner),
+        )
         if renewed < len(self.held):
-            rows = self._database.rows(f"SELECT shard, epoch FROM {SCHEMA}.lease WHERE owner = %s", (self.owner,))
+            rows = self._database.rows(
+                f"SELECT shard, epoch FROM {SCHEMA}.lease WHERE owner = %s", (self.owner,)
+            )
             ours = {(int(shard), int(epoch)) for shard, epoch in rows}
             for shard in [shard for shard in self.held if (shard, self.held[shard]) not in ours]:
                 self.lost(shard)
 
     def _take(self, number: int) -> None:
-        """Take so many leases that are free or have expired. One that lasts longer than two leases was made before the clock was set back."""
-        free = f"(owner IS NULL OR expires_at < NOW(6) OR expires_at > NOW(6) + INTERVAL {2 * self._microseconds} MICROSECOND)"
-        shards = [int(shard) for (shard,) in self._database.rows(f"SELECT shard FROM {SCHEMA}.lease WHERE {free}")]
+        """Take so many leases that are free or have expired. One that lasts longer than two leases was
+        made before the clock was set back.
+        """
+        free = (
+            "(owner IS NULL OR expires_at < NOW(6) OR expires_at > NOW(6) + INTERVAL "
+            f"{2 * self._microseconds} MICROSECOND)"
+        )
+        shards = [
+            int(shard) for (shard,) in self._database.rows(f"SELECT shard FROM {SCHEMA}.lease WHERE {free}")
+        ]
         # At random: processes that look at the same time should try different ones.
         chosen = random.sample(shards, min(number, len(shards)))
         if not chosen:
             return
         # A statement of its own: no lock is held while the server waits for a client, which may be paused.
         self._database.run(
-            f"UPDATE {SCHEMA}.lease FORCE INDEX (PRIMARY) SET owner = %s, epoch = epoch + 1, expires_at = {_EXPIRES} WHERE shard IN %s AND {free}",
-            (self.owner, self._microseconds, chosen))
-        for shard, epoch in self._database.rows(f"SELECT shard, epoch FROM {SCHEMA}.lease WHERE owner = %s", (self.owner,)):
+            f"UPDATE {SCHEMA}.lease FORCE INDEX (PRIMARY) SET owner = %s, epoch = epoch + 1, expires_at = "
+            f"{_EXPIRES} WHERE shard IN %s AND {free}",
+            (self.owner, self._microseconds, chosen),
+        )
+        for shard, epoch in self._database.rows(
+            f"SELECT shard, epoch FROM {SCHEMA}.lease WHERE owner = %s", (self.owner,)
+        ):
             if int(shard) not in self.held:
                 self.held[int(shard)] = int(epoch)
-                log.info("took the lease of shard %d, epoch %d", int(shard), int(epoch), extra={"action": "lease_taken", "shard": int(shard)})
+                log.info(
+                    "took the lease of shard %d, epoch %d",
+                    int(shard),
+                    int(epoch),
+                    extra={"action": "lease_taken", "shard": int(shard)},
+                )
 
     def _release(self, shards: Collection[int]) -> None:
         for shard in shards:
             epoch = self.held.pop(shard)
             self._database.run(
-                f"UPDATE {SCHEMA}.lease SET owner = NULL, expires_at = NULL WHERE shard = %s AND owner = %s AND epoch = %s", (shard, self.owner, epoch))
+                f"UPDATE {SCHEMA}.lease SET owner = NULL, expires_at = NULL WHERE shard = %s AND owner = %s "
+                "AND epoch = %s",
+                (shard, self.owner, epoch),
+            )

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The name of a process that holds leases. Other processes on the same host know by it whether it is alive."""
+"""The name of a process that holds leases. Other processes on the same host know by it whether it is
+alive.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from typing import Optional
 
 
 def _pid_space() -> str:
-    """A hash of the host's boot and the PID namespace, within which a PID names one process; empty when unknown."""
+    """A hash of the host's boot and the PID namespace, within which a PID names one process; empty when
+    unknown.
+    """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text()
         return hashlib.sha256(f"{boot} {os.stat('/proc/self/ns/pid').st_ino}".encode()).hexdigest()[:8]
@@ -22,7 +26,9 @@ def _pid_space() -> str:
 
 
 def _started(pid: int) -> Optional[str]:
-    """When a process started, in clock ticks since the boot; None when it has ended. See proc(5), /proc/PID/stat."""
+    """When a process started, in clock ticks since the boot; None when it has ended. See proc(5),
+    /proc/PID/stat.
+    """
     with contextlib.suppress(OSError):
         # The second field, the command's name, may contain any character.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The rows that reloads ask for, many in one SELECT, from the snapshot that the changes of the batch were read from."""
+"""The rows that reloads ask for, many in one SELECT, from the snapshot that the changes of the batch were
+read from.
+"""
 
 from __future__ import annotations
 
@@ -38,12 +40,16 @@ class _Unreadable(Exception):
 
 
 def _deletion(change: Change, key: Row) -> Change:
-    """The change that the reload of an absent row results in: a delete with the known values. The row's own delete has the others."""
+    """The change that the reload of an absent row results in: a delete with the known values. The row's
+    own delete has the others.
+    """
     return Change(change.table, "delete", None, {**key, **(change.old or {})}, True)
 
 
 class _Readable(NamedTuple):
-    """How to read the rows for the reloads of one declaration: by that declaration's key, as the current declaration has them."""
+    """How to read the rows for the reloads of one declaration: by that declaration's key, as the current
+    declaration has them.
+    """
 
     number: int
     """The number of the current declaration."""
@@ -54,7 +60,9 @@ class _Readable(NamedTuple):
     large: list[LargeColumn]
     """The columns that are selected by themselves."""
     select: str
-    """The SELECT, without a WHERE, of the key, the row without its large columns, and these; empty when the table lacks a column of the key."""
+    """The SELECT, without a WHERE, of the key, the row without its large columns, and these; empty when
+    the table lacks a column of the key.
+    """
 
     def condition(self, keys: Sequence[Row]) -> str:
         """The condition for the rows with these keys. Raises KeyError and ValueError."""
@@ -62,22 +70,41 @@ class _Readable(NamedTuple):
         literals = [[literal(column.kind, key[column.declared]) for column in self.key] for key in keys]
         if len(names) == 1 and len(keys) > 1:
             return f"{names[0]} IN ({', '.join(text for (text,) in literals)})"
-        return " OR ".join("(" + " AND ".join(f"{name} = {text}" for name, text in zip(names, each)) + ")" for each in literals)
+        return " OR ".join(
+            "(" + " AND ".join(f"{name} = {text}" for name, text in zip(names, each)) + ")"
+            for each in literals
+        )
 
 
 def _shown(column: KeyColumn) -> str:
     """The expression that selects a key column as its values are in payloads: as text or bytes."""
     name = f"{ROW}.{quote(column.real)}"
-    return name if column.kind == "binary" else f"{name} + 0" if column.kind == "bit" else f"CONVERT({name} USING utf8mb4)"
+    return (
+        name
+        if column.kind == "binary"
+        else f"{name} + 0"
+        if column.kind == "bit"
+        else f"CONVERT({name} USING utf8mb4)"
+    )
 
 
 def _kind_of(value: Value) -> str:
     """The kind of a key column, from a value of it. Pure."""
-    return "binary" if isinstance(value, bytes) else "bit" if isinstance(value, int) else "decimal" if isinstance(value, Number) else "text"
+    return (
+        "binary"
+        if isinstance(value, bytes)
+        else "bit"
+        if isinstance(value, int)
+        else "decimal"
+        if isinstance(value, Number)
+        else "text"
+    )
 
 
 def _key_of(entry: Entry) -> Row:
-    """The key in a payload with names, as triggers of the first releases write it; empty when the payload is invalid. Pure."""
+    """The key in a payload with names, as triggers of the first releases write it; empty when the payload
+    is invalid. Pure.
+    """
     try:
         return decode_outbox(entry.table, entry.operation, entry.payload).new or {}
     except Malformed:
@@ -91,7 +118,9 @@ def _group_of(entry: Entry) -> tuple[Any, ...]:
 
 
 class Reloaded(NamedTuple):
-    """The change that a reload results in, and the number of the declaration by which the row is to be written."""
+    """The change that a reload results in, and the number of the declaration by which the row is to be
+    written.
+    """
 
     change: Change
     number: int
@@ -100,7 +129,9 @@ class Reloaded(NamedTuple):
 class ReloadRows:
     """The rows for the reloads of a batch, read some at a time within one snapshot."""
 
-    def __init__(self, database: Database, declarations: Optional[Declarations], entries: list[Entry]) -> None:
+    def __init__(
+        self, database: Database, declarations: Optional[Declarations], entries: list[Entry]
+    ) -> None:
         self._database = database
         self._declarations = declarations
         self._entries = entries
@@ -114,7 +145,9 @@ class ReloadRows:
         self.bytes = 0
 
     def look(self, number: int) -> None:
-        """Read the row for the reload at ``number``, and for some later ones of its group. Raises DatabaseUnavailable and RowsDenied."""
+        """Read the row for the reload at ``number``, and for some later ones of its group. Raises
+        DatabaseUnavailable and RowsDenied.
+        """
         first = self._entries[number]
         group = _group_of(first)
         if group not in self._tables:
@@ -123,15 +156,25 @@ class ReloadRows:
         if table is None and number_of(first.payload):
             # Its declaration is absent: the change waits.
             return
-        size = self._sizes.setdefault(first.table, _FIRST_ROWS if table is None or table.large else _MOST_ROWS)
+        size = self._sizes.setdefault(
+            first.table, _FIRST_ROWS if table is None or table.large else _MOST_ROWS
+        )
         asked: dict[int, Change] = {}
-        same = (entry for entry in itertools.islice(self._entries, number, None)
-                if entry.operation == "reload" and entry.table == first.table and _group_of(entry) == group)
+        same = (
+            entry
+            for entry in itertools.islice(self._entries, number, None)
+            if entry.operation == "reload" and entry.table == first.table and _group_of(entry) == group
+        )
         for entry in itertools.islice(same, size):
             try:
-                asked[entry.id] = decode_change(table and table.layout, entry.table, entry.operation, entry.payload)
+                asked[entry.id] = decode_change(
+                    table and table.layout, entry.table, entry.operation, entry.payload
+                )
                 if table is None or not table.key:
-                    raise Malformed(f"reload of a table that is not in {SCHEMA}.synced_table, or has no key there: declare it again")
+                    raise Malformed(
+                        f"reload of a table that is not in {SCHEMA}.synced_table, or has no key there: "
+                        "declare it again"
+                    )
                 table.condition([asked[entry.id].new or {}])
             except Malformed as error:
                 self.wrong[entry.id] = error
@@ -142,7 +185,9 @@ class ReloadRows:
         if table is not None and asked:
             before = self.bytes
             self._read(table, asked)
-            self._sizes[first.table] = min(2 * size, _MOST_ROWS) if self.bytes - before <= _SMALL_RESULT else max(size // 4, 1)
+            self._sizes[first.table] = (
+                min(2 * size, _MOST_ROWS) if self.bytes - before <= _SMALL_RESULT else max(size // 4, 1)
+            )
 
     def _read(self, table: _Readable, asked: dict[int, Change]) -> None:
         if len(asked) > 1:
@@ -171,7 +216,9 @@ class ReloadRows:
             if columns[len(table.key)] is None:
                 raise _Unreadable
             try:
-                by_key[tuple(bytes(value or b"") for value in columns[: len(table.key)])] = self._row(table, columns)
+                by_key[tuple(bytes(value or b"") for value in columns[: len(table.key)])] = self._row(
+                    table, columns
+                )
             except Malformed:
                 raise _Unreadable from None
         for number, change in asked.items():
@@ -185,10 +232,15 @@ class ReloadRows:
                 break
             except StatementRefused as error:
                 if attempt == _ATTEMPTS:
-                    raise Malformed(f"the row cannot be read, error {error.code}", f"the row cannot be read: {error}") from None
+                    raise Malformed(
+                        f"the row cannot be read, error {error.code}", f"the row cannot be read: {error}"
+                    ) from None
         if rows and rows[0][len(table.key)] is None:
             raise Malformed("the row is too large to be rendered as JSON; raise max_allowed_packet")
-        by_key = {tuple(bytes(value or b"") for value in columns[: len(table.key)]): self._row(table, columns) for columns in rows}
+        by_key = {
+            tuple(bytes(value or b"") for value in columns[: len(table.key)]): self._row(table, columns)
+            for columns in rows
+        }
         self._take(table, number, change, by_key)
 
     def _select(self, table: _Readable, keys: list[Row], change: Change) -> list[tuple[Optional[bytes], ...]]:
@@ -208,30 +260,53 @@ class ReloadRows:
         values = {column.declared: bare(column.kind, value) for column, value in zip(table.large, large)}
         return {**(decoded.new or {}), **values}
 
-    def _take(self, table: _Readable, number: int, change: Change, by_key: dict[tuple[bytes, ...], Row]) -> None:
+    def _take(
+        self, table: _Readable, number: int, change: Change, by_key: dict[tuple[bytes, ...], Row]
+    ) -> None:
         key = change.new or {}
         # 'a' and 'A' are one key for many collations, but two rows in Redis, and maybe in two shards.
         row = by_key.get(identity_bytes(table.key, key))
-        result = _deletion(change, key) if row is None else Change(change.table, "update", dict(row), change.old, change.partial)
+        result = (
+            _deletion(change, key)
+            if row is None
+            else Change(change.table, "update", dict(row), change.old, change.partial)
+        )
         self.changes[number] = Reloaded(result, table.number)
 
     def _readable(self, entry: Entry) -> Optional[_Readable]:
         synced = records(self._database, f"table_name = {text_list([entry.table])}")
         own, in_force = number_of(entry.payload), synced[0].number if synced else 0
-        # The newest declaration counts only once all triggers are made from it: they must send as old values what it writes.
+        # The newest declaration counts only once all triggers are made from it: they must send as old values
+        # what it writes.
         number = max(own, in_force)
         if number == 0:
             return self._readable_by_names(synced[0]) if synced else None
-        current, made_under = (self._declarations.find(entry.table, each) if self._declarations else None for each in (number, own))
+        current, made_under = (
+            self._declarations.find(entry.table, each) if self._declarations else None
+            for each in (number, own)
+        )
         if current is None or current.declared is None or made_under is None:
             return None
         declared = current.declared
         kinds = dict(declared.columns)
-        key = made_under.declared.key if made_under.declared else [
-            KeyColumn(name, name, kinds.get(name) or _kind_of(value)) for name, value in _key_of(entry).items()]
+        key = (
+            made_under.declared.key
+            if made_under.declared
+            else [
+                KeyColumn(name, name, kinds.get(name) or _kind_of(value))
+                for name, value in _key_of(entry).items()
+            ]
+        )
         where = (declared.source_schema, declared.source_table)
-        names = "SELECT CONVERT(COLUMN_NAME USING utf8mb4) FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s"
-        present = {name.decode().lower() for (name,) in self._database.rows(names, where)} if own != number else None
+        names = (
+            "SELECT CONVERT(COLUMN_NAME USING utf8mb4) FROM information_schema.COLUMNS WHERE "
+            "TABLE_SCHEMA = %s AND TABLE_NAME = %s"
+        )
+        present = (
+            {name.decode().lower() for (name,) in self._database.rows(names, where)}
+            if own != number
+            else None
+        )
         has_key = present is None or all(column.real.lower() in present for column in key)
         select = _select_sql(key, declared.small_sql, declared.large_columns, *where) if has_key else ""
         return _Readable(number, made_under.layout, key, declared.large_columns, select)
@@ -239,9 +314,17 @@ class ReloadRows:
     @staticmethod
     def _readable_by_names(synced: SyncedTable) -> _Readable:
         """How to read rows before the schema is migrated."""
-        return _Readable(0, None, synced.key, synced.large, _select_sql(synced.key, synced.small_sql, synced.large, synced.schema, synced.name))
+        return _Readable(
+            0,
+            None,
+            synced.key,
+            synced.large,
+            _select_sql(synced.key, synced.small_sql, synced.large, synced.schema, synced.name),
+        )
 
 
-def _select_sql(key: Sequence[KeyColumn], small_sql: str, large: Sequence[LargeColumn], schema: str, table: str) -> str:
+def _select_sql(
+    key: Sequence[KeyColumn], small_sql: str, large: Sequence[LargeColumn], schema: str, table: str
+) -> str:
     wanted = ", ".join([*map(_shown, key), small_sql, *(column.sql for column in large)])
     return f"SELECT {wanted} FROM {quote(schema)}.{quote(table)} AS {ROW}"

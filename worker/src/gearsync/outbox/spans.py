@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sets of outbox ids as ranges: ids are almost consecutive, so that a few ranges hold millions of them. Pure."""
+"""Sets of outbox ids as ranges: ids are almost consecutive, so that a few ranges hold millions of them.
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def runs(ids: Sequence[int]) -> Iterator[Span]:
 
 
 def _contiguous(ids: Sequence[int], low: int, high: int) -> Iterator[Span]:
-    """Ranges, not merged. Only a part with gaps is halved, so that a batch without gaps costs one comparison."""
+    """Ranges, not merged. Only a part with gaps is halved, so that a batch without gaps costs one
+    comparison.
+    """
     if ids[high] - ids[low] == high - low:
         yield ids[low], ids[high]
         return
@@ -137,7 +141,9 @@ class Spans:
             self._replace(low, high, part)
 
     def _part(self, low: int, high: int) -> Spans:
-        """A copy of some of the ranges: each change within a long list moves all that follows, so that many are made in a short copy."""
+        """A copy of some of the ranges: each change within a long list moves all that follows, so that
+        many are made in a short copy.
+        """
         part = Spans()
         part._firsts, part._lasts = self._firsts[low:high], self._lasts[low:high]
         return part
@@ -160,13 +166,17 @@ class Spans:
         return shared
 
     def gaps(self, most: int) -> tuple[list[tuple[int, Optional[int]]], int]:
-        """The ids that are not in the set, as ranges from 0 on, of which the last has no end; and how many ids of the set they contain.
+        """The ids that are not in the set, as ranges from 0 on, of which the last has no end; and how many
+        ids of the set they contain.
 
-        Returns one to ``most`` ranges: to keep the number down, the smallest ranges of the set are treated as absent.
+        Returns one to ``most`` ranges: to keep the number down, the smallest ranges of the set are treated as
+        absent.
         """
         spans, left_out = list(zip(self._firsts, self._lasts)), 0
         if len(spans) > most - 1:
-            largest = sorted(range(len(spans)), key=lambda number: spans[number][1] - spans[number][0], reverse=True)[: max(0, most - 1)]
+            largest = sorted(
+                range(len(spans)), key=lambda number: spans[number][1] - spans[number][0], reverse=True
+            )[: max(0, most - 1)]
             kept = [spans[number] for number in sorted(largest)]
             left_out = sum([last - first + 1 for first, last in set(spans).difference(kept)])
             spans = kept

@@ -24,7 +24,9 @@ def text_literal(value: bytes) -> bytes:
 
 
 def literal(kind: str, value: Value) -> str:
-    """A key column's value as an SQL literal. Raises ValueError for NULL, an invalid number or invalid UTF-8."""
+    """A key column's value as an SQL literal. Raises ValueError for NULL, an invalid number or invalid
+    UTF-8.
+    """
     if value is None:
         raise ValueError("a key column is NULL")
     if kind == "binary":
@@ -45,7 +47,14 @@ def text_list(names: Iterable[str]) -> str:
 
 def ranges_condition(ranges: Iterable[tuple[int, Optional[int]]]) -> str:
     """The condition that is true for ids in these ranges; one without an end has no upper bound. Pure."""
-    return " OR ".join(f"id >= {first}" if last is None else f"id = {first}" if first == last else f"id BETWEEN {first} AND {last}" for first, last in ranges)
+    return " OR ".join(
+        f"id >= {first}"
+        if last is None
+        else f"id = {first}"
+        if first == last
+        else f"id BETWEEN {first} AND {last}"
+        for first, last in ranges
+    )
 
 
 def ids_condition(ids: Sequence[int]) -> str:

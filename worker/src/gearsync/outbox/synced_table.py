@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A synced table: a table of MySQL with triggers for durable delivery, as its row in `gearsync.synced_table` describes it."""
+"""A synced table: a table of MySQL with triggers for durable delivery, as its row in
+`gearsync.synced_table` describes it.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ class NoKey(Exception):
 
 
 class SyncedTable(msgspec.Struct):
-    """A row of gearsync.synced_table, as `sync_table` saved it; `load` adds what must be looked up beside it."""
+    """A row of gearsync.synced_table, as `sync_table` saved it; `load` adds what must be looked up beside
+    it.
+    """
 
     table: str
     schema: str
@@ -37,7 +41,8 @@ class SyncedTable(msgspec.Struct):
     #: The row as JSON without its large columns, and these columns.
     small_sql: str = ""
     large: list[LargeColumn] = msgspec.field(default_factory=list)
-    #: The declaration's number, and the layout of its payloads; 0 and None for triggers of a release without numbers.
+    #: The declaration's number, and the layout of its payloads; 0 and None for triggers of a release without
+    #: numbers.
     number: int = 0
     layout: Optional[Layout] = None
     #: When the declaration was saved: it differs for each declaration of the table.
@@ -50,7 +55,9 @@ class SyncedTable(msgspec.Struct):
     column_types: dict[str, str] = msgspec.field(default_factory=dict)
 
     def row(self, content: bytes) -> Row:
-        """A row of the JSON of ``row_sql``, ``old_sql`` or ``small_sql``: an array of values, or an object with names. Raises Malformed."""
+        """A row of the JSON of ``row_sql``, ``old_sql`` or ``small_sql``: an array of values, or an
+        object with names. Raises Malformed.
+        """
         if self.layout is not None and content[:1] == b"[":
             return self.layout.row(content)
         return decode_outbox(self.table, "refresh", b'{"new":%s}' % content).new or {}
@@ -62,7 +69,9 @@ class SyncedTable(msgspec.Struct):
 
 
 def records(database: Database, condition: str = "TRUE") -> list[SyncedTable]:
-    """The records of all synced tables, or of those for which an SQL condition is true. Raises DatabaseUnavailable."""
+    """The records of all synced tables, or of those for which an SQL condition is true. Raises
+    DatabaseUnavailable.
+    """
     stored = []
     # A schema that is not migrated yet lacks some columns.
     for row in database.named_rows(f"SELECT * FROM {SCHEMA}.synced_table WHERE {condition}"):
@@ -70,14 +79,33 @@ def records(database: Database, condition: str = "TRUE") -> list[SyncedTable]:
         triggers = msgspec.json.decode(texts["triggers"], type=dict[str, str])
         # Where earlier releases kept the types.
         former_types = triggers.pop("", "")
-        stored.append(SyncedTable(
-            texts["table_name"], texts["source_schema"], texts["source_table"], int(texts["shards"]),
-            msgspec.json.decode(texts["key_columns"], type=list[KeyColumn]),
-            texts["shard_sql"], texts["row_sql"], texts["old_sql"], texts["large_sql"], texts["small_sql"],
-            msgspec.json.decode(texts["large_columns"], type=list[LargeColumn]), int(texts.get("number", 0)), version=texts["changed_at"],
-            triggers=triggers,
-            generations=[int(generation) for generation in msgspec.json.decode(texts.get("generations") or "{}", type=dict[str, str])],
-            column_types=msgspec.json.decode(texts.get("column_types") or former_types or "{}", type=dict[str, str])))
+        stored.append(
+            SyncedTable(
+                texts["table_name"],
+                texts["source_schema"],
+                texts["source_table"],
+                int(texts["shards"]),
+                msgspec.json.decode(texts["key_columns"], type=list[KeyColumn]),
+                texts["shard_sql"],
+                texts["row_sql"],
+                texts["old_sql"],
+                texts["large_sql"],
+                texts["small_sql"],
+                msgspec.json.decode(texts["large_columns"], type=list[LargeColumn]),
+                int(texts.get("number", 0)),
+                version=texts["changed_at"],
+                triggers=triggers,
+                generations=[
+                    int(generation)
+                    for generation in msgspec.json.decode(
+                        texts.get("generations") or "{}", type=dict[str, str]
+                    )
+                ],
+                column_types=msgspec.json.decode(
+                    texts.get("column_types") or former_types or "{}", type=dict[str, str]
+                ),
+            )
+        )
     return stored
 
 
@@ -112,12 +140,16 @@ def from_clause(synced: SyncedTable) -> str:
 
 
 def identity(synced: SyncedTable, row: Row) -> Position:
-    """The literals of a row's key. Raises KeyError when the row lacks a column of it, ValueError when a value is invalid for its kind."""
+    """The literals of a row's key. Raises KeyError when the row lacks a column of it, ValueError when a
+    value is invalid for its kind.
+    """
     return [literal(column.kind, row[column.declared]) for column in synced.key]
 
 
 def identity_bytes(key: Sequence[KeyColumn], row: Row) -> tuple[bytes, ...]:
-    """A row's key as bytes: in Redis, rows are the same when these are equal, whatever the server's collations compare as equal."""
+    """A row's key as bytes: in Redis, rows are the same when these are equal, whatever the server's
+    collations compare as equal.
+    """
     values = (row[column.declared] for column in key)
     return tuple(b"" if value is None else as_bytes(value) for value in values)
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reading a synced table: a walk in the order of its key, in pieces and without locks; and rows by their keys."""
+"""Reading a synced table: a walk in the order of its key, in pieces and without locks; and rows by their
+keys.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ SPARSE = 10
 
 
 class Entry(NamedTuple):
-    """One row of a walk: its position, its shard, and its columns as JSON, which is None for a row that is too large for it."""
+    """One row of a walk: its position, its shard, and its columns as JSON, which is None for a row that
+    is too large for it.
+    """
 
     position: Position
     shard: int
@@ -62,7 +66,9 @@ def position_of(synced: SyncedTable, row: Sequence[bytes]) -> Position:
 
 
 def after(synced: SyncedTable, position: Position) -> str:
-    """The condition for all rows after ``position`` in the key's order, in a form for which MySQL and MariaDB use the index."""
+    """The condition for all rows after ``position`` in the key's order, in a form for which MySQL and
+    MariaDB use the index.
+    """
     names = [order_sql(column) for column in synced.key]
     condition = f"{names[-1]} > {position[-1]}"
     for name, value in zip(reversed(names[:-1]), reversed(position[:-1])):
@@ -82,14 +88,22 @@ def upto(synced: SyncedTable, position: Position) -> str:
 def select_sql(synced: SyncedTable, columns: Sequence[str], conditions: Sequence[str], end: str) -> str:
     """A SELECT of the key and ``columns`` in the key's order. Raises NoKey."""
     if not synced.key:
-        raise NoKey(f"{synced.table} has no primary or unique key in its declared columns, by which its rows could be read in order; add the key's columns")
+        raise NoKey(
+            f"{synced.table} has no primary or unique key in its declared columns, by which its rows could "
+            "be read in order; add the key's columns"
+        )
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     order = ", ".join(order_sql(column) for column in synced.key)
-    return f"SELECT {', '.join([*map(shown_sql, synced.key), *columns])} FROM {from_clause(synced)}{where} ORDER BY {order} {end}"
+    return (
+        f"SELECT {', '.join([*map(shown_sql, synced.key), *columns])} FROM "
+        f"{from_clause(synced)}{where} ORDER BY {order} {end}"
+    )
 
 
 class Piece(NamedTuple):
-    """One piece of a walk: its rows, their bytes, the position that the walk has reached, and whether it ends the table."""
+    """One piece of a walk: its rows, their bytes, the position that the walk has reached, and whether it
+    ends the table.
+    """
 
     entries: list[Entry]
     size: int
@@ -97,8 +111,11 @@ class Piece(NamedTuple):
     done: bool
 
 
-def piece(database: Database, synced: SyncedTable, position: Optional[Position], size: int, share: float = 1.0) -> Piece:
-    """At most ``size`` rows after ``position``, of BUDGET bytes at most; with a ``share`` below 1, a random part of a range of rows.
+def piece(
+    database: Database, synced: SyncedTable, position: Optional[Position], size: int, share: float = 1.0
+) -> Piece:
+    """At most ``size`` rows after ``position``, of BUDGET bytes at most; with a ``share`` below 1, a random
+    part of a range of rows.
 
     The range bounds the time of a statement, however small the share. Raises NoKey and DatabaseUnavailable.
     """
@@ -109,7 +126,9 @@ def piece(database: Database, synced: SyncedTable, position: Optional[Position],
         last = position_of(synced, last_rows[0]) if last_rows else None
         conditions += [upto(synced, last)] if last else []
         conditions += [f"RAND() < {share!r}"]
-    rows, cut = database.rows_within(select_sql(synced, [synced.shard_sql, synced.json_sql], conditions, f"LIMIT {size}"), BUDGET)
+    rows, cut = database.rows_within(
+        select_sql(synced, [synced.shard_sql, synced.json_sql], conditions, f"LIMIT {size}"), BUDGET
+    )
     walked = entries(synced, rows)
     weight = sum([len(entry.row) for entry in walked if entry.row is not None])
     if cut or len(walked) == size:
@@ -120,7 +139,9 @@ def piece(database: Database, synced: SyncedTable, position: Optional[Position],
 
 
 class PieceSize:
-    """The number of rows of the next piece: small at first, then as many as fit into BUDGET, ``most`` at most."""
+    """The number of rows of the next piece: small at first, then as many as fit into BUDGET, ``most`` at
+    most.
+    """
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -139,23 +160,36 @@ class PieceSize:
 def last_sql(synced: SyncedTable, limit: int) -> str:
     """The SELECT of the ``limit`` rows with the greatest keys. Raises NoKey."""
     if not synced.key:
-        raise NoKey(f"{synced.table} has no primary or unique key in its declared columns, by which its last rows could be found; add the key's columns")
+        raise NoKey(
+            f"{synced.table} has no primary or unique key in its declared columns, by which its last rows "
+            "could be found; add the key's columns"
+        )
     order = [f"{order_sql(column)} DESC" for column in synced.key]
-    return (f"SELECT {', '.join(shown_sql(column) for column in synced.key)}, {synced.shard_sql}, {synced.json_sql} FROM {from_clause(synced)}"
-            f" ORDER BY {', '.join(order)} LIMIT {limit}")
+    return (
+        f"SELECT {', '.join(shown_sql(column) for column in synced.key)}, {synced.shard_sql}, "
+        f"{synced.json_sql} FROM {from_clause(synced)}"
+        f" ORDER BY {', '.join(order)} LIMIT {limit}"
+    )
 
 
 def entries(synced: SyncedTable, rows: Iterable[Sequence[Any]]) -> list[Entry]:
-    """The rows of a SELECT of the key, the shard and the row's JSON, over a connection that returns values as bytes."""
+    """The rows of a SELECT of the key, the shard and the row's JSON, over a connection that returns
+    values as bytes.
+    """
     width = len(synced.key)
     return [
-        Entry([_literal(column, shown) for column, shown in zip(synced.key, row)], int(row[width]), row[width + 1])
+        Entry(
+            [_literal(column, shown) for column, shown in zip(synced.key, row)],
+            int(row[width]),
+            row[width + 1],
+        )
         for row in rows
     ]
 
 
 def walk(database: Database, synced: SyncedTable, most: int, share: float = 1.0) -> Iterator[Piece]:
-    """The table's rows, or a random ``share`` of them, in the key's order, without locks, in pieces of ``most`` rows at most.
+    """The table's rows, or a random ``share`` of them, in the key's order, without locks, in pieces of
+    ``most`` rows at most.
 
     Raises NoKey and DatabaseUnavailable.
     """
@@ -170,7 +204,8 @@ def walk(database: Database, synced: SyncedTable, most: int, share: float = 1.0)
 
 
 def ends(database: Database, synced: SyncedTable, number: int) -> Iterator[Piece]:
-    """The ``number`` rows with the smallest keys and the ``number`` with the greatest, or as many as fit into BUDGET, each once.
+    """The ``number`` rows with the smallest keys and the ``number`` with the greatest, or as many as fit into
+    BUDGET, each once.
 
     Raises NoKey and DatabaseUnavailable.
     """
@@ -179,11 +214,14 @@ def ends(database: Database, synced: SyncedTable, number: int) -> Iterator[Piece
     if not first.done:
         yielded = {tuple(entry.position) for entry in first.entries}
         rows, _cut = database.rows_within(last_sql(synced, number), BUDGET)
-        yield Piece([entry for entry in entries(synced, rows) if tuple(entry.position) not in yielded], 0, None, True)
+        yield Piece(
+            [entry for entry in entries(synced, rows) if tuple(entry.position) not in yielded], 0, None, True
+        )
 
 
 def large_row(database: Database, synced: SyncedTable, position: Position) -> Optional[Row]:
-    """A row that is too large for JSON, with its large columns selected by themselves; None when there is no such row.
+    """A row that is too large for JSON, with its large columns selected by themselves; None when there is no
+    such row.
 
     Raises Malformed and DatabaseUnavailable.
     """
@@ -192,26 +230,39 @@ def large_row(database: Database, synced: SyncedTable, position: Position) -> Op
     if not rows:
         return None
     small, *values = rows[0]
-    return {**synced.row(small or b"null"), **{column.declared: bare(column.kind, value) for column, value in zip(synced.large, values)}}
+    return {
+        **synced.row(small or b"null"),
+        **{column.declared: bare(column.kind, value) for column, value in zip(synced.large, values)},
+    }
 
 
 def _matches(synced: SyncedTable, positions: Sequence[Position]) -> str:
     names = [f"{ROW}.{quote(column.real)}" for column in synced.key]
     if len(names) == 1:
         return f"{names[0]} IN ({', '.join(position[0] for position in positions)})"
-    return " OR ".join("(" + " AND ".join(f"{name} = {value}" for name, value in zip(names, position)) + ")" for position in positions)
+    return " OR ".join(
+        "(" + " AND ".join(f"{name} = {value}" for name, value in zip(names, position)) + ")"
+        for position in positions
+    )
 
 
-def fetch(database: Database, synced: SyncedTable, positions: Sequence[Position], sql: str = "") -> Iterator[list[tuple[Position, Optional[bytes]]]]:
-    """The rows with these keys as they are now, some at a time: their positions, and JSON by ``sql`` (by default all columns).
+def fetch(
+    database: Database, synced: SyncedTable, positions: Sequence[Position], sql: str = ""
+) -> Iterator[list[tuple[Position, Optional[bytes]]]]:
+    """The rows with these keys as they are now, some at a time: their positions, and JSON by ``sql`` (by
+    default all columns).
 
-    The JSON is None for a row that is too large; rows that do not exist are left out. Raises DatabaseUnavailable.
+    The JSON is None for a row that is too large; rows that do not exist are left out. Raises
+    DatabaseUnavailable.
     """
     names = ", ".join(map(shown_sql, synced.key))
     groups = [positions[start : start + 500] for start in range(0, len(positions), 500)]
     while groups:
         group = groups.pop(0)
-        statement = f"SELECT {names}, {sql or synced.json_sql} FROM {from_clause(synced)} WHERE {_matches(synced, group)}"
+        statement = (
+            f"SELECT {names}, {sql or synced.json_sql} FROM {from_clause(synced)} WHERE "
+            f"{_matches(synced, group)}"
+        )
         rows, cut = database.rows_within(statement, BUDGET)
         if cut and len(group) > 1:
             half = len(group) // 2

@@ -47,17 +47,26 @@ class Writer:
         return steps
 
     def _transformed(self, function: Transform, change: Change) -> Change:
-        """The change of the transformed rows; a row that ``function`` leaves out counts as a row that does not exist."""
+        """The change of the transformed rows; a row that ``function`` leaves out counts as a row that
+        does not exist.
+        """
         new = None if change.new is None else transformed(function, change.new, self.table)
         try:
             old = None if change.old is None else transformed(function, change.old, self.table)
         except Malformed:
-            # A function need not accept a row of which only some columns are known: then it is unknown what to remove.
+            # A function need not accept a row of which only some columns are known: then it is unknown what
+            # to remove.
             if not change.partial:
                 raise
             old = None
         if new is not None:
-            return Change(change.table, "insert" if change.old is not None and old is None else change.event, new, old, change.partial)
+            return Change(
+                change.table,
+                "insert" if change.old is not None and old is None else change.event,
+                new,
+                old,
+                change.partial,
+            )
         # A row that was never written has nothing to remove. No trigger sends the event "none".
         return Change(change.table, "delete" if old is not None else "none", None, old, change.partial)
 
@@ -71,7 +80,9 @@ class Writer:
 
 
 class FormerWriter(Writer):
-    """Makes commands of changes whose own declaration is unknown: by the configuration's, with the writes for which a change has the columns."""
+    """Makes commands of changes whose own declaration is unknown: by the configuration's, with the writes
+    for which a change has the columns.
+    """
 
     def __init__(self, table: Table, transform: Optional[Transform] = None) -> None:
         super().__init__(table, transform)
@@ -79,10 +90,15 @@ class FormerWriter(Writer):
         self._writers: dict[Any, Writer] = {}
 
     def steps(self, change: Change) -> list[Step]:
-        """The steps of the writes for which the change has the columns. Raises Malformed when there are none."""
+        """The steps of the writes for which the change has the columns. Raises Malformed when there are
+        none.
+        """
         rows = [frozenset(row) for row in (change.new, change.old) if row is not None]
         # The keys of the article's mapping are made of the columns' names alone.
-        known = (None if change.new is None else rows[0], frozenset.intersection(*rows) if rows else frozenset())
+        known = (
+            None if change.new is None else rows[0],
+            frozenset.intersection(*rows) if rows else frozenset(),
+        )
         if known not in self._writers:
             self._writers[known] = self._writer(*known)
         return self._writers[known].steps(change)
@@ -101,7 +117,9 @@ class FormerWriter(Writer):
 
 
 def reload_steps(change: Change, own: Writer, under: Writer) -> list[Step]:
-    """The steps of a reload that was made under the declaration of ``own``, when the row is written by ``under``. Raises Malformed."""
+    """The steps of a reload that was made under the declaration of ``own``, when the row is written by
+    ``under``. Raises Malformed.
+    """
     if own is under or change.event == "delete":
         return own.steps(change)
     # Only the former writes remove what the former values had written.
@@ -110,7 +128,9 @@ def reload_steps(change: Change, own: Writer, under: Writer) -> list[Step]:
 
 
 def coalesce(steps: Sequence[Step]) -> list[Step]:
-    """The steps that lead to the same result as all ``steps``: for each place only its last state is written."""
+    """The steps that lead to the same result as all ``steps``: for each place only its last state is
+    written.
+    """
     owners: dict[bytes, Shape] = {}
     # When two tables write one key, all its steps are kept, in their order.
     shared: set[bytes] = set()
@@ -133,6 +153,8 @@ def coalesce(steps: Sequence[Step]) -> list[Step]:
 
 
 def article_commands(change: Change) -> list[Command]:
-    """The commands for a flat payload without a declared table: every member becomes a string with its name as key."""
+    """The commands for a flat payload without a declared table: every member becomes a string with its
+    name as key.
+    """
     row = change.new or {}
     return [("DEL", name) if value is None else ("SET", name, value) for name, value in row.items()]

@@ -30,7 +30,8 @@ def is_wrong_type(answer: Any) -> bool:
 def difference(probe: Probe, answer: Any, expires: bool, seconds: Any = None) -> Optional[str]:
     """How ``answer`` differs from what the probe expects; None when it does not.
 
-    ``expires``: the key has a time to live, and is ABSENT rather than missing; ``seconds`` is the answer of TTL for it. Raises any other error in ``answer``.
+    ``expires``: the key has a time to live, and is ABSENT rather than missing; ``seconds`` is the answer of
+    TTL for it. Raises any other error in ``answer``.
     """
     if isinstance(answer, Exception):
         if is_wrong_type(answer):
@@ -46,7 +47,9 @@ class Expectation:
     """One declared table: what its rows should have in Redis, and which keys may be theirs."""
 
     def __init__(self, table: Table, identity: Sequence[str]) -> None:
-        """``identity``: the declared columns that identify a row; empty when the writes share no unique key."""
+        """``identity``: the declared columns that identify a row; empty when the writes share no unique
+        key.
+        """
         self.table = table
         self.identity = frozenset(identity)
         self.shapes = shapes(table.write, table.fields)
@@ -58,7 +61,9 @@ class Expectation:
         self.may_expire = any(shape.write.ttl is not None for shape in self._compared)
 
     def _is_of_one_row(self, shape: Shape) -> bool:
-        """Whether one row alone determines what Redis holds: its key and member are made from the identity, or from another unique key."""
+        """Whether one row alone determines what Redis holds: its key and member are made from the
+        identity, or from another unique key.
+        """
         if shape.is_log or not self.identity:
             return False
         # Where only inserts are synced, a member need not contain a unique key.
@@ -69,7 +74,9 @@ class Expectation:
         return [probe for shape in self._compared for probe in shape.probes(row)]
 
     def probes_of_all(self, row: Row) -> list[Probe]:
-        """What to ask Redis about a row that was written just now: also for writes whose keys other rows may write."""
+        """What to ask Redis about a row that was written just now: also for writes whose keys other rows
+        may write.
+        """
         return [probe for shape in self.shapes for probe in shape.probes(row)]
 
     def expires(self, probe: Probe) -> bool:
@@ -98,7 +105,9 @@ class Expectation:
         return any(shape.per_column for shape in self._traced)
 
     def rows(self, number: int, key: bytes, member: Optional[bytes]) -> Iterator[Row]:
-        """Rows for which write ``number`` may have made the key and the member, with the columns that these contain. Raises Untraceable."""
+        """Rows for which write ``number`` may have made the key and the member, with the columns that
+        these contain. Raises Untraceable.
+        """
         for values in self.shapes[number].rows(key, member):
             yield {name: _text(value) for name, value in values.items()}
 

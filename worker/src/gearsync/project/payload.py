@@ -13,9 +13,11 @@ from gearsync.values import Json, Malformed, Number, Row, Value
 
 
 class Change(msgspec.Struct, frozen=True):
-    """One change of a row. ``table`` is None for a flat payload; ``old`` holds the columns of the old row that the triggers send, if any.
+    """One change of a row. ``table`` is None for a flat payload; ``old`` holds the columns of the old row
+    that the triggers send, if any.
 
-    ``partial``: ``old`` may lack columns that templates name, and the row has not changed, so that logs get no entry.
+    ``partial``: ``old`` may lack columns that templates name, and the row has not changed, so that logs get
+    no entry.
     """
 
     table: Optional[str]
@@ -49,7 +51,9 @@ def _value(name: str, raw: Any) -> Value:
                     return bytes.fromhex(content)
                 except ValueError:
                     raise Malformed(f"column {name!r}: $hex is not hexadecimal") from None
-    raise Malformed(f"column {name!r}: expected text, a number, $num, $hex or $json, not {type(raw).__name__}")
+    raise Malformed(
+        f"column {name!r}: expected text, a number, $num, $hex or $json, not {type(raw).__name__}"
+    )
 
 
 def _row(name: str, raw: Any) -> Optional[Row]:
@@ -87,7 +91,9 @@ def decode(payload: bytes) -> Change:
 
 
 class _Payload(msgspec.Struct):
-    """A payload of the outbox with names. A reload has ``key`` instead of ``new``; ``partial``: ``old`` lacks columns that templates name."""
+    """A payload of the outbox with names. A reload has ``key`` instead of ``new``; ``partial``: ``old``
+    lacks columns that templates name.
+    """
 
     new: Optional[dict[str, Any]] = None
     old: Optional[dict[str, Any]] = None
@@ -105,7 +111,8 @@ def _quick_row(name: str, raw: Optional[dict[str, Any]]) -> Optional[Row]:
 
 
 def decode_outbox(table: str, operation: str, payload: bytes) -> Change:
-    """The change in a row of the outbox, by the names of its values; for a ``reload``, ``new`` is the row's key. Raises Malformed.
+    """The change in a row of the outbox, by the names of its values; for a ``reload``, ``new`` is the row's
+    key. Raises Malformed.
 
     A ``refresh`` is a row that has not changed: lists and streams get no entry for it.
     """
@@ -119,7 +126,9 @@ def decode_outbox(table: str, operation: str, payload: bytes) -> Change:
     if operation == "reload":
         new = _quick_row("key", raw.key)
     elif operation not in OPERATIONS:
-        raise Malformed(f"unknown operation {operation!r}: expected insert, update, delete, refresh or reload")
+        raise Malformed(
+            f"unknown operation {operation!r}: expected insert, update, delete, refresh or reload"
+        )
     if operation == "delete":
         if old is None:
             raise Malformed("invalid payload: delete without 'old'")
@@ -143,7 +152,11 @@ class _Form:
     def __init__(self, kinds: dict[str, str], new: Sequence[str], old: Sequence[str]) -> None:
         self.new = new
         self.old = old
-        self._typed = [(place, _TYPED[kinds[name]]) for place, name in enumerate([*new, *old], 1) if kinds[name] in _TYPED]
+        self._typed = [
+            (place, _TYPED[kinds[name]])
+            for place, name in enumerate([*new, *old], 1)
+            if kinds[name] in _TYPED
+        ]
 
     def rows(self, values: list[Any]) -> tuple[Row, Row]:
         """The new row and the old one. Raises ValueError and TypeError."""
@@ -155,18 +168,30 @@ class _Form:
 
 
 class Layout:
-    """The order of values in payloads without names, which are made under one declaration: its number comes first, then the values of its columns."""
+    """The order of values in payloads without names, which are made under one declaration: its number
+    comes first, then the values of its columns.
+    """
 
-    def __init__(self, kinds: dict[str, str], old: Sequence[str], deleted: Sequence[str], key: Sequence[str]) -> None:
-        """``kinds`` are those of all columns, in their order; the others are the columns of the old row in an update and in a delete, and of the key."""
+    def __init__(
+        self, kinds: dict[str, str], old: Sequence[str], deleted: Sequence[str], key: Sequence[str]
+    ) -> None:
+        """``kinds`` are those of all columns, in their order; the others are the columns of the old row
+        in an update and in a delete, and of the key.
+        """
         columns = list(kinds)
         whole = _Form(kinds, columns, [])
         self._forms = {
-            "insert": [whole], "refresh": [whole], "update": [_Form(kinds, columns, old)], "delete": [_Form(kinds, [], deleted)],
+            "insert": [whole],
+            "refresh": [whole],
+            "update": [_Form(kinds, columns, old)],
+            "delete": [_Form(kinds, [], deleted)],
             # With the values that are to be removed, or without.
             "reload": [_Form(kinds, key, []), _Form(kinds, key, old)],
         }
-        self._lengths = {operation: {1 + len(form.new) + len(form.old): form for form in reversed(forms)} for operation, forms in self._forms.items()}
+        self._lengths = {
+            operation: {1 + len(form.new) + len(form.old): form for form in reversed(forms)}
+            for operation, forms in self._forms.items()
+        }
 
     def decode(self, table: str, operation: str, payload: bytes) -> Change:
         """The change in ``payload``; for a ``reload``, ``new`` is the row's key. Raises Malformed."""
@@ -179,8 +204,15 @@ class Layout:
         except RecursionError:
             raise Malformed("invalid payload: JSON nested too deeply") from None
         except (KeyError, ValueError, TypeError):
-            raise Malformed(f"invalid payload: its values do not match the declaration for the operation {operation!r}") from None
-        return Change(table, operation, None if operation == "delete" else new, old if operation == "delete" or form.old else None)
+            raise Malformed(
+                f"invalid payload: its values do not match the declaration for the operation {operation!r}"
+            ) from None
+        return Change(
+            table,
+            operation,
+            None if operation == "delete" else new,
+            old if operation == "delete" or form.old else None,
+        )
 
     def row(self, payload: bytes) -> Row:
         """The row of a refresh's payload. Raises Malformed."""
@@ -189,4 +221,8 @@ class Layout:
 
 def decode_change(layout: Optional[Layout], table: str, operation: str, payload: bytes) -> Change:
     """The change in a row of the outbox, by the order of its values or by their names. Raises Malformed."""
-    return layout.decode(table, operation, payload) if layout is not None and payload[:1] == b"[" else decode_outbox(table, operation, payload)
+    return (
+        layout.decode(table, operation, payload)
+        if layout is not None and payload[:1] == b"["
+        else decode_outbox(table, operation, payload)
+    )

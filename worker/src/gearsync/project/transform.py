@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The user's own function for what templates cannot express: it is imported by its name, and called with every row."""
+"""The user's own function for what templates cannot express: it is imported by its name, and called with
+every row.
+"""
 
 from __future__ import annotations
 
@@ -33,13 +35,19 @@ def find(name: str) -> Transform:
 
 
 def problems(path: Optional[str], names: Mapping[int, str]) -> Iterator[Problem]:
-    """The transforms that cannot be found. ``path``: worker.python_path. ``names``: the functions by the numbers of their tables."""
+    """The transforms that cannot be found. ``path``: worker.python_path. ``names``: the functions by the
+    numbers of their tables.
+    """
     _search(path)
     for number, name in names.items():
         try:
             find(name)
         except TransformError as error:
-            yield Problem(("tables", number, "transform"), str(error), "worker.python_path is the directory of your modules")
+            yield Problem(
+                ("tables", number, "transform"),
+                str(error),
+                "worker.python_path is the directory of your modules",
+            )
 
 
 def _search(path: Optional[str]) -> None:
@@ -48,13 +56,17 @@ def _search(path: Optional[str]) -> None:
 
 
 def transforms(config: Config) -> dict[str, Transform]:
-    """Each table's transform, by the table's name; worker.python_path is searched as well. Raises TransformError."""
+    """Each table's transform, by the table's name; worker.python_path is searched as well. Raises
+    TransformError.
+    """
     _search(config.worker.python_path)
     return {table.table: find(table.transform) for table in config.tables if table.transform is not None}
 
 
 def shown(error: BaseException) -> str:
-    """The text of an error; the error may be of the user's own class, whose text may raise an error itself."""
+    """The text of an error; the error may be of the user's own class, whose text may raise an error
+    itself.
+    """
     try:
         return str(error)
     except Exception:  # noqa: BLE001  # see above
@@ -62,7 +74,9 @@ def shown(error: BaseException) -> str:
 
 
 def transformed(function: Transform, row: Row, table: str) -> Optional[Row]:
-    """The row that ``function`` returns for ``row``, which it may change. Raises Malformed when it does not return a row."""
+    """The row that ``function`` returns for ``row``, which it may change. Raises Malformed when it does
+    not return a row.
+    """
     given = {name: Number(value) if isinstance(value, int) else value for name, value in row.items()}
     try:
         made = function(given, table)
@@ -76,8 +90,14 @@ def transformed(function: Transform, row: Row, table: str) -> Optional[Row]:
     if not isinstance(made, dict):
         raise Malformed(f"the transform returned a {type(made).__name__}, not a dict or None")
     for name, value in made.items():
-        if not isinstance(name, str) or isinstance(value, bool) or not (value is None or isinstance(value, (bytes, str, int))):
-            raise Malformed(f"the transform returned a {type(value).__name__} for {name!r}, not bytes, str, int or None")
+        if (
+            not isinstance(name, str)
+            or isinstance(value, bool)
+            or not (value is None or isinstance(value, (bytes, str, int)))
+        ):
+            raise Malformed(
+                f"the transform returned a {type(value).__name__} for {name!r}, not bytes, str, int or None"
+            )
         try:
             if isinstance(value, str):
                 value.encode()

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Gearman job servers: many jobs in progress on each connection, and connections that are retried indefinitely.
+"""Gearman job servers: many jobs in progress on each connection, and connections that are retried
+indefinitely.
 
-Built on python3-gearman 0.1.0, whose command handler keeps the protocol's state. What this adds: the library takes one job
-at a time, and gives up when all servers are gone.
+Built on python3-gearman 0.1.0, whose command handler keeps the protocol's state. What this adds: the library
+takes one job at a time, and gives up when all servers are gone.
 """
 
 from __future__ import annotations
@@ -52,8 +53,8 @@ class Job(NamedTuple):
 class _Handler(GearmanWorkerCommandHandler):  # type: ignore[misc]  # the library has no types
     """One connection's state: how many GRAB_JOBs are unanswered, and how many may be.
 
-    The window starts small and doubles while the server has a job for every GRAB_JOB: an idle queue does not answer with
-    a hundred NO_JOBs, and a full one is drained a hundred jobs at a time.
+    The window starts small and doubles while the server has a job for every GRAB_JOB: an idle queue does not
+    answer with a hundred NO_JOBs, and a full one is drained a hundred jobs at a time.
     """
 
     connection_manager: JobServers
@@ -97,11 +98,15 @@ class _Handler(GearmanWorkerCommandHandler):  # type: ignore[misc]  # the librar
         return True
 
     def recv_error(self, error_code: bytes, error_text: bytes) -> bool:
-        log.error("a job server reports error %s: %s", error_code, error_text, extra={"action": "job_server_error"})
+        log.error(
+            "a job server reports error %s: %s", error_code, error_text, extra={"action": "job_server_error"}
+        )
         return True
 
     def completed(self) -> None:
-        """All held jobs are completed: ask for more, and for twice as many when the server had as many as were asked for."""
+        """All held jobs are completed: ask for more, and for twice as many when the server had as many as
+        were asked for.
+        """
         full = self.held >= self.window
         self.held = 0
         if self.connection_manager.stopping:
@@ -123,10 +128,18 @@ class JobServers(GearmanWorker):  # type: ignore[misc]  # the library has no typ
     connection_class = JobServer
 
     def __init__(
-        self, addresses: Sequence[tuple[str, int]], functions: Sequence[str], *, prefetch: int, timeout: float, reconnect_max: float,
+        self,
+        addresses: Sequence[tuple[str, int]],
+        functions: Sequence[str],
+        *,
+        prefetch: int,
+        timeout: float,
+        reconnect_max: float,
         tls: Optional[TlsSettings] = None,
     ) -> None:
-        """``prefetch``: how many jobs one connection may hold; ``timeout`` and ``reconnect_max`` are in seconds."""
+        """``prefetch``: how many jobs one connection may hold; ``timeout`` and ``reconnect_max`` are in
+        seconds.
+        """
         super().__init__(host_list=list(addresses))
         self.prefetch = prefetch
         self.reconnect_max = reconnect_max
@@ -164,7 +177,9 @@ class JobServers(GearmanWorker):  # type: ignore[misc]  # the library has no typ
         self.batch.append(Job(self.handler_to_connection_map[handler], handle, function, data, handler))
 
     def poll(self, seconds: float) -> None:
-        """Wait up to ``seconds`` for data from the servers, and read it; new jobs are appended to ``batch``."""
+        """Wait up to ``seconds`` for data from the servers, and read it; new jobs are appended to
+        ``batch``.
+        """
         now = time.monotonic()
         for connection in self.connection_list:
             if connection.connected:
@@ -196,7 +211,9 @@ class JobServers(GearmanWorker):  # type: ignore[misc]  # the library has no typ
                     self._selector.modify(connection.gearman_socket, wanted, connection)
 
     def answer(self, job: Job, data: bytes, result: bytes) -> None:
-        """Send ``data`` as partial data of a job, then complete it with ``result``; nothing if its connection is gone."""
+        """Send ``data`` as partial data of a job, then complete it with ``result``; nothing if its
+        connection is gone.
+        """
         handler = self.connection_to_handler_map.get(job.connection)
         if handler is not job.handler or not job.connection.connected:
             return
@@ -213,9 +230,13 @@ class JobServers(GearmanWorker):  # type: ignore[misc]  # the library has no typ
         self.flush()
 
     def close(self) -> None:
-        """Send what is queued, for a second at most, and close; jobs that are not completed return to their queues."""
+        """Send what is queued, for a second at most, and close; jobs that are not completed return to
+        their queues.
+        """
         deadline = time.monotonic() + 1.0
-        while any(connection.writable() for connection in self.connection_list) and time.monotonic() < deadline:
+        while (
+            any(connection.writable() for connection in self.connection_list) and time.monotonic() < deadline
+        ):
             self.flush()
             time.sleep(0.001)
         self.shutdown()
@@ -235,9 +256,15 @@ class JobServers(GearmanWorker):  # type: ignore[misc]  # the library has no typ
             self._lost(connection, error)
             return
         if connection.failures:
-            log.info("connected to job server %s again", connection.address, extra={"action": "job_server_connected"})
+            log.info(
+                "connected to job server %s again",
+                connection.address,
+                extra={"action": "job_server_connected"},
+            )
         else:
-            log.info("connected to job server %s", connection.address, extra={"action": "job_server_connected"})
+            log.info(
+                "connected to job server %s", connection.address, extra={"action": "job_server_connected"}
+            )
         connection.failures = 0
         self._selector.register(connection.gearman_socket, selectors.EVENT_READ, connection)
 
@@ -255,9 +282,15 @@ class JobServers(GearmanWorker):  # type: ignore[misc]  # the library has no typ
                 self._selector.unregister(connection.gearman_socket)
         failures = connection.failures
         self.handle_error(connection)
-        # Its jobs return to the queue and are assigned again, to this worker or another: they need not be written now.
+        # Its jobs return to the queue and are assigned again, to this worker or another: they need not be
+        # written now.
         self.batch = [job for job in self.batch if job.connection is not connection]
         if failures == 0:
-            log.warning("job server %s is unavailable, retrying indefinitely: %s", connection.address, error, extra={"action": "job_server_lost"})
+            log.warning(
+                "job server %s is unavailable, retrying indefinitely: %s",
+                connection.address,
+                error,
+                extra={"action": "job_server_lost"},
+            )
         connection.failures = failures + 1
         connection.retry_at = time.monotonic() + min(0.1 * 2 ** min(failures, 16), self.reconnect_max)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A connection to a Gearman job server, in bytes, with timeouts.
 
-Built on python3-gearman 0.1.0, which counts a packet's size in characters, reads four kilobytes at a time, knows IPv4 only
-and connects without a timeout.
+Built on python3-gearman 0.1.0, which counts a packet's size in characters, reads four kilobytes at a time,
+knows IPv4 only and connects without a timeout.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ _REQUEST, _RESPONSE = b"\0REQ", b"\0RES"
 _READ_SIZE = 1 << 18
 #: Larger than any job of the worker; a greater length means that the peer does not speak Gearman.
 _MAX_PACKET = 1 << 30
-#: After so many seconds without data a server is sent an echo request; it is lost when it does not answer in the same time.
+#: After so many seconds without data a server is sent an echo request; it is lost when it does not answer in
+#: the same time.
 _SILENCE = 30.0
 #: The socket, or TLS above it, can neither read nor write now.
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -61,7 +62,9 @@ class JobServer(GearmanConnection):  # type: ignore[misc]  # the library has no 
         return f"{host}:{self.gearman_port}"
 
     def dial(self, done: Callable[[], None]) -> None:
-        """Begin to connect in a thread, which calls ``done`` at its end: neither the job server nor a name server may delay the caller."""
+        """Begin to connect in a thread, which calls ``done`` at its end: neither the job server nor a
+        name server may delay the caller.
+        """
         attempt = self.dialling = Future[socket.socket]()
 
         def run() -> None:
@@ -81,7 +84,8 @@ class JobServer(GearmanConnection):  # type: ignore[misc]  # the library has no 
         except (OSError, ValueError) as error:
             self.throw_exception(message=str(error))
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        # Unacknowledged data ends the connection after this time; the kernel's default is a quarter of an hour.
+        # Unacknowledged data ends the connection after this time; the kernel's default is a quarter of an
+        # hour.
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(_SILENCE * 1000))
         connection.setblocking(False)
         self.gearman_socket = connection
@@ -89,7 +93,8 @@ class JobServer(GearmanConnection):  # type: ignore[misc]  # the library has no 
 
     def read_data_from_socket(self, bytes_to_read: int = _READ_SIZE) -> int:
         try:
-            # More than a TLS record holds, so that no part of one stays buffered where the selector does not see it.
+            # More than a TLS record holds, so that no part of one stays buffered where the selector does not
+            # see it.
             data = self.gearman_socket.recv(bytes_to_read)
         except _WOULD_BLOCK:
             return len(self._incoming)
@@ -108,13 +113,17 @@ class JobServer(GearmanConnection):  # type: ignore[misc]  # the library has no 
             magic, kind, size = _HEADER.unpack_from(buffer, start)
             names = GEARMAN_PARAMS_FOR_COMMAND.get(kind)
             if magic != _RESPONSE or names is None or size > _MAX_PACKET:
-                self.throw_exception(message="the peer does not speak Gearman's protocol; check the address and TLS")
+                self.throw_exception(
+                    message="the peer does not speak Gearman's protocol; check the address and TLS"
+                )
             end = start + _HEADER.size + size
             if len(buffer) < end:
                 break
             parts = bytes(buffer[start + _HEADER.size : end]).split(b"\0", len(names) - 1) if names else []
             if len(parts) != len(names):
-                self.throw_exception(message=f"packet {kind} has {len(parts)} arguments instead of {len(names)}")
+                self.throw_exception(
+                    message=f"packet {kind} has {len(parts)} arguments instead of {len(names)}"
+                )
             self._incoming_commands.append((kind, dict(zip(names, parts))))
             start = end
             number += 1
@@ -137,7 +146,9 @@ class JobServer(GearmanConnection):  # type: ignore[misc]  # the library has no 
         return len(self._outgoing_buffer)
 
     def check_silence(self, now: float) -> None:
-        """Send a silent server an echo request. Raises the library's ConnectionError when the last one has no answer."""
+        """Send a silent server an echo request. Raises the library's ConnectionError when the last one
+        has no answer.
+        """
         if now - self.received_at < _SILENCE:
             return
         if self._is_probed and now - self.received_at >= 2 * _SILENCE:

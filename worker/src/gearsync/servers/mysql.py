@@ -27,7 +27,9 @@ _TLS = _tls()
 
 
 def _break_cycle(error: BaseException) -> None:
-    """Break the reference cycle of a failed connection in PyMySQL (socket, TLS context, frames): the collector runs too seldom."""
+    """Break the reference cycle of a failed connection in PyMySQL (socket, TLS context, frames): the
+    collector runs too seldom.
+    """
     original = getattr(error, "original_exception", None)
     for each in (error, original, error.__context__):
         if each is not None:
@@ -37,7 +39,9 @@ def _break_cycle(error: BaseException) -> None:
 
 
 class _Connection(pymysql.connections.Connection):  # type: ignore[misc]  # PyMySQL has no types
-    """PyMySQL's connection, without its own TLS context: that reads the host's certificate authorities each time, and does not use them."""
+    """PyMySQL's connection, without its own TLS context: that reads the host's certificate authorities
+    each time, and does not use them.
+    """
 
     def _create_ssl_ctx(self, sslp: Any) -> ssl.SSLContext:
         return _TLS
@@ -47,7 +51,8 @@ class Database:
     """One session: READ COMMITTED, UTC, autocommit, values as bytes."""
 
     def __init__(self, settings: MySQLSettings, timeout: float, idle: float = 30.0) -> None:
-        """``timeout`` bounds connecting and each answer, in seconds; after ``idle`` seconds the server ends an idle session.
+        """``timeout`` bounds connecting and each answer, in seconds; after ``idle`` seconds the server ends
+        an idle session.
 
         Connects at the first use.
         """
@@ -66,14 +71,23 @@ class Database:
             settings = self._settings
             try:
                 self._connection = _Connection(
-                    host=settings.host, port=settings.port, unix_socket=settings.unix_socket, user=settings.user, password=settings.password,
-                    charset="utf8mb4", use_unicode=False, conv=pymysql.converters.encoders.copy(), autocommit=True,
+                    host=settings.host,
+                    port=settings.port,
+                    unix_socket=settings.unix_socket,
+                    user=settings.user,
+                    password=settings.password,
+                    charset="utf8mb4",
+                    use_unicode=False,
+                    conv=pymysql.converters.encoders.copy(),
+                    autocommit=True,
                     client_flag=CLIENT.FOUND_ROWS | CLIENT.MULTI_STATEMENTS,
                     # A Unix socket needs no TLS.
                     ssl_disabled=bool(settings.unix_socket),
-                    connect_timeout=max(1, int(self._timeout)), read_timeout=self._timeout, write_timeout=self._timeout,
-                    # A statement that waits for a lock fails soon and is retried. The idle limit bounds how long a process
-                    # that was paused inside a transaction holds its locks.
+                    connect_timeout=max(1, int(self._timeout)),
+                    read_timeout=self._timeout,
+                    write_timeout=self._timeout,
+                    # A statement that waits for a lock fails soon and is retried. The idle limit bounds how
+                    # long a process that was paused inside a transaction holds its locks.
                     init_command="SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_TRANS_TABLES',"
                     f" innodb_lock_wait_timeout = 2, lock_wait_timeout = 2, wait_timeout = {self._idle}",
                 )
@@ -122,7 +136,8 @@ class Database:
         return list(self._execute(sql, arguments).fetchall())
 
     def rows_within(self, sql: Union[str, bytes], most: int) -> tuple[list[tuple[Any, ...]], bool]:
-        """The first rows of one SELECT, at least one, until they hold ``most`` bytes; and whether rows were left out.
+        """The first rows of one SELECT, at least one, until they hold ``most`` bytes; and whether rows were
+        left out.
 
         Raises DatabaseUnavailable.
         """
@@ -154,7 +169,10 @@ class Database:
     def named_rows(self, sql: str) -> list[dict[bytes, Any]]:
         """The rows of one SELECT or SHOW by the names of its columns. Raises DatabaseUnavailable."""
         cursor = self._execute(sql, None)
-        names = [column[0] if isinstance(column[0], bytes) else column[0].encode() for column in cursor.description or ()]
+        names = [
+            column[0] if isinstance(column[0], bytes) else column[0].encode()
+            for column in cursor.description or ()
+        ]
         return [dict(zip(names, row)) for row in cursor.fetchall()]
 
     def _execute(self, sql: Union[str, bytes], arguments: Any) -> Any:
@@ -171,14 +189,18 @@ class Database:
         except (pymysql.MySQLError, OSError) as error:
             raise self.failed(error) from None
         except BaseException:
-            # Interrupted between a statement and its answer, for example by a signal: the next statement would read this answer.
+            # Interrupted between a statement and its answer, for example by a signal: the next statement
+            # would read this answer.
             self.close()
             raise
 
     def failed(self, error: Exception) -> DatabaseUnavailable:
-        """The driver's ``error`` as DatabaseUnavailable. Closes the connection, unless the statement was refused or a row was locked."""
+        """The driver's ``error`` as DatabaseUnavailable. Closes the connection, unless the statement was
+        refused or a row was locked.
+        """
         unavailable = classified(error)
-        # A resync that finds a locked row keeps its session, and with it the named lock that keeps other resyncs out.
+        # A resync that finds a locked row keeps its session, and with it the named lock that keeps other
+        # resyncs out.
         if not isinstance(unavailable, (StatementRefused, RowsLocked)):
             self.close()
         return unavailable
@@ -187,8 +209,9 @@ class Database:
     def transaction(self, *first: str) -> Iterator[list[int]]:
         """A transaction: rolled back by every exception, which is raised again; committed otherwise.
 
-        ``first`` are statements that change rows and run in the same round trip as its start. Yields how many rows each of
-        them matched. Raises DatabaseUnavailable, also when it is unknown whether the transaction is committed.
+        ``first`` are statements that change rows and run in the same round trip as its start. Yields how many
+        rows each of them matched. Raises DatabaseUnavailable, also when it is unknown whether the transaction
+        is committed.
         """
         try:
             yield self.run_each("START TRANSACTION", *first)[1:]
@@ -207,7 +230,9 @@ class Database:
             yield
 
     def drop_closed(self) -> None:
-        """Close a connection that the server has ended because it was idle. Not to be called within a transaction, or while the session holds a lock."""
+        """Close a connection that the server has ended because it was idle. Not to be called within a
+        transaction, or while the session holds a lock.
+        """
         if self._connection is not None:
             readable = select.poll()
             readable.register(self._connection._sock, select.POLLIN)

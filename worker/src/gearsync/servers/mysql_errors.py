@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""MySQL's errors by what the caller can do about them, and the part of their messages that is safe to log. Pure."""
+"""MySQL's errors by what the caller can do about them, and the part of their messages that is safe to
+log. Pure.
+"""
 
 from __future__ import annotations
 
@@ -11,24 +13,73 @@ from pymysql.constants import ER
 
 #: The schema or one of its tables does not exist (yet).
 _ABSENT = (ER.BAD_DB_ERROR, ER.NO_SUCH_TABLE)
-#: A lock was not granted: at once (MySQL's NOWAIT), in time (also MariaDB's NOWAIT), or because of a deadlock.
+#: A lock was not granted: at once (MySQL's NOWAIT), in time (also MariaDB's NOWAIT), or after a deadlock.
 _LOCKED = (3572, ER.LOCK_WAIT_TIMEOUT, ER.LOCK_DEADLOCK)
-#: A statement that fails in the same way each time, whatever the server's state. NO_DB_ERROR is what MySQL reports for
-#: an unknown function: it looks for one in the session's schema, and the session has none.
-_STATEMENT = (ER.BAD_FIELD_ERROR, ER.NO_SUCH_TABLE, ER.PARSE_ERROR, ER.BAD_DB_ERROR, ER.SP_DOES_NOT_EXIST, ER.NO_DB_ERROR)
+#: A statement that fails in the same way each time, whatever the server's state. NO_DB_ERROR is what MySQL
+#: reports for an unknown function: it looks for one in the session's schema, and the session has none.
+_STATEMENT = (
+    ER.BAD_FIELD_ERROR,
+    ER.NO_SUCH_TABLE,
+    ER.PARSE_ERROR,
+    ER.BAD_DB_ERROR,
+    ER.SP_DOES_NOT_EXIST,
+    ER.NO_DB_ERROR,
+)
 #: The account lacks a privilege, which an administrator can grant.
-_DENIED = (ER.TABLEACCESS_DENIED_ERROR, ER.COLUMNACCESS_DENIED_ERROR, ER.DBACCESS_DENIED_ERROR, ER.ACCESS_DENIED_ERROR, ER.SPECIFIC_ACCESS_DENIED_ERROR)
-#: Errors that are temporary, whatever the statement: locks, connections, limits, memory, disk, read-only, shutdown.
-#: (3024, 1969: a statement took too long; 3168, 3169, 4031, 1927, 1053: the session ends; 1792, 1836: read-only; 1290:
-#: an option, mostly read_only.)
-_TEMPORARY = frozenset({
-    *_LOCKED, ER.CON_COUNT_ERROR, ER.OUT_OF_RESOURCES, ER.OUTOFMEMORY, ER.OUT_OF_SORTMEMORY, ER.SERVER_SHUTDOWN, ER.NORMAL_SHUTDOWN,
-    ER.SHUTDOWN_COMPLETE, ER.FORCING_CLOSE, ER.ABORTING_CONNECTION, ER.NEW_ABORTING_CONNECTION, ER.NET_READ_ERROR, ER.NET_READ_INTERRUPTED,
-    ER.NET_ERROR_ON_WRITE, ER.NET_WRITE_INTERRUPTED, ER.NET_FCNTL_ERROR, ER.NET_PACKETS_OUT_OF_ORDER, ER.NET_UNCOMPRESS_ERROR, ER.QUERY_INTERRUPTED,
-    ER.TOO_MANY_USER_CONNECTIONS, ER.USER_LIMIT_REACHED, ER.OPTION_PREVENTS_STATEMENT, ER.DISK_FULL,
-    ER.ERROR_ON_READ, ER.CANT_OPEN_FILE, ER.CANT_CREATE_THREAD, ER.GET_ERRNO, ER.CANT_LOCK, ER.LOCK_TABLE_FULL, ER.UNKNOWN_ERROR, ER.TABLE_DEF_CHANGED,
-    1792, 1836, 1927, 1969, 3024, 3168, 3169, 3572, 4031,
-})
+_DENIED = (
+    ER.TABLEACCESS_DENIED_ERROR,
+    ER.COLUMNACCESS_DENIED_ERROR,
+    ER.DBACCESS_DENIED_ERROR,
+    ER.ACCESS_DENIED_ERROR,
+    ER.SPECIFIC_ACCESS_DENIED_ERROR,
+)
+#: Errors that are temporary, whatever the statement: locks, connections, limits, memory, disk, read-only,
+#: shutdown. (3024, 1969: a statement took too long; 3168, 3169, 4031, 1927, 1053: the session ends; 1792,
+#: 1836: read-only; 1290: an option, mostly read_only.)
+_TEMPORARY = frozenset(
+    {
+        *_LOCKED,
+        ER.CON_COUNT_ERROR,
+        ER.OUT_OF_RESOURCES,
+        ER.OUTOFMEMORY,
+        ER.OUT_OF_SORTMEMORY,
+        ER.SERVER_SHUTDOWN,
+        ER.NORMAL_SHUTDOWN,
+        ER.SHUTDOWN_COMPLETE,
+        ER.FORCING_CLOSE,
+        ER.ABORTING_CONNECTION,
+        ER.NEW_ABORTING_CONNECTION,
+        ER.NET_READ_ERROR,
+        ER.NET_READ_INTERRUPTED,
+        ER.NET_ERROR_ON_WRITE,
+        ER.NET_WRITE_INTERRUPTED,
+        ER.NET_FCNTL_ERROR,
+        ER.NET_PACKETS_OUT_OF_ORDER,
+        ER.NET_UNCOMPRESS_ERROR,
+        ER.QUERY_INTERRUPTED,
+        ER.TOO_MANY_USER_CONNECTIONS,
+        ER.USER_LIMIT_REACHED,
+        ER.OPTION_PREVENTS_STATEMENT,
+        ER.DISK_FULL,
+        ER.ERROR_ON_READ,
+        ER.CANT_OPEN_FILE,
+        ER.CANT_CREATE_THREAD,
+        ER.GET_ERRNO,
+        ER.CANT_LOCK,
+        ER.LOCK_TABLE_FULL,
+        ER.UNKNOWN_ERROR,
+        ER.TABLE_DEF_CHANGED,
+        1792,
+        1836,
+        1927,
+        1969,
+        3024,
+        3168,
+        3169,
+        3572,
+        4031,
+    }
+)
 #: Numbers of the client library's own errors: they are about the connection.
 _CLIENT = range(2000, 3000)
 
@@ -41,7 +92,9 @@ _QUOTED = re.compile(r"['\"].*['\"]|['\"].*", re.DOTALL)
 
 
 def message_of(error: Exception) -> str:
-    """MySQL's message without the values and statements that it quotes, and with its number where a part is left out. Pure."""
+    """MySQL's message without the values and statements that it quotes, and with its number where a part
+    is left out. Pure.
+    """
     message = str(error.args[-1]) if error.args else type(error).__name__
     code = code_of(error)
     if not code or code in _CLIENT or code in _QUOTING_NAMES:
@@ -53,11 +106,17 @@ def message_of(error: Exception) -> str:
 
 def code_of(error: Exception) -> int:
     """The number of an error of the server or the client library; 0 for all others. Pure."""
-    return error.args[0] if isinstance(error, pymysql.MySQLError) and error.args and isinstance(error.args[0], int) else 0
+    return (
+        error.args[0]
+        if isinstance(error, pymysql.MySQLError) and error.args and isinstance(error.args[0], int)
+        else 0
+    )
 
 
 class DatabaseUnavailable(Exception):
-    """MySQL did not execute a statement; whether a transaction was committed is unknown. A retry may succeed, unless it is one of the errors below."""
+    """MySQL did not execute a statement; whether a transaction was committed is unknown. A retry may
+    succeed, unless it is one of the errors below.
+    """
 
     def __init__(self, error: Exception) -> None:
         super().__init__(message_of(error))
@@ -85,7 +144,11 @@ class SchemaAbsent(StatementInvalid):
 
 
 _KINDS: tuple[tuple[type[DatabaseUnavailable], Container[int]], ...] = (
-    (SchemaAbsent, _ABSENT), (StatementInvalid, _STATEMENT), (RowsLocked, _LOCKED), (AccessDenied, _DENIED))
+    (SchemaAbsent, _ABSENT),
+    (StatementInvalid, _STATEMENT),
+    (RowsLocked, _LOCKED),
+    (AccessDenied, _DENIED),
+)
 
 
 def classified(error: Exception) -> DatabaseUnavailable:
@@ -94,4 +157,8 @@ def classified(error: Exception) -> DatabaseUnavailable:
     for kind, codes in _KINDS:
         if code in codes:
             return kind(error)
-    return DatabaseUnavailable(error) if code <= 0 or code in _CLIENT or code in _TEMPORARY else StatementRefused(error)
+    return (
+        DatabaseUnavailable(error)
+        if code <= 0 or code in _CLIENT or code in _TEMPORARY
+        else StatementRefused(error)
+    )

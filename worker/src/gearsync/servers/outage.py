@@ -30,7 +30,9 @@ class Outage:
     def begin(self, reason: str) -> None:
         """Count a failure: the first one begins the outage."""
         if reason not in self._logged:
-            log.warning("%s, retrying indefinitely: %s", self.name, reason, extra={"action": f"{self.action}_lost"})
+            log.warning(
+                "%s, retrying indefinitely: %s", self.name, reason, extra={"action": f"{self.action}_lost"}
+            )
         self._logged.add(reason)
         self._tally.count(ERRORS, f"{self.action}_lost")
         now = time.monotonic()

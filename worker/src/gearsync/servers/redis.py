@@ -19,23 +19,32 @@ from gearsync.servers.redis_errors import Unavailable, denied_or_unavailable, is
 from gearsync.servers.target import Script, Target, pages
 from gearsync.shapes.shape import Command, Step
 
-# For each connection redis-py searches the installed packages for its own version, which costs memory in each process.
+# For each connection redis-py searches the installed packages for its own version, which costs memory in each
+# process.
 redis.utils.get_lib_version = lambda: redis.__version__
 
 
 def wait_for(settings: RedisSettings) -> Optional[tuple[Any, ...]]:
-    """The WAIT command of the settings: how many replicas have the connection's writes. None when no replica must. Pure."""
+    """The WAIT command of the settings: how many replicas have the connection's writes. None when no
+    replica must. Pure.
+    """
     return ("WAIT", settings.replicas, int(settings.replicas_timeout * 1000)) if settings.replicas else None
 
 
 def too_few_replicas(copies: int, wait: tuple[Any, ...]) -> Optional[str]:
     """Why the answer ``copies`` to ``wait`` is not enough; None when it is. Pure."""
     _name, required, milliseconds = wait
-    return f"{copies} of {required} replicas had the batch after {milliseconds / 1000:g} s" if copies < required else None
+    return (
+        f"{copies} of {required} replicas had the batch after {milliseconds / 1000:g} s"
+        if copies < required
+        else None
+    )
 
 
 def ensure_connected(connection: Any) -> None:
-    """Connect; replace a connection that the server has closed while it was idle. Raises what connecting raises."""
+    """Connect; replace a connection that the server has closed while it was idle. Raises what connecting
+    raises.
+    """
     # Does nothing when it is connected; only this asks a sentinel for the master.
     connection.connect()
     try:
@@ -49,14 +58,18 @@ def ensure_connected(connection: Any) -> None:
 
 def _is_refusal(answer: Any) -> bool:
     """Whether the server does not know a command, or the account may not execute it."""
-    return isinstance(answer, exceptions.NoPermissionError) or (isinstance(answer, exceptions.ResponseError) and str(answer).startswith("unknown command"))
+    return isinstance(answer, exceptions.NoPermissionError) or (
+        isinstance(answer, exceptions.ResponseError) and str(answer).startswith("unknown command")
+    )
 
 
 def refused_on(connection: Any, commands: Sequence[Command]) -> list[str]:
-    """The names of those of ``commands`` that the server does not know or the connection's account may not execute.
+    """The names of those of ``commands`` that the server does not know or the connection's account may not
+    execute.
 
     Closes the connection. Raises RedisError and OSError.
     """
+
     def answer(*command: Any) -> Any:
         connection.send_command(*command)
         try:
@@ -66,7 +79,8 @@ def refused_on(connection: Any, commands: Sequence[Command]) -> list[str]:
 
     try:
         connection.connect()
-        # Redis checks the account's rights, and before them the number of arguments, when a command is queued.
+        # Redis checks the account's rights, and before them the number of arguments, when a command is
+        # queued.
         if isinstance(answer("MULTI"), Exception):
             return []
         names = [text(command[0]) for command in commands if _is_refusal(answer(*command))]
@@ -82,7 +96,11 @@ class ServerTarget(Target):
     def __init__(self, settings: RedisSettings, timeout: float) -> None:
         """``timeout`` bounds connecting and every answer, in seconds. Connects at the first use."""
         options: dict[str, Any] = {
-            "db": settings.db, "username": settings.username, "password": settings.password, "socket_timeout": timeout, "socket_connect_timeout": timeout,
+            "db": settings.db,
+            "username": settings.username,
+            "password": settings.password,
+            "socket_timeout": timeout,
+            "socket_connect_timeout": timeout,
             # The caller retries: it holds the jobs meanwhile.
             "retry": Retry(NoBackoff(), 0),
         }
@@ -94,15 +112,23 @@ class ServerTarget(Target):
             addresses = [parse_address(server, DEFAULT_SENTINEL_PORT) for server in settings.sentinels]
             # All sentinels together take no longer than one answer may; the caller retries.
             share = timeout / (2 * len(addresses))
-            kwargs = {"socket_timeout": share, "socket_connect_timeout": share, "retry": Retry(NoBackoff(), 0)}
+            kwargs = {
+                "socket_timeout": share,
+                "socket_connect_timeout": share,
+                "retry": Retry(NoBackoff(), 0),
+            }
             sentinel = Sentinel(addresses, sentinel_kwargs=kwargs)  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
-            self._client = sentinel.master_for(str(settings.sentinel_master), socket_keepalive=True, **options)  # type: ignore[no-untyped-call]
+            self._client = sentinel.master_for(
+                str(settings.sentinel_master), socket_keepalive=True, **options
+            )  # type: ignore[no-untyped-call]
         elif settings.unix_socket:
             self.name = settings.unix_socket
             self._client = redis.Redis(unix_socket_path=settings.unix_socket, **options)
         else:
             self.name = f"{settings.host}:{settings.port}"
-            self._client = redis.Redis(host=settings.host, port=settings.port, socket_keepalive=True, **options)
+            self._client = redis.Redis(
+                host=settings.host, port=settings.port, socket_keepalive=True, **options
+            )
 
         # A connection of its own: a script and its WAIT must be sent over the same one.
         self._fenced: Any = self._client.connection_pool.make_connection()
@@ -113,7 +139,9 @@ class ServerTarget(Target):
         for answer in answers:
             if is_temporary(answer):
                 raise Unavailable(message_of(answer))
-        return [message_of(answer) if isinstance(answer, exceptions.RedisError) else None for answer in answers]
+        return [
+            message_of(answer) if isinstance(answer, exceptions.RedisError) else None for answer in answers
+        ]
 
     def by_slot(self, steps: Sequence[Step]) -> dict[int, list[Step]]:
         return {0: list(steps)} if steps else {}

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Redis Cluster as a target. A script can use the keys of one slot only, so each slot has a fence and a script call of its own.
+"""Redis Cluster as a target. A script can use the keys of one slot only, so each slot has a fence and a
+script call of its own.
 
-The consequence: a batch is atomic within each slot, not as a whole. A stale batch is refused in every slot that the new
-owner has written to; in the others it can only write what the outbox still holds, which the new owner therefore writes again.
+The consequence: a batch is atomic within each slot, not as a whole. A stale batch is refused in every slot
+that the new owner has written to; in the others it can only write what the outbox still holds, which the new
+owner therefore writes again.
 """
 
 from __future__ import annotations
@@ -31,7 +33,13 @@ _DEFAULT_PORT = 6379
 #: RedisClusterException is not a RedisError.
 _FAILURES = (exceptions.RedisError, exceptions.RedisClusterException, OSError)
 #: What is returned in the place of an answer that a node did not give.
-_UNREACHED = (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.RedisClusterException, exceptions.ClusterError, OSError)
+_UNREACHED = (
+    exceptions.ConnectionError,
+    exceptions.TimeoutError,
+    exceptions.RedisClusterException,
+    exceptions.ClusterError,
+    OSError,
+)
 _CONNECT_SECONDS = 1.0
 #: Seconds for which an unreachable node is not tried again.
 _FIRST_PAUSE, _LAST_PAUSE = 1.0, 30.0
@@ -57,10 +65,13 @@ class ClusterTarget(Target):
         self.name = ", ".join(settings.cluster)
         self._options: dict[str, Any] = {
             "startup_nodes": [ClusterNode(*parse_address(node, _DEFAULT_PORT)) for node in settings.cluster],  # type: ignore[no-untyped-call]
-            "username": settings.username, "password": settings.password, "socket_timeout": timeout,
+            "username": settings.username,
+            "password": settings.password,
+            "socket_timeout": timeout,
             # The other nodes wait while one is connected.
             "socket_connect_timeout": min(timeout, _CONNECT_SECONDS),
-            # One retry, for a node that has moved; further ones are the caller's, which holds the changes meanwhile.
+            # One retry, for a node that has moved; further ones are the caller's, which holds the changes
+            # meanwhile.
             "retry": Retry(NoBackoff(), 1),
         }
         if settings.tls:
@@ -84,7 +95,8 @@ class ClusterTarget(Target):
         return self._cluster
 
     def _send(self, calls: Sequence[tuple[int, Command]]) -> list[Any]:
-        """The answers to commands, each with its slot. An error, also of an unreachable node, is an exception in its place.
+        """The answers to commands, each with its slot. An error, also of an unreachable node, is an exception
+        in its place.
 
         Raises Unavailable when no node can be asked for the map of slots.
         """
@@ -102,7 +114,9 @@ class ClusterTarget(Target):
         for number, answer in enumerate(answers):
             if isinstance(answer, exceptions.AskError) and not isinstance(answer, exceptions.MovedError):
                 node = self._redis.get_node(answer.host, answer.port)
-                answers[number] = self._ask_nodes({node: [("ASKING",), calls[number][1]]})[node][1] if node else answer
+                answers[number] = (
+                    self._ask_nodes({node: [("ASKING",), calls[number][1]]})[node][1] if node else answer
+                )
         return answers
 
     def _send_once(self, calls: Sequence[tuple[int, Command]]) -> list[Any]:
@@ -129,9 +143,12 @@ class ClusterTarget(Target):
                 if node.name in self._down:
                     raise self._down[node.name][1]
                 if node.name not in self._connections:
-                    self._connections[node.name] = self._redis.get_redis_connection(node).connection_pool.make_connection()
+                    pool = self._redis.get_redis_connection(node).connection_pool
+                    self._connections[node.name] = pool.make_connection()
                 ensure_connected(self._connections[node.name])
-                self._connections[node.name].send_packed_command([hiredis.pack_command(command) for command in its])  # type: ignore[arg-type]  # of any length
+                # Commands are of any length, for which the library has no type.
+                packed = [hiredis.pack_command(command) for command in its]  # type: ignore[arg-type]
+                self._connections[node.name].send_packed_command(packed)
             except _FAILURES as error:
                 answers[node] = [self._failed(node, error, began)] * len(its)
         for node, its in commands.items():
@@ -146,11 +163,15 @@ class ClusterTarget(Target):
         return answers
 
     def _failed(self, node: ClusterNode, error: Exception, began: float) -> Exception:
-        """Do not try a node again for a while: for longer than the attempt took that ``began`` then, so that other nodes are not delayed."""
+        """Do not try a node again for a while: for longer than the attempt took that ``began`` then, so
+        that other nodes are not delayed.
+        """
         if node.name in self._connections:
             self._connections[node.name].disconnect()
         now = time.monotonic()
-        self._down.setdefault(node.name, (now + min(max(_FIRST_PAUSE, 10 * (now - began)), _LAST_PAUSE), error))
+        self._down.setdefault(
+            node.name, (now + min(max(_FIRST_PAUSE, 10 * (now - began)), _LAST_PAUSE), error)
+        )
         return error
 
     def apply(self, commands: Sequence[Command]) -> list[Optional[str]]:
@@ -162,7 +183,11 @@ class ClusterTarget(Target):
         return errors
 
     def ask(self, commands: Sequence[Command]) -> list[Any]:
-        return self._send([(key_slot(as_bytes(command[1])), command) for command in commands]) if commands else []
+        return (
+            self._send([(key_slot(as_bytes(command[1])), command) for command in commands])
+            if commands
+            else []
+        )
 
     def by_slot(self, steps: Sequence[Step]) -> dict[int, list[Step]]:
         slots: dict[int, list[Step]] = {}
@@ -176,27 +201,46 @@ class ClusterTarget(Target):
 
     def run(self, script: Script, calls: Sequence[tuple[int, Sequence[Any]]]) -> list[Any]:
         answers = self._send([(slot, ("EVALSHA", script.sha, *arguments)) for slot, arguments in calls])
-        unknown = [number for number, answer in enumerate(answers) if isinstance(answer, exceptions.NoScriptError)]
-        for number, answer in zip(unknown, self._send([(calls[number][0], ("EVAL", script.text, *calls[number][1])) for number in unknown])):
+        unknown = [
+            number for number, answer in enumerate(answers) if isinstance(answer, exceptions.NoScriptError)
+        ]
+        for number, answer in zip(
+            unknown,
+            self._send([(calls[number][0], ("EVAL", script.text, *calls[number][1])) for number in unknown]),
+        ):
             answers[number] = answer
         if self._wait and script.waits:
             self._wait_for_replicas(calls, answers, self._wait)
         # The script returns the errors of its commands, so that an exception is about the server.
-        results = [denied_or_unavailable(answer) if isinstance(answer, Exception) else answer for answer in answers]
+        results = [
+            denied_or_unavailable(answer) if isinstance(answer, Exception) else answer for answer in answers
+        ]
         are_unavailable = bool(results) and all(isinstance(result, Unavailable) for result in results)
         if are_unavailable and all(node.name in self._down for node in self._redis.get_primaries()):
             raise results[0]
         return results
 
-    def _wait_for_replicas(self, calls: Sequence[tuple[int, Sequence[Any]]], answers: list[Any], wait: tuple[Any, ...]) -> None:
+    def _wait_for_replicas(
+        self, calls: Sequence[tuple[int, Sequence[Any]]], answers: list[Any], wait: tuple[Any, ...]
+    ) -> None:
         """Replace the answers of a node whose writes too few replicas have by an error."""
-        # Replicas apply a node's writes in order: one that has a write of this connection has all earlier ones of any connection.
-        nodes = [None if isinstance(answer, Exception) else self._redis.nodes_manager.get_node_from_slot(slot) for (slot, _call), answer in zip(calls, answers)]
+        # Replicas apply a node's writes in order: one that has a write of this connection has all earlier
+        # ones of any connection.
+        nodes = [
+            None if isinstance(answer, Exception) else self._redis.nodes_manager.get_node_from_slot(slot)
+            for (slot, _call), answer in zip(calls, answers)
+        ]
         one_of = {node: arguments[1] for (_slot, arguments), node in zip(calls, nodes) if node}
-        for node, (_waited, copies) in self._ask_nodes({node: [("HINCRBY", fence, "waited", 1), wait] for node, fence in one_of.items()}).items():
+        for node, (_waited, copies) in self._ask_nodes(
+            {node: [("HINCRBY", fence, "waited", 1), wait] for node, fence in one_of.items()}
+        ).items():
             reason = copies if isinstance(copies, Exception) else too_few_replicas(copies, wait)
             if reason:
-                error = reason if isinstance(reason, Exception) else exceptions.ConnectionError(f"{node.name}: {reason}")
+                error = (
+                    reason
+                    if isinstance(reason, Exception)
+                    else exceptions.ConnectionError(f"{node.name}: {reason}")
+                )
                 answers[:] = [error if its == node else answer for its, answer in zip(nodes, answers)]
 
     def disconnect(self) -> None:
@@ -213,7 +257,8 @@ class ClusterTarget(Target):
             cursor = 0
             while True:
                 try:
-                    # A node that has become a replica, or is gone, answers with an error: then the scan is incomplete.
+                    # A node that has become a replica, or is gone, answers with an error: then the scan is
+                    # incomplete.
                     cursor, keys = node.redis_connection.execute_command("SCAN", cursor, "COUNT", page)
                 except _FAILURES as error:
                     self.disconnect()
@@ -237,7 +282,11 @@ class ClusterTarget(Target):
         for node in self._redis.get_primaries():
             try:
                 # A node checks the account's rights before it checks whether it has the key's slot.
-                names.update(refused_on(self._redis.get_redis_connection(node).connection_pool.make_connection(), commands))
+                names.update(
+                    refused_on(
+                        self._redis.get_redis_connection(node).connection_pool.make_connection(), commands
+                    )
+                )
             except _FAILURES as error:
                 self.disconnect()
                 raise Unavailable(message_of(error)) from None

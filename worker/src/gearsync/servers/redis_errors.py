@@ -8,14 +8,31 @@ from typing import Any, Union
 
 from redis import exceptions
 
-#: Error replies that are not about the command: the server cannot or may not write at the moment, so the batch is retried.
-#: (Redis' documented error prefixes; OOM and MISCONF end when memory or disk is free again, NOAUTH and WRONGPASS when an
-#: administrator corrects the account.)
-_TEMPORARY = ("LOADING", "BUSY ", "MASTERDOWN", "READONLY", "CLUSTERDOWN", "TRYAGAIN", "OOM", "MISCONF", "NOREPLICAS", "NOAUTH", "WRONGPASS", "NOPERM")
+#: Error replies that are not about the command: the server cannot or may not write at the moment, so the
+#: batch is retried. (Redis' documented error prefixes; OOM and MISCONF end when memory or disk is free again,
+#: NOAUTH and WRONGPASS when an administrator corrects the account.)
+_TEMPORARY = (
+    "LOADING",
+    "BUSY ",
+    "MASTERDOWN",
+    "READONLY",
+    "CLUSTERDOWN",
+    "TRYAGAIN",
+    "OOM",
+    "MISCONF",
+    "NOREPLICAS",
+    "NOAUTH",
+    "WRONGPASS",
+    "NOPERM",
+)
 
 #: The same where redis-py has a class for the reply, and removes the prefix.
 _TEMPORARY_CLASSES = (
-    exceptions.AuthenticationError, exceptions.BusyLoadingError, exceptions.NoPermissionError, exceptions.OutOfMemoryError, exceptions.ReadOnlyError,
+    exceptions.AuthenticationError,
+    exceptions.BusyLoadingError,
+    exceptions.NoPermissionError,
+    exceptions.OutOfMemoryError,
+    exceptions.ReadOnlyError,
 )
 
 
@@ -24,7 +41,9 @@ _UNQUOTED = re.compile(r"(?:[^'`\"]|(?<=command )['`][A-Za-z|]+['`])*")
 
 
 class Unavailable(Exception):
-    """Redis does not accept writes now; whether anything is applied is unknown, and all of it must be retried."""
+    """Redis does not accept writes now; whether anything is applied is unknown, and all of it must be
+    retried.
+    """
 
 
 class Denied(Exception):
@@ -33,7 +52,9 @@ class Denied(Exception):
 
 def is_temporary(answer: Any) -> bool:
     """Whether an answer means that the server cannot or may not write at the moment."""
-    return isinstance(answer, _TEMPORARY_CLASSES) or (isinstance(answer, exceptions.RedisError) and str(answer).startswith(_TEMPORARY))
+    return isinstance(answer, _TEMPORARY_CLASSES) or (
+        isinstance(answer, exceptions.RedisError) and str(answer).startswith(_TEMPORARY)
+    )
 
 
 def text(answer: Any) -> str:
@@ -54,4 +75,8 @@ def message_of(error: Union[Exception, bytes]) -> str:
 
 def denied_or_unavailable(error: Exception) -> Exception:
     """Denied for an error that is about the account's rights; Unavailable for all others."""
-    return Denied(message_of(error)) if isinstance(error, exceptions.NoPermissionError) else Unavailable(message_of(error))
+    return (
+        Denied(message_of(error))
+        if isinstance(error, exceptions.NoPermissionError)
+        else Unavailable(message_of(error))
+    )

@@ -17,9 +17,15 @@ def _is_address(host: Any) -> bool:
     return True
 
 
-def _ask(host: Any, *arguments: Any, _getaddrinfo: Callable[..., Any] = socket.getaddrinfo, **options: Any) -> Any:
-    """What ``socket.getaddrinfo`` returns. An ASCII name is passed as bytes: for a str it loads the IDNA tables into each process."""
-    return _getaddrinfo(host.encode() if isinstance(host, str) and host.isascii() else host, *arguments, **options)
+def _ask(
+    host: Any, *arguments: Any, _getaddrinfo: Callable[..., Any] = socket.getaddrinfo, **options: Any
+) -> Any:
+    """What ``socket.getaddrinfo`` returns. An ASCII name is passed as bytes: for a str it loads the IDNA
+    tables into each process.
+    """
+    return _getaddrinfo(
+        host.encode() if isinstance(host, str) and host.isascii() else host, *arguments, **options
+    )
 
 
 class _Query:
@@ -43,10 +49,14 @@ class _Query:
 
 
 class Resolver:
-    """Replaces ``socket.getaddrinfo``, which all libraries call: waits for a short time, then uses the last answer."""
+    """Replaces ``socket.getaddrinfo``, which all libraries call: waits for a short time, then uses the
+    last answer.
+    """
 
     def __init__(self, seconds: float, ask: Callable[..., Any] = _ask) -> None:
-        """One call waits ``seconds`` for ``ask``, which continues in the background: the next call gets its answer."""
+        """One call waits ``seconds`` for ``ask``, which continues in the background: the next call gets
+        its answer.
+        """
         self._seconds = seconds
         self._ask = ask
         self._lock = threading.Lock()
@@ -54,13 +64,16 @@ class Resolver:
         self._last: dict[Any, Any] = {}
 
     def __call__(self, host: Any, port: Any, *arguments: Any, **options: Any) -> Any:
-        """What ``ask`` returns. Raises OSError: a gaierror when there is no answer in time and no earlier one."""
+        """What ``ask`` returns. Raises OSError: a gaierror when there is no answer in time and no earlier
+        one.
+        """
         if host is None or _is_address(host):
             return self._ask(host, port, *arguments, **options)
         name = (host, port, arguments, tuple(sorted(options.items())))
         with self._lock:
             query = self._open.get(name) or self._open.setdefault(
-                name, _Query(lambda: self._ask(host, port, *arguments, **options)))
+                name, _Query(lambda: self._ask(host, port, *arguments, **options))
+            )
             # Where there is an earlier answer, one call waits for a slow query, and later calls do not.
             seconds = 0.0 if query.waited_for and name in self._last else self._seconds
             query.waited_for = True
@@ -75,4 +88,6 @@ class Resolver:
             if name in self._last:
                 return self._last[name]
         raise query.error or socket.gaierror(
-            socket.EAI_AGAIN, f"no name server has answered for {host}; check the host's resolver configuration")
+            socket.EAI_AGAIN,
+            f"no name server has answered for {host}; check the host's resolver configuration",
+        )

@@ -33,7 +33,9 @@ class Target(ABC):
 
     @abstractmethod
     def apply(self, commands: Sequence[Command]) -> list[Optional[str]]:
-        """Execute ``commands`` in order, in one round trip. Returns for each None or its error. Raises Unavailable."""
+        """Execute ``commands`` in order, in one round trip. Returns for each None or its error. Raises
+        Unavailable.
+        """
 
     @abstractmethod
     def by_slot(self, steps: Sequence[Step]) -> dict[int, list[Step]]:
@@ -45,22 +47,26 @@ class Target(ABC):
 
     @abstractmethod
     def run(self, script: Script, calls: Sequence[tuple[int, Sequence[Any]]]) -> list[Any]:
-        """Execute ``script`` for each slot with its arguments. Returns the answers, once enough replicas have the writes.
+        """Execute ``script`` for each slot with its arguments. Returns the answers, once enough replicas have
+        the writes.
 
-        Raises Denied and Unavailable: then the script may have run, or may run later. When other slots have answered,
-        the exception is returned in the place of an answer.
+        Raises Denied and Unavailable: then the script may have run, or may run later. When other slots have
+        answered, the exception is returned in the place of an answer.
         """
 
     @abstractmethod
     def ask(self, commands: Sequence[Command]) -> list[Any]:
-        """The answers to ``commands``, in one round trip; an error reply is an exception in its place. Raises Unavailable."""
+        """The answers to ``commands``, in one round trip; an error reply is an exception in its place.
+        Raises Unavailable.
+        """
 
     @abstractmethod
     def scan(self, page: int) -> Iterator[list[bytes]]:
         """All keys, about ``page`` at a time; a key may occur twice. Raises Unavailable."""
 
     def scan_members(self, key: bytes, scored: bool, page: int) -> Iterator[list[bytes]]:
-        """The members of a set, or of a sorted set when ``scored``, about ``page`` at a time; none for a key of another type.
+        """The members of a set, or of a sorted set when ``scored``, about ``page`` at a time; none for a key
+        of another type.
 
         Raises Unavailable.
         """
@@ -83,7 +89,9 @@ class Target(ABC):
         """Close all connections."""
 
 
-def pages(ask: Callable[[Sequence[Command]], list[Any]], *command: Union[str, bytes], page: int) -> Iterator[list[Any]]:
+def pages(
+    ask: Callable[[Sequence[Command]], list[Any]], *command: Union[str, bytes], page: int
+) -> Iterator[list[Any]]:
     """The pages of SCAN, SSCAN or ZSCAN; none for a key of another type. Raises Unavailable."""
     cursor = 0
     while True:
@@ -101,7 +109,9 @@ def pages(ask: Callable[[Sequence[Command]], list[Any]], *command: Union[str, by
 
 
 def open_target(settings: RedisSettings, timeout: float) -> Target:
-    """The target of the settings; ``timeout`` bounds connecting and each answer, in seconds. Connects at the first use."""
+    """The target of the settings; ``timeout`` bounds connecting and each answer, in seconds. Connects at
+    the first use.
+    """
     # A process imports only the kind that it uses, to save memory.
     if settings.cluster:
         from gearsync.servers.redis_cluster import ClusterTarget  # noqa: PLC0415

@@ -16,7 +16,15 @@ from gearsync.shapes.string import String
 from gearsync.shapes.zset import SortedSet
 
 #: The types by their names in declarations.
-TYPES: dict[str, type[Shape]] = {"string": String, "hash": Hash, "json": Document, "set": Set, "zset": SortedSet, "list": List, "stream": Stream}
+TYPES: dict[str, type[Shape]] = {
+    "string": String,
+    "hash": Hash,
+    "json": Document,
+    "set": Set,
+    "zset": SortedSet,
+    "list": List,
+    "stream": Stream,
+}
 
 
 def shapes(writes: Iterable[Write], columns: list[str]) -> list[Shape]:

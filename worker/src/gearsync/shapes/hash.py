@@ -24,7 +24,9 @@ class Hash(Shape):
 
     def __init__(self, number: int, write: Write, columns: list[str]) -> None:
         super().__init__(number, write, columns)
-        self._values: Callable[[Row], tuple[Value, ...]] = itemgetter(*columns) if len(columns) > 1 else lambda row: (row[columns[0]],)
+        self._values: Callable[[Row], tuple[Value, ...]] = (
+            itemgetter(*columns) if len(columns) > 1 else lambda row: (row[columns[0]],)
+        )
         self._fields: list[Any] = [part for column in columns for part in (column, None)]
 
     def put(self, row: Row) -> list[Step]:
@@ -50,15 +52,24 @@ class Hash(Shape):
                 absent.append(column)
             else:
                 fields += [column, value]
-        commands: list[Command] = [("HSET", key, *fields[start : start + _MOST_ARGUMENTS]) for start in range(0, len(fields), _MOST_ARGUMENTS)]
-        commands += [("HDEL", key, *absent[start : start + _MOST_ARGUMENTS]) for start in range(0, len(absent), _MOST_ARGUMENTS)]
+        commands: list[Command] = [
+            ("HSET", key, *fields[start : start + _MOST_ARGUMENTS])
+            for start in range(0, len(fields), _MOST_ARGUMENTS)
+        ]
+        commands += [
+            ("HDEL", key, *absent[start : start + _MOST_ARGUMENTS])
+            for start in range(0, len(absent), _MOST_ARGUMENTS)
+        ]
         return [*commands, *self.expire(key)]
 
     def probes(self, row: Row) -> Iterator[Probe]:
         key = self.key(row)
         if key is not None:
             self.complete(row)
-            fields = [None if value is None else as_bytes(value) for value in (row[column] for column in self.columns)]
+            fields = [
+                None if value is None else as_bytes(value)
+                for value in (row[column] for column in self.columns)
+            ]
             yield Probe(self, key, None, ("HMGET", key, *self.columns), fields)
 
     def is_absent(self, answer: Any) -> bool:

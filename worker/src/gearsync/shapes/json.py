@@ -50,7 +50,8 @@ class Document(Shape):
 
 
 def _same_document(answer: bytes, expected: bytes) -> bool:
-    # Numbers are compared digit by digit, and differ from text and from true and false: msgspec and == take 1.0, true and 1 for the same.
+    # Numbers are compared digit by digit, and differ from text and from true and false: msgspec and == take
+    # 1.0, true and 1 for the same.
     def exactly(text: bytes) -> Any:
         return json.loads(text, parse_int=_digits, parse_float=_digits)
 

@@ -17,7 +17,14 @@ class List(Shape):
     redis_type = b"list"
     is_log = True
     # Elements far from the head of a long list are searched in pieces: LLEN, LRANGE, LSET.
-    writes = (("RPUSH", "v"), ("LREM", 1, "v"), ("LTRIM", 0, 1), ("LLEN",), ("LRANGE", 0, 1), ("LSET", 0, "v"))
+    writes = (
+        ("RPUSH", "v"),
+        ("LREM", 1, "v"),
+        ("LTRIM", 0, 1),
+        ("LLEN",),
+        ("LRANGE", 0, 1),
+        ("LSET", 0, "v"),
+    )
 
     def __init__(self, number: int, write: Write, columns: list[str]) -> None:
         super().__init__(number, write, columns)
@@ -34,7 +41,9 @@ class List(Shape):
 
     def remove(self, row: Row) -> list[Step]:
         key, value = self.key(row), self.value(row)
-        return [] if key is None or value is None else [Step(APPEND, self, key, None, [("LREM", key, 1, value)])]
+        return (
+            [] if key is None or value is None else [Step(APPEND, self, key, None, [("LREM", key, 1, value)])]
+        )
 
     def replaced(self, old: Row, new: Row) -> list[Step]:
         return []

@@ -21,7 +21,9 @@ class Rendered:
         self._before, self._after = texts[0], texts[-1]
 
     def __call__(self, row: Row, column: str = "") -> Optional[bytes]:
-        """The text for ``row``, with ``column`` for ``{column}``; None when one of its values is NULL. Raises Malformed for a missing column."""
+        """The text for ``row``, with ``column`` for ``{column}``; None when one of its values is NULL.
+        Raises Malformed for a missing column.
+        """
         if self._one is not None and not column:
             value: Value = row.get(self._one)
             if value is not None and not isinstance(value, bytes):
@@ -43,10 +45,12 @@ class Pattern(Rendered):
     """A template that can also be parsed: from a text to the values that it may contain."""
 
     def parses(self, text: bytes, limit: int = 64) -> Iterator[dict[str, bytes]]:
-        """Every way to parse ``text``; a column that the template names twice has one value. Raises Untraceable after ``limit`` attempts."""
+        """Every way to parse ``text``; a column that the template names twice has one value. Raises
+        Untraceable after ``limit`` attempts.
+        """
         if not text.startswith(self.texts[0]):
             return
-        for attempt, values in enumerate(self._split(text[len(self.texts[0]):], 0)):
+        for attempt, values in enumerate(self._split(text[len(self.texts[0]) :], 0)):
             if attempt == limit:
                 raise Untraceable
             row: dict[str, bytes] = {}
@@ -65,6 +69,6 @@ class Pattern(Rendered):
             return
         at = text.find(following)
         while at >= 0:
-            for rest in self._split(text[at + len(following):], number + 1):
+            for rest in self._split(text[at + len(following) :], number + 1):
                 yield [text[:at], *rest]
             at = text.find(following, at + 1) if at < len(text) else -1

@@ -71,7 +71,11 @@ class Set(Members):
 
     def put(self, row: Row) -> list[Step]:
         entry = self.entry(row)
-        return [] if entry is None else [Step(PUT, self, entry[0], entry, [("SADD", *entry), *self.expire(entry[0])])]
+        return (
+            []
+            if entry is None
+            else [Step(PUT, self, entry[0], entry, [("SADD", *entry), *self.expire(entry[0])])]
+        )
 
     def probes(self, row: Row) -> Iterator[Probe]:
         entry = self.entry(row)

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The interface of a write type: what it writes and removes, what Redis should hold, and which row a key may belong to. Pure."""
+"""The interface of a write type: what it writes and removes, what Redis should hold, and which row a key
+may belong to. Pure.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +18,16 @@ from gearsync.values import Malformed, Row
 #: One Redis command: its name and its arguments.
 Command = tuple[Union[str, bytes, int], ...]
 
-#: What a step does at its place: replaces everything, removes it, or appends to it (again each time that it is executed).
+#: What a step does at its place: replaces everything, removes it, or appends to it (again each time that it
+#: is executed).
 PUT, REMOVE, APPEND = range(3)
 
 
 class Step(msgspec.Struct, gc=False):
     """Commands that are executed together: after the first error the rest is skipped.
 
-    ``place`` is what they write: a key, or a member of one. Steps at different places can be executed in any order.
+    ``place`` is what they write: a key, or a member of one. Steps at different places can be executed in any
+    order.
     """
 
     kind: int
@@ -63,13 +67,16 @@ class Shape:
     has_members: ClassVar[bool] = False
     #: Whether a row is a key for each column.
     per_column: ClassVar[bool] = False
-    #: The commands that write it, and those that compare it, each without the key that is its first argument: for selftest.
+    #: The commands that write it, and those that compare it, each without the key that is its first argument:
+    #: for selftest.
     writes: ClassVar[tuple[Command, ...]]
     reads: ClassVar[tuple[Command, ...]] = ()
 
     @classmethod
     def made(cls, number: int, write: Write, columns: list[str]) -> Shape:
-        """The shape of a write. ``number`` is its position in the declaration, ``columns`` are the declared and the computed ones."""
+        """The shape of a write. ``number`` is its position in the declaration, ``columns`` are the
+        declared and the computed ones.
+        """
         return cls(number, write, columns)
 
     def __init__(self, number: int, write: Write, columns: list[str]) -> None:
@@ -112,7 +119,9 @@ class Shape:
         return [] if self.write.ttl is None else [("EXPIRE", key, self.write.ttl)]
 
     def string(self, key: bytes, value: bytes) -> Step:
-        command: Command = ("SET", key, value) if self.write.ttl is None else ("SET", key, value, "EX", self.write.ttl)
+        command: Command = (
+            ("SET", key, value) if self.write.ttl is None else ("SET", key, value, "EX", self.write.ttl)
+        )
         return Step(PUT, self, key, key, [command])
 
     # What Redis should hold for a row
@@ -133,7 +142,9 @@ class Shape:
         """Raises Malformed for a row that lacks a column."""
         missing = next((column for column in self.columns if column not in row), None)
         if missing is not None:
-            raise Malformed(f"column {missing!r} is neither in the deployed declaration nor computed: run site.yml")
+            raise Malformed(
+                f"column {missing!r} is neither in the deployed declaration nor computed: run site.yml"
+            )
 
     # From a key in Redis to a row
 
@@ -147,9 +158,13 @@ class Shape:
         return next(self.key.parses(key), None) is not None
 
     def rows(self, key: bytes, _member: Optional[bytes]) -> Iterator[dict[str, bytes]]:
-        """The values that the key and the member contain, for each row that may have made them. Raises Untraceable."""
+        """The values that the key and the member contain, for each row that may have made them. Raises
+        Untraceable.
+        """
         yield from self.key.parses(key)
 
     def holds(self, row: Row, key: bytes, _member: Optional[bytes]) -> bool:
-        """Whether ``row`` writes this key, and this member of it. Raises Malformed for a row that lacks a column."""
+        """Whether ``row`` writes this key, and this member of it. Raises Malformed for a row that lacks a
+        column.
+        """
         return self.key(row) == key

@@ -27,7 +27,15 @@ class Stream(Shape):
             value = row.get(column)
             if value is not None:
                 fields += [column, value]
-        return [Step(APPEND, self, key, None, [("XADD", key, *bound, "*", "event", event, *fields), *self.expire(key)])]
+        return [
+            Step(
+                APPEND,
+                self,
+                key,
+                None,
+                [("XADD", key, *bound, "*", "event", event, *fields), *self.expire(key)],
+            )
+        ]
 
     def remove(self, row: Row) -> list[Step]:
         return self.written(row, "delete")

@@ -83,7 +83,9 @@ class StringPerColumn(Shape):
         return super().named - {COLUMN_NAME}
 
     def may_be(self, key: bytes) -> bool:
-        return any(values[COLUMN_NAME].decode(errors="replace") in self.columns for values in self.key.parses(key))
+        return any(
+            values[COLUMN_NAME].decode(errors="replace") in self.columns for values in self.key.parses(key)
+        )
 
     def rows(self, key: bytes, _member: Optional[bytes]) -> Iterator[dict[str, bytes]]:
         for values in self.key.parses(key):

@@ -32,7 +32,9 @@ class SortedSet(Members):
             return []
         if score is None:
             return self.remove(row)
-        return [Step(PUT, self, entry[0], entry, [("ZADD", entry[0], score, entry[1]), *self.expire(entry[0])])]
+        return [
+            Step(PUT, self, entry[0], entry, [("ZADD", entry[0], score, entry[1]), *self.expire(entry[0])])
+        ]
 
     def probes(self, row: Row) -> Iterator[Probe]:
         entry = self.entry(row)

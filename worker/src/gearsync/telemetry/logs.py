@@ -37,10 +37,16 @@ class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         text = self._text(record)
         # Each line is an entry of the journal.
-        return "\n".join(f"<{_PRIORITIES.get(record.levelname, 6)}>{line}" for line in text.split("\n")) if self._journal else text
+        return (
+            "\n".join(f"<{_PRIORITIES.get(record.levelname, 6)}>{line}" for line in text.split("\n"))
+            if self._journal
+            else text
+        )
 
     def _text(self, record: logging.LogRecord) -> str:
-        line = f"{record.levelname.lower()} action={_action(record)} pid={record.process} {record.getMessage()}"
+        line = (
+            f"{record.levelname.lower()} action={_action(record)} pid={record.process} {record.getMessage()}"
+        )
         return line + ("\n" + self.formatException(record.exc_info) if record.exc_info else "")
 
 
@@ -51,7 +57,11 @@ class _Json(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
-            "time": record.created, "level": record.levelname.lower(), "action": _action(record), "pid": record.process, "message": record.getMessage(),
+            "time": record.created,
+            "level": record.levelname.lower(),
+            "action": _action(record),
+            "pid": record.process,
+            "message": record.getMessage(),
         }
         if self._source:
             line["source"] = self._source
@@ -62,9 +72,13 @@ class _Json(logging.Formatter):
 
 
 def configure(level: str, form: str, source: str = "") -> None:
-    """Send all records of ``level`` and above to stderr, as ``form`` (text or json); ``source`` is the pipeline's source."""
+    """Send all records of ``level`` and above to stderr, as ``form`` (text or json); ``source`` is the
+    pipeline's source.
+    """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Json(source) if form == "json" else _Text(in_journal(2, os.environ.get("JOURNAL_STREAM", ""))))
+    handler.setFormatter(
+        _Json(source) if form == "json" else _Text(in_journal(2, os.environ.get("JOURNAL_STREAM", "")))
+    )
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # servers.gearman logs each change of a connection's state; the library would log each attempt.
     logging.getLogger("python3_gearman").setLevel(logging.CRITICAL)

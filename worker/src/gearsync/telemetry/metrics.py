@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The counters of a worker process: changes, jobs, errors, and the lag of changes. Pure; cli.supervise saves them, operate.exporter serves them."""
+"""The counters of a worker process: changes, jobs, errors, and the lag of changes. Pure; cli.supervise
+saves them, operate.exporter serves them.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +15,33 @@ import msgspec
 #: Upper bounds of the lag histogram, in seconds; one more bucket counts what is above the last one.
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
-CHANGES, BATCHES, STEPS, JOBS, COMMANDS, ERRORS, RESTARTS = "changes", "batches", "steps", "jobs", "commands", "errors", "restarts"
+CHANGES, BATCHES, STEPS, JOBS, COMMANDS, ERRORS, RESTARTS = (
+    "changes",
+    "batches",
+    "steps",
+    "jobs",
+    "commands",
+    "errors",
+    "restarts",
+)
 #: All kinds of errors: a counter that appears with its first error would hide that error from a rate.
-ERROR_KINDS = ("malformed", "refused", "dead_letter", "stale_batch", "mysql_lost", "redis_lost", "lease_lost", "redis_stepped_back", "redis_lost_data")
+ERROR_KINDS = (
+    "malformed",
+    "refused",
+    "dead_letter",
+    "stale_batch",
+    "mysql_lost",
+    "redis_lost",
+    "lease_lost",
+    "redis_stepped_back",
+    "redis_lost_data",
+)
 
 
 class Histogram(msgspec.Struct):
-    """The number of observations in each bucket, the last of which is above all bounds, and their sum in seconds."""
+    """The number of observations in each bucket, the last of which is above all bounds, and their sum in
+    seconds.
+    """
 
     counts: list[int] = msgspec.field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
     total: float = 0.0
@@ -29,7 +51,8 @@ class Histogram(msgspec.Struct):
         self.total += seconds * number
 
     def percentile(self, share: float) -> Optional[float]:
-        """The value below which ``share`` (0 to 1) of the observations lie, interpolated within its bucket; None when there are none.
+        """The value below which ``share`` (0 to 1) of the observations lie, interpolated within its bucket;
+        None when there are none.
 
         Above the last bound only that bound is known: it is returned.
         """
@@ -98,7 +121,9 @@ def merged(tallies: Iterable[Tally]) -> Tally:
 
 
 class Report(msgspec.Struct):
-    """What a process has counted in the last ``seconds``; it passes this to the commands through the database."""
+    """What a process has counted in the last ``seconds``; it passes this to the commands through the
+    database.
+    """
 
     seconds: float
     tally: Tally

@@ -29,6 +29,10 @@ def activity(reports: Iterable[Report]) -> dict[str, Activity]:
             rates[table] = rates.get(table, 0.0) + (number / report.seconds if report.seconds else 0.0)
     nothing = Histogram()
     return {
-        table: Activity(rate, tally.lags.get(table, nothing).percentile(0.5), tally.lags.get(table, nothing).percentile(0.99))
+        table: Activity(
+            rate,
+            tally.lags.get(table, nothing).percentile(0.5),
+            tally.lags.get(table, nothing).percentile(0.99),
+        )
         for table, rate in rates.items()
     }

@@ -54,7 +54,9 @@ class _Question:
 
 
 class Observer:
-    """Observes all servers, each within ``timeout`` seconds an answer, and within ``bound`` as a whole. Keeps its connections in between."""
+    """Observes all servers, each within ``timeout`` seconds an answer, and within ``bound`` as a whole.
+    Keeps its connections in between.
+    """
 
     def __init__(self, config: Config, timeout: float, bound: float) -> None:
         self._config = config
@@ -72,12 +74,26 @@ class Observer:
         busy = {name for name, question in self._questions.items() if not question.done.is_set()}
         self._questions.update({name: _Question(ask) for name, ask in asks.items() if name not in busy})
         deadline = time.monotonic() + self._bound
-        answered = {name for name in asks if self._questions[name].done.wait(max(0.0, deadline - time.monotonic())) and name not in busy}
+        answered = {
+            name
+            for name in asks
+            if self._questions[name].done.wait(max(0.0, deadline - time.monotonic())) and name not in busy
+        }
         late = f"no answer within {self._bound:g} s"
         mysql, database = (
-            self._questions["mysql"].answer() if "mysql" in answered else (Server(self._database.name, False, late) if self._database else None, None))
-        redis = self._questions["redis"].answer() if "redis" in answered else Server(self._target.name, False, late)
-        servers = [self._questions[name].answer() if name in answered else JobServer(name, False, late) for name in self._config.job_servers]
+            self._questions["mysql"].answer()
+            if "mysql" in answered
+            else (Server(self._database.name, False, late) if self._database else None, None)
+        )
+        redis = (
+            self._questions["redis"].answer()
+            if "redis" in answered
+            else Server(self._target.name, False, late)
+        )
+        servers = [
+            self._questions[name].answer() if name in answered else JobServer(name, False, late)
+            for name in self._config.job_servers
+        ]
         return PipelineState(time.time(), self._config.source, mysql, redis, servers, database)
 
     def close(self) -> None:
@@ -91,7 +107,11 @@ class Observer:
         try:
             state = self._reader.read()
         except DatabaseUnavailable as error:
-            absent = "the schema gearsync does not exist, or is of an earlier release (run site.yml): " if isinstance(error, StatementInvalid) else ""
+            absent = (
+                "the schema gearsync does not exist, or is of an earlier release (run site.yml): "
+                if isinstance(error, StatementInvalid)
+                else ""
+            )
             return Server(self._database.name, False, f"{absent}{error}"), None
         return Server(self._database.name, True), state
 
@@ -108,4 +128,6 @@ class Observer:
         except (OSError, ValueError) as error:
             return JobServer(name, False, str(error))
         ours = our_functions(self._config)
-        return JobServer(name, True, "", {function: queue for function, queue in sorted(queues.items()) if ours(function)})
+        return JobServer(
+            name, True, "", {function: queue for function, queue in sorted(queues.items()) if ours(function)}
+        )

@@ -47,7 +47,9 @@ class Lease(msgspec.Struct):
 
 
 class Synced(msgspec.Struct):
-    """A durable table as it was deployed: its name in the server, the checksums of its triggers by their names, and what they were made from."""
+    """A durable table as it was deployed: its name in the server, the checksums of its triggers by their
+    names, and what they were made from.
+    """
 
     schema: str
     name: str
@@ -96,7 +98,9 @@ class DatabaseState(msgspec.Struct):
 
     waiting: dict[str, Waiting]
     truncated: bool
-    """Whether more changes wait than were counted: then the numbers of rows are too small, and the oldest age is right."""
+    """Whether more changes wait than were counted: then the numbers of rows are too small, and the oldest
+    age is right.
+    """
     leases: list[Lease]
     workers: int
     dead_letters: dict[str, int]
@@ -105,15 +109,21 @@ class DatabaseState(msgspec.Struct):
     loads: dict[str, Load]
     reports: dict[str, Report]
     triggers: dict[str, Optional[str]]
-    """For each durable table the problem with its triggers; None when there is none. A table is absent when its triggers cannot be read."""
+    """For each durable table the problem with its triggers; None when there is none. A table is absent
+    when its triggers cannot be read.
+    """
     functions: Optional[dict[str, Any]]
     """gman_stats(), or None when the database server has no such function."""
     transactions: Optional[Transactions] = None
-    """None when the account that made the schema may not see transactions, or the schema is of an earlier release."""
+    """None when the account that made the schema may not see transactions, or the schema is of an earlier
+    release.
+    """
 
 
 class PipelineState(msgspec.Struct):
-    """The whole pipeline. ``time`` is in seconds since 1970; ``database`` is None when MySQL does not answer, or has no schema yet."""
+    """The whole pipeline. ``time`` is in seconds since 1970; ``database`` is None when MySQL does not
+    answer, or has no schema yet.
+    """
 
     time: float
     source: str

@@ -17,4 +17,6 @@ class Stuck(Exception):
 
 
 class Redeclared(Exception):
-    """The table was deployed with another declaration while it was loaded: the resync continues with the new one, or starts over."""
+    """The table was deployed with another declaration while it was loaded: the resync continues with the
+    new one, or starts over.
+    """

@@ -25,7 +25,9 @@ class Limits(msgspec.Struct):
     rate: float = 0.0
     """Rows per second; 0 for no limit."""
     nice_ratio: float = 2.0
-    """After each piece it sleeps this many times as long as the piece took, so that a busy server is loaded less."""
+    """After each piece it sleeps this many times as long as the piece took, so that a busy server is
+    loaded less.
+    """
     depth: int = 20_000
     """It waits while the outbox holds more rows."""
     patience: float = 300.0
@@ -38,13 +40,17 @@ class Limits(msgspec.Struct):
 
 
 def pause(limits: Limits, number: int, copying: float, turn: float) -> float:
-    """Seconds to sleep after ``number`` rows whose transaction took ``copying`` seconds, and their whole turn ``turn`` seconds. Pure."""
+    """Seconds to sleep after ``number`` rows whose transaction took ``copying`` seconds, and their whole
+    turn ``turn`` seconds. Pure.
+    """
     nice = min(LONGEST_SLEEP, limits.nice_ratio * copying)
     return max(nice, number / limits.rate - turn) if limits.rate else nice
 
 
 def outbox_depth(database: Database, limit: int, tables: Collection[str]) -> int:
-    """Rows of the outbox, counted up to ``limit`` + 1. When there are more, only those of ``tables`` count: others may wait for ever."""
+    """Rows of the outbox, counted up to ``limit`` + 1. When there are more, only those of ``tables``
+    count: others may wait for ever.
+    """
     count = "SELECT COUNT(*) FROM (SELECT 1 FROM gearsync.outbox{} LIMIT %s) AS counted"
     ((number,),) = database.rows(count.format(""), (limit + 1,))
     if int(number) > limit:
@@ -59,7 +65,11 @@ def replica_lag(database: Database) -> float:
     The account needs REPLICATION CLIENT there, on MariaDB SLAVE MONITOR.
     """
     ((version,),) = database.rows("SELECT VERSION()")
-    statement, column = ("SHOW SLAVE STATUS", b"Seconds_Behind_Master") if b"MariaDB" in version else ("SHOW REPLICA STATUS", b"Seconds_Behind_Source")
+    statement, column = (
+        ("SHOW SLAVE STATUS", b"Seconds_Behind_Master")
+        if b"MariaDB" in version
+        else ("SHOW REPLICA STATUS", b"Seconds_Behind_Source")
+    )
     values = [row.get(column) for row in database.named_rows(statement)]
     return max((float("inf") if value is None else float(value) for value in values), default=float("inf"))
 
@@ -71,7 +81,8 @@ class StallDetector:
         self._database = database
         self._tables = tables
         self._next = self._since = 0.0
-        #: The greatest id at the first check, and how many changes up to it remained at the last one; 0 before.
+        #: The greatest id at the first check, and how many changes up to it remained at the last one; 0
+        #: before.
         self._last = self._remaining = 0
 
     def check(self, patience: float) -> None:
@@ -81,7 +92,9 @@ class StallDetector:
             return
         self._next = now + min(_CHECK_AGAIN, patience)
         waiting = self._database.rows(
-            f"SELECT table_name, COUNT(*) FROM gearsync.outbox WHERE id <= {self._last} AND table_name IN ({text_list(self._tables)}) GROUP BY table_name")
+            f"SELECT table_name, COUNT(*) FROM gearsync.outbox WHERE id <= {self._last} AND table_name IN "
+            f"({text_list(self._tables)}) GROUP BY table_name"
+        )
         remaining = sum(int(number) for _name, number in waiting)
         if not remaining:
             ((last,),) = self._database.rows("SELECT COALESCE(MAX(id), 0) FROM gearsync.outbox")
@@ -90,4 +103,7 @@ class StallDetector:
             self._remaining, self._since = remaining, now
         elif now - self._since >= patience:
             names = ", ".join(sorted(name.decode() for name, _number in waiting))
-            raise Stuck(f"for {patience:g} s no worker has applied one of the {remaining:,} changes of {names} that wait in the outbox")
+            raise Stuck(
+                f"for {patience:g} s no worker has applied one of the {remaining:,} changes of {names} that "
+                "wait in the outbox"
+            )

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The resync of one table.
 
-A piece is one statement, a transaction by itself: it locks its rows for reading until their copies are in the outbox, so that each copy has its right place
-among the changes of its row, and no lock ever waits for this process. How far the run is, is stored afterwards: after a crash in between, a piece is copied
-again, which is harmless. It never waits for a lock while it holds others: no writer can be the victim of a deadlock with a resync.
+A piece is one statement, a transaction by itself: it locks its rows for reading until their copies are in the
+outbox, so that each copy has its right place among the changes of its row, and no lock ever waits for this
+process. How far the run is, is stored afterwards: after a crash in between, a piece is copied again, which is
+harmless. It never waits for a lock while it holds others: no writer can be the victim of a deadlock with a
+resync.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ from gearsync.servers.mysql_errors import RowsLocked
 
 #: Seconds between two checks of a lock or of a limit.
 _PAUSE = 0.05
-#: Seconds to wait for another run of the same table: the lock of a process that was killed disappears a moment later.
+#: Seconds to wait for another run of the same table: the lock of a process that was killed disappears a
+#: moment later.
 _LOCK_SECONDS = 3
 
 
@@ -48,7 +51,9 @@ class TableResync:
     """One table's run."""
 
     def __init__(self, database: Database, store: RunStore, limits: Limits, restart: bool = False) -> None:
-        """``restart`` forgets an interrupted run. Raises DatabaseUnavailable, Unavailable, and Busy while another run of the table has its lock."""
+        """``restart`` forgets an interrupted run. Raises DatabaseUnavailable, Unavailable, and Busy while
+        another run of the table has its lock.
+        """
         self.database = database
         self.synced = store.synced
         self._limits = limits
@@ -60,14 +65,30 @@ class TableResync:
         ((taken,),) = database.rows("SELECT GET_LOCK(%s, %s)", (lock, _LOCK_SECONDS))
         if not int(taken or 0):
             ((holder,),) = database.rows("SELECT IS_USED_LOCK(%s)", (lock,))
-            raise Busy(f"another resync of {self.synced.table} is running, on MySQL's connection {int(holder or 0)}: let it end, or end it with KILL")
+            raise Busy(
+                f"another resync of {self.synced.table} is running, on MySQL's connection "
+                f"{int(holder or 0)}: let it end, or end it with KILL"
+            )
         self.begun = store.start(restart)
-        self._progress = Progress(self.synced.table, self.begun.rows, estimated_rows(database, self.synced), False, "", self.begun.position)
+        self._progress = Progress(
+            self.synced.table,
+            self.begun.rows,
+            estimated_rows(database, self.synced),
+            False,
+            "",
+            self.begun.position,
+        )
 
     def run(self) -> Iterator[Progress]:
-        """One Progress after each piece and each wait, until the table is done. Raises LostMeanwhile and Redeclared."""
+        """One Progress after each piece and each wait, until the table is done. Raises LostMeanwhile and
+        Redeclared.
+        """
         progress = self._progress
-        most = min(self._limits.chunk, max(1, int(self._limits.rate * LONGEST_SLEEP))) if self._limits.rate else self._limits.chunk
+        most = (
+            min(self._limits.chunk, max(1, int(self._limits.rate * LONGEST_SLEEP)))
+            if self._limits.rate
+            else self._limits.chunk
+        )
         piece_size = PieceSize(most)
         while not progress.done:
             began = time.monotonic()
@@ -107,12 +128,22 @@ class TableResync:
     def _piece(self, piece_size: PieceSize) -> int:
         """Copy the next rows; how many there were."""
         progress, where = self._progress, self._store.where
-        # With a condition a piece is a range of the key: however few rows it has, no statement searches for long.
+        # With a condition a piece is a range of the key: however few rows it has, no statement searches for
+        # long.
         alone = piece_size.size == 1
-        piece = reach(self.database, self.synced, progress.position, piece_size.size * SPARSE if where and not alone else piece_size.size)
+        piece = reach(
+            self.database,
+            self.synced,
+            progress.position,
+            piece_size.size * SPARSE if where and not alone else piece_size.size,
+        )
         number = 0
         if piece.rows and piece.last is not None:
-            number = self.database.run(copy_sql(self.synced, progress.position, piece.last, where, alone=alone, mariadb=self._mariadb))
+            number = self.database.run(
+                copy_sql(
+                    self.synced, progress.position, piece.last, where, alone=alone, mariadb=self._mariadb
+                )
+            )
         rows = progress.rows + number
         if not self._store.save(self.begun.id, piece.last, rows):
             raise Redeclared(f"the declaration of {self.synced.table} has changed while it was loaded")

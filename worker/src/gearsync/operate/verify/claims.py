@@ -31,7 +31,9 @@ class DeclaredTables(NamedTuple):
     def writes(self, key: bytes) -> Writes:
         """The writes that may have made a key; none when no chosen table's may."""
         chosen = [(verifier, write) for verifier in self.chosen for write in verifier.expectation.claims(key)]
-        return chosen and chosen + [(verifier, write) for verifier in self.others for write in verifier.expectation.claims(key)]
+        return chosen and chosen + [
+            (verifier, write) for verifier in self.others for write in verifier.expectation.claims(key)
+        ]
 
     def may_hold(self, key: bytes, redis_type: bytes) -> bool:
         """Whether a write may have made ``key`` whose rows cannot be looked up."""
@@ -71,7 +73,10 @@ class Claims:
             claims: list[tuple[TableVerifier, Claim]] = []
             for verifier, write in writes:
                 try:
-                    claims += [(verifier, Claim(number, write, key, member, row)) for row in _possible_rows(verifier, write, key, member)]
+                    claims += [
+                        (verifier, Claim(number, write, key, member, row))
+                        for row in _possible_rows(verifier, write, key, member)
+                    ]
                 except Untraceable:
                     # A row may ask for it: it is never removed.
                     self.unknown.add(number)
@@ -102,7 +107,9 @@ def _possible_rows(verifier: TableVerifier, write: int, key: bytes, member: Opti
 
 
 def _asked_for(verifier: TableVerifier, claims: Sequence[Claim]) -> tuple[dict[int, Row], set[int]]:
-    """The candidates that a row asks for or may ask for, with its key columns; and those for which it is unknown."""
+    """The candidates that a row asks for or may ask for, with its key columns; and those for which it is
+    unknown.
+    """
     by_identity: dict[Identity, list[Claim]] = {}
     for claim in claims:
         by_identity.setdefault(verifier.rows.identity(claim.row), []).append(claim)
@@ -114,7 +121,11 @@ def _asked_for(verifier: TableVerifier, claims: Sequence[Claim]) -> tuple[dict[i
         group = groups.pop()
         try:
             for row in verifier.rows.fetch([same[0].row for same in group], sql):
-                asked_for.update((claim.candidate, row.key_columns) for claim in by_identity.get(row.identity, ()) if _holds(verifier, row, claim))
+                asked_for.update(
+                    (claim.candidate, row.key_columns)
+                    for claim in by_identity.get(row.identity, ())
+                    if _holds(verifier, row, claim)
+                )
         except ABOUT_TABLE as error:
             is_of_value = isinstance(error, StatementRefused) and not isinstance(error, StatementInvalid)
             if is_of_value and len(group) > 1:
@@ -132,7 +143,9 @@ def _holds(verifier: TableVerifier, row: TableRow, claim: Claim) -> bool:
     try:
         if row.problem:
             raise Malformed(row.problem)
-        return row.row is not None and verifier.expectation.holds(claim.write, row.row, claim.key, claim.member)
+        return row.row is not None and verifier.expectation.holds(
+            claim.write, row.row, claim.key, claim.member
+        )
     except Malformed:
         # Counted where its row was compared.
         return True

@@ -27,7 +27,9 @@ class Comparison:
     """Compares the rows of one table with Redis."""
 
     intact = False
-    """Whether Redis has lost nothing of the table, so that a key with a time to live that is absent has expired."""
+    """Whether Redis has lost nothing of the table, so that a key with a time to live that is absent has
+    expired.
+    """
 
     def __init__(self, servers: Servers, expectation: Expectation, report: Report) -> None:
         self._servers = servers
@@ -49,10 +51,13 @@ class Comparison:
             kinds = [None if kind == ABSENT else kind for kind in kinds]
         return [
             Difference(self._report.table, kind, probe.write, probe.key, probe.member, row.key_columns)
-            for (row, probe), kind in zip(probes, kinds) if kind
+            for (row, probe), kind in zip(probes, kinds)
+            if kind
         ]
 
-    def kinds_at(self, places: Sequence[Place], rows: Iterable[TableRow], orphans: bool) -> list[Optional[str]]:
+    def kinds_at(
+        self, places: Sequence[Place], rows: Iterable[TableRow], orphans: bool
+    ) -> list[Optional[str]]:
         """How each place differs from what ``rows`` ask for; None where it does not.
 
         A place that no row asks for is an orphan when it is in Redis, if ``orphans`` are looked for.
@@ -61,14 +66,25 @@ class Comparison:
         unclear: set[Identity] = set()
         for row in rows:
             try:
-                wanted.update({Place(row.identity, probe.write, probe.key, probe.member): probe for probe in self._probes(row)})
+                wanted.update(
+                    {
+                        Place(row.identity, probe.write, probe.key, probe.member): probe
+                        for probe in self._probes(row)
+                    }
+                )
             except Malformed as error:
                 unclear.add(row.identity)
                 self._report.unsettle(str(error))
         asked_for = [place for place in places if place in wanted]
         kinds = dict(zip(asked_for, self._kinds([wanted[place] for place in asked_for])))
-        others = [place for place in places if place not in wanted and place.identity not in unclear] if orphans else []
-        for place, answer in zip(others, self._servers.ask_about_keys([self._presence(place) for place in others])):
+        others = (
+            [place for place in places if place not in wanted and place.identity not in unclear]
+            if orphans
+            else []
+        )
+        for place, answer in zip(
+            others, self._servers.ask_about_keys([self._presence(place) for place in others])
+        ):
             kinds[place] = ORPHANED if self._is_present(place.write, answer) else None
         return [kinds.get(place) for place in places]
 
@@ -87,7 +103,8 @@ class Comparison:
         seconds = dict(zip(expiring, answers[len(probes) :]))
         # Almost all are equal.
         return [
-            None if answer == probe.expected and probe.key not in seconds
+            None
+            if answer == probe.expected and probe.key not in seconds
             else difference(probe, answer, self._expectation.expires(probe), seconds.get(probe.key))
             for probe, answer in zip(probes, answers)
         ]
@@ -95,7 +112,11 @@ class Comparison:
     def _presence(self, place: Place) -> Command:
         """The command that shows whether a key or a member is in Redis."""
         members = self._expectation.members(place.write)
-        return ("TYPE", place.key) if members is None or place.member is None else members.asked(place.key, place.member)
+        return (
+            ("TYPE", place.key)
+            if members is None or place.member is None
+            else members.asked(place.key, place.member)
+        )
 
     def _is_present(self, write: int, answer: object) -> bool:
         members = self._expectation.members(write)

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Compare differences again until each is certain: a row may have changed while it was compared, or its change may be on its way to Redis."""
+"""Compare differences again until each is certain: a row may have changed while it was compared, or its
+change may be on its way to Redis.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from gearsync.project.expectation import ABSENT
 
 #: How often a row that changes while it is compared is compared again.
 _ROUNDS = 8
-#: How often a difference must be seen, each time with the row the same before and after. Seen once, the row may have changed and changed back in between.
+#: How often a difference must be seen, each time with the row the same before and after. Seen once, the row
+#: may have changed and changed back in between.
 _LOOKS = 3
 
 
@@ -39,10 +42,15 @@ class Confirmation:
             candidates, different = self._round(candidates, orphans)
             confirmed += different
         if candidates:
-            self._report.unsettle("changed during every comparison", len({self._rows.identity(candidate.row) for candidate in candidates}))
+            self._report.unsettle(
+                "changed during every comparison",
+                len({self._rows.identity(candidate.row) for candidate in candidates}),
+            )
         return confirmed
 
-    def _round(self, candidates: list[Difference], orphans: bool) -> tuple[list[Difference], list[Difference]]:
+    def _round(
+        self, candidates: list[Difference], orphans: bool
+    ) -> tuple[list[Difference], list[Difference]]:
         """Those whose rows have changed meanwhile, and those that differ."""
         changed: list[Difference] = []
         before = self._current(candidates)
@@ -53,7 +61,8 @@ class Confirmation:
             different = []
             for candidate, kind in zip(candidates, kinds):
                 identity = self._rows.identity(candidate.row)
-                # Equal to the row of a moment ago is equal, as in the first look, whatever the row has become meanwhile.
+                # Equal to the row of a moment ago is equal, as in the first look, whatever the row has become
+                # meanwhile.
                 if kind and before.get(identity) != after.get(identity):
                     changed.append(candidate)
                 elif kind and not (kind == ABSENT and self._comparison.intact):
@@ -67,7 +76,13 @@ class Confirmation:
         key_columns = {self._rows.identity(candidate.row): candidate.row for candidate in candidates}
         return {row.identity: row for row in self._rows.fetch(list(key_columns.values()))}
 
-    def _kinds(self, candidates: Sequence[Difference], rows: dict[Identity, TableRow], orphans: bool) -> list[Optional[str]]:
-        places = [Place(self._rows.identity(each.row), each.write, each.key, each.member) for each in candidates]
+    def _kinds(
+        self, candidates: Sequence[Difference], rows: dict[Identity, TableRow], orphans: bool
+    ) -> list[Optional[str]]:
+        places = [
+            Place(self._rows.identity(each.row), each.write, each.key, each.member) for each in candidates
+        ]
         identities = dict.fromkeys(place.identity for place in places)
-        return self._comparison.kinds_at(places, [rows[identity] for identity in identities if identity in rows], orphans)
+        return self._comparison.kinds_at(
+            places, [rows[identity] for identity in identities if identity in rows], orphans
+        )

@@ -43,7 +43,9 @@ class Report(msgspec.Struct):
     unverifiable: list[str] = msgspec.field(default_factory=list)
     """Writes that cannot be compared."""
     untraced: list[str] = msgspec.field(default_factory=list)
-    """Writes whose keys do not name their rows: their keys are compared, and their orphans are not looked for."""
+    """Writes whose keys do not name their rows: their keys are compared, and their orphans are not looked
+    for.
+    """
     shared: int = 0
     """Keys without a row in this table that another write may have made, whose rows cannot be looked up."""
     untraceable: int = 0

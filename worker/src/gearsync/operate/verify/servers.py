@@ -17,7 +17,9 @@ ABOUT_TABLE = (AccessDenied, StatementRefused)
 
 
 class Refused(Unavailable):
-    """Redis answers, and refuses to show a key, for example for lack of rights: other keys can be compared."""
+    """Redis answers, and refuses to show a key, for example for lack of rights: other keys can be
+    compared.
+    """
 
 
 class Servers(NamedTuple):
@@ -30,7 +32,9 @@ class Servers(NamedTuple):
     settle: Callable[[str], None]
 
     def ask_about_keys(self, commands: Sequence[Command]) -> list[Any]:
-        """Redis' answers, with WRONGTYPE as the exception. Raises Refused for every other error: it does not show the key."""
+        """Redis' answers, with WRONGTYPE as the exception. Raises Refused for every other error: it does
+        not show the key.
+        """
         answers = self.ask(commands)
         for command, answer in zip(commands, answers):
             if isinstance(answer, Exception) and not is_wrong_type(answer):

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read the rows of a synced table as they are written: through the table's transform, each with what identifies it."""
+"""Read the rows of a synced table as they are written: through the table's transform, each with what
+identifies it.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ class TableRow(NamedTuple):
 class TableRows:
     """The rows of one table. A row that cannot be read counts as unsettled in the report."""
 
-    def __init__(self, database: Database, synced: SyncedTable, transform: Optional[Transform], report: Report) -> None:
+    def __init__(
+        self, database: Database, synced: SyncedTable, transform: Optional[Transform], report: Report
+    ) -> None:
         self._database = database
         self._synced = synced
         self._transform = transform
@@ -61,8 +65,14 @@ class TableRows:
                 yield row
 
     def _read(self, position: Position, content: Optional[bytes]) -> Optional[TableRow]:
-        """A row; None when it is gone. ``content`` is None for a row that is too large for JSON: it is read by itself. Raises Malformed."""
-        row = self._synced.row(content) if content is not None else walk.large_row(self._database, self._synced, position)
+        """A row; None when it is gone. ``content`` is None for a row that is too large for JSON: it is
+        read by itself. Raises Malformed.
+        """
+        row = (
+            self._synced.row(content)
+            if content is not None
+            else walk.large_row(self._database, self._synced, position)
+        )
         return None if row is None else self._as_written(row)
 
     def _as_written(self, row: Row) -> TableRow:
@@ -73,7 +83,9 @@ class TableRows:
             raise Malformed(f"column {error} of the key is not in the row: run site.yml") from None
         identity = self.identity(key_columns)
         try:
-            written = row if self._transform is None else transformed(self._transform, row, self._synced.table)
+            written = (
+                row if self._transform is None else transformed(self._transform, row, self._synced.table)
+            )
         except Malformed as error:
             return TableRow(identity, key_columns, None, str(error))
         return TableRow(identity, key_columns, written, "")

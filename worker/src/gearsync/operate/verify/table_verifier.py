@@ -31,13 +31,20 @@ class TableVerifier:
     """One declared table."""
 
     def __init__(
-        self, servers: Servers, declared: Table, synced: SyncedTable, transform: Optional[Transform] = None, examples: int = EXAMPLES
+        self,
+        servers: Servers,
+        declared: Table,
+        synced: SyncedTable,
+        transform: Optional[Transform] = None,
+        examples: int = EXAMPLES,
     ) -> None:
         self.servers = servers
         self.synced = synced
         self.transform = transform
         self.expectation = Expectation(declared, [column.declared for column in synced.key])
-        self.report = Report(declared.table, unverifiable=self.expectation.unverifiable, untraced=self.expectation.untraced)
+        self.report = Report(
+            declared.table, unverifiable=self.expectation.unverifiable, untraced=self.expectation.untraced
+        )
         self.rows = TableRows(servers.mysql, synced, transform, self.report)
         self.comparison = Comparison(servers, self.expectation, self.report)
         self._confirmation = Confirmation(servers, self.rows, self.comparison, self.report)
@@ -51,13 +58,19 @@ class TableVerifier:
             for differences in self.compare(piece.entries):
                 waiting += differences
             size += piece.size
-            full = len(waiting) >= _TOGETHER or size >= walk.BUDGET or any(entry.row is None for entry in piece.entries)
+            full = (
+                len(waiting) >= _TOGETHER
+                or size >= walk.BUDGET
+                or any(entry.row is None for entry in piece.entries)
+            )
             yield waiting if full or piece.done else []
             if full:
                 waiting, size = [], 0
 
     def ends(self) -> Iterator[list[Difference]]:
-        """The differences of the rows with the smallest and the greatest keys: for a large table as cheap as for a small one."""
+        """The differences of the rows with the smallest and the greatest keys: for a large table as cheap
+        as for a small one.
+        """
         for piece in walk.ends(self.servers.mysql, self.synced, CHUNK):
             yield from self.compare(piece.entries)
 
@@ -65,7 +78,10 @@ class TableVerifier:
         """The differences of some rows of a walk."""
         self.report.rows += len(entries)
         # A row that is too large for JSON is larger than a piece: each by itself.
-        for group in ([entry for entry in entries if entry.row is not None], *([entry] for entry in entries if entry.row is None)):
+        for group in (
+            [entry for entry in entries if entry.row is not None],
+            *([entry] for entry in entries if entry.row is None),
+        ):
             yield self.comparison.differences(self.rows.of_entries(group))
 
     def confirm(self, candidates: list[Difference], orphans: bool) -> list[Difference]:
@@ -75,10 +91,13 @@ class TableVerifier:
     def count(self, differences: Sequence[Difference], repair: bool) -> list[Difference]:
         """Count confirmed differences in the report.
 
-        An absent key with a time to live is a difference when it is to be written again; otherwise it counts as unsettled.
+        An absent key with a time to live is a difference when it is to be written again; otherwise it counts
+        as unsettled.
         """
         if repair:
-            differences = [each._replace(kind=MISSING) if each.kind == ABSENT else each for each in differences]
+            differences = [
+                each._replace(kind=MISSING) if each.kind == ABSENT else each for each in differences
+            ]
         unclear = sum(each.kind == ABSENT for each in differences)
         if unclear:
             self.report.unsettle(_LOST_OR_EXPIRED, unclear)
@@ -90,7 +109,9 @@ class TableVerifier:
         return differences
 
     def repair(self, differences: Sequence[Difference], orphans: bool) -> list[Difference]:
-        """Have the worker write these rows again, and remove what no row asks for; those of ``differences`` that remain."""
+        """Have the worker write these rows again, and remove what no row asks for; those of
+        ``differences`` that remain.
+        """
         if not differences:
             return []
         reloads.enqueue_reload(self.servers.mysql, self.synced, [each.row for each in differences])
