@@ -52,14 +52,12 @@ def write(servers: Pipeline, rows: int, seed: int, running: Any, times: Any) -> 
                 [
                     (
                         f"UPDATE bench.account SET name = '{seed}-{len(found)}', balance = balance + 1 "
-                        "WHERE id "
-                        f"= {row}"
+                        f"WHERE id = {row}"
                     ),
                     f"DELETE FROM bench.account WHERE id = {row}",
                     (
                         "INSERT IGNORE INTO bench.account VALUES "
-                        f"({deleted.pop() if deleted else rows + row}, "
-                        f"'{seed}-new', 0)"
+                        f"({deleted.pop() if deleted else rows + row}, '{seed}-new', 0)"
                     ),
                 ],
                 [8, 1, 1],

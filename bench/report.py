@@ -16,8 +16,7 @@ Values = dict[str, Optional[float]]
 BEYOND = (
     (
         "A reader of the binary log adds nothing to the writers' transactions, and needs neither "
-        "triggers nor "
-        "an outbox in the schema."
+        "triggers nor an outbox in the schema."
     ),
     "Debezium can report a TRUNCATE (`skipped.operations`), which fires no trigger.",
     (
@@ -26,8 +25,7 @@ BEYOND = (
     ),
     (
         "A stream keeps every change; a key keeps the present. With a stream the reader has still to "
-        "apply the "
-        "change, which is in none of these figures."
+        "apply the change, which is in none of these figures."
     ),
 )
 #: The figures that README.md shows.
@@ -179,8 +177,7 @@ def page(results: Results) -> str:
         "",
         (
             "A dash is what was not measured, or does not exist: 4 commits a second are measured for "
-            "ours only, "
-            "and a key has no entry that could come again."
+            "ours only, and a key has no entry that could come again."
         ),
         "",
         *([bound(results), ""] if bound(results) else []),
@@ -200,38 +197,31 @@ def page(results: Results) -> str:
         "",
         (
             "* Latency: from the return of a commit until Redis has the value. A key is asked for "
-            "every 0.1 ms, "
-            "a stream is read by a blocking XREAD."
+            "every 0.1 ms, a stream is read by a blocking XREAD."
         ),
         (
             "* Backlog: the process is stopped, rows are written, it starts: rows a second from the "
-            "first that "
-            "shows to the last. The plot begins with the start."
+            "first that shows to the last. The plot begins with the start."
         ),
         (
             "* 8 writers: INSERT, UPDATE and DELETE in a closed loop, between two measurements of the "
-            "same on a "
-            "table that no system carries."
+            "same on a table that no system carries."
         ),
         (
             "* INSERT: five rounds into a table that the system carries and into one that it does not, "
-            "in turn; "
-            "the ratio of the medians."
+            "in turn; the ratio of the medians."
         ),
         (
             "* Binary log: the bytes of the same INSERTs into both, with all that is written until the "
-            "system "
-            "is done with them."
+            "system is done with them."
         ),
         (
             "* Crash: 800 changes a second by four writers; SIGKILL for the whole process group and a "
-            "start at "
-            "once, five times. Then both sides are compared."
+            "start at once, five times. Then both sides are compared."
         ),
         (
             "* Plot of the lag: 500 commits a second, one SIGKILL at 0 s and a start at once; the "
-            "largest delay "
-            "of the commits of each tenth of a second."
+            "largest delay of the commits of each tenth of a second."
         ),
         (
             "* Transactions open for 50 ms: four writers of ten rows each; the age is that since the commit, "

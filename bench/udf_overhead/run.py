@@ -320,14 +320,14 @@ def main() -> None:
     print(
         f"{ROWS}-row INSERT: gman_wake adds {many['outbox row + gman_wake'] - many['outbox row']:.2f} us a "
         "row to the outbox row (bar 1.5), "
-        f"{many['gman_wake'] - many['a trigger that does nothing']:.2f} to a trigger that does nothing; "
-        f"as a table's only trigger {many['gman_wake'] - many['no trigger']:.2f}, where one that does "
-        "nothing adds "
-        f"{many['a trigger that does nothing'] - many['no trigger']:.2f}"
+        f"{many['gman_wake'] - many['a trigger that does nothing']:.2f} to a trigger that does "
+        f"nothing; as a table's only trigger {many['gman_wake'] - many['no trigger']:.2f}, where one "
+        f"that does nothing adds {many['a trigger that does nothing'] - many['no trigger']:.2f}"
     )
     print(
         f"{AUTOCOMMIT}: outbox row + wake / no trigger = "
-        f"{medians['outbox row + gman_wake'][AUTOCOMMIT] / medians['no trigger'][AUTOCOMMIT]:.2f} (bar 1.25)"
+        f"{medians['outbox row + gman_wake'][AUTOCOMMIT] / medians['no trigger'][AUTOCOMMIT]:.2f} (bar "
+        "1.25)"
     )
     if options.json:
         options.json.write_text(

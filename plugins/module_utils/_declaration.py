@@ -179,8 +179,8 @@ def _ambiguity(write, columns, covered):
     field, (first, last, middle) = doubts[0]
     message = (
         f"{shown(write[field])} is the same text for different rows, for example for {first}='a', "
-        f"{last}='b{middle}c' and for {first}='a{middle}b', "
-        f"{last}='c': a delete of one would remove the other's"
+        f"{last}='b{middle}c' and for {first}='a{middle}b', {last}='c': a delete of one would remove "
+        "the other's"
     )
     return Problem(
         (field,),
@@ -226,8 +226,7 @@ def _score_problem(write, columns):
                 ("score",),
                 message,
                 f"use a numeric column, for example a generated one, ADD {name}_seconds BIGINT AS "
-                f"(TO_SECONDS({name})), or "
-                "compute it with a transform",
+                f"(TO_SECONDS({name})), or compute it with a transform",
             )
     return None
 
@@ -254,8 +253,7 @@ def key_problems(declaration, names, unique_keys, columns=None):
             # The article's own mapping: one set of keys for the whole table.
             warnings.append(
                 f"write[{number}].key: {shown(write['key'])} names no column of a unique key, so every row "
-                "writes the same Redis keys "
-                "and the last change wins"
+                "writes the same Redis keys and the last change wins"
             )
         elif not unique_keys:
             of_write.append(

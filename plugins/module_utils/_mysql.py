@@ -289,8 +289,8 @@ def connect(module, check_mode=None):
         user = params["login_user"] or "the account of config_file"
         module.fail_json(
             msg=f"cannot log in to the database server at {target} as {user}: {error}. Check "
-            "login_unix_socket or login_host and login_port, "
-            f"login_user and login_password, or the [client] section of {params['config_file']}."
+            "login_unix_socket or login_host and login_port, login_user and login_password, or the "
+            f"[client] section of {params['config_file']}."
         )
 
 

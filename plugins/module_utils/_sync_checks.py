@@ -68,8 +68,7 @@ def existing_table(database, schema, table):
                 [
                     (
                         f"the schema {schema} does not exist, or the account that is logged in has no "
-                        "right to "
-                        "see it"
+                        "right to see it"
                     )
                 ]
             )
@@ -135,8 +134,8 @@ def durable_problems(declaration, facts):
     if large and not key:
         problems.append(
             f"{', '.join(large)} may be too large for a change, so that a worker must find the row by "
-            "itself, but columns does not name "
-            "all columns of a PRIMARY KEY or of a UNIQUE key of NOT NULL columns; add them"
+            "itself, but columns does not name all columns of a PRIMARY KEY or of a UNIQUE key of NOT "
+            "NULL columns; add them"
         )
     return problems, warnings
 
@@ -155,8 +154,7 @@ def engine_problems(database, engine):
     return [], [
         (
             f"engine {engine}: a transaction that is rolled back keeps the table's changes, but takes "
-            "them out "
-            "of the outbox"
+            "them out of the outbox"
         )
     ]
 

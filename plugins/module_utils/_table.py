@@ -237,8 +237,7 @@ def blind_spots(database, schema, table, engine, columns):
             if is_stale and cascade_triggers != "ON":
                 warnings.append(
                     f"foreign key {row['name']}: rows that it changes because of ON {event} {rule} when "
-                    f"{row['parent']} changes "
-                    f"fire no trigger, so Redis keeps their old state{hint}"
+                    f"{row['parent']} changes fire no trigger, so Redis keeps their old state{hint}"
                 )
     if not has_transactions(database, engine):
         warnings.append(

@@ -96,8 +96,7 @@ def direct_body(declaration, columns, event):
         f"SET payload = {direct_payload(declaration, columns, event)};",
         (
             f"IF payload IS NOT NULL THEN DO gman_do_background({literal(declaration['function'])}, "
-            "payload); "
-            "END IF;"
+            "payload); END IF;"
         ),
     ]
     if event == "update":
@@ -261,8 +260,7 @@ class Durable:
             # the servers least.
             (
                 f"  IF gman_wake(CONCAT({literal(f'gearsync.drain.{self.source}.')}, {shard}), 'w') "
-                "THEN BEGIN "
-                "END; END IF;"
+                "THEN BEGIN END; END IF;"
             ),
             "END;",
         ]

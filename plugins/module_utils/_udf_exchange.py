@@ -171,8 +171,7 @@ class GearmanState:
             if error is not None and is_secure and name.startswith("tls"):
                 return (
                     "The functions connect to no job server until TLS is set and the job servers are set "
-                    f"again, because {name}, {value!r} before, "
-                    f"cannot be set again: {error}"
+                    f"again, because {name}, {value!r} before, cannot be set again: {error}"
                 )
             if error is not None:
                 self.module.warn(
@@ -279,9 +278,8 @@ class Exchange:
         if code == ER_CANT_OPEN_LIBRARY:
             return (
                 f"the server cannot load {path}: {error.text}. Add the directory of a library that it needs "
-                "and does not find to the linker's path, by "
-                "a file in /etc/ld.so.conf.d and ldconfig; AppArmor or SELinux may refuse one that is found "
-                "but not mapped"
+                "and does not find to the linker's path, by a file in /etc/ld.so.conf.d and ldconfig; "
+                "AppArmor or SELinux may refuse one that is found but not mapped"
             )
         if code == ER_CANT_FIND_DL_ENTRY:
             return f"{path} does not export that function or its _init: {error.text}"

@@ -70,8 +70,8 @@ class Plan:
             if function["native"] == "fail":
                 raise PlanError(
                     f"function {name}: {server.engine} {server.version_text} has a function of that name "
-                    "itself and refuses "
-                    f"another (error {ER_NATIVE_FCT_NAME_COLLISION}); leave it out, or set native: skip"
+                    f"itself and refuses another (error {ER_NATIVE_FCT_NAME_COLLISION}); leave it out, "
+                    "or set native: skip"
                 )
             self.skipped.append(name)
         elif row is not None and row["name"] in loaded:

@@ -227,8 +227,7 @@ def _present(module, database, schema, table, triggers):
     if existing is not None and existing.table != table:
         module.fail_json(
             msg=f"trigger {wanted.name} exists already, on table {schema}.{existing.table} and not on "
-            f"{schema}.{table}; "
-            "drop it there first, or take another name"
+            f"{schema}.{table}; drop it there first, or take another name"
         )
     return step_for(database, triggers, wanted)
 

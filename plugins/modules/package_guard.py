@@ -224,9 +224,8 @@ def main():
         module.fail_json(
             msg=(
                 f"Installing {', '.join(names)} would take the database server away: {', '.join(lost)}. "
-                "Nothing was installed. "
-                "Leave out the package that conflicts with the server, or take it from where the server "
-                "comes from."
+                "Nothing was installed. Leave out the package that conflicts with the server, or take "
+                "it from where the server comes from."
             ),
             **result,
         )
@@ -235,9 +234,9 @@ def main():
         module.fail_json(
             msg=(
                 f"Installing {', '.join(names)} would update the database server, which restarts it: "
-                f"{', '.join(restarted)}. Nothing was installed. "
-                "Update the server yourself when a restart suits, or allow it (allow_server_update of this "
-                "module, mysql_restart_allowed of the roles)."
+                f"{', '.join(restarted)}. Nothing was installed. Update the server yourself when a "
+                "restart suits, or allow it (allow_server_update of this module, mysql_restart_allowed "
+                "of the roles)."
             ),
             **result,
         )

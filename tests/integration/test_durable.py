@@ -136,8 +136,7 @@ STATEMENTS = {
     "on duplicate key of another key": [
         (
             "INSERT INTO shop.t (id, name, hidden) VALUES (30, 'x', 1) ON DUPLICATE KEY UPDATE name = "
-            "'second', "
-            "id = 31"
+            "'second', id = 31"
         )
     ],
     "replace": [
@@ -681,8 +680,7 @@ def test_rows_that_are_divided_anew_get_other_shards(database, modules, schema):
         "",
         (
             ", b TIMESTAMP(6) GENERATED ALWAYS AS ROW START, e TIMESTAMP(6) GENERATED ALWAYS AS ROW "
-            "END, PERIOD "
-            "FOR SYSTEM_TIME (b, e)"
+            "END, PERIOD FOR SYSTEM_TIME (b, e)"
         ),
     ],
 )

@@ -97,8 +97,8 @@ def show(run: Run, steps: list[Step], results: list[Result], seconds: float) -> 
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="tests/run",
-        description="Run the steps of a test run. Logs are in .work/log/STEP.log. "
-        "Exit status 0 only when each step has passed.",
+        description="Run the steps of a test run. Logs are in .work/log/STEP.log. Exit status 0 only when each "
+        "step has passed.",
     )
     parser.add_argument("steps", nargs="*", metavar="STEP", help="only these steps")
     parser.add_argument(

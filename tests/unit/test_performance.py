@@ -259,8 +259,7 @@ def test_look_is_a_select_of_payloads_of_the_outbox() -> None:
                 "0.000210",
                 (
                     "SELECT CONCAT(id, payload) FROM gearsync.outbox FORCE INDEX (PRIMARY)\n ORDER BY "
-                    "id LIMIT "
-                    "10"
+                    "id LIMIT 10"
                 ),
             ),
             ("0.5", "SELECT COUNT(*) FROM gearsync.outbox"),

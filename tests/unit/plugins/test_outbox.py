@@ -242,8 +242,7 @@ def test_a_declaration_keeps_its_number_as_long_as_it_is_the_newest_one():
     assert statements == [
         (
             "INSERT INTO `gearsync`.`numbered_declaration` (`table_name`, `number`, `content`) VALUES "
-            "('s.t', "
-            f"{number}, 'a')"
+            f"('s.t', {number}, 'a')"
         )
     ]
 

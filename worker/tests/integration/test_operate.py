@@ -108,8 +108,7 @@ def writers(database: OutboxDatabase, rows: int, number: int = 4) -> Iterator[li
                         [
                             (
                                 f"UPDATE shop.item SET name = CONCAT('w', {chance.randrange(9)}), "
-                                "price = price "
-                                f"+ 1 WHERE id = {row}"
+                                f"price = price + 1 WHERE id = {row}"
                             ),
                             f"REPLACE INTO shop.item VALUES ({row}, 'r{own}', {chance.randrange(100)})",
                             f"DELETE FROM shop.item WHERE id = {row}",

@@ -65,8 +65,7 @@ def test_an_address_is_not_resolved() -> None:
 def test_the_idna_tables_are_loaded_for_international_names_only() -> None:
     script = (
         "import sys; from gearsync.servers.resolver import Resolver; Resolver(60.0)('localhost', 80); "
-        "Resolver(0.0)('127.0.0.1', 80); "
-        "assert 'stringprep' not in sys.modules"
+        "Resolver(0.0)('127.0.0.1', 80); assert 'stringprep' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script], check=True, env={"PYTHONPATH": str(SOURCES)})
     with pytest.raises(OSError, match=r".+"):

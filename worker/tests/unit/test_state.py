@@ -353,8 +353,7 @@ def test_open_transactions_are_shown_and_are_absent_where_they_cannot_be_seen() 
             [
                 (
                     "a transaction that has written has been open for 10 min, and 1 prepared without a "
-                    "client: "
-                    "see XA RECOVER"
+                    "client: see XA RECOVER"
                 )
             ],
         ),

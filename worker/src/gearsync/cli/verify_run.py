@@ -182,8 +182,8 @@ class VerifyRun:
         if not limit.allows(number, report.walked):
             report.refused = (
                 f"{number:,} of {report.walked:,} keys and members in Redis would be removed, more than "
-                f"--max-prune {limit.given} allows; "
-                f"nothing was removed. If no row should have them, give --max-prune {number}"
+                f"--max-prune {limit.given} allows; nothing was removed. If no row should have them, "
+                f"give --max-prune {number}"
             )
         if report.may_prune:
             with _contained(verifier):
