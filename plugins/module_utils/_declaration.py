@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declare.fields import WHOLE_TYPES
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declare.rules import (
-    WHOLE_TYPES,
     Problem,
     shown,
     suggestion,
@@ -231,6 +231,11 @@ def _score_problem(write, columns):
     return None
 
 
+def _shares_nothing(write, events):
+    """Whether two rows with the same key or member take nothing from each other."""
+    return write["type"] in LOG_TYPES or (write["type"] in MEMBER_TYPES and set(events) == {"insert"})
+
+
 def key_problems(declaration, names, unique_keys, columns=None):
     """What the table's keys and types rule out in a declaration that keeps to the rule book: (problems,
     warnings).
@@ -265,15 +270,8 @@ def key_problems(declaration, names, unique_keys, columns=None):
             )
         else:
             of_write.append(_key_problem(write, declaration["events"], unique_keys, covered))
-            shares_nothing = write["type"] in LOG_TYPES or (
-                write["type"] in MEMBER_TYPES and set(declaration["events"]) == {"insert"}
-            )
-            if (
-                of_write == [None]
-                and columns is not None
-                and not shares_nothing
-                and not write.get("distinct")
-            ):
+            looks_at_texts = columns is not None and not write.get("distinct")
+            if of_write == [None] and looks_at_texts and not _shares_nothing(write, declaration["events"]):
                 of_write.append(_ambiguity(write, facts, covered))
         # A transform may make anything of a column.
         of_write.append(None if declaration.get("transform") else _score_problem(write, facts))

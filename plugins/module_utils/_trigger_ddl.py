@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections
 
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._lock_holders import lock_timeout_message
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import (
     ER_ACCESS_DENIED_DB,
     ER_BINLOG_CREATE_ROUTINE_NEED_SUPER,
@@ -14,7 +15,6 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import
     ER_SPECIFIC_ACCESS_DENIED,
     ER_TABLE_ACCESS_DENIED,
     ServerError,
-    lock_timeout_message,
     qualified,
     split_account,
 )

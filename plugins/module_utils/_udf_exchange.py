@@ -14,6 +14,7 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._functions im
     forget_sql,
     recreate_sql,
 )
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._lock_holders import lock_timeout_message
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import (
     ER_CANT_FIND_DL_ENTRY,
     ER_CANT_OPEN_LIBRARY,
@@ -24,7 +25,6 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import
     ServerError,
     connect,
     literal,
-    lock_timeout_message,
     qualified,
     quote,
 )

@@ -183,6 +183,37 @@ def _current(module, database):
     return [address for address in text.split(",") if address]
 
 
+def _require_reachable(module, unreachable):
+    """Fail for job servers that do not answer; in check mode, in which the run may make them, warn."""
+    if not unreachable or not module.params["check_reachable"]:
+        return
+    message = "; ".join(reason for _name, reason in unreachable)
+    if not module.check_mode:
+        module.fail_json(
+            msg=f"{message}. Nothing was changed. Start it, correct the list, or set check_reachable: false",
+            queries=[],
+            silent=[name for name, _reason in unreachable],
+        )
+    module.warn(message)
+
+
+def _set_servers(module, database, wanted):
+    """Set the list where it differs; the list before it, None without the function."""
+    before = _current(module, database)
+    if before is None and not module.check_mode and wanted:
+        module.fail_json(
+            msg="the database server has no function gman_stats; register the functions of "
+            "libgearman_mysql_udf.so with mysql_udf first",
+            queries=[],
+            silent=[],
+        )
+    if wanted != (before or []):
+        function = module.params["function"]
+        arguments = literal(",".join(wanted)) + (f", {literal(function)}" if function else "")
+        database.change(f"DO gman_servers_set({arguments})")
+    return before
+
+
 def main():
     argument_spec = login_argument_spec()
     argument_spec.update(
@@ -205,39 +236,17 @@ def main():
             msg="function is not a name for Gearman: at most 255 bytes, no NUL", queries=[], silent=[]
         )
     unreachable = _unreachable(module, addresses)
-    if unreachable and params["check_reachable"]:
-        message = "; ".join(reason for _name, reason in unreachable)
-        if not module.check_mode:
-            module.fail_json(
-                msg=f"{message}. Nothing was changed. Start it, correct the list, or set "
-                "check_reachable: false",
-                queries=[],
-                silent=[name for name, _reason in unreachable],
-            )
-        module.warn(message)
+    _require_reachable(module, unreachable)
     wanted = [format_address(*address) for address in addresses]
     database = connect(module)
     try:
-        before = _current(module, database)
-        if before is None and not module.check_mode and wanted:
-            module.fail_json(
-                msg="the database server has no function gman_stats; register the functions of "
-                "libgearman_mysql_udf.so with mysql_udf first",
-                queries=[],
-                silent=[],
-            )
-        changed = wanted != (before or [])
-        if changed:
-            arguments = literal(",".join(wanted)) + (
-                ", {}".format(literal(params["function"])) if params["function"] else ""
-            )
-            database.change(f"DO gman_servers_set({arguments})")
+        before = _set_servers(module, database, wanted)
     except ServerError as error:
         module.fail_json(msg=f"the job servers cannot be set: {error}", queries=database.queries, silent=[])
     finally:
         database.close()
     result = {
-        "changed": changed,
+        "changed": wanted != (before or []),
         "queries": database.queries,
         "servers": wanted,
         "silent": [name for name, _reason in unreachable],

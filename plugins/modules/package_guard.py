@@ -201,6 +201,33 @@ def make_plan(manager, names):
     return plan
 
 
+def refusal(params, plan, protect):
+    """Why the packages must not be installed, or cannot be; empty when nothing speaks against it."""
+    names = ", ".join(params["name"])
+    lost = endangered(plan, protect)
+    if lost:
+        return (
+            f"Installing {names} would take the database server away: {', '.join(lost)}. Nothing was "
+            "installed. Leave out the package that conflicts with the server, or take it from where the "
+            "server comes from."
+        )
+    restarted = [] if params["allow_server_update"] else updated(plan, protect)
+    if restarted:
+        return (
+            f"Installing {names} would update the database server, which restarts it: "
+            f"{', '.join(restarted)}. Nothing was installed. Update the server yourself when a restart "
+            "suits, or allow it (allow_server_update of this module, mysql_restart_allowed of the roles)."
+        )
+    if params["allow_unresolved"]:
+        return ""
+    if plan.unknown:
+        sources = "No enabled package source of this host has"
+        return f"{sources} {', '.join(plan.unknown)}. Nothing was installed."
+    if plan.problem:
+        return f"{names} cannot be installed; the package manager reports: {plan.problem}"
+    return ""
+
+
 def main():
     module = AnsibleModule(
         argument_spec={
@@ -219,39 +246,9 @@ def main():
     result = {key: getattr(plan, key) for key in ("installs", "removes", "unknown", "problem")}
     result["resolved"] = not (plan.unknown or plan.problem)
     protect = SERVERS if module.params["protect"] is None else module.params["protect"]
-    lost = endangered(plan, protect)
-    if lost:
-        module.fail_json(
-            msg=(
-                f"Installing {', '.join(names)} would take the database server away: {', '.join(lost)}. "
-                "Nothing was installed. Leave out the package that conflicts with the server, or take "
-                "it from where the server comes from."
-            ),
-            **result,
-        )
-    restarted = [] if module.params["allow_server_update"] else updated(plan, protect)
-    if restarted:
-        module.fail_json(
-            msg=(
-                f"Installing {', '.join(names)} would update the database server, which restarts it: "
-                f"{', '.join(restarted)}. Nothing was installed. Update the server yourself when a "
-                "restart suits, or allow it (allow_server_update of this module, mysql_restart_allowed "
-                "of the roles)."
-            ),
-            **result,
-        )
-    if not module.params["allow_unresolved"]:
-        if plan.unknown:
-            module.fail_json(
-                msg=f"No enabled package source of this host has {', '.join(plan.unknown)}. Nothing "
-                "was installed.",
-                **result,
-            )
-        if plan.problem:
-            module.fail_json(
-                msg=f"{', '.join(names)} cannot be installed; the package manager reports: {plan.problem}",
-                **result,
-            )
+    problem = refusal(module.params, plan, protect)
+    if problem:
+        module.fail_json(msg=problem, **result)
     module.exit_json(changed=False, **result)
 
 

@@ -291,11 +291,11 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declare.rule
     EVENTS,
     split_table_name,
 )
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._lock_holders import fail_statement
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import (
     ServerError,
     check_lock_wait_timeout,
     connect,
-    fail_statement,
     lock_wait_argument_spec,
     login_argument_spec,
 )

@@ -3,18 +3,30 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The rule book: what a declaration of tables may hold. Pure, and nothing but the standard library.
 
-This file, problem.py and template.py stand twice, byte for byte the same: in plugins/module_utils/_declare
-for modules and playbooks, and in worker/src/gearsync/declare for the worker. A field that is null is as one
-that is left out, unless it has a default.
+This file, fields.py, problem.py and template.py stand twice, byte for byte the same: in
+plugins/module_utils/_declare for modules and playbooks, and in worker/src/gearsync/declare for the worker. A
+field that is null is as one that is left out, unless it has a default.
 """
 
 from __future__ import annotations
 
-import datetime
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from .fields import (
+    COMMON_FIELDS,
+    FIELDS,
+    REQUIRED,
+    TEXT,
+    WHOLE_TYPES,
+    WRITE_FIELDS,
+    WRITE_TYPES,
+    kind_of,
+    listed_names,
+    usable_fields,
+    value_problem,
+)
 from .problem import Problem, path_text, shown, suggestion
 from .template import COLUMN_NAME, TEMPLATE_FIELDS, TemplateError, is_per_column, parse_template, write_keys
 
@@ -24,63 +36,11 @@ DELIVERIES = ("durable", "direct")
 MAX_TABLE_NAME = 129
 # What Gearman takes as a function's name, in bytes.
 MAX_FUNCTION = 255
-# What JSON, the servers and Redis all take.
-MAX_NUMBER = 2**53 - 1
-# A name that is longer is not one of a field, and may be something that is not to be shown.
-MAX_FIELD = 40
 # It is part of names of Gearman functions and of Redis keys.
 SOURCE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 TRANSFORM = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*")
 SCORE = re.compile(r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|inf(?:inity)?)", re.IGNORECASE)
 TABLE = re.compile(r"(?:`((?:[^`]|``)+)`|([^`.]+))\.(?:`((?:[^`]|``)+)`|([^`]+))")
-
-# The kinds of values, as messages have them; each with its types and how it is written.
-TEXT, NUMBER, BOOL, LIST = "text", "a whole number", "true or false", "a list"
-_TYPES: dict[str, Any] = {TEXT: str, NUMBER: int, BOOL: bool, LIST: (list, tuple)}
-_WRITTEN = {
-    TEXT: "put it into quotes",
-    NUMBER: "write digits without quotes",
-    BOOL: "write true or false, without quotes",
-    LIST: "write [a, b], or '- ' before each in a line of its own",
-}
-# What values are called that are of another kind; the first that fits.
-_OTHERS: dict[str, Any] = {
-    "null": type(None),
-    BOOL: bool,
-    "a number": (int, float),
-    "a date": datetime.date,
-    TEXT: str,
-    LIST: (list, tuple),
-    "a mapping": Mapping,
-}
-
-FIELDS = {
-    **dict.fromkeys(("table", "delivery", "function"), TEXT),
-    **dict.fromkeys(("events", "columns", "write"), LIST),
-    "transform": TEXT,
-    "computed": LIST,
-}
-REQUIRED = ("table", "columns", "write")
-# Those that have a default, which null is not.
-DEFAULTED = ("delivery", "function", "events", "computed")
-WRITE_FIELDS = {
-    **dict.fromkeys(("type", "key", "value", "member", "score"), TEXT),
-    **dict.fromkeys(("ttl", "max", "maxlen"), NUMBER),
-    "distinct": BOOL,
-}
-# What every write may have, and what the types have beside it: the fields that are required, and the others.
-COMMON_FIELDS = ("type", "key", "ttl", "distinct")
-WRITE_TYPES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "string": ((), ("value",)),
-    "hash": ((), ()),
-    "json": ((), ()),
-    "set": (("member",), ()),
-    "zset": (("member", "score"), ()),
-    "list": (("value",), ("max",)),
-    "stream": ((), ("maxlen",)),
-}
-# Types of which a key holds one row. Tables may share the keys of the others.
-WHOLE_TYPES = ("string", "hash", "json")
 
 
 def split_table_name(text: str) -> tuple[str, str] | None:
@@ -101,7 +61,7 @@ def is_durable(declaration: Any) -> bool:
 
 def source_problems(source: Any) -> list[Problem]:
     """What is wrong with the name of a source."""
-    problem = _value_problem(source, TEXT)
+    problem = value_problem(source, TEXT)
     if not problem and not SOURCE.fullmatch(source):
         problem = Problem(
             (),
@@ -111,73 +71,16 @@ def source_problems(source: Any) -> list[Problem]:
     return [problem.below("source")] if problem else []
 
 
-def _kind(value: Any) -> str:
-    return next((kind for kind, types in _OTHERS.items() if isinstance(value, types)), "of another type")
-
-
-def _value_problem(value: Any, kind: str) -> Problem | None:
-    """Why a value cannot be one of this kind."""
-    if not isinstance(value, _TYPES[kind]) or (kind == NUMBER and isinstance(value, bool)):
-        hint = "write a value, or leave it out" if value is None else _WRITTEN[kind]
-        return Problem((), f"must be {kind}, not {_kind(value)}", hint)
-    if kind == NUMBER and not 1 <= value <= MAX_NUMBER:
-        return Problem((), f"must be 1 to {MAX_NUMBER}, not {value}", "leave it out for no limit")
-    if kind == TEXT and not value:
-        return Problem((), "is empty", "write a text, or leave it out where it is not required")
-    if kind == TEXT and any("\ud800" <= character <= "\udfff" for character in value):
-        return Problem((), f"{shown(value)} has half a character in it", "write it in UTF-8")
-    return None
-
-
-def _unknown_problem(name: Any, known: Iterable[str]) -> Problem:
-    hint = suggestion(name, known, f"known are {', '.join(known)}")
-    if isinstance(name, str) and name.isidentifier() and len(name) <= MAX_FIELD:
-        return Problem((str(name),), "is unknown", hint)
-    # It may be anything.
-    return Problem((), "has a field that is unknown", hint)
-
-
-def _usable(mapping: Mapping[Any, Any], known: Mapping[str, str], problems: list[Problem]) -> dict[str, Any]:
-    """The fields that hold what they should. What is wrong with the others becomes a problem."""
-    problems += [
-        _unknown_problem(name, known) for name in mapping if not isinstance(name, str) or name not in known
-    ]
-    usable = {}
-    for name, kind in known.items():
-        if name in mapping and (mapping[name] is not None or name in DEFAULTED):
-            problem = _value_problem(mapping[name], kind)
-            if problem:
-                problems.append(problem.below(name))
-            else:
-                usable[name] = mapping[name]
-    return usable
-
-
-def _names(usable: Mapping[str, Any], field: str, problems: list[Problem]) -> dict[int, str]:
-    """The texts of a list by their places. What is not one, or stands there twice, becomes a problem."""
-    names: dict[int, str] = {}
-    seen = set()
-    for number, value in enumerate(usable.get(field, ())):
-        problem = _value_problem(value, TEXT)
-        if problem:
-            problems.append(problem.below(field, number))
-            continue
-        if value.lower() in seen:
-            hint = "leave one of them out; upper and lower case are the same"
-            problems.append(Problem((field, number), f"{shown(value)} is listed twice", hint))
-        seen.add(value.lower())
-        names[number] = value
-    return names
-
-
 def declaration_problems(declaration: Any) -> list[Problem]:
     """Everything that is wrong with a declaration whatever its table looks like. The paths begin inside
     of it.
     """
     if not isinstance(declaration, Mapping):
-        return [Problem((), f"must be a mapping, not {_kind(declaration)}", "begin with table: schema.table")]
+        return [
+            Problem((), f"must be a mapping, not {kind_of(declaration)}", "begin with table: schema.table")
+        ]
     problems: list[Problem] = []
-    usable = _usable(declaration, FIELDS, problems)
+    usable = usable_fields(declaration, FIELDS, problems)
     missing = [name for name in REQUIRED if declaration.get(name) is None]
     problems += [Problem((name,), "is missing", "it has no default: add it") for name in missing]
     empty = [name for name in ("events", "columns", "write") if name in usable and not usable[name]]
@@ -195,7 +98,9 @@ def _known_names(
     """The names that a template may have; None when not all of them can be read. What is wrong with the
     lists becomes problems.
     """
-    events, columns, computed = (_names(usable, name, problems) for name in ("events", "columns", "computed"))
+    events, columns, computed = (
+        listed_names(usable, name, problems) for name in ("events", "columns", "computed")
+    )
     for number, event in events.items():
         if event not in EVENTS:
             hint = suggestion(event, EVENTS, f"use {', '.join(EVENTS)}")
@@ -244,7 +149,7 @@ def _text_problems(usable: Mapping[str, Any], durable: bool) -> Iterator[Problem
 def _write_problems(write: Any, known: list[str] | None) -> list[Problem]:
     """What is wrong with one write taken alone."""
     if not isinstance(write, Mapping):
-        return [Problem((), f"must be a mapping, not {_kind(write)}", "write {type: hash, key: …}")]
+        return [Problem((), f"must be a mapping, not {kind_of(write)}", "write {type: hash, key: …}")]
     kind = next((each for each in WRITE_TYPES if each == write.get("type")), None)
     required, optional = WRITE_TYPES[kind] if kind else ((), tuple(WRITE_FIELDS))
     allowed = [name for name in WRITE_FIELDS if name in COMMON_FIELDS + required + optional]
@@ -253,7 +158,7 @@ def _write_problems(write: Any, known: list[str] | None) -> list[Problem]:
         Problem((name,), f"is not a field of a {kind}", f"a {kind} has {', '.join(allowed)}")
         for name in foreign
     ]
-    usable = _usable(
+    usable = usable_fields(
         {name: value for name, value in write.items() if name not in foreign}, WRITE_FIELDS, problems
     )
     if "type" in usable and not kind:
@@ -321,10 +226,10 @@ def _readable_keys(declaration: Any) -> Iterator[tuple[int, str, str, tuple[list
     """(place of the write, its type, its key, the key taken apart) for each key that can be read,
     whatever else is wrong.
     """
-    usable = _usable(declaration, FIELDS, []) if isinstance(declaration, Mapping) else {}
-    fields = [name for field in ("columns", "computed") for name in _names(usable, field, []).values()]
+    usable = usable_fields(declaration, FIELDS, []) if isinstance(declaration, Mapping) else {}
+    fields = [name for field in ("columns", "computed") for name in listed_names(usable, field, []).values()]
     for place, each in enumerate(usable.get("write", ())):
-        write = _usable(each, WRITE_FIELDS, []) if isinstance(each, Mapping) else {}
+        write = usable_fields(each, WRITE_FIELDS, []) if isinstance(each, Mapping) else {}
         if write.get("type") in WRITE_TYPES and "key" in write:
             try:
                 keys = write_keys(write, fields)
@@ -400,7 +305,7 @@ def tables_problems(tables: Any) -> list[Problem]:
         return [
             Problem(
                 ("tables",),
-                f"must be a list, not {_kind(tables)}",
+                f"must be a list, not {kind_of(tables)}",
                 "begin each declaration with '- table: schema.table'",
             )
         ]

@@ -13,7 +13,7 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils import (
     _sync_plan,
     _trigger_bodies,
 )
-from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declare import rules
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declare import fields, rules
 from ansible_collections.gearsync.mysql_redis.plugins.modules import sync_table
 from gearsync import contract
 from gearsync.declare.declaration import Table, Write
@@ -63,14 +63,14 @@ def test_schema_and_alias() -> None:
 
 def test_events_and_types_of_writes() -> None:
     assert set(rules.EVENTS) == set(contract.EVENTS)
-    assert set(rules.WRITE_TYPES) == set(TYPES)
+    assert set(fields.WRITE_TYPES) == set(TYPES)
 
 
 def test_the_fields_of_a_declaration() -> None:
     """Those of the rule book, of the worker's structs and of sync_table's options."""
     options = sync_table.argument_spec()
-    assert set(rules.FIELDS) == set(_sync_checks.DECLARATION) == set(Table.__struct_fields__) <= set(options)
-    assert set(rules.WRITE_FIELDS) == set(Write.__struct_fields__) == set(options["write"]["options"])
+    assert set(fields.FIELDS) == set(_sync_checks.DECLARATION) == set(Table.__struct_fields__) <= set(options)
+    assert set(fields.WRITE_FIELDS) == set(Write.__struct_fields__) == set(options["write"]["options"])
     table = Table(table="s.t", columns=["id"], write=[])
     assert {name: getattr(table, name) for name in ("delivery", "function", "events")} == {
         name: options[name]["default"] for name in ("delivery", "function", "events")

@@ -17,10 +17,10 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._gearman_job 
     fit_unique,
     packet,
 )
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._lock_holders import describe_connection
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import (
     TRY_SECONDS,
     Patience,
-    describe_connection,
     literal,
     parse_version,
     quote,

@@ -16,11 +16,8 @@ import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.parsing.dataloader import DataLoader
 from ansible_collections.gearsync.mysql_redis.plugins.filter.declarations import FilterModule
-from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declare.rules import (
-    FIELDS,
-    WRITE_FIELDS,
-    declaration_problems,
-)
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declare.fields import FIELDS, WRITE_FIELDS
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declare.rules import declaration_problems
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declare.template import TEMPLATE_FIELDS
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._sync_checks import option_problems
 from ansible_collections.gearsync.mysql_redis.plugins.modules import sync_table

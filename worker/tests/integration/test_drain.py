@@ -772,7 +772,7 @@ def test_a_schema_of_the_first_release_is_drained_before_and_after_its_migration
         database.put(*[insert(10 * number + row) for row in range(5)], shard=number)
     database.put(update(1, "x", "y"))
     drained(database)
-    database.execute(*collection("_outbox").MIGRATIONS[4])
+    database.execute(*collection("_migrations").MIGRATIONS[4])
     database.put(update(1, "y", "z"), insert(2))
     drained(database)
     assert redis_server.client.hget("item:1", "name") == b"z"

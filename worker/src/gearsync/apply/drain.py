@@ -19,6 +19,7 @@ from gearsync.apply.fence import FenceMoved, FenceRefused
 from gearsync.apply.fences import Fences
 from gearsync.apply.pace import LAST_GAP, Pace
 from gearsync.apply.reader import Reader
+from gearsync.apply.redis_reach import RedisReach
 from gearsync.apply.stalled_slots import StalledSlots
 from gearsync.contract import drain_function, drain_prefix, whole_key
 from gearsync.declare.configuration import Config
@@ -46,8 +47,6 @@ _REFRESH = 1.0
 _REPORT = 5.0
 #: Seconds between two checks that Redis still has the applied batches.
 _CONFIRM = 0.1
-#: Seconds between two attempts to reach Redis while other processes hold the shards.
-_PING = 2.0
 
 
 class Servers(NamedTuple):
@@ -77,15 +76,12 @@ class Drain:
         self._reader = Reader(self._outbox, declarations, config.worker)
         self._leases = Leases(database, config.worker.lease)
         self._fences = Fences(self.target, config.source)
-        longest = config.worker.reconnect_max
+        mysql, redis = f"MySQL {database.name}", f"Redis {self.target.name}"
         self._deleter = Deleter(
-            Outbox(deleting),
-            Outage(f"MySQL {database.name} does not delete applied changes", "mysql", longest, tally),
+            Outbox(deleting), self._outage(f"{mysql} does not delete applied changes", "mysql")
         )
         self._applied = AppliedBatches(self._fences, self._deleter, config.worker.keep)
-        self._stalled = StalledSlots(
-            Outage(f"a part of Redis {self.target.name} accepts no writes", "redis", longest, tally)
-        )
+        self._stalled = StalledSlots(self._outage(f"a part of {redis} accepts no writes", "redis"))
         self._applier = Applier(
             self.target,
             self._outbox,
@@ -95,9 +91,7 @@ class Drain:
             applied=self._applied,
             stalled=self._stalled,
         )
-        self._desk = BarrierDesk(
-            config.source, self.servers, lambda: Barrier(self._outbox, self._known_applied)
-        )
+        self._desk = BarrierDesk(config.source, self.servers, self._barrier)
         #: The keys that exist as long as Redis has lost nothing of a table.
         self._whole_keys = [whole_key(config.source, table.table) for table in config.tables]
         self._window = Window()
@@ -105,17 +99,17 @@ class Drain:
         self._pace = Pace(config.worker.linger, config.worker.sweep)
         #: Jobs that woke it and are not answered.
         self._wakes: list[Job] = []
-        self._refresh_at = self._report_at = self._ping_at = self._confirm_at = 0.0
-        self._reaches_redis = True
+        self._refresh_at = self._report_at = self._confirm_at = 0.0
         #: Whether other processes may read in Redis that changes are applied and not deleted.
-        self._has_published = False
-        self._stopping = False
-        self._database_outage = Outage(
-            f"MySQL {database.name} is unavailable or has no schema", "mysql", longest, tally
-        )
+        self._has_published = self._stopping = False
+        self._database_outage = self._outage(f"{mysql} is unavailable or has no schema", "mysql")
         self._database_error: Optional[DatabaseUnavailable] = None
-        self._redis_outage = Outage(f"Redis {self.target.name} accepts no writes", "redis", longest, tally)
+        self._redis_outage = self._outage(f"{redis} accepts no writes", "redis")
+        self._reach = RedisReach(self.target, self._redis_outage, config.worker.lease)
         self._offer()
+
+    def _outage(self, problem: str, server: str) -> Outage:
+        return Outage(problem, server, self._settings.reconnect_max, self.tally)
 
     @property
     def stopped(self) -> bool:
@@ -214,26 +208,10 @@ class Drain:
 
     def _reason_to_yield(self, now: float) -> str:
         """Why other processes should drain instead of this one; empty when there is no reason."""
-        return self._reader.outdated or (
-            f"Redis {self.target.name} is unreachable" if self._is_cut_off(now) else ""
-        )
-
-    def _is_cut_off(self, now: float) -> bool:
-        """Whether this process has not reached Redis for longer than a lease."""
-        outage = self._redis_outage
-        if not outage.failures or now - outage.since < self._settings.lease:
-            return False
-        if now >= self._ping_at:
-            self._ping_at = now + _PING
-            try:
-                self.target.ping()
-                self._reaches_redis = True
-            except Unavailable as error:
-                self._reaches_redis = False
-                outage.begin(str(error))
-        if self._reaches_redis and self._leases.has_yielded:
-            outage.end()
-        return not self._reaches_redis
+        if self._reader.outdated:
+            return self._reader.outdated
+        cut_off = self._reach.is_cut_off(now, has_yielded=self._leases.has_yielded)
+        return f"Redis {self.target.name} is unreachable" if cut_off else ""
 
     def _follow_leases(self) -> None:
         """After a change of the leases: look for all changes of new shards, and take the wakes of all
@@ -383,6 +361,9 @@ class Drain:
             return self._all_applied if self._fences.epochs == self._leases.held else self._applied.in_redis
         others = [owner for owner in owners(self._database) if owner != self._leases.owner]
         return Spans(itertools.chain(self._applied.in_redis, read(self.target, self._source, others)))
+
+    def _barrier(self) -> Barrier:
+        return Barrier(self._outbox, self._known_applied)
 
     @property
     def _all_applied(self) -> Spans:

@@ -42,7 +42,20 @@ _LOSSES = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    usual = Limits()
+    _add_selection(parser)
+    _add_limits(parser)
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="only show which tables would be loaded, and where an interrupted run would continue",
+    )
+    parser.add_argument(
+        "--restart", action="store_true", help="start over instead of continuing an interrupted run"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
+
+
+def _add_selection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--table",
         action="append",
@@ -55,6 +68,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="only tables that were never loaded completely as they are declared now",
     )
     parser.add_argument("--where", default="", metavar="SQL", help="only rows that meet this condition")
+
+
+def _add_speed(parser: argparse.ArgumentParser, usual: Limits) -> None:
     parser.add_argument(
         "--chunk",
         type=int,
@@ -76,6 +92,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="R",
         help="rows per second, at most (default: no limit)",
     )
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    usual = Limits()
+    _add_speed(parser, usual)
     parser.add_argument(
         "--max-depth",
         type=int,
@@ -111,15 +132,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="wait S seconds for the workers to take the last rows, 0 to not wait (default: %(default)g)",
     )
-    parser.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="only show which tables would be loaded, and where an interrupted run would continue",
-    )
-    parser.add_argument(
-        "--restart", action="store_true", help="start over instead of continuing an interrupted run"
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
 
 
 def _wrong_options(config: Config, options: argparse.Namespace) -> str:

@@ -227,6 +227,15 @@ def supervise(config: Config) -> int:
         return _run(config, pathlib.Path(directory))
 
 
+def _exporters(
+    config: Config, counted: pathlib.Path, workers: Sequence[_Child], stuck: float
+) -> list[_Child]:
+    if config.worker.metrics_listen is None:
+        return []
+    steps = {child.name: child.progress for child in workers}
+    return [_Child("exporter", functools.partial(_export, config, counted, steps, stuck))]
+
+
 def _run(config: Config, counted: pathlib.Path) -> int:
     notifier = sdnotify.SystemdNotifier()
     stops = 0
@@ -243,10 +252,7 @@ def _run(config: Config, counted: pathlib.Path) -> int:
     with stop_signals(stop):
         workers = _workers(config, counted)
         stuck = max(_STUCK_SECONDS, _STUCK_ANSWERS * config.worker.io_timeout)
-        children = list(workers)
-        if config.worker.metrics_listen is not None:
-            steps = {child.name: child.progress for child in workers}
-            children.append(_Child("exporter", functools.partial(_export, config, counted, steps, stuck)))
+        children = [*workers, *_exporters(config, counted, workers, stuck)]
         # Ready means configured and running: the service waits for servers that are down, and must not fail
         # to start.
         notifier.notify("READY=1")
@@ -271,16 +277,12 @@ def _run(config: Config, counted: pathlib.Path) -> int:
 
         notifier.notify("STOPPING=1")
         _terminate(children, lambda: stops, config.worker.shutdown_timeout + 1.0)
-    for child in children:
-        child.signal(signal.SIGKILL)
-        child.process.join()
-    sys.stderr.flush()
     return 0
 
 
 def _terminate(children: Sequence[_Child], stops: Callable[[], int], seconds: float) -> None:
-    """Send SIGTERM to the processes, again for each further signal to the service, and wait for their end
-    for ``seconds``.
+    """Send SIGTERM to the processes, again for each further signal to the service, and SIGKILL to those that
+    have not ended after ``seconds``.
     """
     deadline = time.monotonic() + seconds
     sent = 0
@@ -290,3 +292,7 @@ def _terminate(children: Sequence[_Child], stops: Callable[[], int], seconds: fl
             for child in children:
                 child.signal(signal.SIGTERM)
         time.sleep(0.02)
+    for child in children:
+        child.signal(signal.SIGKILL)
+        child.process.join()
+    sys.stderr.flush()

@@ -27,6 +27,19 @@ _SETTLE = 60.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_selection(parser)
+    _add_repairs(parser)
+    parser.add_argument(
+        "--examples",
+        type=int,
+        default=EXAMPLES,
+        metavar="N",
+        help="show N keys of each table; keys contain data (default: %(default)s)",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _add_selection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--table",
         action="append",
@@ -52,6 +65,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="wait S seconds for changes on their way to Redis (default: %(default)g)",
     )
+
+
+def _add_repairs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--repair",
         action="store_true",
@@ -66,17 +82,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="5%",
         metavar="LIMIT",
         help="remove nothing from a table of which more than this number, or share such as 20%%, would "
-        "be removed;"
-        " a share always allows 10 (default: 5%%)",
+        "be removed; a share always allows 10 (default: 5%%)",
     )
-    parser.add_argument(
-        "--examples",
-        type=int,
-        default=EXAMPLES,
-        metavar="N",
-        help="show N keys of each table; keys contain data (default: %(default)s)",
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def _wrong_options(config: Config, options: argparse.Namespace) -> str:

@@ -11,8 +11,8 @@ from typing import Any, Optional, Union, get_args, get_origin, get_type_hints
 import msgspec
 import yaml
 
+from gearsync.declare.fields import MAX_FIELD
 from gearsync.declare.problem import Problem, closest, suggestion
-from gearsync.declare.rules import MAX_FIELD
 
 #: Where something stands: names of fields and numbers of list elements.
 Path = tuple[Union[str, int], ...]

@@ -12,8 +12,9 @@ import msgspec
 
 from gearsync.declare.config_file import Document, Path, Unreadable
 from gearsync.declare.declaration import Table, typed
+from gearsync.declare.fields import FIELDS, WRITE_FIELDS
 from gearsync.declare.problem import Problem, path_text
-from gearsync.declare.rules import FIELDS, WRITE_FIELDS, is_durable, source_problems, tables_problems
+from gearsync.declare.rules import is_durable, source_problems, tables_problems
 
 DEFAULT_PATH = "/etc/gearsync/worker.yml"
 DEFAULT_JOB_PORT = 4730

@@ -8,7 +8,7 @@ from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from gearsync.operate.pipeline.state import DatabaseState, PipelineState, Waiting
+from gearsync.operate.pipeline.state import DatabaseState, PipelineState, Transactions, Waiting
 from gearsync.telemetry.metrics import (
     BATCHES,
     BUCKETS,
@@ -155,6 +155,26 @@ def _in_database(database: DatabaseState, labels: dict[str, str]) -> Iterator[Me
         labels,
         ({}, database.truncated),
     )
+    yield from _leases(database, labels)
+    names = sorted({*database.synced, *database.dead_letters})
+    yield gauge(
+        "gearsync_dead_letters",
+        "Changes that could not be applied",
+        labels,
+        *[({"table": name}, database.dead_letters.get(name, 0)) for name in names],
+    )
+    yield gauge(
+        "gearsync_triggers_current",
+        "Whether the table's triggers are as they were deployed",
+        labels,
+        *[({"table": name}, problem is None) for name, problem in sorted(database.triggers.items())],
+    )
+    yield from _verifications(database, labels)
+    if database.transactions is not None:
+        yield from _transactions(database.transactions, labels)
+
+
+def _leases(database: DatabaseState, labels: dict[str, str]) -> Iterator[Metric]:
     leases = [({"shard": str(lease.shard)}, lease) for lease in database.leases]
     yield gauge(
         "gearsync_lease_epoch",
@@ -174,19 +194,9 @@ def _in_database(database: DatabaseState, labels: dict[str, str]) -> Iterator[Me
         labels,
         ({}, database.workers),
     )
-    names = sorted({*database.synced, *database.dead_letters})
-    yield gauge(
-        "gearsync_dead_letters",
-        "Changes that could not be applied",
-        labels,
-        *[({"table": name}, database.dead_letters.get(name, 0)) for name in names],
-    )
-    yield gauge(
-        "gearsync_triggers_current",
-        "Whether the table's triggers are as they were deployed",
-        labels,
-        *[({"table": name}, problem is None) for name, problem in sorted(database.triggers.items())],
-    )
+
+
+def _verifications(database: DatabaseState, labels: dict[str, str]) -> Iterator[Metric]:
     results = sorted(database.verifications.items())
     when = dict.fromkeys(database.synced, 0.0) | {name: result.finished for name, result in results}
     yield gauge(
@@ -223,26 +233,27 @@ def _in_database(database: DatabaseState, labels: dict[str, str]) -> Iterator[Me
         labels,
         *[({"table": name}, bool(result.error) or result.unsettled > 0) for name, result in results],
     )
-    transactions = database.transactions
-    if transactions is not None:
-        yield gauge(
-            "gearsync_oldest_writer_seconds",
-            "Age of the oldest open transaction that has written",
-            labels,
-            ({}, transactions.writing),
-        )
-        yield gauge(
-            "gearsync_oldest_reader_seconds",
-            "Age of the oldest open transaction that has not written",
-            labels,
-            ({}, transactions.reading),
-        )
-        yield gauge(
-            "gearsync_prepared_transactions",
-            "Prepared XA transactions without a client",
-            labels,
-            ({}, transactions.prepared),
-        )
+
+
+def _transactions(transactions: Transactions, labels: dict[str, str]) -> Iterator[Metric]:
+    yield gauge(
+        "gearsync_oldest_writer_seconds",
+        "Age of the oldest open transaction that has written",
+        labels,
+        ({}, transactions.writing),
+    )
+    yield gauge(
+        "gearsync_oldest_reader_seconds",
+        "Age of the oldest open transaction that has not written",
+        labels,
+        ({}, transactions.reading),
+    )
+    yield gauge(
+        "gearsync_prepared_transactions",
+        "Prepared XA transactions without a client",
+        labels,
+        ({}, transactions.prepared),
+    )
 
 
 def _functions(stats: dict[str, Any], labels: dict[str, str]) -> Iterator[Metric]:

@@ -41,6 +41,17 @@ def reach(database: Database, synced: SyncedTable, position: Optional[Position],
     return Reach(position_of(synced, rows[-1]) if rows else position, len(rows), size, True)
 
 
+def _operation_and_payload(synced: SyncedTable) -> tuple[str, str]:
+    """What a row is written into the outbox as, in SQL."""
+    payload = synced.row_sql if synced.number else f"CONCAT('{{\"new\":', {synced.row_sql}, '}}')"
+    if synced.large_sql == "FALSE":
+        return "'refresh'", payload
+    # Too large to be rendered as JSON: the worker reads the row itself.
+    number = f'"declaration":{synced.number},' if synced.number else ""
+    key = f"CONCAT('{{{number}\"partial\":true,\"key\":', {synced.small_sql}, '}}')"
+    return f"IF({synced.large_sql}, 'reload', 'refresh')", f"IF({synced.large_sql}, {key}, {payload})"
+
+
 def copy_sql(
     synced: SyncedTable, start: Optional[Position], last: Position, where: str, *, alone: bool, mariadb: bool
 ) -> str:
@@ -67,18 +78,7 @@ def copy_sql(
         f"{' AND '.join(conditions)}"
         f" ORDER BY {order} LIMIT {1 if alone else 1 << 63}"
     )
-    operation, payload = (
-        "'refresh'",
-        synced.row_sql if synced.number else f"CONCAT('{{\"new\":', {synced.row_sql}, '}}')",
-    )
-    if synced.large_sql != "FALSE":
-        # Too large to be rendered as JSON: the worker reads the row itself.
-        operation = f"IF({synced.large_sql}, 'reload', 'refresh')"
-        number = f'"declaration":{synced.number},' if synced.number else ""
-        payload = (
-            f'IF({synced.large_sql}, CONCAT(\'{{{number}"partial":true,"key":\', {synced.small_sql}, '
-            f"'}}'), {payload})"
-        )
+    operation, payload = _operation_and_payload(synced)
     lock = "LOCK IN SHARE MODE" if mariadb else f"FOR SHARE OF {ROW}"
     return (
         f"{'SET STATEMENT max_statement_time = 10 FOR ' if mariadb else ''}INSERT INTO gearsync.outbox "
