@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A run that would take all tables out of the sync, by the role's own tasks on a real server."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness.places import ROOT
+
+TABLE = {"table": "shop.item", "columns": ["id"], "write": [{"type": "hash", "key": "item:{id}"}]}
+OTHER = {"table": "shop.other", "columns": ["id"], "write": [{"type": "hash", "key": "other:{id}"}]}
+SWITCH = "-e gearsync_allow_prune_all=true"
+PLAY = """
+- hosts: db1
+  gather_facts: false
+  tasks:
+    - ansible.builtin.include_role: {{name: gearsync.mysql_redis.sync_triggers, tasks_from: {tasks}}}
+"""
+
+
+@pytest.fixture
+def synced(database: Any, schema: str, gearman: Any) -> Any:
+    """A server on which shop.item has its triggers."""
+    for name in ("item", "other"):
+        database.execute(f"CREATE TABLE shop.{name} (id INT PRIMARY KEY) ENGINE=InnoDB")
+    database.modules.run("sync_table", **TABLE)
+    return database
+
+
+def triggers(database: Any) -> int:
+    rows = database.execute(
+        "SELECT COUNT(*) FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_SCHEMA = 'shop'"
+    )
+    return int(rows[0][0])
+
+
+def play(
+    directory: Path, database: Any, tasks: str, variables: dict[str, Any], *arguments: str
+) -> tuple[int, str]:
+    inventory = {
+        "gearsync_mysql": {
+            "hosts": {
+                "db1": {
+                    "ansible_connection": "local",
+                    "ansible_python_interpreter": sys.executable,
+                    "gearsync_mysql_login_unix_socket": database.socket,
+                    **variables,
+                }
+            }
+        }
+    }
+    (directory / "inventory.yml").write_text(json.dumps(inventory))
+    (directory / "play.yml").write_text(PLAY.format(tasks=tasks))
+    program = str(Path(sys.executable).parent / "ansible-playbook")
+    done = subprocess.run(
+        [program, "-i", str(directory / "inventory.yml"), *arguments, str(directory / "play.yml")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
+    )
+    return done.returncode, " ".join((done.stdout + done.stderr).split())
+
+
+UNSET = "gearsync_tables (sync_triggers_tables) is not set for db1, source main"
+FOREIGN = "declares `shop`.`other` and none of the tables that are synced"
+
+
+@pytest.mark.parametrize(
+    ("tasks", "variables", "message"),
+    [
+        ("preflight", {}, UNSET),
+        ("preflight", {"gearsync_tables": []}, "declares no table for db1"),
+        ("preflight", {"gearsync_tables": [OTHER]}, FOREIGN),
+        ("retire", {}, UNSET),
+        ("main", {"gearsync_tables": [OTHER]}, FOREIGN),
+    ],
+)
+def test_a_run_that_would_take_all_tables_out_of_the_sync_changes_nothing(
+    synced: Any, tmp_path: Path, tasks: str, variables: dict[str, Any], message: str
+) -> None:
+    status, output = play(tmp_path, synced, tasks, variables)
+    assert status == 2
+    assert message in output
+    assert "those of `shop`.`item`. Declare the tables. If all of them are to leave the sync" in output
+    assert SWITCH in output
+    # The triggers of shop.other may have been made: what is synced is not touched.
+    synced.execute("INSERT INTO shop.item VALUES (1)")
+    assert [row[0] for row in synced.execute("SELECT table_name FROM gearsync.outbox")] == ["shop.item"]
+    synced.execute("DELETE FROM gearsync.outbox")
+
+
+def test_with_permission_all_triggers_are_removed(synced: Any, tmp_path: Path) -> None:
+    arguments = ("-e", "gearsync_allow_prune_all=true")
+    status, output = play(tmp_path, synced, "retire", {"gearsync_tables": []}, *arguments)
+    assert status == 0, output
+    assert triggers(synced) == 0
+
+
+def test_a_table_beside_others_is_taken_out_without_a_question(synced: Any, tmp_path: Path) -> None:
+    synced.modules.run("sync_table", **OTHER)
+    status, output = play(tmp_path, synced, "retire", {"gearsync_tables": [OTHER]})
+    assert status == 0, output
+    assert triggers(synced) == 3
