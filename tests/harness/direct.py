@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A declaration with direct delivery."""
+"""Declarations with direct delivery."""
 
 from __future__ import annotations
 
@@ -13,3 +13,16 @@ DECLARATION: dict[str, Any] = {
     "columns": ["id", "name"],
     "write": [HASH],
 }
+
+
+def declaration(**changes: Any) -> dict[str, Any]:
+    """One of a table with columns id, a and b, with these changes."""
+    return {
+        "table": "s.t",
+        "delivery": "direct",
+        "function": "f",
+        "events": ["insert", "update", "delete"],
+        "columns": ["id", "a", "b"],
+        "write": [HASH],
+        **changes,
+    }

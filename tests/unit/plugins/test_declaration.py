@@ -8,19 +8,7 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declaration 
     match_columns,
     old_columns,
 )
-
-
-def declaration(**changes):
-    return {
-        "table": "s.t",
-        "delivery": "direct",
-        "function": "f",
-        "events": ["insert", "update", "delete"],
-        "columns": ["id", "a", "b"],
-        "write": [{"type": "hash", "key": "t:{id}"}],
-        **changes,
-    }
-
+from harness.direct import declaration
 
 KEYS = [["id"], ["a", "b"]]
 

@@ -2,41 +2,12 @@
 """The rule book: what is wrong with a declaration, where, and what to do."""
 
 import pytest
-from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declare.problem import (
-    Problem,
-    path_text,
-    shown,
-    suggestion,
-)
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declare.problem import path_text
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declare.rules import (
-    EVENTS,
     declaration_problems,
     is_durable,
-    source_problems,
-    split_table_name,
-    tables_problems,
 )
-from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declare.template import (
-    TemplateError,
-    parse_template,
-    template_names,
-)
-from hypothesis import given
-from hypothesis import strategies as st
-
-HASH = {"type": "hash", "key": "t:{id}"}
-
-
-def declaration(**changes):
-    return {
-        "table": "s.t",
-        "delivery": "direct",
-        "function": "f",
-        "events": list(EVENTS),
-        "columns": ["id", "a", "b"],
-        "write": [HASH],
-        **changes,
-    }
+from harness.direct import HASH, declaration
 
 
 def problems(changes):
@@ -44,60 +15,6 @@ def problems(changes):
         (path_text(problem.path), problem.message, problem.hint)
         for problem in declaration_problems({**declaration(), **changes})
     ]
-
-
-@pytest.mark.parametrize(
-    ("text", "texts", "names"),
-    [
-        ("user:{id}", ["user:", ""], ["id"]),
-        ("{a}:{b}!", ["", ":", "!"], ["a", "b"]),
-        ("{line no}", ["", ""], ["line no"]),
-        ("", [""], []),
-        # Braces that are meant as such, in both spellings.
-        ("{{x}}", ["{x}"], []),
-        ("{{{a}}}", ["{", "}"], ["a"]),
-        ("{[}x{]}", ["{x}"], []),
-        ("{[}{a}{]}:{b}", ["{", "}:", ""], ["a", "b"]),
-        ("{[a]}", ["", ""], ["[a]"]),
-        ("{{[}}", ["{[}"], []),
-    ],
-)
-def test_templates(text, texts, names):
-    assert parse_template(text) == (texts, names)
-
-
-@pytest.mark.parametrize("text", ["{", "}", "{a", "a}", "{}", "{a{b}}", "{{a}", "{a}}", "{[", "{[}}", "{]}{"])
-def test_broken_templates(text):
-    with pytest.raises(TemplateError):
-        parse_template(text)
-
-
-NAMES = st.text(st.characters(exclude_characters="{}"), min_size=1).filter(
-    lambda name: name not in ("[", "]")
-)
-
-
-@given(st.text(), st.lists(st.tuples(NAMES, st.text())), st.booleans())
-def test_a_template_made_of_parts_comes_apart_into_them(first, parts, doubled):
-    def escape(text):
-        spelling = {"{": "{{", "}": "}}"} if doubled else {"{": "{[}", "}": "{]}"}
-        return "".join(spelling.get(character, character) for character in text)
-
-    text = escape(first) + "".join(f"{{{name}}}{escape(after)}" for name, after in parts)
-    assert parse_template(text) == (
-        [first, *(after for _name, after in parts)],
-        [name for name, _after in parts],
-    )
-    assert template_names(text) == list(dict.fromkeys(name for name, _after in parts))
-
-
-@given(st.text("{}[]a:"))
-def test_any_text_is_a_template_or_an_error_of_ours(text):
-    try:
-        texts, names = parse_template(text)
-    except TemplateError:
-        return
-    assert len(texts) == len(names) + 1
 
 
 def test_a_good_declaration_has_no_problems():
@@ -130,37 +47,6 @@ def test_a_good_declaration_has_no_problems():
         )
         == []
     )
-
-
-def test_hash_tags_in_both_spellings():
-    assert (
-        problems(
-            {
-                "write": [
-                    {"type": "hash", "key": "{{t}}:{id}"},
-                    {"type": "set", "key": "{[}t{]}:{a}", "member": "{id}"},
-                ]
-            }
-        )
-        == []
-    )
-    assert (
-        tables_problems(
-            [
-                declaration(table="s.customer", write=[{"type": "hash", "key": "{{customer}}:{id}"}]),
-                declaration(table="s.invoice", write=[{"type": "hash", "key": "{[}invoice{]}:{id}"}]),
-            ]
-        )
-        == []
-    )
-    # One key in two spellings.
-    (found,) = tables_problems(
-        [
-            declaration(table="s.customer", write=[{"type": "hash", "key": "{{x}}:{id}"}]),
-            declaration(table="s.invoice", write=[{"type": "hash", "key": "{[}x{]}:{a}"}]),
-        ]
-    )
-    assert found.path == ("tables", 1, "write", 0, "key")
 
 
 def test_null_is_as_if_it_was_left_out_where_there_is_no_default():
@@ -435,136 +321,6 @@ def test_what_is_not_a_declaration(value):
     assert not is_durable(value)
 
 
-@pytest.mark.parametrize("value", [None, 5, "x", {}, True])
-def test_what_is_not_a_list_of_declarations(value):
-    (found,) = tables_problems(value)
-    assert found.path == ("tables",)
-    assert found.message.startswith("must be a list, not ")
-
-
-def clash(one, other):
-    """The paths and messages of two tables' declarations; a part of a declaration may stand for it."""
-    tables = [declaration(**{"table": "s.one", **one}), declaration(**{"table": "s.other", **other})]
-    return [(path_text(problem.path), problem.message) for problem in tables_problems(tables)]
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "clashes"),
-    [
-        ({"type": "hash", "key": "u:{id}"}, {"type": "json", "key": "u:{a}"}, True),
-        ({"type": "hash", "key": "u:{id}"}, {"type": "set", "key": "u:{a}", "member": "x"}, True),
-        ({"type": "set", "key": "u:{id}", "member": "x"}, {"type": "hash", "key": "u:{a}"}, True),
-        (
-            {"type": "set", "key": "u:{id}", "member": "x"},
-            {"type": "set", "key": "u:{a}", "member": "y"},
-            False,
-        ),
-        ({"type": "list", "key": "all", "value": "x"}, {"type": "stream", "key": "all"}, False),
-        ({"type": "hash", "key": "u:{id}"}, {"type": "hash", "key": "v:{a}"}, False),
-        ({"type": "string", "key": "{column}"}, {"type": "string", "key": "{column}"}, True),
-        ({"type": "string", "key": "{id}:{column}"}, {"type": "hash", "key": "{a}:id"}, True),
-        # A null value is none, so that this is a string for each column.
-        ({"type": "string", "key": "{id}:{column}", "value": None}, {"type": "hash", "key": "{a}:id"}, True),
-        ({"type": "string", "key": "{id}:x", "value": "{a}"}, {"type": "hash", "key": "{a}:id"}, False),
-        # Braces that are meant as such are part of the text.
-        ({"type": "hash", "key": "{{one}}:{id}"}, {"type": "hash", "key": "{{other}}:{id}"}, False),
-        ({"type": "hash", "key": "{{one}}:{id}"}, {"type": "hash", "key": "{[}one{]}:{a}"}, True),
-        ({"type": "hash", "key": "{{one}}:{id}"}, {"type": "hash", "key": "{a}:{id}"}, False),
-        # More columns are another text.
-        ({"type": "hash", "key": "u:{id}"}, {"type": "hash", "key": "u:{id}:{a}"}, False),
-    ],
-)
-def test_keys_that_two_tables_write(one, other, clashes):
-    found = clash({"write": [one]}, {"write": [other]})
-    assert [path for path, _message in found] == (["tables[1].write[0].key"] if clashes else [])
-    assert all("may be a key that s.one writes as" in message for _path, message in found)
-
-
-def test_the_keys_of_computed_columns_are_keys_too():
-    per_column = {
-        "write": [{"type": "string", "key": "{id}:{column}"}],
-        "transform": "m:f",
-        "computed": ["slug"],
-    }
-    assert len(clash(per_column, {"write": [{"type": "hash", "key": "{a}:slug"}]})) == 1
-
-
-def test_a_key_is_compared_with_all_that_came_before():
-    shared = {"type": "set", "key": "u:{a}", "member": "{id}"}
-    # Not with the first alone, which is a set that others may add to.
-    one = {"write": [shared, {"type": "hash", "key": "u:{id}"}]}
-    assert len(clash(one, {"write": [shared]})) == 1
-
-
-def test_a_clash_is_seen_whatever_else_is_wrong():
-    found = clash(
-        {"events": ["never"], "write": [HASH]}, {"columns": ["id", ""], "write": [HASH, {"type": "x"}]}
-    )
-    assert [path for path, _message in found] == [
-        "tables[0].events[0]",
-        "tables[1].columns[1]",
-        "tables[1].write[1].type",
-        "tables[1].write[1].key",
-        "tables[1].write[0].key",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "twice"),
-    [
-        ("s.t", "s.t", True),
-        ("s.t", "`s`.`t`", True),
-        ("s.`a.b`", "`s`.`a.b`", True),
-        ("s.t", "s.T", False),
-        ("s.t", "r.t", False),
-    ],
-)
-def test_a_table_is_declared_once(one, other, twice):
-    found = clash(
-        {"table": one, "write": [HASH]}, {"table": other, "write": [{"type": "json", "key": "j:{id}"}]}
-    )
-    assert found == ([("tables[1].table", "is declared by tables[0] already")] if twice else [])
-
-
-def test_problems_name_their_table_where_it_has_a_name():
-    def empty(name, key):
-        return declaration(table=name, columns=[], write=[{"type": "hash", "key": key}])
-
-    same = declaration(table="s.t", write=[{"type": "hash", "key": "b"}])
-    found = tables_problems([empty("shop.item", "i"), empty("bell\x07.x", "b"), empty(None, "n"), same])
-    assert [str(problem) for problem in found] == [
-        "tables[0].columns of shop.item: is empty; name at least one",
-        "tables[1].columns: is empty; name at least one",
-        "tables[2].table: is missing; it has no default: add it",
-        "tables[2].columns: is empty; name at least one",
-        (
-            "tables[3].write[0].key of s.t: 'b' may be a key that tables[1] writes as 'b'; begin the keys of "
-            "each table with its name"
-        ),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("source", "good"),
-    [
-        ("main", True),
-        ("a" * 64, True),
-        ("shop.eu-1_x", True),
-        ("a" * 65, False),
-        ("", False),
-        ("a b", False),
-        ("a\n", False),
-        ("é", False),
-        (5, False),
-        (None, False),
-        (["main"], False),
-    ],
-)
-def test_names_of_sources(source, good):
-    assert ([problem.path for problem in source_problems(source)] == []) == good
-    assert all(problem.path == ("source",) and problem.hint for problem in source_problems(source))
-
-
 @pytest.mark.parametrize(
     ("delivery", "durable"),
     [
@@ -577,36 +333,3 @@ def test_names_of_sources(source, good):
 )
 def test_durable_is_the_default(delivery, durable):
     assert is_durable(delivery) == durable
-
-
-def test_texts_are_shown_in_one_line():
-    assert shown("a\nb") == "'a…'"
-    assert shown("x" * 100) == f"'{'x' * 80}…'"
-    assert str(Problem((), "is wrong")) == "is wrong"
-    assert suggestion("ID", ["id", "nr"], "no") == "did you mean id?"
-    assert suggestion(5, ["id"], "no") == "no"
-
-
-@given(st.text(min_size=1), st.text(min_size=1))
-def test_names_of_tables_in_backticks(schema, table):
-    quoted = ["`{}`".format(name.replace("`", "``")) for name in (schema, table)]
-    assert split_table_name(".".join(quoted)) == (schema, table)
-
-
-@pytest.mark.parametrize(
-    ("text", "names"),
-    [
-        ("shop.user_list", ("shop", "user_list")),
-        ("shop.order items", ("shop", "order items")),
-        ("shop.a.b", ("shop", "a.b")),
-        ("`a.b`.c", ("a.b", "c")),
-        ("`my.db`.`a``b`", ("my.db", "a`b")),
-        ("shop", None),
-        ("", None),
-        (".t", None),
-        ("s.", None),
-        ("`a.b`", None),
-    ],
-)
-def test_names_of_tables(text, names):
-    assert split_table_name(text) == names
