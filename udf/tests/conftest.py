@@ -15,7 +15,7 @@ from gman_calls import patient
 from harness.gearmand import Gearmand
 from harness.tls import Certificates
 from sanitized import Driver
-from udf_servers import HOST, Database, OtherDatabase
+from udf_servers import HOST, Database, OtherDatabase, Session, statements
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +24,26 @@ def database() -> Iterator[Database | OtherDatabase]:
     server = OtherDatabase(other) if other else Database()
     yield server
     server.remove()
+
+
+@pytest.fixture
+def sql(database: Database | OtherDatabase) -> Iterator[Session]:
+    """A schema `test`, and both libraries installed."""
+    session = Session(database)
+    session.all(
+        "DROP DATABASE IF EXISTS test; CREATE DATABASE test; USE test; CREATE TABLE numbers (seq int "
+        "PRIMARY KEY)"
+    )
+    session.all("INSERT INTO numbers VALUES " + ",".join(f"({n})" for n in range(1, 1001)))
+    for one in statements("uninstall.sql") + statements("install.sql"):
+        session.all(one)
+    # A busy machine must cost no job.
+    session.all("SELECT gman_configure('connect_timeout_ms', 60000), gman_configure('io_timeout_ms', 60000)")
+    yield session
+    session.all("DROP DATABASE test")
+    for one in statements("uninstall.sql"):
+        session.all(one)
+    session.connection.close()
 
 
 @pytest.fixture(scope="session")

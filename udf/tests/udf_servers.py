@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The servers that the tests of the libraries start: gearmand with workers, and a database server with
-both libraries.
-"""
+"""The database server with both libraries that their tests start, and a connection to it."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -18,6 +17,7 @@ from pymysql.constants import CLIENT
 from sanitized import BUILD
 
 HOST = os.environ.get("UDF_TEST_HOST", "127.0.0.1")
+UDF = Path(__file__).resolve().parent.parent
 
 
 class Database(DatabaseServer):
@@ -91,3 +91,30 @@ class OtherDatabase:
 
     def remove(self) -> None:
         pass
+
+
+class Session:
+    """A connection whose results are plain values: text in place of bytes."""
+
+    def __init__(self, database: Database | OtherDatabase) -> None:
+        self.connection = database.connect()
+
+    def all(self, sql: str, *values: object) -> list[tuple]:
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql, values or None)
+            rows = list(cursor.fetchall())
+            while cursor.nextset():
+                rows = list(cursor.fetchall()) or rows
+            return [tuple(v.decode() if isinstance(v, bytes) else v for v in row) for row in rows]
+
+    def one(self, sql: str, *values: object) -> object:
+        return self.all(sql, *values)[0][0]
+
+    def row(self, sql: str, *values: object) -> tuple:
+        return self.all(sql, *values)[0]
+
+
+def statements(file: str) -> list[str]:
+    """Those of install.sql or uninstall.sql."""
+    text = re.sub(r"^--.*$", "", (UDF / file).read_text(), flags=re.MULTILINE)
+    return [one.strip() for one in text.split(";") if one.strip()]
