@@ -83,6 +83,13 @@ def fake() -> Iterator[FakeServer]:
         yield one
 
 
+@pytest.fixture
+def tls_fake(certificates: Certificates) -> Iterator[FakeServer]:
+    """The same behind TLS."""
+    with FakeServer(context=certificates.context()) as one:
+        yield one
+
+
 @pytest.fixture(scope="session")
 def json_driver() -> Iterator[Driver]:
     driver = Driver("lib_mysqludf_json.so")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import time
 
+from harness.tls import Certificates
 from harness.waiting import until
 from sanitized import Driver
 
@@ -24,6 +25,16 @@ def configure(gman: Driver, **settings: object) -> None:
 def patient(gman: Driver) -> None:
     """Set the longest timeouts."""
     configure(gman, connect_timeout_ms=int(LONG * 1000), io_timeout_ms=int(LONG * 1000))
+
+
+def secure(gman: Driver, certificates: Certificates, ca: str = "ca", client: str = "") -> None:
+    """Enable TLS."""
+    configure(gman, tls_ca=certificates.path(f"{ca}.pem"))
+    if client:
+        configure(
+            gman, tls_cert=certificates.path(f"{client}.pem"), tls_key=certificates.path(f"{client}.key")
+        )
+    assert gman.call("gman_configure", "tls", "on") == b"on"
 
 
 def stats(gman: Driver) -> dict:

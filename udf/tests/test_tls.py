@@ -1,47 +1,32 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """TLS to the job servers: against a real gearmand behind TLS, and against servers with a wrong
-certificate or that misbehave.
+certificate.
 """
 
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from fake_server import FakeServer
-from gman_calls import BOUND, at_once, configure, patient, server, stats, submit, use, wake, wakes_at_once
+from gman_calls import (
+    at_once,
+    configure,
+    patient,
+    secure,
+    server,
+    stats,
+    submit,
+    use,
+    wake,
+)
 from harness.gearmand import Gearmand
-from harness.ports import free_port
 from harness.tls import Certificates, TlsFront
 from harness.waiting import until
-from sanitized import BUILD, Driver, Refused, RowError, Value
+from sanitized import BUILD, Driver
 from udf_servers import HOST
-
-
-def secure(gman: Driver, certificates: Certificates, ca: str = "ca", client: str = "") -> None:
-    """Enable TLS."""
-    configure(gman, tls_ca=certificates.path(f"{ca}.pem"))
-    if client:
-        configure(
-            gman, tls_cert=certificates.path(f"{client}.pem"), tls_key=certificates.path(f"{client}.key")
-        )
-    assert gman.call("gman_configure", "tls", "on") == b"on"
-
-
-def hurry(gman: Driver) -> None:
-    """For servers that hang."""
-    configure(gman, connect_timeout_ms="default", io_timeout_ms="default", breaker_retry_ms=20)
-
-
-@pytest.fixture
-def fake(certificates: Certificates) -> Iterator[FakeServer]:
-    with FakeServer(context=certificates.context()) as one:
-        yield one
 
 
 @pytest.fixture
@@ -49,9 +34,6 @@ def front(certificates: Certificates, gearmand: Gearmand) -> Iterator[TlsFront]:
     one = TlsFront(certificates.context(), (gearmand.host, gearmand.port))
     yield one
     one.stop()
-
-
-# --- all functions over TLS ---
 
 
 def test_functions(gman: Driver, certificates: Certificates, gearmand: Gearmand, front: TlsFront) -> None:
@@ -119,12 +101,12 @@ def test_storm_over_tls(gman: Driver, certificates: Certificates, front: TlsFron
     assert server(gman)["connects"] <= 16
 
 
-def test_name_is_sent_and_checked(gman: Driver, certificates: Certificates, fake: FakeServer) -> None:
+def test_name_is_sent_and_checked(gman: Driver, certificates: Certificates, tls_fake: FakeServer) -> None:
     seen: list[str | None] = []
-    assert fake.context
-    fake.context.sni_callback = lambda _socket, name, _context: seen.append(name)
+    assert tls_fake.context
+    tls_fake.context.sni_callback = lambda _socket, name, _context: seen.append(name)
     secure(gman, certificates)
-    use(gman, f"localhost:{fake.port}")
+    use(gman, f"localhost:{tls_fake.port}")
     assert gman.call("gman_do_background", "f", "x") == b"H:fake:1"
     assert seen == ["localhost"]
 
@@ -134,9 +116,6 @@ def test_ipv6(gman: Driver, certificates: Certificates) -> None:
         secure(gman, certificates)
         use(gman, fake.address)
         assert gman.call("gman_do_background", "f", "x") == b"H:fake:1"
-
-
-# --- servers that must not be trusted ---
 
 
 @pytest.mark.parametrize(
@@ -203,296 +182,7 @@ def test_client_certificate(gman: Driver, certificates: Certificates) -> None:
         assert [job[3] for job in fake.jobs] == [b"x"]
 
 
-# --- nothing is sent in plain text, and no call waits for too long ---
-
-
-@pytest.mark.parametrize("mode", ["good", "silent", "garbage"])
-def test_plain_server_gets_nothing(gman: Driver, certificates: Certificates, mode: str) -> None:
-    with FakeServer(mode) as fake:
-        secure(gman, certificates)
-        hurry(gman)
-        use(gman, fake.address)
-        assert at_once(gman, "gman_do_background", "f", "secret") is None
-        gman.integer("gman_wake", "f", "secret")
-        assert fake.jobs == []
-        assert b"secret" not in fake.foreign
-        assert server(gman)["failures"]["tls"] == 1
-
-
-def test_real_gearmand_without_tls(gman: Driver, certificates: Certificates, gearmand: Gearmand) -> None:
-    secure(gman, certificates)
-    hurry(gman)
-    use(gman, gearmand.address)
-    assert at_once(gman, "gman_do", "echo", "secret") is None
-    assert server(gman)["failures"]["tls"] == 1
-
-
-def test_server_that_sends_garbage_at_once(gman: Driver, certificates: Certificates) -> None:
-    listener = socket.create_server(("127.0.0.1", free_port()))
-    secure(gman, certificates)
-    use(gman, f"127.0.0.1:{listener.getsockname()[1]}")
-    with listener:
-        gman.process.stdin.write("call gman_do_background S:0:1::66 S:0:1::78\n")  # type: ignore[union-attr]
-        gman.process.stdin.flush()  # type: ignore[union-attr]
-        listener.settimeout(180)
-        connection, _ = listener.accept()
-        with connection:
-            connection.sendall(b"SSH-2.0-OpenSSH_9.2p1 Debian\r\n")
-            assert gman.process.stdout.readline() == "null\n"  # type: ignore[union-attr]
-    assert server(gman)["failures"]["tls"] == 1
-    assert "TLS: wrong version number" in server(gman)["last_error"]
-
-
-def test_hanging_handshake_costs_one_timeout(gman: Driver, certificates: Certificates) -> None:
-    with FakeServer("silent") as fake:
-        secure(gman, certificates)
-        hurry(gman)
-        use(gman, fake.address)
-        began = time.monotonic()
-        assert at_once(gman, "gman_do_background", "f", "x") is None
-        assert time.monotonic() - began >= 0.1
-        assert "no answer to the handshake" in server(gman)["last_error"]
-        until(
-            lambda: (
-                (gman.storm(4, 0.1, "gman_do_background", "f", "x"), server(gman)["failures"]["tls"])[1] > 2
-            )
-        )
-        # No call waits until a probe is given up.
-        patient(gman)
-        calls, nulls, worst, _ = gman.storm(4, 0.5, "gman_do_background", "f", "x")
-        assert calls == nulls
-        assert worst < BOUND * 1e6
-        assert (server(gman)["breaker_openings"], server(gman)["jobs_sent"]) == (1, 0)
-
-
-@pytest.mark.parametrize(
-    ("mode", "kind"),
-    [
-        ("silent", "timeout"),
-        ("deaf", "timeout"),
-        ("close", "closed"),
-        ("half", "closed"),
-        ("garbage", "protocol"),
-        ("error", "rejected"),
-        ("huge", "protocol"),
-        ("flood", "protocol"),
-    ],
-)
-def test_misbehaviour_inside_of_tls(
-    gman: Driver, certificates: Certificates, fake: FakeServer, mode: str, kind: str
-) -> None:
-    fake.mode = mode
-    secure(gman, certificates)
-    configure(gman, breaker_retry_ms=20)
-    if kind == "timeout":
-        configure(gman, io_timeout_ms=250)
-    use(gman, fake.address)
-    assert at_once(gman, "gman_do_background", "f", "x" * 200_000) is None
-    assert server(gman)["failures"][kind] == 1
-    patient(gman)
-    fake.mode = "good"
-    until(lambda: submit(gman))
-
-
-@pytest.mark.parametrize("mode", ["slow", "drip"])
-def test_slow_but_in_time(gman: Driver, certificates: Certificates, fake: FakeServer, mode: str) -> None:
-    fake.mode = mode
-    secure(gman, certificates)
-    use(gman, fake.address)
-    assert gman.call("gman_do_background", "f", "x") == b"H:fake:1"
-
-
-@pytest.mark.parametrize("mode", ["good", "silent", "deaf", "close", "garbage", "flood"])
-def test_wake_never_waits(gman: Driver, certificates: Certificates, fake: FakeServer, mode: str) -> None:
-    fake.mode = mode
-    secure(gman, certificates)
-    use(gman, fake.address)
-    configure(gman, wake_interval_ms=1)
-    wakes_at_once(gman, 300)
-    if mode in ("silent", "deaf"):
-        configure(gman, io_timeout_ms=1000)
-
-    def dropped() -> bool:
-        gman.integer("gman_wake", "f", "x")
-        counts = stats(gman)["wakes"]
-        return counts["sent"] > 0 and (mode in ("good", "garbage") or counts["dropped"] > 0)
-
-    until(dropped)
-    if mode == "good":
-        until(lambda: len(fake.jobs) == stats(gman)["wakes"]["sent"])
-        assert set(fake.jobs) == {(18, b"f", b"x", b"")}
-
-
-def test_wake_does_not_wait_for_a_hanging_handshake(gman: Driver, certificates: Certificates) -> None:
-    with FakeServer("silent") as fake:
-        secure(gman, certificates)
-        use(gman, fake.address)
-        wakes_at_once(gman, 200)
-    assert stats(gman)["wakes"]["sent"] == 0
-
-
-def test_kept_connection_that_the_server_has_closed(
-    gman: Driver, certificates: Certificates, fake: FakeServer
-) -> None:
-    secure(gman, certificates)
-    use(gman, fake.address)
-    assert gman.call("gman_do_background", "f", "1")
-    for n in range(2, 6):
-        fake.hang_up()
-        assert gman.call("gman_do_background", "f", n), n
-    assert server(gman)["stale_connections"] == 4
-    assert server(gman)["breaker_openings"] == 0
-
-
-def test_probe_from_before_tls_is_not_used_after(gman: Driver, certificates: Certificates) -> None:
-    """A probe in plain text is answered after TLS was enabled: nothing may be sent over that connection."""
-    with FakeServer("close") as fake:
-        use(gman, fake.address)
-        configure(gman, breaker_retry_ms=10)
-        assert gman.call("gman_do_background", "f", "plain") is None
-        fake.mode = "late"
-        accepted = fake.accepted
-        until(lambda: (gman.call("gman_do_background", "f", "plain"), fake.accepted > accepted)[1])
-        secure(gman, certificates)
-        before = len(fake.jobs)
-        fake.release()
-        for _ in range(200):
-            assert gman.call("gman_do_background", "f", "secret") is None
-            time.sleep(0.001)
-        assert len(fake.jobs) == before
-
-
-# --- the settings ---
-
-
-def test_switching(gman: Driver, certificates: Certificates) -> None:
-    """Connections of another configuration are not used any more, in both directions."""
-    with FakeServer() as plain, FakeServer(context=certificates.context()) as secured:
-        configure(gman, breaker_retry_ms=20)
-        use(gman, plain.address)
-        assert gman.call("gman_do_background", "f", "plain")
-        until(lambda: gman.integer("gman_wake", "f", "w"))
-        until(lambda: len(plain.jobs) == 2)
-        secure(gman, certificates)
-        configure(gman, connect_timeout_ms=250)  # a plain server waits for the rest of the handshake
-        assert gman.call("gman_do_background", "f", "not in plain text") is None
-        patient(gman)
-        for _ in range(20):
-            assert gman.integer("gman_wake", "f", "w") == 0
-            time.sleep(0.005)
-        assert len(plain.jobs) == 2
-        use(gman, secured.address)
-        assert gman.call("gman_do_background", "f", "secured")
-        gman.call("gman_configure", "tls", "off")
-        use(gman, plain.address)
-        until(lambda: gman.call("gman_do_background", "f", "plain again"))
-        assert [job[3] for job in secured.jobs] == [b"secured"]
-        assert [job[3] for job in plain.jobs] == [b"plain", b"", b"plain again"]
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "says"),
-    [
-        ("tls", "yes", "tls must be off or on"),
-        ("tls", 1, "tls must be off or on"),
-        ("tls_ca", "ca.pem", "tls_ca must be an absolute path"),
-        ("tls_key", "/" + "x" * 255, "tls_key must be an absolute path"),
-        ("tls_cert", "/a\0b", "tls_cert must be an absolute path"),
-    ],
-)
-def test_wrong_settings(gman: Driver, name: str, value: str | int, says: str) -> None:
-    with pytest.raises(Refused) as refused:
-        gman.call("gman_configure", Value(name, constant=True), Value(value, constant=True))
-    assert says in str(refused.value)
-    with pytest.raises(RowError):
-        gman.call("gman_configure", name, value)
-
-
-def test_settings_are_reported(gman: Driver, certificates: Certificates) -> None:
-    assert {k: v for k, v in stats(gman)["settings"].items() if k.startswith("tls")} == {
-        "tls": "off",
-        "tls_ca": "",
-        "tls_cert": "",
-        "tls_key": "",
-    }
-    secure(gman, certificates, client="client")
-    assert stats(gman)["settings"]["tls_key"] == certificates.path("client.key")
-    for name in ("tls", "tls_ca", "tls_cert", "tls_key"):
-        gman.call("gman_configure", name, "default")
-    assert {k: v for k, v in stats(gman)["settings"].items() if k.startswith("tls")} == {
-        "tls": "off",
-        "tls_ca": "",
-        "tls_cert": "",
-        "tls_key": "",
-    }
-
-
-@pytest.mark.parametrize(
-    ("files", "says"),
-    [
-        ({"tls_ca": "/nonexistent/ca.pem"}, "TLS: tls_ca: No such file or directory"),
-        ({"tls_ca": "server.key"}, "TLS: tls_ca: "),
-        ({"tls_ca": "ca.pem", "tls_cert": "client.pem"}, "TLS: tls_cert and tls_key need each other"),
-        ({"tls_ca": "ca.pem", "tls_cert": "client.key", "tls_key": "client.key"}, "TLS: tls_cert: "),
-        (
-            {"tls_ca": "ca.pem", "tls_cert": "client.pem", "tls_key": "server.key"},
-            "TLS: tls_key: key values mismatch",
-        ),
-        ({"tls_ca": "ca.pem", "tls_cert": "client.pem", "tls_key": "locked.key"}, "TLS: tls_key: "),
-    ],
-)
-def test_unusable_files_never_mean_plain_text(
-    gman: Driver, certificates: Certificates, files: dict[str, str], says: str
-) -> None:
-    locked = Path(certificates.path("locked.key"))
-    if not locked.exists():
-        certificates.openssl(
-            "pkey", "-aes256", "-passout", "pass:secret", "-in", "client.key", "-out", "locked.key"
-        )
-    for name, file in files.items():
-        gman.call("gman_configure", name, file if file.startswith("/") else certificates.path(file))
-    with pytest.raises(RowError):
-        gman.call("gman_configure", "tls", "on")
-    with FakeServer() as plain, FakeServer(context=certificates.context()) as secured:
-        use(gman, plain.address)
-        assert gman.call("gman_do_background", "f", "secret") is None
-        assert gman.integer("gman_wake", "f", "secret") == 0
-        assert says in server(gman)["last_error"]
-        assert plain.jobs == []
-        # When the files are repaired, TLS works without another call.
-        for name in ("tls_cert", "tls_key"):
-            gman.call("gman_configure", name, "default")
-        gman.call("gman_configure", "tls_ca", certificates.path("ca.pem"))
-        use(gman, secured.address)
-        assert gman.call("gman_do_background", "f", "x")
-
-
-def test_unusable_change_keeps_the_working_configuration(
-    gman: Driver, certificates: Certificates, fake: FakeServer
-) -> None:
-    secure(gman, certificates)
-    use(gman, fake.address)
-    gman.call("gman_configure", "tls_ca", "/nonexistent")
-    with pytest.raises(RowError):
-        gman.call("gman_configure", "tls", "on")
-    assert gman.call("gman_do_background", "f", "x")
-
-
-def test_renewed_files_are_read_again(gman: Driver, certificates: Certificates, tmp_path: Path) -> None:
-    ca = tmp_path / "ca.pem"
-    shutil.copy(certificates.path("other-ca.pem"), ca)
-    gman.call("gman_configure", "tls_ca", str(ca))
-    gman.call("gman_configure", "tls", "on")
-    configure(gman, breaker_retry_ms=20)
-    with FakeServer(context=certificates.context()) as fake:
-        use(gman, fake.address)
-        assert gman.call("gman_do_background", "f", "x") is None
-        shutil.copy(certificates.path("ca.pem"), ca)
-        gman.call("gman_configure", "tls", "on")
-        until(lambda: gman.call("gman_do_background", "f", "x"))
-
-
-def test_many_loads_leak_nothing(gman: Driver, certificates: Certificates, fake: FakeServer) -> None:
+def test_many_loads_leak_nothing(gman: Driver, certificates: Certificates, tls_fake: FakeServer) -> None:
     """OpenSSL itself must stay; everything else is freed. LeakSanitizer checks when the driver ends."""
 
     def descriptors() -> int:
@@ -501,7 +191,7 @@ def test_many_loads_leak_nothing(gman: Driver, certificates: Certificates, fake:
     before = descriptors()
     for _ in range(30):
         secure(gman, certificates)
-        use(gman, fake.address)
+        use(gman, tls_fake.address)
         assert gman.call("gman_do_background", "f", "x")
         gman.integer("gman_wake", "f", "x")
         gman.unload()
