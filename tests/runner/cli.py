@@ -94,11 +94,11 @@ def show(run: Run, steps: list[Step], results: list[Result], seconds: float) -> 
     return 1 if missing or failed else 0
 
 
-def main() -> int:
+def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="tests/run",
-        description="Run the steps of a test run. Logs are in .work/log/STEP.log. Exit status 0 only when each "
-        "step has passed.",
+        description="Run the steps of a test run. Logs are in .work/log/STEP.log. Exit status 0 only when "
+        "each step has passed.",
     )
     parser.add_argument("steps", nargs="*", metavar="STEP", help="only these steps")
     parser.add_argument(
@@ -114,7 +114,11 @@ def main() -> int:
         "--jobs", type=int, default=min(2, os.cpu_count() or 1), help="steps at a time (default: %(default)s)"
     )
     parser.add_argument("--list", action="store_true", help="list the steps")
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> int:
+    arguments = read_arguments()
     try:
         steps = choose(load(arguments.file), arguments.steps)
     except Invalid as error:
