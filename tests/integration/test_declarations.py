@@ -49,6 +49,38 @@ def run(directory: Path, declarations: str, playbook: Path, **more: Any) -> subp
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
+def sync_and_configure(socket: str, configuration: Path) -> str:
+    """A playbook that checks the declarations, makes their triggers, and writes them into a worker's file."""
+    check = {
+        "ansible.builtin.include_role": {
+            "name": "gearsync.mysql_redis.sync_triggers",
+            "tasks_from": "check",
+        },
+        "vars": {"sync_triggers_tables": "{{ gearsync_tables }}"},
+    }
+    sync = {
+        "gearsync.mysql_redis.sync_table": {
+            "table": "{{ item.table }}",
+            "columns": "{{ item.columns }}",
+            "write": "{{ item.write }}",
+            "login_user": "root",
+            "login_unix_socket": socket,
+            "config_file": "/nonexistent",
+        },
+        "loop": "{{ gearsync_tables }}",
+    }
+    config = {"job_servers": ["h"], "mysql": {"user": "u"}, "tables": "{{ gearsync_tables }}"}
+    copy = {
+        "ansible.builtin.copy": {
+            "content": "{{ config | to_nice_yaml }}",
+            "dest": str(configuration),
+            "mode": "0600",
+        },
+        "vars": {"config": config},
+    }
+    return yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "tasks": [check, sync, copy]}])
+
+
 def test_hash_tags_reach_the_triggers_and_the_worker(
     tmp_path: Path, database: Any, schema: str, gearman: Any
 ) -> None:
@@ -56,48 +88,7 @@ def test_hash_tags_reach_the_triggers_and_the_worker(
         *(f"CREATE TABLE shop.{name} (id INT PRIMARY KEY) ENGINE=InnoDB" for name in ("customer", "invoice"))
     )
     play = tmp_path / "play.yml"
-    sync = {
-        "table": "{{ item.table }}",
-        "columns": "{{ item.columns }}",
-        "write": "{{ item.write }}",
-        "login_user": "root",
-        "login_unix_socket": database.socket,
-        "config_file": "/nonexistent",
-    }
-    play.write_text(
-        yaml.safe_dump(
-            [
-                {
-                    "hosts": "localhost",
-                    "gather_facts": False,
-                    "tasks": [
-                        {
-                            "ansible.builtin.include_role": {
-                                "name": "gearsync.mysql_redis.sync_triggers",
-                                "tasks_from": "check",
-                            },
-                            "vars": {"sync_triggers_tables": "{{ gearsync_tables }}"},
-                        },
-                        {"gearsync.mysql_redis.sync_table": sync, "loop": "{{ gearsync_tables }}"},
-                        {
-                            "ansible.builtin.copy": {
-                                "content": "{{ config | to_nice_yaml }}",
-                                "dest": str(tmp_path / "worker.yml"),
-                                "mode": "0600",
-                            },
-                            "vars": {
-                                "config": {
-                                    "job_servers": ["h"],
-                                    "mysql": {"user": "u"},
-                                    "tables": "{{ gearsync_tables }}",
-                                }
-                            },
-                        },
-                    ],
-                }
-            ]
-        )
-    )
+    play.write_text(sync_and_configure(database.socket, tmp_path / "worker.yml"))
     done = run(tmp_path, TAGS, play)
     assert done.returncode == 0, done.stdout + done.stderr
     keys = {"shop.customer": ["{[}customer{]}:{id}"], "shop.invoice": ["{{invoice}}:{id}", "{[}{id}{]}:json"]}

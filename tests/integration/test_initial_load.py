@@ -40,25 +40,18 @@ CASES: dict[str, tuple[list[Any], list[Any] | None, list[str], list[str]]] = {
 }
 
 
-def test_check_mode_names_the_tables_that_would_be_loaded(tmp_path: Path) -> None:
-    hosts: dict[str, Any] = {}
-    for name, (declared, former, said, _wanted) in CASES.items():
-        home = tmp_path / name
-        (home / "bin").mkdir(parents=True)
-        if former is not None:
-            (home / "bin/gearsync").write_text(
-                f"#!/bin/sh\n{' '.join(['printf', '%s', *map(repr, said)]) if said else ':'}\n"
-            )
-            (home / "bin/gearsync").chmod(0o755)
-            (home / "worker.yml").write_text(json.dumps({"mysql": {"password": "hush"}, "tables": former}))
-        hosts[name] = {
-            "home": str(home),
-            "worker_tables": declared,
-            "ansible_connection": "local",
-            "ansible_python_interpreter": sys.executable,
-        }
-    (tmp_path / "inventory.yml").write_text(json.dumps({"all": {"hosts": hosts}}))
-    (tmp_path / "play.yml").write_text(PLAY)
+def install(home: Path, former: list[Any], said: list[str]) -> None:
+    """A worker that was declared these tables, and whose command says this of their load."""
+    (home / "bin/gearsync").write_text(
+        f"#!/bin/sh\n{' '.join(['printf', '%s', *map(repr, said)]) if said else ':'}\n"
+    )
+    (home / "bin/gearsync").chmod(0o755)
+    (home / "worker.yml").write_text(json.dumps({"mysql": {"password": "hush"}, "tables": former}))
+
+
+def load_in_check_mode(directory: Path, hosts: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    (directory / "inventory.yml").write_text(json.dumps({"all": {"hosts": hosts}}))
+    (directory / "play.yml").write_text(PLAY)
     # What the role's own variables set, only the command line sets otherwise.
     more = {
         "__worker_venv": "{{ home }}",
@@ -66,21 +59,37 @@ def test_check_mode_names_the_tables_that_would_be_loaded(tmp_path: Path) -> Non
         "__worker_command": ["{{ home }}/bin/gearsync"],
         "worker_mysql": {"unix_socket": "/run/s"},
     }
-    done = subprocess.run(
+    return subprocess.run(
         [
             str(Path(sys.executable).parent / "ansible-playbook"),
             "-i",
-            str(tmp_path / "inventory.yml"),
+            str(directory / "inventory.yml"),
             "--check",
             "--extra-vars",
             json.dumps(more),
-            str(tmp_path / "play.yml"),
+            str(directory / "play.yml"),
         ],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def test_check_mode_names_the_tables_that_would_be_loaded(tmp_path: Path) -> None:
+    hosts: dict[str, Any] = {}
+    for name, (declared, former, said, _wanted) in CASES.items():
+        home = tmp_path / name
+        (home / "bin").mkdir(parents=True)
+        if former is not None:
+            install(home, former, said)
+        hosts[name] = {
+            "home": str(home),
+            "worker_tables": declared,
+            "ansible_connection": "local",
+            "ansible_python_interpreter": sys.executable,
+        }
+    done = load_in_check_mode(tmp_path, hosts)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "hush" not in done.stdout
     for name, (*_given, wanted) in CASES.items():
