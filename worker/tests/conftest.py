@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from harness.gearmand import Gearmand
 from harness.outbox_database import OutboxDatabase
+from harness.redis_cluster import Cluster
 from harness.redis_server import RedisServer
 from harness.worker import Worker
 
@@ -35,6 +36,12 @@ def session_database() -> Iterator[OutboxDatabase]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def session_cluster() -> Iterator[Cluster]:
+    with Cluster() as cluster:
+        yield cluster
+
+
 @pytest.fixture
 def gearmand(session_gearmand: Gearmand) -> Gearmand:
     """A job server, running, without jobs."""
@@ -47,6 +54,13 @@ def redis_server(session_redis: RedisServer) -> RedisServer:
     """A Redis, running, without data."""
     session_redis.reset()
     return session_redis
+
+
+@pytest.fixture
+def cluster(session_cluster: Cluster) -> Cluster:
+    """A Redis Cluster of three nodes, whole, without data."""
+    session_cluster.reset()
+    return session_cluster
 
 
 @pytest.fixture

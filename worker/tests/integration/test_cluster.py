@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The whole worker on a Redis Cluster of three nodes: shapes in many slots, crashes, a stale owner, slots
-that move.
+"""The whole worker on a Redis Cluster of three nodes: shapes in many slots, crashes, nodes that are away,
+slots that move.
 """
 
 from __future__ import annotations
@@ -8,19 +8,10 @@ from __future__ import annotations
 import pathlib
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from gearsync.apply.fence import BATCH, FenceRefused, batch
-from gearsync.apply.fences import Fences
-from gearsync.declare.configuration import RedisSettings
-from gearsync.declare.declaration import Table, Write
-from gearsync.project.commands import Writer
-from gearsync.project.payload import decode_outbox
-from gearsync.servers.redis_cluster import SLOTS, ClusterTarget, tags
-from gearsync.servers.redis_errors import Unavailable
-from gearsync.shapes.shape import Step
 from harness.changes import named
 from harness.commands import Commands
 from harness.outbox_database import OutboxDatabase
@@ -42,28 +33,11 @@ TABLE: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module")
-def module_cluster() -> Iterator[Cluster]:
-    with Cluster() as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def cluster(module_cluster: Cluster) -> Cluster:
-    """A cluster, whole, without data."""
-    module_cluster.reset()
-    return module_cluster
-
-
 @pytest.fixture
 def config(cluster: Cluster, database: OutboxDatabase) -> dict[str, Any]:
     database.execute("CREATE TABLE shop.item (id INT PRIMARY KEY, name VARCHAR(100)) ENGINE=InnoDB")
     database.sync_table(**TABLE)
     return worker_config({"cluster": cluster.addresses}, [TABLE], database.account, lease=5.0)
-
-
-def test_every_slot_has_a_tag() -> None:
-    assert [key_slot(f"x:{{{tag}}}:y".encode()) for tag in tags()] == list(range(SLOTS))
 
 
 def test_a_cluster_holds_what_the_table_holds_and_verify_proves_it(
@@ -112,68 +86,6 @@ def fields_kept(cluster: Cluster) -> int:
     """The number of fields of the fences beside their epochs and numbers."""
     fences = list(cluster.client.scan_iter("gearsync:*:fence:*", count=10_000))
     return sum(len(set(cluster.client.hkeys(key)) - {b"epoch", b"number", b"created"}) for key in fences)
-
-
-class Process:
-    """A process that holds shard 0, from the view of the cluster."""
-
-    def __init__(self, target: ClusterTarget, epoch: int) -> None:
-        self.target = target
-        self.fences = Fences(target, "main")
-        self.fences.follow({0: epoch})
-
-    def claim(self, steps: list[Step]) -> None:
-        self.fences.claim([(slot, 0) for slot in self.target.by_slot(steps)], lambda asked: asked)
-
-    def write(self, steps: list[Step], ids: list[int]) -> list[Any]:
-        slots = self.target.by_slot(steps).items()
-        answers = self.target.run(
-            BATCH,
-            [(slot, batch([self.fences.at((slot, 0)).mark(ids, b"now")], its, ids)) for slot, its in slots],
-        )
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise answer
-        return answers
-
-
-def test_a_batch_waits_for_the_replicas_of_the_nodes_that_it_is_written_to(cluster: Cluster) -> None:
-    replica, first = Node(), cluster.nodes[0]
-    try:
-        owner = first.cluster("MYID")
-        replica.cluster("MEET", "127.0.0.1", first.port, first.bus)
-        until(lambda: owner in replica.cluster("NODES"))
-        replica.cluster("REPLICATE", owner)
-        until(lambda: replica.client.info("replication").get("master_link_status"), "up")
-        table = Writer(Table(table="s.t", columns=["id"], write=[Write(type="hash", key="k:{id}")]))
-        steps = [
-            step
-            for number in range(100)
-            for step in table.steps(decode_outbox("s.t", "insert", b'{"new":{"id":%d}}' % number))
-        ]
-        covered = [step for step in steps if cluster.client.get_node_from_key(step.key).port == first.port]
-        assert 0 < len(covered) < len(steps)
-        patient = ClusterTarget(
-            RedisSettings(cluster=cluster.addresses, replicas=1, replicas_timeout=100.0), 120.0
-        )
-        process = Process(patient, 7)
-        process.claim(covered)
-        assert all(answer == [b"ok"] for answer in process.write(covered, [1]))
-        patient.close()
-        target = ClusterTarget(
-            RedisSettings(cluster=cluster.addresses, replicas=1, replicas_timeout=0.5), 120.0
-        )
-        uncovered = [step for step in steps if step not in covered]
-        process = Process(target, 7)
-        process.claim(uncovered)
-        with pytest.raises(Unavailable, match=r"0 of 1 replicas had the batch after 0\.5 s"):
-            process.write(uncovered, [1])
-        target.close()
-    finally:
-        gone = replica.cluster("MYID")
-        replica.remove()
-        for node in cluster.nodes:
-            node.cluster("FORGET", gone)
 
 
 def test_nothing_is_lost_while_slots_move_and_a_node_is_unreachable(
@@ -253,6 +165,21 @@ class Histories:
         assert members == [set()] * (self.rounds - 1) + [{b"%d" % number for number in range(self.rows)}]
 
 
+def waiting_elsewhere(
+    database: OutboxDatabase, cluster: Cluster, histories: Histories, away: Node
+) -> set[int]:
+    """The rows of the changes that wait, of those without a key on this node."""
+
+    def elsewhere(row: int) -> bool:
+        names = range(1, histories.rounds + 1)
+        keys = (f"item:{row}", f"log:{row}", f"doc:{row}", *(f"by-name:r{number}" for number in names))
+        return all(cluster.client.get_node_from_key(key).port != away.port for key in keys)
+
+    changes = database.execute("SELECT table_name, operation, payload FROM gearsync.outbox")
+    waiting = {int(named(database, *change)["new"]["id"]) for change in changes}
+    return {row for row in waiting if elsewhere(row)}
+
+
 @pytest.mark.parametrize("way", ["killed", "frozen"])
 def test_an_unreachable_node_delays_only_its_own_changes(
     config: dict[str, Any],
@@ -265,34 +192,12 @@ def test_an_unreachable_node_delays_only_its_own_changes(
     worker, histories, away = start_worker(config), Histories(database, 60), cluster.nodes[2]
     histories.write()
     until(lambda: database.waiting, 0)
-    owners = {
-        number: cluster.client.get_node_from_key(f"item:{number}").port for number in range(histories.rows)
-    }
-    others = [number for number, port in owners.items() if port != away.port]
+    others = [
+        number
+        for number in range(histories.rows)
+        if cluster.client.get_node_from_key(f"item:{number}").port != away.port
+    ]
     assert 0 < len(others) < histories.rows
-
-    def deleted(rows: list[int]) -> bool:
-        """Whether only changes wait whose row has keys on the unreachable node."""
-        apart = {
-            row
-            for row in rows
-            if all(
-                cluster.client.get_node_from_key(key).port != away.port
-                for key in (
-                    f"log:{row}",
-                    f"doc:{row}",
-                    *(f"by-name:r{number}" for number in range(1, histories.rounds + 1)),
-                )
-            )
-        }
-        waiting = {
-            int(named(database, table, operation, payload)["new"]["id"])
-            for table, operation, payload in database.execute(
-                "SELECT table_name, operation, payload FROM gearsync.outbox"
-            )
-        }
-        return waiting.isdisjoint(apart)
-
     if way == "killed":
         away.stop()
     else:
@@ -300,13 +205,13 @@ def test_an_unreachable_node_delays_only_its_own_changes(
     try:
         for number in range(3):
             histories.write()
-            until(lambda: {histories.name(cluster, number) for number in others}, {b"r%d" % histories.rounds})
+            until(lambda: {histories.name(cluster, row) for row in others}, {b"r%d" % histories.rounds})
             worker.says("action=redis_lost ", times=number + 1)
             if number == 2:
                 break
             # The next owner learns which changes are written in part, also when the batch's other changes are
             # deleted.
-            until(lambda: deleted(others))
+            until(lambda: waiting_elsewhere(database, cluster, histories, away), set())
             worker.kill()
             database.expire_leases()
             worker.start()
@@ -456,44 +361,3 @@ def test_a_table_without_rights_in_the_cluster_waits_alone(
         worker.kill()
         for node in cluster.nodes:
             node.client.acl_deluser("worker")
-
-
-def test_a_stale_owner_is_refused_in_every_slot_that_was_written(cluster: Cluster) -> None:
-    table = Writer(
-        Table(
-            table="s.t",
-            columns=["id"],
-            write=[Write(type="hash", key="k:{id}"), Write(type="list", key="l:{id}", value="{id}")],
-        )
-    )
-    target = ClusterTarget(RedisSettings(cluster=cluster.addresses), 120.0)
-
-    def steps(*numbers: int) -> list[Any]:
-        return [
-            step
-            for number in numbers
-            for step in table.steps(decode_outbox("s.t", "insert", b'{"new":{"id":%d}}' % number))
-        ]
-
-    both = steps(1, 2)
-    first, second = Process(target, 5), Process(target, 6)
-    first.claim(both)
-    assert first.write(both, [1]) == [[b"ok"]] * 4
-    # The next owner learns in each slot what is applied.
-    second.claim(both)
-    assert all(1 in second.fences.at((slot, 0)).applied for slot in target.by_slot(both))
-    assert first.write(both, [2]) == [[b"moved", 1]] * 4
-    with pytest.raises(FenceRefused, match="epoch 6"):
-        first.claim(both)
-    assert (cluster.client.lrange("l:1", 0, -1), cluster.client.lrange("l:2", 0, -1)) == ([b"1"], [b"2"])
-    cluster.client.set("k:3", "no hash")
-    three = steps(3)
-    second.claim(three)
-    (refused, appended) = second.write(three, [3])
-    assert refused[:2] == [b"ok", 3]
-    assert appended == [b"ok"]
-    target.close()
-    for node in cluster.nodes:
-        node.stop()
-    with pytest.raises(Unavailable):
-        second.write(three, [3])
