@@ -3,93 +3,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import os
 import pathlib
 import signal
-from collections.abc import Callable, Iterator
-from typing import Any
 
-import pytest
 from harness.commands import Commands
-from harness.gearmand import Gearmand
-from harness.http_client import Http
-from harness.outbox_database import OutboxDatabase
-from harness.ports import free_port
-from harness.redis_server import RedisServer
+from harness.observed import TABLE, Pipeline
 from harness.waiting import until
-from harness.worker import Worker, worker_config
-from prometheus_client.parser import text_string_to_metric_families
-
-TABLE = {
-    "table": "shop.item",
-    "delivery": "durable",
-    "columns": ["id", "name"],
-    "write": [{"type": "hash", "key": "item:{id}"}],
-}
-
-
-@dataclasses.dataclass
-class Pipeline:
-    """All parts of what is observed."""
-
-    config: dict[str, Any]
-    commands: Commands
-    database: OutboxDatabase
-    redis: RedisServer
-    exporter: Exporter
-    start: Callable[[], Worker]
-
-    def status(self) -> tuple[int, dict[str, Any]]:
-        code, output = self.commands.run("status", "--json")
-        return code, json.loads(output)
-
-    def in_database(self) -> dict[str, Any]:
-        """What `gearsync status` finds in the database, which may be late once."""
-        answers: list[dict[str, Any]] = []
-
-        def look() -> bool:
-            found = self.status()[1]["database"]
-            answers.extend([found] if found is not None else [])
-            return bool(answers)
-
-        until(look)
-        return answers[0]
-
-
-class Exporter(Http):
-    """The worker's web server."""
-
-    def value(self, name: str, **labels: str) -> float | None:
-        """One sample; None when it is absent, or the exporter does not answer."""
-        status, text = self.get("/metrics")
-        for family in text_string_to_metric_families(text if status == 200 else ""):
-            for sample in family.samples:
-                if sample.name == name and labels.items() <= sample.labels.items():
-                    return float(sample.value)
-        return None
-
-
-@pytest.fixture
-def pipeline(
-    database: OutboxDatabase,
-    redis_server: RedisServer,
-    gearmand: Gearmand,
-    start_worker: Callable[..., Worker],
-    tmp_path: pathlib.Path,
-) -> Pipeline:
-    """A synced table, and a worker with an exporter that is not started yet."""
-    exporter = Exporter(free_port())
-    database.execute("CREATE TABLE shop.item (id INT PRIMARY KEY, name VARCHAR(100)) ENGINE=InnoDB")
-    database.sync_table(**TABLE)
-    listen = f"127.0.0.1:{exporter.port}"
-    config = worker_config(
-        redis_server.port, [TABLE], database.account, gearmand.address, metrics_listen=listen, lease=5.0
-    )
-    return Pipeline(
-        config, Commands(config, tmp_path), database, redis_server, exporter, lambda: start_worker(config)
-    )
 
 
 def test_changes_their_lag_and_who_applied_them_are_seen(pipeline: Pipeline) -> None:
@@ -166,6 +86,28 @@ def test_a_column_or_an_index_that_is_added_needs_nothing(pipeline: Pipeline) ->
     assert pipeline.commands.verify()[0] == 0
 
 
+def trigger_problems(pipeline: Pipeline) -> None:
+    """Make each problem of a table's triggers, see it reported, and sync the table again."""
+    for problem, *statements in (
+        ("triggers missing: gearsync_ad_item", "DROP TRIGGER shop.gearsync_ad_item"),
+        (
+            "triggers not as deployed: gearsync_ai_item",
+            "DROP TRIGGER shop.gearsync_ai_item",
+            "CREATE TRIGGER shop.gearsync_ai_item AFTER INSERT ON shop.item FOR EACH ROW SET @x = 1",
+        ),
+        (
+            "triggers made for other column types: name",
+            "ALTER TABLE shop.item MODIFY name LONGTEXT",
+        ),
+    ):
+        pipeline.database.execute(*statements)
+        until(
+            lambda problem=problem: pipeline.status()[1]["mistakes"],
+            [f"shop.item: {problem}; run site.yml, then verify"],
+        )
+        pipeline.database.sync_table(**TABLE)
+
+
 def test_a_problem_is_reported_while_it_lasts(pipeline: Pipeline) -> None:
     code, found = pipeline.status()
     assert code == 1
@@ -173,27 +115,7 @@ def test_a_problem_is_reported_while_it_lasts(pipeline: Pipeline) -> None:
 
     pipeline.start()
     until(lambda: pipeline.status()[0], 0)
-    pipeline.database.execute("DROP TRIGGER shop.gearsync_ad_item")
-    until(
-        lambda: pipeline.status()[1]["mistakes"],
-        ["shop.item: triggers missing: gearsync_ad_item; run site.yml, then verify"],
-    )
-    pipeline.database.sync_table(**TABLE)
-    pipeline.database.execute(
-        "DROP TRIGGER shop.gearsync_ai_item",
-        "CREATE TRIGGER shop.gearsync_ai_item AFTER INSERT ON shop.item FOR EACH ROW SET @x = 1",
-    )
-    until(
-        lambda: pipeline.status()[1]["mistakes"],
-        ["shop.item: triggers not as deployed: gearsync_ai_item; run site.yml, then verify"],
-    )
-    pipeline.database.sync_table(**TABLE)
-    pipeline.database.execute("ALTER TABLE shop.item MODIFY name LONGTEXT")
-    until(
-        lambda: pipeline.status()[1]["mistakes"],
-        ["shop.item: triggers made for other column types: name; run site.yml, then verify"],
-    )
-    pipeline.database.sync_table(**TABLE)
+    trigger_problems(pipeline)
     until(lambda: pipeline.status()[0], 0)
 
     pipeline.redis.stop()
@@ -301,102 +223,6 @@ def test_direct_delivery_alone_needs_no_schema(pipeline: Pipeline) -> None:
     until(lambda: pipeline.exporter.get("/readyz")[0], 200)
     until(lambda: pipeline.exporter.value("gearsync_mysql_up"), 1.0)
     pipeline.database.execute("DROP USER 'limited'@'localhost'")
-
-
-@pytest.fixture
-def client(pipeline: Pipeline) -> Iterator[Any]:
-    """A cursor whose transactions end only by themselves, or with the test."""
-    pipeline.database.execute("CREATE TABLE shop.plain (id INT PRIMARY KEY) ENGINE=InnoDB")
-    with pipeline.database.connect() as connection, connection.cursor() as cursor:
-        yield cursor
-
-
-def test_a_transaction_that_has_written_is_seen_while_it_is_open(pipeline: Pipeline, client: Any) -> None:
-    pipeline.start()
-    until(lambda: pipeline.exporter.value("gearsync_oldest_writer_seconds"), 0.0)
-    assert pipeline.exporter.value("gearsync_prepared_transactions") == 0.0
-    # trx_started is in the time of the server's host, which is neither that of a worker's session nor this
-    # one's.
-    client.execute("SET time_zone = '-08:00'")
-    for statement in ("START TRANSACTION", "INSERT INTO shop.plain VALUES (1)"):
-        client.execute(statement)
-    # None of the worker's own lasts for so long.
-    until(lambda: 3.0 <= (pipeline.exporter.value("gearsync_oldest_writer_seconds") or 0) < 1800.0)
-    assert pipeline.exporter.value("gearsync_prepared_transactions") == 0.0
-    assert pipeline.status()[1]["hints"] == []
-    client.execute("COMMIT")
-    until(lambda: (pipeline.exporter.value("gearsync_oldest_writer_seconds") or 0) < 3.0)
-
-
-def test_a_snapshot_is_seen_while_it_is_open(pipeline: Pipeline, client: Any) -> None:
-    pipeline.start()
-    until(lambda: pipeline.exporter.value("gearsync_oldest_reader_seconds"), 0.0)
-    client.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT")
-    until(lambda: 3.0 <= (pipeline.exporter.value("gearsync_oldest_reader_seconds") or 0) < 1800.0)
-    assert (pipeline.exporter.value("gearsync_oldest_writer_seconds") or 0) < 3.0
-    client.execute("COMMIT")
-    until(lambda: (pipeline.exporter.value("gearsync_oldest_reader_seconds") or 0) < 3.0)
-
-
-def test_a_prepared_transaction_whose_client_is_gone_is_seen_until_it_is_ended(pipeline: Pipeline) -> None:
-    pipeline.database.execute("CREATE TABLE shop.plain (id INT PRIMARY KEY) ENGINE=InnoDB")
-    pipeline.start()
-    until(lambda: pipeline.exporter.value("gearsync_prepared_transactions"), 0.0)
-    pipeline.database.execute(
-        "XA START 'x'", "INSERT INTO shop.plain VALUES (1)", "XA END 'x'", "XA PREPARE 'x'"
-    )
-    try:
-        until(lambda: pipeline.exporter.value("gearsync_prepared_transactions"), 1.0)
-        until(lambda: (pipeline.exporter.value("gearsync_oldest_writer_seconds") or 0) >= 3.0)
-    finally:
-        pipeline.database.execute("XA ROLLBACK 'x'")
-    until(lambda: pipeline.exporter.value("gearsync_prepared_transactions"), 0.0)
-
-
-@pytest.mark.parametrize(
-    "reason",
-    [
-        "the definer lacks PROCESS",
-        "the definer is gone",
-        "the procedure is absent",
-        "the account may not call it",
-    ],
-)
-def test_where_transactions_cannot_be_seen_their_metrics_are_absent_and_all_else_is_in_order(
-    pipeline: Pipeline, tmp_path: pathlib.Path, reason: str
-) -> None:
-    database = pipeline.database
-    ((_name, _mode, text, *_more),) = database.execute("SHOW CREATE PROCEDURE gearsync.transactions")
-    assert "DEFINER=`root`@`localhost`" in text
-    database.execute(
-        "DROP USER IF EXISTS 'limited'@'localhost'",
-        "CREATE USER 'limited'@'localhost' IDENTIFIED BY 'secret'",
-        "GRANT SELECT, INSERT, UPDATE, DELETE, EXECUTE ON gearsync.* TO 'limited'@'localhost'",
-        "GRANT SELECT ON shop.item TO 'limited'@'localhost'",
-    )
-    if reason == "the account may not call it":
-        database.execute(
-            "REVOKE EXECUTE ON gearsync.* FROM 'limited'@'localhost'",
-            "GRANT EXECUTE ON PROCEDURE gearsync.trigger_checksums TO 'limited'@'localhost'",
-        )
-    else:
-        database.execute("DROP PROCEDURE gearsync.transactions")
-    if "definer" in reason:
-        definer = "unknown" if reason == "the definer is gone" else "limited"
-        database.execute("USE gearsync", text.replace("`root`@", f"`{definer}`@"))
-    pipeline.config["mysql"] = {**database.account, "user": "limited", "password": "secret"}
-    pipeline.commands = Commands(pipeline.config, tmp_path)
-    pipeline.start()
-    until(lambda: pipeline.exporter.get("/readyz")[0], 200)
-    until(lambda: pipeline.exporter.value("gearsync_outbox_rows", table="shop.item"), 0.0)
-    assert [
-        pipeline.exporter.value(f"gearsync_{name}")
-        for name in ("oldest_writer_seconds", "oldest_reader_seconds", "prepared_transactions")
-    ] == [None] * 3
-    assert pipeline.exporter.value("gearsync_mysql_up") == 1.0
-    until(lambda: [pipeline.status()[1][name] for name in ("ok", "mistakes", "hints")], [True, [], []])
-    assert pipeline.in_database()["transactions"] is None
-    database.execute("DROP USER 'limited'@'localhost'")
 
 
 def test_a_backlog_of_one_shard_hides_no_other_table(pipeline: Pipeline) -> None:
