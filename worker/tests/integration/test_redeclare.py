@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from harness.commands import Commands
 from harness.outbox_database import OutboxDatabase
+from harness.redeclarations import COLUMNS, History
 from harness.redis_server import RedisServer
 from harness.waiting import until
 from harness.worker import Worker, worker_config
@@ -22,7 +23,6 @@ from harness.writers import Writers
 BY_ID: dict[str, Any] = {"type": "hash", "key": "by-id:{id}"}
 BY_CODE: dict[str, Any] = {"type": "hash", "key": "by-code:{code}"}
 NAMES: dict[str, Any] = {"type": "set", "key": "name:{name}", "member": "{id}"}
-COLUMNS = ["id", "code", "name", "city", "amount", "body"]
 ROUNDS = int(os.environ.get("GEARSYNC_TEST_REDECLARATIONS", "6"))
 WRITERS, KEYS = int(os.environ.get("GEARSYNC_TEST_WRITERS", "4")), 30
 #: So that a row may be too large for JSON without being large.
@@ -204,124 +204,6 @@ def test_a_dead_letter_is_retried_under_another_identity(
     assert r.hgetall("by-code:c1") == {b"code": b"c1", b"name": b"x"}
 
 
-class History:
-    """Declarations, each made from the one before it at random.
-
-    No write comes back under its former keys: what it had left there is its owner's to remove.
-    """
-
-    def __init__(self, chance: random.Random) -> None:
-        self.chance = chance
-        self.made = 0
-        self.identity = "id"
-        self.columns = list(COLUMNS)
-        self.transform = False
-        self.writes = [self.new_write("hash")]
-
-    def new_write(self, kind: str = "") -> dict[str, Any]:
-        self.made += 1
-        kind = kind or self.chance.choice(["hash", "json", "set", "zset"])
-        column = self.chance.choice(
-            [column for column in self.columns if column in ("name", "city")] or ["code"]
-        )
-        key = (
-            f"w{self.made}:{{{self.identity}}}" if kind in ("hash", "json") else f"w{self.made}:{{{column}}}"
-        )
-        return {
-            "type": kind,
-            "key": key,
-            **({"member": f"{{{self.identity}}}"} if kind in ("set", "zset") else {}),
-            **({"score": f"{{{'amount' if 'amount' in self.columns else 'id'}}}"} if kind == "zset" else {}),
-        }
-
-    def go_on(self) -> str:
-        """Make the next one. Returns what was done."""
-        done = self.chance.choice(["add", "add", "remove", "identity", "columns", "transform", "interval"])
-        if done == "identity" or (done == "remove" and len(self.writes) == 1):
-            self.identity = self.chance.choice(["id", "code"])
-            self.writes = [self.new_write("hash"), self.new_write()]
-        elif done == "add":
-            self.writes.append(self.new_write())
-        elif done == "remove":
-            self.writes.remove(self.chance.choice(self.writes))
-        elif done == "columns":
-            kept = [column for column in COLUMNS[2:] if self.chance.random() < 0.7]
-            self.columns = ["id", "code", *kept]
-            self.writes = [
-                write
-                for write in self.writes
-                if not any(f"{{{column}}}" in str(write) for column in COLUMNS if column not in self.columns)
-            ]
-            self.writes = self.writes or [self.new_write("hash")]
-        elif done == "transform":
-            self.transform = not self.transform
-        else:
-            # Not synced for a while: no change contains what its writes have written before.
-            self.writes = [self.new_write("hash"), self.new_write()]
-        return done
-
-    @property
-    def declaration(self) -> dict[str, Any]:
-        return {
-            "table": "shop.item",
-            "columns": self.columns,
-            "write": self.writes,
-            **({"transform": "ours:shout", "computed": ["loud"]} if self.transform else {}),
-        }
-
-    def expected(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        """The data of these rows in Redis; hashes and documents without their large column."""
-        contents: dict[str, Any] = {}
-        for write in self.writes:
-            for row in rows:
-                key = write["key"].format(**row)
-                if "{" in write["key"] and any(
-                    row[column] is None for column in COLUMNS if f"{{{column}}}" in write["key"]
-                ):
-                    continue
-                if write["type"] in ("hash", "json"):
-                    contents[key] = {
-                        column: str(row[column])
-                        for column in self.columns
-                        if row[column] is not None and column != "body"
-                    }
-                    contents[key].update({"loud": f"{row['code']}!"} if self.transform else {})
-                elif write["type"] == "set":
-                    contents.setdefault(key, set()).add(write["member"].format(**row))
-                elif row[write["score"][1:-1]] is not None:
-                    contents.setdefault(key, {})[write["member"].format(**row)] = float(
-                        row[write["score"][1:-1]]
-                    )
-        return contents
-
-    def there(self, r: Any) -> dict[str, Any]:
-        """The data of its writes in Redis."""
-        contents: dict[str, Any] = {}
-        for write in self.writes:
-            for name in r.scan_iter(write["key"].partition("{")[0] + "*", count=1000):
-                key = name.decode()
-                if write["type"] == "hash":
-                    wanted = [*self.columns, *(["loud"] if self.transform else [])]
-                    contents[key] = {
-                        column: value.decode()
-                        for column, value in zip(wanted, r.hmget(name, wanted))
-                        if value is not None and column != "body"
-                    }
-                elif write["type"] == "json":
-                    contents[key] = {
-                        column: str(value)
-                        for column, value in json.loads(r.get(name)).items()
-                        if value is not None and column != "body"
-                    }
-                elif write["type"] == "set":
-                    contents[key] = {member.decode() for member in r.smembers(name)}
-                else:
-                    contents[key] = {
-                        member.decode(): score for member, score in r.zrange(name, 0, -1, withscores=True)
-                    }
-        return contents
-
-
 def change(cursor: Any, writer: int, number: int) -> None:
     chance = random.Random(writer * 1_000_000 + number)
     key = writer * 1000 + chance.randrange(KEYS)
@@ -354,6 +236,23 @@ def change(cursor: Any, writer: int, number: int) -> None:
     )
 
 
+def redeclare(
+    table: OutboxDatabase, writers: Writers, history: History, chance: random.Random, done: str
+) -> None:
+    """Sync the table while the writers write, at times after a run that ends before it is done.
+
+    ``done``: what has been done to the history's declaration.
+    """
+    if done == "interval":
+        table.sync_table(table="shop.item", state="absent")
+        writers.go_on()
+    if chance.random() < 0.3:
+        table.begin_to_sync(chance.random(), **history.declaration)
+        writers.go_on()
+    table.sync_table(**history.declaration, lock_wait_timeout=60)
+    writers.go_on()
+
+
 def test_declarations_change_at_random_under_writers_while_the_worker_is_killed(
     table: OutboxDatabase,
     redis_server: RedisServer,
@@ -367,14 +266,8 @@ def test_declarations_change_at_random_under_writers_while_the_worker_is_killed(
         "def shout(row, table):\n    return {**row, 'loud': row['code'] + '!'}\n"
     )
     history = History(chance)
-    config = worker_config(
-        redis_server.port,
-        [history.declaration],
-        table.account,
-        python_path=str(tmp_path),
-        lease=5.0,
-        batch=50,
-    )
+    settings = {"python_path": str(tmp_path), "lease": 5.0, "batch": 50}
+    config = worker_config(redis_server.port, [history.declaration], table.account, **settings)
     table.sync_table(**history.declaration)
     worker = start_worker(config)
     with Writers(table, WRITERS, change) as writers:
@@ -384,27 +277,18 @@ def test_declarations_change_at_random_under_writers_while_the_worker_is_killed(
             print(done, history.declaration)
             config = {**config, "tables": [history.declaration]}
             worker_first = chance.random() < 0.5
-            for part in ("worker", "triggers") if worker_first else ("triggers", "worker"):
-                if part == "worker":
-                    time.sleep(chance.uniform(0.0, 0.2))
-                    worker.kill()
-                    table.expire_leases()
-                    worker = start_worker(config)
-                    continue
-                if done == "interval":
-                    table.sync_table(table="shop.item", state="absent")
-                    writers.go_on()
-                if chance.random() < 0.3:
-                    table.begin_to_sync(chance.random(), **history.declaration)
-                    writers.go_on()
-                table.sync_table(**history.declaration, lock_wait_timeout=60)
-                writers.go_on()
+            if not worker_first:
+                redeclare(table, writers, history, chance, done)
+            time.sleep(chance.uniform(0.0, 0.2))
+            worker.kill()
+            table.expire_leases()
+            worker = start_worker(config)
+            if worker_first:
+                redeclare(table, writers, history, chance, done)
     assert writers.errors == []
     commands = Commands(config, tmp_path)
     commands.done("resync")
     commands.done("barrier")
     drained(table)
-    with table.connect() as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT id, code, name, city, amount, NULL AS body FROM shop.item")
-        rows = [dict(zip(COLUMNS, row)) for row in cursor.fetchall()]
-    assert history.there(redis_server.client) == history.expected(rows)
+    rows = table.execute("SELECT id, code, name, city, amount, NULL FROM shop.item")
+    assert history.there(redis_server.client) == history.expected([dict(zip(COLUMNS, row)) for row in rows])
