@@ -92,6 +92,28 @@ def columns(database: OutboxDatabase) -> dict[str, tuple[str, list[str]]]:
     return {**COLUMNS, **(MARIADB if mariadb else MYSQL)}
 
 
+def inserts(columns: dict[str, tuple[str, list[str]]]) -> dict[int, str]:
+    """The statement for each row: one of NULL, and as many as a column has values."""
+    statements = {100: "INSERT INTO shop.types (id) VALUES (100)"}
+    for row in range(max(len(values) for _how, values in columns.values())):
+        given = {
+            f"c{number}": values[row]
+            for number, (_how, values) in enumerate(columns.values())
+            if row < len(values)
+        }
+        statements[row] = (
+            f"INSERT INTO shop.types (id, {', '.join(given)}) VALUES ({row}, {', '.join(given.values())})"
+        )
+    return statements
+
+
+def equal(kind: str, value: Optional[bytes], expected: Optional[bytes]) -> bool:
+    """Whether a value of Redis is the one that MySQL returns; a FLOAT may have other digits."""
+    if kind in {"FLOAT", "DOUBLE"} and None not in (value, expected):
+        return float(value or 0) == float(expected or 0)
+    return value == expected
+
+
 @pytest.mark.parametrize("way", ["trigger", "reload"])
 def test_every_type_arrives_as_a_select_returns_it(
     way: str,
@@ -112,18 +134,12 @@ def test_every_type_arrives_as_a_select_returns_it(
     }
     if way == "trigger":
         database.sync_table(**declaration)
-    most = max(len(values) for _how, values in columns.values())
-    # Rows of NULL first and last; the session's zone and modes are not the server's.
-    statements = [
+    rows = inserts(columns)
+    # The session's zone and modes are not the server's.
+    database.execute(
         "SET SESSION time_zone = '+05:30', sql_mode = 'NO_ENGINE_SUBSTITUTION,ALLOW_INVALID_DATES'",
-        "INSERT INTO shop.types (id) VALUES (100)",
-    ]
-    for row in range(most):
-        given = {name: columns[kind][1][row] for name, kind in names.items() if row < len(columns[kind][1])}
-        statements.append(
-            f"INSERT INTO shop.types (id, {', '.join(given)}) VALUES ({row}, {', '.join(given.values())})"
-        )
-    database.execute(*statements)
+        *rows.values(),
+    )
     if way == "reload":
         database.sync_table(**declaration)
     start_worker(worker_config(redis_server.port, [{**declaration, "delivery": "durable"}], database.account))
@@ -133,14 +149,10 @@ def test_every_type_arrives_as_a_select_returns_it(
     until(lambda: database.waiting, 0)
     assert database.execute("SELECT id, operation, error FROM gearsync.dead_letter") == []
     wrong = {}
-    for row in [*range(most), 100]:
+    for row in rows:
         written = redis_server.client.hgetall(f"types:{row}")
         for name, kind in names.items():
             expected, value = selected(database, name, columns[kind][0], row), written.get(name.encode())
-            if value != expected and not (
-                kind in {"FLOAT", "DOUBLE"}
-                and None not in (value, expected)
-                and float(value or 0) == float(expected or 0)
-            ):
+            if not equal(kind, value, expected):
                 wrong[kind, row] = (expected and expected[:60], value and value[:60])
     assert wrong == {}

@@ -75,6 +75,53 @@ class Probe(threading.Thread):
         until(lambda: len(self.seen) >= wanted)
 
 
+def shards_of_rows(database: OutboxDatabase) -> list[int]:
+    """Make the table and its rows; the shard of each."""
+    database.execute("CREATE TABLE shop.item (id INT PRIMARY KEY, version INT) ENGINE=InnoDB")
+    database.sync_table(**ITEM, shards=8)
+    shards = []
+    for row in range(ROWS):
+        database.execute(f"INSERT INTO shop.item VALUES ({row}, 0)")
+        ((shard,),) = database.execute("SELECT shard FROM gearsync.outbox ORDER BY id DESC LIMIT 1")
+        shards.append(shard)
+    return shards
+
+
+def configurations(
+    database: OutboxDatabase, redis_server: RedisServer, network: Network
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Of a worker on this host and of one on the other, for which Redis listens at the link too."""
+    redis_server.client.config_set("bind", f"127.0.0.1 {network.near}")
+    redis_server.client.config_set("protected-mode", "no")
+    times = {"lease": LEASE, "io_timeout": 2.0}
+    redis = {"host": network.near, "port": redis_server.port}
+    account = {"user": "far", "host": network.near, "port": database.port}
+    return (
+        worker_config(redis_server.port, [ITEM], database.account, **times),
+        worker_config(redis, [ITEM], account, **times),
+    )
+
+
+def held_shards(database: OutboxDatabase, network: Network) -> dict[str, set[int]]:
+    """The shards that processes "here" and on the host "there" hold."""
+    held: dict[str, set[int]] = {"here": set(), "there": set()}
+    for owner, shard in database.execute(
+        "SELECT owner, shard FROM gearsync.lease WHERE owner IS NOT NULL AND expires_at > NOW(6)"
+    ):
+        held["there" if network.name in owner else "here"].add(shard)
+    return held
+
+
+def back_after(probes: list[Probe], cut: float) -> float:
+    """When the last of the changes that the cut delayed was seen."""
+    return max(
+        committed + seconds
+        for probe in probes
+        for committed, seconds in probe.seen
+        if committed < cut + LEASE and seconds > 0.5
+    )
+
+
 def p99(probes: list[Probe], begin: float, end: float) -> float:
     """Of changes committed between two times, in seconds."""
     delays = sorted(
@@ -90,38 +137,15 @@ def test_the_shards_of_a_host_without_power_are_drained_elsewhere_and_delay_no_o
     start_worker: Callable[..., Worker],
 ) -> None:
     database = reachable
-    database.execute("CREATE TABLE shop.item (id INT PRIMARY KEY, version INT) ENGINE=InnoDB")
-    database.sync_table(**ITEM, shards=8)
-    shards = {}
-    for row in range(ROWS):
-        database.execute(f"INSERT INTO shop.item VALUES ({row}, 0)")
-        ((shards[row],),) = database.execute("SELECT shard FROM gearsync.outbox ORDER BY id DESC LIMIT 1")
-    redis_server.client.config_set("bind", f"127.0.0.1 {network.near}")
-    redis_server.client.config_set("protected-mode", "no")
-    times = {"lease": LEASE, "io_timeout": 2.0}
-    here = worker_config(redis_server.port, [ITEM], database.account, **times)
-    there = worker_config(
-        {"host": network.near, "port": redis_server.port},
-        [ITEM],
-        {"user": "far", "host": network.near, "port": database.port},
-        **times,
-    )
-
-    def owned() -> dict[str, set[int]]:
-        shards_of: dict[str, set[int]] = {}
-        for owner, shard in database.execute(
-            "SELECT owner, shard FROM gearsync.lease WHERE owner IS NOT NULL AND expires_at > NOW(6)"
-        ):
-            shards_of.setdefault("there" if network.name in owner else "here", set()).add(shard)
-        return shards_of
-
+    shards = shards_of_rows(database)
+    here, there = configurations(database, redis_server, network)
     start_worker(here)
     lost = start_worker(there, prefix=network.prefix)
-    until(lambda: len(owned().get("there", ())) > 1 and len(owned().get("here", ())) > 1)
+    until(lambda: all(len(held) > 1 for held in held_shards(database, network).values()))
     probes = [Probe(database, redis_server, row) for row in range(ROWS)]
     for probe in probes:
         probe.go_on(60)
-    held = owned()
+    held = held_shards(database, network)
     theirs, ours = (
         [probe for probe in probes if shards[probe.row] in held[place]] for place in ("there", "here")
     )
@@ -132,12 +156,7 @@ def test_the_shards_of_a_host_without_power_are_drained_elsewhere_and_delay_no_o
     network.cut()
     for probe in theirs:
         probe.go_on(3)
-    back = max(
-        committed + seconds
-        for probe in theirs
-        for committed, seconds in probe.seen
-        if committed < cut + LEASE and seconds > 0.5
-    )
+    back = back_after(theirs, cut)
     for probe in probes:
         probe.stopping.set()
     for probe in probes:
