@@ -96,11 +96,7 @@ def test_all_mistakes_are_named_at_once(tmp_path: pathlib.Path) -> None:
     assert len(found.splitlines()) == 3
 
 
-def test_every_mistake_has_its_line_its_place_and_a_hint(
-    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "worker.yml"
-    path.write_text("""\
+WRONG = """\
 job_servers: ["127.0.0.1"]
 job_servers: [good, "bad:port"]
 redis:
@@ -118,34 +114,43 @@ tables:
       - {typ: hash, key: "c:{id}"}
   - {columns: [id], write: []}
   - just text
-""")
+"""
+#: The line, the path, the message and the hint of each mistake in it.
+PLACES = [
+    (2, "job_servers", "stands there twice, in line 1 too", "leave one of them out"),
+    (2, "job_servers[1]", "'bad:port' is not an address", "write host, host:port or [v6]:port"),
+    (4, "redis.pasword", "is unknown", "did you mean password?"),
+    (5, "redis.port", "expected `int`, got `str`", "write a whole number"),
+    (6, "worker.batch", "expected `int`, got `str`", "write a whole number"),
+    (6, "worker.sweep", "must be greater than 0", "the default is 0.25 seconds"),
+    (7, "mysql.user", "is missing", "it has no default: add it"),
+    (
+        11,
+        "tables[0].transform",
+        "transform gearsync_no_such:function: ModuleNotFoundError: No module named 'gearsync_no_such'",
+        "worker.python_path is the directory of your modules",
+    ),
+    (13, "tables[0].write[0].key", "'a:{idd}' names 'idd', which is not in columns", "did you mean id?"),
+    (14, "tables[0].write[1].ttl", "must be a whole number, not text", "write digits without quotes"),
+    (15, "tables[0].write[2].typ", "is unknown", "did you mean type?"),
+    (15, "tables[0].write[2].type", "is missing", "a write needs it"),
+    (16, "tables[1].table", "is missing", "it has no default: add it"),
+    (16, "tables[1].write", "is empty", "name at least one"),
+    (17, "tables[2]", "must be a mapping, not text", "begin with table: schema.table"),
+]
+
+
+def test_every_mistake_has_its_line_its_place_and_a_hint(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "worker.yml"
+    path.write_text(WRONG)
     assert main(["check-config", "--config", str(path), "--json"]) == BAD_CONFIG
     found = [
         (place["line"], place["path"], place["message"], place["hint"])
         for place in msgspec.json.decode(capsys.readouterr().out)
     ]
-    assert found == [
-        (2, "job_servers", "stands there twice, in line 1 too", "leave one of them out"),
-        (2, "job_servers[1]", "'bad:port' is not an address", "write host, host:port or [v6]:port"),
-        (4, "redis.pasword", "is unknown", "did you mean password?"),
-        (5, "redis.port", "expected `int`, got `str`", "write a whole number"),
-        (6, "worker.batch", "expected `int`, got `str`", "write a whole number"),
-        (6, "worker.sweep", "must be greater than 0", "the default is 0.25 seconds"),
-        (7, "mysql.user", "is missing", "it has no default: add it"),
-        (
-            11,
-            "tables[0].transform",
-            "transform gearsync_no_such:function: ModuleNotFoundError: No module named 'gearsync_no_such'",
-            "worker.python_path is the directory of your modules",
-        ),
-        (13, "tables[0].write[0].key", "'a:{idd}' names 'idd', which is not in columns", "did you mean id?"),
-        (14, "tables[0].write[1].ttl", "must be a whole number, not text", "write digits without quotes"),
-        (15, "tables[0].write[2].typ", "is unknown", "did you mean type?"),
-        (15, "tables[0].write[2].type", "is missing", "a write needs it"),
-        (16, "tables[1].table", "is missing", "it has no default: add it"),
-        (16, "tables[1].write", "is empty", "name at least one"),
-        (17, "tables[2]", "must be a mapping, not text", "begin with table: schema.table"),
-    ]
+    assert found == PLACES
     assert main(["check-config", "--config", str(path)]) == BAD_CONFIG
     shown = capsys.readouterr().err
     assert f"{path}:4: redis.pasword: is unknown; did you mean password?" in shown
