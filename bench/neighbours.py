@@ -28,8 +28,8 @@ from pathlib import Path
 
 from figures import NEIGHBOURS, OURS, shown, verdicts
 from peers.gearsync import Gearsync
+from peers.session import BLOCK, ROWS, Changes, Figures, Session, percentile
 from peers.views import ASKED
-from peers.works import BLOCK, ROWS, Changes, Figures, Session, percentile
 from servers import ROOT, Database, Pipeline, cleaned_up, machine
 
 WRITERS = 4
