@@ -59,13 +59,15 @@ class Commands:
         self.directory = directory
         self.path = directory / "commands.yml"
         self.path.write_text(yaml.safe_dump(config))
+        #: The options that name the configuration.
+        self.configuration = ["--config", str(self.path)]
         self._started = 0
 
     def _complete(self, arguments: tuple[str, ...]) -> list[str]:
         """With the configuration, and the patience that a slow machine needs."""
         wait = _WAITS.get(arguments[0])
         patience = [wait, str(PATIENCE)] if wait and wait not in arguments else []
-        return [arguments[0], "--config", str(self.path), *patience, *arguments[1:]]
+        return [arguments[0], *self.configuration, *patience, *arguments[1:]]
 
     def start(self, *arguments: str) -> Command:
         """A command as a process, for what can only be seen of one."""

@@ -7,7 +7,7 @@ from typing import Optional
 
 import msgspec
 import pytest
-from gearsync.cli.status import as_json
+from gearsync.cli.status import answer as status_answer
 from gearsync.cli.status_screen import screen
 from gearsync.operate.metric_families import counted, observed
 from gearsync.operate.pipeline.problems import (
@@ -110,7 +110,7 @@ def test_transactions_that_stay_open_are_a_hint_and_no_problem(
     state = in_order(transactions=transactions)
     assert hints(state) == words
     assert problems(state, CONFIG) == []
-    answer = msgspec.json.decode(as_json(state, CONFIG))
+    answer = msgspec.json.decode(msgspec.json.encode(status_answer(state, CONFIG)))
     assert (answer["ok"], answer["hints"]) == (True, words)
     console = Console(width=200)
     with console.capture() as captured:
@@ -158,7 +158,7 @@ def test_the_screen_shows_both_deliveries_and_the_problems() -> None:
         "breaker closed",
     ):
         assert words in text
-    answer = msgspec.json.decode(as_json(in_order(), CONFIG))
+    answer = msgspec.json.decode(msgspec.json.encode(status_answer(in_order(), CONFIG)))
     assert answer["ok"] is True
     assert answer["activity"]["s.a"]["rate"] == 5.0
     # The names of JSON members are a contract, whatever the attributes are called.

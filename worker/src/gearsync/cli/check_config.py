@@ -8,6 +8,7 @@ import sys
 
 import msgspec
 
+from gearsync.cli.sources import SourceFile
 from gearsync.declare.configuration import inspect
 from gearsync.project.transform import problems
 
@@ -18,9 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the problems as a JSON list")
 
 
-def run(path: str, options: argparse.Namespace) -> int:
-    """The exit status: 0 when the file ``path`` can be used."""
-    config, listed = inspect(path, problems)
+def run(file: SourceFile, options: argparse.Namespace) -> int:
+    """The exit status: 0 when the ``file`` can be used."""
+    config, listed = inspect(file.path, problems, file.source)
     if options.json:
         print(msgspec.json.encode([problem._asdict() for problem in listed]).decode())
     elif config is not None and not listed:

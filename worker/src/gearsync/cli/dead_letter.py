@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from gearsync.cli import sources
 from gearsync.declare.configuration import Config
 from gearsync.outbox import synced_table
 from gearsync.outbox.dead_letter import DeadLetters, Letter, Outcome
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "drop": actions.add_parser("drop", help="delete them"),
     }
     for action in parsers.values():
-        action.add_argument("--config", default=argparse.SUPPRESS, help="configuration file")
+        sources.add_arguments(action, nested=True)
         action.add_argument("--json", action="store_true", help="print JSON")
     parsers["show"].add_argument("id", type=int)
     parsers["list"].add_argument(

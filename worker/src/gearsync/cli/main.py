@@ -13,12 +13,24 @@ from types import ModuleType
 from typing import NamedTuple, Optional
 
 from gearsync import __version__
-from gearsync.declare.configuration import DEFAULT_PATH, ConfigError, load
+from gearsync.cli import sources
+from gearsync.cli.several_sources import BAD_CONFIG, run_all
+from gearsync.declare.configuration import ConfigError, load
 from gearsync.project.transform import TransformError
 
-_BAD_CONFIG = 2
 #: The one command that accepts a configuration with problems: its module reads the file.
 _CHECK = "check-config"
+_STATUS = "status"
+#: Those that are about all sources of the host, when none is named.
+_OF_ALL = (_STATUS, "verify", _CHECK, "selftest")
+
+
+#: The end of each help.
+_ALL = (
+    "Without --source and --config it is about all sources of the host; the exit status is then 1 when one "
+    "source has it, else 2 when one has it."
+)
+_ONE = "--source can be left out on a host with one source."
 
 
 class _Command(NamedTuple):
@@ -29,7 +41,7 @@ class _Command(NamedTuple):
 
 _COMMANDS = {
     "run": _Command("take jobs and write to Redis until a signal stops it", "0 stopped by a signal"),
-    "status": _Command(
+    _STATUS: _Command(
         "show how far Redis is behind, which worker drains which shard, and all problems",
         "0 in order; 1 there are problems",
     ),
@@ -71,19 +83,32 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--version", action="version", version=f"gearsync {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, command in _COMMANDS.items():
-        epilog = f"Exit status: {command.statuses}; 2 for unknown options or an invalid configuration."
+        epilog = f"Exit status: {command.statuses}; 2 for unknown options or an invalid configuration. " + (
+            _ALL if name in _OF_ALL else _ONE
+        )
         subparser = commands.add_parser(
             name, help=command.description, description=command.description, epilog=epilog
         )
-        subparser.add_argument(
-            "--config", default=DEFAULT_PATH, help="configuration file (default: %(default)s)"
-        )
+        sources.add_arguments(subparser)
         if name in (sys.argv[1:] if arguments is None else arguments):
             _module(name).add_arguments(subparser)
     options = parser.parse_args(arguments)
-    run = _module(options.command).run
     try:
-        return int(run(options.config if options.command == _CHECK else load(options.config), options))
+        return _run(options)
     except (ConfigError, TransformError) as error:
         print(error, file=sys.stderr)
-        return _BAD_CONFIG
+        return BAD_CONFIG
+
+
+def _run(options: argparse.Namespace) -> int:
+    """The exit status. Raises ConfigError and TransformError."""
+    files = sources.chosen(options, several=options.command in _OF_ALL)
+    module = _module(options.command)
+    if options.command == _STATUS:
+        return int(module.run_all(files, options))
+
+    def run(file: sources.SourceFile) -> int:
+        read = file if options.command == _CHECK else load(file.path, file.source)
+        return int(module.run(read, options))
+
+    return run(files[0]) if len(files) == 1 else run_all(files, run, getattr(options, "json", False))

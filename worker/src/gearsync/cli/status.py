@@ -6,16 +6,20 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Optional
 
 import msgspec
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.text import Text
 
-from gearsync.cli.status_screen import screen
-from gearsync.declare.configuration import Config
+from gearsync.cli.several_sources import BAD_CONFIG, as_json, failure, worst
+from gearsync.cli.sources import SourceFile
+from gearsync.cli.status_screen import failed_screen, screen
+from gearsync.declare.configuration import Config, ConfigError, load
 from gearsync.operate.pipeline.activity import activity
-from gearsync.operate.pipeline.observer import Observer
+from gearsync.operate.pipeline.observer import Observer, Question
 from gearsync.operate.pipeline.problems import hints, problems
 from gearsync.operate.pipeline.state import PipelineState
 
@@ -37,50 +41,113 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object; with --watch one a line")
 
 
-def run(config: Config, options: argparse.Namespace) -> int:
-    """The exit status: 0 when the pipeline is in order, 1 when there are problems."""
+def run_all(files: Sequence[SourceFile], options: argparse.Namespace) -> int:
+    """The exit status: 0 when the pipelines of all sources are in order, 1 when one has problems, 2 when
+    the configuration of one cannot be used. Raises ConfigError when there is no other.
+    """
     if options.interval <= 0:
         print(f"--interval must be more than 0, not {options.interval:g}", file=sys.stderr)
         return PROBLEMS
-    observer = Observer(config, _TIMEOUT, _BOUND)
+    sources = [_Source(file) for file in files]
+    if len(sources) == 1 and sources[0].error is not None:
+        raise sources[0].error
     try:
-        state = observer.observe()
+        _observe(sources)
         if not options.watch:
-            _show(state, config, options.json)
+            _show(sources, options.json)
         elif options.json:
             while True:
-                print(as_json(state, config), flush=True)
+                print(_as_json(sources), flush=True)
                 time.sleep(options.interval)
-                state = observer.observe()
+                _observe(sources)
         else:
-            with Live(screen(state, config), console=Console(), screen=True, auto_refresh=False) as live:
+            with Live(_screen(sources), console=Console(), screen=True, auto_refresh=False) as live:
                 while True:
-                    live.update(screen(state, config), refresh=True)
+                    live.update(_screen(sources), refresh=True)
                     time.sleep(options.interval)
-                    state = observer.observe()
+                    _observe(sources)
     except KeyboardInterrupt:
         pass
     finally:
-        observer.close()
-    return PROBLEMS if problems(state, config) else IN_ORDER
+        for source in sources:
+            source.close()
+    return worst(source.status for source in sources)
 
 
-def _show(state: PipelineState, config: Config, json: bool) -> None:
+class _Source:
+    """One source, as it was seen last."""
+
+    def __init__(self, file: SourceFile) -> None:
+        self.name = file.name
+        self.error: Optional[ConfigError] = None
+        self._observer: Optional[Observer] = None
+        self._state: Optional[PipelineState] = None
+        try:
+            self._config = load(file.path, file.source)
+            self._observer = Observer(self._config, _TIMEOUT, _BOUND)
+        except ConfigError as error:
+            self.error = error
+
+    def observe(self) -> None:
+        if self._observer is not None:
+            self._state = self._observer.observe()
+
+    def close(self) -> None:
+        if self._observer is not None:
+            self._observer.close()
+
+    @property
+    def status(self) -> int:
+        """The exit status."""
+        if self._state is None:
+            return BAD_CONFIG
+        return PROBLEMS if problems(self._state, self._config) else IN_ORDER
+
+    def screen(self) -> RenderableType:
+        if self._state is None:
+            return failed_screen(self.name, str(self.error))
+        return screen(self._state, self._config)
+
+    def answer(self) -> dict[str, Any]:
+        """What is printed as JSON."""
+        return failure(str(self.error)) if self._state is None else answer(self._state, self._config)
+
+
+def _observe(sources: Sequence[_Source]) -> None:
+    """Look at all sources at once, so that one whose servers do not answer delays no other."""
+    for question in [Question(source.observe) for source in sources]:
+        question.done.wait()
+        question.answer()
+
+
+def _screen(sources: Sequence[_Source]) -> RenderableType:
+    first, *others = (source.screen() for source in sources)
+    return Group(first, *(part for each in others for part in (Text(), each))) if others else first
+
+
+def _as_json(sources: Sequence[_Source]) -> str:
+    if len(sources) == 1:
+        return msgspec.json.encode(sources[0].answer()).decode()
+    answers = {source.name: source.answer() for source in sources}
+    return as_json(worst(source.status for source in sources), answers)
+
+
+def _show(sources: Sequence[_Source], json: bool) -> None:
     if json:
-        print(as_json(state, config))
+        print(_as_json(sources))
         return
     console = Console()
     if not console.is_terminal:
         # A pipe has no width: cut nothing there.
         console = Console(width=200)
-    console.print(screen(state, config))
+    console.print(_screen(sources))
 
 
-def as_json(state: PipelineState, config: Config) -> str:
+def answer(state: PipelineState, config: Config) -> dict[str, Any]:
     """The state with its problems and hints, and the tables' activity."""
     members: dict[str, Any] = msgspec.to_builtins(state)
     members["mistakes"], members["hints"] = problems(state, config), hints(state)
     if state.database is not None:
         members["activity"] = msgspec.to_builtins(activity(state.database.reports.values()))
         del members["database"]["reports"]
-    return msgspec.json.encode({"ok": not members["mistakes"], **members}).decode()
+    return {"ok": not members["mistakes"], **members}

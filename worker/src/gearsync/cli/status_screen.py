@@ -31,6 +31,11 @@ def screen(state: PipelineState, config: Config) -> RenderableType:
     return Group(*parts)
 
 
+def failed_screen(source: str, error: str) -> RenderableType:
+    """A source whose configuration cannot be used, so that it has no state."""
+    return Group(Text(f"source {source}", style="bold"), Text(f"  ! {error}", style="red"))
+
+
 def _summary(number: int) -> tuple[str, str]:
     return (f"{number} problem{'' if number == 1 else 's'}", "bold red") if number else ("in order", "green")
 

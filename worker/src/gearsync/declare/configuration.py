@@ -16,7 +16,6 @@ from gearsync.declare.fields import FIELDS, WRITE_FIELDS
 from gearsync.declare.problem import Problem, path_text
 from gearsync.declare.rules import is_durable, source_problems, tables_problems
 
-DEFAULT_PATH = "/etc/gearsync/worker.yml"
 DEFAULT_JOB_PORT = 4730
 DEFAULT_SENTINEL_PORT = 26379
 DEFAULT_METRICS_PORT = 9788
@@ -212,8 +211,14 @@ def _worker_problems(settings: WorkerSettings) -> Iterator[Problem]:
         )
 
 
-def _check(config: Config, declared: Any, has_mysql: bool) -> Iterator[Problem]:
-    yield from source_problems(config.source)
+def _check(config: Config, declared: Any, has_mysql: bool, source: Optional[str]) -> Iterator[Problem]:
+    wrong = source_problems(config.source)
+    if not wrong and source not in (None, config.source):
+        message = f"{config.source} is not {source}, the name of the file"
+        wrong = [
+            Problem(("source",), message, "the file of a source has its name: correct one, or remove it")
+        ]
+    yield from wrong
     durable = (
         [each.get("table") for each in declared if is_durable(each)] if isinstance(declared, list) else []
     )
@@ -249,10 +254,12 @@ FindTransforms = Callable[[Optional[str], Mapping[int, str]], Iterable[Problem]]
 
 
 def inspect(
-    path: str, find: FindTransforms = lambda _path, _names: ()
+    path: str, find: FindTransforms = lambda _path, _names: (), source: Optional[str] = None
 ) -> tuple[Optional[Config], list[Shown]]:
     """The configuration in the file ``path``, and all that is wrong with it, by line. With a problem the
     configuration is not to be used.
+
+    ``source``: the source that it must be of, if that is known.
     """
     try:
         document = Document(pathlib.Path(path).read_bytes())
@@ -262,7 +269,7 @@ def inspect(
         return None, [Shown(path, error.line, "", str(error), "")]
     config, problems = document.convert(Config, "tables")
     declared = document.value("tables", [])
-    further = _check(config, declared, document.has(("mysql",)))
+    further = _check(config, declared, document.has(("mysql",)), source)
     # What stands in the place of something that is wrong or missing is no further problem.
     problems += [
         each
@@ -290,9 +297,11 @@ def inspect(
     return config, sorted(shown, key=lambda each: each.line or 0)
 
 
-def load(path: str) -> Config:
-    """The configuration in the file ``path``. Raises ConfigError with all that is wrong with it."""
-    config, problems = inspect(path)
+def load(path: str, source: Optional[str] = None) -> Config:
+    """The configuration of the ``source``, if one is given, in the file ``path``. Raises ConfigError with
+    all that is wrong with it.
+    """
+    config, problems = inspect(path, source=source)
     if problems or config is None:
         raise ConfigError([str(problem) for problem in problems])
     return config

@@ -28,8 +28,8 @@ def our_functions(config: Config) -> Callable[[str], bool]:
     return lambda name: name in direct or (name.startswith(prefix) and name[len(prefix) :].isdigit())
 
 
-class _Question:
-    """One server that is asked in a thread of its own."""
+class Question:
+    """Something that is asked in a thread of its own."""
 
     def __init__(self, ask: Callable[[], Any]) -> None:
         self._ask = ask
@@ -61,7 +61,7 @@ class Observer:
     def __init__(self, config: Config, timeout: float, bound: float) -> None:
         self._config = config
         self._bound = bound
-        self._questions: dict[str, _Question] = {}
+        self._questions: dict[str, Question] = {}
         self._timeout = timeout
         self._database = Database(config.mysql, timeout, idle=120.0) if config.mysql else None
         self._target = open_target(config.redis, timeout)
@@ -72,7 +72,7 @@ class Observer:
         asks.update({name: functools.partial(self._job_server, name) for name in self._config.job_servers})
         # A question that was given up may still use its connection, and its answer is old by now.
         busy = {name for name, question in self._questions.items() if not question.done.is_set()}
-        self._questions.update({name: _Question(ask) for name, ask in asks.items() if name not in busy})
+        self._questions.update({name: Question(ask) for name, ask in asks.items() if name not in busy})
         deadline = time.monotonic() + self._bound
         answered = {
             name
