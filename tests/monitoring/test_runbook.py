@@ -17,6 +17,9 @@ from harness.places import ROOT
 
 TEXT = (ROOT / "docs/operations.md").read_text()
 
+#: Files that are not the collection's playbooks.
+OTHERS = ("inventory.yml", "worker.yml", "NAME.yml", "SOURCE.yml", "prometheus.yml", "rules.yml")
+
 
 def test_it_knows_every_alert_and_no_other() -> None:
     assert set(re.findall(r"\bGearsync[A-Z]\w+", TEXT)) == {rule["alert"] for rule in alerts()}
@@ -79,5 +82,5 @@ def test_the_variables_are_those_of_the_roles() -> None:
 
 def test_the_playbooks_are_there() -> None:
     for name in set(re.findall(r"\b(?:playbooks/)?\w+\.yml\b", TEXT)):
-        if name not in ("inventory.yml", "worker.yml", "NAME.yml", "SOURCE.yml", "prometheus.yml", "rules.yml"):
+        if name not in OTHERS:
             assert (ROOT / name).exists(), name
