@@ -37,7 +37,7 @@ SECONDS = 10.0
 #: Seconds from one change of a writer to its next one.
 INTERVAL = 0.02
 #: Which units are killed, and how many seconds after the start.
-KILLS = ((2.0, "gearsync-worker"), (6.0, "gearmand"))
+KILLS = ((2.0, "gearsync-worker@main"), (6.0, "gearmand"))
 #: Seconds after the last change within which all changes must show.
 PATIENCE = 60.0
 CITIES = ("Bergen", "Chengdu", "Cusco", "Dakar", "Graz", "Lyon", "Oulu", "Perth", "Québec", "São Paulo")

@@ -5,6 +5,7 @@ run against them.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shlex
@@ -76,6 +77,16 @@ class Host:
             ok=ok,
             env={"REDISCLI_AUTH": SECRET},
         )
+
+    @functools.cached_property
+    def source(self) -> str:
+        """The source whose worker runs there; on hosts of the tests it is one at most."""
+        return self.run("basename --suffix=.yml /etc/gearsync/*.yml")
+
+    @property
+    def worker(self) -> str:
+        """The worker's unit."""
+        return f"gearsync-worker@{self.source}"
 
     def is_active(self, unit: str) -> bool:
         """Whether systemd calls ``unit`` active."""

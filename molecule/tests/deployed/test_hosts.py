@@ -7,12 +7,13 @@ import pytest
 from harness.hosts import SECRET, Host
 
 
-@pytest.mark.parametrize("unit", ["gearmand", "gearsync-worker"])
+@pytest.mark.parametrize("unit", ["gearmand", "worker"])
 def test_the_services_run_unprivileged_and_restart_always(host: Host, unit: str) -> None:
+    name = host.worker if unit == "worker" else unit
     shown = dict(
         line.split("=", 1)
         for line in host.run(
-            f"systemctl show {unit} --property "
+            f"systemctl show {name} --property "
             "ActiveState,SubState,UnitFileState,Restart,User,NoNewPrivileges,ProtectSystem,Type,WatchdogUSec,NRestarts"
         ).splitlines()
     )
@@ -26,7 +27,7 @@ def test_the_services_run_unprivileged_and_restart_always(host: Host, unit: str)
     assert shown["NoNewPrivileges"] == "yes"
     assert shown["ProtectSystem"] == "strict"
     assert shown["NRestarts"] == "0"
-    if unit == "gearsync-worker":
+    if unit == "worker":
         assert shown["Type"] == "notify"
         assert shown["WatchdogUSec"] not in ("0", "infinity")
 
@@ -40,7 +41,7 @@ def test_gearmand_and_redis_listen_on_loopback_only(host: Host) -> None:
 
 
 def test_the_workers_configuration_is_readable_by_its_group_only(host: Host) -> None:
-    assert host.run("stat -c '%a %U %G' /etc/gearsync/worker.yml") == "640 root gearsync"
+    assert host.run(f"stat -c '%a %U %G' /etc/gearsync/{host.source}.yml") == "640 root gearsync"
 
 
 def test_the_secret_can_be_read_by_root_and_not_by_others(host: Host) -> None:
@@ -48,7 +49,7 @@ def test_the_secret_can_be_read_by_root_and_not_by_others(host: Host) -> None:
         f"grep -rslF -e '{SECRET}' /etc /opt /usr/local /var/lib /var/log /tmp /home /run/systemd "
         "2>/dev/null || true"
     )
-    assert "/etc/gearsync/worker.yml" in host.run(search)
+    assert f"/etc/gearsync/{host.source}.yml" in host.run(search)
     assert host.run(f"setpriv --reuid=65534 --regid=65534 --clear-groups {search}") == ""
 
 

@@ -28,19 +28,19 @@ def test_a_thousand_updates_succeed_while_the_job_server_is_down(host: Host) -> 
 
 
 def test_jobs_queued_while_the_worker_was_down_are_applied_when_it_returns(host: Host) -> None:
-    host.run("systemctl stop gearsync-worker")
+    host.run(f"systemctl stop {host.worker}")
     host.sql("UPDATE user_list SET name = 'queued', password = 'meanwhile';")
-    host.run("systemctl start gearsync-worker")
+    host.run(f"systemctl start {host.worker}")
     until(lambda: (host.redis("get", "name"), host.redis("get", "password")), ("queued", "meanwhile"))
 
 
 def test_a_killed_worker_comes_back_by_itself(host: Host) -> None:
-    before = host.run("systemctl show --property MainPID --value gearsync-worker")
-    host.run("systemctl kill --signal=KILL gearsync-worker")
+    before = host.run(f"systemctl show --property MainPID --value {host.worker}")
+    host.run(f"systemctl kill --signal=KILL {host.worker}")
     until(
         lambda: (
-            host.is_active("gearsync-worker")
-            and host.run("systemctl show --property MainPID --value gearsync-worker") not in ("0", before)
+            host.is_active(host.worker)
+            and host.run(f"systemctl show --property MainPID --value {host.worker}") not in ("0", before)
         )
     )
     host.sql("UPDATE user_list SET name = 'killed'; UPDATE user_list SET name = 'revived';")
@@ -83,7 +83,7 @@ def test_a_malformed_payload_stops_nothing(host: Host) -> None:
     host.sql("UPDATE user_list SET name = 'x'; UPDATE user_list SET name = 'still alive';")
     until(lambda: host.redis("get", "name"), "still alive")
     host.run("test ! -e /tmp/evaluated")
-    assert "H:" in host.run("journalctl --unit gearsync-worker --since -60min | grep -i malformed")
+    assert "H:" in host.run(f"journalctl --unit {host.worker} --since -60min | grep -i malformed")
 
 
 def test_a_submission_that_fails_lets_the_write_through(host: Host) -> None:

@@ -85,12 +85,12 @@ def test_rows_that_were_there_before_are_loaded_and_verified(host: Host) -> None
 
 
 def test_a_rollback_leaves_nothing_and_a_stopped_worker_loses_nothing(host: Host) -> None:
-    host.run("systemctl stop gearsync-worker")
+    host.run(f"systemctl stop {host.worker}")
     host.sql(
         "START TRANSACTION; INSERT INTO customer (id, name) VALUES (5, 'phantom'); ROLLBACK;"
         "INSERT INTO customer (id, name) VALUES (6, 'real');",
         database="shop",
     )
-    host.run("systemctl start gearsync-worker")
+    host.run(f"systemctl start {host.worker}")
     until(lambda: host.redis("hget", "customer:6", "name"), "real")
     assert host.redis("exists", "customer:5") == "0"

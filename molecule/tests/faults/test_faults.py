@@ -96,7 +96,7 @@ def redis_unit(host: Host) -> str:
     )
 
 
-@pytest.mark.parametrize("part", ["gearmand", "redis", "gearsync-worker"])
+@pytest.mark.parametrize("part", ["gearmand", "redis", "worker"])
 def test_a_part_may_be_away(host: Host, part: str) -> None:
     unit = redis_unit(host) if part == "redis" else part
     with writing(host) as written:
@@ -126,11 +126,11 @@ def test_the_worker_may_be_killed_and_paused(host: Host) -> None:
     with writing(host):
         for number in range(6):
             time.sleep(1)
-            host.run(f"systemctl kill --signal={'KILL' if number % 2 else 'STOP'} gearsync-worker")
+            host.run(f"systemctl kill --signal={'KILL' if number % 2 else 'STOP'} {host.worker}")
             time.sleep(2 if number % 2 else 12)
-            host.run("systemctl kill --signal=CONT gearsync-worker || true; systemctl start gearsync-worker")
+            host.run(f"systemctl kill --signal=CONT {host.worker} || true; systemctl start {host.worker}")
     equal(host)
 
 
 def test_no_secret_has_come_to_the_journal(host: Host) -> None:
-    assert SECRET not in host.run("journalctl --no-pager --unit gearsync-worker")
+    assert SECRET not in host.run(f"journalctl --no-pager --unit {host.worker}")

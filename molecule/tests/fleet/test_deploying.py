@@ -100,8 +100,8 @@ def test_an_installation_that_fails_leaves_the_worker_whole(playbooks: Playbooks
     assert status != 0
     assert "is as it was" in output
     assert WORKER.run("readlink /opt/gearsync/venv; ls /opt/gearsync/versions") == installed
-    WORKER.run("systemctl restart gearsync-worker")
-    until(lambda: WORKER.is_active("gearsync-worker"))
+    WORKER.run("systemctl restart gearsync-worker@main")
+    until(lambda: WORKER.is_active("gearsync-worker@main"))
     # Another version beside it, and the way back.
     first = installed.splitlines()[0]
     WORKER.run(
@@ -113,20 +113,20 @@ def test_an_installation_that_fails_leaves_the_worker_whole(playbooks: Playbooks
     assert WORKER.run("readlink /opt/gearsync/venv.former") == first
     assert WORKER.run("readlink /opt/gearsync/venv") != first
     assert WORKER.run("cat /opt/gearsync/venv/installed-from") == WORKER.run("cat /tmp/stamp")
-    assert WORKER.is_active("gearsync-worker")
+    assert WORKER.is_active("gearsync-worker@main")
 
 
 def test_smoke_says_at_once_that_no_worker_is_there(playbooks: Playbooks) -> None:
     workers = (WORKER, Host("fleet-worker2"))
     for host in workers:
-        host.run("systemctl stop gearsync-worker")
+        host.run("systemctl stop gearsync-worker@main")
     try:
         status, output = playbooks.run(
             "playbooks/smoke.yml", "--start-at-task", "Send the rows and read them back"
         )
     finally:
         for host in workers:
-            host.run("systemctl start gearsync-worker")
+            host.run("systemctl start gearsync-worker@main")
     assert status != 0
     assert "no worker offers syncToRedis" in output
     assert "test.user_list" in output

@@ -31,7 +31,7 @@ def test_no_trigger_function_or_account_is_left(host: Host) -> None:
 
 
 def test_no_unit_file_or_user_is_left(host: Host) -> None:
-    for unit in ("gearmand", "gearsync-worker"):
+    for unit in ("gearmand", "gearsync-worker@*"):
         assert not host.is_active(unit)
         assert host.run(f"systemctl cat {unit}.service 2>&1 || true").startswith("No files found")
     left = host.run(

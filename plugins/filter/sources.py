@@ -1,0 +1,214 @@
+# Copyright (c) 2026, the gearsync developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What playbooks ask about the sources of an inventory. Each filter is documented in the file of its name."""
+
+from __future__ import annotations
+
+import itertools
+
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declare.rules import (
+    is_durable,
+    tables_problems,
+)
+
+GROUP = "gearsync_mysql"
+#: The shared variable that a setting of the worker follows, where it is not called worker_NAME too.
+SHARED = {
+    "tables": "gearsync_tables",
+    "redis": "gearsync_redis",
+    "mysql": "gearsync_worker_mysql",
+    "job_servers": "gearsync_job_servers",
+    "mysql_login_user": "gearsync_mysql_login_user",
+    "mysql_login_password": "gearsync_mysql_login_password",
+    "mysql_login_unix_socket": "gearsync_mysql_login_unix_socket",
+}
+DIRECT_FUNCTION = "syncToRedis"
+PORT = 9788
+
+
+def members_of_sources(groups, hostvars):
+    """By source, its hosts: those of gearsync_mysql with the same gearsync_source."""
+    sources = {}
+    for host in groups.get(GROUP, ()):
+        sources.setdefault(hostvars[host].get("gearsync_source", "main"), []).append(host)
+    return dict(sorted(sources.items()))
+
+
+def _address(place, count):
+    """An address for the metrics of the source at ``place``: the port of the first one, and the next ones."""
+    host, _colon, port = place.rpartition(":")
+    return f"{host}:{int(port) + count}"
+
+
+def worker_instances(own, hostvars, groups, host, wanted=()):
+    """The settings of the worker of each source that a host serves."""
+    sources = members_of_sources(groups, hostvars)
+    if len(sources) < 2:
+        # What the inventory sets for the workers' hosts is the only source's.
+        return [dict(own)] if not wanted or own["source"] in wanted else []
+    instances = []
+    for number, (source, members) in enumerate(sources.items()):
+        if wanted and source not in wanted:
+            continue
+        variables = hostvars[members[0]]
+        settings = {"source": source}
+        for name, value in own.items():
+            given = [each for each in (f"worker_{name}", SHARED.get(name)) if each and each in variables]
+            if name != "source":
+                settings[name] = variables[given[0]] if given else value
+        if not {"worker_mysql", SHARED["mysql"]} & set(variables) and host not in members:
+            # The default is the socket of the host's own server, which is another source's.
+            settings["mysql"] = {}
+        if "worker_metrics_listen" not in variables and own.get("metrics_listen"):
+            settings["metrics_listen"] = _address(own["metrics_listen"], number)
+        settings["mysql_servers"] = variables.get("worker_mysql_servers", members)
+        if settings["mysql"].get("unix_socket"):
+            settings["mysql_servers"] = [host]
+        instances.append(settings)
+    return instances
+
+
+def source_workers(hosts, hostvars, source):
+    """Those of hosts that serve a source, as the inventory says."""
+    return [host for host in hosts if source in (hostvars[host].get("gearsync_worker_sources") or [source])]
+
+
+def serving_hosts(hosts, hostvars, source):
+    """Those of hosts that serve a source, when each has noted what it serves."""
+    return [
+        host
+        for host in hosts
+        if any(each["source"] == source for each in hostvars[host].get("__worker_instances", ()))
+    ]
+
+
+def _redis_database(redis):
+    """What two settings of Redis have in common when they write to one database."""
+    if redis.get("cluster"):
+        return ("cluster", *sorted(redis["cluster"]))
+    if redis.get("sentinels"):
+        return (
+            "sentinel",
+            str(redis.get("sentinel_master")),
+            *sorted(redis["sentinels"]),
+            redis.get("db", 0),
+        )
+    if redis.get("unix_socket"):
+        return ("socket", redis["unix_socket"], redis.get("db", 0))
+    return ("server", redis.get("host", "127.0.0.1"), redis.get("port", 6379), redis.get("db", 0))
+
+
+def _is_local(address):
+    """Whether an address means another server on each host."""
+    return str(address).rpartition(":")[0] in {"127.0.0.1", "localhost", "[::1]"}
+
+
+def _share_redis(one, other, same_host):
+    database = _redis_database(one["redis"])
+    alone = database[0] == "socket" or (database[0] == "server" and _is_local(f"{database[1]}:"))
+    return database == _redis_database(other["redis"]) and (same_host or not alone)
+
+
+def _named(source, tables):
+    """Declarations under names that no other source has."""
+    return [
+        {**table, "table": f"{source}/{table['table']}"}
+        for table in tables
+        if isinstance(table, dict) and isinstance(table.get("table"), str)
+    ]
+
+
+def _functions(instance):
+    return {
+        table.get("function") or DIRECT_FUNCTION
+        for table in instance["tables"]
+        if isinstance(table, dict) and not is_durable(table)
+    }
+
+
+def _problems_between(host, one, other):
+    """What the workers of two sources would do to each other; host: where both are, empty for two hosts."""
+    names = f"sources {one['source']} and {other['source']}"
+    if _share_redis(one, other, bool(host)):
+        both = _named(one["source"], one["tables"]) + _named(other["source"], other["tables"])
+        shared = [problem for problem in tables_problems(both) if "may be a key that" in problem.message]
+        # What is wrong within one of them is reported by itself.
+        if shared and not tables_problems(one["tables"]) and not tables_problems(other["tables"]):
+            yield (
+                f"{names} write to one Redis database with keys that can be equal: {shared[0]}; give "
+                "each source a "
+                "database (gearsync_redis) or keys of its own"
+            )
+    common = [
+        server
+        for server in one["job_servers"]
+        if server in other["job_servers"] and (host or not _is_local(server))
+    ]
+    functions = _functions(one) & _functions(other)
+    if common and functions:
+        yield (
+            f"{names} both have tables with direct delivery by the function {min(functions)} on the "
+            "job server "
+            f"{common[0]}: each one's workers would take the other's jobs; give the tables of each "
+            "source a function "
+            "of its own"
+        )
+    if host and one.get("metrics_listen") and one["metrics_listen"] == other.get("metrics_listen"):
+        yield (
+            f"{names} have the same worker_metrics_listen on {host}, {one['metrics_listen']}: set it "
+            "in the variables "
+            "of each source"
+        )
+
+
+def _serving_problems(sources, hostvars, workers):
+    """Sources that no worker serves, and names that are no source."""
+    served = {worker: hostvars[worker].get("gearsync_worker_sources") or list(sources) for worker in workers}
+    for worker, names in served.items():
+        for name in set(names) - set(sources):
+            yield (
+                f"gearsync_worker_sources of {worker} names the source {name}, which is the gearsync_source "
+                f"of no host of {GROUP}; the sources are {', '.join(sources)}"
+            )
+    for source, members in sources.items():
+        if not any(source in names for names in served.values()):
+            yield (
+                f"no worker serves the source {source} of {', '.join(members)}: its triggers would fill "
+                "an outbox that is never emptied; add it to gearsync_worker_sources of a worker host"
+            )
+
+
+def _member_problems(sources, hostvars):
+    """Settings of a source that its members do not agree on."""
+    for source, members in sources.items():
+        for name in ("gearsync_tables", "gearsync_shards", "gearsync_redis"):
+            values = [hostvars[member].get(name) for member in members]
+            if any(value != values[0] for value in values):
+                yield (
+                    f"{name} differs between {', '.join(members)}, which are the source {source}: set it for "
+                    "all of them, or give different databases a gearsync_source each"
+                )
+
+
+def source_problems(instances, hostvars, groups):
+    """What is wrong with the sources of an inventory, a sentence each."""
+    sources = members_of_sources(groups, hostvars)
+    problems = list(_serving_problems(sources, hostvars, groups.get("gearsync_workers", ())))
+    problems += _member_problems(sources, hostvars)
+    everywhere = [(host, instance) for host, ours in sorted(instances.items()) for instance in ours]
+    for (host, one), (other_host, other) in itertools.combinations(everywhere, 2):
+        if one["source"] != other["source"]:
+            problems.extend(_problems_between(host if host == other_host else "", one, other))
+    return list(dict.fromkeys(problems))
+
+
+class FilterModule:
+    def filters(self):
+        return {
+            "members_of_sources": members_of_sources,
+            "serving_hosts": serving_hosts,
+            "source_workers": source_workers,
+            "source_problems": source_problems,
+            "worker_instances": worker_instances,
+        }

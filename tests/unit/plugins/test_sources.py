@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The sources of an inventory: whose settings a worker has, and what is refused before a host is touched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.gearsync.mysql_redis.plugins.filter.sources import (
+    source_problems,
+    source_workers,
+    worker_instances,
+)
+
+
+def table(name: str, key: str, **more: Any) -> dict[str, Any]:
+    return {"table": name, "columns": ["id"], "write": [{"type": "hash", "key": key}], **more}
+
+
+OWN: dict[str, Any] = {
+    "source": "main",
+    "tables": [],
+    "redis": {"host": "127.0.0.1", "port": 6379, "db": 0},
+    "mysql": {"unix_socket": "/run/own.sock"},
+    "mysql_servers": [],
+    "job_servers": ["127.0.0.1:4730"],
+    "metrics_listen": "127.0.0.1:9788",
+    "drainers": 1,
+}
+ORDERS = {"gearsync_source": "orders", "gearsync_tables": [table("shop.item", "item:{id}")]}
+USERS = {"gearsync_source": "users", "gearsync_tables": [table("app.user", "user:{id}")]}
+
+
+def inventory(**hosts: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """hostvars and groups: hosts whose name begins with w are workers, all others database servers."""
+    names = list(hosts)
+    groups = {
+        "gearsync_mysql": [name for name in names if not name.startswith("w")],
+        "gearsync_workers": [name for name in names if name.startswith("w")],
+    }
+    return hosts, groups
+
+
+def instances(
+    hostvars: dict[str, Any], groups: dict[str, Any], **own: Any
+) -> dict[str, list[dict[str, Any]]]:
+    return {
+        host: worker_instances(
+            {**OWN, **own}, hostvars, groups, host, hostvars[host].get("gearsync_worker_sources", ())
+        )
+        for host in groups["gearsync_workers"]
+    }
+
+
+def problems(hostvars: dict[str, Any], groups: dict[str, Any]) -> list[str]:
+    return source_problems(instances(hostvars, groups), hostvars, groups)
+
+
+def test_the_only_source_of_an_inventory_has_the_settings_of_the_workers_host() -> None:
+    hostvars, groups = inventory(db1={"gearsync_tables": []}, w1={})
+    own = {"tables": [table("shop.item", "item:{id}")], "source": "main"}
+    assert instances(hostvars, groups, **own) == {"w1": [{**OWN, **own}]}
+
+
+def test_each_source_has_the_settings_of_its_own_hosts() -> None:
+    redis = {"host": "cache2", "port": 6379}
+    hostvars, groups = inventory(
+        db1={**ORDERS, "gearsync_worker_mysql": {"host": "db1", "password": "a"}, "worker_drainers": 3},
+        db2={**USERS, "gearsync_redis": redis},
+        w1={},
+    )
+    orders, users = instances(hostvars, groups)["w1"]
+    assert (orders["source"], orders["tables"], orders["mysql"]["host"], orders["drainers"]) == (
+        "orders",
+        ORDERS["gearsync_tables"],
+        "db1",
+        3,
+    )
+    assert orders["redis"] == OWN["redis"]
+    # The host's own socket is no way to another source.
+    assert (users["source"], users["redis"], users["mysql"], users["drainers"]) == ("users", redis, {}, 1)
+
+
+def test_the_account_of_a_source_is_made_on_its_own_servers_alone() -> None:
+    hostvars, groups = inventory(db1=ORDERS, db2={**ORDERS}, db3=USERS, w1={})
+    assert [each["mysql_servers"] for each in instances(hostvars, groups)["w1"]] == [["db1", "db2"], ["db3"]]
+
+
+def test_sources_on_one_host_show_their_metrics_on_ports_of_their_own() -> None:
+    hostvars, groups = inventory(db1=ORDERS, db2=USERS, w1={}, w2={"gearsync_worker_sources": ["users"]})
+    each = instances(hostvars, groups)
+    assert [one["metrics_listen"] for one in each["w1"]] == ["127.0.0.1:9788", "127.0.0.1:9789"]
+    # The same on every host, whichever sources that serves.
+    assert [one["metrics_listen"] for one in each["w2"]] == ["127.0.0.1:9789"]
+
+
+def test_a_host_serves_the_sources_that_it_names() -> None:
+    hostvars, groups = inventory(db1=ORDERS, db2=USERS, w1={"gearsync_worker_sources": ["users"]}, w2={})
+    assert [one["source"] for one in instances(hostvars, groups)["w1"]] == ["users"]
+    assert source_workers(groups["gearsync_workers"], hostvars, "orders") == ["w2"]
+
+
+def test_a_source_without_a_worker_is_refused() -> None:
+    found = problems(*inventory(db1=ORDERS, db2=USERS, w1={"gearsync_worker_sources": ["orders"]}))
+    assert len(found) == 1
+    assert found[0].startswith("no worker serves the source users of db2")
+
+
+def test_a_name_that_is_no_source_is_refused() -> None:
+    found = problems(*inventory(db1=ORDERS, w1={"gearsync_worker_sources": ["order", "orders"]}))
+    assert len(found) == 1
+    assert "names the source order, which is the gearsync_source of no host" in found[0]
+
+
+def test_databases_that_share_a_name_and_differ_are_refused() -> None:
+    found = problems(*inventory(db1={"gearsync_tables": []}, db2={"gearsync_tables": [1]}, w1={}))
+    assert len(found) == 1
+    assert "gearsync_tables differs between db1, db2, which are the source main" in found[0]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "refused"),
+    [
+        ("item:{id}", "item:{id}", True),
+        ("item:{id}", "user:{id}", False),
+    ],
+)
+def test_sources_with_equal_keys_in_one_redis_database_are_refused(
+    one: str, other: str, refused: bool
+) -> None:
+    orders = {"gearsync_source": "orders", "gearsync_tables": [table("shop.item", one)]}
+    users = {"gearsync_source": "users", "gearsync_tables": [table("shop.item", other)]}
+    found = problems(*inventory(db1=orders, db2=users, w1={}))
+    assert [("write to one Redis database" in each) for each in found] == [True] * refused
+
+
+@pytest.mark.parametrize(
+    ("redis", "workers", "refused"),
+    [
+        ({"host": "cache1"}, ("orders", "users"), True),
+        # Another server on each host.
+        ({"host": "127.0.0.1"}, ("orders", "users"), False),
+        ({"unix_socket": "/run/redis.sock"}, ("orders", "users"), False),
+        ({"sentinels": ["s1", "s2"], "sentinel_master": "m"}, ("orders", "users"), True),
+        ({"cluster": ["c1:6379"]}, ("orders", "users"), True),
+    ],
+)
+def test_redis_is_the_same_on_two_hosts_when_its_address_is_not_the_hosts_own(
+    redis: dict[str, Any], workers: tuple[str, str], refused: bool
+) -> None:
+    hostvars, groups = inventory(
+        db1={**ORDERS, "gearsync_redis": redis},
+        db2={**USERS, "gearsync_tables": ORDERS["gearsync_tables"], "gearsync_redis": redis},
+        w1={"gearsync_worker_sources": [workers[0]]},
+        w2={"gearsync_worker_sources": [workers[1]]},
+    )
+    assert bool(problems(hostvars, groups)) is refused
+
+
+def test_sources_with_databases_of_their_own_may_have_equal_keys() -> None:
+    orders = {**ORDERS, "gearsync_redis": {"host": "cache1", "db": 0}}
+    users = {**ORDERS, "gearsync_source": "users", "gearsync_redis": {"host": "cache1", "db": 1}}
+    assert problems(*inventory(db1=orders, db2=users, w1={})) == []
+
+
+def test_direct_tables_of_two_sources_need_functions_of_their_own_on_one_job_server() -> None:
+    def source(name: str, **more: Any) -> dict[str, Any]:
+        tables = [table(f"{name}.t", f"{name}:{{id}}", delivery="direct", **more)]
+        return {"gearsync_source": name, "gearsync_tables": tables}
+
+    found = problems(*inventory(db1=source("orders"), db2=source("users"), w1={}))
+    assert len(found) == 1
+    assert "by the function syncToRedis on the job server 127.0.0.1:4730" in found[0]
+    assert (
+        problems(*inventory(db1=source("orders"), db2=source("users", function="usersToRedis"), w1={})) == []
+    )
