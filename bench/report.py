@@ -28,6 +28,48 @@ BEYOND = (
         "apply the change, which is in none of these figures."
     ),
 )
+#: The plots that plots.py writes, with their titles.
+PLOTS = {
+    "latency": "Latency at 500 commits a second",
+    "backlog": "Backlog of transactions of 1,000 rows",
+    "lag": "Lag through a kill",
+}
+#: How each figure is measured.
+HOW = (
+    (
+        "Latency: from the return of a commit until Redis has the value. A key is asked for every 0.1 "
+        "ms, a stream is read by a blocking XREAD."
+    ),
+    (
+        "Backlog: the process is stopped, rows are written, it starts: rows a second from the first "
+        "that shows to the last. The plot begins with the start."
+    ),
+    (
+        "8 writers: INSERT, UPDATE and DELETE in a closed loop, between two measurements of the same "
+        "on a table that no system carries."
+    ),
+    (
+        "INSERT: five rounds into a table that the system carries and into one that it does not, in "
+        "turn; the ratio of the medians."
+    ),
+    (
+        "Binary log: the bytes of the same INSERTs into both, with all that is written until the "
+        "system is done with them."
+    ),
+    (
+        "Crash: 800 changes a second by four writers; SIGKILL for the whole process group and a start "
+        "at once, five times. Then both sides are compared."
+    ),
+    (
+        "Plot of the lag: 500 commits a second, one SIGKILL at 0 s and a start at once; the largest "
+        "delay of the commits of each tenth of a second."
+    ),
+    (
+        "Transactions open for 50 ms: four writers of ten rows each; the age is that since the "
+        "commit, every 5 ms while a committed change waits."
+    ),
+    "A look: what the server's slow log has as the time of a SELECT of the outbox.",
+)
 #: The figures that README.md shows.
 README = (
     "latency_p50",
@@ -148,14 +190,8 @@ def _better(results: Results) -> Iterator[str]:
 
 def page(results: Results) -> str:
     """docs/performance.md."""
-    peers, failures = (
-        results["peers"],
-        [
-            f"* {peer['title']}: {failure}"
-            for peer in results["peers"].values()
-            for failure in peer["failures"]
-        ],
-    )
+    peers = results["peers"].values()
+    failures = [f"* {peer['title']}: {failure}" for peer in peers for failure in peer["failures"]]
     lines = [
         "# Performance",
         "",
@@ -167,7 +203,7 @@ def page(results: Results) -> str:
         "",
         f"* {results['machine']};",
         (
-            f"* {next(iter(peers.values()))['servers']}; ROW binary log, `sync_binlog=1`, "
+            f"* {next(iter(peers))['servers']}; ROW binary log, `sync_binlog=1`, "
             "`innodb_flush_log_at_trx_commit=1`, on disk;"
         ),
         "* Redis without persistence;",
@@ -181,12 +217,7 @@ def page(results: Results) -> str:
         ),
         "",
         *([bound(results), ""] if bound(results) else []),
-        "![Latency at 500 commits a second](performance-latency.png)",
-        "",
-        "![Backlog of transactions of 1,000 rows](performance-backlog.png)",
-        "",
-        "![Lag through a kill](performance-lag.png)",
-        "",
+        *(line for name, title in PLOTS.items() for line in (f"![{title}](performance-{name}.png)", "")),
         *(["## What failed", "", *failures, ""] if failures else []),
         "## What peers do better",
         "",
@@ -195,39 +226,7 @@ def page(results: Results) -> str:
         "",
         "## How it is measured",
         "",
-        (
-            "* Latency: from the return of a commit until Redis has the value. A key is asked for "
-            "every 0.1 ms, a stream is read by a blocking XREAD."
-        ),
-        (
-            "* Backlog: the process is stopped, rows are written, it starts: rows a second from the "
-            "first that shows to the last. The plot begins with the start."
-        ),
-        (
-            "* 8 writers: INSERT, UPDATE and DELETE in a closed loop, between two measurements of the "
-            "same on a table that no system carries."
-        ),
-        (
-            "* INSERT: five rounds into a table that the system carries and into one that it does not, "
-            "in turn; the ratio of the medians."
-        ),
-        (
-            "* Binary log: the bytes of the same INSERTs into both, with all that is written until the "
-            "system is done with them."
-        ),
-        (
-            "* Crash: 800 changes a second by four writers; SIGKILL for the whole process group and a "
-            "start at once, five times. Then both sides are compared."
-        ),
-        (
-            "* Plot of the lag: 500 commits a second, one SIGKILL at 0 s and a start at once; the "
-            "largest delay of the commits of each tenth of a second."
-        ),
-        (
-            "* Transactions open for 50 ms: four writers of ten rows each; the age is that since the commit, "
-            "every 5 ms while a committed change waits."
-        ),
-        "* A look: what the server's slow log has as the time of a SELECT of the outbox.",
+        *(f"* {text}" for text in HOW),
     ]
     return "\n".join(lines) + "\n"
 
