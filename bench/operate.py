@@ -16,6 +16,7 @@ Each bar is printed with its limit; the exit status is 1 when one was missed.
 
 from __future__ import annotations
 
+import argparse
 import json
 import multiprocessing
 import os
@@ -239,6 +240,82 @@ class Bars:
         if not holds:
             self.missed.append(what)
 
+    def equal(self, what: str, different: dict[str, int], status: int = 0) -> None:
+        """No differences, and exit status 0 of the command before."""
+        self.held(what, different or "equal", "equal", not status and not different)
+
+
+def prepare(servers: Pipeline, rows: int) -> None:
+    """A table with so many rows and its triggers, and a worker."""
+    servers.database.execute(
+        "CREATE TABLE bench.account (id INT PRIMARY KEY, name VARCHAR(40), balance BIGINT NOT NULL) "
+        "ENGINE=InnoDB",
+        f"INSERT INTO bench.account SELECT seq, MD5(seq), 0 FROM bench.seq_1_to_{rows}",
+    )
+    servers.database.declare(TABLE)
+    servers.worker([TABLE])
+    command(servers, "barrier", "--timeout", "120")
+
+
+def load(servers: Pipeline, options: argparse.Namespace, bars: Bars) -> float:
+    """A resync beside writers, and a verify when they have stopped; the seconds of the resync."""
+    rows = options.rows
+    with Writers(servers, rows, options.writers) as alone:
+        time.sleep(options.seconds)
+    print(f"without a resync: {alone.words()}", flush=True)
+    with Writers(servers, rows, options.writers) as beside:
+        status, _output, loading, memory = command(servers, "resync", "--wait", "300")
+    print(f"with it: {beside.words()}", flush=True)
+    slower = beside.p99 / alone.p99
+    bars.held(
+        "p99 of the writers beside a resync, of that without",
+        f"{slower:.2f}",
+        f"{BARS['p99']:g}",
+        slower <= BARS["p99"],
+    )
+    print(
+        f"resync of {rows:,} rows: {loading:.1f} s, {rows / loading:,.0f} rows/s, {memory:.0f} MiB, "
+        f"exit status {status}",
+        flush=True,
+    )
+    command(servers, "barrier", "--timeout", "120")
+    different, seconds, memory = verify(servers, "nobody writes", rows)
+    bars.equal("resync under writers ends equal", different, status)
+    bars.held("seconds of verify", f"{seconds:.1f}", f"{BARS['verify']:g}", seconds <= BARS["verify"])
+    bars.held("MiB of verify", f"{memory:.0f}", f"{BARS['memory']:g}", memory <= BARS["memory"])
+    return loading
+
+
+def load_with_kills(servers: Pipeline, options: argparse.Namespace, bars: Bars, loading: float) -> None:
+    """A resync into an empty Redis that is killed again and again. ``loading``: the seconds of one that is
+    not.
+    """
+    servers.redis.client.flushall()
+    with Writers(servers, options.rows, options.writers):
+        wrong = killed(servers, loading, 10)
+    command(servers, "barrier", "--timeout", "120")
+    different, _seconds, _memory = verify(servers, "after a resync that was killed 10 times", options.rows)
+    bars.held("resync that is killed goes on where it was", wrong or "each time", "each time", not wrong)
+    bars.equal("resync that is killed ends equal", different)
+
+
+def find_differences(servers: Pipeline, options: argparse.Namespace, bars: Bars) -> None:
+    """verify beside writers, after differences were planted, and after Redis was emptied and loaded again."""
+    rows = options.rows
+    with Writers(servers, rows, options.writers) as beside:
+        different, _seconds, _memory = verify(servers, f"{options.writers} writers at work", rows)
+    print(f"while it ran: {beside.words()}")
+    bars.equal("verify of an equal pair under writers", different)
+    command(servers, "barrier", "--timeout", "120")
+    plant(servers)
+    different, _seconds, _memory = verify(servers, f"{sum(PLANTED.values()):,} differences planted", rows)
+    bars.held("planted differences", different, str(PLANTED), different == PLANTED)
+
+    servers.redis.client.flushall()
+    status = command(servers, "resync", "--restart", "--wait", "300")[0]
+    different, _seconds, _memory = verify(servers, "after FLUSHALL and one resync", rows)
+    bars.equal("one command after FLUSHALL", different, status)
+
 
 def main() -> int:
     parser = arguments(__doc__)
@@ -246,65 +323,16 @@ def main() -> int:
     parser.add_argument("--writers", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=20, help="of writing without a resync")
     options = parser.parse_args()
-    rows, bars = options.rows, Bars()
+    bars = Bars()
     with cleaned_up():
         servers = Pipeline(durable=not options.relaxed)
-        servers.database.execute(
-            "CREATE TABLE bench.account (id INT PRIMARY KEY, name VARCHAR(40), balance BIGINT NOT NULL) "
-            "ENGINE=InnoDB",
-            f"INSERT INTO bench.account SELECT seq, MD5(seq), 0 FROM bench.seq_1_to_{rows}",
-        )
-        servers.database.declare(TABLE)
-        servers.worker([TABLE])
-        command(servers, "barrier", "--timeout", "120")
-        print(f"{machine()}; {servers.versions}; {rows:,} rows, {options.writers} writers", flush=True)
-        with Writers(servers, rows, options.writers) as alone:
-            time.sleep(options.seconds)
-        print(f"without a resync: {alone.words()}", flush=True)
-        with Writers(servers, rows, options.writers) as beside:
-            status, _output, loading, memory = command(servers, "resync", "--wait", "300")
-        print(f"with it: {beside.words()}", flush=True)
-        slower = beside.p99 / alone.p99
-        bars.held(
-            "p99 of the writers beside a resync, of that without",
-            f"{slower:.2f}",
-            f"{BARS['p99']:g}",
-            slower <= BARS["p99"],
-        )
+        prepare(servers, options.rows)
         print(
-            f"resync of {rows:,} rows: {loading:.1f} s, {rows / loading:,.0f} rows/s, {memory:.0f} MiB, "
-            f"exit status {status}",
-            flush=True,
+            f"{machine()}; {servers.versions}; {options.rows:,} rows, {options.writers} writers", flush=True
         )
-        command(servers, "barrier", "--timeout", "120")
-        different, seconds, memory = verify(servers, "nobody writes", rows)
-        bars.held(
-            "resync under writers ends equal", different or "equal", "equal", not status and not different
-        )
-        bars.held("seconds of verify", f"{seconds:.1f}", f"{BARS['verify']:g}", seconds <= BARS["verify"])
-        bars.held("MiB of verify", f"{memory:.0f}", f"{BARS['memory']:g}", memory <= BARS["memory"])
-
-        servers.redis.client.flushall()
-        with Writers(servers, rows, options.writers):
-            wrong = killed(servers, loading, 10)
-        command(servers, "barrier", "--timeout", "120")
-        different, _seconds, _memory = verify(servers, "after a resync that was killed 10 times", rows)
-        bars.held("resync that is killed goes on where it was", wrong or "each time", "each time", not wrong)
-        bars.held("resync that is killed ends equal", different or "equal", "equal", not different)
-
-        with Writers(servers, rows, options.writers) as beside:
-            different, _seconds, _memory = verify(servers, f"{options.writers} writers at work", rows)
-        print(f"while it ran: {beside.words()}")
-        bars.held("verify of an equal pair under writers", different or "equal", "equal", not different)
-        command(servers, "barrier", "--timeout", "120")
-        plant(servers)
-        different, _seconds, _memory = verify(servers, f"{sum(PLANTED.values()):,} differences planted", rows)
-        bars.held("planted differences", different, str(PLANTED), different == PLANTED)
-
-        servers.redis.client.flushall()
-        status, _output, _seconds, _memory = command(servers, "resync", "--restart", "--wait", "300")
-        different, _seconds, _memory = verify(servers, "after FLUSHALL and one resync", rows)
-        bars.held("one command after FLUSHALL", different or "equal", "equal", not status and not different)
+        loading = load(servers, options, bars)
+        load_with_kills(servers, options, bars, loading)
+        find_differences(servers, options, bars)
     print(f"missed: {', '.join(bars.missed)}" if bars.missed else "all bars are held")
     return 1 if bars.missed else 0
 
