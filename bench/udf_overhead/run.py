@@ -15,6 +15,7 @@ its defaults, two with --silent 60, and one with --restarts 20.
 
 from __future__ import annotations
 
+import argparse
 import concurrent.futures
 import json
 import re
@@ -53,6 +54,16 @@ ROWS = 500
 WRITERS = 64
 AUTOCOMMIT, MANY_ROWS = "autocommit, 1 conn.", f"{ROWS} rows, 1 conn."
 SINGLE = "INSERT INTO users (name, password) VALUES ('hello', 'world')"
+MANY = SINGLE + ", ('hello', 'world')" * (ROWS - 1)
+#: Statement, rows and connections.
+CASES = {
+    AUTOCOMMIT: (SINGLE, 1, 1),
+    "autocommit, 16 conn.": (SINGLE, 1, 16),
+    MANY_ROWS: (MANY, ROWS, 1),
+    f"{ROWS} rows, 16 conn.": (MANY, ROWS, 16),
+}
+#: By trigger and case.
+Figures = dict[str, dict[str, list[float]]]
 
 # Writes for some seconds, each timed by the server itself.
 HAMMER = """
@@ -251,65 +262,30 @@ def restarts(bench: Bench, number: int) -> None:
         )
 
 
-def main() -> None:
-    parser = arguments(__doc__)
-    parser.add_argument("--rounds", type=int, default=12)
-    parser.add_argument("--seconds", type=float, default=0.4, help="for each measurement")
-    parser.add_argument("--json", type=Path, help="write the figures into this file as well")
-    parser.add_argument(
-        "--silent",
-        type=int,
-        metavar="SECONDS",
-        help="only this: writes while the job server accepts and never answers",
-    )
-    parser.add_argument(
-        "--restarts",
-        type=int,
-        metavar="NUMBER",
-        help="only this: writes while the job server is killed and started again",
-    )
-    options = parser.parse_args()
-    many_rows = SINGLE + ", ('hello', 'world')" * (ROWS - 1)
-    with cleaned_up():
-        bench = Bench(durable=not options.relaxed)
-        version = versions(bench)
-        if options.silent:
-            silent(bench, options.silent)
-            return
-        if options.restarts:
-            restarts(bench, options.restarts)
-            return
-        cases = {
-            AUTOCOMMIT: (SINGLE, 1, 1),
-            "autocommit, 16 conn.": (SINGLE, 1, 16),
-            MANY_ROWS: (many_rows, ROWS, 1),
-            f"{ROWS} rows, 16 conn.": (many_rows, ROWS, 16),
-        }
-        figures: dict[str, dict[str, list[float]]] = {name: {case: [] for case in cases} for name in TRIGGERS}
-        for round_ in range(options.rounds):
-            # Shapes that are compared follow each other, another one first in each round: the server still
-            # writes out the pages of the case before.
-            shapes = list(TRIGGERS.items())
-            shapes = shapes[round_ % len(shapes) :] + shapes[: round_ % len(shapes)]
-            for case, (statement, rows, connections) in cases.items():
-                for name, trigger in shapes:
-                    bench.arrange(trigger)
-                    figures[name][case].append(bench.measure(statement, rows, connections, options.seconds))
-                    bench.drop_jobs()
-            print(f"round {round_ + 1} of {options.rounds}", flush=True)
-    medians = {
-        name: {case: statistics.median(values) for case, values in row.items()}
-        for name, row in figures.items()
-    }
-    print(
-        f"\n{version}; us a row as one connection sees it, median of {options.rounds} rounds of "
-        f"{options.seconds:g} s; in brackets, times no trigger\n"
-    )
-    print("| trigger | " + " | ".join(cases) + " |\n|---|" + "---|" * len(cases))
+def overhead(bench: Bench, rounds: int, seconds: float) -> Figures:
+    """Microseconds a row of every trigger and case, of each round."""
+    figures: Figures = {name: {case: [] for case in CASES} for name in TRIGGERS}
+    for round_ in range(rounds):
+        # Shapes that are compared follow each other, another one first in each round: the server still
+        # writes out the pages of the case before.
+        shapes = list(TRIGGERS.items())
+        shapes = shapes[round_ % len(shapes) :] + shapes[: round_ % len(shapes)]
+        for case, (statement, rows, connections) in CASES.items():
+            for name, trigger in shapes:
+                bench.arrange(trigger)
+                figures[name][case].append(bench.measure(statement, rows, connections, seconds))
+                bench.drop_jobs()
+        print(f"round {round_ + 1} of {rounds}", flush=True)
+    return figures
+
+
+def show(medians: dict[str, dict[str, float]]) -> None:
+    """The table of all medians, and the figures that have a bar."""
+    print("| trigger | " + " | ".join(CASES) + " |\n|---|" + "---|" * len(CASES))
     for name, row in medians.items():
         print(
             f"| {name} | "
-            + " | ".join(f"{row[c]:.1f} (x{row[c] / medians['no trigger'][c]:.2f})" for c in cases)
+            + " | ".join(f"{row[c]:.1f} (x{row[c] / medians['no trigger'][c]:.2f})" for c in CASES)
             + " |"
         )
     many = {name: row[MANY_ROWS] for name, row in medians.items()}
@@ -329,8 +305,51 @@ def main() -> None:
         f"{medians['outbox row + gman_wake'][AUTOCOMMIT] / medians['no trigger'][AUTOCOMMIT]:.2f} (bar "
         "1.25)"
     )
-    if options.json:
-        options.json.write_text(
+
+
+def options() -> argparse.Namespace:
+    parser = arguments(__doc__)
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--seconds", type=float, default=0.4, help="for each measurement")
+    parser.add_argument("--json", type=Path, help="write the figures into this file as well")
+    parser.add_argument(
+        "--silent",
+        type=int,
+        metavar="SECONDS",
+        help="only this: writes while the job server accepts and never answers",
+    )
+    parser.add_argument(
+        "--restarts",
+        type=int,
+        metavar="NUMBER",
+        help="only this: writes while the job server is killed and started again",
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    given = options()
+    with cleaned_up():
+        bench = Bench(durable=not given.relaxed)
+        version = versions(bench)
+        if given.silent:
+            silent(bench, given.silent)
+            return
+        if given.restarts:
+            restarts(bench, given.restarts)
+            return
+        figures = overhead(bench, given.rounds, given.seconds)
+    medians = {
+        name: {case: statistics.median(values) for case, values in row.items()}
+        for name, row in figures.items()
+    }
+    print(
+        f"\n{version}; us a row as one connection sees it, median of {given.rounds} rounds of "
+        f"{given.seconds:g} s; in brackets, times no trigger\n"
+    )
+    show(medians)
+    if given.json:
+        given.json.write_text(
             json.dumps({"version": version, "median_us": medians, "rounds_us": figures}, indent=2) + "\n"
         )
 
