@@ -89,7 +89,12 @@ CASES = {
         "Whether both sides are equal is not known: changes wait",
     ),
     "too long": ("sleep 60", {"worker_verify_limit": 1}, False, "Whether both sides are equal is not known"),
-    "no worker": (answer(0), {"__worker_config": "/nosuch"}, False, "Nothing of the source main was compared"),
+    "no worker": (
+        answer(0),
+        {"__worker_config": "/nosuch"},
+        False,
+        "Nothing of the source main was compared",
+    ),
     "no table": (answer(0), {"gearsync_tables": []}, True, "there is nothing to compare"),
 }
 
