@@ -41,30 +41,39 @@ def _address(place, count):
     return f"{host}:{int(port) + count}"
 
 
+def _setting(name, value, places):
+    """A setting as the first of the places has it that sets it; the value when none does."""
+    for variables in places:
+        for each in (f"worker_{name}", SHARED.get(name)):
+            if each and each in variables:
+                return variables[each]
+    return value
+
+
 def worker_instances(own, hostvars, groups, host, wanted=()):
     """The settings of the worker of each source that a host serves."""
     sources = members_of_sources(groups, hostvars)
-    if len(sources) < 2:
-        # What the inventory sets for the workers' hosts is the only source's.
-        return [dict(own)] if not wanted or own["source"] in wanted else []
+    if not sources:
+        return [dict(own)]
     instances = []
     for number, (source, members) in enumerate(sources.items()):
         if wanted and source not in wanted:
             continue
         variables = hostvars[members[0]]
-        settings = {"source": source}
-        for name, value in own.items():
-            given = [each for each in (f"worker_{name}", SHARED.get(name)) if each and each in variables]
-            if name != "source":
-                settings[name] = variables[given[0]] if given else value
-        if not {"worker_mysql", SHARED["mysql"]} & set(variables) and host not in members:
-            # The default is the socket of the host's own server, which is another source's.
-            settings["mysql"] = {}
-        if "worker_metrics_listen" not in variables and own.get("metrics_listen"):
-            settings["metrics_listen"] = _address(own["metrics_listen"], number)
-        settings["mysql_servers"] = variables.get("worker_mysql_servers", members)
-        if settings["mysql"].get("unix_socket"):
-            settings["mysql_servers"] = [host]
+        # Of several sources each has its own; what is set for the workers' hosts is the only one's.
+        places = [variables] if len(sources) > 1 else [hostvars[host], variables]
+        settings = {name: _setting(name, value, places) for name, value in own.items()}
+        if len(sources) > 1 or not any("worker_source" in each for each in places):
+            settings["source"] = source
+        if len(sources) > 1:
+            if not {"worker_mysql", SHARED["mysql"]} & set(variables) and host not in members:
+                # The default is the socket of the host's own server, which is another source's.
+                settings["mysql"] = {}
+            if "worker_metrics_listen" not in variables and own.get("metrics_listen"):
+                settings["metrics_listen"] = _address(own["metrics_listen"], number)
+            settings["mysql_servers"] = variables.get("worker_mysql_servers", members)
+            if settings["mysql"].get("unix_socket"):
+                settings["mysql_servers"] = [host]
         instances.append(settings)
     return instances
 

@@ -57,9 +57,18 @@ def problems(hostvars: dict[str, Any], groups: dict[str, Any]) -> list[str]:
 
 
 def test_the_only_source_of_an_inventory_has_the_settings_of_the_workers_host() -> None:
-    hostvars, groups = inventory(db1={"gearsync_tables": []}, w1={})
+    hostvars, groups = inventory(db1={}, w1={})
     own = {"tables": [table("shop.item", "item:{id}")], "source": "main"}
     assert instances(hostvars, groups, **own) == {"w1": [{**OWN, **own}]}
+
+
+def test_the_variables_of_the_only_source_may_stand_at_its_hosts_or_at_the_workers() -> None:
+    hostvars, groups = inventory(
+        db1={**ORDERS, "gearsync_shards": 8}, w1={"gearsync_redis": {"host": "cache9"}, "worker_drainers": 5}
+    )
+    ((one,),) = instances(hostvars, groups, redis={"host": "cache9"}, drainers=5).values()
+    assert (one["source"], one["tables"]) == ("orders", ORDERS["gearsync_tables"])
+    assert (one["redis"], one["drainers"]) == ({"host": "cache9"}, 5)
 
 
 def test_each_source_has_the_settings_of_its_own_hosts() -> None:
