@@ -1,4 +1,5 @@
-# state.sh FORMER_UNIT STARTED_FROM UNIT CONFIG STAMP: what is there, a word a line.
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Run by /bin/sh: state FORMER_UNIT STARTED_FROM UNIT CONFIG STAMP: what is there, a word a line.
 former=$1 started=$2
 shift 2
 if [ -e "$1" ]; then echo unit; fi
