@@ -296,6 +296,33 @@ def test_several_processes_share_the_work_and_a_dead_one_is_replaced(
     until(lambda: gearmand.queue("syncToRedis")[2], 2)
 
 
+def test_without_direct_tables_the_drain_takes_the_jobs_too(
+    gearmand: Gearmand,
+    redis_server: RedisServer,
+    database: OutboxDatabase,
+    start_worker: Callable[..., Worker],
+) -> None:
+    database.execute("CREATE TABLE shop.item (id INT PRIMARY KEY, name VARCHAR(100)) ENGINE=InnoDB")
+    durable = {**TABLES[0], "delivery": "durable", "columns": ["id", "name"], "write": TABLES[0]["write"][:1]}
+    database.sync_table(**durable)
+    worker = start_worker(worker_config(redis_server.port, [durable], database.account, gearmand.address))
+    until(lambda: gearmand.queue("syncToRedis")[2], 1)
+    assert len(worker.children) == 1
+    assert gearmand.do("reverse", b"abc")[-1] == (WORK_COMPLETE, b"cba")
+    database.execute("INSERT INTO shop.item VALUES (1, 'now')")
+    gearmand.submit("shop", change("shop.item", "update", new={"id": "1", "name": "late"}))
+    gearmand.submit("syncToRedis", b'{"name":"by hand"}')
+    until(lambda: redis_server.client.get("name"), b"by hand")
+    until(lambda: redis_server.client.hget("item:1", "name"), b"now")
+    redis_server.stop()
+    gearmand.submit("syncToRedis", b'{"name":"held"}')
+    until(lambda: gearmand.queue("syncToRedis")[1], 1)
+    redis_server.start()
+    until(lambda: redis_server.client.get("name"), b"held")
+    assert worker.terminate() == 0
+    assert "action=stopped" in worker.said
+
+
 def test_systemd_is_notified_of_ready_then_alive_then_stopping(
     gearmand: Gearmand, redis_server: RedisServer, start_worker: Callable[..., Worker], tmp_path: pathlib.Path
 ) -> None:

@@ -17,8 +17,9 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from types import FrameType
@@ -38,7 +39,7 @@ from gearsync.servers.mysql import Database
 from gearsync.servers.resolver import Resolver
 from gearsync.servers.target import open_target
 from gearsync.telemetry import logs, tallies
-from gearsync.telemetry.metrics import RESTARTS, Tally
+from gearsync.telemetry.metrics import RESTARTS, Tally, merged
 
 log = logging.getLogger(__name__)
 
@@ -120,41 +121,84 @@ def drain(config: Config, tally: Tally) -> Drain:
     )
 
 
-def work(config: Config, kind: Kind, counted: pathlib.Path, progress: Any) -> None:
-    """One worker process: runs until a signal stops it.
+class _Loop:
+    """One loop of a worker process, with its counters and the file of those."""
 
-    ``progress`` (a shared double) gets the time of each finished step, the file ``counted`` the counters of
-    this process and of those before it.
+    def __init__(self, config: Config, kind: Kind, counted: pathlib.Path) -> None:
+        self.delivery = kind(config, tallies.load(counted))
+        self._before = copy.deepcopy(self.delivery.tally)
+        self._counted = counted
+        self._save_at = 0.0
+        #: When its last step ended.
+        self.stepped = time.monotonic()
+
+    def run(self, deadline: Callable[[], float], after: Callable[[], None]) -> None:
+        """Until it is stopped, or the ``deadline`` is over; ``after`` is called after each step."""
+        while not self.delivery.stopped and time.monotonic() < deadline():
+            self.delivery.step(_STEP_SECONDS)
+            self.stepped = now = time.monotonic()
+            if now >= self._save_at:
+                self._save_at = now + _SAVE_SECONDS
+                tallies.save(self._counted, self.delivery.tally)
+            after()
+
+    def close(self) -> None:
+        self.delivery.close()
+        self.delivery.servers.close()
+        self.delivery.target.close()
+        tallies.save(self._counted, self.delivery.tally)
+
+    @property
+    def counted(self) -> Tally:
+        """What it has counted since it began."""
+        return self.delivery.tally.since(self._before)
+
+
+def work(config: Config, kinds: Mapping[str, Kind], counted: pathlib.Path, progress: Any) -> None:
+    """One worker process: runs until a signal stops it. All loops of ``kinds`` but the first are in threads.
+
+    ``progress`` (a shared double) gets the time at which the last of them has finished a step; the directory
+    ``counted`` has a file for each name in ``kinds``, with the counters of this process and of those before.
     """
     logs.configure(config.worker.log_level, config.worker.log_format, config.source)
     # Libraries resolve Redis, Sentinels and MySQL within the steps of a process.
     socket.getaddrinfo = Resolver(_RESOLVE_SECONDS)
-    delivery = kind(config, tallies.load(counted))
-    before = copy.deepcopy(delivery.tally)
-    deadline, save_at = float("inf"), 0.0
+    first, *others = loops = [_Loop(config, kind, counted / f"{name}.json") for name, kind in kinds.items()]
+    deadline, collect_at = float("inf"), 0.0
 
     def stop(count: int) -> None:
         nonlocal deadline
-        delivery.stop()
+        for loop in loops:
+            loop.delivery.stop()
         # The second signal means "at once": jobs that are not done return to their queue when the connection
         # closes.
         deadline = time.monotonic() + (config.worker.shutdown_timeout if count == 1 else 0.0)
 
+    threads = [
+        threading.Thread(target=loop.run, args=(lambda: deadline, lambda: None), name="direct", daemon=True)
+        for loop in others
+    ]
+
+    def after() -> None:
+        nonlocal collect_at
+        progress.value = min(loop.stepped for loop in loops)
+        if time.monotonic() >= collect_at:
+            # Errors form cycles of some kilobytes with their frames, and the collector runs seldom where
+            # changes are few.
+            gc.collect(1)
+            collect_at = time.monotonic() + _SAVE_SECONDS
+        if not all(thread.is_alive() or loop.delivery.stopped for thread, loop in zip(threads, others)):
+            raise RuntimeError("the thread of direct delivery has ended")
+
     with stop_signals(stop):
-        while not delivery.stopped and time.monotonic() < deadline:
-            delivery.step(_STEP_SECONDS)
-            progress.value = now = time.monotonic()
-            if now >= save_at:
-                tallies.save(counted, delivery.tally)
-                # Errors form cycles of some kilobytes with their frames, and the collector runs seldom where
-                # changes are few.
-                gc.collect(1)
-                save_at = now + _SAVE_SECONDS
-    delivery.close()
-    delivery.servers.close()
-    delivery.target.close()
-    tallies.save(counted, delivery.tally)
-    log.info("stopped after %s", delivery.tally.since(before), extra={"action": "stopped"})
+        for thread in threads:
+            thread.start()
+        first.run(lambda: deadline, after)
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+    for loop in loops:
+        loop.close()
+    log.info("stopped after %s", merged(loop.counted for loop in loops), extra={"action": "stopped"})
 
 
 class _Child:
@@ -201,14 +245,23 @@ class _Child:
             os.kill(self.process.pid, number)
 
 
+def processes_of(config: Config) -> dict[str, dict[str, Kind]]:
+    """The loops of each process that writes to Redis. Pure."""
+    drains = {f"drain-{number}": drain for number in range(config.worker.drainers if config.mysql else 0)}
+    processes: dict[str, dict[str, Kind]] = {name: {name: kind} for name, kind in drains.items()}
+    if drains and config.worker.processes == 1 and config.tables == config.durable_tables != []:
+        # Hardly any job comes, and a process takes seven megabytes.
+        processes["drain-0"]["direct-0"] = direct
+        return processes
+    names = [f"direct-{number}" for number in range(config.worker.processes)]
+    return {**{name: {name: direct} for name in names}, **processes}
+
+
 def _workers(config: Config, counted: pathlib.Path) -> list[_Child]:
     """The processes that write to Redis."""
-    kinds: list[tuple[str, Kind, int]] = [("direct", direct, config.worker.processes)]
-    if config.mysql is not None:
-        kinds.append(("drain", drain, config.worker.drainers))
-    names = [(f"{name}-{number}", kind) for name, kind, numbers in kinds for number in range(numbers)]
     return [
-        _Child(name, functools.partial(work, config, kind, counted / f"{name}.json")) for name, kind in names
+        _Child(name, functools.partial(work, config, kinds, counted))
+        for name, kinds in processes_of(config).items()
     ]
 
 
