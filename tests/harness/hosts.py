@@ -80,7 +80,7 @@ class Host:
 
     @functools.cached_property
     def source(self) -> str:
-        """The source whose worker runs there; on hosts of the tests it is one at most."""
+        """The source whose worker runs there, where it is one."""
         return self.run("basename --suffix=.yml /etc/gearsync/*.yml")
 
     @property

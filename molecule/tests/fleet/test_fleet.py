@@ -33,7 +33,7 @@ def all_units_run() -> Iterator[None]:
     for host, unit in JOB_SERVERS.items():
         host.run(f"systemctl start {unit}")
     for host in WORKERS:
-        host.run("systemctl start gearsync-worker@main")
+        host.run("systemctl start gearsync-worker@main gearsync-worker@users")
 
 
 def test_a_row_travels_over_all_hosts() -> None:
@@ -58,13 +58,13 @@ def test_each_job_server_can_be_lost(lost: Host) -> None:
 
 @pytest.mark.parametrize("lost", WORKERS, ids=lambda host: host.name)
 def test_each_worker_can_be_killed(lost: Host) -> None:
-    lost.run("systemctl kill --signal=KILL gearsync-worker@main; systemctl stop gearsync-worker@main")
+    lost.run("systemctl kill --signal=KILL 'gearsync-worker@*'; systemctl stop 'gearsync-worker@*'")
     for number in range(20):
         write(f"without the worker on {lost.name} {number}")
 
 
 def test_both_sides_are_equal_after_all_of_that() -> None:
-    verify = "/opt/gearsync/venv/bin/gearsync verify --table shop.customer"
+    verify = "/opt/gearsync/venv/bin/gearsync verify --source main --table shop.customer"
     assert "equal" in WORKERS[1].run(verify)
     # A worker that is paused past its lease loses its shards to the other one.
     WORKERS[0].run("systemctl kill --signal=STOP gearsync-worker@main")
@@ -80,13 +80,14 @@ def test_the_barrier_answers_from_sql() -> None:
 
 
 def test_each_host_runs_its_own_part_only() -> None:
-    units = ("mariadb", "gearmand", "gearman-job-server", "redis-server", "gearsync-worker@main")
+    workers = ("gearsync-worker@main", "gearsync-worker@users")
+    units = ("mariadb", "gearmand", "gearman-job-server", "redis-server", *workers)
     wanted = {
         "fleet-db": ("mariadb",),
         "fleet-jobs": ("gearmand",),
         "fleet-cache": ("redis-server",),
-        "fleet-worker1": ("gearsync-worker@main",),
-        "fleet-worker2": ("gearman-job-server", "gearsync-worker@main"),
+        "fleet-worker1": workers,
+        "fleet-worker2": ("gearman-job-server", *workers),
     }
     for host in {host.name: host for host in (DB, CACHE, *JOB_SERVERS, *WORKERS)}.values():
         assert tuple(unit for unit in units if host.is_active(unit)) == wanted[host.name]

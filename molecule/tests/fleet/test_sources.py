@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Two sources in one inventory, served by the same hosts: each by itself, whatever is done to the other."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from harness.hosts import Host, Playbooks, recap
+from harness.waiting import until
+
+MAIN, USERS, CACHE = Host("fleet-db"), Host("fleet-users"), Host("fleet-cache")
+WORKERS = [Host("fleet-worker1"), Host("fleet-worker2")]
+#: The Redis database of each source.
+SOURCES = {MAIN: "0", USERS: "1"}
+
+
+def name_in_redis(source: Host, row: int) -> str:
+    return CACHE.redis("-n", SOURCES[source], "hget", f"customer:{row}", "name")
+
+
+def write(source: Host, row: int, name: str) -> None:
+    source.sql(f"REPLACE INTO customer (id, name) VALUES ({row}, '{name}');", database="shop")
+
+
+@contextmanager
+def writing(source: Host, row: int) -> Iterator[list[str]]:
+    """Names that are written to one row meanwhile, a few a second; the last one was acknowledged."""
+    stop, names = threading.Event(), ["the first one"]
+
+    def writes() -> None:
+        while not stop.wait(0.2):
+            write(source, row, f"number {len(names)}")
+            names.append(f"number {len(names)}")
+
+    write(source, row, names[0])
+    writer = threading.Thread(target=writes)
+    writer.start()
+    try:
+        yield names
+    finally:
+        stop.set()
+        writer.join()
+
+
+def state(host: Host) -> list[str]:
+    """What a run could change on a database server: accounts and their rights, triggers, libraries, files."""
+    return [
+        host.sql("SELECT user, host, authentication_string FROM mysql.user ORDER BY 1, 2;"),
+        host.sql("SELECT * FROM information_schema.table_privileges ORDER BY 1, 2, 3, 4, 5;"),
+        host.sql(
+            "SELECT trigger_schema, trigger_name, created FROM information_schema.triggers ORDER BY 1, 2;"
+        ),
+        host.run("ls -lR --time-style=full-iso /etc/mysql /usr/lib/mysql/plugin"),
+    ]
+
+
+def test_a_change_of_each_source_arrives_in_its_own_redis_database() -> None:
+    for number, source in enumerate(SOURCES):
+        write(source, 70, f"of source {number}")
+    for number, source in enumerate(SOURCES):
+        until(lambda source=source: name_in_redis(source, 70), f"of source {number}")
+
+
+def test_one_source_goes_on_while_the_worker_of_the_other_is_stopped() -> None:
+    for host in WORKERS:
+        host.run("systemctl stop gearsync-worker@main")
+    try:
+        write(MAIN, 71, "waits")
+        write(USERS, 71, "goes on")
+        until(lambda: name_in_redis(USERS, 71), "goes on")
+        assert name_in_redis(MAIN, 71) == ""
+    finally:
+        for host in WORKERS:
+            host.run("systemctl start gearsync-worker@main")
+    until(lambda: name_in_redis(MAIN, 71), "waits")
+
+
+def test_the_command_line_reports_both_sources() -> None:
+    output = WORKERS[0].run("/opt/gearsync/venv/bin/gearsync verify --json")
+    sources = json.loads(output)["sources"]
+    assert {name: [table["table"] for table in each["tables"]] for name, each in sources.items()} == {
+        "main": ["shop.customer"],
+        "users": ["shop.customer"],
+    }
+
+
+def test_the_playbook_verify_compares_both_sources(playbooks: Playbooks) -> None:
+    CACHE.redis("-n", "1", "hset", "customer:70", "name", "somebody else's")
+    status, output = playbooks.run("playbooks/verify.yml")
+    assert status != 0
+    assert "Source main: compared by fleet-worker1" in " ".join(output.split())
+    status, output = playbooks.run("playbooks/verify.yml", "-e", "gearsync_verify_repair=true")
+    assert status == 0, output
+    for source in ("main", "users"):
+        assert f"Source {source}: compared by fleet-worker1" in " ".join(output.split())
+    assert name_in_redis(USERS, 70) == "of source 1"
+
+
+def test_a_run_for_one_source_changes_nothing_of_the_other(playbooks: Playbooks) -> None:
+    before = state(MAIN)
+    # Another password: with two runs of each other's, one side was locked out after each.
+    status, output = playbooks.run("site.yml", "--limit", "users")
+    assert status == 0, output
+    assert set(recap(output)) <= {"localhost", USERS.name}
+    assert state(MAIN) == before
+
+
+def test_a_second_run_changes_nothing(playbooks: Playbooks) -> None:
+    status, output = playbooks.run("site.yml")
+    assert status == 0, output
+    assert all(counters["changed"] == 0 for counters in recap(output).values()), output
+
+
+def test_a_worker_host_that_is_away_does_not_keep_the_others_from_their_work(
+    playbooks: Playbooks, tmp_path: pathlib.Path
+) -> None:
+    away = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+    (tmp_path / "more.yml").write_text(json.dumps({"gearsync_workers": {"hosts": {"fleet-worker3": away}}}))
+    status, output = Playbooks([*playbooks.inventories, str(tmp_path / "more.yml")]).run("site.yml")
+    assert status == 4, output
+    found = recap(output)
+    assert found["fleet-worker3"]["unreachable"] == 1
+    assert all(counters["failed"] == 0 for counters in found.values()), output
+
+
+def test_a_rolling_update_loses_nothing_under_load(playbooks: Playbooks) -> None:
+    began = {
+        host: host.run("systemctl show --property MainPID --value gearsync-worker@main") for host in WORKERS
+    }
+    with writing(MAIN, 72) as main, writing(USERS, 72) as users:
+        status, output = playbooks.run("playbooks/rolling_update.yml", "-e", "worker_batch=900")
+    assert status == 0, output
+    for host in WORKERS:
+        now = host.run("systemctl show --property MainPID --value gearsync-worker@main")
+        assert now not in ("0", began[host])
+    until(lambda: name_in_redis(MAIN, 72), main[-1])
+    until(lambda: name_in_redis(USERS, 72), users[-1])
+    # Back to what the inventory says.
+    status, output = playbooks.run("playbooks/rolling_update.yml")
+    assert status == 0, output
+    assert "900" not in WORKERS[0].run("grep batch /etc/gearsync/main.yml")
+
+
+def test_a_rolling_update_stops_at_the_first_host_that_does_not_pass(playbooks: Playbooks) -> None:
+    second = WORKERS[1].run("systemctl show --property MainPID --value gearsync-worker@main")
+    wrong = json.dumps({"worker_redis": {"host": "fleet-cache", "port": 1}})
+    status, output = playbooks.run("playbooks/rolling_update.yml", "-e", wrong)
+    text = " ".join(output.split())
+    assert status != 0
+    assert "The update stopped at fleet-worker1" in text
+    assert "-e gearsync_rollback=true" in text
+    assert WORKERS[1].run("systemctl show --property MainPID --value gearsync-worker@main") == second
+    status, output = playbooks.run("site.yml", "--tags", "worker")
+    assert status == 0, output
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda host: host.name)
+def test_both_sides_of_each_source_are_equal_after_all_of_that(source: Host) -> None:
+    """By a comparison of its own: each row's name, on both sides."""
+    rows = source.sql("SELECT id, name FROM customer ORDER BY id;", database="shop").splitlines()
+    for line in rows:
+        row, name = line.split("\t")
+        until(lambda row=row: name_in_redis(source, int(row)), name)
