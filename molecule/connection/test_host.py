@@ -24,6 +24,11 @@ options:
     vars:
       - name: ansible_test_host_enter
     required: true
+  login:
+    description: The user of the host as whom commands run; root unless it is set.
+    vars:
+      - name: ansible_test_host_login
+    default: root
 """
 
 import pathlib
@@ -47,7 +52,10 @@ class Connection(ConnectionBase):
         return self
 
     def _run(self, command, stdin=None):
-        enter = [self.get_option("enter"), self._play_context.remote_addr, *WITH_KEPT_CODE, *command]
+        login = self.get_option("login")
+        # As a login of that user, without the environment of root.
+        user = [] if login == "root" else ["runuser", "-u", login, "--", "env", f"HOME=/home/{login}"]
+        enter = [self.get_option("enter"), self._play_context.remote_addr, *user, *WITH_KEPT_CODE, *command]
         done = subprocess.run(
             enter, input=stdin if stdin is not None else b"", capture_output=True, check=False
         )
