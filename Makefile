@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# The commands that matter: `make demo`, `make unit` and `make test`. Everything that they make lies in .work/.
+# The commands that matter: `make demo`, `make unit` and `make test`. Everything that they make lies in
+# .work/.
 PLATFORM ?= mariadb
 IMAGE ?=
 ARGS ?=

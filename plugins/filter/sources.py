@@ -119,6 +119,13 @@ def _share_redis(one, other, same_host):
     return database == _redis_database(other["redis"]) and (same_host or not alone)
 
 
+def _mysql_server(mysql):
+    """Where a worker reaches MySQL; None without durable delivery."""
+    if mysql.get("unix_socket"):
+        return ("socket", mysql["unix_socket"])
+    return ("server", f"{mysql['host']}:{mysql.get('port', 3306)}") if mysql.get("host") else None
+
+
 def _named(source, tables):
     """Declarations under names that no other source has."""
     return [
@@ -149,6 +156,12 @@ def _problems_between(host, one, other):
                 "each source a "
                 "database (gearsync_redis) or keys of its own"
             )
+    server = _mysql_server(one["mysql"])
+    if server and server == _mysql_server(other["mysql"]) and (host or server[0] != "socket"):
+        yield (
+            f"{names} are two databases, but their workers reach one, {server[1]}: set gearsync_worker_mysql "
+            "in the variables of each source, or one of them is never drained"
+        )
     common = [
         server
         for server in one["job_servers"]

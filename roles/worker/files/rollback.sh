@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Run by /bin/sh: rollback LINK. LINK leads to the version in use, LINK.former to the one before; versions are named by their time.
+# Run by /bin/sh: rollback LINK. LINK leads to the version in use, LINK.former to the one before; versions are
+# named by their time.
 link=$1
 now=$(readlink "$link") former=$(readlink "$link.former")
 if [ "$(printf '%s\n' "$former" "$now" | sort | head -n 1)" = "$former" ] && [ "$former" != "$now" ]; then

@@ -166,6 +166,13 @@ def test_redis_is_the_same_on_two_hosts_when_its_address_is_not_the_hosts_own(
     assert bool(problems(hostvars, groups)) is refused
 
 
+def test_two_sources_whose_workers_reach_one_database_are_refused() -> None:
+    mysql = {"gearsync_worker_mysql": {"host": "db1", "password": "p"}}
+    found = problems(*inventory(db1={**ORDERS, **mysql}, db2={**USERS, **mysql}, w1={}))
+    assert len(found) == 1
+    assert "two databases, but their workers reach one, db1:3306" in found[0]
+
+
 def test_sources_with_databases_of_their_own_may_have_equal_keys() -> None:
     orders = {**ORDERS, "gearsync_redis": {"host": "cache1", "db": 0}}
     users = {**ORDERS, "gearsync_source": "users", "gearsync_redis": {"host": "cache1", "db": 1}}
