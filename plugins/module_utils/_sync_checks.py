@@ -56,6 +56,9 @@ def option_problems(params):
     problems = declaration_problems(declaration) + source_problems(params["source"])
     if not 1 <= params["shards"] <= 256:
         problems.append(Problem(("shards",), "must be 1 to 256, not {}".format(params["shards"])))
+    if not params["wake"] and params["delivery"] == "direct":
+        message = "must be true with delivery: direct, whose triggers submit jobs by a function of the server"
+        problems.append(Problem(("wake",), message, "declare delivery: durable"))
     return problems
 
 
@@ -171,7 +174,7 @@ def check_durable(database, declaration, existing, facts):
     return warnings
 
 
-def server_problems(database, definer, delivery):
+def server_problems(database, definer, delivery, *, wake=True):
     """(problems, warnings) of the server that an earlier task of the same play may solve: without a
     function or an account the triggers fail.
     """
@@ -182,7 +185,7 @@ def server_problems(database, definer, delivery):
             f"the server has no function {SUBMIT_FUNCTION}, so the triggers would send nothing; register it "
             "with mysql_udf first"
         )
-    if functions is not None and delivery == "durable" and WAKE_FUNCTION not in functions:
+    if functions is not None and delivery == "durable" and wake and WAKE_FUNCTION not in functions:
         warnings.append(
             f"the server has no function {WAKE_FUNCTION}, so workers find changes by their timer only; "
             "register it with mysql_udf"

@@ -60,7 +60,7 @@ def _check(module, database, declaration, existing, facts, *, definer):
     warnings = check_table(database, declaration, existing, facts)
     if declaration["delivery"] == "durable":
         warnings += check_durable(database, declaration, existing, facts)
-    problems, more = server_problems(database, definer, declaration["delivery"])
+    problems, more = server_problems(database, definer, declaration["delivery"], wake=module.params["wake"])
     if problems and not module.check_mode:
         raise DeclarationError(problems)
     for text in warnings + problems + more:
@@ -79,9 +79,8 @@ def _durable_sql(database, declaration, facts, where, *, params):
     others = {generation for synced in records.values() for generation in generations_of(synced)}
 
     def sql(generation, number=0):
-        return durable(
-            declaration, facts, params["source"], params["shards"], generation=generation, number=number
-        )
+        source = params["source"] if params["wake"] else None
+        return durable(declaration, facts, source, params["shards"], generation=generation, number=number)
 
     generation = choose_generation(
         params["shards"],

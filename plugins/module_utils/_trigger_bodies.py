@@ -145,7 +145,7 @@ class Durable:
         portions=False,
     ):
         """columns: what the table has, by declared name. shard_columns, key_columns: declared names. source:
-        the pipeline's name.
+        the pipeline's name, or None for triggers that wake no worker.
 
         refusable: the columns, declared or not, whose change the server may refuse. generation: the count
         whose numbers the shards have; their own when it is left out. number: that of the declaration.
@@ -250,9 +250,12 @@ class Durable:
     def _emit(self, row, operation, payload):
         """One change of a row into the outbox, and its wake. operation, payload: SQL."""
         shard = self.shard(row)
+        # No handler: a change that cannot be kept must fail the write.
+        put = f"{_PUT}{shard}, {literal(self.declaration['table'])}, {operation}, {payload});"
+        if self.source is None:
+            return [put]
         return [
-            # No handler: a change that cannot be kept must fail the write.
-            f"{_PUT}{shard}, {literal(self.declaration['table'])}, {operation}, {payload});",
+            put,
             "BEGIN",
             # Without a wake a worker finds the change by itself.
             "  DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END;",

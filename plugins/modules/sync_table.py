@@ -56,6 +56,14 @@ options:
         Gearman functions that wake the workers.
     type: str
     default: main
+  wake:
+    description:
+      - Whether the triggers of V(durable) delivery wake the workers by the function C(gman_wake).
+      - With V(false) they call no function, as a managed database wants it, on which none can be registered.
+        Workers then find changes by looking, each C(worker.sweep) seconds at most.
+    type: bool
+    default: true
+    version_added: 1.1.0
   shards:
     description:
       - Into how many parts the outbox is divided, each of which is drained by one worker process at a time. 1
@@ -320,6 +328,7 @@ def argument_spec():
         # These have no `choices`: the module's own errors name the table, and all that is wrong at once.
         "delivery": {"type": "str", "default": "durable"},
         "source": {"type": "str", "default": "main"},
+        "wake": {"type": "bool", "default": True},
         "shards": {"type": "int", "default": 4},
         "function": {"type": "str", "default": "syncToRedis"},
         "events": {"type": "list", "elements": "str", "default": list(EVENTS)},
