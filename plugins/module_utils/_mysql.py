@@ -27,6 +27,9 @@ except ImportError:
 ER_ACCESS_DENIED_DB = 1044
 ER_ACCESS_DENIED = 1045
 ER_LOCK_WAIT_TIMEOUT = 1205
+# MariaDB's, where max_statement_time bounds what lock_wait_timeout does not.
+ER_STATEMENT_TIMEOUT = 1969
+NO_LOCK = (ER_LOCK_WAIT_TIMEOUT, ER_STATEMENT_TIMEOUT)
 ER_UDF_EXISTS = 1125
 ER_CANT_OPEN_LIBRARY = 1126
 ER_CANT_FIND_DL_ENTRY = 1127
@@ -107,6 +110,11 @@ class ServerError(Exception):
         self.sql = sql
 
 
+def _server_error(error, sql=""):
+    code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
+    return ServerError(code, str(error.args[1]) if len(error.args) > 1 else str(error), sql)
+
+
 def quote(identifier):
     """An identifier as SQL; valid under ANSI_QUOTES too."""
     if not identifier or "\0" in identifier:
@@ -164,7 +172,7 @@ class Database:
                 return self._try(sql, parameters)
             except ServerError as error:
                 # The statement was rolled back, and each is a transaction of its own.
-                if error.code != ER_LOCK_WAIT_TIMEOUT or not patient or not self.patience.pause():
+                if error.code not in NO_LOCK or not patient or not self.patience.pause():
                     raise
 
     def _try(self, sql, parameters):
@@ -176,9 +184,7 @@ class Database:
                 names = [column[0].lower() for column in cursor.description]
                 return [dict(zip(names, row)) for row in cursor.fetchall()]
         except pymysql.MySQLError as error:
-            code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
-            text = str(error.args[1]) if len(error.args) > 1 else str(error)
-            raise ServerError(code, text, sql) from error
+            raise _server_error(error, sql) from error
 
     def rows(self, sql, *parameters):
         """What a SELECT finds, column names in lower case whatever the server's version makes of them."""
@@ -197,18 +203,18 @@ class Database:
         """A statement that touches nothing but this connection."""
         self._execute(sql, parameters or None)
 
-    def change(self, sql, *, patient=True):
+    def change(self, sql, *, patient=True, shown=None):
         """Execute a statement. patient: whether to pause and try again when it gets no lock; not while
-        this session holds one.
+        this session holds one. shown: the statement without its secrets.
         """
         if not self.check_mode:
             self._execute(sql, patient=patient)
-        self.queries.append(sql)
+        self.queries.append(shown or sql)
 
-    def attempt(self, sql, *, patient=True):
+    def attempt(self, sql, *, patient=True, shown=None):
         """Change something that may be refused: None, or the server's error."""
         try:
-            self.change(sql, patient=patient)
+            self.change(sql, patient=patient, shown=shown)
         except ServerError as error:
             return error
         return None
@@ -292,6 +298,22 @@ def connect(module, check_mode=None):
             "login_unix_socket or login_host and login_port, login_user and login_password, or the "
             f"[client] section of {params['config_file']}."
         )
+
+
+def try_login(params, user, password):
+    """Log in to the server of a module's options as another account: ('user@host' of the account that the
+    server takes for it, None), or (None, the ServerError).
+
+    An error that is not the server's own has the code 0.
+    """
+    arguments = _connection_arguments({**params, "login_user": user, "login_password": password})
+    try:
+        with contextlib.closing(pymysql.connect(**arguments)) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT CURRENT_USER()")
+            return cursor.fetchone()[0], None
+    except (pymysql.MySQLError, OSError, RuntimeError) as error:
+        # RuntimeError: as for connect.
+        return None, _server_error(error)
 
 
 def check_lock_wait_timeout(module):
