@@ -14,6 +14,7 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._functions im
     forget_sql,
     recreate_sql,
 )
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._local_statements import LocalStatements
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._lock_holders import lock_timeout_message
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import (
     ER_CANT_FIND_DL_ENTRY,
@@ -78,13 +79,13 @@ def _is_loaded(database, name):
     return True
 
 
-def _drop(database, name):
-    error = database.attempt(drop_sql(name))
+def _drop(local, name):
+    error = local.attempt(drop_sql(name))
     if error is not None and error.code != ER_FUNCTION_UNKNOWN:
         raise error
     if error is not None:
         # MySQL drops only what it has loaded.
-        database.change(forget_sql(name))
+        local.change(forget_sql(name))
 
 
 def _lock(module, database, tables):
@@ -196,9 +197,11 @@ class GearmanState:
 class Exchange:
     """One replacement of functions and file, and what it has done so far."""
 
-    def __init__(self, module, database, plan, library):
+    def __init__(self, module, local, plan, library):
+        """local: how functions are registered and dropped on this server alone."""
         self.module = module
-        self.database = database
+        self.local = local
+        self.database = local.database
         self.plan = plan
         self.library = library
         self.dropped, self.created, self.is_installed = [], [], False
@@ -210,7 +213,7 @@ class Exchange:
         rows = self.plan.to_drop()
         tables = tables_of(_callers(self.database, [row["name"] for row in rows]))
         state = GearmanState(self.module, self.database, rows)
-        with _locked(self.module, self.database, tables):
+        with self.local.writable(), _locked(self.module, self.database, tables):
             problems = [self._replace(rows), state.restore()]
         if any(problems):
             self.module.fail_json(msg=" ".join(filter(None, problems)), queries=self.database.queries)
@@ -221,7 +224,7 @@ class Exchange:
         """The problem that made it go back, '' without one."""
         try:
             for row in rows:
-                _drop(self.database, row["name"])
+                _drop(self.local, row["name"])
                 self.dropped.append(row)
             if self.plan.install and not self.module.check_mode:
                 self.library.install()
@@ -235,7 +238,7 @@ class Exchange:
         return ""
 
     def _recreate(self, row):
-        error = self.database.attempt(recreate_sql(row))
+        error = self.local.attempt(recreate_sql(row))
         if error is None:
             self.created.append(row["name"])
         elif error.code == ER_CANT_FIND_DL_ENTRY and row in self.plan.extra:
@@ -248,7 +251,7 @@ class Exchange:
             raise error
 
     def _create(self, function):
-        error = self.database.attempt(self.plan.statement(function))
+        error = self.local.attempt(self.plan.statement(function))
         if error is None:
             self.created.append(function["name"])
         elif error.code == ER_NATIVE_FCT_NAME_COLLISION and function["native"] == "skip":
@@ -260,11 +263,11 @@ class Exchange:
         """Register what was registered before, with the library that it was registered with."""
         try:
             for name in self.created:
-                _drop(self.database, name)
+                _drop(self.local, name)
             if self.is_installed:
                 self.library.restore()
             for row in self.dropped:
-                self.database.change(recreate_sql(row))
+                self.local.change(recreate_sql(row))
         except (ServerError, OSError) as error:
             return (
                 f"What was there before could not be put back either ({error}); run this again with a "
@@ -319,10 +322,11 @@ def register(module, database, library):
         library.clean_up()
     if not plan.is_change():
         return plan
+    local = LocalStatements(module, database, module.params["lift_super_read_only"])
     try:
         if install and not module.check_mode:
             library.stage()
-        Exchange(module, database, plan, library).run()
+        Exchange(module, local, plan, library).run()
     finally:
         if install and not module.check_mode:
             library.clean_up()
@@ -344,8 +348,11 @@ def unregister(module, database, library):
             "first, or set force: true",
             queries=[],
         )
-    for row in removal.drop:
-        _drop(database, row["name"])
+    if removal.drop:
+        local = LocalStatements(module, database, module.params["lift_super_read_only"])
+        with local.writable():
+            for row in removal.drop:
+                _drop(local, row["name"])
     is_removed = module.params["remove_file"] and not removal.after and os.path.lexists(library.path)
     if is_removed and not module.check_mode:
         library.remove()

@@ -22,6 +22,13 @@ description:
     set, and the module fails.
   - Functions that are registered otherwise than wanted are replaced in the same way.
   - The next run completes one that was interrupted.
+  - Only this server registers and drops the functions, also when it has replicas or is a node of a Galera
+    cluster. These statements are executed with C(sql_log_bin=0), so they are in no binary log, and add no
+    GTID. Run this module on each server that needs the functions; one without them continues to replicate.
+  - When the server has a binary log, the account needs the right to set C(sql_log_bin). That is
+    C(BINLOG ADMIN) on MariaDB, C(SESSION_VARIABLES_ADMIN) on MySQL, or C(SUPER). To change a replica that is
+    C(read_only), it needs C(READ_ONLY ADMIN) on MariaDB, C(CONNECTION_ADMIN) or C(SUPER) on MySQL. Without
+    them the module fails before anything is changed.
 author:
   - The gearsync developers (@gearsync)
 extends_documentation_fragment:
@@ -86,6 +93,18 @@ options:
   force:
     description:
       - Drop functions even when triggers call them. Those triggers will then fail or do nothing.
+    type: bool
+    default: false
+  lift_super_read_only:
+    description:
+      - What to do on a MySQL server with C(super_read_only), which registers and drops functions for no
+        account. Without this option the module fails before anything is changed.
+      - With it the module switches C(super_read_only) off for as long as it needs, at most
+        O(lock_wait_timeout) and a few seconds, and on again; C(read_only) stays on. Meanwhile accounts with
+        C(CONNECTION_ADMIN) or C(SUPER) can write to the server. A run that is killed meanwhile leaves it so.
+      - A server on which C(read_only) was switched off meanwhile, because it was made the primary, is left
+        writable, with a warning.
+      - The account needs C(SYSTEM_VARIABLES_ADMIN) and C(CONNECTION_ADMIN) for it, or C(SUPER).
     type: bool
     default: false
   lock_wait_timeout:
@@ -218,6 +237,7 @@ def argument_spec():
         "src": {"type": "path"},
         "remove_file": {"type": "bool", "default": False},
         "force": {"type": "bool", "default": False},
+        "lift_super_read_only": {"type": "bool", "default": False},
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     }
 
