@@ -30,6 +30,7 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._table import
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._triggers import OWN_NAME
 
 ER_OPTION_PREVENTS_STATEMENT = 1290
+ER_NO_SUCH_USER = 1133
 ER_NONEXISTING_GRANT = 1141
 ER_NONEXISTING_TABLE_GRANT = 1147
 # MariaDB's for ALTER USER, whatever the reason.
@@ -110,6 +111,9 @@ def read_account(database, user, host):
         database.session("SET SESSION sql_quote_show_create = 1")
         lines = [next(iter(row.values())) for row in database.rows(f"SHOW GRANTS FOR {sql}")]
     except ServerError as error:
+        # Dropped at this moment.
+        if error.code in (ER_NO_SUCH_USER, ER_NONEXISTING_GRANT, ER_CANNOT_USER):
+            return None
         doing = f"account {sql} cannot be looked at"
         raise AccountError(explain(database, error, doing, "SELECT ON `mysql`.*")) from error
     locked = re.search(r"\bACCOUNT LOCK\b", re.sub(r"'(?:[^']|'')*'|`(?:[^`]|``)*`", "", made)) is not None

@@ -222,7 +222,8 @@ def make_absent(module, database):
         return change.result(change.grants, before, before)
     foreign = foreign_lines(change.grants, change.needs.ours, MONITORING)
     if not foreign:
-        change.execute(f"DROP USER {change.sql}", "removing it", _CREATE_USER)
+        # Another host's run may have dropped it in the meantime.
+        change.execute(f"DROP USER IF EXISTS {change.sql}", "removing it", _CREATE_USER)
         return change.result(NO_GRANTS, before, [])
     module.warn(
         f"account {change.sql} was left, because it has rights that this collection has not granted: "

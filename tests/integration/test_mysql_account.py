@@ -6,10 +6,12 @@ granting to others.
 import contextlib
 import re
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pymysql
 import pytest
+from harness.modules import Modules
 
 FIRST, SECOND = "first-Pass.word1", "second-Pass.word2"
 WORKER = {"name": "gearsync", "host": "%", "password": FIRST}
@@ -344,6 +346,24 @@ def test_an_account_with_the_right_to_see_replicas_is_dropped(database, modules)
     database.execute(f"GRANT {right} ON *.* TO gearsync@'%'")
     assert modules.ok("mysql_account", **WORKER, tables=["shop.a"])["foreign"] == []
     modules.ok("mysql_account", **WORKER, tables=["shop.a"], state="absent")
+
+
+def test_several_hosts_may_make_and_remove_the_same_account_at_once(database):
+    runners = [Modules(database.login) for _ in range(3)]
+    try:
+        with ThreadPoolExecutor(len(runners)) as pool:
+            for _ in range(5):
+                for state in ("present", "absent"):
+                    options = {**WORKER, "tables": ["shop.a", "shop.b"], "state": state}
+                    list(
+                        pool.map(
+                            lambda runner, options=options: runner.ok("mysql_account", **options), runners
+                        )
+                    )
+                assert accounts(database) == []
+    finally:
+        for runner in runners:
+            runner.remove()
 
 
 def test_names_that_need_quotes(database, modules):
