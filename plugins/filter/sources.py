@@ -83,6 +83,14 @@ def source_workers(hosts, hostvars, source):
     return [host for host in hosts if source in (hostvars[host].get("gearsync_worker_sources") or [source])]
 
 
+def account_servers(servers, hostvars):
+    """Those of the servers of a source on which its accounts are made: of several the primary."""
+    known = {server: hostvars[server].get("__sync_triggers_is_primary") for server in servers}
+    if len(servers) == 1:
+        return [server for server in servers if known[server] is not False]
+    return [server for server in servers if known[server]]
+
+
 def serving_hosts(hosts, hostvars, source):
     """Those of hosts that serve a source, when each has noted what it serves."""
     return [
@@ -228,6 +236,7 @@ def source_problems(instances, hostvars, groups):
 class FilterModule:
     def filters(self):
         return {
+            "account_servers": account_servers,
             "members_of_sources": members_of_sources,
             "serving_hosts": serving_hosts,
             "source_workers": source_workers,
