@@ -79,7 +79,7 @@ def worker_instances(own, hostvars, groups, host, wanted=()):
 
 
 def source_workers(hosts, hostvars, source):
-    """Those of hosts that serve a source, as the inventory says."""
+    """Those of hosts that serve a source, as the inventory has it."""
     return [host for host in hosts if source in (hostvars[host].get("gearsync_worker_sources") or [source])]
 
 

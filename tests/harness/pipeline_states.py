@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from gearsync.declare.configuration import Config
 from gearsync.operate.pipeline.state import (
+    DatabaseServer,
     DatabaseState,
     JobServer,
     Lease,
@@ -70,7 +71,7 @@ def in_order(**other: Any) -> PipelineState:
     return PipelineState(
         100.0,
         "main",
-        Server("/run/mysqld.sock", True),
+        DatabaseServer("/run/mysqld.sock", True),
         Server("127.0.0.1:6379", True),
         [JobServer("127.0.0.1:4730", True, "", {"bToRedis": Queue(7, 1, 2)})],
         DatabaseState(**{**database, **other}),

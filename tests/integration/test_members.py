@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A primary and its replica as hosts of one source: the roles ask which is which, and change only the primary."""
+"""A primary and its replica as hosts of one source: the roles ask which is which, and change the primary."""
 
 from __future__ import annotations
 

@@ -89,6 +89,54 @@ def test_a_mistake_is_named_with_its_field(
     assert "hush" not in found
 
 
+MEMBERS = GOOD.replace(
+    "tables:", "mysql: {user: u, password: hush, members: [a, {host: b, port: 3307}]}\ntables:"
+)
+
+
+def test_members_are_hosts_ports_and_sockets(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "worker.yml"
+    path.write_text(MEMBERS.replace("[a,", '["[::1]:3308", {unix_socket: /run/s}, a,'))
+    mysql = load(str(path)).mysql
+    assert mysql is not None
+    assert [member.name for member in mysql.servers] == ["::1:3308", "/run/s", "a:3306", "b:3307"]
+    path.write_text(GOOD.replace("tables:", "mysql: {user: u, host: db}\ntables:"))
+    mysql = load(str(path)).mysql
+    assert mysql is not None
+    assert [member.name for member in mysql.servers] == ["db:3306"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("user: u,", "user: u, host: c,", ["mysql.members: stands beside host", "members alone"]),
+        (
+            "user: u,",
+            "user: u, port: 1, unix_socket: /s,",
+            ["mysql.members: stands beside port, unix_socket"],
+        ),
+        ("[a, {host: b, port: 3307}]", "[]", ["mysql.members: the list is empty", "name at least one"]),
+        ("[a,", "['a b',", ["mysql.members[0]: 'a b' is not an address", "host:port"]),
+        ("[a,", "[3306,", ["mysql.members[0]: expected `str`, got `int`"]),
+        ("[a,", "[a:99999,", ["mysql.members[0]: 'a:99999' is not an address"]),
+        ("port: 3307", "prot: 3307", ["mysql.members[1].prot: is unknown; did you mean port?"]),
+        ("port: 3307", "unix_socket: /s", ["mysql.members[1]: needs host or unix_socket, not both"]),
+        ("{host: b, port: 3307}", "{port: 3307}", ["mysql.members[1]: needs host or unix_socket"]),
+        ("{host: b, port: 3307}", "'a:3306'", ["mysql.members[1]: a:3306 is named twice"]),
+        ("[a, {host: b, port: 3307}]", "a", ["mysql.members: expected `array`, got `str`; write a list"]),
+    ],
+)
+def test_a_mistake_in_the_members_is_named_with_its_field(
+    tmp_path: pathlib.Path, old: str, new: str, words: list[str]
+) -> None:
+    assert old in MEMBERS
+    found = sentences(tmp_path, MEMBERS.replace(old, new))
+    for word in words:
+        assert word in found
+    assert len(found.splitlines()) == 1
+    assert "hush" not in found
+
+
 def test_all_mistakes_are_named_at_once(tmp_path: pathlib.Path) -> None:
     found = sentences(
         tmp_path, GOOD.replace("k:{id}", "k:{city}").replace("4730", "99999") + "worker: {processes: 0}\n"

@@ -15,7 +15,6 @@ from gearsync.operate.pipeline.problems import (
     problems,
 )
 from gearsync.operate.pipeline.state import (
-    Server,
     Transactions,
     Verification,
 )
@@ -120,7 +119,7 @@ def test_transactions_that_stay_open_are_a_hint_and_no_problem(
 
 
 def test_what_is_unknown_is_left_out() -> None:
-    state = replace(in_order(), mysql=Server("db", False, "gone"), database=None)
+    state = replace(in_order(), mysql=DatabaseServer("db", False, "gone"), database=None)
     found = samples(list(observed(state, {"source": "main"})))
     assert found["gearsync_mysql_up"] == {(("source", "main"),): 0.0}
     assert not [

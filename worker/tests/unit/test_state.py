@@ -19,6 +19,7 @@ from gearsync.operate.pipeline.problems import (
     trigger_problem,
 )
 from gearsync.operate.pipeline.state import (
+    DatabaseServer,
     JobServer,
     Lease,
     Server,
@@ -89,7 +90,7 @@ def test_servers_that_are_down_are_reported_and_only_what_is_needed_makes_it_unr
     assert readiness(state) == []
     state = replace(
         in_order(),
-        mysql=Server("db", False, "gone"),
+        mysql=DatabaseServer("db", False, "gone"),
         redis=Server("cache", False, "away"),
         job_servers=[JobServer("one", False, "x")],
         database=None,

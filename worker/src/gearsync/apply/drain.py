@@ -34,6 +34,7 @@ from gearsync.servers.gearman import Job, JobServers
 from gearsync.servers.mysql import Database
 from gearsync.servers.mysql_errors import DatabaseUnavailable, RowsLocked, SchemaAbsent
 from gearsync.servers.outage import Outage
+from gearsync.servers.primary import NoPrimary, Watch
 from gearsync.servers.redis_errors import Denied, Unavailable
 from gearsync.servers.target import Target
 from gearsync.telemetry.metrics import ERRORS, Tally, Window
@@ -45,6 +46,8 @@ _DONE = b"done"
 _REFRESH = 1.0
 #: Seconds between two reports for `gearsync status`.
 _REPORT = 5.0
+#: Seconds between two checks for a primary, while there is none.
+_PRIMARY = 0.05
 #: Seconds between two checks that Redis still has the applied batches.
 _CONFIRM = 0.1
 
@@ -57,6 +60,8 @@ class Servers(NamedTuple):
     database: Database
     #: A second connection, over which applied changes are deleted.
     deleting: Database
+    #: Where there are several members: which of them is the primary.
+    watch: Optional[Watch] = None
 
 
 class Drain:
@@ -65,7 +70,7 @@ class Drain:
     def __init__(
         self, config: Config, servers: Servers, transforms: dict[str, Transform], tally: Tally
     ) -> None:
-        self.servers, self.target, database, deleting = servers
+        self.servers, self.target, database, deleting, self._watch = servers
         self.tally = tally
         self._source = config.source
         self._settings = config.worker
@@ -96,6 +101,8 @@ class Drain:
         self._whole_keys = [whole_key(config.source, table.table) for table in config.tables]
         self._window = Window()
         self._session = 0
+        self._member = ""
+        self._has_no_primary = self._is_split = False
         self._pace = Pace(config.worker.linger, config.worker.sweep)
         #: Jobs that woke it and are not answered.
         self._wakes: list[Job] = []
@@ -122,7 +129,8 @@ class Drain:
 
     def step(self, seconds: float) -> None:
         """Read and write one batch at most, then wait up to ``seconds`` for jobs."""
-        if time.monotonic() >= self._database_outage.retry_at:
+        if time.monotonic() >= self._database_outage.retry_at or self._has_primary:
+            self._has_no_primary = False
             try:
                 self._look()
                 self._database_outage.end()
@@ -133,8 +141,18 @@ class Drain:
         self.servers.poll(self._pause(seconds))
         self._take_jobs()
 
+    @property
+    def _has_primary(self) -> bool:
+        """Whether there is a primary by now, when there was none at the last attempt."""
+        return self._has_no_primary and self._watch is not None and self._watch.is_known
+
     def _begin_outage(self, error: DatabaseUnavailable) -> None:
         self._database_error = error
+        self._has_no_primary = isinstance(error, NoPrimary)
+        if isinstance(error, NoPrimary) and error.is_split and not self._is_split:
+            self._is_split = True
+            self.tally.count(ERRORS, "split_brain")
+            log.error("nothing is drained: %s", error, extra={"action": "split_brain"})
         self._database_outage.begin(
             "the schema does not exist yet" if isinstance(error, SchemaAbsent) else str(error)
         )
@@ -162,6 +180,8 @@ class Drain:
         if self._database.connection and (self._session != self._database.sessions or self._deleter.gave_up):
             self._start_over()
         if now >= self._refresh_at:
+            # First: a server that is read-only by now is not written to.
+            self._compare_clocks()
             self._reader.refresh()
             # When another process has locked these rows, there is time for further attempts before a lease
             # expires.
@@ -194,14 +214,24 @@ class Drain:
         the same ids are other changes.
         """
         self._session = self._database.sessions
+        if self._member not in ("", self._database.member.name):
+            log.warning(
+                "the primary is %s, no longer %s",
+                self._database.member.name,
+                self._member,
+                extra={"action": "primary_changed"},
+            )
+        self._member, self._is_split = self._database.member.name, False
         self._applied.clear()
         self._fences.follow({})
 
-    def _report(self, now: float) -> None:
-        """Compare the clocks, and store a report for `gearsync status`."""
+    def _compare_clocks(self) -> None:
         before = time.time()
         server = self._database.now()
         self._applier.clock_ahead = server - (before + time.time()) / 2
+
+    def _report(self, now: float) -> None:
+        """Store a report for `gearsync status`."""
         if now >= self._report_at:
             self._leases.report(msgspec.json.encode(self._window.report(self.tally, now)))
             self._report_at = now + _REPORT
@@ -244,7 +274,7 @@ class Drain:
         now = time.monotonic()
         moments = [now + seconds, *self._desk.looks]
         if self._database_outage.failures:
-            moments.append(self._database_outage.retry_at)
+            moments.append(now + _PRIMARY if self._has_no_primary else self._database_outage.retry_at)
         else:
             moments += [self._refresh_at, max(self._pace.due, self._redis_outage.retry_at)]
             moments += (

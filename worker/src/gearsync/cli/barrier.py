@@ -10,7 +10,7 @@ import msgspec
 from gearsync.declare.configuration import Config, ConfigError
 from gearsync.outbox.applied import barrier
 from gearsync.outbox.barrier import TIMEOUT, wait
-from gearsync.servers.mysql import Database
+from gearsync.servers.primary import open_database
 from gearsync.servers.target import open_target
 
 OK, FAILED = 0, 1
@@ -31,7 +31,7 @@ def run(config: Config, options: argparse.Namespace) -> int:
     """The exit status: 0 when all is in Redis. Raises ConfigError."""
     if config.mysql is None:
         raise ConfigError(["mysql: is required for a barrier"])
-    database = Database(config.mysql, config.worker.io_timeout)
+    database = open_database(config.mysql, config.worker.io_timeout)
     target = open_target(config.redis, config.worker.io_timeout)
     answer = wait(barrier(config, database, target, options.timeout))
     database.close()

@@ -14,8 +14,8 @@ from gearsync.cli import sources
 from gearsync.declare.configuration import Config
 from gearsync.outbox import synced_table
 from gearsync.outbox.dead_letter import DeadLetters, Letter, Outcome
-from gearsync.servers.mysql import Database
 from gearsync.servers.mysql_errors import DatabaseUnavailable
+from gearsync.servers.primary import open_database
 from gearsync.shapes import TYPES
 
 DONE, NOT_ALL, WRONG_USE = 0, 1, 2
@@ -77,7 +77,7 @@ def run(config: Config, options: argparse.Namespace) -> int:
     if problem or config.mysql is None:
         print(problem, file=sys.stderr)
         return WRONG_USE
-    database = Database(config.mysql, _STATEMENT, idle=120.0)
+    database = open_database(config.mysql, _STATEMENT, idle=120.0)
     letters = DeadLetters(database)
     try:
         if options.action == "list":

@@ -26,6 +26,7 @@ from gearsync.outbox.applied import missing
 from gearsync.outbox.synced_table import NoKey, SyncedTable
 from gearsync.servers.mysql import Database
 from gearsync.servers.mysql_errors import DatabaseUnavailable, StatementInvalid
+from gearsync.servers.primary import open_database
 from gearsync.servers.redis_errors import Unavailable
 from gearsync.servers.target import Target, open_target
 
@@ -181,10 +182,10 @@ def run(config: Config, options: argparse.Namespace) -> int:
     if problem or config.mysql is None:
         print(problem, file=sys.stderr)
         return FAILED
-    database = Database(config.mysql, _STATEMENT, idle=60.0)
+    database = open_database(config.mysql, _STATEMENT, idle=60.0)
     target = open_target(config.redis, config.worker.io_timeout)
     replicas = [
-        Database(_replica(config.mysql, address), config.worker.io_timeout, idle=60.0)
+        Database(_replica(config.mysql, address), config.worker.io_timeout, idle=60.0, any_state=True)
         for address in options.replica
     ]
     try:

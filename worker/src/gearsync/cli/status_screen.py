@@ -13,7 +13,7 @@ from rich.text import Text
 from gearsync.declare.configuration import Config
 from gearsync.operate.pipeline.activity import Activity, activity
 from gearsync.operate.pipeline.problems import hints, problems
-from gearsync.operate.pipeline.state import DatabaseState, PipelineState
+from gearsync.operate.pipeline.state import DatabaseServer, DatabaseState, PipelineState
 
 
 def screen(state: PipelineState, config: Config) -> RenderableType:
@@ -142,6 +142,9 @@ def _servers(state: PipelineState) -> Table:
     for kind, server in (("MySQL", state.mysql), ("Redis", state.redis)):
         if server is not None:
             rows.add_row(kind, server.name, "up" if server.ok else server.detail)
+            if isinstance(server, DatabaseServer):
+                for member, member_state in server.members.items():
+                    rows.add_row("", member, member_state)
     breakers = {}
     if state.database is not None and state.database.functions is not None:
         breakers = {server["address"]: server["state"] for server in state.database.functions["servers"]}

@@ -36,6 +36,7 @@ from gearsync.declare.configuration import Config, parse_address
 from gearsync.project.transform import transforms
 from gearsync.servers.gearman import JobServers
 from gearsync.servers.mysql import Database
+from gearsync.servers.primary import Watch, open_database
 from gearsync.servers.resolver import Resolver
 from gearsync.servers.target import open_target
 from gearsync.telemetry import logs, tallies
@@ -93,7 +94,7 @@ def direct(config: Config, tally: Tally) -> DirectDelivery:
     servers = _servers(config, [*router.functions, REVERSE])
     durable = [table.table for table in config.durable_tables]
     late = (
-        LateJobs(Database(config.mysql, config.worker.io_timeout), durable)
+        LateJobs(open_database(config.mysql, config.worker.io_timeout), durable)
         if config.mysql is not None and durable
         else None
     )
@@ -111,11 +112,15 @@ def drain(config: Config, tally: Tally) -> Drain:
     # the time.
     gc.freeze()
     gc.set_threshold(100_000, 20, 100)
-    database = Database(config.mysql, settings.io_timeout, idle=2 * settings.lease)
-    behind = Database(config.mysql, settings.io_timeout, idle=2 * settings.lease)
+    watch = Watch(config.mysql) if len(config.mysql.servers) > 1 else None
+    database, behind = (
+        Database(config.mysql, settings.io_timeout, idle=2 * settings.lease, choice=watch) for _ in range(2)
+    )
+    if watch is not None:
+        watch.sessions += [database, behind]
     return Drain(
         config,
-        Servers(servers, open_target(config.redis, settings.io_timeout), database, behind),
+        Servers(servers, open_target(config.redis, settings.io_timeout), database, behind, watch),
         transforms(config),
         tally,
     )

@@ -18,6 +18,7 @@ from gearsync.operate.verify.stored_results import store
 from gearsync.operate.verify.table_verifier import EXAMPLES
 from gearsync.servers.mysql import Database
 from gearsync.servers.mysql_errors import DatabaseUnavailable, StatementInvalid
+from gearsync.servers.primary import open_database
 from gearsync.servers.redis_errors import Unavailable
 from gearsync.servers.target import open_target
 
@@ -105,7 +106,7 @@ def run(config: Config, options: argparse.Namespace) -> int:
     problem = _wrong_options(config, options)
     if problem or config.mysql is None:
         return _not_compared(problem, options.json)
-    database = Database(config.mysql, _STATEMENT, idle=600.0)
+    database = open_database(config.mysql, _STATEMENT, idle=600.0)
     target = open_target(config.redis, config.worker.io_timeout)
     try:
         reports = VerifyRun(config, options, database, target).reports()

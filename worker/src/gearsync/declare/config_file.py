@@ -173,10 +173,23 @@ class Document:
 
     def _value(self, node: yaml.Node, kind: Any, path: Path, problems: list[Problem]) -> Any:
         struct = _struct_of(kind)
-        if struct is not None and not (
-            type(None) in get_args(kind) and self._loader.construct_object(node, deep=True) is None
+        # An element that may be a struct or a text.
+        is_text = str in get_args(kind) and not isinstance(node, yaml.MappingNode)
+        if (
+            struct is not None
+            and not is_text
+            and not (type(None) in get_args(kind) and self._loader.construct_object(node, deep=True) is None)
         ):
             return self._struct(node, struct, path, problems)
+        if struct is not None and is_text:
+            kind = str
+        if get_origin(kind) is list and isinstance(node, yaml.SequenceNode):
+            before = len(problems)
+            elements = [
+                self._value(part, get_args(kind)[0], (*path, number), problems)
+                for number, part in enumerate(node.value)
+            ]
+            return elements if len(problems) == before else None
         try:
             return msgspec.convert(self._loader.construct_object(node, deep=True), kind)
         except msgspec.ValidationError as error:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pathlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Callable, Literal, NamedTuple, Optional
+from typing import Any, Callable, Literal, NamedTuple, Optional, Union
 
 import msgspec
 
@@ -17,6 +17,7 @@ from gearsync.declare.problem import Problem, path_text
 from gearsync.declare.rules import is_durable, source_problems, tables_problems
 
 DEFAULT_JOB_PORT = 4730
+DEFAULT_MYSQL_PORT = 3306
 DEFAULT_SENTINEL_PORT = 26379
 DEFAULT_METRICS_PORT = 9788
 
@@ -65,20 +66,43 @@ class RedisSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         )
 
 
+class Member(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """Where one server of a source is: the primary, or a replica that may become it."""
+
+    host: Optional[str] = None
+    port: int = DEFAULT_MYSQL_PORT
+    unix_socket: Optional[str] = None
+
+    @property
+    def name(self) -> str:
+        """Its address, for messages."""
+        return self.unix_socket or f"{self.host}:{self.port}"
+
+
 class MySQLSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Where MySQL is, and who the worker is there."""
 
     user: str
     host: str = "localhost"
-    port: int = 3306
+    port: int = DEFAULT_MYSQL_PORT
     unix_socket: Optional[str] = None
+    members: list[Union[Member, str]] = msgspec.field(default_factory=list)
     password: str = ""
 
+    @property
+    def servers(self) -> list[Member]:
+        """All members, or the one server. Raises ValueError for an invalid address."""
+        if not self.members:
+            return [Member(host=self.host, port=self.port, unix_socket=self.unix_socket)]
+        return [each if isinstance(each, Member) else _member_at(each) for each in self.members]
+
     def __repr__(self) -> str:
-        return (
-            f"MySQLSettings(user={self.user!r}, host={self.host!r}, port={self.port}, "
-            f"unix_socket={self.unix_socket!r})"
-        )
+        return f"MySQLSettings(user={self.user!r}, servers={[member.name for member in self.servers]!r})"
+
+
+def _member_at(address: str) -> Member:
+    host, port = parse_address(address, DEFAULT_MYSQL_PORT)
+    return Member(host=host, port=port)
 
 
 class WorkerSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -168,6 +192,32 @@ def _address_problems(config: Config) -> Iterator[Problem]:
         )
 
 
+def _member_problems(config: Config, document: Document) -> Iterator[Problem]:
+    if config.mysql is None or not document.has(("mysql", "members")):
+        return
+    path: Path = ("mysql", "members")
+    if beside := [name for name in ("host", "port", "unix_socket") if document.has(("mysql", name))]:
+        yield Problem(path, f"stands beside {', '.join(beside)}", "name all servers in members alone")
+    if not config.mysql.members:
+        yield Problem(path, "the list is empty", "name at least one, or leave it out and give host")
+    names: list[str] = []
+    for number, each in enumerate(config.mysql.members):
+        try:
+            member = each if isinstance(each, Member) else _member_at(each)
+        except ValueError:
+            yield Problem(
+                (*path, number), f"{each!r} is not an address", "write host, host:port or [v6]:port"
+            )
+            continue
+        if bool(member.host) == bool(member.unix_socket):
+            yield Problem(
+                (*path, number), "needs host or unix_socket, not both", "write {host, port} or {unix_socket}"
+            )
+        elif member.name in names:
+            yield Problem((*path, number), f"{member.name} is named twice", "leave one of them out")
+        names.append(member.name)
+
+
 def _replica_problems(config: Config) -> Iterator[Problem]:
     if config.redis.replicas < 0:
         yield Problem(("redis", "replicas"), "must be 0 or more", "0 waits for none")
@@ -211,7 +261,7 @@ def _worker_problems(settings: WorkerSettings) -> Iterator[Problem]:
         )
 
 
-def _check(config: Config, declared: Any, has_mysql: bool, source: Optional[str]) -> Iterator[Problem]:
+def _check(config: Config, declared: Any, document: Document, source: Optional[str]) -> Iterator[Problem]:
     wrong = source_problems(config.source)
     if not wrong and source not in (None, config.source):
         message = f"{config.source} is not {source}, the name of the file"
@@ -222,13 +272,14 @@ def _check(config: Config, declared: Any, has_mysql: bool, source: Optional[str]
     durable = (
         [each.get("table") for each in declared if is_durable(each)] if isinstance(declared, list) else []
     )
-    if durable and not has_mysql:
+    if durable and not document.has(("mysql",)):
         message = (
             "is needed for the durable delivery of "
             f"{durable[0] if isinstance(durable[0], str) and durable[0].isprintable() else 'a table'}"
         )
         yield Problem(("mysql",), message, "set it, or declare the table with delivery: direct")
     yield from _address_problems(config)
+    yield from _member_problems(config, document)
     yield from _replica_problems(config)
     yield from _worker_problems(config.worker)
 
@@ -269,7 +320,7 @@ def inspect(
         return None, [Shown(path, error.line, "", str(error), "")]
     config, problems = document.convert(Config, "tables")
     declared = document.value("tables", [])
-    further = _check(config, declared, document.has(("mysql",)), source)
+    further = _check(config, declared, document, source)
     # What stands in the place of something that is wrong or missing is no further problem.
     problems += [
         each

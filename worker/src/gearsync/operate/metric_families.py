@@ -9,6 +9,7 @@ from typing import Any
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from gearsync.operate.pipeline.state import DatabaseState, PipelineState, Transactions, Waiting
+from gearsync.servers.members import ANSWERED
 from gearsync.telemetry.metrics import (
     BATCHES,
     BUCKETS,
@@ -100,6 +101,22 @@ def observed(state: PipelineState, labels: dict[str, str]) -> Iterator[Metric]:
             "Whether MySQL and the schema gearsync can be used",
             labels,
             ({}, state.mysql.ok),
+        )
+    if state.mysql is not None and state.mysql.members:
+        yield gauge(
+            "gearsync_mysql_member_up",
+            "Whether the member of the source answers",
+            labels,
+            *[
+                ({"member": name}, of_member in ANSWERED)
+                for name, of_member in sorted(state.mysql.members.items())
+            ],
+        )
+        yield gauge(
+            "gearsync_mysql_split_brain",
+            "Whether several members are writable, so that none is drained",
+            labels,
+            ({}, state.mysql.is_split),
         )
     yield gauge("gearsync_redis_up", "Whether Redis answers", labels, ({}, state.redis.ok))
     yield gauge(

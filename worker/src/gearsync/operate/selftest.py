@@ -12,9 +12,10 @@ import pymysql
 from pymysql.constants import ER
 
 from gearsync.contract import SCHEMA
-from gearsync.declare.configuration import Config, MySQLSettings, parse_address
+from gearsync.declare.configuration import Config, Member, MySQLSettings, parse_address
 from gearsync.servers.gearman_admin import version
-from gearsync.servers.mysql_errors import message_of
+from gearsync.servers.mysql_errors import DatabaseUnavailable, message_of
+from gearsync.servers.primary import Members
 from gearsync.servers.redis_errors import Unavailable
 from gearsync.servers.target import Target, open_target
 from gearsync.shapes import TYPES
@@ -101,13 +102,13 @@ def _redis(config: Config) -> Result:
     return Result(name, True, "accepts all commands that are needed")
 
 
-def _mysql(settings: MySQLSettings, timeout: float, durable: bool) -> Result:
-    name = f"MySQL {settings.unix_socket or f'{settings.host}:{settings.port}'}"
+def _mysql(settings: MySQLSettings, member: Member, timeout: float, durable: bool) -> Result:
+    name = f"MySQL {member.name}"
     try:
         connection = pymysql.connect(
-            host=settings.host,
-            port=settings.port,
-            unix_socket=settings.unix_socket,
+            host=member.host,
+            port=member.port,
+            unix_socket=member.unix_socket,
             user=settings.user,
             password=settings.password,
             connect_timeout=max(1, int(timeout)),
@@ -116,8 +117,10 @@ def _mysql(settings: MySQLSettings, timeout: float, durable: bool) -> Result:
     except pymysql.MySQLError as error:
         return Result(name, False, message_of(error))
     with connection, connection.cursor() as cursor:
-        cursor.execute("SELECT VERSION()")
-        version = str(cursor.fetchone()[0])
+        cursor.execute("SELECT VERSION(), @@global.read_only IN ('0', 'OFF')")
+        version, is_writable = map(str, cursor.fetchone())
+        if is_writable == "0":
+            return Result(name, len(settings.members) > 1, f"{version}, read-only")
         if durable:
             try:
                 # Nothing is read or written: the server only checks the account's rights.
@@ -132,10 +135,20 @@ def _mysql(settings: MySQLSettings, timeout: float, durable: bool) -> Result:
         return Result(name, True, version)
 
 
+def _primary(settings: MySQLSettings) -> Result:
+    try:
+        return Result("MySQL", True, f"the primary is {Members(settings).choose().name}")
+    except DatabaseUnavailable as error:
+        return Result("MySQL", False, str(error))
+
+
 def results(config: Config) -> Iterator[Result]:
     """One result for each configured server, as they come."""
     for address in config.job_servers:
         yield _job_server(address, config)
     yield _redis(config)
     if config.mysql is not None:
-        yield _mysql(config.mysql, config.worker.io_timeout, bool(config.durable_tables))
+        for member in config.mysql.servers:
+            yield _mysql(config.mysql, member, config.worker.io_timeout, bool(config.durable_tables))
+        if len(config.mysql.servers) > 1:
+            yield _primary(config.mysql)

@@ -4,16 +4,25 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import os
 import select
+import socket
 import ssl
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from typing import Any, Optional, Union
 
 import pymysql
-from pymysql.constants import CLIENT
+from pymysql.constants import CLIENT, ER
 
-from gearsync.declare.configuration import MySQLSettings
-from gearsync.servers.mysql_errors import DatabaseUnavailable, RowsLocked, StatementRefused, classified
+from gearsync.declare.configuration import Member, MySQLSettings
+from gearsync.servers.mysql_errors import (
+    DatabaseUnavailable,
+    RowsLocked,
+    StatementRefused,
+    classified,
+)
 
 
 def _tls() -> ssl.SSLContext:
@@ -47,54 +56,91 @@ class _Connection(pymysql.connections.Connection):  # type: ignore[misc]  # PyMy
         return _TLS
 
 
+class Choice:
+    """Which member a session is opened with."""
+
+    def choose(self) -> Member:
+        """The member. Raises DatabaseUnavailable."""
+        raise NotImplementedError
+
+    def doubt(self) -> None:
+        """A session has ended, or its server takes no writes: another member may be the primary by now."""
+
+
+class Only(Choice):
+    """One member, whatever its state."""
+
+    def __init__(self, member: Member) -> None:
+        self._member = member
+
+    def choose(self) -> Member:
+        return self._member
+
+
+#: Seconds for connecting, and for each step of a login, where there are other members.
+_QUICK = 1.0
+#: What makes a server read-only; the last two are one, by the names that different servers give it.
+_READ_ONLY = ("read_only", "innodb_read_only", "tx_read_only", "transaction_read_only")
+#: What identifies a server. MariaDB has no server_uuid.
+_IDENTITY = ("server_uuid", "hostname", "port", "server_id", "datadir")
+
+
+def _is_off(value: bytes) -> bool:
+    return value in (b"0", b"OFF")
+
+
+def identity_of(variables: Mapping[str, bytes]) -> str:
+    """A text that identifies the server with these variables, whatever its address. Pure."""
+    if uuid := variables.get("server_uuid"):
+        return uuid.decode()
+    values = b" ".join(variables.get(name, b"") for name in _IDENTITY[1:])
+    return hashlib.sha256(values).hexdigest()[:32]
+
+
 class Database:
     """One session: READ COMMITTED, UTC, autocommit, values as bytes."""
 
-    def __init__(self, settings: MySQLSettings, timeout: float, idle: float = 30.0) -> None:
+    def __init__(
+        self,
+        settings: MySQLSettings,
+        timeout: float,
+        idle: float = 30.0,
+        choice: Optional[Choice] = None,
+        any_state: bool = False,
+    ) -> None:
         """``timeout`` bounds connecting and each answer, in seconds; after ``idle`` seconds the server ends
-        an idle session.
+        an idle session. ``choice`` is needed for several members.
 
-        Connects at the first use.
+        A server that is read-only is unavailable, unless ``any_state`` allows it. Connects at the first use.
         """
-        self.name = settings.unix_socket or f"{settings.host}:{settings.port}"
+        members = settings.servers
+        self.name = ", ".join(member.name for member in members)
         self._settings = settings
+        self._choice = choice or Only(members[0])
         self._timeout = timeout
+        self._login_timeout = min(timeout, _QUICK) if len(members) > 1 else timeout
         self._idle = max(2, int(idle))
+        self._any_state = any_state
         self._connection: Any = None
         #: The number of sessions so far: a new session may be with another server.
         self.sessions = 0
+        #: The member of the last session, what identifies its server, and whether that is read-only.
+        self.member = members[0]
+        self.server = ""
+        self.is_read_only = False
+        #: Since when an answer is waited for, by the monotonic clock; 0 when none is.
+        self.busy_since = 0.0
 
     @property
     def connection(self) -> Any:
         """The connection, connected. Raises DatabaseUnavailable."""
         if self._connection is None:
-            settings = self._settings
+            member = self._choice.choose()
             try:
-                self._connection = _Connection(
-                    host=settings.host,
-                    port=settings.port,
-                    unix_socket=settings.unix_socket,
-                    user=settings.user,
-                    password=settings.password,
-                    charset="utf8mb4",
-                    use_unicode=False,
-                    conv=pymysql.converters.encoders.copy(),
-                    autocommit=True,
-                    client_flag=CLIENT.FOUND_ROWS | CLIENT.MULTI_STATEMENTS,
-                    # A Unix socket needs no TLS.
-                    ssl_disabled=bool(settings.unix_socket),
-                    connect_timeout=max(1, int(self._timeout)),
-                    read_timeout=self._timeout,
-                    write_timeout=self._timeout,
-                    # A statement that waits for a lock fails soon and is retried. The idle limit bounds how
-                    # long a process that was paused inside a transaction holds its locks.
-                    init_command="SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_TRANS_TABLES',"
-                    f" innodb_lock_wait_timeout = 2, lock_wait_timeout = 2, wait_timeout = {self._idle}",
-                )
-                self._connection.query("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
-                self.sessions += 1
+                self._open(member)
             except (pymysql.MySQLError, OSError) as error:
                 self.close()
+                self._choice.doubt()
                 unavailable = classified(error)
                 _break_cycle(error)
             else:
@@ -105,6 +151,52 @@ class Database:
                 # Its traceback refers to this frame.
                 del unavailable
         return self._connection
+
+    def _open(self, member: Member) -> None:
+        """Raises MySQLError and OSError."""
+        self._connection = _Connection(
+            host=member.host,
+            port=member.port,
+            unix_socket=member.unix_socket,
+            user=self._settings.user,
+            password=self._settings.password,
+            charset="utf8mb4",
+            use_unicode=False,
+            conv=pymysql.converters.encoders.copy(),
+            autocommit=True,
+            client_flag=CLIENT.FOUND_ROWS | CLIENT.MULTI_STATEMENTS,
+            # A Unix socket needs no TLS.
+            ssl_disabled=bool(member.unix_socket),
+            connect_timeout=max(1, int(self._login_timeout)),
+            read_timeout=self._login_timeout,
+            write_timeout=self._timeout,
+            # A statement that waits for a lock fails soon and is retried. The idle limit bounds how
+            # long a process that was paused inside a transaction holds its locks.
+            init_command="SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_TRANS_TABLES',"
+            f" innodb_lock_wait_timeout = 2, lock_wait_timeout = 2, wait_timeout = {self._idle}",
+        )
+        cursor = self._connection.cursor()
+        names = ", ".join(f"'{name}'" for name in (*_READ_ONLY, *_IDENTITY))
+        cursor.execute(
+            "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; "
+            f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({names})"
+        )
+        cursor.nextset()
+        variables = {name.decode(): value for name, value in cursor.fetchall()}
+        states = [name for name in _READ_ONLY if name in variables]
+        self._state_sql = f"CONCAT_WS(' ', {', '.join(f'@@global.{name}' for name in states)})"
+        self.member, self.server = member, identity_of(variables)
+        self._note_state([variables[name] for name in states])
+        self._connection._read_timeout = self._timeout
+        self.sessions += 1
+
+    def _note_state(self, values: list[bytes]) -> None:
+        """Raises OperationalError for a server that is read-only, unless any state is allowed."""
+        self.is_read_only = not all(map(_is_off, values))
+        if self.is_read_only and not self._any_state:
+            raise pymysql.err.OperationalError(
+                ER.OPTION_PREVENTS_STATEMENT, f"{self.member.name} is read-only"
+            )
 
     def run(self, sql: Union[str, bytes], arguments: Any = None) -> int:
         """Execute one statement. Returns how many rows it matched. Raises DatabaseUnavailable."""
@@ -143,6 +235,7 @@ class Database:
         """
         cursor = self.connection.cursor(pymysql.cursors.SSCursor)
         rows: list[tuple[Any, ...]] = []
+        self.busy_since = time.monotonic()
         try:
             cursor.execute(sql)
             while most > 0 and (row := cursor.fetchone()) is not None:
@@ -159,11 +252,20 @@ class Database:
                 raise self.failed(error) from None
             self.close()
             raise
+        finally:
+            self.busy_since = 0.0
         return rows, cut
 
     def now(self) -> float:
-        """The server's clock, in seconds since 1970. Raises DatabaseUnavailable."""
-        ((moment,),) = self.rows("SELECT UNIX_TIMESTAMP(NOW(6))")
+        """The server's clock, in seconds since 1970. Raises DatabaseUnavailable, also for a server that is
+        read-only by now: it may be a replica, on which SELECTs still work.
+        """
+        # The name of the last variable is known when it is connected.
+        cursor = self.connection.cursor()
+        with self._failing_as_unavailable():
+            cursor.execute(f"SELECT UNIX_TIMESTAMP(NOW(6)), {self._state_sql}")
+            ((moment, states),) = cursor.fetchall()
+            self._note_state(states.split())
         return float(moment)
 
     def named_rows(self, sql: str) -> list[dict[bytes, Any]]:
@@ -184,6 +286,7 @@ class Database:
     @contextlib.contextmanager
     def _failing_as_unavailable(self) -> Iterator[None]:
         """For a statement and its answer: raises DatabaseUnavailable for errors of the driver."""
+        self.busy_since = time.monotonic()
         try:
             yield
         except (pymysql.MySQLError, OSError) as error:
@@ -193,6 +296,8 @@ class Database:
             # would read this answer.
             self.close()
             raise
+        finally:
+            self.busy_since = 0.0
 
     def failed(self, error: Exception) -> DatabaseUnavailable:
         """The driver's ``error`` as DatabaseUnavailable. Closes the connection, unless the statement was
@@ -203,6 +308,7 @@ class Database:
         # resyncs out.
         if not isinstance(unavailable, (StatementRefused, RowsLocked)):
             self.close()
+            self._choice.doubt()
         return unavailable
 
     @contextlib.contextmanager
@@ -238,6 +344,15 @@ class Database:
             readable.register(self._connection._sock, select.POLLIN)
             if readable.poll(0):
                 self.close()
+
+    def interrupt(self) -> None:
+        """End the connection from another thread: who waits for an answer fails at once."""
+        # The other thread may close its socket, and the number may become another file's.
+        with (
+            contextlib.suppress(AttributeError, OSError, ValueError),
+            socket.socket(fileno=os.dup(self._connection._sock.fileno())) as duplicate,
+        ):
+            duplicate.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close the connection; the server rolls back an open transaction."""

@@ -33,12 +33,15 @@ _DENIED = (
     ER.ACCESS_DENIED_ERROR,
     ER.SPECIFIC_ACCESS_DENIED_ERROR,
 )
+#: The server takes no writes: because of read_only or super_read_only (1290, which other options have, too),
+#: because new transactions are read-only, or because InnoDB is.
+_READ_ONLY = (ER.OPTION_PREVENTS_STATEMENT, 1792, 1836)
 #: Errors that are temporary, whatever the statement: locks, connections, limits, memory, disk, read-only,
-#: shutdown. (3024, 1969: a statement took too long; 3168, 3169, 4031, 1927, 1053: the session ends; 1792,
-#: 1836: read-only; 1290: an option, mostly read_only.)
+#: shutdown. (3024, 1969: a statement took too long; 3168, 3169, 4031, 1927, 1053: the session ends.)
 _TEMPORARY = frozenset(
     {
         *_LOCKED,
+        *_READ_ONLY,
         ER.CON_COUNT_ERROR,
         ER.OUT_OF_RESOURCES,
         ER.OUTOFMEMORY,
@@ -59,7 +62,6 @@ _TEMPORARY = frozenset(
         ER.QUERY_INTERRUPTED,
         ER.TOO_MANY_USER_CONNECTIONS,
         ER.USER_LIMIT_REACHED,
-        ER.OPTION_PREVENTS_STATEMENT,
         ER.DISK_FULL,
         ER.ERROR_ON_READ,
         ER.CANT_OPEN_FILE,
@@ -69,8 +71,6 @@ _TEMPORARY = frozenset(
         ER.LOCK_TABLE_FULL,
         ER.UNKNOWN_ERROR,
         ER.TABLE_DEF_CHANGED,
-        1792,
-        1836,
         1927,
         1969,
         3024,
@@ -127,6 +127,10 @@ class RowsLocked(DatabaseUnavailable):
     """Another session holds a lock that the statement needs."""
 
 
+class ReadOnly(DatabaseUnavailable):
+    """The server is read-only: another one may be the primary."""
+
+
 class AccessDenied(DatabaseUnavailable):
     """The account lacks a privilege."""
 
@@ -147,6 +151,7 @@ _KINDS: tuple[tuple[type[DatabaseUnavailable], Container[int]], ...] = (
     (SchemaAbsent, _ABSENT),
     (StatementInvalid, _STATEMENT),
     (RowsLocked, _LOCKED),
+    (ReadOnly, _READ_ONLY),
     (AccessDenied, _DENIED),
 )
 

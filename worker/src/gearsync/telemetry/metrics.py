@@ -31,6 +31,7 @@ ERROR_KINDS = (
     "dead_letter",
     "stale_batch",
     "mysql_lost",
+    "split_brain",
     "redis_lost",
     "lease_lost",
     "redis_stepped_back",

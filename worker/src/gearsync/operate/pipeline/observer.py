@@ -12,10 +12,12 @@ from typing import Any, Optional
 from gearsync.contract import DIRECT_FUNCTION, drain_prefix
 from gearsync.declare.configuration import Config, parse_address
 from gearsync.operate.pipeline.database_reader import DatabaseReader
-from gearsync.operate.pipeline.state import DatabaseState, JobServer, PipelineState, Server
+from gearsync.operate.pipeline.state import DatabaseServer, DatabaseState, JobServer, PipelineState, Server
 from gearsync.servers import gearman_admin
+from gearsync.servers.members import Refusal, choose, states
 from gearsync.servers.mysql import Database
 from gearsync.servers.mysql_errors import DatabaseUnavailable, StatementInvalid
+from gearsync.servers.primary import Members, NoPrimary
 from gearsync.servers.redis_errors import Unavailable
 from gearsync.servers.target import open_target
 
@@ -63,7 +65,8 @@ class Observer:
         self._bound = bound
         self._questions: dict[str, Question] = {}
         self._timeout = timeout
-        self._database = Database(config.mysql, timeout, idle=120.0) if config.mysql else None
+        self._members = Members(config.mysql) if config.mysql and len(config.mysql.servers) > 1 else None
+        self._database = Database(config.mysql, timeout, 120.0, self._members) if config.mysql else None
         self._target = open_target(config.redis, timeout)
         self._reader = DatabaseReader(config, self._database, self._target) if self._database else None
 
@@ -83,7 +86,7 @@ class Observer:
         mysql, database = (
             self._questions["mysql"].answer()
             if "mysql" in answered
-            else (Server(self._database.name, False, late) if self._database else None, None)
+            else (DatabaseServer(self._database.name, False, late) if self._database else None, None)
         )
         redis = (
             self._questions["redis"].answer()
@@ -101,10 +104,17 @@ class Observer:
         if self._database is not None:
             self._database.close()
 
-    def _mysql(self) -> tuple[Optional[Server], Optional[DatabaseState]]:
+    def _mysql(self) -> tuple[Optional[DatabaseServer], Optional[DatabaseState]]:
         if self._database is None or self._reader is None:
             return None, None
+        answers = self._members.ask() if self._members else {}
+        chosen = choose(answers) if answers else None
+        members, is_split = states(answers), isinstance(chosen, Refusal) and chosen.is_split
         try:
+            if isinstance(chosen, Refusal):
+                raise NoPrimary(chosen)
+            if chosen is not None and chosen != self._database.member:
+                self._database.close()
             state = self._reader.read()
         except DatabaseUnavailable as error:
             absent = (
@@ -112,8 +122,8 @@ class Observer:
                 if isinstance(error, StatementInvalid)
                 else ""
             )
-            return Server(self._database.name, False, f"{absent}{error}"), None
-        return Server(self._database.name, True), state
+            return DatabaseServer(self._database.name, False, f"{absent}{error}", members, is_split), None
+        return DatabaseServer(self._database.name, True, "", members), state
 
     def _redis(self) -> Server:
         try:

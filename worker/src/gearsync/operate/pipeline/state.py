@@ -20,6 +20,14 @@ class Server(msgspec.Struct, rename={"detail": "words"}):
     detail: str = ""
 
 
+class DatabaseServer(Server):
+    """The database server, and where a source has several members each one's state, by its address."""
+
+    members: dict[str, str] = msgspec.field(default_factory=dict)
+    is_split: bool = False
+    """Whether several members are writable, so that none is drained."""
+
+
 class JobServer(Server):
     """A job server and its queues for this pipeline's functions."""
 
@@ -127,7 +135,7 @@ class PipelineState(msgspec.Struct):
 
     time: float
     source: str
-    mysql: Optional[Server]
+    mysql: Optional[DatabaseServer]
     redis: Server
     job_servers: list[JobServer]
     database: Optional[DatabaseState]

@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A primary and a replica that take each other's place while applications write, and what Redis must have
+of it: nothing here is shared with the worker or with `gearsync verify`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from typing import Any
+
+import pymysql
+
+from harness.database import server_program
+from harness.outbox_database import OutboxDatabase
+from harness.waiting import until
+
+#: As on a primary that loses nothing that it has acknowledged, and on a replica that may become one.
+OPTIONS = {
+    "mariadb": ["--log-slave-updates=ON", "--gtid-strict-mode=ON"],
+    "mysql": ["--gtid-mode=ON", "--enforce-gtid-consistency=ON", "--log-replica-updates=ON"],
+}
+DURABLE = ["--sync-binlog=1", "--innodb-flush-log-at-trx-commit=1"]
+#: Who the worker and the application are: without the rights by which root writes to a read-only server.
+RIGHTS = {
+    "gearsync": [
+        "SELECT, INSERT, UPDATE, DELETE, EXECUTE ON gearsync.*",
+        "SELECT ON shop.item",
+    ],
+    "app": ["SELECT, INSERT, UPDATE, DELETE ON shop.*"],
+    "replica": ["REPLICATION SLAVE ON *.*"],
+}
+#: Rows of each writer.
+KEYS = 8
+TABLE: dict[str, Any] = {
+    "table": "shop.item",
+    "delivery": "durable",
+    "columns": ["id", "version", "name"],
+    "write": [
+        {"type": "hash", "key": "item:{id}"},
+        {"type": "set", "key": "name:{name}", "member": "{id}"},
+        {"type": "zset", "key": "all", "member": "{id}", "score": "{version}"},
+        {"type": "list", "key": "log", "value": "{id}:{version}"},
+        {"type": "stream", "key": "changes"},
+    ],
+}
+
+
+class Member(OutboxDatabase):
+    """One of the two servers."""
+
+    def __init__(self, number: int, *options: str) -> None:
+        """``number``: its server_id."""
+        super().__init__(f"--server-id={number}", *OPTIONS[server_program()[0]], *DURABLE, *options)
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def follow(self, primary: Member) -> None:
+        """Replicate from another server, and take no writes of others."""
+        if self.engine == "mysql":
+            change = (
+                f"CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT={primary.port}, "
+                "SOURCE_USER='replica', SOURCE_AUTO_POSITION=1, GET_SOURCE_PUBLIC_KEY=1"
+            )
+            self.execute("SET GLOBAL super_read_only=ON", change, "START REPLICA")
+        else:
+            change = (
+                f"CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT={primary.port}, "
+                "MASTER_USER='replica', MASTER_USE_GTID=slave_pos"
+            )
+            self.execute("SET GLOBAL read_only=ON", change, "START SLAVE")
+
+    def stop_receiving(self) -> None:
+        """From now on it lags."""
+        self.execute(f"STOP {'REPLICA' if self.engine == 'mysql' else 'SLAVE'} IO_THREAD")
+
+    def promote(self) -> float:
+        """Become the primary. Returns when it was writable, by the monotonic clock."""
+        word = "REPLICA" if self.engine == "mysql" else "SLAVE"
+        # What was received is applied first.
+        until(self._has_applied)
+        self.execute(f"STOP {word}", f"RESET {word} ALL")
+        self.set_writable(True)
+        return time.monotonic()
+
+    def set_writable(self, writable: bool) -> None:
+        self.execute(f"SET GLOBAL read_only={'OFF' if writable else 'ON'}")
+
+    def _has_applied(self) -> bool:
+        with self.connect() as connection, connection.cursor(pymysql.cursors.DictCursor) as cursor:
+            cursor.execute(f"SHOW {'REPLICA' if self.engine == 'mysql' else 'SLAVE'} STATUS")
+            (row,) = cursor.fetchall()
+        state = str(row.get("Replica_SQL_Running_State") or row.get("Slave_SQL_Running_State"))
+        error = row.get("Last_SQL_Error")
+        assert not error, error
+        return "has read all relay log" in state
+
+    @property
+    def position(self) -> str:
+        """The transactions that it has."""
+        name = "gtid_executed" if self.engine == "mysql" else "gtid_binlog_pos"
+        return str(self.execute(f"SELECT @@GLOBAL.{name}")[0][0])
+
+
+class Pair:
+    """Two members; ``primary`` is the one that takes writes."""
+
+    def __init__(self) -> None:
+        self.members = [Member(1), Member(2)]
+        self.primary, self.replica = self.members
+
+    def __enter__(self) -> Pair:
+        first, second = self.members
+        first.reset()
+        first.execute(
+            "CREATE TABLE shop.item (id INT PRIMARY KEY, version INT, name VARCHAR(40)) ENGINE=InnoDB",
+            "CREATE TABLE shop.history (id INT, version INT, event VARCHAR(6), PRIMARY KEY (id, version)) "
+            "ENGINE=InnoDB",
+        )
+        for name, rights in RIGHTS.items():
+            first.execute(f"CREATE USER {name}@'%'", *[f"GRANT {right} TO {name}@'%'" for right in rights])
+        first.sync_table(**TABLE)
+        second.follow(first)
+        self.wait()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for member in self.members:
+            if member.running:
+                member.signal(signal.SIGCONT)
+            member.remove()
+
+    @property
+    def account(self) -> dict[str, Any]:
+        """A worker's configuration's `mysql`."""
+        return {
+            "user": "gearsync",
+            "members": [{"host": "127.0.0.1", "port": self.members[0].port}, self.members[1].address],
+        }
+
+    def wait(self) -> None:
+        """Wait until the replica has what the primary has."""
+        until(lambda: self.replica.position == self.primary.position)
+
+    def switch(self) -> float:
+        """As an orchestrator does it: nothing is lost. Returns when the new primary was writable."""
+        self.primary.set_writable(False)
+        self.wait()
+        moment = self.replica.promote()
+        self.primary, self.replica = self.replica, self.primary
+        self.replica.follow(self.primary)
+        return moment
+
+    def fail_over(self, lost: float = 0.0, number: int = signal.SIGKILL) -> float:
+        """The primary is killed, or frozen; what it commits in its last ``lost`` seconds is nowhere else."""
+        if lost:
+            self.replica.stop_receiving()
+            time.sleep(lost)
+        self.primary.forget()
+        self.primary.signal(number)
+        if number == signal.SIGKILL:
+            self.primary.wait()
+        moment = self.replica.promote()
+        self.primary, self.replica = self.replica, self.primary
+        return moment
+
+
+class Application:
+    """Threads that write to the primary, whichever that is. Each row has one writer, and a version that only
+    rises; what is committed has a row in `shop.history` in the same transaction.
+    """
+
+    def __init__(self, pair: Pair, writers: int = 3) -> None:
+        self.pair, self.number = pair, writers
+        self.ids = [1000 * writer + key for writer in range(writers) for key in range(KEYS)]
+        self.counts = [0] * writers
+        self._versions = itertools.count(1)
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def __enter__(self) -> Application:
+        self._stop.clear()
+        self._threads = [
+            threading.Thread(target=self._run, args=(writer,), daemon=True) for writer in range(self.number)
+        ]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(60)
+        assert not any(thread.is_alive() for thread in self._threads), "a writer has not ended"
+
+    def _run(self, writer: int) -> None:
+        chance = random.Random(writer)
+        while not self._stop.is_set():
+            primary = self.pair.primary
+            with (
+                contextlib.suppress(pymysql.MySQLError, OSError),
+                primary.connect(user="app", autocommit=False, read_timeout=1) as connection,
+            ):
+                while not self._stop.is_set() and self.pair.primary is primary:
+                    self._write(connection, 1000 * writer + chance.randrange(KEYS), chance)
+                    self.counts[writer] += 1
+                    time.sleep(0.005)
+            time.sleep(0.02)
+
+    def _write(self, connection: Any, row: int, chance: random.Random) -> None:
+        version = next(self._versions)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT version FROM shop.item WHERE id = %s", (row,))
+            known = cursor.fetchall()
+            event = "insert" if not known else "delete" if chance.random() < 0.3 else "update"
+            cursor.execute(
+                {
+                    "insert": f"INSERT INTO shop.item VALUES ({row}, {version}, 'n{version % 7}')",
+                    "update": f"UPDATE shop.item SET version = {version}, name = 'n{version % 7}' WHERE "
+                    f"id = {row}",
+                    "delete": f"DELETE FROM shop.item WHERE id = {row}",
+                }[event]
+            )
+            cursor.execute("INSERT INTO shop.history VALUES (%s, %s, %s)", (row, version, event))
+        connection.commit()
+
+    def go_on(self) -> None:
+        """Wait until each thread has done a write that began after this call."""
+        wanted = [count + 2 for count in self.counts]
+        until(lambda: all(count >= least for count, least in zip(self.counts, wanted)))
+
+
+def differences(primary: Member, redis: Any) -> dict[str, Any]:
+    """The keys of rows that are not as the primary has them: (wanted, what is there)."""
+    rows = primary.execute("SELECT id, version, name FROM shop.item")
+    wanted: dict[str, Any] = {"all": {str(row): version for row, version, _name in rows}}
+    for row, version, name in rows:
+        wanted[f"item:{row}"] = {"id": str(row), "version": str(version), "name": name}
+        wanted.setdefault(f"name:{name}", set()).add(str(row))
+    actual: dict[str, Any] = {
+        "all": {member.decode(): int(score) for member, score in redis.zrange("all", 0, -1, withscores=True)}
+    }
+    for key in redis.keys("item:*"):
+        actual[key.decode()] = {name.decode(): value.decode() for name, value in redis.hgetall(key).items()}
+    for key in redis.keys("name:*"):
+        actual[key.decode()] = {member.decode() for member in redis.smembers(key)}
+    return {
+        place: (wanted.get(place), actual.get(place))
+        for place in wanted.keys() | actual.keys()
+        if wanted.get(place) != actual.get(place)
+    }
+
+
+class Stream:
+    """The stream's entries, beside what the primary has committed."""
+
+    def __init__(self, primary: Member, redis: Any) -> None:
+        entries = Counter(
+            (int(fields[b"id"]), int(fields[b"version"]))
+            for _id, fields in redis.xrange("changes")
+            if fields[b"event"] != b"delete"
+        )
+        committed = {
+            (row, version)
+            for row, version, event in primary.execute("SELECT id, version, event FROM shop.history")
+            if event != "delete"
+        }
+        #: Committed changes without an entry, entries of changes that the primary does not have, and entries
+        #: that are there twice.
+        self.missing = committed - entries.keys()
+        self.lost = entries.keys() - committed
+        self.repeated = {change for change, number in entries.items() if number > 1}

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A primary and a replica that become each other: the worker follows, and Redis has what the new primary
+has.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness.commands import Commands
+from harness.failover import TABLE, Application, Pair, Stream, differences
+from harness.ledger import Observer
+from harness.outbox_database import OutboxDatabase
+from harness.redis_server import RedisServer
+from harness.waiting import until
+from harness.worker import Worker, worker_config
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    with Pair() as pair:
+        yield pair
+
+
+@pytest.fixture
+def config(pair: Pair, redis_server: RedisServer) -> dict[str, Any]:
+    # As in production, but for a lease that a busy machine keeps.
+    return worker_config(redis_server.port, [TABLE], pair.account, keep=1.0, sweep=0.25, io_timeout=60.0)
+
+
+@pytest.fixture
+def worker(config: dict[str, Any], start_worker: Callable[..., Worker]) -> Worker:
+    worker = start_worker(config)
+    worker.says("action=lease_taken", times=2)
+    return worker
+
+
+@pytest.fixture
+def commands(config: dict[str, Any], tmp_path: Path) -> Commands:
+    return Commands({**config, "worker": {**config["worker"], "io_timeout": 5.0}}, tmp_path)
+
+
+def drained(pair: Pair) -> None:
+    until(lambda: pair.primary.waiting, 0)
+
+
+def test_a_planned_switch_is_followed_and_nothing_is_lost_or_repeated(
+    pair: Pair, worker: Worker, redis_server: RedisServer
+) -> None:
+    r = redis_server.client
+    with Application(pair) as application, Observer(r, application.ids):
+        for number in range(3):
+            application.go_on()
+            pair.switch()
+            application.go_on()
+            worker.says("action=primary_changed", times=number + 1)
+    drained(pair)
+    assert differences(pair.primary, r) == {}
+    stream = Stream(pair.primary, r)
+    assert (stream.missing, stream.lost, stream.repeated) == (set(), set(), set())
+    assert "action=epoch_raised" not in worker.said
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_failover_that_loses_nothing_is_followed(
+    pair: Pair, worker: Worker, redis_server: RedisServer, number: int
+) -> None:
+    r = redis_server.client
+    with Application(pair) as application:
+        application.go_on()
+    pair.wait()
+    pair.fail_over(number=number)
+    with application, Observer(r, application.ids):
+        application.go_on()
+    drained(pair)
+    assert differences(pair.primary, r) == {}
+    stream = Stream(pair.primary, r)
+    assert (stream.missing, stream.lost, stream.repeated) == (set(), set(), set())
+
+
+def test_of_two_writable_members_none_is_drained_and_the_former_one_is_drained_when_it_is_alone_again(
+    pair: Pair, worker: Worker, redis_server: RedisServer, commands: Commands
+) -> None:
+    r = redis_server.client
+    pair.switch()
+    pair.primary.execute("INSERT INTO shop.item VALUES (1, 1, 'one')")
+    until(lambda: r.exists("item:1"))
+    pair.replica.execute(f"STOP {'REPLICA' if pair.replica.engine == 'mysql' else 'SLAVE'}")
+    pair.replica.set_writable(True)
+    worker.says("action=split_brain")
+    pair.primary.execute("INSERT INTO shop.item VALUES (2, 1, 'two')")
+    status = json.loads(commands.run("status", "--json")[1].splitlines()[0])
+    assert status["mysql"]["is_split"]
+    assert status["mysql"]["members"] == dict.fromkeys((each.address for each in pair.members), "writable")
+    assert "are writable at once" in status["mistakes"][0]
+    for command in ("verify", "resync", "selftest", "barrier"):
+        code, output = commands.run(command, *["--timeout=1"] * (command == "barrier"))
+        assert code != 0
+        assert "are writable at once" in output
+    assert r.exists("item:2") == 0
+    pair.replica.set_writable(False)
+    until(lambda: r.exists("item:2"))
+    assert worker.said.count("action=split_brain") == 1
+
+
+def test_commands_work_with_the_primary(
+    pair: Pair, worker: Worker, redis_server: RedisServer, commands: Commands
+) -> None:
+    pair.primary.execute("INSERT INTO shop.item VALUES (1, 1, 'one')")
+    commands.done("barrier")
+    pair.switch()
+    commands.done("barrier")
+    assert commands.verify()[0] == 0
+    redis_server.client.delete("item:1")
+    assert commands.verify("--repair")[0] == 0
+    assert redis_server.client.exists("item:1")
+    commands.done("resync")
+    # It fails without a job server.
+    lines = commands.run("selftest")[1].splitlines()
+    assert lines[-1] == f"ok: MySQL: the primary is {pair.primary.address}"
+    assert next(line for line in lines if line.endswith("read-only")).startswith(
+        f"ok: MySQL {pair.replica.address}"
+    )
+    pair.fail_over(number=signal.SIGSTOP)
+    # One that does not answer is not waited for.
+    commands.done("barrier")
+    assert commands.verify()[0] == 0
+    assert "does not answer" in commands.run("status")[1]
+
+
+def test_a_server_that_is_read_only_is_not_written_to_also_when_the_account_may(
+    database: OutboxDatabase, redis_server: RedisServer, start_worker: Callable[..., Worker], tmp_path: Path
+) -> None:
+    config = worker_config(redis_server.port, [TABLE], database.account)
+    database.execute("SET GLOBAL read_only=ON")
+    try:
+        worker = start_worker(config)
+        worker.says("is read-only")
+        assert "is read-only" in Commands(config, tmp_path).run("verify")[1]
+        assert database.execute("SELECT * FROM gearsync.worker") == []
+        database.execute("SET GLOBAL read_only=OFF")
+        worker.says("action=mysql_back")
+        database.execute("SET GLOBAL read_only=ON")
+        worker.says("action=mysql_lost", times=2)
+        # Its lease is not renewed any more.
+        before = database.execute("SELECT * FROM gearsync.worker")
+        time.sleep(2.0)
+        assert database.execute("SELECT * FROM gearsync.worker") == before
+    finally:
+        database.execute("SET GLOBAL read_only=OFF")
