@@ -33,7 +33,10 @@ class Process:
         self.fences.follow({0: epoch})
 
     def claim(self, steps: list[Step]) -> None:
-        self.fences.claim([(slot, 0) for slot in self.target.by_slot(steps)], lambda asked: asked)
+        self.fences.claim(
+            [(slot, 0) for slot in self.target.by_slot(steps)],
+            lambda asked: dict.fromkeys(asked.numbers, 0),
+        )
 
     def write(self, steps: list[Step], ids: list[int]) -> list[Any]:
         slots = self.target.by_slot(steps).items()

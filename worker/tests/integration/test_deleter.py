@@ -217,8 +217,29 @@ def test_a_deletion_without_an_answer_is_given_up_in_a_new_session(
     until(lambda: deleter.gave_up)
     deleter.put([Deletion({0: [3]}, {}, {})])
     assert [number for (number,) in database.execute("SELECT id FROM gearsync.outbox")] == [2, 3]
-    deleter.forget()
+    deleter.forget("")
     assert not deleter.gave_up
     deleter.put([Deletion({0: [3]}, {}, {})])
     until(lambda: bool(deleter.deleted()))
     assert [number for (number,) in database.execute("SELECT id FROM gearsync.outbox")] == [2]
+
+
+def test_nothing_is_deleted_from_another_server_than_that_of_the_drains_session(
+    database: OutboxDatabase, deleter: Deleter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gearsync.apply.deleter._PAUSE", 0.01)
+    database.put(insert(1), insert(2), insert(3))
+    with database.connect() as drain, drain.cursor() as cursor:
+        cursor.execute("DO GET_LOCK('gearsync.one', 0)")
+        deleter.forget("gearsync.one")
+        deleter.put([Deletion({0: [1]}, {}, {})])
+        until(lambda: bool(deleter.deleted()))
+    # As if the drain had another server by now, and as if this one had not noticed it yet.
+    until(lambda: database.execute("SELECT IS_USED_LOCK('gearsync.one')"), [(None,)])
+    deleter._outbox.database.interrupt()
+    deleter.put([Deletion({0: [2]}, {}, {})])
+    until(lambda: deleter.gave_up)
+    deleter.forget("gearsync.two")
+    deleter.put([Deletion({0: [2]}, {}, {})])
+    until(lambda: deleter.gave_up)
+    assert [number for (number,) in database.execute("SELECT id FROM gearsync.outbox")] == [2, 3]

@@ -156,3 +156,62 @@ def test_a_server_that_is_read_only_is_not_written_to_also_when_the_account_may(
         assert database.execute("SELECT * FROM gearsync.worker") == before
     finally:
         database.execute("SET GLOBAL read_only=OFF")
+
+
+#: A table whose entries are appended once for each change, and dead where a value is no number.
+LOGS: dict[str, Any] = {
+    "table": "shop.log",
+    "columns": ["id", "score"],
+    "write": [
+        {"type": "list", "key": "log", "value": "{id}"},
+        {"type": "zset", "key": "scores", "member": "{id}", "score": "{score}"},
+    ],
+}
+
+
+def put_logs(database: OutboxDatabase, first: int, scores: list[Any], clock: int) -> None:
+    """Put an insert for each score into the outbox, by a server whose clock is ahead by ``clock`` seconds."""
+    database.execute(
+        f"SET timestamp = UNIX_TIMESTAMP() + {clock}",
+        *[
+            "INSERT INTO gearsync.outbox (shard, table_name, operation, payload) VALUES (0, 'shop.log', "
+            f"""'insert', '{json.dumps({"new": {"id": first + number, "score": score}})}')"""
+            for number, score in enumerate(scores)
+        ],
+    )
+
+
+@pytest.mark.parametrize("clock", [60, -60])
+@pytest.mark.parametrize("way", ["applied", "in part"])
+def test_reused_ids_are_other_changes_whatever_the_new_primarys_clock(
+    start_worker: Callable[..., Worker],
+    database: OutboxDatabase,
+    redis_server: RedisServer,
+    way: str,
+    clock: int,
+) -> None:
+    r = redis_server.client
+    config = worker_config(redis_server.port, [LOGS], database.account, keep=3600.0)
+    worker = start_worker(config)
+    put_logs(database, 1, [1], 0)
+    until(lambda: r.llen("log"), 1)
+    if way == "in part":
+        # The append is done, and the rest waits for the right.
+        r.execute_command("ACL", "SETUSER", "default", "-zadd")
+    put_logs(database, 2, [2, "none"], 0)
+    # A batch ends at the first change that must wait.
+    applied = 3 if way == "applied" else 2
+    until(lambda: r.llen("log"), applied)
+    worker.kill()
+    r.execute_command("ACL", "SETUSER", "default", "+zadd")
+    # Another primary, which has the first one alone, and gives the ids of the others to changes of its own.
+    database.expire_leases()
+    database.execute(
+        "DELETE FROM gearsync.outbox WHERE id > 1", "ALTER TABLE gearsync.outbox AUTO_INCREMENT = 2"
+    )
+    put_logs(database, 11, [11, 12, 13], clock)
+    start_worker(config)
+    until(lambda: r.zscore("scores", 13), 13)
+    assert r.lrange("log", 0, -1) == [b"%d" % number for number in (*range(1, applied + 1), 11, 12, 13)]
+    assert r.zrange("scores", 0, -1)[-3:] == [b"11", b"12", b"13"]
+    assert database.execute("SELECT * FROM gearsync.dead_letter") == []

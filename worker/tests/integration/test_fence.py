@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from gearsync.apply.fence import BATCH, FenceRefused, batch, without_done
+from gearsync.apply.fence import BATCH, FenceRefused, batch, packed, without_done
 from gearsync.apply.fences import Fences
 from gearsync.declare.configuration import RedisSettings
 from gearsync.outbox.spans import Spans
@@ -52,7 +52,10 @@ class Process:
 
     def claim(self, present: Spans | None = None) -> None:
         """Claim the fence, with all ids that it names in the outbox or only those that are ``present``."""
-        self.fences.claim([PLACE], lambda asked: asked if present is None else asked.common(present))
+        self.fences.claim(
+            [PLACE],
+            lambda asked: dict.fromkeys((asked if present is None else asked.common(present)).numbers, 0),
+        )
 
     def arguments(self, steps: list[Step], ids: list[int], created: bytes = NOW) -> list[Any]:
         for number, step in enumerate(steps):
@@ -130,6 +133,22 @@ def test_a_batch_whose_answer_was_lost_is_known_to_be_applied(target: Target) ->
     assert set(target.ask([("HKEYS", other.fence.key)])[0]) == {b"epoch", b"number", b"created"}
 
 
+def test_a_row_with_another_digest_is_another_change(target: Target) -> None:
+    process = Process(target, 1)
+    process.claim()
+    steps = item(1)
+    target.run(
+        BATCH, [(0, batch([process.fence.mark([4, 5, 9], NOW, packed([40, 50, 90]))], steps, [4, 5, 9]))]
+    )
+    other = Process(target, 2)
+    other.fences.claim([PLACE], lambda _asked: {4: 40, 5: 51})
+    assert list(other.fence.applied) == [(4, 4)]
+    # What is recorded of it is deleted with the last row that it is needed for.
+    other.fences.deleted({7: [4]})
+    other.fences.write_forgotten()
+    assert set(target.ask([("HKEYS", other.fence.key)])[0]) == {b"epoch", b"number", b"created"}
+
+
 def test_an_older_epoch_is_refused(target: Target, redis_server: RedisServer) -> None:
     first, second = Process(target, 5), Process(target, 7)
     first.claim()
@@ -142,7 +161,7 @@ def test_an_older_epoch_is_refused(target: Target, redis_server: RedisServer) ->
     # Another source has fences of its own.
     another = Fences(target, "t")
     another.follow({7: 1})
-    another.claim([PLACE], lambda asked: asked)
+    another.claim([PLACE], lambda _asked: {})
 
 
 def test_the_changes_that_redis_lost_when_it_stepped_back_are_named(

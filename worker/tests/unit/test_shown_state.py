@@ -15,6 +15,7 @@ from gearsync.operate.pipeline.problems import (
     problems,
 )
 from gearsync.operate.pipeline.state import (
+    DatabaseServer,
     Transactions,
     Verification,
 )

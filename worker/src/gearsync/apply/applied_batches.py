@@ -89,9 +89,11 @@ class AppliedBatches:
         if not self._keep:
             self._hand_over([self._batches.pop()])
 
-    def clear(self) -> None:
-        """Forget all batches: it is unknown what is applied."""
-        self._deleter.forget()
+    def clear(self, lock: str) -> None:
+        """Forget all batches: it is unknown what is applied. ``lock`` is held on the server from which the
+        next ones are deleted.
+        """
+        self._deleter.forget(lock)
         self._batches.clear()
         self.ids, self.dying = Spans(), Spans()
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from gearsync.apply.applied_batches import AppliedBatches
-from gearsync.apply.fence import BATCH, BatchStuck, FenceMoved, batch, without_done
+from gearsync.apply.fence import BATCH, BatchStuck, FenceMoved, batch, digest, packed, without_done
 from gearsync.apply.fences import Fences, Place
 from gearsync.apply.reader import Reader
 from gearsync.apply.stalled_slots import StalledSlots
@@ -109,6 +109,7 @@ class Applier:
                 # deleted them all.
                 raise FenceMoved
         created = max(entry.stamp for entry in work.entries)[:CREATED]
+        digests = {entry.id: digest(entry.stamp) for entry in work.entries}
         dead = dict(work.dead)
         calls, sent, before = [], [], set[int]()
         for slot, of_slot in steps.items():
@@ -116,7 +117,10 @@ class Applier:
                 continue
             its = self._remaining(slot, of_slot, work.entries, dead, before)
             marks = [
-                self._fences.at((slot, shard)).mark(numbers, created) for shard, numbers in ids[slot].items()
+                self._fences.at((slot, shard)).mark(
+                    numbers, created, packed([digests[number] for number in numbers])
+                )
+                for shard, numbers in ids[slot].items()
             ]
             sent.append(its)
             calls.append((slot, batch(marks, its, work.ids)))

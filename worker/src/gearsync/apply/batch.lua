@@ -1,15 +1,15 @@
 -- SPDX-License-Identifier: GPL-3.0-or-later
 -- Applies a batch. KEYS: the fences, then the keys of all commands. ARGV: the number of fences; for each its epoch, the
--- number that it must have, the number that it gets, the ids, when the newest change was made, and the number and names of
--- fields to delete; then the steps. A step of one command: the number of its arguments, the id of its change, the arguments.
+-- number that it must have, the number that it gets, the ids, their digests, when the newest change was made, and the number
+-- and names of fields to delete; then the steps. A step of one command: the number of its arguments, the id of its change, the arguments.
 -- A step of several: the negative number of commands, the id, and each command after the number of its arguments. A step
 -- with the number 0 was done before. The id is negative when the step appends.
 -- Returns 'ok', and the id and error of each change that cannot be applied; 'moved' when a fence has another number;
 -- 'later' and an error when Redis accepts no writes; 'stuck', an id and an error when a command failed with a temporary one.
 local fences, at = {}, 2
 for place = 1, tonumber(ARGV[1]) do
-  local fence = {key = KEYS[place], epoch = ARGV[at], follows = ARGV[at + 1], number = ARGV[at + 2], ids = ARGV[at + 3], created = ARGV[at + 4],
-    forget = tonumber(ARGV[at + 5]), at = at + 6}
+  local fence = {key = KEYS[place], epoch = ARGV[at], follows = ARGV[at + 1], number = ARGV[at + 2], ids = ARGV[at + 3], digests = ARGV[at + 4],
+    created = ARGV[at + 5], forget = tonumber(ARGV[at + 6]), at = at + 7, places = {}}
   local known = redis.call('HMGET', fence.key, 'epoch', 'number')
   if known[1] ~= fence.epoch or known[2] ~= fence.follows then return {'moved', place} end
   fences[place] = fence
@@ -25,8 +25,12 @@ local function fence_of(id)
   if not owners then
     owners = {}
     for _, fence in ipairs(fences) do
+      local place = 0
       for low, high in string.gmatch(fence.ids, '(%d+)%-?(%d*)') do
-        for number = tonumber(low), tonumber(high ~= '' and high or low) do owners[number] = fence end
+        for number = tonumber(low), tonumber(high ~= '' and high or low) do
+          owners[number], fence.places[number] = fence, place
+          place = place + 1
+        end
       end
     end
   end
@@ -133,6 +137,7 @@ if not stuck then
   -- Last: a script that ends in an error before this has recorded nothing.
   for _, fence in ipairs(fences) do
     if fence.ids ~= '' then redis.call('HSET', fence.key, 'created', fence.created, 'b' .. fence.number, fence.ids) end
+    if fence.digests ~= '' then redis.call('HSET', fence.key, 'c' .. fence.number, fence.digests) end
   end
   for _, fence in ipairs(fences) do
     for field = 0, fence.forget - 1, 4000 do
@@ -142,10 +147,16 @@ if not stuck then
   return answer
 end
 for _, fence in ipairs(fences) do
-  local tokens = {}
+  local tokens, digests = {}, {}
   for _, token in ipairs(appended) do
-    if fence_of(token[1]) == fence then tokens[#tokens + 1] = text_of(token[1]) .. '.' .. token[2] end
+    if fence_of(token[1]) == fence then
+      local place = 4 * fence.places[token[1]]
+      tokens[#tokens + 1] = text_of(token[1]) .. '.' .. token[2]
+      digests[#digests + 1] = string.sub(fence.digests, place + 1, place + 4)
+    end
   end
-  if #tokens > 0 then redis.call('HSET', fence.key, 'p' .. fence.number, table.concat(tokens, ',')) end
+  if #tokens > 0 then
+    redis.call('HSET', fence.key, 'p' .. fence.number, table.concat(tokens, ','), 'c' .. fence.number, table.concat(digests))
+  end
 end
 return {'stuck', stuck.change, stuck.message}

@@ -77,6 +77,9 @@ class Deleter:
         self._session = self._last_own = 0
         self._shorten_at = 0.0
         self._gave_up = False
+        #: The lock that a session of the drain holds on the server whose changes are deleted, and the one for
+        #: which this thread's session is known to be with the same server.
+        self._lock = self._bound_to = ""
         #: How often `forget` was called: a deletion that began before has no result.
         self._forgotten = 0
         self._thread = threading.Thread(target=self._run, name="deleter", daemon=True)
@@ -114,9 +117,12 @@ class Deleter:
             settled, self._settled = self._settled, 0
         return settled
 
-    def forget(self) -> None:
-        """Do not delete what was given and is not deleted yet."""
+    def forget(self, lock: str) -> None:
+        """Do not delete what was given and is not deleted yet. What is given from now on is deleted only from
+        the server on which a session holds ``lock``; from any without one.
+        """
         with self._changed:
+            self._lock = lock
             self._queue, self._deleted, self._settled, self.reached, self._gave_up = [], [], 0, 0, False
             self._forgotten += 1
 
@@ -135,7 +141,8 @@ class Deleter:
                 if not self._queue:
                     break
                 work, forgotten, self._settled_by_this = self._take(), self._forgotten, 0
-            done = self._delete(work)
+                lock = self._lock
+            done = self._delete(work, lock)
             with self._changed:
                 if forgotten == self._forgotten and done:
                     self._deleted += work
@@ -153,7 +160,21 @@ class Deleter:
         work, self._queue = self._queue[:number], self._queue[number:]
         return work
 
-    def _delete(self, work: list[Deletion]) -> bool:
+    def _is_with(self, lock: str) -> bool:
+        """Whether this thread's session is with the server on which a session holds ``lock``. Raises
+        DatabaseUnavailable.
+        """
+        database = self._outbox.database
+        if lock and (lock != self._bound_to or self._session != database.sessions):
+            ((holder,),) = database.rows("SELECT IS_USED_LOCK(%s)", (lock,))
+            if holder is None:
+                # Of the former server, or one that is not the drain's.
+                database.close()
+                return False
+        self._bound_to = lock
+        return True
+
+    def _delete(self, work: list[Deletion], lock: str) -> bool:
         """Delete the changes, with as many attempts as it takes. Returns False when it gives up."""
         ids = sorted(set(itertools.chain(*(each for deletion in work for each in deletion.ids.values()))))
         dead = {number: error for deletion in work for number, error in deletion.dead.items()}
@@ -165,6 +186,9 @@ class Deleter:
             try:
                 connected = database.connection is not None
                 if again and connected and self._session != database.sessions:
+                    return False
+                if not self._is_with(lock) and not self._is_with(lock):
+                    time.sleep(_PAUSE)
                     return False
                 if self._session != database.sessions or time.monotonic() >= self._shorten_at:
                     # An upgrade migrates the schema after it has restarted the workers.

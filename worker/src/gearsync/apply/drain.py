@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import logging
 import time
+import uuid
 from typing import NamedTuple, Optional
 
 import msgspec
@@ -101,6 +102,7 @@ class Drain:
         self._whole_keys = [whole_key(config.source, table.table) for table in config.tables]
         self._window = Window()
         self._session = 0
+        self._lock = ""
         self._member = ""
         self._has_no_primary = self._is_split = False
         self._pace = Pace(config.worker.linger, config.worker.sweep)
@@ -213,7 +215,11 @@ class Drain:
         """Forget what is applied, and learn it from the fences: the server may be another one, on which
         the same ids are other changes.
         """
-        self._session = self._database.sessions
+        if self._session != self._database.sessions:
+            # By it the thread that deletes knows that its own session is with the same server.
+            self._lock = f"gearsync.{uuid.uuid4().hex}"
+            self._database.run("DO GET_LOCK(%s, 0)", (self._lock,))
+            self._session = self._database.sessions
         if self._member not in ("", self._database.member.name):
             log.warning(
                 "the primary is %s, no longer %s",
@@ -222,7 +228,7 @@ class Drain:
                 extra={"action": "primary_changed"},
             )
         self._member, self._is_split = self._database.member.name, False
-        self._applied.clear()
+        self._applied.clear(self._lock)
         self._fences.follow({})
 
     def _compare_clocks(self) -> None:

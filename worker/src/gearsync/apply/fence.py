@@ -11,6 +11,10 @@ atomic step as the data:
     late, a batch of a process that has lost its lease, and a batch for a Redis that has lost its last writes.
 ``b<number>``
     The ids that a batch has applied, until their rows are deleted from the outbox.
+``c<number>``
+    The digests of these changes, four bytes each, in the order of the ids; beside ``p<number>`` those of its
+    appends. A row of the outbox with another digest is another change: ids are reused after a database was
+    restored or created again, or a replica without the last changes was promoted.
 ``x<id>``
     Why a change cannot be applied, until it is a dead letter.
 ``p<number>``, ``ids``
@@ -18,8 +22,7 @@ atomic step as the data:
     ``ids``.
 ``created``
     When the newest of these changes was made, by the database's clock. A row that was made later is another
-    one, whatever its id: ids are reused after a database was restored or created again, or a replica without
-    the last changes was promoted.
+    one, also where a batch of an earlier release has no digests.
 
 A process that begins to write to a shard, or got no answer, claims the fence first: the claim raises the
 number, and returns what is applied. No process uses a number again.
@@ -27,6 +30,8 @@ number, and returns what is applied. No process uses a number again.
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
@@ -97,6 +102,8 @@ class Mark(NamedTuple):
     follows: int
     number: int
     ids: Sequence[int]
+    #: The digests of these changes, packed.
+    digests: bytes
     #: When the newest change under this fence was made, as the database writes it.
     created: bytes
     #: Fields of the fence to delete: their rows are deleted from the outbox.
@@ -114,10 +121,21 @@ class Known(NamedTuple):
     batches: dict[int, Spans]
     #: Why changes cannot be applied, by id.
     dead: dict[int, str]
-    #: The appends of partial batches: the id of a change, and which of its appends.
-    appended: set[tuple[int, int]]
-    #: The fields that record these.
+    #: The appends of partial batches: the id of a change and which of its appends, with the batch's number.
+    appended: dict[tuple[int, int], int]
+    #: The digests of the changes of these batches by their numbers and ids, as far as they are recorded.
+    digests: dict[int, dict[int, int]]
+    #: The fields that record the appends.
     partial: list[str]
+
+    def same(self, number: int, ids: Iterable[int], present: Mapping[int, int]) -> Spans:
+        """Those of sorted ``ids`` of the batch with this number whose rows in the outbox are still its
+        changes, as far as that is recorded. ``present`` are the digests of the rows.
+        """
+        digests = self.digests.get(number, {})
+        return Spans.of(
+            [each for each in ids if each in present and digests.get(each) in (None, present[each])]
+        )
 
 
 def claim(claims: Sequence[tuple[str, int, int]]) -> tuple[Any, ...]:
@@ -141,6 +159,7 @@ def batch(marks: Sequence[Mark], steps: Sequence[Step], ids: Sequence[int]) -> l
             mark.follows,
             mark.number,
             text_of(runs(mark.ids)),
+            mark.digests,
             mark.created,
             len(mark.forget),
             *mark.forget,
@@ -169,19 +188,38 @@ def known(fields: Mapping[bytes, bytes]) -> Known:
         name == b"ids" or (name[:1] in (b"b", b"x", b"p") and name[1:].isdigit()) for name in fields
     )
     created = fields.get(b"created", _LATEST) if records else b""
-    content = Known(
-        (int(epoch), int(fields.get(b"number", 0))) if epoch else None, created, {}, {}, set(), []
-    )
+    last = (int(epoch), int(fields.get(b"number", 0))) if epoch else None
+    content = Known(last, created, {}, {}, {}, {}, [])
     for name, value in fields.items():
         kind, rest = name[:1], name[1:].decode()
         if name == b"ids" or (kind == b"p" and rest.isdigit()):
+            appends = list(_appends(value.decode()))
             content.partial.append(name.decode())
-            content.appended.update(_appends(value.decode()))
+            content.appended.update(dict.fromkeys(appends, int(rest) if kind == b"p" else 0))
+            ids = [number for number, _which in appends]
         elif kind == b"b" and rest.isdigit():
-            content.batches[int(rest)] = Spans(from_text(value.decode()))
+            spans = content.batches[int(rest)] = Spans(from_text(value.decode()))
+            ids = list(spans.numbers)
         elif kind == b"x" and rest.isdigit():
             content.dead[int(rest)] = message_of(value)
+            continue
+        else:
+            continue
+        if digests := fields.get(b"c" + name[1:]):
+            content.digests[int(rest)] = dict(zip(ids, struct.unpack(f">{len(digests) // 4}I", digests)))
     return content
+
+
+def digest(stamp: bytes) -> int:
+    """What distinguishes a change from another one with its id, of its stamp; the outbox computes the same
+    of its rows.
+    """
+    return zlib.crc32(stamp)
+
+
+def packed(digests: Sequence[int]) -> bytes:
+    """Digests as a fence has them."""
+    return struct.pack(f">{len(digests)}I", *digests)
 
 
 def _appends(text: str) -> Iterable[tuple[int, int]]:

@@ -62,12 +62,14 @@ class Fence:
         """Whether Redis had lost, at the claim, changes that are deleted from the outbox."""
         return bool(self.let_go) and (self.last is None or self.last < self.let_go)
 
-    def mark(self, ids: Sequence[int], created: bytes) -> Mark:
-        """This fence's part of the next batch: sorted ``ids``, and when the newest of their changes was
-        made.
+    def mark(self, ids: Sequence[int], created: bytes, digests: bytes = b"") -> Mark:
+        """This fence's part of the next batch: sorted ``ids``, when the newest of their changes was made, and
+        their packed digests.
         """
         self.created = max(self.created, created)
-        mark = Mark(self.key, self.epoch, self.number, self.number + 1, ids, self.created, self.forget)
+        mark = Mark(
+            self.key, self.epoch, self.number, self.number + 1, ids, digests, self.created, self.forget
+        )
         self.number += 1
         return mark
 
@@ -75,23 +77,28 @@ class Fence:
         """Redis has executed the last batch."""
         self.forget = []
 
-    def learn(self, number: int, what: Known, present: Spans) -> None:
-        """Use the answer to a claim; ``present`` are those of its ids that are in the outbox."""
+    def learn(self, number: int, what: Known, present: Mapping[int, int]) -> None:
+        """Use the answer to a claim; ``present`` are the digests of those of its ids that are in the
+        outbox.
+        """
         self.number, self.claimed = number, True
         # By the last answer: an unanswered claim may have raised the epoch in Redis at any time since.
         self.was_others, self._learned = what.last is not None and self._learned != self.epoch, self.epoch
         self.last, self.batches = what.last[1] if what.last else None, set(what.batches)
         self.created = self.applied_created = what.created
-        self.dead, self.appended, self.forget = what.dead, what.appended, []
-        self.applied = Spans()
-        self.inherited = [
-            _Inherited([field], Spans.of(sorted({change for change, _which in what.appended})))
-            for field in what.partial
-        ]
+        self.dead, self.appended, self.forget = {}, set(), []
+        self.applied, self.inherited = Spans(), []
+        for (change, which), its in what.appended.items():
+            if what.same(its, [change], present):
+                self.appended.add((change, which))
+        changes = Spans.of(sorted({change for change, _which in self.appended}))
+        self.inherited += [_Inherited([field, f"c{field[1:]}"], Spans(changes)) for field in what.partial]
         for its, ids in what.batches.items():
-            there = ids.common(present)
+            there = what.same(its, ids.numbers, present)
+            dead = [change for change in what.dead if change in ids]
+            self.dead.update({change: what.dead[change] for change in dead if change in there})
             self.inherited.append(
-                _Inherited([f"b{its}", *(f"x{dead}" for dead in what.dead if dead in ids)], there)
+                _Inherited([f"b{its}", f"c{its}", *(f"x{change}" for change in dead)], there)
             )
             for span in there:
                 self.applied.add_span(*span)
@@ -99,7 +106,7 @@ class Fence:
 
     def forget_batch(self, number: int, dead: Iterable[int]) -> None:
         """The rows of a batch are deleted, and the ``dead`` among them have become dead letters."""
-        self.forget += (f"b{number}", *(f"x{change}" for change in dead))
+        self.forget += (f"b{number}", f"c{number}", *(f"x{change}" for change in dead))
 
     def deleted(self, ids: Sequence[int]) -> None:
         """The rows of sorted ``ids`` are deleted from the outbox."""
@@ -217,9 +224,11 @@ class Fences:
             if not (fence := self.at(place)).claimed or fence.epoch != self.epochs[place[1]]
         ]
 
-    def claim(self, places: Sequence[Place], present: Callable[[Spans], Spans]) -> dict[int, Exception]:
-        """Raise the numbers of these fences, and learn what is applied. ``present`` returns which of some ids
-        are in the outbox.
+    def claim(
+        self, places: Sequence[Place], present: Callable[[Spans], Mapping[int, int]]
+    ) -> dict[int, Exception]:
+        """Raise the numbers of these fences, and learn what is applied. ``present`` returns the digests of
+        those of some ids that are in the outbox.
 
         Returns Unavailable or Denied for each slot that failed; raises them when all have. Raises
         FenceRefused, and what ``present`` raises.
@@ -244,9 +253,10 @@ class Fences:
                 raise Unavailable(message_of(answer[1]))
             for place, number, fields in zip(its, answer[1::2], answer[2::2]):
                 claimed.append((place, int(number), known(dict(zip(fields[::2], fields[1::2])))))
-        in_outbox = present(
-            Spans(span for _place, _number, what in claimed for ids in what.batches.values() for span in ids)
-        )
+        ids = Spans(span for _place, _number, what in claimed for of in what.batches.values() for span in of)
+        for change in {change for _place, _number, what in claimed for change, _which in what.appended}:
+            ids.add_span(change, change)
+        in_outbox = present(ids)
         for place, number, what in claimed:
             self.at(place).learn(number, what, in_outbox)
         return failed

@@ -21,6 +21,10 @@ MOST_BYTES = 8 << 20
 CREATED = 26
 
 
+#: The stamp of a row of the outbox.
+STAMP_SQL = "CONCAT(created_at, ' ', operation, ' ', table_name)"
+
+
 class Entry(NamedTuple):
     """One row of the outbox."""
 
@@ -96,7 +100,7 @@ def look_sql(look: Look, index: str = "PRIMARY") -> str:
     # payload's length.
     inline = f"IF(LENGTH(payload) > {_inline(look.limit)}, CONCAT(X'00', LENGTH(payload)), payload)"
     payload = f"IF(table_name IN ({text_list(look.unread)}), '', {inline})" if look.unread else inline
-    text = f"CONCAT(id, ' ', shard, ' ', created_at, ' ', operation, ' ', table_name, X'00', {payload})"
+    text = f"CONCAT(id, ' ', shard, ' ', {STAMP_SQL}, X'00', {payload})"
     if look.shards is not None:
         text = f"IF(shard IN ({', '.join(map(str, look.shards))}), {text}, CONCAT(id, ' ', shard))"
     return (

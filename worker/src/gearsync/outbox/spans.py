@@ -79,6 +79,11 @@ class Spans:
         """The ranges, in order."""
         return iter(list(zip(self._firsts, self._lasts)))
 
+    @property
+    def numbers(self) -> Iterator[int]:
+        """The ids, one by one, in order."""
+        return (number for first, last in self for number in range(first, last + 1))
+
     def __bool__(self) -> bool:
         return bool(self._firsts)
 

@@ -13,7 +13,7 @@ from typing import NamedTuple, Optional
 from pymysql.constants import ER
 
 from gearsync.contract import SCHEMA
-from gearsync.outbox.changes import MOST_BYTES, Batch, Look, batch_of, look_sql
+from gearsync.outbox.changes import MOST_BYTES, STAMP_SQL, Batch, Look, batch_of, look_sql
 from gearsync.outbox.declarations import Declarations
 from gearsync.outbox.reload_rows import Reloaded, ReloadRows
 from gearsync.outbox.spans import Spans, runs
@@ -217,17 +217,16 @@ class Outbox:
         ((number,),) = self.database.rows(f"SELECT COUNT(*) FROM {SCHEMA}.dead_letter WHERE id <= {last}")
         return int(number)
 
-    def present(self, spans: Spans) -> Spans:
-        """The ids of ``spans`` that are in the outbox."""
-        condition = ranges_condition(spans)
-        return (
-            Spans(
-                (int(number), int(number))
-                for (number,) in self.database.rows(f"SELECT id FROM {SCHEMA}.outbox WHERE {condition}")
-            )
-            if spans
-            else Spans()
+    def present(self, spans: Spans) -> dict[int, int]:
+        """The digests of the changes with ids of ``spans`` that are in the outbox: CRC-32 of their stamps, by
+        id.
+        """
+        if not spans:
+            return {}
+        rows = self.database.rows(
+            f"SELECT id, CRC32({STAMP_SQL}) FROM {SCHEMA}.outbox WHERE {ranges_condition(spans)}"
         )
+        return {int(number): int(digest) for number, digest in rows}
 
     def look_with_rows(
         self, look: Look, seconds: float
