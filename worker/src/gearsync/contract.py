@@ -59,6 +59,11 @@ def applied_key(source: str, owner: str) -> str:
     return f"gearsync:{source}:applied:{owner}"
 
 
+def lost_key(source: str) -> str:
+    """The key of the marks of tables of which Redis has changes that the database has lost."""
+    return f"gearsync:{source}:lost"
+
+
 def whole_key(source: str, table: str) -> str:
     """The key of the marker that Redis has lost nothing of a table: it is in Redis only as long as that
     is so.

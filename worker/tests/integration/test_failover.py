@@ -66,7 +66,8 @@ def test_a_planned_switch_is_followed_and_nothing_is_lost_or_repeated(
     assert differences(pair.primary, r) == {}
     stream = Stream(pair.primary, r)
     assert (stream.missing, stream.lost, stream.repeated) == (set(), set(), set())
-    assert "action=epoch_raised" not in worker.said
+    for action in ("epoch_raised", "lost_upstream", "split_brain"):
+        assert f"action={action}" not in worker.said
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
@@ -84,6 +85,102 @@ def test_a_failover_that_loses_nothing_is_followed(
     assert differences(pair.primary, r) == {}
     stream = Stream(pair.primary, r)
     assert (stream.missing, stream.lost, stream.repeated) == (set(), set(), set())
+
+
+def lost_tables(commands: Commands) -> dict[str, Any]:
+    return json.loads(commands.run("status", "--json")[1].splitlines()[0])["lost"]
+
+
+def repaired(pair: Pair, commands: Commands, redis_server: RedisServer) -> None:
+    """After verify both sides are equal, and no loss is reported any more."""
+    assert "shop.item: Redis has" in commands.run("status")[1]
+    commands.verify("--repair", "--prune", "--max-prune", "100%")
+    assert commands.verify()[0] == 0
+    assert differences(pair.primary, redis_server.client) == {}
+    assert lost_tables(commands) == {}
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_what_a_failover_loses_is_reported_and_nothing_of_the_new_primary_is_lost(
+    pair: Pair, worker: Worker, redis_server: RedisServer, commands: Commands, number: int
+) -> None:
+    r = redis_server.client
+    with Application(pair) as application, Observer(r, application.ids):
+        application.go_on()
+        pair.fail_over(lost=0.5, number=number)
+        application.go_on()
+        worker.says("action=primary_changed")
+    drained(pair)
+    stream = Stream(pair.primary, r)
+    # Its ids of the outbox are those of other changes by now.
+    assert stream.lost
+    assert (stream.missing, stream.repeated) == (set(), set())
+    worker.says("action=lost_upstream")
+    lost = lost_tables(commands)["shop.item"]
+    # What it has applied, and not yet deleted.
+    assert lost["changes"] > 0
+    # Only rows that have lost a change differ.
+    rows = {str(row) for row, _version in stream.lost}
+    different = {
+        place.partition(":")[2] for place in differences(pair.primary, r) if place.startswith("item:")
+    }
+    assert different <= rows
+    repaired(pair, commands, redis_server)
+
+
+def test_a_worker_that_was_away_during_the_failover_reports_what_was_lost(
+    pair: Pair,
+    worker: Worker,
+    redis_server: RedisServer,
+    commands: Commands,
+    start_worker: Callable[..., Worker],
+) -> None:
+    with Application(pair) as application:
+        application.go_on()
+        pair.replica.stop_receiving()
+        application.go_on()
+        until(lambda: redis_server.client.xlen("changes") > 12)
+        worker.kill()
+        pair.fail_over()
+        application.go_on()
+    other = start_worker(worker_config(redis_server.port, [TABLE], pair.account, lease=2.0, io_timeout=60.0))
+    other.says("action=lost_upstream")
+    drained(pair)
+    stream = Stream(pair.primary, redis_server.client)
+    assert stream.lost
+    assert (stream.missing, stream.repeated) == (set(), set())
+    repaired(pair, commands, redis_server)
+
+
+def test_a_loss_of_what_was_deleted_long_ago_is_reported(
+    pair: Pair, worker: Worker, redis_server: RedisServer, commands: Commands
+) -> None:
+    pair.replica.stop_receiving()
+    pair.primary.execute("INSERT INTO shop.item VALUES (1, 1, 'one')")
+    drained(pair)
+    # Nothing of it is in the outbox or in the fence; only the lease has been renewed since.
+    until(lambda: not [key for key in redis_server.client.hkeys("gearsync:main:fence:1") if key[:1] == b"b"])
+    pair.fail_over()
+    worker.says("action=lost_upstream")
+    assert lost_tables(commands)["shop.item"]["changes"] == 0
+    repaired(pair, commands, redis_server)
+
+
+def test_a_restored_backup_is_reported(
+    start_worker: Callable[..., Worker], database: OutboxDatabase, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    database.execute("CREATE TABLE shop.item (id INT PRIMARY KEY, version INT, name VARCHAR(40))")
+    database.sync_table(**TABLE)
+    config = worker_config(redis_server.port, [TABLE], database.account)
+    redis_server.client.hset("gearsync:main:fence:1", mapping={"epoch": 7, "number": 5})
+    worker = start_worker(config)
+    database.execute("INSERT INTO shop.item VALUES (1, 1, 'one'), (2, 1, 'two'), (3, 1, 'three')")
+    worker.says("action=lost_upstream")
+    until(lambda: database.waiting, 0)
+    commands = Commands(config, tmp_path)
+    assert set(lost_tables(commands)) == {"shop.item"}
+    assert commands.verify()[0] == 0
+    assert lost_tables(commands) == {}
 
 
 def test_of_two_writable_members_none_is_drained_and_the_former_one_is_drained_when_it_is_alone_again(

@@ -11,7 +11,8 @@ import re
 import pymysql
 import pytest
 from gearsync.apply.drain import Drain
-from gearsync.apply.fence import Mark, batch, known, without_done
+from gearsync.apply.fence import Mark, batch, known, packed, without_done
+from gearsync.apply.source_session import SourceSession
 from gearsync.apply.work import Usable, work_of
 from gearsync.declare.declaration import Table, Write
 from gearsync.outbox.barrier import Barrier
@@ -85,7 +86,7 @@ LOG = Writer(Table(table="s.log", columns=["id"], write=WRITES))
 
 def test_a_batch_names_its_fences_its_keys_and_each_step_with_its_change() -> None:
     steps = LOG.steps(Change("s.log", "insert", {"id": 1}, None))
-    mark = Mark("fence", 3, 8, 9, [69, 70], b"now", ["b7", "x1"])
+    mark = Mark("fence", 3, 8, 9, [69, 70], b"digests", b"now", ["b7", "x1"])
     assert batch([mark], steps, [70]) == [
         4,
         "fence",
@@ -97,6 +98,7 @@ def test_a_batch_names_its_fences_its_keys_and_each_step_with_its_change() -> No
         8,
         9,
         "69-70",
+        b"digests",
         b"now",
         2,
         "b7",
@@ -134,7 +136,7 @@ def test_what_was_appended_keeps_its_place_and_is_not_appended_again() -> None:
 def test_a_fence_of_release_1_0_is_read() -> None:
     content = known({b"epoch": b"4", b"ids": b"7.0,7.2,9.0"})
     assert content.last == (4, 0)
-    assert content.appended == {(7, 0), (7, 2), (9, 0)}
+    assert content.appended.keys() == {(7, 0), (7, 2), (9, 0)}
     assert content.partial == ["ids"]
     assert content.created > b"2099"
     content = known(
@@ -150,8 +152,28 @@ def test_a_fence_of_release_1_0_is_read() -> None:
     )
     assert (content.last, content.created) == ((4, 6), b"2026")
     assert {number: list(spans) for number, spans in content.batches.items()} == {5: [(1, 3), (7, 7)]}
-    assert (content.dead, content.appended) == ({2: "WRONGTYPE"}, {(8, 1)})
+    assert (content.dead, content.appended) == ({2: "WRONGTYPE"}, {(8, 1): 6})
+    # Without digests an id is enough.
+    assert list(content.same(5, [1, 2, 7], {1: 1, 7: 1})) == [(1, 1), (7, 7)]
     assert known({}).last is None
+
+
+def test_the_digests_of_a_fence_are_those_of_its_batches() -> None:
+    content = known(
+        {
+            b"b5": b"1-3,7",
+            b"c5": packed([10, 20, 30, 70]),
+            b"p6": b"2.0,8.1",
+            b"c6": packed([21, 80]),
+            # What it belonged to is forgotten.
+            b"c4": packed([1]),
+        }
+    )
+    assert content.digests == {5: {1: 10, 2: 20, 3: 30, 7: 70}, 6: {2: 21, 8: 80}}
+    assert content.left_over == ["c4"]
+    present = {1: 10, 2: 21, 7: 70, 8: 80}
+    assert list(content.same(5, [1, 2, 3, 7], present)) == [(1, 1), (7, 7)]
+    assert list(content.same(6, [2], present)) == [(2, 2)]
 
 
 def test_changes_of_one_time_are_counted_together() -> None:
@@ -225,6 +247,7 @@ def test_open_barriers_make_one_attempt_while_the_database_is_unavailable() -> N
 
     drain = object.__new__(Drain)
     drain._database_outage = Outage("MySQL", "mysql", 2.0, Tally())
+    drain._session = SourceSession(None, Tally())  # type: ignore[arg-type]  # it is not asked
     questions = [Barrier(Away(), Spans, timeout) for timeout in (3600.0, 3600.0, 0.0)]  # type: ignore[arg-type]
     answers = [drain._look_at(question) for question in questions]
     assert attempts == 1

@@ -170,7 +170,7 @@ def test_servers_that_do_not_answer_hide_no_other(monkeypatch: pytest.MonkeyPatc
     observer = Observer(config, 60.0, 0.5)
     silent = threading.Event()
     monkeypatch.setattr(observer, "_job_server", lambda name: silent.wait(900) and JobServer(name, True))
-    monkeypatch.setattr(observer, "_redis", lambda: Server("redis", True))
+    monkeypatch.setattr(observer, "_redis", lambda: (Server("redis", True), {}))
 
     def redis_answers() -> bool:
         state = observer.observe()

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from gearsync.apply.deleter import Deleter, Deletion
 from gearsync.apply.fences import Fences, Place
+from gearsync.apply.upstream import Kept, Made
 from gearsync.apply.work import Work
 from gearsync.outbox.spans import Spans
 from gearsync.values import Malformed
@@ -31,10 +32,12 @@ class _Applied(NamedTuple):
     dead: dict[int, str]
     numbers: dict[Place, int]
     """Its number in each fence that records it."""
-    shared: frozenset[Place] = frozenset()
+    shared: frozenset[Place]
     """Fences that record under this number also changes that are not applied in full: the record is kept
     until these are.
     """
+    made: list[Made]
+    """Its changes by shard and table."""
 
 
 class AppliedBatches:
@@ -47,6 +50,8 @@ class AppliedBatches:
         self._keep = keep
         #: Those that are not given to the deleter.
         self._batches: deque[_Applied] = deque()
+        #: The changes of those that are, by their deletions, as long as these are not done.
+        self._given: dict[int, list[Made]] = {}
         #: The ids of all that is applied and not deleted, and those of them that are to become dead letters.
         self.ids, self.dying = Spans(), Spans()
 
@@ -72,22 +77,35 @@ class AppliedBatches:
         return ids
 
     def add(
-        self, work: Work, dead: Mapping[int, Malformed], numbers: dict[Place, int], shared: frozenset[Place]
+        self,
+        work: Work,
+        dead: Mapping[int, Malformed],
+        numbers: dict[Place, int],
+        shared: frozenset[Place],
+        made: list[Made],
     ) -> None:
         """A batch is applied.
 
         ``numbers`` are its numbers in the fences that record it. The fences ``shared`` record under them also
-        changes that are not applied in full.
+        changes that are not applied in full. ``made``: its changes by shard and table.
         """
         ids: dict[int, list[int]] = {}
         for entry in work.entries:
             ids.setdefault(entry.shard, []).append(entry.id)
         letters = {entry.id: dead[entry.id].detail for entry in work.entries if entry.id in dead}
-        self._batches.append(_Applied(time.monotonic(), ids, letters, numbers, shared))
+        self._batches.append(_Applied(time.monotonic(), ids, letters, numbers, shared, made))
         self.ids.add(work.ids)
         self.dying.add(sorted(letters))
         if not self._keep:
             self._hand_over([self._batches.pop()])
+
+    @property
+    def kept(self) -> list[Kept]:
+        """What is applied, and not known to be deleted."""
+        return [
+            *(Kept(made, False) for applied in self._batches for made in applied.made),
+            *(Kept(each, True) for made in self._given.values() for each in made),
+        ]
 
     def clear(self, lock: str) -> None:
         """Forget all batches: it is unknown what is applied. ``lock`` is held on the server from which the
@@ -95,6 +113,7 @@ class AppliedBatches:
         """
         self._deleter.forget(lock)
         self._batches.clear()
+        self._given.clear()
         self.ids, self.dying = Spans(), Spans()
 
     def drop(self, shards: Collection[int]) -> None:
@@ -104,6 +123,8 @@ class AppliedBatches:
         for applied in self._batches:
             for shard in applied.ids.keys() & shards:
                 self.ids.remove(applied.ids.pop(shard))
+        for made in (*(applied.made for applied in self._batches), *self._given.values()):
+            made[:] = [each for each in made if each.shard not in shards]
 
     @property
     def places(self) -> set[Place]:
@@ -161,6 +182,7 @@ class AppliedBatches:
     def remove_deleted(self) -> None:
         """Forget what the deleter has deleted, also in the fences."""
         for deletion in self._deleter.deleted():
+            self._given.pop(id(deletion), None)
             self.ids.remove(deletion.sorted_ids)
             self.dying.remove(deletion.sorted_ids)
             self._fences.deleted(deletion.ids)
@@ -173,17 +195,13 @@ class AppliedBatches:
     def _hand_over(self, batches: Sequence[_Applied]) -> None:
         for place, number in itertools.chain(*(applied.numbers.items() for applied in batches)):
             self._fences.let_go(place, number)
-        self._deleter.put(
-            [
-                Deletion(
-                    applied.ids,
-                    applied.dead,
-                    {
-                        place: number
-                        for place, number in applied.numbers.items()
-                        if place not in applied.shared
-                    },
-                )
-                for applied in batches
-            ]
-        )
+        deletions = [
+            Deletion(
+                applied.ids,
+                applied.dead,
+                {place: number for place, number in applied.numbers.items() if place not in applied.shared},
+            )
+            for applied in batches
+        ]
+        self._given.update((id(deletion), applied.made) for deletion, applied in zip(deletions, batches))
+        self._deleter.put(deletions)

@@ -16,6 +16,7 @@ from gearsync.apply.fence import BATCH, BatchStuck, FenceMoved, batch, digest, p
 from gearsync.apply.fences import Fences, Place
 from gearsync.apply.reader import Reader
 from gearsync.apply.stalled_slots import StalledSlots
+from gearsync.apply.upstream import Made, Upstream
 from gearsync.apply.work import Work
 from gearsync.outbox.changes import CREATED, Entry, summary
 from gearsync.outbox.store import Outbox
@@ -50,6 +51,17 @@ def log_dead_letters(entries: Sequence[Entry], dead: Mapping[int, Malformed]) ->
         )
 
 
+def made_of(entries: Sequence[Entry], digests: Mapping[int, int]) -> list[Made]:
+    """Changes by shard and table."""
+    ids: dict[tuple[int, str], list[int]] = {}
+    for entry in entries:
+        ids.setdefault((entry.shard, entry.table), []).append(entry.id)
+    return [
+        Made(shard, table, numbers, packed([digests[number] for number in numbers]))
+        for (shard, table), numbers in ids.items()
+    ]
+
+
 class Applier:
     """``apply`` writes what a reader has read; ``claim`` claims fences."""
 
@@ -63,6 +75,7 @@ class Applier:
         fences: Fences,
         applied: AppliedBatches,
         stalled: StalledSlots,
+        upstream: Upstream,
     ) -> None:
         self._target = target
         self._outbox = outbox
@@ -70,6 +83,7 @@ class Applier:
         self._fences = fences
         self._applied = applied
         self._stalled = stalled
+        self._upstream = upstream
         self._tally = tally
         #: By how many seconds MySQL's clock is ahead of this host's.
         self.clock_ahead = 0.0
@@ -140,7 +154,10 @@ class Applier:
         # A change that one slot had already applied is complete only with the other slots' steps.
         before.difference_update([work.entries[step.change].id for its in sent for step in its])
         done = work.without(self._stalled.ids) if failed else work
-        self._applied.add(done, dead, {place: self._fences.at(place).number for place in places}, shared)
+        made = made_of(done.entries, digests)
+        numbers = {place: self._fences.at(place).number for place in places}
+        self._applied.add(done, dead, numbers, shared, made)
+        self._upstream.applied(made)
         if dead:
             log_dead_letters(done.entries, dead)
         self._reader.applied(done.entries)
@@ -254,6 +271,9 @@ class Applier:
             )
             self._tally.count(ERRORS, "redis_lost_data")
             self.has_stepped_back = True
+        for place in places:
+            fence = self._fences.at(place)
+            self._upstream.compare_fence(place[1], fence.others, fence.absent)
         lost = self._applied.lose(places)
         # Before the next claim, which may fail.
         self._reader.seen.remove(lost)

@@ -7,7 +7,6 @@ import contextlib
 import itertools
 import logging
 import time
-import uuid
 from typing import NamedTuple, Optional
 
 import msgspec
@@ -21,8 +20,11 @@ from gearsync.apply.fences import Fences
 from gearsync.apply.pace import LAST_GAP, Pace
 from gearsync.apply.reader import Reader
 from gearsync.apply.redis_reach import RedisReach
+from gearsync.apply.source_session import SourceSession
 from gearsync.apply.stalled_slots import StalledSlots
-from gearsync.contract import drain_function, drain_prefix, whole_key
+from gearsync.apply.upstream import Upstream
+from gearsync.apply.wakes import Wakes
+from gearsync.contract import drain_function, whole_key
 from gearsync.declare.configuration import Config
 from gearsync.outbox.applied import owners, publish_command, read
 from gearsync.outbox.barrier import Barrier
@@ -31,18 +33,17 @@ from gearsync.outbox.lease import Leases
 from gearsync.outbox.spans import Spans
 from gearsync.outbox.store import Outbox
 from gearsync.project.transform import Transform
-from gearsync.servers.gearman import Job, JobServers
+from gearsync.servers.gearman import JobServers
 from gearsync.servers.mysql import Database
 from gearsync.servers.mysql_errors import DatabaseUnavailable, RowsLocked, SchemaAbsent
 from gearsync.servers.outage import Outage
-from gearsync.servers.primary import NoPrimary, Watch
+from gearsync.servers.primary import Watch
 from gearsync.servers.redis_errors import Denied, Unavailable
 from gearsync.servers.target import Target
 from gearsync.telemetry.metrics import ERRORS, Tally, Window
 
 log = logging.getLogger(__name__)
 
-_DONE = b"done"
 #: Seconds between two refreshes of the leases; a third of a lease if that is less.
 _REFRESH = 1.0
 #: Seconds between two reports for `gearsync status`.
@@ -88,6 +89,8 @@ class Drain:
         )
         self._applied = AppliedBatches(self._fences, self._deleter, config.worker.keep)
         self._stalled = StalledSlots(self._outage(f"a part of {redis} accepts no writes", "redis"))
+        durable = [table.table for table in config.durable_tables]
+        self._upstream = Upstream(self._outbox, self.target, config.source, durable, tally)
         self._applier = Applier(
             self.target,
             self._outbox,
@@ -96,18 +99,16 @@ class Drain:
             fences=self._fences,
             applied=self._applied,
             stalled=self._stalled,
+            upstream=self._upstream,
         )
         self._desk = BarrierDesk(config.source, self.servers, self._barrier)
         #: The keys that exist as long as Redis has lost nothing of a table.
         self._whole_keys = [whole_key(config.source, table.table) for table in config.tables]
         self._window = Window()
-        self._session = 0
-        self._lock = ""
-        self._member = ""
-        self._has_no_primary = self._is_split = False
+        self._session = SourceSession(database, tally)
+        self._has_no_primary = False
         self._pace = Pace(config.worker.linger, config.worker.sweep)
-        #: Jobs that woke it and are not answered.
-        self._wakes: list[Job] = []
+        self._wakes = Wakes(config.source, self.servers, self._pace)
         self._refresh_at = self._report_at = self._confirm_at = 0.0
         #: Whether other processes may read in Redis that changes are applied and not deleted.
         self._has_published = self._stopping = False
@@ -139,7 +140,7 @@ class Drain:
             except DatabaseUnavailable as error:
                 self._begin_outage(error)
         self._desk.answer(self._look_at)
-        self._release(time.monotonic())
+        self._wakes.release(time.monotonic())
         self.servers.poll(self._pause(seconds))
         self._take_jobs()
 
@@ -150,11 +151,7 @@ class Drain:
 
     def _begin_outage(self, error: DatabaseUnavailable) -> None:
         self._database_error = error
-        self._has_no_primary = isinstance(error, NoPrimary)
-        if isinstance(error, NoPrimary) and error.is_split and not self._is_split:
-            self._is_split = True
-            self.tally.count(ERRORS, "split_brain")
-            log.error("nothing is drained: %s", error, extra={"action": "split_brain"})
+        self._has_no_primary = self._session.failed(error)
         self._database_outage.begin(
             "the schema does not exist yet" if isinstance(error, SchemaAbsent) else str(error)
         )
@@ -179,7 +176,7 @@ class Drain:
 
     def _look(self) -> None:
         now = time.monotonic()
-        if self._database.connection and (self._session != self._database.sessions or self._deleter.gave_up):
+        if self._session.is_new or self._deleter.gave_up:
             self._start_over()
         if now >= self._refresh_at:
             # First: a server that is read-only by now is not written to.
@@ -189,6 +186,7 @@ class Drain:
             # expires.
             with contextlib.suppress(RowsLocked):
                 self._leases.refresh(self._reason_to_yield(now))
+            self._upstream.mark()
             self._refresh_at = now + min(_REFRESH, self._settings.lease / 3)
             self._report(now)
         self._follow_leases()
@@ -215,20 +213,10 @@ class Drain:
         """Forget what is applied, and learn it from the fences: the server may be another one, on which
         the same ids are other changes.
         """
-        if self._session != self._database.sessions:
-            # By it the thread that deletes knows that its own session is with the same server.
-            self._lock = f"gearsync.{uuid.uuid4().hex}"
-            self._database.run("DO GET_LOCK(%s, 0)", (self._lock,))
-            self._session = self._database.sessions
-        if self._member not in ("", self._database.member.name):
-            log.warning(
-                "the primary is %s, no longer %s",
-                self._database.member.name,
-                self._member,
-                extra={"action": "primary_changed"},
-            )
-        self._member, self._is_split = self._database.member.name, False
-        self._applied.clear(self._lock)
+        if not self._session.is_current:
+            self._upstream.begin_session(self._leases, self._applied.kept)
+            self._session.begin()
+        self._applied.clear(self._session.lock)
         self._fences.follow({})
 
     def _compare_clocks(self) -> None:
@@ -264,7 +252,7 @@ class Drain:
         self._offer()
         if gone:
             # A busy process would keep the wakes of these shards from their new owner.
-            self._answer_wakes()
+            self._wakes.answer()
 
     def _start_looking_over(self) -> None:
         """Look for all changes that are not applied."""
@@ -352,8 +340,9 @@ class Drain:
             self._leases.lost(refused.shard)
             self.tally.count(ERRORS, "lease_lost")
             return
-        # The fence is newer than the database: that was restored, or another database uses the same source
-        # name.
+        # The fence is newer than the database: that was restored or has lost its last changes in a failover,
+        # or another database uses the same source name.
+        self._upstream.epoch_went_back(refused.shard)
         log.warning(
             "this process still holds the lease of shard %d; its epoch is raised to %d",
             refused.shard,
@@ -369,25 +358,9 @@ class Drain:
             return
         now = time.monotonic()
         for job in jobs:
-            if job.function.startswith(drain_prefix(self._source)):
-                self._wakes.append(job)
-                self._pace.woken(now)
-            elif self._desk.ask(job):
+            if not self._wakes.take(job, now) and self._desk.ask(job):
                 self._pace.due = 0.0
         self.servers.finish_batch()
-
-    def _release(self, now: float) -> None:
-        """Answer the wakes when no change has come for a while. Those of a process that ends return to
-        the job server.
-        """
-        if self._wakes and not self._pace.holds(now):
-            self._answer_wakes()
-            self._pace.released(now)
-
-    def _answer_wakes(self) -> None:
-        for job in self._wakes:
-            self.servers.answer(job, b"", _DONE)
-        self._wakes = []
 
     def _known_applied(self) -> Spans:
         """The ids that any process has applied and the outbox may still hold. Raises DatabaseUnavailable
@@ -418,7 +391,7 @@ class Drain:
             try:
                 answer = barrier.look()
                 # In a new session the server may be another one, with other ids.
-                return answer if self._session == self._database.sessions else None
+                return answer if self._session.is_current else None
             except DatabaseUnavailable as error:
                 # With many open barriers, one attempt is enough: each may take seconds.
                 self._begin_outage(error)

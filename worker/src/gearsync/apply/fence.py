@@ -127,6 +127,8 @@ class Known(NamedTuple):
     digests: dict[int, dict[int, int]]
     #: The fields that record the appends.
     partial: list[str]
+    #: Digests of batches that an earlier release has forgotten.
+    left_over: list[str]
 
     def same(self, number: int, ids: Iterable[int], present: Mapping[int, int]) -> Spans:
         """Those of sorted ``ids`` of the batch with this number whose rows in the outbox are still its
@@ -189,7 +191,7 @@ def known(fields: Mapping[bytes, bytes]) -> Known:
     )
     created = fields.get(b"created", _LATEST) if records else b""
     last = (int(epoch), int(fields.get(b"number", 0))) if epoch else None
-    content = Known(last, created, {}, {}, {}, {}, [])
+    content = Known(last, created, {}, {}, {}, {}, [], [])
     for name, value in fields.items():
         kind, rest = name[:1], name[1:].decode()
         if name == b"ids" or (kind == b"p" and rest.isdigit()):
@@ -204,6 +206,8 @@ def known(fields: Mapping[bytes, bytes]) -> Known:
             content.dead[int(rest)] = message_of(value)
             continue
         else:
+            if kind == b"c" and rest.isdigit() and not {b"b" + name[1:], b"p" + name[1:]} & fields.keys():
+                content.left_over.append(name.decode())
             continue
         if digests := fields.get(b"c" + name[1:]):
             content.digests[int(rest)] = dict(zip(ids, struct.unpack(f">{len(digests) // 4}I", digests)))

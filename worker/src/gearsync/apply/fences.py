@@ -54,6 +54,9 @@ class Fence:
         self.inherited: list[_Inherited] = []
         self.applied = Spans()
         self.applied_created = b""
+        #: Of the ids that it recorded: those that are other changes' in the outbox, and those that are not
+        #: there.
+        self.others, self.absent = Spans(), Spans()
         self.dead: dict[int, str] = {}
         self.appended: set[tuple[int, int]] = set()
 
@@ -86,8 +89,9 @@ class Fence:
         self.was_others, self._learned = what.last is not None and self._learned != self.epoch, self.epoch
         self.last, self.batches = what.last[1] if what.last else None, set(what.batches)
         self.created = self.applied_created = what.created
-        self.dead, self.appended, self.forget = {}, set(), []
+        self.dead, self.appended, self.forget = {}, set(), list(what.left_over)
         self.applied, self.inherited = Spans(), []
+        self.others, self.absent = Spans(), Spans()
         for (change, which), its in what.appended.items():
             if what.same(its, [change], present):
                 self.appended.add((change, which))
@@ -95,6 +99,9 @@ class Fence:
         self.inherited += [_Inherited([field, f"c{field[1:]}"], Spans(changes)) for field in what.partial]
         for its, ids in what.batches.items():
             there = what.same(its, ids.numbers, present)
+            for change in ids.numbers:
+                if change not in there:
+                    (self.others if change in present else self.absent).add_span(change, change)
             dead = [change for change in what.dead if change in ids]
             self.dead.update({change: what.dead[change] for change in dead if change in there})
             self.inherited.append(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import traceback
 from collections.abc import Sequence
@@ -16,11 +17,12 @@ from gearsync.declare.configuration import Config
 from gearsync.operate.verify.report import Report
 from gearsync.operate.verify.stored_results import store
 from gearsync.operate.verify.table_verifier import EXAMPLES
+from gearsync.outbox.lost_tables import Marks, marks, unmark
 from gearsync.servers.mysql import Database
 from gearsync.servers.mysql_errors import DatabaseUnavailable, StatementInvalid
 from gearsync.servers.primary import open_database
 from gearsync.servers.redis_errors import Unavailable
-from gearsync.servers.target import open_target
+from gearsync.servers.target import Target, open_target
 
 #: Seconds that a statement of the verification may take, and that changes on their way are waited for.
 _STATEMENT = 60.0
@@ -109,9 +111,14 @@ def run(config: Config, options: argparse.Namespace) -> int:
     database = open_database(config.mysql, _STATEMENT, idle=600.0)
     target = open_target(config.redis, config.worker.io_timeout)
     try:
+        lost = _marks(config, target)
         reports = VerifyRun(config, options, database, target).reports()
         if not options.quick:
             _store(database, reports, options.sample)
+        if not options.quick and options.sample >= 100.0:
+            for report in reports:
+                if report.equal:
+                    unmark(target, config.source, report.table, lost)
     except (DatabaseUnavailable, Unavailable, ValueError) as error:
         return _not_compared(str(error), options.json)
     except Exception as error:  # noqa: BLE001  # Python's own status 1 would mean "different"
@@ -122,6 +129,13 @@ def run(config: Config, options: argparse.Namespace) -> int:
         target.close()
     show(reports, options)
     return exit_status(reports)
+
+
+def _marks(config: Config, target: Target) -> Marks:
+    """The marks of lost changes; none when Redis does not answer, which the verification reports."""
+    with contextlib.suppress(Unavailable):
+        return marks(target, config.source)
+    return {}
 
 
 def _not_compared(error: str, as_json: bool) -> int:

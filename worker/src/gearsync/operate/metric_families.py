@@ -119,6 +119,13 @@ def observed(state: PipelineState, labels: dict[str, str]) -> Iterator[Metric]:
             ({}, state.mysql.is_split),
         )
     yield gauge("gearsync_redis_up", "Whether Redis answers", labels, ({}, state.redis.ok))
+    tables = {*state.lost, *(state.database.synced if state.database else ())}
+    yield gauge(
+        "gearsync_lost_upstream_table",
+        "Whether Redis has changes of the table that the database has lost",
+        labels,
+        *[({"table": name}, name in state.lost) for name in sorted(tables)],
+    )
     yield gauge(
         "gearsync_job_server_up",
         "Whether the job server answers",

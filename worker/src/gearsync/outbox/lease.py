@@ -11,6 +11,7 @@ import math
 import random
 import time
 from collections.abc import Collection, Iterable
+from typing import Optional
 
 from gearsync.contract import SCHEMA
 from gearsync.outbox.owner import is_dead, owner_name
@@ -57,6 +58,10 @@ class Leases:
         self._retire_at = 0.0
         #: Whether this process leaves all shards to others.
         self.has_yielded = False
+        #: Until when this process was last reported as alive, by the database's clock, and when that was, by
+        #: the monotonic clock.
+        self._alive_until = b""
+        self.renewed_at = 0.0
 
     @property
     def has_all(self) -> bool:
@@ -86,9 +91,12 @@ class Leases:
         self.shards = frozenset(shards)
         self._remove_dead_owners({owner.decode() for _shard, owner in leases if owner})
         self._renew()
-        ((live, first),) = self._database.rows(
-            f"SELECT COUNT(*), MIN(owner) FROM {SCHEMA}.worker WHERE expires_at > NOW(6)"
+        ((live, first, self._alive_until),) = self._database.rows(
+            f"SELECT COUNT(*), MIN(owner), MAX(IF(owner = %s, expires_at, NULL)) FROM {SCHEMA}.worker WHERE "
+            "expires_at > NOW(6)",
+            (self.owner,),
         )
+        self.renewed_at = time.monotonic()
         self.is_mixed = len({generation_of(shard) for shard in shards}) > 1
         fair = (
             share(len(shards), int(live))
@@ -157,6 +165,19 @@ class Leases:
         # A schema of an earlier release lacks this table.
         with contextlib.suppress(DatabaseUnavailable):
             self._database.run(f"DELETE FROM {SCHEMA}.worker_report WHERE owner = %s", (owner,))
+
+    def seconds_behind(self) -> Optional[float]:
+        """By how much the server is older than the last report of this process as alive: infinite without any
+        report of it, and None when it has the last one.
+        """
+        rows = self._database.rows(
+            f"SELECT TIMESTAMPDIFF(MICROSECOND, expires_at, %s) FROM {SCHEMA}.worker WHERE owner = %s",
+            (self._alive_until or None, self.owner),
+        )
+        if not rows:
+            return math.inf
+        microseconds = int(rows[0][0] or 0)
+        return microseconds / 1e6 if microseconds > 0 else None
 
     def add(self, shards: Iterable[int]) -> None:
         """Create leases for shards that have none; the next ``refresh`` may take them."""

@@ -36,6 +36,7 @@ ERROR_KINDS = (
     "lease_lost",
     "redis_stepped_back",
     "redis_lost_data",
+    "lost_upstream",
 )
 
 

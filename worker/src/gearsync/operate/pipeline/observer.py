@@ -13,6 +13,7 @@ from gearsync.contract import DIRECT_FUNCTION, drain_prefix
 from gearsync.declare.configuration import Config, parse_address
 from gearsync.operate.pipeline.database_reader import DatabaseReader
 from gearsync.operate.pipeline.state import DatabaseServer, DatabaseState, JobServer, PipelineState, Server
+from gearsync.outbox.lost_tables import LostTable, marks, tables_of
 from gearsync.servers import gearman_admin
 from gearsync.servers.members import Refusal, choose, states
 from gearsync.servers.mysql import Database
@@ -88,16 +89,16 @@ class Observer:
             if "mysql" in answered
             else (DatabaseServer(self._database.name, False, late) if self._database else None, None)
         )
-        redis = (
+        redis, lost = (
             self._questions["redis"].answer()
             if "redis" in answered
-            else Server(self._target.name, False, late)
+            else (Server(self._target.name, False, late), {})
         )
         servers = [
             self._questions[name].answer() if name in answered else JobServer(name, False, late)
             for name in self._config.job_servers
         ]
-        return PipelineState(time.time(), self._config.source, mysql, redis, servers, database)
+        return PipelineState(time.time(), self._config.source, mysql, redis, servers, database, lost)
 
     def close(self) -> None:
         self._target.close()
@@ -125,12 +126,13 @@ class Observer:
             return DatabaseServer(self._database.name, False, f"{absent}{error}", members, is_split), None
         return DatabaseServer(self._database.name, True, "", members), state
 
-    def _redis(self) -> Server:
+    def _redis(self) -> tuple[Server, dict[str, LostTable]]:
         try:
             self._target.ping()
+            lost = tables_of(marks(self._target, self._config.source))
         except Unavailable as error:
-            return Server(self._target.name, False, str(error))
-        return Server(self._target.name, True)
+            return Server(self._target.name, False, str(error)), {}
+        return Server(self._target.name, True), lost
 
     def _job_server(self, name: str) -> JobServer:
         try:

@@ -63,6 +63,12 @@ def problems(state: PipelineState, config: Config) -> list[str]:
         for kind, server in servers
         if server is not None and not server.ok
     ]
+    for table, lost in state.lost.items():
+        changes = f"{lost.changes} changes" if lost.changes else "changes"
+        sentences.append(
+            f"{table}: Redis has {changes} that the database has lost; run gearsync verify --repair --prune "
+            f"--table {table}"
+        )
     if state.database is not None:
         sentences += _in_database(state.database, [table.table for table in config.durable_tables])
     return sentences

@@ -8,6 +8,7 @@ from typing import Any, Optional
 import msgspec
 
 from gearsync.outbox.declarations import Declared
+from gearsync.outbox.lost_tables import LostTable
 from gearsync.servers.gearman_admin import Queue
 from gearsync.telemetry.metrics import Report
 
@@ -139,6 +140,8 @@ class PipelineState(msgspec.Struct):
     redis: Server
     job_servers: list[JobServer]
     database: Optional[DatabaseState]
+    lost: dict[str, LostTable] = msgspec.field(default_factory=dict)
+    """The tables of which Redis has changes that the database has lost."""
 
 
 def last_verification(of_kinds: dict[str, Verification]) -> Verification:
