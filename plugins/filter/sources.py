@@ -74,8 +74,22 @@ def worker_instances(own, hostvars, groups, host, wanted=()):
             settings["mysql_servers"] = variables.get("worker_mysql_servers", members)
             if settings["mysql"].get("unix_socket"):
                 settings["mysql_servers"] = [host]
+        settings["mysql"] = _with_members(settings["mysql"], members, hostvars)
         instances.append(settings)
     return instances
+
+
+def _with_members(mysql, members, hostvars):
+    """How a worker reaches a source that has replicas: by all of its members, of which it drains the writable
+    one. An address of no member, a proxy's for example, stays as it is.
+    """
+    addresses = {str(hostvars[member].get("ansible_host", member)): member for member in members}
+    direct = mysql.get("host") in (None, *members, *addresses)
+    if len(members) < 2 or not mysql or mysql.get("unix_socket") or mysql.get("members") or not direct:
+        return mysql
+    rest = {name: value for name, value in mysql.items() if name not in ("host", "port")}
+    port = mysql.get("port", 3306)
+    return {**rest, "members": [{"host": address, "port": port} for address in addresses]}
 
 
 def source_workers(hosts, hostvars, source):
@@ -131,6 +145,8 @@ def _mysql_server(mysql):
     """Where a worker reaches MySQL; None without durable delivery."""
     if mysql.get("unix_socket"):
         return ("socket", mysql["unix_socket"])
+    if mysql.get("members"):
+        return ("server", str(sorted(map(str, mysql["members"]))))
     return ("server", f"{mysql['host']}:{mysql.get('port', 3306)}") if mysql.get("host") else None
 
 
@@ -226,6 +242,14 @@ def source_problems(instances, hostvars, groups):
     sources = members_of_sources(groups, hostvars)
     problems = list(_serving_problems(sources, hostvars, groups.get("gearsync_workers", ())))
     problems += _member_problems(sources, hostvars)
+    for host, ours in instances.items():
+        for one in ours:
+            if len(sources.get(one["source"], ())) > 1 and one["mysql"].get("unix_socket"):
+                problems.append(
+                    f"the worker of the source {one['source']} on {host} reaches MySQL by a socket, but the "
+                    "source has replicas, one of which may become the primary: set gearsync_worker_mysql to "
+                    "{user: gearsync, password: ...} in the variables of the source"
+                )
     everywhere = [(host, instance) for host, ours in sorted(instances.items()) for instance in ours]
     for (host, one), (other_host, other) in itertools.combinations(everywhere, 2):
         if one["source"] != other["source"]:

@@ -103,6 +103,26 @@ def test_sources_on_one_host_show_their_metrics_on_ports_of_their_own() -> None:
     assert [one["metrics_listen"] for one in each["w2"]] == ["127.0.0.1:9789"]
 
 
+def test_a_worker_knows_all_members_of_its_source() -> None:
+    account = {"host": "192.0.2.1", "user": "gearsync", "password": "p"}
+    hostvars, groups = inventory(
+        db1={**ORDERS, "ansible_host": "192.0.2.1", "gearsync_worker_mysql": account},
+        db2={**ORDERS, "ansible_host": "192.0.2.2", "gearsync_worker_mysql": account},
+        w1={},
+    )
+    ((one,),) = instances(hostvars, groups).values()
+    members = [{"host": "192.0.2.1", "port": 3306}, {"host": "192.0.2.2", "port": 3306}]
+    assert one["mysql"] == {"user": "gearsync", "password": "p", "members": members}
+
+
+def test_an_address_that_is_none_of_the_members_is_left_as_it_is() -> None:
+    account = {"host": "proxy.example.com", "password": "p"}
+    more = {"gearsync_worker_mysql": account}
+    hostvars, groups = inventory(db1={**ORDERS, **more}, db2={**ORDERS, **more}, w1={})
+    ((one,),) = instances(hostvars, groups).values()
+    assert one["mysql"] == account
+
+
 def test_a_host_serves_the_sources_that_it_names() -> None:
     hostvars, groups = inventory(db1=ORDERS, db2=USERS, w1={"gearsync_worker_sources": ["users"]}, w2={})
     assert [one["source"] for one in instances(hostvars, groups)["w1"]] == ["users"]
@@ -115,6 +135,12 @@ def test_a_source_without_a_worker_is_refused() -> None:
     assert found[0].startswith("no worker serves the source users of db2")
 
 
+def test_a_worker_that_knows_one_member_only_is_refused() -> None:
+    found = problems(*inventory(db1=ORDERS, db2={**ORDERS}, w1={}))
+    assert len(found) == 1
+    assert "reaches MySQL by a socket, but the source has replicas" in found[0]
+
+
 def test_a_name_that_is_no_source_is_refused() -> None:
     found = problems(*inventory(db1=ORDERS, w1={"gearsync_worker_sources": ["order", "orders"]}))
     assert len(found) == 1
@@ -122,7 +148,10 @@ def test_a_name_that_is_no_source_is_refused() -> None:
 
 
 def test_databases_that_share_a_name_and_differ_are_refused() -> None:
-    found = problems(*inventory(db1={"gearsync_tables": []}, db2={"gearsync_tables": [1]}, w1={}))
+    account = {"gearsync_worker_mysql": {"password": "p"}}
+    found = problems(
+        *inventory(db1={"gearsync_tables": [], **account}, db2={"gearsync_tables": [1], **account}, w1={})
+    )
     assert len(found) == 1
     assert "gearsync_tables differs between db1, db2, which are the source main" in found[0]
 
