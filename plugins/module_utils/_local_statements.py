@@ -11,8 +11,7 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import
     ER_OPTION_PREVENTS_STATEMENT,
     ER_SPECIFIC_ACCESS_DENIED,
     ServerError,
-    literal,
-    split_account,
+    grant_sql,
 )
 
 LIFT, RESTORE = "SET GLOBAL super_read_only = OFF", "SET GLOBAL super_read_only = ON"
@@ -22,7 +21,9 @@ PROBE = "DELETE FROM `mysql`.`func` WHERE FALSE"
 
 
 def log_right(engine, version):
-    """The right that SET SESSION sql_log_bin needs, the smallest one that the server has."""
+    """The right that SET SESSION sql_log_bin needs, the smallest one that the server has. Galera's wsrep_on
+    needs SUPER.
+    """
     if engine == "mariadb":
         return "BINLOG ADMIN" if version >= (10, 5, 2) else "SUPER"
     if version >= (8, 0, 14):
@@ -38,9 +39,8 @@ def write_right(engine, version):
 
 
 class LocalStatements:
-    """Changes one server by statements that are in no binary log.
-
-    In Galera too, what is not in the binary log goes to no other node, and that holds without a binary log.
+    """Changes one server by statements that are in no binary log and go to no other node of a Galera
+    cluster.
     """
 
     def __init__(self, module, database, lifts_super_read_only):
@@ -51,9 +51,12 @@ class LocalStatements:
         """
         self.module = module
         self.database = database
-        self._is_logged = "ON" in (database.variable("log_bin"), database.variable("wsrep_on"))
+        # Galera sends CREATE FUNCTION to all nodes, with and without a binary log, whatever sql_log_bin is.
+        pairs = (("log_bin", "sql_log_bin"), ("wsrep_on", "wsrep_on"))
+        self._switches = [switch for setting, switch in pairs if database.variable(setting) == "ON"]
         self._is_super_read_only = database.variable("super_read_only") == "ON"
-        self._require_right_to_the_log()
+        for switch in self._switches:
+            self._require_right_to_set(switch)
         if self._is_super_read_only and not lifts_super_read_only:
             self._fail_super_read_only()
         if not self._is_super_read_only:
@@ -62,23 +65,25 @@ class LocalStatements:
     def _fail(self, text):
         self.module.fail_json(msg=f"{text} Nothing was changed.", queries=[])
 
-    def _grant(self, right):
-        user, host = split_account(self.database.value("SELECT CURRENT_USER()"))
-        return f"GRANT {right} ON *.* TO {literal(user)}@{literal(host)}"
-
-    def _require_right_to_the_log(self):
+    def _require_right_to_set(self, switch):
         try:
-            with self._unlogged():
-                pass
+            self._set([switch], 0)
+            self._set([switch], 1)
         except ServerError as error:
             if error.code != ER_SPECIFIC_ACCESS_DENIED:
                 raise
-            right = log_right(self.database.engine, self.database.version)
+            is_log = switch == "sql_log_bin"
+            right = log_right(self.database.engine, self.database.version) if is_log else "SUPER"
             self._fail(
-                "registering and dropping functions would reach the server's replicas and stop their "
-                f"replication, and this account may not execute SET SESSION sql_log_bin = 0: {error}. "
-                f"{self._grant(right)}, or log in as an account with {right} or SUPER."
+                "registering and dropping functions would reach the other servers "
+                f"{'that replicate from this one' if is_log else 'of the cluster'}, and stop those that have "
+                f"not the same library; this account may not execute SET SESSION {switch} = 0: {error}. "
+                f"{grant_sql(self.database, right)}."
             )
+
+    def _set(self, switches, value):
+        if switches:
+            self.database.session("SET SESSION " + ", ".join(f"{switch} = {value}" for switch in switches))
 
     def _fail_super_read_only(self):
         self._fail(
@@ -91,7 +96,7 @@ class LocalStatements:
         if self.database.variable("read_only") in (None, "OFF"):
             return
         try:
-            with self._unlogged():
+            with self._alone():
                 self.database.session(PROBE)
         except ServerError as error:
             if error.code != ER_OPTION_PREVENTS_STATEMENT:
@@ -100,29 +105,26 @@ class LocalStatements:
             right = write_right(self.database.engine, self.database.version)
             self._fail(
                 "the server is read_only, and this account may not register functions on it: "
-                f"{error}. {self._grant(right)}."
+                f"{error}. {grant_sql(self.database, right)}."
             )
 
     @contextlib.contextmanager
-    def _unlogged(self):
-        if not self._is_logged:
-            yield
-            return
-        self.database.session("SET SESSION sql_log_bin = 0")
+    def _alone(self):
+        self._set(self._switches, 0)
         try:
             yield
         finally:
-            # What this connection does beside belongs to the replicas as well.
-            self.database.session("SET SESSION sql_log_bin = 1")
+            # What this connection does beside belongs to the others as well.
+            self._set(self._switches, 1)
 
     def change(self, sql):
         """Execute a statement on this server alone."""
-        with self._unlogged():
+        with self._alone():
             self.database.change(sql)
 
     def attempt(self, sql):
         """Change something that may be refused: None, or the server's error."""
-        with self._unlogged():
+        with self._alone():
             return self.database.attempt(sql)
 
     @contextlib.contextmanager

@@ -141,6 +141,12 @@ def split_account(text):
     return user.strip("'`\""), host.strip("'`\"")
 
 
+def grant_sql(database, right, level="*.*"):
+    """The statement that gives a right to the account that is logged in."""
+    user, host = split_account(database.value("SELECT CURRENT_USER()"))
+    return f"GRANT {right} ON {level} TO {literal(user)}@{literal(host)}"
+
+
 def parse_version(text):
     """The server's VERSION() as (engine, (major, minor, patch))."""
     engine = "mariadb" if "mariadb" in text.lower() else "mysql"

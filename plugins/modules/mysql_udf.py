@@ -23,12 +23,13 @@ description:
   - Functions that are registered otherwise than wanted are replaced in the same way.
   - The next run completes one that was interrupted.
   - Only this server registers and drops the functions, also when it has replicas or is a node of a Galera
-    cluster. These statements are executed with C(sql_log_bin=0), so they are in no binary log, and add no
-    GTID. Run this module on each server that needs the functions; one without them continues to replicate.
+    cluster. Each of these statements is executed with C(sql_log_bin=0), and with C(wsrep_on=OFF) on a node,
+    so it is in no binary log, adds no GTID and goes to no other node. Run this module on each server that
+    needs the functions; one without them continues to replicate.
   - When the server has a binary log, the account needs the right to set C(sql_log_bin). That is
-    C(BINLOG ADMIN) on MariaDB, C(SESSION_VARIABLES_ADMIN) on MySQL, or C(SUPER). To change a replica that is
-    C(read_only), it needs C(READ_ONLY ADMIN) on MariaDB, C(CONNECTION_ADMIN) or C(SUPER) on MySQL. Without
-    them the module fails before anything is changed.
+    C(BINLOG ADMIN) on MariaDB, C(SESSION_VARIABLES_ADMIN) on MySQL, or C(SUPER). On a Galera node it needs
+    C(SUPER). To change a replica that is C(read_only), it needs C(READ_ONLY ADMIN) on MariaDB,
+    C(CONNECTION_ADMIN) or C(SUPER) on MySQL. Without them the module fails before anything is changed.
 author:
   - The gearsync developers (@gearsync)
 extends_documentation_fragment:
