@@ -56,9 +56,8 @@ def worker_instances(own, hostvars, groups, host, wanted=()):
     if not sources:
         return [dict(own)]
     instances = []
-    for number, (source, members) in enumerate(sources.items()):
-        if wanted and source not in wanted:
-            continue
+    served = {source: members for source, members in sources.items() if not wanted or source in wanted}
+    for number, (source, members) in enumerate(served.items()):
         variables = hostvars[members[0]]
         # Of several sources each has its own; what is set for the workers' hosts is the only one's.
         places = [variables] if len(sources) > 1 else [hostvars[host], variables]

@@ -85,7 +85,7 @@ def test_the_worker_shows_metrics_and_health_on_loopback_alone(host: Host) -> No
     assert '"ok":true' in get("/healthz")
     assert '"ok":true' in get("/readyz")
     metrics = get("/metrics")
-    assert 'gearsync_triggers_current{source="main",table="shop.customer"} 1.0' in metrics
+    assert f'gearsync_triggers_current{{source="{host.source}",table="shop.customer"}} 1.0' in metrics
     assert "gearsync_udf_wakes_total" in metrics
     # 127.0.0.1:9788 as the kernel writes it, and nothing else at that port.
     assert "0100007F:263C 00000000:0000 0A" in host.run("cat /proc/net/tcp")

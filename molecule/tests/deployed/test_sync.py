@@ -78,7 +78,7 @@ def test_rows_that_were_there_before_are_loaded_and_verified(host: Host) -> None
     host.redis("flushdb")
     host.run(f"{gearsync} resync")
     assert "equal" in host.run(f"{gearsync} verify")
-    assert '"ok":true' in host.sql("SELECT gman_do('gearsync.barrier', 'main');")
+    assert '"ok":true' in host.sql(f"SELECT gman_do('gearsync.barrier', '{host.source}');")
     # Direct delivery has no resync: what the flush took comes back with the next write.
     host.sql("UPDATE user_list SET name = 'hello', password = 'world';")
     until(lambda: host.redis("get", "name"), "hello")
