@@ -36,6 +36,37 @@ def test_after_a_change_it_looks_at_growing_gaps_and_then_sweeps(pace: Pace) -> 
     assert next(gap for gap in gaps if gap >= 1.0) == pytest.approx(SWEEP)
 
 
+def test_an_idle_drain_looks_less_often() -> None:
+    pace = Pace(LINGER, 0.25)
+    pace.after_none(999.0, 0.0, connected=True)
+    assert pace.due == pytest.approx(999.25)
+    pace.woken(1000.0)
+    times = looks(pace, 1000.0, 1200.0)
+    gaps = {later: later - earlier for earlier, later in zip(times, times[1:])}
+    swept = {moment: gap for moment, gap in gaps.items() if moment > 1001.0}
+    # A commit that comes long after its wake waits for a sixtieth of that time, a second at most.
+    assert all(gap <= max(0.25, (moment - 1000.0) / 60) + 1e-6 for moment, gap in swept.items())
+    assert all(gap == pytest.approx(0.25) for moment, gap in swept.items() if moment < 1015.0)
+    assert all(gap == pytest.approx(1.0) for moment, gap in swept.items() if moment > 1062.0)
+    pace.woken(1200.0)
+    pace.after_none(1201.0, 0.0, connected=True)
+    assert pace.due == pytest.approx(1201.25)
+    # Without wakes nothing changes.
+    pace.after_none(1400.0, 0.0, connected=False)
+    assert pace.due == pytest.approx(1400.05)
+
+
+def test_a_sweep_comes_earlier_when_the_process_is_awake(pace: Pace) -> None:
+    pace.woken(10.0)
+    pace.after_none(10.1, 0.1, connected=True)
+    pace.awake(10.15)
+    # What the look costs is paid first.
+    assert pace.due == pytest.approx(10.2)
+    pace.after_none(11.0, 0.1, connected=True)
+    pace.awake(11.5)
+    assert pace.due == 11.5
+
+
 def test_it_pauses_for_as_long_as_a_look_took(pace: Pace) -> None:
     pace.after_changes(10.0, 0.005, more=False)
     assert pace.due == pytest.approx(10.005)

@@ -62,7 +62,7 @@ class DirectDelivery:
 
     def stop(self) -> None:
         """Take no more jobs; those that were taken are still written."""
-        self.servers.stopping = True
+        self.servers.stop()
 
     def close(self) -> None:
         """Close the connection to MySQL. Jobs that are not completed return to their queues."""

@@ -128,7 +128,8 @@ class Drain:
 
     def stop(self) -> None:
         """Begin no other batch."""
-        self._stopping = self.servers.stopping = True
+        self._stopping = True
+        self.servers.stop()
 
     def step(self, seconds: float) -> None:
         """Read and write one batch at most, then wait up to ``seconds`` for jobs."""
@@ -189,6 +190,7 @@ class Drain:
             self._upstream.mark()
             self._refresh_at = now + min(_REFRESH, self._settings.lease / 3)
             self._report(now)
+            self._pace.awake(now)
         self._follow_leases()
         self._applied.remove_deleted()
         if now < self._redis_outage.retry_at or not (

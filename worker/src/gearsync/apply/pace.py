@@ -19,17 +19,22 @@ _HOLD = 0.02
 _UNWOKEN = 0.05
 #: Seconds for which the drain does not rely on wakes after a change came without one.
 _DISTRUST = 2.0
+#: An idle drain sweeps less often: its pause is this share of the time without a change or a wake, up to so
+#: many seconds.
+_IDLE_SHARE, _IDLE_SWEEP = 1 / 60, 1.0
 
 
 class Pace:
     """The next look is ``due``; ``after_changes``, ``after_none`` and ``woken`` move it."""
 
     def __init__(self, linger: float, sweep: float) -> None:
-        """Looks go on for ``linger`` seconds after a change or a wake; there is one at least every
-        ``sweep`` seconds.
+        """Looks go on for ``linger`` seconds after a change or a wake; then there is one every ``sweep``
+        seconds, and one a second after a minute without either.
         """
         self._linger, self._sweep = linger, sweep
         self.due = 0.0
+        #: Whether the next look is due because of the time alone.
+        self._is_sweeping = False
         self._gap = FIRST_GAP
         self._linger_until = self._hold_until = self._distrust_until = 0.0
 
@@ -39,6 +44,11 @@ class Pace:
         self._distrust_until = 0.0
         self._go_on(now)
         self._hold_until = now + _HOLD
+
+    def awake(self, now: float) -> None:
+        """The process is awake for another reason: the next sweep may as well be now."""
+        if self._is_sweeping:
+            self.due = min(self.due, now)
 
     def holds(self, now: float) -> bool:
         """Whether wakes are not to be answered yet."""
@@ -64,12 +74,16 @@ class Pace:
         """A look has found nothing. ``connected``: whether a job server is connected, so that wakes can
         arrive.
         """
-        if now < self._linger_until:
+        self._is_sweeping = now >= self._linger_until
+        if not self._is_sweeping:
             self.due, self._gap = now + max(self._gap, _DUTY * took), min(self._gap * 1.5, LAST_GAP)
+        elif connected and now >= self._distrust_until:
+            # A process that has just started has not been idle.
+            self._linger_until = self._linger_until or now
+            idle = now - self._linger_until
+            self.due = now + max(self._sweep, min(_IDLE_SHARE * idle, _IDLE_SWEEP))
         else:
-            self.due = now + (
-                self._sweep if connected and now >= self._distrust_until else min(self._sweep, _UNWOKEN)
-            )
+            self.due = now + min(self._sweep, _UNWOKEN)
 
     def _go_on(self, now: float) -> None:
-        self._linger_until, self._gap = now + self._linger, FIRST_GAP
+        self._linger_until, self._gap, self._is_sweeping = now + self._linger, FIRST_GAP, False

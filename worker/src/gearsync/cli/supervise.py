@@ -44,7 +44,8 @@ from gearsync.telemetry.metrics import RESTARTS, Tally, merged
 
 log = logging.getLogger(__name__)
 
-_STEP_SECONDS = 0.5
+#: Seconds that a step of a worker process may wait, and between two looks of the supervisor at the processes.
+_WAIT_SECONDS, _STEP_SECONDS = 2.0, 0.5
 _RESTART_SECONDS = 1.0
 #: A process is stuck when it has not finished a step for so many seconds, or for so many times the timeout of
 #: one answer: systemd restarts the service.
@@ -134,17 +135,20 @@ class _Loop:
         self._before = copy.deepcopy(self.delivery.tally)
         self._counted = counted
         self._save_at = 0.0
+        self._saved = Tally()
         #: When its last step ended.
         self.stepped = time.monotonic()
 
     def run(self, deadline: Callable[[], float], after: Callable[[], None]) -> None:
         """Until it is stopped, or the ``deadline`` is over; ``after`` is called after each step."""
         while not self.delivery.stopped and time.monotonic() < deadline():
-            self.delivery.step(_STEP_SECONDS)
+            self.delivery.step(_WAIT_SECONDS)
             self.stepped = now = time.monotonic()
             if now >= self._save_at:
                 self._save_at = now + _SAVE_SECONDS
-                tallies.save(self._counted, self.delivery.tally)
+                if self._saved != self.delivery.tally:
+                    tallies.save(self._counted, self.delivery.tally)
+                    self._saved = copy.deepcopy(self.delivery.tally)
             after()
 
     def close(self) -> None:

@@ -10,11 +10,12 @@ import logging
 import math
 import random
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Optional
 
 from gearsync.contract import SCHEMA
 from gearsync.outbox.owner import is_dead, owner_name
+from gearsync.outbox.sql import text_literal
 from gearsync.outbox.synced_table import records
 from gearsync.servers.mysql import Database
 from gearsync.servers.mysql_errors import DatabaseUnavailable, StatementInvalid
@@ -85,24 +86,37 @@ class Leases:
         if self.has_yielded:
             log.info("this process takes its share of the shards again", extra={"action": "takes_part"})
         self.has_yielded = False
-        self._heartbeat()
-        leases = self._database.rows(f"SELECT shard, owner FROM {SCHEMA}.lease")
+        self._renew()
+        # One round trip: this is what an idle process does each second.
+        leases, processes = self._database.rows_of_each(
+            f"SELECT shard, owner FROM {SCHEMA}.lease",
+            "SELECT owner, expires_at > NOW(6) AS live, "
+            f"expires_at < NOW(6) - INTERVAL {_FORGET_HOURS} HOUR AS old, expires_at "
+            f"FROM {SCHEMA}.worker ORDER BY owner",
+        )
         shards = [int(shard) for shard, _owner in leases]
         self.shards = frozenset(shards)
-        self._remove_dead_owners({owner.decode() for _shard, owner in leases if owner})
-        self._renew()
-        ((live, first, self._alive_until),) = self._database.rows(
-            f"SELECT COUNT(*), MIN(owner), MAX(IF(owner = %s, expires_at, NULL)) FROM {SCHEMA}.worker WHERE "
-            "expires_at > NOW(6)",
-            (self.owner,),
+        removed = self._remove_dead_owners(
+            {owner.decode(): bool(int(old)) for owner, _live, old, _until in processes},
+            {owner.decode() for _shard, owner in leases if owner},
+        )
+        live = [owner.decode() for owner, is_live, *_more in processes if int(is_live)]
+        live = [owner for owner in live if owner not in removed]
+        self._alive_until = next(
+            (
+                until
+                for owner, is_live, _old, until in processes
+                if int(is_live) and owner.decode() == self.owner
+            ),
+            b"",
         )
         self.renewed_at = time.monotonic()
         self.is_mixed = len({generation_of(shard) for shard in shards}) > 1
         fair = (
-            share(len(shards), int(live))
+            share(len(shards), len(live))
             if not self.is_mixed
             else len(shards)
-            if first.decode() == self.owner
+            if live[:1] == [self.owner]
             else 0
         )
         if len(self.held) < fair:
@@ -138,19 +152,16 @@ class Leases:
             for shard in its if removed else ():
                 self.held.pop(shard, None)
 
-    def _remove_dead_owners(self, holders: Collection[str]) -> None:
+    def _remove_dead_owners(self, owners: Mapping[str, bool], holders: Collection[str]) -> set[str]:
         """Free the leases of dead processes of this host before they expire, and remove rows of processes
-        that ended long ago.
+        that ended long ago. Returns the removed ones.
+
+        ``owners``: all processes, and whether they ended long ago; ``holders`` are those that hold leases.
         """
-        owners = {
-            owner.decode(): int(old)
-            for owner, old in self._database.rows(
-                f"SELECT owner, expires_at < NOW(6) - INTERVAL {_FORGET_HOURS} HOUR FROM {SCHEMA}.worker"
-            )
-        }
-        dead = {owner for owner in {*owners, *holders} if is_dead(owner)}
+        dead = {owner for owner in {*owners, *holders} if owner != self.owner and is_dead(owner)}
         # Each by its key: a condition on the time would wait for locks on the rows of live processes.
-        for owner in sorted(dead.union(owner for owner, old in owners.items() if old)):
+        gone = dead.union(owner for owner, old in owners.items() if old)
+        for owner in sorted(gone):
             self._unregister(owner)
         for owner in sorted(dead & set(holders)):
             self._database.run(
@@ -158,6 +169,7 @@ class Leases:
                 "shard IN %s AND owner = %s",
                 (sorted(self.shards), owner),
             )
+        return gone
 
     def _unregister(self, owner: str) -> None:
         """Remove a process from those that share the shards."""
@@ -231,23 +243,21 @@ class Leases:
         self._release(list(self.held))
         return True
 
-    def _heartbeat(self) -> None:
-        self._database.run(
-            f"INSERT INTO {SCHEMA}.worker (owner, expires_at) VALUES (%s, {_EXPIRES}) ON DUPLICATE KEY "
-            "UPDATE expires_at = VALUES(expires_at)",
-            (self.owner, self._microseconds),
-        )
-
     def _renew(self) -> None:
-        if not self.held:
-            return
+        """Report this process as alive, renew its leases and drop those that it has lost."""
+        owner = text_literal(self.owner.encode()).decode()
+        expires = f"NOW(6) + INTERVAL {self._microseconds} MICROSECOND"
+        alive = (
+            f"INSERT INTO {SCHEMA}.worker (owner, expires_at) VALUES ({owner}, {expires}) ON DUPLICATE KEY "
+            "UPDATE expires_at = VALUES(expires_at)"
+        )
         # A lease that has expired and was not taken is still this process's: its epoch is unchanged.
         held = " OR ".join(f"(shard = {shard} AND epoch = {epoch})" for shard, epoch in self.held.items())
-        renewed = self._database.run(
-            f"UPDATE {SCHEMA}.lease FORCE INDEX (PRIMARY) SET expires_at = {_EXPIRES} WHERE owner = %s AND "
-            f"({held})",
-            (self._microseconds, self.owner),
+        renewal = (
+            f"UPDATE {SCHEMA}.lease FORCE INDEX (PRIMARY) SET expires_at = {expires} WHERE owner = {owner} "
+            f"AND ({held})"
         )
+        renewed = sum(self._database.run_each(alive, *([renewal] if self.held else []))[1:])
         if renewed < len(self.held):
             rows = self._database.rows(
                 f"SELECT shard, epoch FROM {SCHEMA}.lease WHERE owner = %s", (self.owner,)

@@ -6,6 +6,7 @@ alive.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import socket
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Optional
 
 
+@functools.cache
 def _pid_space() -> str:
     """A hash of the host's boot and the PID namespace, within which a PID names one process; empty when
     unknown.

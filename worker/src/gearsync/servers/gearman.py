@@ -229,6 +229,11 @@ class JobServers(GearmanWorker):  # type: ignore[misc]  # the library has no typ
                 handler.completed()
         self.flush()
 
+    def stop(self) -> None:
+        """Take no more jobs, and end a wait of ``poll``."""
+        self.stopping = True
+        self._wake()
+
     def close(self) -> None:
         """Send what is queued, for a second at most, and close; jobs that are not completed return to
         their queues.
