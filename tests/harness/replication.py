@@ -52,6 +52,15 @@ class Member(OutboxDatabase):
         """Stop both threads of all channels."""
         self.execute("STOP REPLICA" if self.engine == "mysql" else "STOP ALL SLAVES")
 
+    def start_replication(self) -> None:
+        """Start both threads of all channels again."""
+        self.execute("START REPLICA" if self.engine == "mysql" else "START ALL SLAVES")
+
+    def forget_source(self) -> None:
+        """Stop replicating for good, as an orchestrator does with a replica that it promotes."""
+        self.stop_replication()
+        self.execute("RESET REPLICA ALL" if self.engine == "mysql" else "RESET SLAVE ALL")
+
     def channels(self) -> list[dict[str, Any]]:
         """The state of each channel as the server shows it, with the names of its columns in lower case and
         without the engine's word for a source.
