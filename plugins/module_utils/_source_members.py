@@ -262,10 +262,19 @@ class _Source:
                 f"{_address(replica['host'], replica['port'])} (server_id {replica['server_id']}) replicates "
                 f"from {name}"
                 for replica in info["replicas"]
-                if not self._is_member(replica)
+                # A member of a group that joins replicates for a while from another one.
+                if not self._is_member(replica) and replica["server_uuid"] not in self._group_members()
             ]
             unlisted += self._other_readers(name, info)
         return unlisted + self._unlisted_in_groups() + self._unlisted_in_clusters()
+
+    def _group_members(self):
+        """All members of the replication groups, listed or not, by their UUIDs."""
+        return {
+            member["id"]: member
+            for info in self.infos.values()
+            for member in (info["group_replication"] or {}).get("members", [])
+        }
 
     def _is_member(self, replica):
         return any(
@@ -292,14 +301,9 @@ class _Source:
 
     def _unlisted_in_groups(self):
         own = {info["server_uuid"] for info in self.infos.values()}
-        members = {
-            member["id"]: member
-            for info in self.infos.values()
-            for member in (info["group_replication"] or {}).get("members", [])
-        }
         return [
             f"{_address(member['host'], member['port'])} is in the replication group"
-            for number, member in sorted(members.items())
+            for number, member in sorted(self._group_members().items())
             if number not in own
         ]
 
