@@ -349,10 +349,10 @@ def test_an_account_with_the_right_to_see_replicas_is_dropped(database, modules)
 
 
 def test_several_hosts_may_make_and_remove_the_same_account_at_once(database):
-    runners = [Modules(database.login) for _ in range(3)]
+    runners = [Modules(database.login) for _number in range(3)]
     try:
         with ThreadPoolExecutor(len(runners)) as pool:
-            for _ in range(5):
+            for _number in range(5):
                 for state in ("present", "absent"):
                     options = {**WORKER, "tables": ["shop.a", "shop.b"], "state": state}
                     list(
