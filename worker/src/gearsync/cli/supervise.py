@@ -114,9 +114,9 @@ def drain(config: Config, tally: Tally) -> Drain:
     gc.freeze()
     gc.set_threshold(100_000, 20, 100)
     watch = Watch(config.mysql) if len(config.mysql.servers) > 1 else None
-    database, behind = (
-        Database(config.mysql, settings.io_timeout, idle=2 * settings.lease, choice=watch) for _number in range(2)
-    )
+    idle = 2 * settings.lease
+    database = Database(config.mysql, settings.io_timeout, idle=idle, choice=watch)
+    behind = Database(config.mysql, settings.io_timeout, idle=idle, choice=watch)
     if watch is not None:
         watch.sessions += [database, behind]
     return Drain(
