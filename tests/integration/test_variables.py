@@ -198,7 +198,7 @@ def test_each_shared_variable_is_read() -> None:
     # Not in a comment or a message.
     read = set(
         re.findall(
-            r"(?:\{\{|[(]|that:|when:|-|,) *(gearsync_\w+)",
+            r"(?:\{\{|[(]|that:|when:|-|,|not|or|and) *(gearsync_\w+)",
             "".join(re.sub(r"(?m)^ *#.*", "", path.read_text()) for path in files),
         )
     )
