@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import itertools
 import random
+import shutil
 import signal
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -16,7 +18,7 @@ from typing import Any
 
 import pymysql
 
-from harness.database import server_program
+from harness.database import initial_data, server_program
 from harness.outbox_database import OutboxDatabase
 from harness.waiting import until
 
@@ -25,7 +27,7 @@ OPTIONS = {
     "mariadb": ["--log-slave-updates=ON", "--gtid-strict-mode=ON"],
     "mysql": ["--gtid-mode=ON", "--enforce-gtid-consistency=ON", "--log-replica-updates=ON"],
 }
-DURABLE = ["--sync-binlog=1", "--innodb-flush-log-at-trx-commit=1"]
+DURABLE = ["--sync-binlog=1", "--innodb-flush-log-at-trx-commit=1", "--read-only=ON"]
 #: Who the worker and the application are: without the rights by which root writes to a read-only server.
 RIGHTS = {
     "gearsync": [
@@ -35,6 +37,17 @@ RIGHTS = {
     "app": ["SELECT, INSERT, UPDATE, DELETE ON shop.*"],
     "replica": ["REPLICATION SLAVE ON *.*"],
 }
+
+
+def accounts() -> list[str]:
+    """The statements that make the accounts."""
+    return [
+        statement
+        for name, rights in RIGHTS.items()
+        for statement in (f"CREATE USER {name}@'%'", *[f"GRANT {right} TO {name}@'%'" for right in rights])
+    ]
+
+
 #: Rows of each writer.
 KEYS = 8
 TABLE: dict[str, Any] = {
@@ -75,7 +88,29 @@ class Member(OutboxDatabase):
                 f"CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT={primary.port}, "
                 "MASTER_USER='replica', MASTER_USE_GTID=slave_pos"
             )
+            # What a former primary has written itself it has not got as a replica.
+            if position := self.position:
+                self.execute(f"SET GLOBAL gtid_slave_pos='{position}'")
             self.execute("SET GLOBAL read_only=ON", change, "START SLAVE")
+
+    def become_copy(self, primary: Member) -> None:
+        """Lose all data, and get another server's; MariaDB only."""
+        if self.running:
+            self.stop(signal.SIGKILL)
+        data = self.directory / "data"
+        shutil.rmtree(data)
+        subprocess.run(
+            ["cp", "--archive", "--reflink=auto", "--sparse=always", initial_data(), data], check=True
+        )
+        self.start()
+        login = ["--no-defaults", "--user=root"]
+        dump = ["mariadb-dump", *login, f"--socket={primary.socket}", "--single-transaction", "--routines"]
+        dump += ["--master-data=1", "--gtid", "--databases", "shop", "gearsync"]
+        load = ["mariadb", *login, f"--socket={self.socket}", "--init-command=SET sql_log_bin=0"]
+        content = subprocess.run(dump, check=True, capture_output=True).stdout
+        subprocess.run(load, check=True, input=content)
+        self.execute("SET sql_log_bin=0", *accounts())
+        self.follow(primary)
 
     def stop_receiving(self) -> None:
         """From now on it lags."""
@@ -119,13 +154,13 @@ class Pair:
     def __enter__(self) -> Pair:
         first, second = self.members
         first.reset()
+        first.set_writable(True)
         first.execute(
             "CREATE TABLE shop.item (id INT PRIMARY KEY, version INT, name VARCHAR(40)) ENGINE=InnoDB",
             "CREATE TABLE shop.history (id INT, version INT, event VARCHAR(6), PRIMARY KEY (id, version)) "
             "ENGINE=InnoDB",
         )
-        for name, rights in RIGHTS.items():
-            first.execute(f"CREATE USER {name}@'%'", *[f"GRANT {right} TO {name}@'%'" for right in rights])
+        first.execute(*accounts())
         first.sync_table(**TABLE)
         second.follow(first)
         self.wait()
@@ -148,6 +183,11 @@ class Pair:
     def wait(self) -> None:
         """Wait until the replica has what the primary has."""
         until(lambda: self.replica.position == self.primary.position)
+
+    def wait_until_close(self) -> None:
+        """Wait until the replica is not far behind, while the primary is written to."""
+        ((late,),) = self.replica.execute(f"SELECT MASTER_GTID_WAIT('{self.primary.position}', 60)")
+        assert late == 0, self.replica.execute("SHOW SLAVE STATUS")
 
     def switch(self) -> float:
         """As an orchestrator does it: nothing is lost. Returns when the new primary was writable."""
@@ -274,6 +314,7 @@ class Stream:
         }
         #: Committed changes without an entry, entries of changes that the primary does not have, and entries
         #: that are there twice.
+        self.committed = len(committed)
         self.missing = committed - entries.keys()
         self.lost = entries.keys() - committed
         self.repeated = {change for change, number in entries.items() if number > 1}

@@ -33,6 +33,7 @@ PATIENT: dict[str, Any] = {
     "reconnect_max": 0.2,
     "sweep": 0.05,
     "keep": 0.05,
+    "remember": 0.0,
 }
 
 

@@ -6,6 +6,8 @@ has.
 from __future__ import annotations
 
 import json
+import os
+import random
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +16,7 @@ from typing import Any
 
 import pytest
 from harness.commands import Commands
+from harness.database import server_program
 from harness.failover import TABLE, Application, Pair, Stream, differences
 from harness.ledger import Observer
 from harness.outbox_database import OutboxDatabase
@@ -21,7 +24,9 @@ from harness.redis_server import RedisServer
 from harness.waiting import until
 from harness.worker import Worker, worker_config
 
-pytestmark = pytest.mark.timeout(900)
+SWITCHES = int(os.environ.get("GEARSYNC_TEST_SWITCHES", "2"))
+WRITERS = int(os.environ.get("GEARSYNC_TEST_WRITERS", "3"))
+pytestmark = pytest.mark.timeout(900 + 60 * SWITCHES)
 
 
 @pytest.fixture
@@ -33,7 +38,8 @@ def pair() -> Iterator[Pair]:
 @pytest.fixture
 def config(pair: Pair, redis_server: RedisServer) -> dict[str, Any]:
     # As in production, but for a lease that a busy machine keeps.
-    return worker_config(redis_server.port, [TABLE], pair.account, keep=1.0, sweep=0.25, io_timeout=60.0)
+    times = {"keep": 0.2, "remember": 60.0, "sweep": 0.25, "io_timeout": 60.0}
+    return worker_config(redis_server.port, [TABLE], pair.account, **times)
 
 
 @pytest.fixture
@@ -129,11 +135,7 @@ def test_what_a_failover_loses_is_reported_and_nothing_of_the_new_primary_is_los
 
 
 def test_a_worker_that_was_away_during_the_failover_reports_what_was_lost(
-    pair: Pair,
-    worker: Worker,
-    redis_server: RedisServer,
-    commands: Commands,
-    start_worker: Callable[..., Worker],
+    pair: Pair, worker: Worker, redis_server: RedisServer, commands: Commands
 ) -> None:
     with Application(pair) as application:
         application.go_on()
@@ -143,8 +145,8 @@ def test_a_worker_that_was_away_during_the_failover_reports_what_was_lost(
         worker.kill()
         pair.fail_over()
         application.go_on()
-    other = start_worker(worker_config(redis_server.port, [TABLE], pair.account, lease=2.0, io_timeout=60.0))
-    other.says("action=lost_upstream")
+    worker.start()
+    worker.says("action=lost_upstream")
     drained(pair)
     stream = Stream(pair.primary, redis_server.client)
     assert stream.lost
@@ -153,17 +155,46 @@ def test_a_worker_that_was_away_during_the_failover_reports_what_was_lost(
 
 
 def test_a_loss_of_what_was_deleted_long_ago_is_reported(
-    pair: Pair, worker: Worker, redis_server: RedisServer, commands: Commands
+    pair: Pair,
+    redis_server: RedisServer,
+    commands: Commands,
+    config: dict[str, Any],
+    start_worker: Callable[..., Worker],
 ) -> None:
+    worker = start_worker({**config, "worker": {**config["worker"], "remember": 0.0}})
+    worker.says("action=lease_taken", times=2)
     pair.replica.stop_receiving()
     pair.primary.execute("INSERT INTO shop.item VALUES (1, 1, 'one')")
     drained(pair)
-    # Nothing of it is in the outbox or in the fence; only the lease has been renewed since.
-    until(lambda: not [key for key in redis_server.client.hkeys("gearsync:main:fence:1") if key[:1] == b"b"])
+    # Nothing of it is in the outbox or in the fences any more; only the leases are renewed.
+    kept = [f"gearsync:main:fence:{shard}" for shard in (1, 2)]
+    until(lambda: not [name for key in kept for name in redis_server.client.hkeys(key) if name[:1] == b"b"])
+    time.sleep(1.5)
     pair.fail_over()
     worker.says("action=lost_upstream")
     assert lost_tables(commands)["shop.item"]["changes"] == 0
     repaired(pair, commands, redis_server)
+
+
+def test_what_the_new_primary_still_has_to_delete_is_not_applied_again(
+    pair: Pair, worker: Worker, redis_server: RedisServer
+) -> None:
+    r = redis_server.client
+    pair.primary.execute("INSERT INTO shop.item VALUES (1, 1, 'one')")
+    pair.wait()
+    pair.replica.stop_receiving()
+    # Its deletion, and what comes then, is on the old primary alone.
+    drained(pair)
+    pair.primary.execute("UPDATE shop.item SET version = 2 WHERE id = 1")
+    until(lambda: r.hget("item:1", "version"), b"2")
+    drained(pair)
+    with Observer(r, [1]):
+        pair.fail_over()
+        assert pair.primary.waiting == 1
+        pair.primary.execute("INSERT INTO shop.item VALUES (2, 1, 'two')")
+        until(lambda: r.exists("item:2"))
+        drained(pair)
+    assert r.lrange("log", 0, -1) == [b"1:1", b"1:2", b"2:1"]
 
 
 def test_a_restored_backup_is_reported(
@@ -312,3 +343,43 @@ def test_reused_ids_are_other_changes_whatever_the_new_primarys_clock(
     assert r.lrange("log", 0, -1) == [b"%d" % number for number in (*range(1, applied + 1), 11, 12, 13)]
     assert r.zrange("scores", 0, -1)[-3:] == [b"11", b"12", b"13"]
     assert database.execute("SELECT * FROM gearsync.dead_letter") == []
+
+
+def seconds_until_seen(pair: Pair, redis_server: RedisServer, row: int, writable: float) -> float:
+    """The seconds from the moment when the new primary was writable until Redis has a change of it."""
+    pair.primary.execute(f"INSERT INTO shop.item VALUES ({row}, 1, 'seen')")
+    while not redis_server.client.exists(f"item:{row}"):
+        time.sleep(0.002)
+    return time.monotonic() - writable
+
+
+@pytest.mark.skipif(server_program()[0] == "mysql", reason="a copy is made by MariaDB's programs")
+def test_switches_and_failovers_under_writers_lose_nothing_of_the_new_primary(
+    pair: Pair, worker: Worker, redis_server: RedisServer, commands: Commands
+) -> None:
+    r = redis_server.client
+    followed: dict[str, list[float]] = {"planned": [], "killed": []}
+    with Application(pair, WRITERS) as application, Observer(r, application.ids):
+        for number in range(SWITCHES):
+            kind = "killed" if number % 2 else "planned"
+            application.go_on()
+            time.sleep(random.uniform(0.5, 1.5))
+            writable = pair.switch() if kind == "planned" else pair.fail_over(lost=random.uniform(0.0, 0.5))
+            followed[kind].append(seconds_until_seen(pair, redis_server, 1_000_000 + number, writable))
+            application.go_on()
+            if kind == "killed":
+                pair.replica.become_copy(pair.primary)
+            pair.wait_until_close()
+    drained(pair)
+    stream = Stream(pair.primary, r)
+    for kind, seconds in followed.items():
+        print(f"{kind}: {', '.join(f'{each:.2f}' for each in sorted(seconds))} s until the first change", flush=True)
+    print(
+        f"{stream.committed} changes, {len(stream.lost)} lost upstream, {len(stream.missing)} missing, "
+        f"{len(stream.repeated)} repeated"
+    )
+    assert (stream.missing, stream.repeated) == (set(), set())
+    commands.verify("--repair", "--prune", "--max-prune", "100%")
+    assert commands.verify()[0] == 0
+    assert differences(pair.primary, r) == {}
+    assert pair.primary.execute("SELECT * FROM gearsync.dead_letter") == []

@@ -82,7 +82,7 @@ class Drain:
         self._outbox = Outbox(database, declarations)
         self._reader = Reader(self._outbox, declarations, config.worker)
         self._leases = Leases(database, config.worker.lease)
-        self._fences = Fences(self.target, config.source)
+        self._fences = Fences(self.target, config.source, config.worker.remember)
         mysql, redis = f"MySQL {database.name}", f"Redis {self.target.name}"
         self._deleter = Deleter(
             Outbox(deleting), self._outage(f"{mysql} does not delete applied changes", "mysql")

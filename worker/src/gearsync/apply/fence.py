@@ -10,7 +10,8 @@ atomic step as the data:
     refused when the fence has another one. This one comparison refuses a batch that was given up and arrives
     late, a batch of a process that has lost its lease, and a batch for a Redis that has lost its last writes.
 ``b<number>``
-    The ids that a batch has applied, until their rows are deleted from the outbox.
+    The ids that a batch has applied, until a while after their rows are deleted from the outbox: a replica
+    that becomes the primary may lack the deletion.
 ``c<number>``
     The digests of these changes, four bytes each, in the order of the ids; beside ``p<number>`` those of its
     appends. A row of the outbox with another digest is another change: ids are reused after a database was
@@ -30,8 +31,10 @@ number, and returns what is applied. No process uses a number again.
 
 from __future__ import annotations
 
+import itertools
 import struct
 import zlib
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
@@ -42,6 +45,7 @@ from gearsync.servers.target import Script
 from gearsync.shapes.shape import APPEND, Step
 
 _HERE = Path(__file__).parent
+_DIGEST = struct.Struct(">I")
 
 #: Later than every row of the outbox: release 1.0 does not record when the changes were made whose appends it
 #: keeps.
@@ -106,7 +110,7 @@ class Mark(NamedTuple):
     digests: bytes
     #: When the newest change under this fence was made, as the database writes it.
     created: bytes
-    #: Fields of the fence to delete: their rows are deleted from the outbox.
+    #: Fields of the fence to delete: their rows were deleted from the outbox a while ago.
     forget: Sequence[str]
 
 
@@ -121,23 +125,40 @@ class Known(NamedTuple):
     batches: dict[int, Spans]
     #: Why changes cannot be applied, by id.
     dead: dict[int, str]
-    #: The appends of partial batches: the id of a change and which of its appends, with the batch's number.
-    appended: dict[tuple[int, int], int]
-    #: The digests of the changes of these batches by their numbers and ids, as far as they are recorded.
-    digests: dict[int, dict[int, int]]
+    #: The appends of partial batches: the id of a change and which of its appends, with the change's digest.
+    appended: dict[tuple[int, int], Optional[int]]
+    #: The digests of the changes of batches by their numbers, packed, as far as they are recorded.
+    digests: dict[int, bytes]
     #: The fields that record the appends.
     partial: list[str]
     #: Digests of batches that an earlier release has forgotten.
     left_over: list[str]
 
-    def same(self, number: int, ids: Iterable[int], present: Mapping[int, int]) -> Spans:
-        """Those of sorted ``ids`` of the batch with this number whose rows in the outbox are still its
-        changes, as far as that is recorded. ``present`` are the digests of the rows.
+    def same(self, number: int, rows: Rows) -> Spans:
+        """The ids of the batch with this number whose rows in the outbox are still its changes, as far as
+        that is recorded.
         """
-        digests = self.digests.get(number, {})
-        return Spans.of(
-            [each for each in ids if each in present and digests.get(each) in (None, present[each])]
-        )
+        digests, place, ids = self.digests.get(number, b""), 0, list[int]()
+        for first, last in self.batches[number]:
+            for each in rows.within(first, last):
+                at = 4 * (place + each - first)
+                if not digests or _DIGEST.unpack_from(digests, at)[0] == rows.digests[each]:
+                    ids.append(each)
+            place += last - first + 1
+        return Spans.of(ids)
+
+
+class Rows:
+    """Rows of the outbox by their ids."""
+
+    def __init__(self, digests: Mapping[int, int]) -> None:
+        """``digests`` are those of the rows' changes."""
+        self.digests = digests
+        self.ids = sorted(digests)
+
+    def within(self, first: int, last: int) -> Sequence[int]:
+        """The ids of rows from ``first`` to ``last``, in order."""
+        return self.ids[bisect_left(self.ids, first) : bisect_right(self.ids, last)]
 
 
 def claim(claims: Sequence[tuple[str, int, int]]) -> tuple[Any, ...]:
@@ -194,23 +215,18 @@ def known(fields: Mapping[bytes, bytes]) -> Known:
     content = Known(last, created, {}, {}, {}, {}, [], [])
     for name, value in fields.items():
         kind, rest = name[:1], name[1:].decode()
+        digests = fields.get(b"c" + name[1:], b"")
         if name == b"ids" or (kind == b"p" and rest.isdigit()):
-            appends = list(_appends(value.decode()))
             content.partial.append(name.decode())
-            content.appended.update(dict.fromkeys(appends, int(rest) if kind == b"p" else 0))
-            ids = [number for number, _which in appends]
+            its: Iterable[Optional[int]] = (each for (each,) in _DIGEST.iter_unpack(digests))
+            content.appended.update(zip(_appends(value.decode()), its if digests else itertools.repeat(None)))
         elif kind == b"b" and rest.isdigit():
-            spans = content.batches[int(rest)] = Spans(from_text(value.decode()))
-            ids = list(spans.numbers)
+            content.batches[int(rest)] = Spans(from_text(value.decode()))
+            content.digests[int(rest)] = digests
         elif kind == b"x" and rest.isdigit():
             content.dead[int(rest)] = message_of(value)
-            continue
-        else:
-            if kind == b"c" and rest.isdigit() and not {b"b" + name[1:], b"p" + name[1:]} & fields.keys():
-                content.left_over.append(name.decode())
-            continue
-        if digests := fields.get(b"c" + name[1:]):
-            content.digests[int(rest)] = dict(zip(ids, struct.unpack(f">{len(digests) // 4}I", digests)))
+        elif kind == b"c" and rest.isdigit() and not {b"b" + name[1:], b"p" + name[1:]} & fields.keys():
+            content.left_over.append(name.decode())
     return content
 
 

@@ -5,10 +5,12 @@ their numbers from then on.
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Optional
 
-from gearsync.apply.fence import BATCH, CLAIM, FenceRefused, Known, Mark, batch, claim, known
+from gearsync.apply.fence import BATCH, CLAIM, FenceRefused, Known, Mark, Rows, batch, claim, known
 from gearsync.outbox.spans import Spans, runs
 from gearsync.servers.redis_errors import Unavailable, message_of
 from gearsync.servers.target import Target
@@ -29,8 +31,12 @@ class _Inherited(NamedTuple):
 class Fence:
     """What this process knows of one fence."""
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, remember: float) -> None:
+        """What is applied is recorded for ``remember`` seconds after its rows are deleted."""
         self.key = key
+        self._remember = remember
+        #: Fields that Redis may delete later, and when.
+        self._later: deque[tuple[float, list[str]]] = deque()
         #: The epoch that it was claimed with; 0 before.
         self.epoch = 0
         #: The last number that Redis has, or may have.
@@ -70,6 +76,7 @@ class Fence:
         their packed digests.
         """
         self.created = max(self.created, created)
+        self.release_due()
         mark = Mark(
             self.key, self.epoch, self.number, self.number + 1, ids, digests, self.created, self.forget
         )
@@ -80,40 +87,52 @@ class Fence:
         """Redis has executed the last batch."""
         self.forget = []
 
-    def learn(self, number: int, what: Known, present: Mapping[int, int]) -> None:
-        """Use the answer to a claim; ``present`` are the digests of those of its ids that are in the
-        outbox.
-        """
+    def learn(self, number: int, what: Known, rows: Rows) -> None:
+        """Use the answer to a claim; ``rows`` are those of its ids that are in the outbox."""
         self.number, self.claimed = number, True
         # By the last answer: an unanswered claim may have raised the epoch in Redis at any time since.
         self.was_others, self._learned = what.last is not None and self._learned != self.epoch, self.epoch
         self.last, self.batches = what.last[1] if what.last else None, set(what.batches)
         self.created = self.applied_created = what.created
-        self.dead, self.appended, self.forget = {}, set(), list(what.left_over)
+        self.dead, self.forget = {}, list(what.left_over)
         self.applied, self.inherited = Spans(), []
         self.others, self.absent = Spans(), Spans()
-        for (change, which), its in what.appended.items():
-            if what.same(its, [change], present):
-                self.appended.add((change, which))
+        self._later.clear()
+        self.appended = {
+            (change, which)
+            for (change, which), its in what.appended.items()
+            if change in rows.digests and its in (None, rows.digests[change])
+        }
         changes = Spans.of(sorted({change for change, _which in self.appended}))
         self.inherited += [_Inherited([field, f"c{field[1:]}"], Spans(changes)) for field in what.partial]
         for its, ids in what.batches.items():
-            there = what.same(its, ids.numbers, present)
-            for change in ids.numbers:
-                if change not in there:
-                    (self.others if change in present else self.absent).add_span(change, change)
+            there = what.same(its, rows)
             dead = [change for change in what.dead if change in ids]
             self.dead.update({change: what.dead[change] for change in dead if change in there})
-            self.inherited.append(
-                _Inherited([f"b{its}", f"c{its}", *(f"x{change}" for change in dead)], there)
-            )
-            for span in there:
-                self.applied.add_span(*span)
+            fields = [f"b{its}", f"c{its}", *(f"x{change}" for change in dead)]
+            self.inherited.append(_Inherited(fields, there))
+            for first, last in ids:
+                self.absent.add_span(first, last)
+                self.others.add(rows.within(first, last))
+            for first, last in there:
+                self.applied.add_span(first, last)
+        for spans, known_ids in ((self.absent, Spans.of(rows.ids)), (self.others, self.applied)):
+            for first, last in known_ids:
+                spans.remove_span(first, last)
         self._forget_inherited()
 
     def forget_batch(self, number: int, dead: Iterable[int]) -> None:
         """The rows of a batch are deleted, and the ``dead`` among them have become dead letters."""
-        self.forget += (f"b{number}", f"c{number}", *(f"x{change}" for change in dead))
+        self._forget_later([f"b{number}", f"c{number}", *(f"x{change}" for change in dead)])
+
+    def _forget_later(self, fields: list[str]) -> None:
+        self._later.append((time.monotonic() + self._remember, fields))
+
+    def release_due(self) -> None:
+        """Have fields deleted that were needed for long enough."""
+        now = time.monotonic()
+        while self._later and self._later[0][0] <= now:
+            self.forget += self._later.popleft()[1]
 
     def deleted(self, ids: Sequence[int]) -> None:
         """The rows of sorted ``ids`` are deleted from the outbox."""
@@ -127,15 +146,17 @@ class Fence:
     def _forget_inherited(self) -> None:
         for record in self.inherited:
             if not record.ids:
-                self.forget += record.fields
+                self._forget_later(record.fields)
         self.inherited = [record for record in self.inherited if record.ids]
 
 
 class Fences:
     """All fences of a process."""
 
-    def __init__(self, target: Target, source: str) -> None:
+    def __init__(self, target: Target, source: str, remember: float = 0.0) -> None:
+        """``remember``: see Fence."""
         self._target = target
+        self._remember = remember
         self._source = source
         self._fences: dict[Place, Fence] = {}
         #: The epochs of the held leases, by shard.
@@ -144,7 +165,7 @@ class Fences:
     def at(self, place: Place) -> Fence:
         fence = self._fences.get(place)
         if fence is None:
-            fence = self._fences[place] = Fence(self._target.fence_key(self._source, *place))
+            fence = self._fences[place] = Fence(self._target.fence_key(self._source, *place), self._remember)
         return fence
 
     def follow(self, epochs: Mapping[int, int]) -> set[int]:
@@ -200,6 +221,7 @@ class Fences:
         """
         by_slot: dict[int, list[Place]] = {}
         for place, fence in self._fences.items():
+            fence.release_due()
             if fence.forget and fence.claimed:
                 by_slot.setdefault(place[0], []).append(place)
         if not by_slot:
@@ -263,7 +285,7 @@ class Fences:
         ids = Spans(span for _place, _number, what in claimed for of in what.batches.values() for span in of)
         for change in {change for _place, _number, what in claimed for change, _which in what.appended}:
             ids.add_span(change, change)
-        in_outbox = present(ids)
+        rows = Rows(present(ids))
         for place, number, what in claimed:
-            self.at(place).learn(number, what, in_outbox)
+            self.at(place).learn(number, what, rows)
         return failed

@@ -115,6 +115,7 @@ class WorkerSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     sweep: float = 0.25
     linger: float = 0.25
     keep: float = 1.0
+    remember: float = 60.0
     python_path: Optional[str] = None
     prefetch: int = 128
     io_timeout: float = 5.0
@@ -249,12 +250,13 @@ def _worker_problems(settings: WorkerSettings) -> Iterator[Problem]:
                 "must be greater than 0",
                 f"the default is {getattr(WorkerSettings(), name):g} seconds",
             )
-    if not 0 <= settings.keep <= 3600:
-        yield Problem(
-            ("worker", "keep"),
-            f"{settings.keep:g} is not between 0 and 3600",
-            f"the default is {WorkerSettings().keep:g} seconds",
-        )
+    for name in ("keep", "remember"):
+        if not 0 <= getattr(settings, name) <= 3600:
+            yield Problem(
+                ("worker", name),
+                f"{getattr(settings, name):g} is not between 0 and 3600",
+                f"the default is {getattr(WorkerSettings(), name):g} seconds",
+            )
     if 0 < settings.lease < 1:
         yield Problem(
             ("worker", "lease"), "less than a second would be lost at every pause", "give a second or more"
