@@ -373,7 +373,10 @@ def test_switches_and_failovers_under_writers_lose_nothing_of_the_new_primary(
     drained(pair)
     stream = Stream(pair.primary, r)
     for kind, seconds in followed.items():
-        print(f"{kind}: {', '.join(f'{each:.2f}' for each in sorted(seconds))} s until the first change", flush=True)
+        print(
+            f"{kind}: {', '.join(f'{each:.2f}' for each in sorted(seconds))} s until the first change",
+            flush=True,
+        )
     print(
         f"{stream.committed} changes, {len(stream.lost)} lost upstream, {len(stream.missing)} missing, "
         f"{len(stream.repeated)} repeated"

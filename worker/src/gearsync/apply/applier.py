@@ -116,16 +116,10 @@ class Applier:
         steps, ids = self._by_slot(work)
         places = [(slot, shard) for slot, of_shards in ids.items() for shard in of_shards]
         failed = {slot: self._stalled.slots[slot] for slot in steps if slot in self._stalled.slots}
-        if unclaimed := [place for place in self._fences.unclaimed(places) if place[0] not in failed]:
-            failed.update(self.claim(unclaimed))
-            if any(self._fences.at(place).was_others for place in unclaimed if place[0] not in failed):
-                # Read before the claim: the former owner may have applied these and later changes since, and
-                # deleted them all.
-                raise FenceMoved
+        self._claim_new(places, failed)
         created = max(entry.stamp for entry in work.entries)[:CREATED]
         digests = {entry.id: digest(entry.stamp) for entry in work.entries}
-        dead = dict(work.dead)
-        calls, sent, before = [], [], set[int]()
+        dead, calls, sent, before = dict(work.dead), [], [], set[int]()
         for slot, of_slot in steps.items():
             if slot in failed:
                 continue
@@ -162,6 +156,19 @@ class Applier:
             log_dead_letters(done.entries, dead)
         self._reader.applied(done.entries)
         self._count(done, dead, before, sum(map(len, sent)))
+
+    def _claim_new(self, places: Sequence[Place], failed: dict[int, Exception]) -> None:
+        """Claim the fences that are not claimed. Adds the slots that do not answer to ``failed``. Raises
+        FenceMoved when another process had one of them.
+        """
+        unclaimed = [place for place in self._fences.unclaimed(places) if place[0] not in failed]
+        if not unclaimed:
+            return
+        failed.update(self.claim(unclaimed))
+        if any(self._fences.at(place).was_others for place in unclaimed if place[0] not in failed):
+            # Read before the claim: the former owner may have applied these and later changes since, and
+            # deleted them all.
+            raise FenceMoved
 
     def _refused(
         self,

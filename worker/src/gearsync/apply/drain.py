@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import logging
 import time
-from typing import NamedTuple, Optional
+from typing import Optional
 
 import msgspec
 
@@ -15,6 +15,7 @@ from gearsync.apply.applied_batches import AppliedBatches
 from gearsync.apply.applier import Applier
 from gearsync.apply.barrier_desk import Answer, BarrierDesk
 from gearsync.apply.deleter import Deleter
+from gearsync.apply.drain_servers import Servers
 from gearsync.apply.fence import FenceMoved, FenceRefused
 from gearsync.apply.fences import Fences
 from gearsync.apply.pace import LAST_GAP, Pace
@@ -33,13 +34,9 @@ from gearsync.outbox.lease import Leases
 from gearsync.outbox.spans import Spans
 from gearsync.outbox.store import Outbox
 from gearsync.project.transform import Transform
-from gearsync.servers.gearman import JobServers
-from gearsync.servers.mysql import Database
 from gearsync.servers.mysql_errors import DatabaseUnavailable, RowsLocked, SchemaAbsent
 from gearsync.servers.outage import Outage
-from gearsync.servers.primary import Watch
 from gearsync.servers.redis_errors import Denied, Unavailable
-from gearsync.servers.target import Target
 from gearsync.telemetry.metrics import ERRORS, Tally, Window
 
 log = logging.getLogger(__name__)
@@ -52,18 +49,6 @@ _REPORT = 5.0
 _PRIMARY = 0.05
 #: Seconds between two checks that Redis still has the applied batches.
 _CONFIRM = 0.1
-
-
-class Servers(NamedTuple):
-    """The connections of a drain."""
-
-    jobs: JobServers
-    target: Target
-    database: Database
-    #: A second connection, over which applied changes are deleted.
-    deleting: Database
-    #: Where there are several members: which of them is the primary.
-    watch: Optional[Watch] = None
 
 
 class Drain:
@@ -82,7 +67,7 @@ class Drain:
         self._outbox = Outbox(database, declarations)
         self._reader = Reader(self._outbox, declarations, config.worker)
         self._leases = Leases(database, config.worker.lease)
-        self._fences = Fences(self.target, config.source, config.worker.remember)
+        self._fences = Fences(self.target, config.source, config.remember)
         mysql, redis = f"MySQL {database.name}", f"Redis {self.target.name}"
         self._deleter = Deleter(
             Outbox(deleting), self._outage(f"{mysql} does not delete applied changes", "mysql")
@@ -91,16 +76,7 @@ class Drain:
         self._stalled = StalledSlots(self._outage(f"a part of {redis} accepts no writes", "redis"))
         durable = [table.table for table in config.durable_tables]
         self._upstream = Upstream(self._outbox, self.target, config.source, durable, tally)
-        self._applier = Applier(
-            self.target,
-            self._outbox,
-            self._reader,
-            tally,
-            fences=self._fences,
-            applied=self._applied,
-            stalled=self._stalled,
-            upstream=self._upstream,
-        )
+        self._applier = self._new_applier()
         self._desk = BarrierDesk(config.source, self.servers, self._barrier)
         #: The keys that exist as long as Redis has lost nothing of a table.
         self._whole_keys = [whole_key(config.source, table.table) for table in config.tables]
@@ -117,6 +93,18 @@ class Drain:
         self._redis_outage = self._outage(f"{redis} accepts no writes", "redis")
         self._reach = RedisReach(self.target, self._redis_outage, config.worker.lease)
         self._offer()
+
+    def _new_applier(self) -> Applier:
+        return Applier(
+            self.target,
+            self._outbox,
+            self._reader,
+            self.tally,
+            fences=self._fences,
+            applied=self._applied,
+            stalled=self._stalled,
+            upstream=self._upstream,
+        )
 
     def _outage(self, problem: str, server: str) -> Outage:
         return Outage(problem, server, self._settings.reconnect_max, self.tally)

@@ -28,7 +28,8 @@ from typing import Any, Callable, Optional, Union
 import sdnotify
 
 from gearsync.apply.direct import DirectDelivery
-from gearsync.apply.drain import Drain, Servers
+from gearsync.apply.drain import Drain
+from gearsync.apply.drain_servers import Servers
 from gearsync.apply.late_jobs import LateJobs
 from gearsync.apply.reverse import NAME as REVERSE
 from gearsync.apply.router import Router

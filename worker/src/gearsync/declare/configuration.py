@@ -20,6 +20,8 @@ DEFAULT_JOB_PORT = 4730
 DEFAULT_MYSQL_PORT = 3306
 DEFAULT_SENTINEL_PORT = 26379
 DEFAULT_METRICS_PORT = 9788
+#: Longer than a replica that is promoted is behind.
+_REMEMBER = 60.0
 
 _ADDRESS = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[^\s:\[\]]+))(?::(?P<port>[0-9]{1,5}))?")
 
@@ -115,7 +117,8 @@ class WorkerSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     sweep: float = 0.25
     linger: float = 0.25
     keep: float = 1.0
-    remember: float = 60.0
+    #: None: a minute where there are several members, which may fail over, and not at all with one.
+    remember: Optional[float] = None
     python_path: Optional[str] = None
     prefetch: int = 128
     io_timeout: float = 5.0
@@ -136,6 +139,13 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     mysql: Optional[MySQLSettings] = None
     worker: WorkerSettings = msgspec.field(default_factory=WorkerSettings)
     tables: list[Table] = msgspec.field(default_factory=list)
+
+    @property
+    def remember(self) -> float:
+        """Seconds for which the fences record what is applied after its rows are deleted."""
+        if self.worker.remember is not None:
+            return self.worker.remember
+        return _REMEMBER if self.mysql is not None and len(self.mysql.servers) > 1 else 0.0
 
     @property
     def durable_tables(self) -> list[Table]:
@@ -251,11 +261,10 @@ def _worker_problems(settings: WorkerSettings) -> Iterator[Problem]:
                 f"the default is {getattr(WorkerSettings(), name):g} seconds",
             )
     for name in ("keep", "remember"):
-        if not 0 <= getattr(settings, name) <= 3600:
+        seconds = getattr(settings, name)
+        if seconds is not None and not 0 <= seconds <= 3600:
             yield Problem(
-                ("worker", name),
-                f"{getattr(settings, name):g} is not between 0 and 3600",
-                f"the default is {getattr(WorkerSettings(), name):g} seconds",
+                ("worker", name), f"{seconds:g} is not between 0 and 3600", "leave it out for the default"
             )
     if 0 < settings.lease < 1:
         yield Problem(

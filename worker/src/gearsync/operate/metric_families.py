@@ -8,7 +8,14 @@ from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from gearsync.operate.pipeline.state import DatabaseState, PipelineState, Transactions, Waiting
+from gearsync.operate.pipeline.state import (
+    DatabaseServer,
+    DatabaseState,
+    JobServer,
+    PipelineState,
+    Transactions,
+    Waiting,
+)
 from gearsync.servers.members import ANSWERED
 from gearsync.telemetry.metrics import (
     BATCHES,
@@ -96,28 +103,7 @@ def counted(
 def observed(state: PipelineState, labels: dict[str, str]) -> Iterator[Metric]:
     """What the servers have answered; what is unknown is left out."""
     if state.mysql is not None:
-        yield gauge(
-            "gearsync_mysql_up",
-            "Whether MySQL and the schema gearsync can be used",
-            labels,
-            ({}, state.mysql.ok),
-        )
-    if state.mysql is not None and state.mysql.members:
-        yield gauge(
-            "gearsync_mysql_member_up",
-            "Whether the member of the source answers",
-            labels,
-            *[
-                ({"member": name}, of_member in ANSWERED)
-                for name, of_member in sorted(state.mysql.members.items())
-            ],
-        )
-        yield gauge(
-            "gearsync_mysql_split_brain",
-            "Whether several members are writable, so that none is drained",
-            labels,
-            ({}, state.mysql.is_split),
-        )
+        yield from _database_server(state.mysql, labels)
     yield gauge("gearsync_redis_up", "Whether Redis answers", labels, ({}, state.redis.ok))
     tables = {*state.lost, *(state.database.synced if state.database else ())}
     yield gauge(
@@ -126,15 +112,48 @@ def observed(state: PipelineState, labels: dict[str, str]) -> Iterator[Metric]:
         labels,
         *[({"table": name}, name in state.lost) for name in sorted(tables)],
     )
+    yield from _job_servers(state.job_servers, labels)
+    if state.database is not None:
+        yield from _in_database(state.database, labels)
+        if state.database.functions is not None:
+            yield from _functions(state.database.functions, labels)
+
+
+def _database_server(server: DatabaseServer, labels: dict[str, str]) -> Iterator[Metric]:
+    yield gauge(
+        "gearsync_mysql_up",
+        "Whether MySQL and the schema gearsync can be used",
+        labels,
+        ({}, server.ok),
+    )
+    if server.members:
+        yield gauge(
+            "gearsync_mysql_member_up",
+            "Whether the member of the source answers",
+            labels,
+            *[
+                ({"member": name}, of_member in ANSWERED)
+                for name, of_member in sorted(server.members.items())
+            ],
+        )
+        yield gauge(
+            "gearsync_mysql_split_brain",
+            "Whether several members are writable, so that none is drained",
+            labels,
+            ({}, server.is_split),
+        )
+
+
+def _job_servers(servers: list[JobServer], labels: dict[str, str]) -> Iterator[Metric]:
     yield gauge(
         "gearsync_job_server_up",
         "Whether the job server answers",
         labels,
-        *[({"server": server.name}, server.ok) for server in state.job_servers],
+        *[({"server": server.name}, server.ok) for server in servers],
     )
     queues = [
         ({"server": server.name, "function": name}, queue)
-        for server in state.job_servers
+        for server in servers
         for name, queue in server.queues.items()
     ]
     yield gauge(
@@ -149,10 +168,6 @@ def observed(state: PipelineState, labels: dict[str, str]) -> Iterator[Metric]:
         labels,
         *[(names, queue.workers) for names, queue in queues],
     )
-    if state.database is not None:
-        yield from _in_database(state.database, labels)
-        if state.database.functions is not None:
-            yield from _functions(state.database.functions, labels)
 
 
 def _in_database(database: DatabaseState, labels: dict[str, str]) -> Iterator[Metric]:

@@ -87,30 +87,8 @@ class Leases:
             log.info("this process takes its share of the shards again", extra={"action": "takes_part"})
         self.has_yielded = False
         self._renew()
-        # One round trip: this is what an idle process does each second.
-        leases, processes = self._database.rows_of_each(
-            f"SELECT shard, owner FROM {SCHEMA}.lease",
-            "SELECT owner, expires_at > NOW(6) AS live, "
-            f"expires_at < NOW(6) - INTERVAL {_FORGET_HOURS} HOUR AS old, expires_at "
-            f"FROM {SCHEMA}.worker ORDER BY owner",
-        )
-        shards = [int(shard) for shard, _owner in leases]
-        self.shards = frozenset(shards)
-        removed = self._remove_dead_owners(
-            {owner.decode(): bool(int(old)) for owner, _live, old, _until in processes},
-            {owner.decode() for _shard, owner in leases if owner},
-        )
-        live = [owner.decode() for owner, is_live, *_more in processes if int(is_live)]
-        live = [owner for owner in live if owner not in removed]
-        self._alive_until = next(
-            (
-                until
-                for owner, is_live, _old, until in processes
-                if int(is_live) and owner.decode() == self.owner
-            ),
-            b"",
-        )
-        self.renewed_at = time.monotonic()
+        live = self._read()
+        shards = sorted(self.shards)
         self.is_mixed = len({generation_of(shard) for shard in shards}) > 1
         fair = (
             share(len(shards), len(live))
@@ -126,6 +104,25 @@ class Leases:
         if self.is_mixed and self.has_all and time.monotonic() >= self._retire_at:
             self._retire_at = time.monotonic() + _RETIRE
             self._retire(shards)
+
+    def _read(self) -> list[str]:
+        """Read all shards and processes, and remove those that are dead; the live ones in order."""
+        # One round trip: this is what an idle process does each second.
+        leases, processes = self._database.rows_of_each(
+            f"SELECT shard, owner FROM {SCHEMA}.lease",
+            "SELECT owner, expires_at > NOW(6) AS live, "
+            f"expires_at < NOW(6) - INTERVAL {_FORGET_HOURS} HOUR AS old, expires_at "
+            f"FROM {SCHEMA}.worker ORDER BY owner",
+        )
+        self.shards = frozenset(int(shard) for shard, _owner in leases)
+        removed = self._remove_dead_owners(
+            {owner.decode(): bool(int(old)) for owner, _live, old, _until in processes},
+            {owner.decode() for _shard, owner in leases if owner},
+        )
+        live = {owner.decode(): until for owner, is_live, _old, until in processes if int(is_live)}
+        self._alive_until = live.get(self.owner, b"")
+        self.renewed_at = time.monotonic()
+        return [owner for owner in live if owner not in removed]
 
     def _retire(self, shards: Collection[int]) -> None:
         """Remove the leases of shard generations that no trigger writes to any more, once none of their
