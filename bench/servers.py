@@ -24,6 +24,7 @@ from harness.database import server_program
 from harness.gearmand import Gearmand
 from harness.outbox_database import OutboxDatabase, collection
 from harness.places import scratch
+from harness.ports import free_port
 from harness.process import Process
 from harness.redis_server import RedisServer
 from harness.waiting import until
@@ -33,12 +34,14 @@ __all__ = [
     "ROOT",
     "Database",
     "Gearmand",
+    "OutboxDatabase",
     "Pipeline",
     "Process",
     "Redis",
     "arguments",
     "cleaned_up",
     "collection",
+    "free_port",
     "machine",
     "scratch",
     "until",

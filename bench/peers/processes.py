@@ -39,6 +39,15 @@ def cpu(pids: Iterable[int]) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
+def cpu_exactly(pid: int) -> float:
+    """Seconds of CPU of a process' threads until now, by the scheduler: ticks miss what is shorter."""
+    total = 0
+    for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        with contextlib.suppress(OSError):
+            total += int(path.read_text().split()[0])
+    return total / 1e9
+
+
 def pss(pids: Iterable[int]) -> float:
     """MiB of memory, shared pages divided among those that share them."""
     total = 0
