@@ -106,6 +106,7 @@ options:
       - A server on which C(read_only) was switched off meanwhile, because it was made the primary, is left
         writable, with a warning.
       - The account needs C(SYSTEM_VARIABLES_ADMIN) and C(CONNECTION_ADMIN) for it, or C(SUPER).
+      - A server executes its C(init_file) at its start even then, which is another way to register them.
     type: bool
     default: false
   lock_wait_timeout:

@@ -20,6 +20,11 @@ description:
     cannot be kept in the outbox. An update that leaves all declared columns byte for byte as they were sends
     nothing.
   - Triggers that the table has otherwise are left alone.
+  - Run it on the primary; the triggers replicate. Replicas execute them only for statements in the binary
+    log, that is with C(binlog_format=STATEMENT), and then send each change of direct delivery once more.
+    With C(ROW) and C(MIXED) they apply the rows, of the outbox too.
+  - A MariaDB replica with C(slave_run_triggers_for_rbr=ENFORCE) executes them for rows as well. It sends each
+    change of direct delivery once more, and stops with error 1442 at a change of durable delivery.
 author:
   - The gearsync developers (@gearsync)
 extends_documentation_fragment:

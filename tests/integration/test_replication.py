@@ -254,6 +254,29 @@ def test_a_super_read_only_replica(pair, builds):
 
 
 @pytest.mark.skipif(not IS_MYSQL, reason="only MySQL has super_read_only")
+def test_the_rights_to_lift_super_read_only(pair, limited, builds):
+    primary = pair.primary
+    grant(primary, RIGHT)
+    primary.execute("SET GLOBAL super_read_only = ON")
+    arguments = {
+        "soname": GEARMAN_LIBRARY,
+        "src": builds[0],
+        "functions": GEARMAN_FUNCTIONS,
+        "lift_super_read_only": True,
+    }
+    for missing in ("SYSTEM_VARIABLES_ADMIN", "CONNECTION_ADMIN"):
+        assert missing in limited.refused("mysql_udf", **arguments)
+        assert primary.execute("SELECT @@super_read_only") == [(1,)]
+        assert registered(primary) == []
+        assert list(primary.plugin_dir.iterdir()) == []
+        primary.execute("SET GLOBAL super_read_only = OFF")
+        grant(primary, missing)
+        primary.execute("SET GLOBAL super_read_only = ON")
+    assert limited.ok("mysql_udf", **arguments)["changed"]
+    assert primary.execute("SELECT @@super_read_only") == [(1,)]
+
+
+@pytest.mark.skipif(not IS_MYSQL, reason="only MySQL has super_read_only")
 def test_a_replica_that_is_made_the_primary_while_super_read_only_is_off(pair, builds):
     primary, replica = pair.primary, pair.replica
     for server in (primary, replica):
@@ -277,3 +300,22 @@ def test_a_replica_that_is_made_the_primary_while_super_read_only_is_off(pair, b
     assert "read_only was switched off meanwhile" in str(result["warnings"])
     assert replica.execute("SELECT @@read_only, @@super_read_only") == [(0, 0)]
     pair.require_equal()
+
+
+@pytest.mark.skipif(not IS_MYSQL, reason="only MySQL has super_read_only")
+def test_the_init_file_of_a_super_read_only_server_is_executed(libraries, tmp_path):
+    file = tmp_path / "init.sql"
+    file.write_text(
+        "SET SESSION sql_log_bin = 0;\n"
+        f"CREATE FUNCTION gman_servers_set RETURNS STRING SONAME '{GEARMAN_LIBRARY}';\n"
+        f"CREATE FUNCTION gman_stats RETURNS STRING SONAME '{GEARMAN_LIBRARY}';\n"
+        "DO gman_servers_set('127.0.0.1:1');\n"
+    )
+    with DatabaseServer("--super-read-only=ON") as server:
+        shutil.copy(libraries / GEARMAN_LIBRARY, server.plugin_dir)
+        before = server.execute("SELECT @@GLOBAL.gtid_executed")
+        server.command.append(f"--init-file={file}")
+        server.restart()
+        assert server.execute("SELECT @@super_read_only") == [(1,)]
+        assert state(server)[2] == {"": "127.0.0.1:1"}
+        assert server.execute("SELECT @@GLOBAL.gtid_executed") == before
