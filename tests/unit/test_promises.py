@@ -28,6 +28,27 @@ SHOWN = {
         "test_all_declarations_against_the_rules_are_named_before_a_host_is_touched",
         "test_all_declarations_against_the_tables_are_named_before_anything_changed",
     ],
+    "A server that is read-only is refused at the login": [
+        "test_a_server_that_is_read_only_is_not_written_to_also_when_the_account_may"
+    ],
+    "then `primary_changed`. Nothing is lost or applied twice": [
+        "test_a_planned_switch_is_followed_and_nothing_is_lost_or_repeated"
+    ],
+    "Nothing is lost of what the one has that stays the primary": [
+        "test_of_two_writable_members_none_is_drained_and_the_former_one_is_drained_when_it_is_alone_again"
+    ],
+    "Of several writable members none is drained": [
+        "test_of_two_writable_members_none_is_drained_and_the_former_one_is_drained_when_it_is_alone_again"
+    ],
+    "records under its id only if it has the same digest": [
+        "test_reused_ids_are_other_changes_whatever_the_new_primarys_clock"
+    ],
+    "nothing is deleted from one server that was applied from another": [
+        "test_nothing_is_deleted_from_another_server_than_that_of_the_drains_session"
+    ],
+    "A replica that becomes the primary may have a change and lack its deletion": [
+        "test_what_the_new_primary_still_has_to_delete_is_not_applied_again"
+    ],
     "and hold nobody up": [
         "test_a_locked_row_holds_the_resync_up_and_never_the_writer",
         "test_a_resync_that_is_frozen_at_any_moment_holds_up_no_write",

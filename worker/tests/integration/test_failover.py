@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gearsync.declare.configuration import MySQLSettings
+from gearsync.outbox.lease import Leases
+from gearsync.servers.mysql import Database
 from harness.commands import Commands
 from harness.database import server_program
 from harness.failover import TABLE, Application, Pair, Stream, differences
@@ -386,3 +389,18 @@ def test_switches_and_failovers_under_writers_lose_nothing_of_the_new_primary(
     assert commands.verify()[0] == 0
     assert differences(pair.primary, r) == {}
     assert pair.primary.execute("SELECT * FROM gearsync.dead_letter") == []
+
+
+def test_a_lease_that_a_failover_gave_back_is_free_at_once(
+    database: OutboxDatabase, redis_server: RedisServer
+) -> None:
+    session = Database(MySQLSettings(**database.account), 60.0)
+    leases = Leases(session, 3600.0)
+    leases.add([1, 2])
+    leases.refresh()
+    before = dict(leases.held)
+    # Another process has taken it over, and its take-over is lost.
+    leases.lost(1)
+    leases.refresh()
+    assert leases.held == {**before, 1: before[1] + 1}
+    session.close()

@@ -53,6 +53,11 @@ def log_dead_letters(entries: Sequence[Entry], dead: Mapping[int, Malformed]) ->
 
 def made_of(entries: Sequence[Entry], digests: Mapping[int, int]) -> list[Made]:
     """Changes by shard and table."""
+    if len({(entry.shard, entry.table) for entry in entries}) == 1:
+        numbers = [entry.id for entry in entries]
+        return [
+            Made(entries[0].shard, entries[0].table, numbers, packed([digests[each] for each in numbers]))
+        ]
     ids: dict[tuple[int, str], list[int]] = {}
     for entry in entries:
         ids.setdefault((entry.shard, entry.table), []).append(entry.id)

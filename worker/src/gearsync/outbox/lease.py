@@ -119,10 +119,21 @@ class Leases:
             {owner.decode(): bool(int(old)) for owner, _live, old, _until in processes},
             {owner.decode() for _shard, owner in leases if owner},
         )
+        self._free({int(shard) for shard, owner in leases if owner and owner.decode() == self.owner})
         live = {owner.decode(): until for owner, is_live, _old, until in processes if int(is_live)}
         self._alive_until = live.get(self.owner, b"")
         self.renewed_at = time.monotonic()
         return [owner for owner in live if owner not in removed]
+
+    def _free(self, ours: Collection[int]) -> None:
+        """Free the leases that this process had given up, and has again by the state of the database: after a
+        failover to a replica that lagged.
+        """
+        for shard in sorted(set(ours) - self.held.keys()):
+            self._database.run(
+                f"UPDATE {SCHEMA}.lease SET owner = NULL, expires_at = NULL WHERE shard = %s AND owner = %s",
+                (shard, self.owner),
+            )
 
     def _retire(self, shards: Collection[int]) -> None:
         """Remove the leases of shard generations that no trigger writes to any more, once none of their
