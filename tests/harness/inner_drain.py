@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from gearsync.apply.drain import Drain, Servers
+from gearsync.apply.drain import Drain
+from gearsync.apply.drain_servers import Servers
 from gearsync.declare.configuration import Config, MySQLSettings
 from gearsync.servers import mysql as edge
 from gearsync.servers.gearman import JobServers
