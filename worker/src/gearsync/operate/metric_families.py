@@ -136,12 +136,12 @@ def _database_server(server: DatabaseServer, labels: dict[str, str]) -> Iterator
                 for name, of_member in sorted(server.members.items())
             ],
         )
-        yield gauge(
-            "gearsync_mysql_split_brain",
-            "Whether several members are writable, so that none is drained",
-            labels,
-            ({}, server.is_split),
-        )
+    yield gauge(
+        "gearsync_mysql_split_brain",
+        "Whether several members are writable, so that none is drained",
+        labels,
+        ({}, server.is_split),
+    )
 
 
 def _job_servers(servers: list[JobServer], labels: dict[str, str]) -> Iterator[Metric]:
