@@ -54,7 +54,7 @@ def worker_instances(own, hostvars, groups, host, wanted=()):
     """The settings of the worker of each source that a host serves."""
     sources = members_of_sources(groups, hostvars)
     if not sources:
-        return [dict(own)]
+        return [{**own, "shared_job_servers": False}]
     instances = []
     served = {source: members for source, members in sources.items() if not wanted or source in wanted}
     for number, (source, members) in enumerate(served.items()):
@@ -74,6 +74,13 @@ def worker_instances(own, hostvars, groups, host, wanted=()):
             if settings["mysql"].get("unix_socket"):
                 settings["mysql_servers"] = [host]
         settings["mysql"] = _with_members(settings["mysql"], members, hostvars)
+        settings["shared_job_servers"] = any(
+            server in _setting("job_servers", own["job_servers"], [hostvars[others[0]]])
+            for name, others in sources.items()
+            if name != source
+            for server in settings["job_servers"]
+            if name in served or not _is_local(server)
+        )
         instances.append(settings)
     return instances
 

@@ -76,7 +76,7 @@ def test_both_sides_are_equal_after_all_of_that() -> None:
 
 
 def test_the_barrier_answers_from_sql() -> None:
-    assert '"ok":true' in DB.sql("SELECT gman_do('gearsync.barrier', 'main');")
+    assert '"ok":true' in DB.sql("SELECT gman_do('gearsync.barrier.main', '');")
 
 
 def test_each_host_runs_its_own_part_only() -> None:

@@ -133,7 +133,7 @@ def test_a_rolling_update_loses_nothing_under_load(playbooks: Playbooks) -> None
         host: host.run("systemctl show --property MainPID --value gearsync-worker@main") for host in WORKERS
     }
     with writing(MAIN, 72) as main, writing(USERS, 72) as users:
-        status, output = playbooks.run("playbooks/rolling_update.yml", "-e", "worker_batch=900")
+        status, output = playbooks.run("playbooks/rolling_update.yml", "-e", '{"worker_batch": 900}')
     assert status == 0, output
     for host in WORKERS:
         now = host.run("systemctl show --property MainPID --value gearsync-worker@main")
@@ -148,14 +148,18 @@ def test_a_rolling_update_loses_nothing_under_load(playbooks: Playbooks) -> None
 
 def test_a_rolling_update_stops_at_the_first_host_that_does_not_pass(playbooks: Playbooks) -> None:
     second = WORKERS[1].run("systemctl show --property MainPID --value gearsync-worker@main")
-    wrong = json.dumps({"worker_redis": {"host": "fleet-cache", "port": 1}})
-    status, output = playbooks.run("playbooks/rolling_update.yml", "-e", wrong)
+    # From the first host Redis cannot be reached any more.
+    WORKERS[0].run("cp /etc/hosts /tmp/hosts && echo '127.0.0.1 fleet-cache' >>/etc/hosts")
+    try:
+        status, output = playbooks.run("playbooks/rolling_update.yml", "-e", '{"worker_batch": 901}')
+    finally:
+        WORKERS[0].run("cat /tmp/hosts >/etc/hosts")
     text = " ".join(output.split())
     assert status != 0
     assert "The update stopped at fleet-worker1" in text
     assert "-e gearsync_rollback=true" in text
     assert WORKERS[1].run("systemctl show --property MainPID --value gearsync-worker@main") == second
-    status, output = playbooks.run("site.yml", "--tags", "worker")
+    status, output = playbooks.run("playbooks/rolling_update.yml")
     assert status == 0, output
 
 

@@ -59,7 +59,7 @@ def problems(hostvars: dict[str, Any], groups: dict[str, Any]) -> list[str]:
 def test_the_only_source_of_an_inventory_has_the_settings_of_the_workers_host() -> None:
     hostvars, groups = inventory(db1={}, w1={})
     own = {"tables": [table("shop.item", "item:{id}")], "source": "main"}
-    assert instances(hostvars, groups, **own) == {"w1": [{**OWN, **own}]}
+    assert instances(hostvars, groups, **own) == {"w1": [{**OWN, **own, "shared_job_servers": False}]}
 
 
 def test_the_variables_of_the_only_source_may_stand_at_its_hosts_or_at_the_workers() -> None:
@@ -88,6 +88,23 @@ def test_each_source_has_the_settings_of_its_own_hosts() -> None:
     assert orders["redis"] == OWN["redis"]
     # The host's own socket is no way to another source.
     assert (users["source"], users["redis"], users["mysql"], users["drainers"]) == ("users", redis, {}, 1)
+
+
+def test_sources_share_job_servers_that_have_one_address_for_both() -> None:
+    def shares(orders: list[str], users: list[str], *served: str) -> list[bool]:
+        hostvars, groups = inventory(
+            db1={**ORDERS, "gearsync_job_servers": orders},
+            db2={**USERS, "gearsync_job_servers": users},
+            w1={"gearsync_worker_sources": list(served)},
+        )
+        return [one["shared_job_servers"] for one in instances(hostvars, groups)["w1"]]
+
+    assert shares(["jobs1:4730"], ["jobs2:4730", "jobs1:4730"]) == [True, True]
+    assert shares(["jobs1:4730"], ["jobs2:4730"]) == [False, False]
+    assert shares(["127.0.0.1:4730"], ["127.0.0.1:4730"]) == [True, True]
+    # Another server on each host.
+    assert shares(["127.0.0.1:4730"], ["127.0.0.1:4730"], "orders") == [False]
+    assert shares(["jobs1:4730"], ["jobs1:4730"], "orders") == [True]
 
 
 def test_the_account_of_a_source_is_made_on_its_own_servers_alone() -> None:

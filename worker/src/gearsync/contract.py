@@ -37,11 +37,12 @@ def drain_prefix(source: str) -> str:
     return f"{_DRAIN}.{source}."
 
 
-def barrier_functions(source: str) -> tuple[str, str]:
-    """The Gearman functions by which a client asks whether all that is committed is in Redis: any
-    source's, and this one's.
+def barrier_functions(source: str, *, is_alone: bool = True) -> tuple[str, ...]:
+    """The Gearman functions by which a client asks whether all that is committed is in Redis: this source's,
+    and where it ``is_alone`` on its job servers the one without a name.
     """
-    return (_BARRIER, f"{_BARRIER}.{source}")
+    own = f"{_BARRIER}.{source}"
+    return (_BARRIER, own) if is_alone else (own,)
 
 
 def fence_key(source: str, shard: int) -> str:

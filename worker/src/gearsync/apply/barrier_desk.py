@@ -24,9 +24,13 @@ class _Question(NamedTuple):
 class BarrierDesk:
     """Takes the jobs of ``functions``, and answers each once."""
 
-    def __init__(self, source: str, servers: JobServers, new: Callable[[], Barrier]) -> None:
-        """``new`` returns a barrier for ``source`` that begins now."""
-        self.functions = barrier_functions(source)
+    def __init__(
+        self, source: str, servers: JobServers, new: Callable[[], Barrier], *, is_alone: bool = True
+    ) -> None:
+        """``new`` returns a barrier for ``source`` that begins now. ``is_alone``: no other source has workers
+        at the job servers.
+        """
+        self.functions = barrier_functions(source, is_alone=is_alone)
         self._source = source
         self._servers = servers
         self._new = new

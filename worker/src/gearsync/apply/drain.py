@@ -77,7 +77,9 @@ class Drain:
         durable = [table.table for table in config.durable_tables]
         self._upstream = Upstream(self._outbox, self.target, config.source, durable, tally)
         self._applier = self._new_applier()
-        self._desk = BarrierDesk(config.source, self.servers, self._barrier)
+        self._desk = BarrierDesk(
+            config.source, self.servers, self._barrier, is_alone=not config.worker.shared_job_servers
+        )
         #: The keys that exist as long as Redis has lost nothing of a table.
         self._whole_keys = [whole_key(config.source, table.table) for table in config.tables]
         self._window = Window()

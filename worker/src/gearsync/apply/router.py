@@ -30,8 +30,10 @@ class Router:
         for table in tables:
             if table.delivery == "direct":
                 self._tables.setdefault(table.function, []).append(table.table)
+        #: The Gearman functions of tables with direct delivery.
+        self.direct_functions = sorted(self._tables)
+        #: The Gearman functions to offer, those of late jobs with them.
         self.functions = sorted({DIRECT_FUNCTION, *(table.function for table in tables)})
-        """The Gearman functions to offer."""
 
     def commands(
         self, function: str, payload: bytes, is_late: Callable[[Change], bool] = lambda _change: False

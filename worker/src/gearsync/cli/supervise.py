@@ -93,7 +93,8 @@ def _servers(config: Config, functions: Sequence[str]) -> JobServers:
 def direct(config: Config, tally: Tally) -> DirectDelivery:
     """The loop of a process that takes jobs."""
     router = Router(config.tables, transforms(config))
-    servers = _servers(config, [*router.functions, REVERSE])
+    shared = config.worker.shared_job_servers
+    servers = _servers(config, [*(router.direct_functions if shared else router.functions), REVERSE])
     durable = [table.table for table in config.durable_tables]
     late = (
         LateJobs(open_database(config.mysql, config.worker.io_timeout), durable)

@@ -119,6 +119,9 @@ class WorkerSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     keep: float = 1.0
     #: None: a minute where there are several members, which may fail over, and not at all with one.
     remember: Optional[float] = None
+    #: Whether workers of other sources take jobs from the same job servers: a function that no table of this
+    #: source has by direct delivery is theirs.
+    shared_job_servers: bool = False
     python_path: Optional[str] = None
     prefetch: int = 128
     io_timeout: float = 5.0

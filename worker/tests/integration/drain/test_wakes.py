@@ -130,3 +130,23 @@ def test_a_barrier_answers_when_everything_is_in_redis(
             == 2000
         )
     assert "not 'other'" in json.loads(gearmand.do("gearsync.barrier", b"other")[-1][1])["error"]
+
+
+def test_a_worker_leaves_the_jobs_of_other_sources_at_a_shared_job_server(
+    config: dict[str, Any], gearmand: Gearmand, start_worker: Callable[..., Worker]
+) -> None:
+    config["worker"].update(shared_job_servers=True)
+    config["job_servers"] = [gearmand.address]
+    config["tables"].append(
+        {
+            "table": "shop.direct",
+            "delivery": "direct",
+            "function": "shopToRedis",
+            "columns": ["id"],
+            "write": [{"type": "hash", "key": "direct:{id}"}],
+        }
+    )
+    start_worker(config)
+    for function in ("gearsync.barrier.main", "shopToRedis", "reverse"):
+        until(lambda function=function: gearmand.queue(function)[2] > 0)
+    assert [gearmand.queue(function)[2] for function in ("syncToRedis", "gearsync.barrier")] == [0, 0]

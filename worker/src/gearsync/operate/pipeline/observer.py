@@ -25,7 +25,10 @@ from gearsync.servers.target import open_target
 
 def our_functions(config: Config) -> Callable[[str], bool]:
     """Whether a Gearman function is one of this pipeline's."""
-    direct = {DIRECT_FUNCTION, *(table.function for table in config.tables)}
+    if config.worker.shared_job_servers:
+        direct = {table.function for table in config.tables if table.delivery == "direct"}
+    else:
+        direct = {DIRECT_FUNCTION, *(table.function for table in config.tables)}
     prefix = drain_prefix(config.source)
     # The name of another source may begin with this one's and a dot.
     return lambda name: name in direct or (name.startswith(prefix) and name[len(prefix) :].isdigit())
