@@ -126,22 +126,7 @@ def _database_server(server: DatabaseServer, labels: dict[str, str]) -> Iterator
         labels,
         ({}, server.ok),
     )
-    if server.members:
-        yield gauge(
-            "gearsync_mysql_member_up",
-            "Whether the member of the source answers",
-            labels,
-            *[
-                ({"member": name}, of_member in ANSWERED)
-                for name, of_member in sorted(server.members.items())
-            ],
-        )
-    yield gauge(
-        "gearsync_mysql_split_brain",
-        "Whether several members are writable, so that none is drained",
-        labels,
-        ({}, server.is_split),
-    )
+    yield from _members(server, labels)
 
 
 def _job_servers(servers: list[JobServer], labels: dict[str, str]) -> Iterator[Metric]:
@@ -167,6 +152,25 @@ def _job_servers(servers: list[JobServer], labels: dict[str, str]) -> Iterator[M
         "Workers that offer the function",
         labels,
         *[(names, queue.workers) for names, queue in queues],
+    )
+
+
+def _members(mysql: DatabaseServer, labels: dict[str, str]) -> Iterator[Metric]:
+    # A single one is not asked by itself.
+    answers = {name: of_member in ANSWERED for name, of_member in mysql.members.items()} or {
+        mysql.name: mysql.ok
+    }
+    yield gauge(
+        "gearsync_mysql_member_up",
+        "Whether the member of the source answers",
+        labels,
+        *[({"member": name}, answer) for name, answer in sorted(answers.items())],
+    )
+    yield gauge(
+        "gearsync_mysql_split_brain",
+        "Whether several members are writable, so that none is drained",
+        labels,
+        ({}, mysql.is_split),
     )
 
 
