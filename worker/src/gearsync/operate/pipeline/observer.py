@@ -72,7 +72,9 @@ class Observer:
         self._members = Members(config.mysql) if config.mysql and len(config.mysql.servers) > 1 else None
         self._database = Database(config.mysql, timeout, 120.0, self._members) if config.mysql else None
         self._target = open_target(config.redis, timeout)
-        self._reader = DatabaseReader(config, self._database, self._target) if self._database else None
+        # What is asked in a thread of its own has connections of its own.
+        self._read_target = open_target(config.redis, timeout)
+        self._reader = DatabaseReader(config, self._database, self._read_target) if self._database else None
 
     def observe(self) -> PipelineState:
         asks: dict[str, Callable[[], Any]] = {"mysql": self._mysql, "redis": self._redis}
@@ -105,6 +107,7 @@ class Observer:
 
     def close(self) -> None:
         self._target.close()
+        self._read_target.close()
         if self._database is not None:
             self._database.close()
 
