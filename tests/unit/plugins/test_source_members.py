@@ -8,69 +8,9 @@ from typing import Any
 
 import pytest
 from ansible.errors import AnsibleFilterError
-from ansible_collections.gearsync.mysql_redis.plugins.filter.source_members import FilterModule
+from harness.source_infos import Info, channel_from, decide, follow, problems, register, server
 from hypothesis import given
 from hypothesis import strategies as st
-
-decide = FilterModule().filters()["source_members"]
-Info = dict[str, Any]
-
-
-def server(number: int, **facts: Any) -> Info:
-    """What a MySQL that takes writes and does not replicate returns; as MariaDB with server_uuid=None."""
-    return {
-        "hostname": f"host{number}",
-        "port": 3306,
-        "server_id": number,
-        "server_uuid": f"uuid-{number}",
-        "read_only": False,
-        "accepts_writes": True,
-        "channels": [],
-        "replicas": [],
-        "dump_threads": [],
-        "galera": None,
-        "group_replication": None,
-        **facts,
-    }
-
-
-def channel_from(source: Info, **facts: Any) -> Info:
-    return {
-        "name": "",
-        "source_host": "10.0.0.1",
-        "source_port": source["port"],
-        "source_server_id": source["server_id"],
-        "source_uuid": source["server_uuid"],
-        "io_running": "Yes",
-        "io_error_number": 0,
-        "io_error": "",
-        "sql_running": "Yes",
-        "sql_error_number": 0,
-        "sql_error": "",
-        "seconds_behind": 0,
-        **facts,
-    }
-
-
-def follow(replica: Info, source: Info, **facts: Any) -> None:
-    """Have one server replicate from another, and be read-only."""
-    replica["channels"].append(channel_from(source, **facts))
-    replica.update(read_only=True, accepts_writes=False)
-    if facts.get("io_running", "Yes") == "Yes":
-        register(replica, source)
-
-
-def register(replica: Info, source: Info) -> None:
-    """As a replica whose connection is there."""
-    source["replicas"].append(
-        {
-            "server_id": replica["server_id"],
-            "server_uuid": replica["server_uuid"],
-            "host": replica["hostname"],
-            "port": replica["port"],
-        }
-    )
-    source["dump_threads"].append({"user": "replica", "address": f"10.0.0.{replica['server_id']}"})
 
 
 def tree(parents: list[int], is_mysql: bool = True) -> dict[str, Info]:
@@ -91,14 +31,6 @@ TREES = st.integers(0, 6).flatmap(
 @pytest.fixture(params=[True, False], ids=["mysql", "mariadb"])
 def pair(request: pytest.FixtureRequest) -> dict[str, Info]:
     return tree([0], request.param)
-
-
-def problems(infos: dict[str, Any], **options: bool) -> list[str]:
-    """The problems, with which no primary is named."""
-    decision = decide(infos, **options)
-    assert (decision["primary"] is None) == bool(decision["problems"])
-    assert (decision["replicas"] == []) or not decision["problems"]
-    return list(decision["problems"])
 
 
 @given(parents=TREES, is_mysql=st.booleans(), data=st.data())
@@ -290,148 +222,6 @@ def test_readers_of_the_binary_log_that_are_no_replicas(pair: dict[str, Info]) -
 def test_a_replica_that_does_not_name_itself(pair: dict[str, Info]) -> None:
     pair["db0"]["replicas"][0].update(host=None, port=None, server_id=9, server_uuid=None)
     assert decide(pair)["unlisted_replicas"] == ["an unknown host (server_id 9) replicates from db0"]
-
-
-def galera(size: int, **facts: Any) -> dict[str, Info]:
-    """The nodes of a cluster, all of which take writes and have one server_id."""
-    node = {
-        "cluster_uuid": "cluster",
-        "cluster_size": size,
-        "cluster_status": "Primary",
-        "addresses": [f"host{number}:3306" for number in range(1, size + 1)],
-        "state": "Synced",
-        "ready": True,
-        "accepts_writes": True,
-        **facts,
-    }
-    return {
-        f"db{number}": server(number, server_uuid=None, server_id=1, galera={**node})
-        for number in range(1, size + 1)
-    }
-
-
-def read_only(info: Info) -> None:
-    info.update(read_only=True, accepts_writes=False)
-
-
-def test_a_galera_cluster_of_which_one_node_takes_writes() -> None:
-    infos = galera(3)
-    read_only(infos["db1"])
-    read_only(infos["db3"])
-    decision = decide(infos)
-    assert (decision["primary"], decision["replicas"]) == ("db2", ["db1", "db3"])
-    assert not decision["warnings"]
-    assert not decision["unlisted_replicas"]
-
-
-def test_a_galera_cluster_of_which_all_nodes_take_writes() -> None:
-    infos = galera(3)
-    (problem,) = problems(infos)
-    assert problem.startswith("db1, db2 and db3 are nodes of one Galera cluster and all take writes")
-    decision = decide(infos, accept_multi_primary=True)
-    assert (decision["primary"], decision["warnings"]) == ("db1", [problem])
-
-
-def test_a_galera_node_that_is_no_member() -> None:
-    infos = galera(3)
-    for name in ("db2", "db3"):
-        del infos[name]
-    decision = decide(infos)
-    assert decision["primary"] == "db1"
-    (text,) = decision["unlisted_replicas"]
-    assert text == (
-        "the Galera cluster has 3 nodes, of which 1 is a member of this source: "
-        "host1:3306, host2:3306, host3:3306"
-    )
-
-
-def test_two_galera_clusters() -> None:
-    infos = galera(2)
-    infos["db2"]["galera"]["cluster_uuid"] = "other"
-    infos["db2"]["server_id"] = 2
-    texts = problems(infos, accept_multi_primary=True)
-    assert any("do not belong to one another: db1 beside db2" in text for text in texts)
-    assert any("db1 and db2 take writes" in text for text in texts)
-
-
-def test_a_galera_node_outside_of_the_primary_component() -> None:
-    infos = galera(2)
-    infos["db2"]["galera"].update(ready=False, cluster_status="non-Primary", state="Initialized")
-    infos["db2"]["accepts_writes"] = False
-    (problem,) = problems(infos)
-    assert problem == (
-        "db2 is a Galera node that takes no statements: it is Initialized, and its part of the cluster is "
-        "non-Primary"
-    )
-
-
-def test_a_replica_of_a_galera_cluster() -> None:
-    infos = galera(2)
-    read_only(infos["db2"])
-    infos["copy"] = server(9, server_uuid=None)
-    follow(infos["copy"], infos["db1"])
-    decision = decide(infos)
-    assert (decision["primary"], decision["replicas"]) == ("db1", ["db2", "copy"])
-
-
-def group(size: int, single_primary: bool = True) -> dict[str, Info]:
-    """The members of a replication group; db1 is its primary."""
-    members = [
-        {
-            "id": f"uuid-{number}",
-            "host": f"host{number}",
-            "port": 3306,
-            "state": "ONLINE",
-            "role": "PRIMARY" if number == 1 or not single_primary else "SECONDARY",
-        }
-        for number in range(1, size + 1)
-    ]
-    infos = {}
-    for member in members:
-        number = int(member["host"][4:])
-        state = {"name": "group", "single_primary": single_primary, "members": members}
-        infos[f"db{number}"] = server(
-            number, group_replication={**state, "state": "ONLINE", "role": member["role"]}
-        )
-        if member["role"] == "SECONDARY":
-            read_only(infos[f"db{number}"])
-    return infos
-
-
-def test_a_replication_group_with_one_primary() -> None:
-    decision = decide(group(3))
-    assert (decision["primary"], decision["replicas"]) == ("db1", ["db2", "db3"])
-    assert not decision["unlisted_replicas"]
-
-
-def test_a_replication_group_in_multi_primary_mode() -> None:
-    infos = group(2, single_primary=False)
-    (problem,) = problems(infos)
-    assert problem.startswith("the replication group of db1 and db2 is in multi-primary mode")
-    assert decide(infos, accept_multi_primary=True)["primary"] == "db1"
-    # The mode is the group's, however many of it are members here.
-    del infos["db2"]
-    assert problems(infos)
-
-
-def test_members_of_a_replication_group_that_are_not_listed() -> None:
-    infos = group(3)
-    del infos["db3"]
-    assert decide(infos)["unlisted_replicas"] == ["host3:3306 is in the replication group"]
-    # Not twice, while it gets from another member what it had missed.
-    register(server(3), infos["db1"])
-    assert decide(infos)["unlisted_replicas"] == ["host3:3306 is in the replication group"]
-    del infos["db1"]
-    assert problems(infos) == [
-        "no member takes writes: db2 is read_only. The primary of the replication group is host1:3306"
-    ]
-
-
-@pytest.mark.parametrize("state", ["OFFLINE", "RECOVERING", "ERROR"])
-def test_a_member_that_is_not_online_in_its_group(state: str) -> None:
-    infos = group(2)
-    infos["db2"]["group_replication"]["state"] = state
-    assert problems(infos) == [f"db2 is {state} in its replication group, not ONLINE"]
 
 
 def test_texts_name_every_member_that_they_are_about() -> None:
