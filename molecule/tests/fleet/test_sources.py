@@ -110,12 +110,6 @@ def test_a_run_for_one_source_changes_nothing_of_the_other(playbooks: Playbooks)
     assert state(MAIN) == before
 
 
-def test_a_second_run_changes_nothing(playbooks: Playbooks) -> None:
-    status, output = playbooks.run("site.yml")
-    assert status == 0, output
-    assert all(counters["changed"] == 0 for counters in recap(output).values()), output
-
-
 def test_a_worker_host_that_is_away_does_not_keep_the_others_from_their_work(
     playbooks: Playbooks, tmp_path: pathlib.Path
 ) -> None:
@@ -140,10 +134,6 @@ def test_a_rolling_update_loses_nothing_under_load(playbooks: Playbooks) -> None
         assert now not in ("0", began[host])
     until(lambda: name_in_redis(MAIN, 72), main[-1])
     until(lambda: name_in_redis(USERS, 72), users[-1])
-    # Back to what the inventory says.
-    status, output = playbooks.run("playbooks/rolling_update.yml")
-    assert status == 0, output
-    assert "900" not in WORKERS[0].run("grep batch /etc/gearsync/main.yml")
 
 
 def test_a_rolling_update_stops_at_the_first_host_that_does_not_pass(playbooks: Playbooks) -> None:
@@ -159,8 +149,10 @@ def test_a_rolling_update_stops_at_the_first_host_that_does_not_pass(playbooks: 
     assert "The update stopped at fleet-worker1" in text
     assert "-e gearsync_rollback=true" in text
     assert WORKERS[1].run("systemctl show --property MainPID --value gearsync-worker@main") == second
+    # To go on: the next run, here with what the inventory says.
     status, output = playbooks.run("playbooks/rolling_update.yml")
     assert status == 0, output
+    assert "batch: 1000" in WORKERS[0].run("cat /etc/gearsync/main.yml")
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda host: host.name)
