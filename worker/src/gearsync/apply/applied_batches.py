@@ -50,8 +50,9 @@ class AppliedBatches:
         self._keep = keep
         #: Those that are not given to the deleter.
         self._batches: deque[_Applied] = deque()
-        #: The changes of those that are, by their deletions, as long as these are not done.
-        self._given: dict[int, list[Made]] = {}
+        #: Those that are, with the changes of each, by identity, as long as they are not deleted. The
+        #: deletion itself is here so that its identity is no other one's.
+        self._given: dict[int, tuple[Deletion, list[Made]]] = {}
         #: The ids of all that is applied and not deleted, and those of them that are to become dead letters.
         self.ids, self.dying = Spans(), Spans()
 
@@ -104,7 +105,7 @@ class AppliedBatches:
         """What is applied, and not known to be deleted."""
         return [
             *(Kept(made, False) for applied in self._batches for made in applied.made),
-            *(Kept(each, True) for made in self._given.values() for each in made),
+            *(Kept(each, True) for _deletion, made in self._given.values() for each in made),
         ]
 
     def clear(self, lock: str) -> None:
@@ -123,7 +124,8 @@ class AppliedBatches:
         for applied in self._batches:
             for shard in applied.ids.keys() & shards:
                 self.ids.remove(applied.ids.pop(shard))
-        for made in (*(applied.made for applied in self._batches), *self._given.values()):
+        kept = (applied.made for applied in self._batches)
+        for made in (*kept, *(made for _deletion, made in self._given.values())):
             made[:] = [each for each in made if each.shard not in shards]
 
     @property
@@ -183,8 +185,9 @@ class AppliedBatches:
         """Forget what the deleter has deleted, also in the fences."""
         for deletion in self._deleter.deleted():
             self._given.pop(id(deletion), None)
-            self.ids.remove(deletion.sorted_ids)
-            self.dying.remove(deletion.sorted_ids)
+            ids = deletion.sorted_ids
+            self.ids.remove(ids)
+            self.dying.remove(ids)
             self._fences.deleted(deletion.ids)
             for place, number in deletion.numbers.items():
                 self._fences.forget(place, number, deletion.dead)
@@ -203,5 +206,7 @@ class AppliedBatches:
             )
             for applied in batches
         ]
-        self._given.update((id(deletion), applied.made) for deletion, applied in zip(deletions, batches))
+        self._given.update(
+            (id(deletion), (deletion, applied.made)) for deletion, applied in zip(deletions, batches)
+        )
         self._deleter.put(deletions)
