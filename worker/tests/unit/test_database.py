@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a failed connection to MySQL leaves behind."""
+"""What a failed connection to MySQL raises and leaves behind."""
 
 from __future__ import annotations
 
 import gc
 import os
 import pathlib
+import socket
+import struct
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -50,3 +53,33 @@ def test_a_failed_connection_leaves_no_descriptor_and_no_object(over: str, tmp_p
     assert len(os.listdir("/proc/self/fd")) <= descriptors
     # Less than one for each attempt.
     assert len(gc.get_objects()) < objects + 20
+
+
+def packet(content: bytes) -> bytes:
+    return struct.pack("<I", len(content)) + content
+
+
+@pytest.mark.parametrize(
+    "greeting",
+    [
+        packet(b""),
+        packet(b"\x0a"),
+        packet(b"\x0a8.4.6\0\1"),
+        packet(b"\x0aproxy\0" + bytes(50)),
+        packet(b"\xff\x15"),
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    ],
+)
+def test_a_server_that_greets_with_a_malformed_packet_is_unavailable(greeting: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def greet() -> None:
+            with listener.accept()[0] as connection:
+                connection.sendall(greeting)
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        host, port = listener.getsockname()
+        with pytest.raises(DatabaseUnavailable):
+            Database(MySQLSettings(user="none", host=host, port=port), 5.0).rows("SELECT 1")
+        thread.join()

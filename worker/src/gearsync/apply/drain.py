@@ -166,6 +166,8 @@ class Drain:
         self._database.close()
 
     def _look(self) -> None:
+        if self._watch is not None:
+            self._watch.require_alive()
         now = time.monotonic()
         if self._session.is_new or self._deleter.gave_up:
             self._start_over()

@@ -9,12 +9,13 @@ import os
 import select
 import socket
 import ssl
+import struct
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Optional, Union
 
 import pymysql
-from pymysql.constants import CLIENT, ER
+from pymysql.constants import CLIENT, CR, ER
 
 from gearsync.declare.configuration import Member, MySQLSettings
 from gearsync.servers.mysql_errors import (
@@ -54,6 +55,16 @@ class _Connection(pymysql.connections.Connection):  # type: ignore[misc]  # PyMy
 
     def _create_ssl_ctx(self, sslp: Any) -> ssl.SSLContext:
         return _TLS
+
+    def connect(self, sock: Any = None) -> None:
+        """Raises MySQLError, also for a malformed packet, whose lengths PyMySQL does not check."""
+        try:
+            super().connect(sock)
+        except (struct.error, IndexError, ValueError) as error:
+            address = self.unix_socket or f"{self.host}:{self.port}"
+            raise pymysql.err.OperationalError(
+                CR.CR_MALFORMED_PACKET, f"{address} does not answer as a MySQL server: {error}"
+            ) from None
 
 
 class Choice:

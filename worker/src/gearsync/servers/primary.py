@@ -61,6 +61,12 @@ def _ask(database: Database) -> Union[Seen, str]:
         return str(error)
 
 
+def _require_alive(thread: threading.Thread) -> None:
+    """Raise RuntimeError when a thread has ended: what it knows would never change."""
+    if not thread.is_alive():
+        raise RuntimeError(f"the thread {thread.name!r} has ended")
+
+
 class _Questions:
     """Asks one member when it is due, in a thread of its own that ends with the process."""
 
@@ -76,10 +82,12 @@ class _Questions:
         self.answer: Union[Seen, str] = _NOT_ASKED
         self.asked_at = 0.0
         self._is_silent = False
-        threading.Thread(target=self._run, name="member", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name=f"member {member.name}", daemon=True)
+        self._thread.start()
 
     def ask(self, now: float) -> None:
-        """Ask, unless a question is open."""
+        """Ask, unless a question is open. Raises RuntimeError when the thread has ended."""
+        _require_alive(self._thread)
         if not self.since:
             self.since = now
             self._wanted.set()
@@ -172,7 +180,12 @@ class Watch(_Asked):
         #: When the search for the primary began, and since when answers count in it; 0 while it is known.
         self._searching_since = self._counts_from = 0.0
         self._ask_at = 0.0
-        threading.Thread(target=self._run, name="members", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name="members", daemon=True)
+        self._thread.start()
+
+    def require_alive(self) -> None:
+        """Raise RuntimeError when the members are not watched any more."""
+        _require_alive(self._thread)
 
     @property
     def is_known(self) -> bool:
