@@ -9,6 +9,10 @@ from collections.abc import Iterable
 
 #: The schema that the module `outbox` makes.
 SCHEMA = "gearsync"
+#: Returns the open transactions as one row: the number of this one, the smallest number of those that have
+#: written, the age in seconds of the oldest that has written and of the oldest that has not, how many are
+#: prepared without a client, and whether the server is a replica.
+TRANSACTIONS = f"CALL {SCHEMA}.transactions()"
 #: The alias of a synced table in the SQL that `sync_table` stores.
 ROW = "gearsync_row"
 

@@ -12,7 +12,7 @@ from typing import NamedTuple, Optional
 
 from pymysql.constants import ER
 
-from gearsync.contract import SCHEMA
+from gearsync.contract import SCHEMA, TRANSACTIONS
 from gearsync.outbox.changes import MOST_BYTES, STAMP_SQL, Batch, Look, batch_of, look_sql
 from gearsync.outbox.declarations import Declarations
 from gearsync.outbox.reload_rows import Reloaded, ReloadRows
@@ -27,12 +27,8 @@ _RUN = 50
 #: Ids that one statement deletes by looking up each.
 _LOOKED_UP = 500
 _ERROR_LENGTH = 10_000
-#: Returns the open transactions as one row: the number of this one, the smallest number of those that have
-#: written, the age in seconds of the oldest that has written and of the oldest that has not, how many are
-#: prepared without a client, and whether the server is a replica.
-TRANSACTIONS = f"CALL {SCHEMA}.transactions()"
-#: Its errors when the schema is not migrated yet, or the account that made it lacks the privilege or does not
-#: exist any more.
+#: Errors of TRANSACTIONS when the schema is not migrated yet, or the account that made it lacks the privilege
+#: or does not exist any more.
 TRANSACTIONS_UNKNOWN = (
     ER.SP_DOES_NOT_EXIST,
     ER.SPECIFIC_ACCESS_DENIED_ERROR,

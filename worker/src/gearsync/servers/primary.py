@@ -12,7 +12,7 @@ from typing import Optional, Union
 
 import msgspec
 
-from gearsync.contract import SCHEMA
+from gearsync.contract import TRANSACTIONS
 from gearsync.declare.configuration import Member, MySQLSettings
 from gearsync.servers.members import Answers, Refusal, Seen, choose
 from gearsync.servers.mysql import Choice, Database
@@ -42,7 +42,7 @@ class NoPrimary(DatabaseUnavailable):
 def _replicates(database: Database) -> bool:
     """Whether a server applies the changes of another one; False also when it is not known."""
     with contextlib.suppress(DatabaseUnavailable):
-        for row in database.rows(f"CALL {SCHEMA}.transactions()"):
+        for row in database.rows(TRANSACTIONS):
             return bool(int(row[-1] or 0))
     return False
 

@@ -8,7 +8,7 @@ from typing import Any, Optional
 
 import msgspec
 
-from gearsync.contract import SCHEMA
+from gearsync.contract import SCHEMA, TRANSACTIONS
 from gearsync.declare.configuration import Config
 from gearsync.operate.pipeline.problems import column_problem, declaration_problem, trigger_problem
 from gearsync.operate.pipeline.state import (
@@ -25,7 +25,7 @@ from gearsync.outbox import applied
 from gearsync.outbox.declarations import load
 from gearsync.outbox.spans import Spans
 from gearsync.outbox.sql import ranges_condition, text_literal
-from gearsync.outbox.store import TRANSACTIONS, TRANSACTIONS_UNKNOWN
+from gearsync.outbox.store import TRANSACTIONS_UNKNOWN
 from gearsync.outbox.synced_table import records
 from gearsync.servers.mysql import Database
 from gearsync.servers.mysql_errors import DatabaseUnavailable, StatementInvalid
