@@ -18,15 +18,11 @@ from typing import Any
 
 import pymysql
 
-from harness.database import initial_data, server_program
-from harness.outbox_database import OutboxDatabase
+from harness import replication
+from harness.database import initial_data
 from harness.waiting import until
 
-#: As on a primary that loses nothing that it has acknowledged, and on a replica that may become one.
-OPTIONS = {
-    "mariadb": ["--log-slave-updates=ON", "--gtid-strict-mode=ON"],
-    "mysql": ["--gtid-mode=ON", "--enforce-gtid-consistency=ON", "--log-replica-updates=ON"],
-}
+#: As on a primary that loses nothing that it has acknowledged.
 DURABLE = ["--sync-binlog=1", "--innodb-flush-log-at-trx-commit=1", "--read-only=ON"]
 #: Who the worker and the application are: without the rights by which root writes to a read-only server.
 RIGHTS = {
@@ -64,34 +60,27 @@ TABLE: dict[str, Any] = {
 }
 
 
-class Member(OutboxDatabase):
+class Member(replication.Member):
     """One of the two servers."""
 
-    def __init__(self, number: int, *options: str) -> None:
+    def __init__(self, number: int) -> None:
         """``number``: its server_id."""
-        super().__init__(f"--server-id={number}", *OPTIONS[server_program()[0]], *DURABLE, *options)
+        super().__init__(number, *DURABLE)
 
     @property
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
-    def follow(self, primary: Member) -> None:
+    def follow(self, primary: replication.Member, channel: str = "") -> None:
         """Replicate from another server, and take no writes of others."""
         if self.engine == "mysql":
-            change = (
-                f"CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT={primary.port}, "
-                "SOURCE_USER='replica', SOURCE_AUTO_POSITION=1, GET_SOURCE_PUBLIC_KEY=1"
-            )
-            self.execute("SET GLOBAL super_read_only=ON", change, "START REPLICA")
+            self.execute("SET GLOBAL super_read_only=ON")
         else:
-            change = (
-                f"CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT={primary.port}, "
-                "MASTER_USER='replica', MASTER_USE_GTID=slave_pos"
-            )
             # What a former primary has written itself it has not got as a replica.
-            if position := self.position:
+            if position := self.gtids:
                 self.execute(f"SET GLOBAL gtid_slave_pos='{position}'")
-            self.execute("SET GLOBAL read_only=ON", change, "START SLAVE")
+            self.execute("SET GLOBAL read_only=ON")
+        super().follow(primary, channel)
 
     def become_copy(self, primary: Member) -> None:
         """Lose all data, and get another server's; MariaDB only."""
@@ -118,10 +107,9 @@ class Member(OutboxDatabase):
 
     def promote(self) -> float:
         """Become the primary. Returns when it was writable, by the monotonic clock."""
-        word = "REPLICA" if self.engine == "mysql" else "SLAVE"
         # What was received is applied first.
         until(self._has_applied)
-        self.execute(f"STOP {word}", f"RESET {word} ALL")
+        self.forget_source()
         self.set_writable(True)
         return time.monotonic()
 
@@ -129,19 +117,10 @@ class Member(OutboxDatabase):
         self.execute(f"SET GLOBAL read_only={'OFF' if writable else 'ON'}")
 
     def _has_applied(self) -> bool:
-        with self.connect() as connection, connection.cursor(pymysql.cursors.DictCursor) as cursor:
-            cursor.execute(f"SHOW {'REPLICA' if self.engine == 'mysql' else 'SLAVE'} STATUS")
-            (row,) = cursor.fetchall()
-        state = str(row.get("Replica_SQL_Running_State") or row.get("Slave_SQL_Running_State"))
-        error = row.get("Last_SQL_Error")
+        (channel,) = self.channels()
+        error = channel["last_sql_error"]
         assert not error, error
-        return "has read all relay log" in state
-
-    @property
-    def position(self) -> str:
-        """The transactions that it has."""
-        name = "gtid_executed" if self.engine == "mysql" else "gtid_binlog_pos"
-        return str(self.execute(f"SELECT @@GLOBAL.{name}")[0][0])
+        return "has read all relay log" in channel["replica_sql_running_state"]
 
 
 class Pair:
@@ -182,11 +161,11 @@ class Pair:
 
     def wait(self) -> None:
         """Wait until the replica has what the primary has."""
-        until(lambda: self.replica.position == self.primary.position)
+        until(lambda: self.replica.gtids == self.primary.gtids)
 
     def wait_until_close(self) -> None:
         """Wait until the replica is not far behind, while the primary is written to."""
-        ((late,),) = self.replica.execute(f"SELECT MASTER_GTID_WAIT('{self.primary.position}', 60)")
+        ((late,),) = self.replica.execute(f"SELECT MASTER_GTID_WAIT('{self.primary.gtids}', 60)")
         assert late == 0, self.replica.execute("SHOW SLAVE STATUS")
 
     def switch(self) -> float:
