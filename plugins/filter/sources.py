@@ -24,7 +24,6 @@ SHARED = {
     "mysql_login_unix_socket": "gearsync_mysql_login_unix_socket",
 }
 DIRECT_FUNCTION = "syncToRedis"
-PORT = 9788
 
 
 def members_of_sources(groups, hostvars):
@@ -89,7 +88,7 @@ def _with_members(mysql, members, hostvars):
     """How a worker reaches a source that has replicas: by all of its members, of which it drains the writable
     one. An address of no member, a proxy's for example, stays as it is.
     """
-    addresses = {str(hostvars[member].get("ansible_host", member)): member for member in members}
+    addresses = list(dict.fromkeys(str(hostvars[member].get("ansible_host", member)) for member in members))
     direct = mysql.get("host") in (None, *members, *addresses)
     if len(members) < 2 or not mysql or mysql.get("unix_socket") or mysql.get("members") or not direct:
         return mysql
@@ -182,9 +181,8 @@ def _problems_between(host, one, other):
         # What is wrong within one of them is reported by itself.
         if shared and not tables_problems(one["tables"]) and not tables_problems(other["tables"]):
             yield (
-                f"{names} write to one Redis database with keys that can be equal: {shared[0]}; give "
-                "each source a "
-                "database (gearsync_redis) or keys of its own"
+                f"{names} write to one Redis database with keys that can be equal: {shared[0]}; give each "
+                "source a database (gearsync_redis) or keys of its own"
             )
     server = _mysql_server(one["mysql"])
     if server and server == _mysql_server(other["mysql"]) and (host or server[0] != "socket"):
@@ -200,17 +198,14 @@ def _problems_between(host, one, other):
     functions = _functions(one) & _functions(other)
     if common and functions:
         yield (
-            f"{names} both have tables with direct delivery by the function {min(functions)} on the "
-            "job server "
-            f"{common[0]}: each one's workers would take the other's jobs; give the tables of each "
-            "source a function "
-            "of its own"
+            f"{names} both have tables with direct delivery by the function {min(functions)} on the job "
+            f"server {common[0]}: each one's workers would take the other's jobs; give the tables of each "
+            "source a function of its own"
         )
     if host and one.get("metrics_listen") and one["metrics_listen"] == other.get("metrics_listen"):
         yield (
-            f"{names} have the same worker_metrics_listen on {host}, {one['metrics_listen']}: set it "
-            "in the variables "
-            "of each source"
+            f"{names} have the same worker_metrics_listen on {host}, {one['metrics_listen']}: set it in the "
+            "variables of each source"
         )
 
 

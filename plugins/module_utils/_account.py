@@ -17,10 +17,13 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._grants impor
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import (
     ER_ACCESS_DENIED,
     ER_ACCESS_DENIED_DB,
+    ER_OPTION_PREVENTS_STATEMENT,
     ER_SPECIFIC_ACCESS_DENIED,
     ER_TABLE_ACCESS_DENIED,
     ServerError,
+    account_sql,
     literal,
+    login_sql,
     split_account,
     try_login,
 )
@@ -29,7 +32,6 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._password_has
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._table import find_table
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._triggers import OWN_NAME
 
-ER_OPTION_PREVENTS_STATEMENT = 1290
 ER_NO_SUCH_USER = 1133
 ER_NONEXISTING_GRANT = 1141
 ER_NONEXISTING_TABLE_GRANT = 1147
@@ -56,10 +58,6 @@ class AccountError(Exception):
     """The account cannot be brought to what is needed; the message is why and what to do."""
 
 
-def account_sql(user, host):
-    return f"{literal(user)}@{literal(host)}"
-
-
 def explain(database, error, doing, needed):
     """The message for a server's error. doing: what was tried. needed: the privileges that it takes, ON what,
     as GRANT has them.
@@ -82,7 +80,7 @@ def explain(database, error, doing, needed):
     if named and error.code == ER_SPECIFIC_ACCESS_DENIED:
         names = [name for name in re.split(r", | or ", named.group(1)) if name != "SUPER"]
         needed = f"{(names or ['SUPER'])[-1]} ON *.*"
-    login = account_sql(*split_account(database.value("SELECT CURRENT_USER()")))
+    login = login_sql(database)
     privileges, _with, option = needed.partition(" WITH ")
     grant = f"GRANT {privileges} TO {login}{' WITH ' + option if option else ''}"
     return f"{doing}: {login} lacks a right ({error}). It needs: {grant}"
@@ -152,22 +150,19 @@ def _split_names(names):
     return pairs
 
 
-def known_tables(database, names):
-    """The tables as (schema, table) by the server's spelling, where it has them. Raises AccountError."""
-    rows = [(pair, find_table(database, *pair)) for pair in _split_names(names)]
-    return list(dict.fromkeys((row["s"], row["t"]) if row else pair for pair, row in rows))
-
-
-def require_tables(database, names):
-    """The tables as known_tables returns them. Raises AccountError for those that are not there."""
-    missing = [name for name, pair in zip(names, _split_names(names)) if not find_table(database, *pair)]
-    if missing:
-        login = account_sql(*split_account(database.value("SELECT CURRENT_USER()")))
+def known_tables(database, names, *, required=False):
+    """The tables as (schema, table) by the server's spelling, where it has them. Raises AccountError, with
+    required also for those that are not there.
+    """
+    pairs = _split_names(names)
+    rows = [find_table(database, *pair) for pair in pairs]
+    missing = [name for name, row in zip(names, rows) if not row]
+    if required and missing:
         raise AccountError(
-            f"{', '.join(missing)}: no such table on this server, or {login} may not see it, so no "
-            "right on it can be granted. Create it, correct its name, or grant SELECT on it"
+            f"{', '.join(missing)}: no such table on this server, or {login_sql(database)} may not see it, "
+            "so no right on it can be granted. Create it, correct its name, or grant SELECT on it"
         )
-    return known_tables(database, names)
+    return list(dict.fromkeys((row["s"], row["t"]) if row else pair for pair, row in zip(pairs, rows)))
 
 
 def read_records(database):

@@ -14,14 +14,12 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._account impo
     UNKNOWN,
     WRONG,
     AccountError,
-    account_sql,
     explain,
     judge_password,
     known_tables,
     read_account,
     read_records,
     read_use,
-    require_tables,
 )
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._account_plan import (
     MONITORING,
@@ -41,6 +39,7 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._grants impor
 )
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import (
     NO_LOCK,
+    account_sql,
     literal,
 )
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._password_hash import native_hash
@@ -60,7 +59,7 @@ class Change:
         self.account = read_account(database, self.params["name"], self.params["host"])
         self.grants = self.account.grants if self.account else NO_GRANTS
         present = self.params["state"] == "present"
-        tables = (require_tables if present else known_tables)(database, self.params["tables"])
+        tables = known_tables(database, self.params["tables"], required=present)
         self.records = read_records(database)
         remaining = self.params["remaining_tables"]
         # What the run takes out of the sync is still there in check mode.

@@ -141,10 +141,18 @@ def split_account(text):
     return user.strip("'`\""), host.strip("'`\"")
 
 
+def account_sql(user, host):
+    return f"{literal(user)}@{literal(host)}"
+
+
+def login_sql(database):
+    """The account that is logged in, as SQL."""
+    return account_sql(*split_account(database.value("SELECT CURRENT_USER()")))
+
+
 def grant_sql(database, right, level="*.*"):
     """The statement that gives a right to the account that is logged in."""
-    user, host = split_account(database.value("SELECT CURRENT_USER()"))
-    return f"GRANT {right} ON {level} TO {literal(user)}@{literal(host)}"
+    return f"GRANT {right} ON {level} TO {login_sql(database)}"
 
 
 def parse_version(text):

@@ -187,6 +187,7 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._account_chan
     make_absent,
     make_present,
 )
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._local_statements import log_right
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._lock_holders import lock_timeout_message
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import (
     NO_LOCK,
@@ -236,8 +237,9 @@ def _keep_out_of_log(database):
     try:
         database.session("SET SESSION sql_log_bin = 0")
     except ServerError as error:
-        needed = "BINLOG ADMIN ON *.*" if database.engine == "mariadb" else "SESSION_VARIABLES_ADMIN ON *.*"
-        raise AccountError(explain(database, error, "log_bin: sql_log_bin cannot be set", needed)) from error
+        right = log_right(database.engine, database.version)
+        doing = "log_bin: sql_log_bin cannot be set"
+        raise AccountError(explain(database, error, doing, f"{right} ON *.*")) from error
 
 
 def _prepare_mariadb(module, database):

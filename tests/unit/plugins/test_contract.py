@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from ansible_collections.gearsync.mysql_redis.plugins.filter import sources
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils import (
     _column_sql,
     _outbox,
@@ -75,6 +76,7 @@ def test_the_fields_of_a_declaration() -> None:
     assert {name: getattr(table, name) for name in ("delivery", "function", "events")} == {
         name: options[name]["default"] for name in ("delivery", "function", "events")
     }
+    assert sources.DIRECT_FUNCTION == contract.DIRECT_FUNCTION
 
 
 def test_a_trigger_wakes_by_the_function_that_a_worker_takes() -> None:

@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.gearsync.mysql_redis.plugins.filter.sources import (
     source_problems,
     source_workers,
     worker_instances,
 )
+
+ROLE = Path(__file__).parents[3] / "roles/worker"
 
 
 def table(name: str, key: str, **more: Any) -> dict[str, Any]:
@@ -234,4 +238,16 @@ def test_direct_tables_of_two_sources_need_functions_of_their_own_on_one_job_ser
     assert "by the function syncToRedis on the job server 127.0.0.1:4730" in found[0]
     assert (
         problems(*inventory(db1=source("orders"), db2=source("users", function="usersToRedis"), w1={})) == []
+    )
+
+
+def test_the_settings_that_are_found_for_a_source_are_those_that_its_tasks_get() -> None:
+    find, each = (
+        yaml.safe_load((ROLE / f"tasks/{name}.yml").read_text()) for name in ("find_sources", "each_source")
+    )
+    names = list(find[0]["vars"]["own"])
+    assert find[0]["vars"]["own"] == {name: f"{{{{ worker_{name} }}}}" for name in names}
+    assert each[1]["vars"] == {f"worker_{name}": f"{{{{ __worker_instance.{name} }}}}" for name in names}
+    assert {f"worker_{name}" for name in names} <= set(
+        yaml.safe_load((ROLE / "defaults/main.yml").read_text())
     )
