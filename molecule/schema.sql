@@ -25,6 +25,12 @@ CREATE TABLE IF NOT EXISTS shop.`order items` (
   `order` INT NOT NULL, `line no` INT NOT NULL, `größe` VARCHAR(20) NULL, PRIMARY KEY (`order`, `line no`)
 ) ENGINE=InnoDB;
 
+-- The application of tests/harness/failover.py.
+CREATE TABLE IF NOT EXISTS shop.item (id INT PRIMARY KEY, version INT, name VARCHAR(40)) ENGINE=InnoDB;
+CREATE TABLE IF NOT EXISTS shop.history (
+  id INT NOT NULL, version INT NOT NULL, event VARCHAR(6), PRIMARY KEY (id, version)
+) ENGINE=InnoDB;
+
 -- Two tables that cannot be synced by key, for the tests of bad input.
 CREATE TABLE IF NOT EXISTS shop.no_key (a INT, b INT) ENGINE=InnoDB;
 

@@ -14,7 +14,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from typing import Any
+from typing import Any, Protocol
 
 import pymysql
 
@@ -191,15 +191,32 @@ class Pair:
         return moment
 
 
+class Primary(Protocol):
+    """A server that applications write to."""
+
+    def connect(self, *, user: str, **options: Any) -> Any: ...
+
+    def execute(self, statement: str, /) -> Any: ...
+
+
+class Switching(Protocol):
+    """Servers of which one is the primary."""
+
+    @property
+    def primary(self) -> Primary: ...
+
+
 class Application:
     """Threads that write to the primary, whichever that is. Each row has one writer, and a version that only
     rises; what is committed has a row in `shop.history` in the same transaction.
     """
 
-    def __init__(self, pair: Pair, writers: int = 3) -> None:
+    def __init__(self, pair: Switching, writers: int = 3) -> None:
         self.pair, self.number = pair, writers
         self.ids = [1000 * writer + key for writer in range(writers) for key in range(KEYS)]
         self.counts = [0] * writers
+        #: What was committed by the server's word: (row, version).
+        self.acknowledged: set[tuple[int, int]] = set()
         self._versions = itertools.count(1)
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -249,6 +266,7 @@ class Application:
             )
             cursor.execute("INSERT INTO shop.history VALUES (%s, %s, %s)", (row, version, event))
         connection.commit()
+        self.acknowledged.add((row, version))
 
     def go_on(self) -> None:
         """Wait until each thread has done a write that began after this call."""
@@ -256,7 +274,7 @@ class Application:
         until(lambda: all(count >= least for count, least in zip(self.counts, wanted)))
 
 
-def differences(primary: Member, redis: Any) -> dict[str, Any]:
+def differences(primary: Primary, redis: Any) -> dict[str, Any]:
     """The keys of rows that are not as the primary has them: (wanted, what is there)."""
     rows = primary.execute("SELECT id, version, name FROM shop.item")
     wanted: dict[str, Any] = {"all": {str(row): version for row, version, _name in rows}}
@@ -280,7 +298,7 @@ def differences(primary: Member, redis: Any) -> dict[str, Any]:
 class Stream:
     """The stream's entries, beside what the primary has committed."""
 
-    def __init__(self, primary: Member, redis: Any) -> None:
+    def __init__(self, primary: Primary, redis: Any) -> None:
         entries = Counter(
             (int(fields[b"id"]), int(fields[b"version"]))
             for _id, fields in redis.xrange("changes")

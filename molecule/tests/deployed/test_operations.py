@@ -112,7 +112,7 @@ def test_a_table_is_taken_out_of_the_sync_without_leaving_a_change_behind(
     host = Host(names()[0])
     host.sql("CREATE TABLE retired (id INT AUTO_INCREMENT PRIMARY KEY) ENGINE=InnoDB;", database="shop")
     declared = yaml.safe_load((ROOT / "molecule/inventory/group_vars/scenario.yml").read_text())[
-        "gearsync_tables"
+        "shop_tables"
     ]
     added = {"table": "shop.retired", "columns": ["id"], "write": [{"type": "hash", "key": "retired:{id}"}]}
     extended = tmp_path / "extended.yml"

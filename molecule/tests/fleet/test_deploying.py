@@ -62,7 +62,7 @@ def test_changed_settings_lose_no_key_of_a_redis_without_persistence(playbooks: 
 
 def test_a_database_server_that_was_there_before_is_adopted_as_it_is(playbooks: Playbooks) -> None:
     adopted = converged(
-        playbooks, "--tags", "mysql", "--limit", DB.name, "--extra-vars", "mysql_manage_server=false"
+        playbooks, "--tags", "mysql", "--limit", "main", "--extra-vars", "mysql_manage_server=false"
     )
     assert adopted[DB.name]["changed"] == 0
 
