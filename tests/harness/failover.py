@@ -168,6 +168,10 @@ class Pair:
         ((late,),) = self.replica.execute(f"SELECT MASTER_GTID_WAIT('{self.primary.gtids}', 60)")
         assert late == 0, self.replica.execute("SHOW SLAVE STATUS")
 
+    def wait_until_drained(self) -> None:
+        """Wait until nothing is left in the primary's outbox."""
+        until(lambda: self.primary.waiting, 0)
+
     def switch(self) -> float:
         """As an orchestrator does it: nothing is lost. Returns when the new primary was writable."""
         self.primary.set_writable(False)

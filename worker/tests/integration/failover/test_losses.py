@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A primary and a replica that become each other: the worker follows, and Redis has what the new primary
-has.
+"""What a failover or a restored backup has lost: it is reported, and nothing of the new primary is taken for
+it.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import random
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,81 +17,12 @@ from gearsync.declare.configuration import MySQLSettings
 from gearsync.outbox.lease import Leases
 from gearsync.servers.mysql import Database
 from harness.commands import Commands
-from harness.database import server_program
 from harness.failover import TABLE, Application, Pair, Stream, differences
 from harness.ledger import Observer
 from harness.outbox_database import OutboxDatabase
 from harness.redis_server import RedisServer
 from harness.waiting import until
 from harness.worker import Worker, worker_config
-
-SWITCHES = int(os.environ.get("GEARSYNC_TEST_SWITCHES", "2"))
-WRITERS = int(os.environ.get("GEARSYNC_TEST_WRITERS", "3"))
-pytestmark = pytest.mark.timeout(900 + 60 * SWITCHES)
-
-
-@pytest.fixture
-def pair() -> Iterator[Pair]:
-    with Pair() as pair:
-        yield pair
-
-
-@pytest.fixture
-def config(pair: Pair, redis_server: RedisServer) -> dict[str, Any]:
-    # As in production, but for a lease that a busy machine keeps.
-    times = {"keep": 0.2, "remember": 60.0, "sweep": 0.25, "io_timeout": 60.0}
-    return worker_config(redis_server.port, [TABLE], pair.account, **times)
-
-
-@pytest.fixture
-def worker(config: dict[str, Any], start_worker: Callable[..., Worker]) -> Worker:
-    worker = start_worker(config)
-    worker.says("action=lease_taken", times=2)
-    return worker
-
-
-@pytest.fixture
-def commands(config: dict[str, Any], tmp_path: Path) -> Commands:
-    return Commands({**config, "worker": {**config["worker"], "io_timeout": 5.0}}, tmp_path)
-
-
-def drained(pair: Pair) -> None:
-    until(lambda: pair.primary.waiting, 0)
-
-
-def test_a_planned_switch_is_followed_and_nothing_is_lost_or_repeated(
-    pair: Pair, worker: Worker, redis_server: RedisServer
-) -> None:
-    r = redis_server.client
-    with Application(pair) as application, Observer(r, application.ids):
-        for number in range(3):
-            application.go_on()
-            pair.switch()
-            application.go_on()
-            worker.says("action=primary_changed", times=number + 1)
-    drained(pair)
-    assert differences(pair.primary, r) == {}
-    stream = Stream(pair.primary, r)
-    assert (stream.missing, stream.lost, stream.repeated) == (set(), set(), set())
-    for action in ("epoch_raised", "lost_upstream", "split_brain"):
-        assert f"action={action}" not in worker.said
-
-
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
-def test_a_failover_that_loses_nothing_is_followed(
-    pair: Pair, worker: Worker, redis_server: RedisServer, number: int
-) -> None:
-    r = redis_server.client
-    with Application(pair) as application:
-        application.go_on()
-    pair.wait()
-    pair.fail_over(number=number)
-    with application, Observer(r, application.ids):
-        application.go_on()
-    drained(pair)
-    assert differences(pair.primary, r) == {}
-    stream = Stream(pair.primary, r)
-    assert (stream.missing, stream.lost, stream.repeated) == (set(), set(), set())
 
 
 def lost_tables(commands: Commands) -> dict[str, Any]:
@@ -119,7 +48,7 @@ def test_what_a_failover_loses_is_reported_and_nothing_of_the_new_primary_is_los
         pair.fail_over(lost=0.5, number=number)
         application.go_on()
         worker.says("action=primary_changed")
-    drained(pair)
+    pair.wait_until_drained()
     stream = Stream(pair.primary, r)
     # Its ids of the outbox are those of other changes by now.
     assert stream.lost
@@ -150,7 +79,7 @@ def test_a_worker_that_was_away_during_the_failover_reports_what_was_lost(
         application.go_on()
     worker.start()
     worker.says("action=lost_upstream")
-    drained(pair)
+    pair.wait_until_drained()
     stream = Stream(pair.primary, redis_server.client)
     assert stream.lost
     assert (stream.missing, stream.repeated) == (set(), set())
@@ -168,7 +97,7 @@ def test_a_loss_of_what_was_deleted_long_ago_is_reported(
     worker.says("action=lease_taken", times=2)
     pair.replica.stop_receiving()
     pair.primary.execute("INSERT INTO shop.item VALUES (1, 1, 'one')")
-    drained(pair)
+    pair.wait_until_drained()
     # Nothing of it is in the outbox or in the fences any more; only the leases are renewed.
     kept = [f"gearsync:main:fence:{shard}" for shard in (1, 2)]
     until(lambda: not [name for key in kept for name in redis_server.client.hkeys(key) if name[:1] == b"b"])
@@ -187,16 +116,16 @@ def test_what_the_new_primary_still_has_to_delete_is_not_applied_again(
     pair.wait()
     pair.replica.stop_receiving()
     # Its deletion, and what comes then, is on the old primary alone.
-    drained(pair)
+    pair.wait_until_drained()
     pair.primary.execute("UPDATE shop.item SET version = 2 WHERE id = 1")
     until(lambda: r.hget("item:1", "version"), b"2")
-    drained(pair)
+    pair.wait_until_drained()
     with Observer(r, [1]):
         pair.fail_over()
         assert pair.primary.waiting == 1
         pair.primary.execute("INSERT INTO shop.item VALUES (2, 1, 'two')")
         until(lambda: r.exists("item:2"))
-        drained(pair)
+        pair.wait_until_drained()
     assert r.lrange("log", 0, -1) == [b"1:1", b"1:2", b"2:1"]
 
 
@@ -215,78 +144,6 @@ def test_a_restored_backup_is_reported(
     assert set(lost_tables(commands)) == {"shop.item"}
     assert commands.verify()[0] == 0
     assert lost_tables(commands) == {}
-
-
-def test_of_two_writable_members_none_is_drained_and_the_former_one_is_drained_when_it_is_alone_again(
-    pair: Pair, worker: Worker, redis_server: RedisServer, commands: Commands
-) -> None:
-    r = redis_server.client
-    pair.switch()
-    pair.primary.execute("INSERT INTO shop.item VALUES (1, 1, 'one')")
-    until(lambda: r.exists("item:1"))
-    pair.replica.execute(f"STOP {'REPLICA' if pair.replica.engine == 'mysql' else 'SLAVE'}")
-    pair.replica.set_writable(True)
-    worker.says("action=split_brain")
-    pair.primary.execute("INSERT INTO shop.item VALUES (2, 1, 'two')")
-    status = json.loads(commands.run("status", "--json")[1].splitlines()[0])
-    assert status["mysql"]["is_split"]
-    assert status["mysql"]["members"] == dict.fromkeys((each.address for each in pair.members), "writable")
-    assert "are writable at once" in status["mistakes"][0]
-    for command in ("verify", "resync", "selftest", "barrier"):
-        code, output = commands.run(command, *["--timeout=1"] * (command == "barrier"))
-        assert code != 0
-        assert "are writable at once" in output
-    assert r.exists("item:2") == 0
-    pair.replica.set_writable(False)
-    until(lambda: r.exists("item:2"))
-    assert worker.said.count("action=split_brain") == 1
-
-
-def test_commands_work_with_the_primary(
-    pair: Pair, worker: Worker, redis_server: RedisServer, commands: Commands
-) -> None:
-    pair.primary.execute("INSERT INTO shop.item VALUES (1, 1, 'one')")
-    commands.done("barrier")
-    pair.switch()
-    commands.done("barrier")
-    assert commands.verify()[0] == 0
-    redis_server.client.delete("item:1")
-    assert commands.verify("--repair")[0] == 0
-    assert redis_server.client.exists("item:1")
-    commands.done("resync")
-    # It fails without a job server.
-    lines = commands.run("selftest")[1].splitlines()
-    assert lines[-1] == f"ok: MySQL: the primary is {pair.primary.address}"
-    assert next(line for line in lines if line.endswith("read-only")).startswith(
-        f"ok: MySQL {pair.replica.address}"
-    )
-    pair.fail_over(number=signal.SIGSTOP)
-    # One that does not answer is not waited for.
-    commands.done("barrier")
-    assert commands.verify()[0] == 0
-    assert "does not answer" in commands.run("status")[1]
-
-
-def test_a_server_that_is_read_only_is_not_written_to_also_when_the_account_may(
-    database: OutboxDatabase, redis_server: RedisServer, start_worker: Callable[..., Worker], tmp_path: Path
-) -> None:
-    config = worker_config(redis_server.port, [TABLE], database.account)
-    database.execute("SET GLOBAL read_only=ON")
-    try:
-        worker = start_worker(config)
-        worker.says("is read-only")
-        assert "is read-only" in Commands(config, tmp_path).run("verify")[1]
-        assert database.execute("SELECT * FROM gearsync.worker") == []
-        database.execute("SET GLOBAL read_only=OFF")
-        worker.says("action=mysql_back")
-        database.execute("SET GLOBAL read_only=ON")
-        worker.says("action=mysql_lost", times=2)
-        # Its lease is not renewed any more.
-        before = database.execute("SELECT * FROM gearsync.worker")
-        time.sleep(2.0)
-        assert database.execute("SELECT * FROM gearsync.worker") == before
-    finally:
-        database.execute("SET GLOBAL read_only=OFF")
 
 
 #: A table whose entries are appended once for each change, and dead where a value is no number.
@@ -346,49 +203,6 @@ def test_reused_ids_are_other_changes_whatever_the_new_primarys_clock(
     assert r.lrange("log", 0, -1) == [b"%d" % number for number in (*range(1, applied + 1), 11, 12, 13)]
     assert r.zrange("scores", 0, -1)[-3:] == [b"11", b"12", b"13"]
     assert database.execute("SELECT * FROM gearsync.dead_letter") == []
-
-
-def seconds_until_seen(pair: Pair, redis_server: RedisServer, row: int, writable: float) -> float:
-    """The seconds from the moment when the new primary was writable until Redis has a change of it."""
-    pair.primary.execute(f"INSERT INTO shop.item VALUES ({row}, 1, 'seen')")
-    while not redis_server.client.exists(f"item:{row}"):
-        time.sleep(0.002)
-    return time.monotonic() - writable
-
-
-@pytest.mark.skipif(server_program()[0] == "mysql", reason="a copy is made by MariaDB's programs")
-def test_switches_and_failovers_under_writers_lose_nothing_of_the_new_primary(
-    pair: Pair, worker: Worker, redis_server: RedisServer, commands: Commands
-) -> None:
-    r = redis_server.client
-    followed: dict[str, list[float]] = {"planned": [], "killed": []}
-    with Application(pair, WRITERS) as application, Observer(r, application.ids):
-        for number in range(SWITCHES):
-            kind = "killed" if number % 2 else "planned"
-            application.go_on()
-            time.sleep(random.uniform(0.5, 1.5))
-            writable = pair.switch() if kind == "planned" else pair.fail_over(lost=random.uniform(0.0, 0.5))
-            followed[kind].append(seconds_until_seen(pair, redis_server, 1_000_000 + number, writable))
-            application.go_on()
-            if kind == "killed":
-                pair.replica.become_copy(pair.primary)
-            pair.wait_until_close()
-    drained(pair)
-    stream = Stream(pair.primary, r)
-    for kind, seconds in followed.items():
-        print(
-            f"{kind}: {', '.join(f'{each:.2f}' for each in sorted(seconds))} s until the first change",
-            flush=True,
-        )
-    print(
-        f"{stream.committed} changes, {len(stream.lost)} lost upstream, {len(stream.missing)} missing, "
-        f"{len(stream.repeated)} repeated"
-    )
-    assert (stream.missing, stream.repeated) == (set(), set())
-    commands.verify("--repair", "--prune", "--max-prune", "100%")
-    assert commands.verify()[0] == 0
-    assert differences(pair.primary, r) == {}
-    assert pair.primary.execute("SELECT * FROM gearsync.dead_letter") == []
 
 
 def test_a_lease_that_a_failover_gave_back_is_free_at_once(
