@@ -233,4 +233,14 @@ MIGRATIONS = (
             "`changed_at` WHERE `generations` IS NULL"
         ),
     ),
+    (
+        # Which servers of a source with several members were drained one after the other, and how far the
+        # data know of each: what replicates shows whether a server follows another one. The server is part of
+        # the key: the rows of two that were drained apart stop no replication between them.
+        (
+            "CREATE TABLE IF NOT EXISTS `gearsync`.`term` (`number` INT UNSIGNED NOT NULL, `server` "
+            "VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, `beat` BIGINT UNSIGNED NOT NULL, "
+            f"PRIMARY KEY (`number`, `server`)) {OPTIONS}"
+        ),
+    ),
 )

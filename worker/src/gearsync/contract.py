@@ -6,6 +6,7 @@ them with the collection's. Pure.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Union
 
 #: The schema that the module `outbox` makes.
 SCHEMA = "gearsync"
@@ -49,12 +50,12 @@ def barrier_functions(source: str, *, is_alone: bool = True) -> tuple[str, ...]:
     return (_BARRIER, own) if is_alone else (own,)
 
 
-def fence_key(source: str, shard: int) -> str:
+def fence_key(source: str, shard: Union[int, str]) -> str:
     """The key of a shard's fence in a Redis that is not a cluster."""
     return f"gearsync:{source}:fence:{shard}"
 
 
-def slot_fence_key(source: str, shard: int, tag: str) -> str:
+def slot_fence_key(source: str, shard: Union[int, str], tag: str) -> str:
     """The key of a shard's fence in the slot of a cluster into which ``tag`` falls."""
     return f"gearsync:{{{tag}}}:{source}:fence:{shard}"
 

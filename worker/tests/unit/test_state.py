@@ -29,7 +29,7 @@ from gearsync.operate.pipeline.state import (
     last_verification,
 )
 from gearsync.outbox.declarations import Declared
-from gearsync.telemetry.metrics import CHANGES, Report, Tally
+from gearsync.telemetry.metrics import CHANGES, ERRORS, Report, Tally
 from harness.pipeline_states import CONFIG, SERVER, STATS, in_order
 from harness.waiting import until
 from msgspec.structs import replace
@@ -73,6 +73,10 @@ def test_a_pipeline_in_order_has_no_problems() -> None:
         (
             {"functions": {**STATS, "servers": [{**SERVER, "state": "open", "last_error": "refused"}]}},
             "skips the job server 127.0.0.1:4730: refused",
+        ),
+        (
+            {"reports": {"host:1:abc": Report(60.0, Tally({ERRORS: {"former_primary": 3}}))}},
+            "host reaches a former primary, and drains nothing",
         ),
     ],
 )

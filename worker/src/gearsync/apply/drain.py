@@ -11,6 +11,7 @@ from typing import Optional
 
 import msgspec
 
+from gearsync.apply.agreed_term import AgreedTerm, FormerPrimary
 from gearsync.apply.applied_batches import AppliedBatches
 from gearsync.apply.applier import Applier
 from gearsync.apply.barrier_desk import Answer, BarrierDesk
@@ -67,7 +68,8 @@ class Drain:
         self._outbox = Outbox(database, declarations)
         self._reader = Reader(self._outbox, declarations, config.worker)
         self._leases = Leases(database, config.worker.lease)
-        self._fences = Fences(self.target, config.source, config.remember)
+        self._term = AgreedTerm(servers, config, self._leases.owner, tally) if self._watch else None
+        self._fences = Fences(self.target, config.source, config.remember, self._term)
         mysql, redis = f"MySQL {database.name}", f"Redis {self.target.name}"
         self._deleter = Deleter(
             Outbox(deleting), self._outage(f"{mysql} does not delete applied changes", "mysql")
@@ -190,6 +192,8 @@ class Drain:
         ):
             return
         try:
+            if self._term:
+                self._term.hold(now)
             if now >= self._confirm_at:
                 self._confirm(now)
             if (now >= self._pace.due or self._stalled.due(now)) and not self._applied.is_full:
@@ -197,7 +201,7 @@ class Drain:
             self._stalled.end()
             self._redis_outage.end()
         except (Unavailable, Denied) as error:
-            self._redis_outage.begin(str(error))
+            self._redis_outage.begin(str(error), quiet=isinstance(error, FormerPrimary))
         except FenceRefused as refused:
             self._refused(refused)
         except FenceMoved:
@@ -212,6 +216,7 @@ class Drain:
             self._session.begin()
         self._applied.clear(self._session.lock)
         self._fences.follow({})
+        self._redis_outage.retry_at = 0.0
 
     def _compare_clocks(self) -> None:
         before = time.time()

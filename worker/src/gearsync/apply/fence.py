@@ -21,6 +21,9 @@ atomic step as the data:
 ``p<number>``, ``ids``
     What a partial batch has appended: ``<id>.<n>``, the n-th append of a change. Release 1.0 wrote it as
     ``ids``.
+``term``
+    Where a source has several members: the term under which it was claimed, see agreed_term.py. Other
+    releases leave it as it is.
 ``created``
     When the newest of these changes was made, by the database's clock. A row that was made later is another
     one, also where a batch of an earlier release has no digests.
@@ -161,14 +164,15 @@ class Rows:
         return self.ids[bisect_left(self.ids, first) : bisect_right(self.ids, last)]
 
 
-def claim(claims: Sequence[tuple[str, int, int]]) -> tuple[Any, ...]:
+def claim(claims: Sequence[tuple[str, int, int]], terms: Sequence[str] = ()) -> tuple[Any, ...]:
     """The arguments of CLAIM; ``claims`` are the fences' keys, the epochs of the held leases, and the
-    greatest known numbers.
+    greatest known numbers; ``terms`` those of a source with several members.
     """
     return (
         len(claims),
         *(key for key, _epoch, _number in claims),
         *(value for _key, *values in claims for value in values),
+        *terms,
     )
 
 

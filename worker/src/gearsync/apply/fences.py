@@ -10,9 +10,21 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Optional
 
-from gearsync.apply.fence import BATCH, CLAIM, FenceRefused, Known, Mark, Rows, batch, claim, known
+from gearsync.apply.agreed_term import AgreedTerm
+from gearsync.apply.fence import (
+    BATCH,
+    CLAIM,
+    FenceMoved,
+    FenceRefused,
+    Known,
+    Mark,
+    Rows,
+    batch,
+    claim,
+    known,
+)
 from gearsync.outbox.spans import Spans, runs
-from gearsync.servers.redis_errors import Unavailable, message_of
+from gearsync.servers.redis_errors import Unavailable, message_of, text
 from gearsync.servers.target import Target
 
 #: Names a fence: its slot, which is 0 on one server, and its shard.
@@ -153,8 +165,11 @@ class Fence:
 class Fences:
     """All fences of a process."""
 
-    def __init__(self, target: Target, source: str, remember: float = 0.0) -> None:
-        """``remember``: see Fence."""
+    def __init__(
+        self, target: Target, source: str, remember: float = 0.0, term: Optional[AgreedTerm] = None
+    ) -> None:
+        """``remember``: see Fence; ``term``: where the source has several members."""
+        self._term = term
         self._target = target
         self._remember = remember
         self._source = source
@@ -260,14 +275,18 @@ class Fences:
         those of some ids that are in the outbox.
 
         Returns Unavailable or Denied for each slot that failed; raises them when all have. Raises
-        FenceRefused, and what ``present`` raises.
+        FenceRefused, what ``present`` raises, and where fences have other terms FormerPrimary or FenceMoved.
         """
         by_slot: dict[int, list[Place]] = {}
         for place in places:
             by_slot.setdefault(place[0], []).append(place)
             self.at(place).claimed, self.at(place).epoch = False, self.epochs[place[1]]
+        terms = self._term.arguments if self._term else ()
         calls = [
-            (slot, claim([((fence := self.at(place)).key, fence.epoch, fence.number) for place in its]))
+            (
+                slot,
+                claim([((fence := self.at(place)).key, fence.epoch, fence.number) for place in its], terms),
+            )
             for slot, its in by_slot.items()
         ]
         claimed: list[tuple[Place, int, Known]] = []
@@ -276,6 +295,9 @@ class Fences:
             if isinstance(answer, Exception):
                 failed[slot] = answer
                 continue
+            if answer[0] == b"elsewhere" and self._term:
+                self._term.follow(map(text, answer[1:]))
+                raise FenceMoved
             if answer[0] == b"refused":
                 raise FenceRefused(its[int(answer[1]) - 1][1], int(answer[2]))
             if answer[0] == b"later":

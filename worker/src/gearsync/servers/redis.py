@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 import hiredis
 import redis
@@ -146,7 +146,7 @@ class ServerTarget(Target):
     def by_slot(self, steps: Sequence[Step]) -> dict[int, list[Step]]:
         return {0: list(steps)} if steps else {}
 
-    def fence_key(self, source: str, _slot: int, shard: int) -> str:
+    def fence_key(self, source: str, _slot: int, shard: Union[int, str]) -> str:
         return fence_key(source, shard)
 
     def run(self, script: Script, calls: Sequence[tuple[int, Sequence[Any]]]) -> list[Any]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 import hiredis
 from redis import exceptions
@@ -195,7 +195,7 @@ class ClusterTarget(Target):
             slots.setdefault(key_slot(step.key), []).append(step)
         return slots
 
-    def fence_key(self, source: str, slot: int, shard: int) -> str:
+    def fence_key(self, source: str, slot: int, shard: Union[int, str]) -> str:
         self._tags = self._tags or tags()
         return slot_fence_key(source, shard, self._tags[slot])
 

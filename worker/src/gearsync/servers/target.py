@@ -42,8 +42,8 @@ class Target(ABC):
         """The steps by the slot of their keys, each slot's in order: a script writes to one slot."""
 
     @abstractmethod
-    def fence_key(self, source: str, slot: int, shard: int) -> str:
-        """The key of a shard's fence, which lies in this slot."""
+    def fence_key(self, source: str, slot: int, shard: Union[int, str]) -> str:
+        """The key of a shard's fence, or of the one by another name, which lies in this slot."""
 
     @abstractmethod
     def run(self, script: Script, calls: Sequence[tuple[int, Sequence[Any]]]) -> list[Any]:

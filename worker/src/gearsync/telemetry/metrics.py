@@ -32,6 +32,7 @@ ERROR_KINDS = (
     "stale_batch",
     "mysql_lost",
     "split_brain",
+    "former_primary",
     "redis_lost",
     "lease_lost",
     "redis_stepped_back",

@@ -8,6 +8,7 @@ from typing import Optional
 from gearsync.declare.configuration import Config
 from gearsync.declare.declaration import Table
 from gearsync.operate.pipeline.state import DatabaseState, PipelineState, Server, Synced, Verification
+from gearsync.telemetry.metrics import ERRORS
 
 #: A transaction that has been open for longer is worth a hint; seconds.
 _LONG_TRANSACTION = 300.0
@@ -110,6 +111,12 @@ def _in_database(database: DatabaseState, declared: list[str]) -> list[str]:
         free = [str(lease.shard) for lease in database.leases if not lease.held]
         if free and database.workers:
             sentences.append(f"no worker process drains shard {', '.join(free)}")
+    sentences += [
+        f"{owner.partition(':')[0]} reaches a former primary, and drains nothing; see its worker's log, "
+        "action=former_primary"
+        for owner, report in database.reports.items()
+        if report.tally.counters.get(ERRORS, {}).get("former_primary")
+    ]
     late = {
         name: waiting.oldest for name, waiting in database.waiting.items() if waiting.oldest > _LATE_CHANGE
     }

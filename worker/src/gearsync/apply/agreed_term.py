@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the workers of a source with several members agree on in Redis: which server is drained, and which
+may follow it.
+
+A server follows another one when its data know of the other's term, because they were replicated from it
+after the term began. A former primary that is cut off never gets to know of the term after its own.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple, Optional
+
+from gearsync.apply.drain_servers import Servers
+from gearsync.apply.fence import FenceMoved
+from gearsync.declare.configuration import Config
+from gearsync.outbox.owner import is_dead
+from gearsync.outbox.terms import Known, Term, Terms, own_term
+from gearsync.servers.redis_errors import Unavailable, message_of, text
+from gearsync.servers.target import Script
+from gearsync.telemetry.metrics import ERRORS, Tally
+
+log = logging.getLogger(__name__)
+
+_RECORD = Script((Path(__file__).parent / "term.lua").read_text())
+#: Seconds between two records of the term.
+_BEAT = 1.0
+#: Microseconds of another server's term that one may lack to follow it: as long as fences remember what was
+#: applied by default.
+_MOST_LOST = 60_000_000
+
+
+class FormerPrimary(Unavailable):
+    """Redis accepts no changes of the session's server: another one is drained."""
+
+
+class Recorded(NamedTuple):
+    """What Redis records: the term, how far it was, and who drained which member."""
+
+    term: Term
+    beat: int
+    owner: str
+    member: str
+
+    def __str__(self) -> str:
+        return f"{self.term} {self.beat} {self.owner} {self.member}"
+
+
+def recorded(state: str) -> Recorded:
+    """From its text, or that of a term alone. Pure."""
+    number, server, beat, owner, member = [*state.split(" ", 4), "0", "", ""][:5]
+    return Recorded(Term(int(number), server), int(beat), owner, member or f"the server {server}")
+
+
+def obstacle(state: Recorded, server: str, known: Known) -> str:
+    """Why a server may not be drained after the recorded one; empty when it may. Pure."""
+    # The first term may have begun a moment ago. There is no former primary then.
+    if state.term.server == server or (state.term.number == 1 and not known):
+        return ""
+    if state.term not in known:
+        return "has no data of that term: it is a former primary, or the beginning of the term is lost"
+    return "lacks the last minute of that term" if state.beat - known[state.term] > _MOST_LOST else ""
+
+
+class AgreedTerm:
+    """The term under which this process claims fences."""
+
+    def __init__(self, servers: Servers, config: Config, owner: str, tally: Tally) -> None:
+        """``owner``: this process' name."""
+        self._database, self._target = servers.database, servers.target
+        self._terms = Terms(self._database)
+        self._key = self._target.fence_key(config.source, 0, "term")
+        self._owner, self._lease = owner, config.worker.lease
+        self._tally = tally
+        self._session = 0
+        self._due = 0.0
+        self._own: Optional[Term] = None
+        #: Terms that fences may have, beside this one, and the greatest number of a term of this process.
+        self._former: list[str] = []
+        self._greatest = 0
+        #: A state that the server could not follow: Redis may have lost it, and it counts nevertheless.
+        self._refused: Optional[Recorded] = None
+        self._logged = ""
+        #: The state that was seen last, and since when; the term whose end is waited for.
+        self._seen, self._seen_at = "", 0.0
+        self._waits_for: Optional[Term] = None
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """What a claim names: the term, and those that it follows."""
+        return (str(self._own), *self._former) if self._own else ()
+
+    def hold(self, now: float) -> None:
+        """Record the term, each second and in each new session.
+
+        Raises DatabaseUnavailable, Unavailable, Denied, FormerPrimary, and FenceMoved when another server is
+        recorded by now.
+        """
+        if self._session != self._database.sessions:
+            self._session, self._own, self._due = self._database.sessions, None, 0.0
+        elif now < self._due:
+            return
+        is_held, before = bool(self._own), "" if self._own else self._begin(now)
+        if self._own:
+            state = Recorded(self._own, self._terms.beat(self._own), self._owner, self._database.member.name)
+            try:
+                self._record(state, before)
+            except Unavailable:
+                # Other nodes of a cluster may accept writes, and their fences have the term.
+                if not (is_held and self._target.is_parted):
+                    raise
+            self._greatest, self._waits_for = self._own.number, None
+            if self._logged:
+                log.info("%s is drained", state.member, extra={"action": "term_begun"})
+                self._logged = ""
+        self._due = now + min(_BEAT, self._lease / 3)
+
+    def _record(self, state: Recorded, before: str) -> None:
+        (answer,) = self._target.run(_RECORD, [(0, (1, self._key, str(state.term), str(state), before))])
+        if isinstance(answer, Exception):
+            raise answer
+        if answer[0] == b"later":
+            raise Unavailable(message_of(answer[1]))
+        if answer[0] == b"elsewhere":
+            self._own, self._due = None, 0.0
+            raise FenceMoved
+
+    def _begin(self, now: float) -> str:
+        """Find the server's term, if it has one or may begin one. Returns the recorded state."""
+        (answer,) = self._target.ask([("HGET", self._key, "term")])
+        if isinstance(answer, Exception):
+            raise Unavailable(message_of(answer))
+        before, known = text(answer or b""), self._terms.read()
+        if before != self._seen:
+            self._seen, self._seen_at = before, now
+        server, state, least = self._database.server, recorded(before) if before else None, 1
+        for each in filter(None, (state, self._refused)):
+            self._require(each, known or {})
+        if state:
+            self._require_ended(state, known or {}, now)
+            least = state.term.number + (state.term.server != server)
+        self._refused, self._former = None, []
+        if known is not None:
+            if state and not known and state.term.server != server:
+                # Fences may have it.
+                self._terms.beat(state.term)
+            self._own = own_term(server, known, least)
+        return before
+
+    def follow(self, terms: Iterable[str]) -> None:
+        """Fences have other ``terms``: claims may replace them from now on, or all wait. Raises
+        DatabaseUnavailable.
+        """
+        known = self._terms.read() or {}
+        for term in terms:
+            if obstacle(recorded(term), self._database.server, known):
+                self._refused, self._own, self._due = recorded(term), None, 0.0
+            self._former.append(term)
+
+    def _require(self, state: Recorded, known: Known) -> None:
+        if reason := obstacle(state, self._database.server, known):
+            self._refused, (number, server) = state, state.term
+            raise self._refusal(
+                state,
+                f"{reason}. If it is the primary, execute there: REPLACE INTO gearsync.term VALUES "
+                f"({number}, '{server}', 1000000 * UNIX_TIMESTAMP())",
+            )
+
+    def _require_ended(self, state: Recorded, known: Known, now: float) -> None:
+        """A server that was drained before may be a replica that should be read-only: it waits until the
+        recorded one is drained no more.
+        """
+        if (
+            state.term.server != self._database.server
+            and (
+                not known or any(each.server == self._database.server and each < state.term for each in known)
+            )
+            and state.term.number >= self._greatest
+            and state.owner != self._owner
+            and not is_dead(state.owner)
+            and now - self._seen_at < self._lease
+        ):
+            # In a failover the other process may be about to move as well.
+            is_renewed = self._waits_for == state.term and self._seen_at == now
+            self._waits_for = state.term
+            reason = f"was drained before: {state.owner} must have left the other one first"
+            raise self._refusal(state, reason) if is_renewed else FormerPrimary(reason)
+
+    def _refusal(self, state: Recorded, reason: str) -> FormerPrimary:
+        self._own, self._due = None, 0.0
+        message = (
+            f"{state.member} is drained (term {state.term.number}), and {self._database.member.name} {reason}"
+        )
+        self._tally.count(ERRORS, "former_primary")
+        if message != self._logged:
+            self._logged = message
+            log.error("nothing is drained: %s", message, extra={"action": "former_primary"})
+        return FormerPrimary(message)
