@@ -25,6 +25,8 @@ SIZES = {
     "mariadb": ["--innodb-log-file-size=32M"],
     "mysql": ["--innodb-redo-log-capacity=64M"],
 }
+#: No TLS at all; MySQL makes certificates of its own otherwise.
+WITHOUT_TLS = {"mariadb": ["--skip-ssl"], "mysql": ["--auto-generate-certs=OFF"]}
 # Summer time matters for TIMESTAMP columns, and the servers need no time zone tables for their own zone.
 ZONE = "Europe/Berlin"
 
@@ -180,6 +182,10 @@ class DatabaseServer(Server):
             for statement in statements:
                 cursor.execute(statement)
             return list(cursor.fetchall())
+
+    def take_renewed_certificates(self) -> None:
+        """Read the files of TLS again."""
+        self.execute("FLUSH SSL" if self.engine == "mariadb" else "ALTER INSTANCE RELOAD TLS")
 
     @property
     def login(self) -> dict[str, str]:

@@ -60,6 +60,14 @@ def test_a_good_file_is_taken_and_its_password_not_shown(tmp_path: pathlib.Path)
         ),
         ("redis:", "job_server_tls: {cert: /a}\nredis:", ["job_server_tls", "cert and key"]),
         ("redis:", "job_server_tls: {certificate: /a}\nredis:", ["job_server_tls", "certificate"]),
+        ("redis:", "mysql: {user: u, tls: {key: /a}}\nredis:", ["mysql.tls", "cert and key"]),
+        ("redis:", "mysql: {user: u, tls: {verify: no}}\nredis:", ["mysql.tls.verify", "is unknown"]),
+        ("redis:", "mysql: {user: u, tls: certainly}\nredis:", ["mysql.tls", "true or false"]),
+        (
+            "redis:",
+            "mysql: {user: u, tls: {minimum_version: TLSv1.1}}\nredis:",
+            ["mysql.tls.minimum_version"],
+        ),
         ("columns: [id]", "columns: [id, id]", ["columns[1]", "'id'", "twice"]),
         ("columns: [id]", "columns: [id, ID]", ["columns[1]", "'ID'", "twice"]),
         (

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import pytest
+from gearsync.cli.resync import _replica
+from gearsync.declare.configuration import MySQLSettings
+from gearsync.declare.tls import TlsSettings
 from gearsync.operate.resync.limits import Limits, pause
 
 
@@ -25,3 +28,11 @@ def test_a_rate_is_kept_over_the_whole_turn_and_niceness_comes_on_top_only_where
     limits = Limits(nice_ratio=1.0, rate=1000.0)
     assert pause(limits, 500, 0.1, 0.2) == pytest.approx(0.3)
     assert pause(limits, 500, 0.1, 0.9) == pytest.approx(0.1)
+
+
+def test_a_replica_is_watched_by_the_settings_of_the_primary_but_for_its_address() -> None:
+    tls = TlsSettings(ca="/etc/ca.pem")
+    primary = MySQLSettings(user="worker", password="word", unix_socket="/run/socket", tls=tls)
+    replica = _replica(primary, "db2:3307")
+    assert [member.name for member in replica.servers] == ["db2:3307"]
+    assert (replica.user, replica.password, replica.tls) == ("worker", "word", tls)

@@ -285,7 +285,7 @@ def _report_letters(database: Database, began: dict[str, str]) -> int:
 
 def _replica(settings: MySQLSettings, address: str) -> MySQLSettings:
     host, port = parse_address(address, settings.port)
-    return MySQLSettings(user=settings.user, password=settings.password, host=host, port=port)
+    return msgspec.structs.replace(settings, host=host, port=port, unix_socket=None, members=[])
 
 
 def _runs(make: Callable[[bool], TableResync], restart: bool) -> Iterator[tuple[TableResync, Progress]]:

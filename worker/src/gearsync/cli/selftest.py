@@ -19,6 +19,7 @@ def run(config: Config, _options: argparse.Namespace) -> int:
     """The exit status: 0 when each server can be used."""
     failed = False
     for result in results(config):
-        print(f"{'ok' if result.ok else 'FAILED'}: {result.server}: {result.detail}", flush=True)
+        advice = f"; {result.warning}" if result.warning else ""
+        print(f"{result.word}: {result.server}: {result.detail}{advice}", flush=True)
         failed = failed or not result.ok
     return FAILED if failed else OK

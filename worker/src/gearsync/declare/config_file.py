@@ -173,16 +173,13 @@ class Document:
 
     def _value(self, node: yaml.Node, kind: Any, path: Path, problems: list[Problem]) -> Any:
         struct = _struct_of(kind)
-        # An element that may be a struct or a text.
-        is_text = str in get_args(kind) and not isinstance(node, yaml.MappingNode)
-        if (
-            struct is not None
-            and not is_text
-            and not (type(None) in get_args(kind) and self._loader.construct_object(node, deep=True) is None)
-        ):
+        if struct is not None and not isinstance(node, yaml.MappingNode):
+            if type(None) in get_args(kind) and self._loader.construct_object(node, deep=True) is None:
+                return None
+            # What may be a struct, or simpler.
+            kind = next((each for each in get_args(kind) if each in (bool, str)), kind)
+        if struct is not None and _struct_of(kind):
             return self._struct(node, struct, path, problems)
-        if struct is not None and is_text:
-            kind = str
         if get_origin(kind) is list and isinstance(node, yaml.SequenceNode):
             before = len(problems)
             elements = [

@@ -15,6 +15,7 @@ from gearsync.declare.declaration import Table, typed
 from gearsync.declare.fields import FIELDS, WRITE_FIELDS
 from gearsync.declare.problem import Problem, path_text
 from gearsync.declare.rules import is_durable, source_problems, tables_problems
+from gearsync.declare.tls import Tls, TlsSettings, tls_problems
 
 DEFAULT_JOB_PORT = 4730
 DEFAULT_MYSQL_PORT = 3306
@@ -32,16 +33,6 @@ class ConfigError(Exception):
     def __init__(self, sentences: list[str]) -> None:
         super().__init__("\n".join(sentences))
         self.sentences = sentences
-
-
-class TlsSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Files of TLS to the job servers; ``ca`` empty for the system's authorities, ``cert`` and ``key``
-    empty for no certificate of one's own.
-    """
-
-    ca: Optional[str] = None
-    cert: Optional[str] = None
-    key: Optional[str] = None
 
 
 class RedisSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -90,6 +81,7 @@ class MySQLSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     unix_socket: Optional[str] = None
     members: list[Union[Member, str]] = msgspec.field(default_factory=list)
     password: str = ""
+    tls: Tls = None
 
     @property
     def servers(self) -> list[Member]:
@@ -182,9 +174,6 @@ def _address_problems(config: Config) -> Iterator[Problem]:
                 )
     if not config.job_servers:
         yield Problem(("job_servers",), "the list is empty", "name at least one: host or host:port")
-    tls = config.job_server_tls
-    if tls and bool(tls.cert) != bool(tls.key):
-        yield Problem(("job_server_tls",), "cert and key need each other", "name both files, or neither")
     listen = config.worker.metrics_listen
     try:
         parse_address(listen or "localhost", DEFAULT_METRICS_PORT)
@@ -293,6 +282,9 @@ def _check(config: Config, declared: Any, document: Document, source: Optional[s
         )
         yield Problem(("mysql",), message, "set it, or declare the table with delivery: direct")
     yield from _address_problems(config)
+    yield from tls_problems(("job_server_tls",), config.job_server_tls)
+    if config.mysql is not None:
+        yield from tls_problems(("mysql", "tls"), config.mysql.tls)
     yield from _member_problems(config, document)
     yield from _replica_problems(config)
     yield from _worker_problems(config.worker)

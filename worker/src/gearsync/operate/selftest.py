@@ -5,16 +5,17 @@ worker needs.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import pymysql
-from pymysql.constants import ER
+import msgspec
 
 from gearsync.contract import SCHEMA
 from gearsync.declare.configuration import Config, Member, MySQLSettings, parse_address
 from gearsync.servers.gearman_admin import version
-from gearsync.servers.mysql_errors import DatabaseUnavailable, message_of
+from gearsync.servers.mysql import Database
+from gearsync.servers.mysql_errors import DatabaseUnavailable, SchemaAbsent
 from gearsync.servers.primary import Members
 from gearsync.servers.redis_errors import Unavailable
 from gearsync.servers.target import Target, open_target
@@ -66,20 +67,29 @@ def hindrance(config: Config, target: Target) -> str:
 
 
 class Result(NamedTuple):
-    """Whether one server can be used, and its version or its error."""
+    """Whether one server can be used, its version or its error, and what to do about a hop that others may
+    read.
+    """
 
     server: str
     ok: bool
     detail: str
+    warning: str = ""
+
+    @property
+    def word(self) -> str:
+        """What the line about it begins with."""
+        return ("warning" if self.warning else "ok") if self.ok else "FAILED"
 
 
 def _job_server(address: str, config: Config) -> Result:
     name = f"job server {address}"
     try:
-        answer = version(parse_address(address), config.worker.io_timeout, config.job_server_tls)
+        answer, hop = version(parse_address(address), config.worker.io_timeout, config.job_server_tls)
     except OSError as error:
         return Result(name, False, str(error))
-    return Result(name, answer.startswith("OK"), answer)
+    warning = "set job_server_tls" if hop.is_exposed else ""
+    return Result(name, answer.startswith("OK"), f"{answer}, {hop.text}", warning)
 
 
 def _redis(config: Config) -> Result:
@@ -104,35 +114,33 @@ def _redis(config: Config) -> Result:
 
 def _mysql(settings: MySQLSettings, member: Member, timeout: float, durable: bool) -> Result:
     name = f"MySQL {member.name}"
+    of_member = msgspec.structs.replace(settings, members=[member])
+    database = Database(of_member, timeout, any_state=True)
+    with contextlib.closing(database):
+        try:
+            ((version,),) = database.rows("SELECT VERSION()")
+            shown = f"{version.decode()}, {database.hop.text}"
+        except DatabaseUnavailable as error:
+            return Result(name, False, str(error))
+        warning = "set mysql.tls" if database.hop.is_exposed else ""
+        if database.is_read_only:
+            return Result(name, len(settings.members) > 1, f"{shown}, read-only", warning)
+        problem = _schema_problem(database) if durable else ""
+        return Result(name, not problem, f"{shown}, but {problem}" if problem else shown, warning)
+
+
+def _schema_problem(database: Database) -> str:
+    """Why the account cannot use the schema; empty when it can."""
     try:
-        connection = pymysql.connect(
-            host=member.host,
-            port=member.port,
-            unix_socket=member.unix_socket,
-            user=settings.user,
-            password=settings.password,
-            connect_timeout=max(1, int(timeout)),
-            read_timeout=timeout,
-        )
-    except pymysql.MySQLError as error:
-        return Result(name, False, message_of(error))
-    with connection, connection.cursor() as cursor:
-        cursor.execute("SELECT VERSION(), @@global.read_only IN ('0', 'OFF')")
-        version, is_writable = map(str, cursor.fetchone())
-        if is_writable == "0":
-            return Result(name, len(settings.members) > 1, f"{version}, read-only")
-        if durable:
-            try:
-                # Nothing is read or written: the server only checks the account's rights.
-                for table in ("outbox", "lease", "worker", "dead_letter", "resync", "verification"):
-                    cursor.execute(f"DELETE FROM {SCHEMA}.{table} WHERE FALSE")
-                cursor.execute(f"SELECT 1 FROM {SCHEMA}.synced_table WHERE FALSE")
-            except pymysql.MySQLError as error:
-                problem = f"the schema {SCHEMA} cannot be used: {message_of(error)}"
-                if error.args[0] in (ER.BAD_DB_ERROR, ER.NO_SUCH_TABLE):
-                    problem = f"the schema {SCHEMA} does not exist yet, run site.yml: {message_of(error)}"
-                return Result(name, False, f"{version}, but {problem}")
-        return Result(name, True, version)
+        # Nothing is read or written: the server only checks the account's rights.
+        for table in ("outbox", "lease", "worker", "dead_letter", "resync", "verification"):
+            database.run(f"DELETE FROM {SCHEMA}.{table} WHERE FALSE")
+        database.rows(f"SELECT 1 FROM {SCHEMA}.synced_table WHERE FALSE")
+    except SchemaAbsent as error:
+        return f"the schema {SCHEMA} does not exist yet, run site.yml: {error}"
+    except DatabaseUnavailable as error:
+        return f"the schema {SCHEMA} cannot be used: {error}"
+    return ""
 
 
 def _primary(settings: MySQLSettings) -> Result:

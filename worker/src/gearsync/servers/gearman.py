@@ -31,7 +31,7 @@ from python3_gearman.protocol import (
 from python3_gearman.worker import GearmanWorker
 from python3_gearman.worker_handler import GearmanWorkerCommandHandler
 
-from gearsync.declare.configuration import TlsSettings
+from gearsync.declare.tls import TlsSettings
 from gearsync.servers.gearman_connection import JobServer
 
 log = logging.getLogger(__name__)

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from typing import NamedTuple, Optional
 
-from gearsync.declare.configuration import TlsSettings
+from gearsync.declare.tls import TlsSettings
 from gearsync.servers.gearman_socket import connect
+from gearsync.servers.hops import Hop, hop
 
 #: The line that ends an answer of several lines.
 _END = b"\n.\n"
@@ -21,11 +22,13 @@ class Queue(NamedTuple):
     workers: int
 
 
-def version(address: tuple[str, int], timeout: float, tls: Optional[TlsSettings] = None) -> str:
-    """The server's answer to `version`: ``OK`` and the version. Raises OSError."""
+def version(address: tuple[str, int], timeout: float, tls: Optional[TlsSettings] = None) -> tuple[str, Hop]:
+    """The server's answer to `version`, ``OK`` and the version; and how the way to it is protected. Raises
+    OSError.
+    """
     with connect(address, timeout, tls) as connection:
         connection.sendall(b"version\n")
-        return connection.recv(256).decode(errors="replace").strip()
+        return connection.recv(256).decode(errors="replace").strip(), hop(connection, tls is not None)
 
 
 def queues(address: tuple[str, int], timeout: float, tls: Optional[TlsSettings] = None) -> dict[str, Queue]:

@@ -18,7 +18,7 @@ from typing import Any, Callable, Optional
 from python3_gearman.connection import GearmanConnection
 from python3_gearman.protocol import GEARMAN_COMMAND_ECHO_REQ, GEARMAN_PARAMS_FOR_COMMAND
 
-from gearsync.declare.configuration import TlsSettings
+from gearsync.declare.tls import TlsSettings
 from gearsync.servers.gearman_socket import connect
 
 _HEADER = struct.Struct("!4sII")

@@ -8,32 +8,23 @@ import hashlib
 import os
 import select
 import socket
-import ssl
-import struct
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Optional, Union
 
 import pymysql
-from pymysql.constants import CLIENT, CR, ER
+from pymysql.constants import CLIENT, ER
 
 from gearsync.declare.configuration import Member, MySQLSettings
+from gearsync.declare.tls import tls_settings
+from gearsync.servers.hops import Hop
+from gearsync.servers.mysql_connection import Connection
 from gearsync.servers.mysql_errors import (
     DatabaseUnavailable,
     RowsLocked,
     StatementRefused,
     classified,
 )
-
-
-def _tls() -> ssl.SSLContext:
-    """TLS without verification of the server."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return context
-
-
-_TLS = _tls()
 
 
 def _break_cycle(error: BaseException) -> None:
@@ -46,25 +37,6 @@ def _break_cycle(error: BaseException) -> None:
             each.__traceback__ = each.__context__ = None
     if original is not None:
         error.original_exception = None  # type: ignore[attr-defined]  # PyMySQL's
-
-
-class _Connection(pymysql.connections.Connection):  # type: ignore[misc]  # PyMySQL has no types
-    """PyMySQL's connection, without its own TLS context: that reads the host's certificate authorities
-    each time, and does not use them.
-    """
-
-    def _create_ssl_ctx(self, sslp: Any) -> ssl.SSLContext:
-        return _TLS
-
-    def connect(self, sock: Any = None) -> None:
-        """Raises MySQLError, also for a malformed packet, whose lengths PyMySQL does not check."""
-        try:
-            super().connect(sock)
-        except (struct.error, IndexError, ValueError) as error:
-            address = self.unix_socket or f"{self.host}:{self.port}"
-            raise pymysql.err.OperationalError(
-                CR.CR_MALFORMED_PACKET, f"{address} does not answer as a MySQL server: {error}"
-            ) from None
 
 
 class Choice:
@@ -165,7 +137,8 @@ class Database:
 
     def _open(self, member: Member) -> None:
         """Raises MySQLError and OSError."""
-        self._connection = _Connection(
+        self._connection = Connection(
+            tls_settings(self._settings.tls),
             host=member.host,
             port=member.port,
             unix_socket=member.unix_socket,
@@ -176,11 +149,9 @@ class Database:
             conv=pymysql.converters.encoders.copy(),
             autocommit=True,
             client_flag=CLIENT.FOUND_ROWS | CLIENT.MULTI_STATEMENTS,
-            # A Unix socket needs no TLS.
-            ssl_disabled=bool(member.unix_socket),
             connect_timeout=max(1, int(self._login_timeout)),
             read_timeout=self._login_timeout,
-            write_timeout=self._timeout,
+            write_timeout=self._login_timeout,
             # A statement that waits for a lock fails soon and is retried. The idle limit bounds how
             # long a process that was paused inside a transaction holds its locks.
             init_command="SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_TRANS_TABLES',"
@@ -198,8 +169,13 @@ class Database:
         self._state_sql = f"CONCAT_WS(' ', {', '.join(f'@@global.{name}' for name in states)})"
         self.member, self.server = member, identity_of(variables)
         self._note_state([variables[name] for name in states])
-        self._connection._read_timeout = self._timeout
+        self._connection._read_timeout = self._connection._write_timeout = self._timeout
         self.sessions += 1
+
+    @property
+    def hop(self) -> Hop:
+        """How the way to the server is protected. Raises DatabaseUnavailable."""
+        return self.connection.hop  # type: ignore[no-any-return]  # PyMySQL has no types
 
     def _note_state(self, values: list[bytes]) -> None:
         """Raises OperationalError for a server that is read-only, unless any state is allowed."""
