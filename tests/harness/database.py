@@ -26,7 +26,7 @@ SIZES = {
     "mysql": ["--innodb-redo-log-capacity=64M"],
 }
 #: No TLS at all; MySQL makes certificates of its own otherwise.
-WITHOUT_TLS = {"mariadb": ["--skip-ssl"], "mysql": ["--auto-generate-certs=OFF"]}
+WITHOUT_TLS = {"mariadb": ["--skip-ssl"], "mysql": ["--tls-version="]}
 # Summer time matters for TIMESTAMP columns, and the servers need no time zone tables for their own zone.
 ZONE = "Europe/Berlin"
 

@@ -10,6 +10,7 @@ import redis
 
 from harness.ports import free_port
 from harness.redis_server import RedisServer
+from harness.tls import Certificates
 from harness.waiting import until
 
 #: Milliseconds after which a silent node is taken for dead: an hour, and soon.
@@ -19,10 +20,17 @@ NEVER, SOON = 3_600_000, 2000
 class Node(RedisServer):
     """One node of the cluster."""
 
-    def __init__(self) -> None:
+    def __init__(self, certificates: Certificates | None = None) -> None:
         self.bus = free_port()
         super().__init__(
-            "--cluster-enabled", "yes", "--cluster-port", str(self.bus), "--cluster-node-timeout", str(NEVER)
+            "--cluster-enabled",
+            "yes",
+            "--cluster-port",
+            str(self.bus),
+            "--cluster-node-timeout",
+            str(NEVER),
+            *(["--tls-cluster", "yes"] if certificates else []),
+            certificates=certificates,
         )
 
     def cluster(self, *words: str | int) -> str:
@@ -38,19 +46,37 @@ class Node(RedisServer):
 
 
 class Cluster:
-    """Three nodes, each with a third of the slots."""
+    """Three nodes, each with a third of the slots. With ``certificates`` they speak TLS alone."""
 
-    def __init__(self) -> None:
-        self.nodes = [Node() for _ in range(3)]
+    def __init__(self, certificates: Certificates | None = None) -> None:
+        self.certificates = certificates
+        self.nodes = [Node(certificates) for _ in range(3)]
         self.addresses = [f"127.0.0.1:{node.port}" for node in self.nodes]
         self._redis_cli("--cluster", "create", *self.addresses, "--cluster-yes")
         until(self.whole)
-        self.client = redis.RedisCluster(host="127.0.0.1", port=self.nodes[0].port, socket_timeout=120)
+        self.client = redis.RedisCluster(
+            host="127.0.0.1",
+            port=self.nodes[0].port,
+            socket_timeout=120,
+            **(certificates.of_redis_client if certificates else {}),
+        )
 
-    @staticmethod
-    def _redis_cli(*words: str) -> None:
+    def _redis_cli(self, *words: str) -> None:
+        files = {"cacert": "ca.pem", "cert": "client.pem", "key": "client.key"}
+        secured = (
+            [
+                "--tls",
+                *(
+                    word
+                    for name, file in files.items()
+                    for word in (f"--{name}", self.certificates.path(file))
+                ),
+            ]
+            if self.certificates
+            else []
+        )
         done = subprocess.run(
-            ["redis-cli", *words],
+            ["redis-cli", *secured, *words],
             check=False,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -13,6 +13,7 @@ from redis.retry import Retry
 from harness.places import scratch
 from harness.ports import free_port
 from harness.server import Server
+from harness.tls import Certificates
 from harness.waiting import until
 
 
@@ -21,19 +22,30 @@ class RedisServer(Server):
     when it is killed.
     """
 
-    def __init__(self, *options: str) -> None:
+    def __init__(
+        self, *options: str, certificates: Certificates | None = None, shown: str = "server"
+    ) -> None:
+        """With ``certificates`` it speaks TLS alone, shows the one that is ``shown``, and wants one of its
+        clients.
+        """
         program = shutil.which("redis-server") or shutil.which("valkey-server")
         assert program, "redis-server is not installed: tests/setup test"
-        self.port = free_port()
+        self.port, self.certificates = free_port(), certificates
         directory = scratch("redis")
         # By default it tries again for seconds, where the tests want to know at once.
-        self.client = redis.Redis(port=self.port, socket_timeout=60, retry=Retry(NoBackoff(), 0))
+        self.client = redis.Redis(
+            port=self.port,
+            socket_timeout=60,
+            retry=Retry(NoBackoff(), 0),
+            **(certificates.of_redis_client if certificates else {}),
+        )
         #: As it was at the first reset.
         self._configuration: dict[str, Any] = {}
+        listen = ["--port", str(self.port)]
+        if certificates:
+            listen = ["--port", "0", "--tls-port", str(self.port), *certificates.of_redis(shown)]
         durable = ["--appendonly", "yes", "--appendfsync", "always"]
-        super().__init__(
-            "redis", [program, "--port", str(self.port), "--dir", directory, *durable, *options], directory
-        )
+        super().__init__("redis", [program, *listen, "--dir", directory, *durable, *options], directory)
 
     def answers(self) -> bool:
         """Whether it takes commands; false while it loads its data."""
@@ -46,7 +58,7 @@ class RedisServer(Server):
 
     def replica(self) -> RedisServer:
         """A replica of it, in step with it."""
-        other = RedisServer("--replicaof", f"127.0.0.1 {self.port}")
+        other = RedisServer("--replicaof", f"127.0.0.1 {self.port}", certificates=self.certificates)
         until(lambda: other.client.info("replication").get("master_link_status"), "up")
         return other
 

@@ -19,16 +19,28 @@ NEVER, SOON = 3_600_000, 500
 
 
 class Sentinel(Server):
-    """A Sentinel that knows a master, and finds its replica."""
+    """A Sentinel that knows a master, and finds its replica. It speaks TLS alone when the master does."""
 
-    def __init__(self, master: RedisServer) -> None:
+    def __init__(self, master: RedisServer, *lines: str, password: str | None = None) -> None:
+        """``lines``: more of its configuration; ``password``: of its default user."""
         self.master, self.port, directory = master, free_port(), scratch("sentinel")
-        file = directory / "sentinel.conf"
+        file, certificates = directory / "sentinel.conf", master.certificates
+        options = [word.removeprefix("--") for word in certificates.of_redis()] if certificates else []
+        secured = [f"{name} {value}" for name, value in zip(options[::2], options[1::2], strict=True)]
+        listen = ["port 0", f"tls-port {self.port}", *secured] if certificates else [f"port {self.port}"]
+        wanted = [f"requirepass {password}"] if password else []
         file.write_text(
-            f"port {self.port}\ndir {directory}\nsentinel monitor shop 127.0.0.1 {master.port} 1\n"
+            "\n".join([*listen, *wanted, *lines])
+            + f"\ndir {directory}\nsentinel monitor shop 127.0.0.1 {master.port} 1\n"
             f"sentinel down-after-milliseconds shop {NEVER}\nsentinel failover-timeout shop 5000\n"
         )
-        self.client: Any = redis.Redis(port=self.port, decode_responses=True, socket_timeout=60)
+        self.client: Any = redis.Redis(
+            port=self.port,
+            password=password,
+            decode_responses=True,
+            socket_timeout=60,
+            **(certificates.of_redis_client if certificates else {}),
+        )
         super().__init__("sentinel", [master.command[0], file, "--sentinel"], directory)
 
     def answers(self) -> bool:

@@ -12,6 +12,7 @@ import ssl
 import subprocess
 import threading
 from pathlib import Path
+from typing import Any
 
 
 class Certificates:
@@ -69,6 +70,23 @@ class Certificates:
 
     def path(self, file: str) -> str:
         return str(self.directory / file)
+
+    def of_redis(self, name: str = "server") -> list[str]:
+        """Options of a Redis or a Sentinel that shows this certificate, and wants one of `ca`."""
+        files = {"cert": f"{name}.pem", "key": f"{name}.key", "ca-cert": "ca.pem"}
+        return [
+            word for option, file in files.items() for word in (f"--tls-{option}-file", self.path(file))
+        ] + ["--tls-replication", "yes"]
+
+    @property
+    def of_redis_client(self) -> dict[str, Any]:
+        """Options of redis-py, for a test's own client: whatever the server shows."""
+        return {
+            "ssl": True,
+            "ssl_cert_reqs": "none",
+            "ssl_certfile": self.path("client.pem"),
+            "ssl_keyfile": self.path("client.key"),
+        }
 
     def context(self, name: str = "server", client_ca: str = "") -> ssl.SSLContext:
         """A server's, which asks for a client's certificate of client_ca."""

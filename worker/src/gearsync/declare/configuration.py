@@ -15,7 +15,7 @@ from gearsync.declare.declaration import Table, typed
 from gearsync.declare.fields import FIELDS, WRITE_FIELDS
 from gearsync.declare.problem import Problem, path_text
 from gearsync.declare.rules import is_durable, source_problems, tables_problems
-from gearsync.declare.tls import Tls, TlsSettings, tls_problems
+from gearsync.declare.tls import Tls, TlsSettings, tls_problems, tls_settings
 
 DEFAULT_JOB_PORT = 4730
 DEFAULT_MYSQL_PORT = 3306
@@ -44,13 +44,22 @@ class RedisSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     username: Optional[str] = None
     password: Optional[str] = None
     unix_socket: Optional[str] = None
-    tls: bool = False
+    tls: Tls = None
+    #: The ``ca`` of ``tls: true``.
     tls_ca: Optional[str] = None
     sentinels: list[str] = msgspec.field(default_factory=list)
     cluster: list[str] = msgspec.field(default_factory=list)
     sentinel_master: Optional[str] = None
+    sentinel_username: Optional[str] = None
+    sentinel_password: Optional[str] = None
+    sentinel_tls: Tls = None
     replicas: int = 0
     replicas_timeout: float = 1.0
+
+    @property
+    def secured(self) -> Optional[TlsSettings]:
+        """TLS to Redis."""
+        return TlsSettings(ca=self.tls_ca) if self.tls is True else tls_settings(self.tls)
 
     def __repr__(self) -> str:
         return (
@@ -195,6 +204,18 @@ def _address_problems(config: Config) -> Iterator[Problem]:
         )
 
 
+def _tls_problems(config: Config) -> Iterator[Problem]:
+    for path, written in (
+        (("job_server_tls",), config.job_server_tls),
+        (("mysql", "tls"), config.mysql.tls if config.mysql else None),
+        (("redis", "tls"), config.redis.tls),
+        (("redis", "sentinel_tls"), config.redis.sentinel_tls),
+    ):
+        yield from tls_problems(path, written)
+    if config.redis.tls_ca and isinstance(config.redis.tls, TlsSettings):
+        yield Problem(("redis", "tls_ca"), "belongs to tls: true alone", "write tls: {ca: …} in its place")
+
+
 def _member_problems(config: Config, document: Document) -> Iterator[Problem]:
     if config.mysql is None or not document.has(("mysql", "members")):
         return
@@ -282,9 +303,7 @@ def _check(config: Config, declared: Any, document: Document, source: Optional[s
         )
         yield Problem(("mysql",), message, "set it, or declare the table with delivery: direct")
     yield from _address_problems(config)
-    yield from tls_problems(("job_server_tls",), config.job_server_tls)
-    if config.mysql is not None:
-        yield from tls_problems(("mysql", "tls"), config.mysql.tls)
+    yield from _tls_problems(config)
     yield from _member_problems(config, document)
     yield from _replica_problems(config)
     yield from _worker_problems(config.worker)

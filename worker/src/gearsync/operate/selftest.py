@@ -17,6 +17,7 @@ from gearsync.servers.gearman_admin import version
 from gearsync.servers.mysql import Database
 from gearsync.servers.mysql_errors import DatabaseUnavailable, SchemaAbsent
 from gearsync.servers.primary import Members
+from gearsync.servers.redis_client import sentinel_hop
 from gearsync.servers.redis_errors import Unavailable
 from gearsync.servers.target import Target, open_target
 from gearsync.shapes import TYPES
@@ -97,11 +98,14 @@ def _redis(config: Config) -> Result:
     name = f"Redis {target.name}"
     try:
         target.ping()
+        hops = target.hops()
         refused = target.refused(_commands(config))
     except Unavailable as error:
         return Result(name, False, str(error))
     finally:
         target.close()
+    protection = " and ".join(dict.fromkeys(hop.text for hop in hops))
+    warning = "set redis.tls" if any(hop.is_exposed for hop in hops) else ""
     if refused:
         return Result(
             name,
@@ -109,7 +113,17 @@ def _redis(config: Config) -> Result:
             f"refuses {', '.join(refused)}: grant them to the account (ACL SETUSER), unless they are "
             "renamed or disabled on the server",
         )
-    return Result(name, True, "accepts all commands that are needed")
+    return Result(name, True, f"accepts all commands that are needed, {protection}", warning)
+
+
+def _sentinel(config: Config, address: str) -> Result:
+    name = f"Sentinel {address}"
+    try:
+        hop = sentinel_hop(config.redis, address, config.worker.io_timeout)
+    except Unavailable as error:
+        return Result(name, False, str(error))
+    warning = "set redis.sentinel_tls" if hop.is_exposed else ""
+    return Result(name, True, f"knows {config.redis.sentinel_master}, {hop.text}", warning)
 
 
 def _mysql(settings: MySQLSettings, member: Member, timeout: float, durable: bool) -> Result:
@@ -155,6 +169,8 @@ def results(config: Config) -> Iterator[Result]:
     for address in config.job_servers:
         yield _job_server(address, config)
     yield _redis(config)
+    for address in config.redis.sentinels:
+        yield _sentinel(config, address)
     if config.mysql is not None:
         for member in config.mysql.servers:
             yield _mysql(config.mysql, member, config.worker.io_timeout, bool(config.durable_tables))

@@ -9,12 +9,11 @@ from typing import Any, Optional, Union
 import hiredis
 import redis
 from redis import exceptions
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-from redis.sentinel import Sentinel
 
 from gearsync.contract import fence_key
-from gearsync.declare.configuration import DEFAULT_SENTINEL_PORT, RedisSettings, parse_address
+from gearsync.declare.configuration import RedisSettings
+from gearsync.servers.hops import Hop
+from gearsync.servers.redis_client import hop_of, server_client
 from gearsync.servers.redis_errors import Unavailable, denied_or_unavailable, is_temporary, message_of, text
 from gearsync.servers.target import Script, Target, pages
 from gearsync.shapes.shape import Command, Step
@@ -95,41 +94,12 @@ class ServerTarget(Target):
 
     def __init__(self, settings: RedisSettings, timeout: float) -> None:
         """``timeout`` bounds connecting and every answer, in seconds. Connects at the first use."""
-        options: dict[str, Any] = {
-            "db": settings.db,
-            "username": settings.username,
-            "password": settings.password,
-            "socket_timeout": timeout,
-            "socket_connect_timeout": timeout,
-            # The caller retries: it holds the jobs meanwhile.
-            "retry": Retry(NoBackoff(), 0),
-        }
-        if settings.tls:
-            options |= {"ssl": True, "ssl_ca_certs": settings.tls_ca}
-        self._client: redis.Redis
         if settings.sentinels:
             self.name = f"{settings.sentinel_master} of {', '.join(settings.sentinels)}"
-            addresses = [parse_address(server, DEFAULT_SENTINEL_PORT) for server in settings.sentinels]
-            # All sentinels together take no longer than one answer may; the caller retries.
-            share = timeout / (2 * len(addresses))
-            kwargs = {
-                "socket_timeout": share,
-                "socket_connect_timeout": share,
-                "retry": Retry(NoBackoff(), 0),
-            }
-            sentinel = Sentinel(addresses, sentinel_kwargs=kwargs)  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
-            self._client = sentinel.master_for(
-                str(settings.sentinel_master), socket_keepalive=True, **options
-            )  # type: ignore[no-untyped-call]
-        elif settings.unix_socket:
-            self.name = settings.unix_socket
-            self._client = redis.Redis(unix_socket_path=settings.unix_socket, **options)
         else:
-            self.name = f"{settings.host}:{settings.port}"
-            self._client = redis.Redis(
-                host=settings.host, port=settings.port, socket_keepalive=True, **options
-            )
-
+            self.name = settings.unix_socket or f"{settings.host}:{settings.port}"
+        self._client = server_client(settings, timeout)
+        self._is_verified = settings.secured is not None
         # A connection of its own: a script and its WAIT must be sent over the same one.
         self._fenced: Any = self._client.connection_pool.make_connection()
         self._wait = wait_for(settings)
@@ -196,6 +166,9 @@ class ServerTarget(Target):
             self._client.ping()
         except exceptions.RedisError as error:
             raise Unavailable(message_of(error)) from None
+
+    def hops(self) -> list[Hop]:
+        return [hop_of(self._client, self._is_verified)]
 
     def refused(self, commands: Sequence[Command]) -> list[str]:
         try:

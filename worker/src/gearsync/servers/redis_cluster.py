@@ -17,12 +17,15 @@ import hiredis
 from redis import exceptions
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
+from redis.connection import Connection
 from redis.crc import key_slot
 from redis.retry import Retry
 
 from gearsync.contract import slot_fence_key
 from gearsync.declare.configuration import RedisSettings, parse_address
+from gearsync.servers.hops import Hop
 from gearsync.servers.redis import ensure_connected, refused_on, too_few_replicas, wait_for
+from gearsync.servers.redis_client import hop_of, secured
 from gearsync.servers.redis_errors import Unavailable, denied_or_unavailable, is_temporary, message_of, text
 from gearsync.servers.target import Script, Target
 from gearsync.shapes.shape import Command, Step
@@ -55,6 +58,21 @@ def tags() -> list[str]:
     return [by_slot[slot] for slot in range(SLOTS)]
 
 
+def _client(settings: RedisSettings, options: Mapping[str, Any]) -> RedisCluster:
+    """Connected. Raises what connecting raises."""
+    (host, port), *others = [parse_address(node, _DEFAULT_PORT) for node in settings.cluster]
+    nodes = [ClusterNode(*each) for each in others]  # type: ignore[no-untyped-call]
+    login = {"username": settings.username, "password": settings.password, **options}
+    if settings.secured:
+        # Only with a URL redis-py uses another class of connections, for the nodes that it gets to know, too.
+        address = f"[{host}]" if ":" in host else host
+        kind = secured(Connection, settings.secured)
+        return RedisCluster(
+            url=f"redis://{address}:{port}", startup_nodes=nodes, connection_class=kind, **login
+        )
+    return RedisCluster(startup_nodes=[ClusterNode(host, port), *nodes], **login)  # type: ignore[no-untyped-call]
+
+
 class ClusterTarget(Target):
     """The servers of one Redis Cluster."""
 
@@ -63,10 +81,8 @@ class ClusterTarget(Target):
     def __init__(self, settings: RedisSettings, timeout: float) -> None:
         """``timeout`` bounds connecting and each answer of a node, in seconds. Connects at the first use."""
         self.name = ", ".join(settings.cluster)
+        self._settings = settings
         self._options: dict[str, Any] = {
-            "startup_nodes": [ClusterNode(*parse_address(node, _DEFAULT_PORT)) for node in settings.cluster],  # type: ignore[no-untyped-call]
-            "username": settings.username,
-            "password": settings.password,
             "socket_timeout": timeout,
             # The other nodes wait while one is connected.
             "socket_connect_timeout": min(timeout, _CONNECT_SECONDS),
@@ -74,8 +90,6 @@ class ClusterTarget(Target):
             # meanwhile.
             "retry": Retry(NoBackoff(), 1),
         }
-        if settings.tls:
-            self._options |= {"ssl": True, "ssl_ca_certs": settings.tls_ca}
         self._cluster: Optional[RedisCluster] = None
         #: By the nodes' names.
         self._connections: dict[str, Any] = {}
@@ -89,7 +103,7 @@ class ClusterTarget(Target):
         """The cluster, connected. Raises Unavailable."""
         if self._cluster is None:
             try:
-                self._cluster = RedisCluster(**self._options)
+                self._cluster = _client(self._settings, self._options)
             except _FAILURES as error:
                 raise Unavailable(message_of(error)) from None
         return self._cluster
@@ -276,6 +290,11 @@ class ClusterTarget(Target):
             except _FAILURES as error:
                 self.disconnect()
                 raise Unavailable(message_of(error)) from None
+
+    def hops(self) -> list[Hop]:
+        nodes = self._redis.get_primaries()
+        is_verified = self._settings.secured is not None
+        return [hop_of(self._redis.get_redis_connection(node), is_verified) for node in nodes]
 
     def refused(self, commands: Sequence[Command]) -> list[str]:
         names: set[str] = set()

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Callable, ClassVar, Optional, Union
 
 from gearsync.declare.configuration import RedisSettings
+from gearsync.servers.hops import Hop
 from gearsync.servers.redis_errors import Unavailable, message_of, text
 from gearsync.shapes.shape import Command, Step
 
@@ -76,6 +77,10 @@ class Target(ABC):
     @abstractmethod
     def ping(self) -> None:
         """Raises Unavailable when Redis does not answer or refuses the account."""
+
+    @abstractmethod
+    def hops(self) -> list[Hop]:
+        """How the way to each of its servers is protected. Raises Unavailable."""
 
     @abstractmethod
     def refused(self, commands: Sequence[Command]) -> list[str]:

@@ -15,13 +15,14 @@ from gearsync.declare.tls import TlsSettings
 @contextlib.contextmanager
 def _naming(*files: str) -> Iterator[None]:
     """Name ``files`` in an error that is raised inside: OpenSSL's errors do not name the file."""
-    # Nor does the error of a file that is missing or may not be read, unless it is opened here.
-    for file in files:
-        pathlib.Path(file).open("rb").close()
     try:
+        # Nor does the error of a file that is missing or may not be read, unless it is opened here.
+        for file in files:
+            pathlib.Path(file).open("rb").close()
         yield
-    except ssl.SSLError as error:
-        raise ssl.SSLError(f"{' with '.join(files)} cannot be used: {error.reason or error}") from error
+    except OSError as error:
+        reason = getattr(error, "reason", None) or error.strerror or error
+        raise OSError(f"{error.filename or ' with '.join(files)} cannot be used: {reason}") from error
 
 
 def _context(settings: TlsSettings) -> ssl.SSLContext:
