@@ -48,7 +48,7 @@ options:
     default: 10
   client_cert:
     description:
-      - The client's certificate, a file on the managed host.
+      - The client's certificate, a file on the managed host. Needs O(client_key) and O(ca_cert).
     type: path
     aliases: [ssl_cert]
   client_key:
@@ -59,7 +59,7 @@ options:
   ca_cert:
     description:
       - The certificate authority that must have signed the server's certificate, a file on the managed host.
-      - Setting it demands TLS.
+      - Setting it demands TLS, of which nothing falls back to plain text.
     type: path
     aliases: [ssl_ca]
   check_hostname:

@@ -14,9 +14,11 @@ import time
 import traceback
 
 from ansible.module_utils.basic import missing_required_lib
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql_tls import open_connection
 
 try:
     import pymysql
+    import pymysql.constants.CLIENT
 
     PYMYSQL_ERROR = None
 except ImportError:
@@ -290,7 +292,7 @@ def connect(module, check_mode=None):
     params = module.params
     target = params["login_unix_socket"] or "{}:{}".format(params["login_host"], params["login_port"] or 3306)
     try:
-        connection = pymysql.connect(**_connection_arguments(params))
+        connection = open_connection(pymysql, _connection_arguments(params))
         database = Database(
             connection,
             module.check_mode if check_mode is None else check_mode,
@@ -323,7 +325,10 @@ def try_login(params, user, password):
     """
     arguments = _connection_arguments({**params, "login_user": user, "login_password": password})
     try:
-        with contextlib.closing(pymysql.connect(**arguments)) as connection, connection.cursor() as cursor:
+        with (
+            contextlib.closing(open_connection(pymysql, arguments)) as connection,
+            connection.cursor() as cursor,
+        ):
             cursor.execute("SELECT CURRENT_USER()")
             return cursor.fetchone()[0], None
     except (pymysql.MySQLError, OSError, RuntimeError) as error:
