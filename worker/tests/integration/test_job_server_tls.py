@@ -11,6 +11,7 @@ import pytest
 from harness.commands import Commands
 from harness.gearman_protocol import WORK_COMPLETE
 from harness.gearmand import Gearmand
+from harness.recording_proxy import RecordingProxy
 from harness.redis_server import RedisServer
 from harness.tls import Certificates, TlsFront
 from harness.waiting import until
@@ -71,6 +72,24 @@ def test_jobs_are_done_over_tls(
     assert site.front.accepted == 1
     status, text = selftest(settings, tmp_path)
     assert (status, "OK 1." in text) == (0, True), text
+
+
+@pytest.mark.parametrize("encrypted", [True, False])
+def test_a_job_crosses_the_network_in_plain_text_without_tls_alone(
+    site: Site, start_worker: Callable[..., Worker], tmp_path: pathlib.Path, encrypted: bool
+) -> None:
+    planted = b"planted-value-2290"
+    server = int(site.front.address.rpartition(":")[2]) if encrypted else site.gearmand.port
+    with RecordingProxy(server) as network:
+        settings = {**site.config(), "job_servers": [f"127.0.0.1:{network.port}"]}
+        if not encrypted:
+            del settings["job_server_tls"]
+        start_worker(settings)
+        site.gearmand.submit("syncToRedis", b'{"name":"%s"}' % planted)
+        until(lambda: site.redis.client.get("name"), planted)
+        text = selftest(settings, tmp_path)[1]
+        assert ("verified" if encrypted else "plain text within this host") in text
+        assert (planted in network.seen, b"syncToRedis" in network.seen) == (not encrypted,) * 2
 
 
 def test_the_worker_reconnects_to_a_job_server_that_was_killed(
