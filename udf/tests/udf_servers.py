@@ -23,8 +23,8 @@ UDF = Path(__file__).resolve().parent.parent
 class Database(DatabaseServer):
     """A private server with both libraries in its plugin directory."""
 
-    def __init__(self) -> None:
-        super().__init__("--max-connections=200", "--skip-log-bin")
+    def __init__(self, *options: str) -> None:
+        super().__init__("--max-connections=200", "--skip-log-bin", *options)
         for name in ("libgearman_mysql_udf.so", "lib_mysqludf_json.so"):
             shutil.copy(BUILD / name, self.plugin_dir)
 

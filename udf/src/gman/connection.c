@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#define _GNU_SOURCE /* ppoll, SOCK_NONBLOCK */
+#define _GNU_SOURCE /* SOCK_NONBLOCK */
 #include "connection.h"
 
 #include <errno.h>
@@ -9,42 +9,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "settings.h"
 #include "tls.h"
+#include "wait.h"
 
 enum {
     FIRST_INPUT = 4096,
     KEPT_INPUT = 65536, /* a connection that goes back to the pool keeps no more memory than this */
     MOST_INPUT = 64 * 1024 * 1024, /* more than any valid packet: the limit for a flood of input */
 };
-
-int64_t clock_ns(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
-/* POLLERR and POLLHUP count as readiness: the next call returns the error. */
-short socket_wait(int fd, short events, int64_t deadline) {
-    struct pollfd poll_fd = {.fd = fd, .events = events};
-    for (;;) {
-        int64_t left = deadline - clock_ns();
-        if (left < 0)
-            left = 0;
-        struct timespec timeout = {.tv_sec = (time_t)(left / 1000000000),
-                                   .tv_nsec = (long)(left % 1000000000)};
-        int ready = ppoll(&poll_fd, 1, &timeout, NULL);
-        if (ready > 0)
-            return poll_fd.revents;
-        if (ready == 0)
-            return 0;
-        if (errno != EINTR)
-            return POLLERR;
-    }
-}
 
 static void set_option(int fd, int level, int name, int value) {
     (void)setsockopt(fd, level, name, &value, sizeof value);
@@ -133,7 +108,7 @@ enum io_result connection_open(const struct endpoints *endpoints, const struct a
                                int64_t deadline, struct connection **out, char what[WHAT_MAX]) {
     enum io_result result = IO_CLOSED;
     snprintf(what, WHAT_MAX, "connect: %s", strerror(EADDRNOTAVAIL));
-    for (size_t i = 0; i < endpoints->count; i++) {
+    for (size_t i = 0; i < endpoints->count && !statement_killed(); i++) {
         /* An address that does not answer must leave time for the others. */
         int64_t now = clock_ns(), share = now + (deadline - now) / (int64_t)(endpoints->count - i);
         int fd = socket_begin(&endpoints->list[i]);

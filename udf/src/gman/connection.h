@@ -38,11 +38,6 @@ struct connection {
     size_t start, end, capacity; /* received and not yet consumed: from start to end */
 };
 
-/* Monotonic, in nanoseconds. */
-int64_t clock_ns(void);
-
-/* Wait until the socket is ready: 0 at the deadline, otherwise the events. */
-short socket_wait(int fd, short events, int64_t deadline);
 /* Begin to connect, without waiting: a socket, or -1 with errno. */
 int socket_begin(const struct endpoint *endpoint);
 /* IO_OK: connected. IO_TIMEOUT: not yet. IO_CLOSED: failed, with errno. */

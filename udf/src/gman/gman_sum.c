@@ -20,6 +20,7 @@
 
 #include "gman.h"
 #include "settings.h"
+#include "wait.h"
 
 UDF_EXPORT udf_bool gman_sum_init(udf_init *initid, udf_args *args, char *message);
 UDF_EXPORT void gman_sum_clear(udf_init *initid, unsigned char *is_null, unsigned char *error);
@@ -44,6 +45,10 @@ struct sum {
 };
 
 static void give_up(struct sum *sum, enum failure_kind kind, const char *what) {
+    if (statement_killed()) {
+        kind = FAIL_KILLED;
+        what = "gman_sum: the statement was killed";
+    }
     if (sum->connected) {
         server_noted(sum->job.server, kind, what);
         job_abandon(&sum->job);

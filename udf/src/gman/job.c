@@ -6,6 +6,7 @@
 
 #include "pool.h"
 #include "settings.h"
+#include "wait.h"
 
 atomic_ullong jobs_failed, jobs_without_server;
 
@@ -35,6 +36,11 @@ static void explain(struct job_error *error, const struct server *server, const 
 /* Close a connection on which a submission failed. blameless: the failure proves nothing about the server. */
 static void failed(struct server *server, struct connection *connection, bool blameless,
                    enum failure_kind kind, const char *what, struct job_error *error) {
+    if (kind == FAIL_TIMEOUT && statement_killed()) {
+        blameless = true;
+        kind = FAIL_KILLED;
+        what = "the statement was killed";
+    }
     explain(error, server, what);
     if (blameless)
         server_noted(server, kind, what);
@@ -152,7 +158,7 @@ bool job_submit(const struct request *request, struct job *job, struct job_error
         } while (outcome == STALE);
         if (outcome == TAKEN)
             taken = i;
-        if ((outcome == UNKNOWN && unique.length == 0) || clock_ns() >= deadline)
+        if ((outcome == UNKNOWN && unique.length == 0) || clock_ns() >= deadline || statement_killed())
             break;
     }
     /* The job keeps the reference to its server. */
@@ -191,7 +197,7 @@ static enum io_result wait_for_result(const struct job *job, struct buffer *resu
         /* Progress packets do not extend the deadline. */
         enum io_result got = clock_ns() < deadline ? work_packet(job, &packet, &data, deadline) : IO_TIMEOUT;
         if (got != IO_OK) {
-            *kind = got == IO_TIMEOUT  ? FAIL_JOB_TIMEOUT
+            *kind = got == IO_TIMEOUT  ? (statement_killed() ? FAIL_KILLED : FAIL_JOB_TIMEOUT)
                     : got == IO_CLOSED ? FAIL_CLOSED
                     : got == IO_MEMORY ? FAIL_MEMORY
                                        : FAIL_PROTOCOL;
@@ -218,6 +224,7 @@ bool job_wait(struct job *job, struct buffer *result, struct job_error *error) {
         [FAIL_PROTOCOL] = "the answer is not Gearman's protocol, or is longer than 16 MiB",
         [FAIL_JOB] = "the worker failed the job",
         [FAIL_JOB_TIMEOUT] = "no result within job_timeout_ms",
+        [FAIL_KILLED] = "the statement was killed",
         [FAIL_MEMORY] = "out of memory for the result",
     };
     enum failure_kind kind;

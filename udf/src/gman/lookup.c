@@ -13,9 +13,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "connection.h"
 #include "dns.h"
 #include "hosts.h"
+#include "wait.h"
 
 /* Only the test build can use other files and another port. */
 #ifdef LOOKUP_TEST
@@ -234,7 +234,7 @@ enum lookup_result lookup_step(struct lookup *lookup, int64_t deadline, struct e
         if (reply == REPLY_WAIT && now >= lookup->limit)
             reply = any_found(lookup) ? REPLY_COMPLETE : REPLY_USELESS;
         if (reply == REPLY_WAIT) {
-            if (now >= deadline)
+            if (now >= deadline || statement_killed())
                 return LOOKUP_WAIT;
             socket_wait(lookup->fd, POLLIN, deadline < lookup->limit ? deadline : lookup->limit);
             continue;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "settings.h"
+#include "wait.h"
 
 /* The pause between two checks of a probe that is under way. */
 static const int64_t look_again = 5 * 1000000;
@@ -61,6 +62,8 @@ static struct connection *open_new(struct server *server, struct pass *pass, int
     enum failure_kind kind = result == IO_INSECURE ? FAIL_TLS : FAIL_CONNECT;
     if (result == IO_OK)
         server_connected(server);
+    else if (statement_killed())
+        server_noted(server, FAIL_KILLED, "the statement was killed");
     else if (cut && clock_ns() >= deadline)
         server_noted(server, kind, what); /* earlier servers have used up this one's time */
     else

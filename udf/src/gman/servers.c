@@ -9,6 +9,7 @@
 
 #include "pool.h"
 #include "settings.h"
+#include "wait.h"
 
 /* Guards the lists, references, breakers, pools and addresses. Never wait while holding it. */
 pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -25,7 +26,7 @@ const struct server_list *servers_lists(void) { return all_lists; }
 const char *failure_name(enum failure_kind kind) {
     static const char *const names[FAILURE_KINDS] = {"resolve",  "connect",  "timeout",    "closed",
                                                      "protocol", "rejected", "job_failed", "job_timeout",
-                                                     "memory",   "tls"};
+                                                     "memory",   "tls",      "killed"};
     return names[kind];
 }
 

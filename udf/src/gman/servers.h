@@ -27,6 +27,7 @@ enum failure_kind {
     FAIL_JOB_TIMEOUT, /* no result within the job timeout */
     FAIL_MEMORY,
     FAIL_TLS,      /* the handshake failed: wrong certificate, or the files are not usable */
+    FAIL_KILLED,   /* the statement was killed while it waited */
     FAILURE_KINDS,
 };
 

@@ -8,6 +8,7 @@
 
 #include "servers.h"
 #include "settings.h"
+#include "wait.h"
 
 enum {
     SETS = 128,

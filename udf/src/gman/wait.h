@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Every wait of the library: it ends at a deadline, a time of clock_ns(), and when the server ends the
+ * statement. Meanwhile the server's thread pool knows that the thread waits.
+ */
+#ifndef WAIT_H
+#define WAIT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Monotonic, in nanoseconds. */
+int64_t clock_ns(void);
+/* Whether the calling thread's statement ends: by KILL, its time limit or the server's shutdown. */
+bool statement_killed(void);
+/* Wait until the socket is ready: 0 at the deadline or when the statement is killed, otherwise the events. */
+short socket_wait(int fd, short events, int64_t deadline);
+
+#endif
