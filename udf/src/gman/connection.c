@@ -75,7 +75,7 @@ struct connection *connection_wrap(int fd) {
 }
 
 bool connection_current(const struct connection *connection) {
-    return connection->generation == tls_generation();
+    return connection->generation == tls_generation() && (connection->tls || !setting(TLS));
 }
 
 /* Until there is input, or room for pending output. */
@@ -83,12 +83,12 @@ static bool wait_for_tls(const struct connection *connection, int64_t deadline) 
     return socket_wait(connection->fd, tls_has_output(connection->tls) ? POLLIN | POLLOUT : POLLIN, deadline);
 }
 
-enum io_result connection_secure(struct connection *connection, const struct address *address, bool load,
+enum io_result connection_secure(struct connection *connection, const struct address *address,
                                  int64_t deadline, char what[WHAT_MAX]) {
     if (!connection->tls && !setting(TLS))
         return IO_OK;
     if (!connection->tls)
-        connection->tls = tls_begin(address, load, what);
+        connection->tls = tls_begin(address, what);
     if (!connection->tls)
         return IO_INSECURE;
     for (;;) {
@@ -130,7 +130,7 @@ enum io_result connection_open(const struct endpoints *endpoints, const struct a
             snprintf(what, WHAT_MAX, "connect: %s", strerror(errno));
             return IO_MEMORY;
         }
-        result = connection_secure(*out, address, true, share, what);
+        result = connection_secure(*out, address, share, what);
         if (result == IO_OK)
             return IO_OK;
         result = IO_INSECURE;

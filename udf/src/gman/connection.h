@@ -46,13 +46,13 @@ enum io_result socket_finish(int fd, int64_t deadline);
 /* Owns the socket. NULL when out of memory, with the socket closed. */
 struct connection *connection_wrap(int fd);
 /* After the connect: the TLS handshake, when TLS is configured. IO_TIMEOUT: call again. IO_INSECURE: see
- * what. load: as in tls_begin. */
-enum io_result connection_secure(struct connection *connection, const struct address *address, bool load,
+ * what. */
+enum io_result connection_secure(struct connection *connection, const struct address *address,
                                  int64_t deadline, char what[WHAT_MAX]);
 /* Connect to the first endpoint that answers, into *out. Otherwise the reason is in what. */
 enum io_result connection_open(const struct endpoints *endpoints, const struct address *address,
                                int64_t deadline, struct connection **out, char what[WHAT_MAX]);
-/* Whether it was made with the current TLS configuration. */
+/* Whether it was made with the current TLS configuration; a plain one never is once TLS is on. */
 bool connection_current(const struct connection *connection);
 /* The reason of TLS for the end of the connection, or the given text without one. */
 const char *connection_ending(const struct connection *connection, const char *otherwise);

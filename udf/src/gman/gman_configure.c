@@ -4,10 +4,11 @@
  *
  * gman_configure(name, value)
  *   Changes a setting for the whole server until it stops. Use init_file to set it at each start. name,
- *   value: see the table in README.md; the value 'default' sets the default.
+ *   value: see the table in README.md; the value 'default' sets the default. ('locked', 'on') is the last
+ *   change: then only ('tls', 'on') is accepted where it is on, which reads files that have changed.
  * Returns the value.
- * Errors: an unknown name, or a value out of its range, fails the statement; so does ('tls', 'on') when the
- *   files are not usable.
+ * Errors: an unknown name, or a value out of its range, fails the statement; so do ('tls', 'on') when the
+ *   files are not usable, and a change of locked settings.
  * Cost: none; ('tls', 'on') reads files.
  */
 #include <stdio.h>
@@ -49,20 +50,39 @@ udf_bool gman_configure_init(udf_init *initid, udf_args *args, char *message) {
     return 0;
 }
 
+static bool is(struct slice text, const char *word) {
+    return text.length == strlen(word) && memcmp(text.data, word, text.length) == 0;
+}
+
+static bool change(struct slice name, struct slice value, char *message, size_t size) {
+    char problem[TLS_PROBLEM_MAX];
+    const char *latch = settings_latch();
+    bool tls = is(name, "tls"), repeated = is(value, "on") && (is(name, "locked") || (tls && setting(TLS)));
+    if (latch && !repeated) {
+        snprintf(message, size, "gman_configure: the settings are %s", latch);
+        return false;
+    }
+    if (!settings_change(name.data, name.length, value.data, value.length, true, message, size))
+        return false;
+    /* Files are read only when TLS is enabled, so that a key and its certificate can be changed together. */
+    if (!tls || tls_reload(latch != NULL, problem, sizeof problem))
+        return true;
+    snprintf(message, size, "gman_configure: %s", problem);
+    return false;
+}
+
 char *gman_configure(udf_init *initid UNUSED, udf_args *args, char *result, unsigned long *length,
                      unsigned char *is_null, unsigned char *error) {
     struct slice name = udf_argument(args, 0), value = udf_argument(args, 1);
-    char message[UDF_MESSAGE_SIZE + TLS_PROBLEM_MAX] = "gman_configure: the name or the value is NULL",
-                                    problem[TLS_PROBLEM_MAX];
-    if (name.data && value.data &&
-        settings_change(name.data, name.length, value.data, value.length, true, message, sizeof message)) {
-        /* Files are read only when TLS is enabled, so that a key and its certificate can be changed together.
-         */
-        bool reload = name.length == 3 && memcmp(name.data, "tls", 3) == 0;
-        if (!reload || tls_reload(problem, sizeof problem))
-            return udf_answer(value, result, length);
-        snprintf(message, sizeof message, "gman_configure: %s", problem);
+    char message[UDF_MESSAGE_SIZE + TLS_PROBLEM_MAX] = "gman_configure: the name or the value is NULL";
+    bool done = false;
+    if (name.data && value.data) {
+        settings_lock();
+        done = change(name, value, message, sizeof message);
+        settings_unlock();
     }
+    if (done)
+        return udf_answer(value, result, length);
     udf_raise(message, error);
     return udf_null(is_null);
 }

@@ -6,10 +6,12 @@
  *   Sets the job servers, in the order in which they are tried, for one function or (without, or with NULL or
  *   '') for all functions that have no list of their own. It applies to the whole server until it stops. Use
  *   init_file to set it at each start.
- *   servers   host, host:port, [IPv6]:port, separated by commas; 32 at most; '' removes the list
+ *   servers   host, host:port, [IPv6]:port, separated by commas; 32 at most; '' removes the list. There are
+ *             64 lists at most
  *   function  a string of at most 255 bytes
  * Returns the list as stored: with ports, in lower case.
- * Errors: an invalid entry fails the statement with a message that names it; the old list stays.
+ * Errors: an invalid entry fails the statement with a message that names it; so does a change of locked
+ *   lists. The old list stays.
  * Cost: looks host names up, for five seconds at most; connects to nothing.
  */
 #include <stdio.h>
@@ -79,10 +81,7 @@ char *gman_servers_set(udf_init *initid, udf_args *args, char *result, unsigned 
         int count = parse(list, &addresses, message, sizeof message);
         if (function.length)
             memcpy(name, function.data, function.length);
-        if (count < 0)
-            problem = message;
-        else if (!servers_set(name, addresses, (size_t)count, text))
-            problem = "out of memory";
+        problem = count < 0 ? message : servers_set(name, addresses, (size_t)count, text);
     }
     free(addresses);
     if (problem) {

@@ -108,7 +108,7 @@ static enum io_result probe_connect(struct server *server, int64_t deadline, enu
     if (result != IO_OK)
         return IO_CLOSED;
     *kind = FAIL_TLS;
-    result = connection_secure(server->probe, &server->address, true, deadline, what);
+    result = connection_secure(server->probe, &server->address, deadline, what);
     if (result == IO_TIMEOUT && now < server->probe_deadline)
         return IO_TIMEOUT;
     if (result != IO_OK)

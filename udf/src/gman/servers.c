@@ -18,6 +18,8 @@ pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
  * name server that hangs; and within which time name servers have answered that do not hang. */
 static const int64_t lookup_budget = 5LL * 1000000000, quick = 500LL * 1000000;
 
+enum { LISTS_MAX = 64 }; /* every job looks its function up in them */
+
 static struct server *all_servers;
 static struct server_list *all_lists;
 
@@ -286,59 +288,77 @@ static void list_free(struct server_list *list) {
     free(list);
 }
 
-bool servers_set(const char *function, const struct address *addresses, size_t count, struct buffer *text) {
-    struct server_list *list = list_new(function, addresses, count, text);
-    struct server *unused = NULL;
-    bool enough = list != NULL;
-    if (list) {
-        pthread_mutex_lock(&registry_lock);
-        for (; list->count < count; list->count++) {
-            struct server *server = find_server(addresses[list->count].text);
-            if (!server) {
-                server = server_new(&addresses[list->count]);
-                if (!server)
-                    break;
-                server->next = all_servers;
-                all_servers = server;
-            }
-            server->references++;
-            list->servers[list->count] = server;
-        }
-        pthread_mutex_unlock(&registry_lock);
-        enough = list->count == count;
-    }
-    if (!enough) {
-        if (list)
-            servers_release(list->servers, list->count);
-        list_free(list);
-        return false;
-    }
+/* The same, and the references that it holds. */
+static void list_discard(struct server_list *list) {
+    if (list)
+        servers_release(list->servers, list->count);
+    list_free(list);
+}
 
+/* A reference to each server, known or new. False: out of memory. */
+static bool list_fill(struct server_list *list, const struct address *addresses, size_t count) {
+    pthread_mutex_lock(&registry_lock);
+    for (; list->count < count; list->count++) {
+        struct server *server = find_server(addresses[list->count].text);
+        if (!server) {
+            server = server_new(&addresses[list->count]);
+            if (!server)
+                break;
+            server->next = all_servers;
+            all_servers = server;
+        }
+        server->references++;
+        list->servers[list->count] = server;
+    }
+    pthread_mutex_unlock(&registry_lock);
+    return list->count == count;
+}
+
+/* Put a list in the place of the function's old one, or, when it is empty, only remove that. With the
+ * registry's lock held. The reason when nothing was done. */
+static const char *list_put(struct server_list *list, struct server_list **old) {
+    struct server_list **link = &all_lists;
+    size_t others = 0;
+    for (; *link && strcmp((*link)->function, list->function) != 0; link = &(*link)->next)
+        others++;
+    if (!*link && list->count && others >= LISTS_MAX)
+        return "there are as many lists as there may be";
+    *old = *link;
+    if (*link)
+        *link = (*link)->next;
+    if (list->count) {
+        list->next = *link;
+        *link = list;
+    }
+    return NULL;
+}
+
+const char *servers_set(const char *function, const struct address *addresses, size_t count,
+                        struct buffer *text) {
+    if (settings_latch())
+        return settings_latch();
+    struct server_list *list = list_new(function, addresses, count, text), *old = NULL;
+    if (!list || !list_fill(list, addresses, count)) {
+        list_discard(list);
+        return "out of memory";
+    }
     /* The list holds references, so the servers are not freed during the lookups. */
     int64_t deadline = clock_ns() + lookup_budget;
     for (size_t i = 0; i < count; i++)
         if (!resolve_now(list->servers[i], deadline))
             server_unknown(list->servers[i]);
 
+    settings_lock();
+    const char *problem = settings_latch();
     pthread_mutex_lock(&registry_lock);
-    struct server_list **link = &all_lists;
-    while (*link && strcmp((*link)->function, function) != 0)
-        link = &(*link)->next;
-    struct server_list *old = *link;
-    if (count) {
-        list->next = old ? old->next : NULL;
-        *link = list;
-    } else if (old) {
-        *link = old->next;
-    }
-    if (old)
-        unused = drop_references(old->servers, old->count);
+    if (!problem)
+        problem = list_put(list, &old);
     pthread_mutex_unlock(&registry_lock);
-    free_servers(unused);
-    list_free(old);
-    if (!count)
-        list_free(list);
-    return true;
+    settings_unlock();
+    list_discard(old);
+    if (problem || !count)
+        list_discard(list);
+    return problem;
 }
 
 void servers_unload(void) {

@@ -85,8 +85,9 @@ struct server_list {
 extern pthread_mutex_t registry_lock;
 
 /* Replace a function's list; count 0 removes it. Names are looked up before it takes effect, for some seconds
- * at most; the probes look the remaining ones up. False: out of memory. */
-bool servers_set(const char *function, const struct address *addresses, size_t count, struct buffer *text);
+ * at most; the probes look the remaining ones up. Returns the reason when the old list stays. */
+const char *servers_set(const char *function, const struct address *addresses, size_t count,
+                        struct buffer *text);
 /* The function's servers in order, with one more reference each. */
 size_t servers_take(struct slice function, struct server *out[LIST_MAX]);
 void servers_release(struct server *const *servers, size_t count);

@@ -23,6 +23,7 @@ static const struct {
     [WAKE_INTERVAL_MS] = {"wake_interval_ms", 1, 60000, 10, NULL},
     [BACKGROUND_ERRORS] = {"background_errors", 0, 1, 0, (const char *const[]){"null", "error"}},
     [TLS] = {"tls", 0, 1, 0, (const char *const[]){"off", "on"}},
+    [LOCKED] = {"locked", 0, 1, 0, (const char *const[]){"off", "on"}},
 };
 
 /* The difference from the default: the zeroed memory of a newly loaded library holds the defaults. */
@@ -31,6 +32,16 @@ static atomic_long changes[SETTINGS];
 static const char *const text_names[TEXT_SETTINGS] = {"tls_ca", "tls_cert", "tls_key"};
 static char texts[TEXT_SETTINGS][TEXT_SETTING_MAX + 1];
 static pthread_mutex_t text_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static pthread_mutex_t change_lock = PTHREAD_MUTEX_INITIALIZER;
+
+void settings_lock(void) { pthread_mutex_lock(&change_lock); }
+
+void settings_unlock(void) { pthread_mutex_unlock(&change_lock); }
+
+const char *settings_latch(void) {
+    return setting(LOCKED) ? "locked until the library is loaded again" : NULL;
+}
 
 int64_t setting(enum setting which) {
     return known[which].normal + atomic_load_explicit(&changes[which], memory_order_relaxed);

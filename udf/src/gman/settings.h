@@ -22,6 +22,7 @@ enum setting {
     WAKE_INTERVAL_MS,
     BACKGROUND_ERRORS,
     TLS,
+    LOCKED,
     SETTINGS,
 };
 
@@ -30,6 +31,11 @@ enum text_setting { TLS_CA, TLS_CERT, TLS_KEY, TEXT_SETTINGS };
 
 enum { TEXT_SETTING_MAX = 255 };
 
+/* One change of settings or server lists at a time, so that none takes effect after the latch. */
+void settings_lock(void);
+void settings_unlock(void);
+/* The latch: why nothing may be changed, or NULL. */
+const char *settings_latch(void);
 int64_t setting(enum setting which);
 /* The same, as nanoseconds, of a setting in milliseconds. */
 int64_t setting_ns(enum setting which);

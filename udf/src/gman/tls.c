@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 
 #include "settings.h"
+#include "tls_files.h"
 
 /* The functions of OpenSSL that are used. 1.1.1 and 3 have all of them, with these arguments. */
 typedef struct ssl_st SSL;
@@ -85,7 +86,8 @@ struct tls {
     char problem[TLS_PROBLEM_MAX];
 };
 
-/* Guards api (while it is filled), context, no_context and atexit. Held only while OpenSSL is loaded. */
+/* Guards api (while it is filled), context, no_context and atexit. Held only while OpenSSL is loaded. Only
+ * tls_reload changes them, and its callers exclude each other. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static bool loaded;
 static SSL_CTX *context;
@@ -171,30 +173,32 @@ static int no_password(char *out, int size, int writing, void *data) {
     return 0;
 }
 
-static void file_problem(char *problem, size_t size, enum text_setting which, const char *path) {
-    FILE *file = fopen(path, "re");
-    const char *why = file ? NULL : strerror(errno);
-    if (file)
-        fclose(file);
-    snprintf(problem, size, "TLS: %s: %s", settings_text_name(which), why ? why : reason());
-    api.ERR_clear_error();
+/* The files of the context. */
+static struct stamp stamps[TEXT_SETTINGS];
+
+/* Pass the files to OpenSSL. The setting whose file it does not accept, or TEXT_SETTINGS. */
+static enum text_setting files_use(const struct tls_files *files, SSL_CTX *made) {
+    char name[FILE_NAME_MAX];
+    if (files->fd[TLS_CA] < 0
+            ? api.SSL_CTX_set_default_verify_paths(made) != 1
+            : api.SSL_CTX_load_verify_locations(made, tls_file_name(files, TLS_CA, name), NULL) != 1)
+        return TLS_CA;
+    if (files->fd[TLS_CERT] < 0)
+        return TEXT_SETTINGS;
+    if (api.SSL_CTX_use_certificate_chain_file(made, tls_file_name(files, TLS_CERT, name)) != 1)
+        return TLS_CERT;
+    if (api.SSL_CTX_use_PrivateKey_file(made, tls_file_name(files, TLS_KEY, name), FORMAT_PEM) != 1 ||
+        api.SSL_CTX_check_private_key(made) != 1)
+        return TLS_KEY;
+    return TEXT_SETTINGS;
 }
 
-/* Reads files, so no lock is held except load()'s. */
-static SSL_CTX *context_new(char *problem, size_t size) {
-    char ca[TEXT_SETTING_MAX + 1], certificate[TEXT_SETTING_MAX + 1], key[TEXT_SETTING_MAX + 1];
-    settings_text(TLS_CA, ca);
-    settings_text(TLS_CERT, certificate);
-    settings_text(TLS_KEY, key);
+static SSL_CTX *context_new(const struct tls_files *files, char *problem, size_t size) {
     pthread_mutex_lock(&lock);
     bool usable = load(problem, size);
     pthread_mutex_unlock(&lock);
     if (!usable)
         return NULL;
-    if (!certificate[0] != !key[0]) {
-        snprintf(problem, size, "TLS: tls_cert and tls_key need each other, and one is missing");
-        return NULL;
-    }
     api.ERR_clear_error();
     SSL_CTX *made = api.SSL_CTX_new(api.TLS_client_method());
     if (!made || api.SSL_CTX_ctrl(made, CONTROL_LOWEST_VERSION, VERSION_1_2, NULL) != 1) {
@@ -203,16 +207,10 @@ static SSL_CTX *context_new(char *problem, size_t size) {
         api.SSL_CTX_ctrl(made, CONTROL_MODE, MODE_RELEASE_BUFFERS, NULL);
         api.SSL_CTX_set_verify(made, VERIFY_PEER, NULL);
         api.SSL_CTX_set_default_passwd_cb(made, no_password);
-        if (ca[0] ? api.SSL_CTX_load_verify_locations(made, ca, NULL) != 1
-                  : api.SSL_CTX_set_default_verify_paths(made) != 1)
-            file_problem(problem, size, TLS_CA, ca);
-        else if (certificate[0] && api.SSL_CTX_use_certificate_chain_file(made, certificate) != 1)
-            file_problem(problem, size, TLS_CERT, certificate);
-        else if (key[0] && (api.SSL_CTX_use_PrivateKey_file(made, key, FORMAT_PEM) != 1 ||
-                            api.SSL_CTX_check_private_key(made) != 1))
-            file_problem(problem, size, TLS_KEY, key);
-        else
+        enum text_setting wrong = files_use(files, made);
+        if (wrong == TEXT_SETTINGS)
             return made;
+        snprintf(problem, size, "TLS: %s: %s", settings_text_name(wrong), reason());
     }
     api.SSL_CTX_free(made);
     return NULL;
@@ -228,44 +226,40 @@ static void replace_context(SSL_CTX *made) {
         api.SSL_CTX_free(old);
 }
 
-bool tls_reload(char *problem, size_t size) {
-    SSL_CTX *made = NULL;
-    if (setting(TLS)) {
-        made = context_new(problem, size);
-        pthread_mutex_lock(&lock);
-        if (!made)
-            snprintf(no_context, sizeof no_context, "%s", problem);
-        bool keep = !made && context;
-        pthread_mutex_unlock(&lock);
-        if (keep)
-            return false;
+bool tls_reload(bool only_changed, char *problem, size_t size) {
+    struct tls_files files;
+    if (!setting(TLS)) {
+        replace_context(NULL);
+        return true;
     }
-    replace_context(made);
-    return made || !setting(TLS);
+    SSL_CTX *made = NULL;
+    if (tls_files_open(&files, problem, size)) {
+        bool same = only_changed && context && memcmp(stamps, files.stamp, sizeof stamps) == 0;
+        if (!same)
+            made = context_new(&files, problem, size);
+        if (made)
+            memcpy(stamps, files.stamp, sizeof stamps);
+        tls_files_close(&files);
+        if (same)
+            return true;
+    }
+    if (made || !context)
+        replace_context(made);
+    pthread_mutex_lock(&lock);
+    if (!made)
+        snprintf(no_context, sizeof no_context, "%s", problem);
+    pthread_mutex_unlock(&lock);
+    return made;
 }
 
 /* With one more reference. */
-static SSL_CTX *take_context(bool load_it, char *problem) {
+static SSL_CTX *take_context(char *problem) {
     pthread_mutex_lock(&lock);
     SSL_CTX *taken = context;
     if (taken)
         api.SSL_CTX_up_ref(taken);
     else
         snprintf(problem, TLS_PROBLEM_MAX, "%s", no_context);
-    pthread_mutex_unlock(&lock);
-    if (taken)
-        return taken;
-    if (!load_it)
-        return NULL;
-    /* Creating it failed before: the files may be there by now. */
-    taken = context_new(problem, TLS_PROBLEM_MAX);
-    if (!taken)
-        return NULL;
-    pthread_mutex_lock(&lock);
-    if (!context && setting(TLS)) {
-        context = taken;
-        api.SSL_CTX_up_ref(taken);
-    }
     pthread_mutex_unlock(&lock);
     return taken;
 }
@@ -292,8 +286,8 @@ static bool expect(SSL *ssl, const struct address *address) {
            api.X509_VERIFY_PARAM_set1_ip(api.SSL_get0_param(ssl), ip, v6 ? 16 : 4) == 1;
 }
 
-struct tls *tls_begin(const struct address *address, bool load_it, char problem[TLS_PROBLEM_MAX]) {
-    SSL_CTX *from = take_context(load_it, problem);
+struct tls *tls_begin(const struct address *address, char problem[TLS_PROBLEM_MAX]) {
+    SSL_CTX *from = take_context(problem);
     if (!from)
         return NULL;
     api.ERR_clear_error();

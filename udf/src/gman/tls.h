@@ -24,16 +24,15 @@ struct tls; /* one session */
 
 /* Changes with the configuration: older connections are not used again. */
 unsigned tls_generation(void);
-/* After a change of the settings: read the files (again). False with the reason when they are not usable:
- * then a working configuration stays, and without one every connection fails. Never falls back to plain
- * connections. */
-bool tls_reload(char *problem, size_t size);
+/* After a change of the settings: read the files (again). Nothing else reads them. False with the reason when
+ * they are not usable: then a working configuration stays, and without one every connection fails. Never falls
+ * back to plain connections. only_changed: do nothing when the files are those that were read last. */
+bool tls_reload(bool only_changed, char *problem, size_t size);
 /* Free everything except OpenSSL itself. */
 void tls_unload(void);
 
-/* A session with the server of the address. NULL with the reason. load: without a configuration, try to
- * create one, which reads files. */
-struct tls *tls_begin(const struct address *address, bool load, char problem[TLS_PROBLEM_MAX]);
+/* A session with the server of the address. NULL with the reason. */
+struct tls *tls_begin(const struct address *address, char problem[TLS_PROBLEM_MAX]);
 void tls_end(struct tls *tls, int fd);
 /* TLS_OK: the server is verified, and data may be sent. TLS_WAIT: call again. Otherwise the reason is in
  * problem. */

@@ -168,7 +168,7 @@ static bool begin(struct server *server, int64_t now) {
     return false;
 }
 
-/* Continue the connect and the TLS handshake. Reads no files: TLS must be configured already. */
+/* Continue the connect and the TLS handshake. */
 static void finish(struct server *server, int64_t now) {
     struct wake_line *line = &server->wake;
     char what[WHAT_MAX], why[WHAT_MAX + 16];
@@ -177,7 +177,7 @@ static void finish(struct server *server, int64_t now) {
     snprintf(what, sizeof what, "connect: %s", strerror(errno));
     if (result == IO_OK) {
         kind = FAIL_TLS;
-        result = connection_secure(line->connection, &server->address, false, 0, what);
+        result = connection_secure(line->connection, &server->address, 0, what);
     }
     line->connected = result == IO_OK;
     if (result == IO_OK)

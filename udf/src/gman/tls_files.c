@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#define _GNU_SOURCE /* O_CLOEXEC, st_mtim */
+#include "tls_files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* The reason when it cannot be read. */
+static const char *open_one(struct tls_files *files, enum text_setting which) {
+    char path[TEXT_SETTING_MAX + 1];
+    struct stat is;
+    settings_text(which, path);
+    if (!path[0])
+        return NULL;
+    int fd = files->fd[which] = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &is) != 0)
+        return strerror(errno);
+    if (!S_ISREG(is.st_mode))
+        return "not a regular file";
+    files->stamp[which] =
+        (struct stamp){is.st_dev, is.st_ino, is.st_size, is.st_mtim.tv_sec, is.st_mtim.tv_nsec};
+    return NULL;
+}
+
+bool tls_files_open(struct tls_files *files, char *problem, size_t size) {
+    memset(files, 0, sizeof *files);
+    for (int i = 0; i < TEXT_SETTINGS; i++)
+        files->fd[i] = -1;
+    for (int i = 0; i < TEXT_SETTINGS; i++) {
+        const char *why = open_one(files, (enum text_setting)i);
+        if (!why)
+            continue;
+        snprintf(problem, size, "TLS: %s: %s", settings_text_name((enum text_setting)i), why);
+        tls_files_close(files);
+        return false;
+    }
+    if ((files->fd[TLS_CERT] < 0) == (files->fd[TLS_KEY] < 0))
+        return true;
+    snprintf(problem, size, "TLS: tls_cert and tls_key need each other, and one is missing");
+    tls_files_close(files);
+    return false;
+}
+
+void tls_files_close(struct tls_files *files) {
+    for (int i = 0; i < TEXT_SETTINGS; i++)
+        if (files->fd[i] >= 0)
+            close(files->fd[i]);
+}
+
+const char *tls_file_name(const struct tls_files *files, enum text_setting which, char out[FILE_NAME_MAX]) {
+    snprintf(out, FILE_NAME_MAX, "/proc/self/fd/%d", files->fd[which]);
+    return out;
+}
