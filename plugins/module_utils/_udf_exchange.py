@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._functions import (
@@ -14,6 +13,7 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._functions im
     forget_sql,
     recreate_sql,
 )
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._gearman_state import GearmanState
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._local_statements import LocalStatements
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._lock_holders import lock_timeout_message
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import (
@@ -25,7 +25,6 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import
     Patience,
     ServerError,
     connect,
-    literal,
     qualified,
     quote,
 )
@@ -36,7 +35,6 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._udf_plan imp
     Removal,
     calling_triggers,
     registered_as_wanted,
-    settings_to_restore,
     tables_of,
 )
 
@@ -134,66 +132,6 @@ def _locked(module, database, tables):
             database.patience = patience
 
 
-class GearmanState:
-    """Settings and job servers of a Gearman library, which it loses when it is unloaded."""
-
-    def __init__(self, module, database, rows):
-        self.module = module
-        self.database = database
-        self.settings, self.lists = {}, {}
-        if {"gman_stats", "gman_servers_set"}.issubset(row["name"] for row in rows):
-            stats = self._stats()
-            self.settings, self.lists = stats.get("settings", {}), stats.get("server_lists", {})
-
-    def _stats(self):
-        try:
-            stats = json.loads(self.database.value("SELECT gman_stats()"))
-            return stats if isinstance(stats, dict) else {}
-        except (ServerError, TypeError, ValueError):
-            return {}  # another library's function of that name, or a broken one
-
-    def restore(self):
-        """Set them again, settings before job servers: nothing may be sent in plain text. Returns the
-        problem, '' without one.
-        """
-        if not self.settings and not self.lists:
-            return ""
-        # In check mode the new library is not loaded and cannot be asked for its defaults.
-        problem = "" if self.module.check_mode else self._restore_settings()
-        if not problem:
-            self._restore_servers()
-        return problem
-
-    def _restore_settings(self):
-        is_secure = self.settings.get("tls") == "on"
-        for name, value in settings_to_restore(self.settings, self._stats().get("settings", {})):
-            # Not DO, which ignores errors.
-            error = self.database.attempt(f"SELECT gman_configure({literal(name)}, {literal(str(value))})")
-            if error is not None and is_secure and name.startswith("tls"):
-                return (
-                    "The functions connect to no job server until TLS is set and the job servers are set "
-                    f"again, because {name}, {value!r} before, cannot be set again: {error}"
-                )
-            if error is not None:
-                self.module.warn(
-                    f"the library does not accept the setting {name} that it had, {value}: {error}"
-                )
-        if is_secure and self._stats().get("settings", {}).get("tls") != "on":
-            return (
-                "The functions connect to no job server, because they used TLS before and the library cannot"
-            )
-        return ""
-
-    def _restore_servers(self):
-        for function, servers in sorted(self.lists.items()):
-            arguments = literal(servers) + (f", {literal(function)}" if function else "")
-            error = self.database.attempt(f"DO gman_servers_set({arguments})")
-            if error is not None:
-                self.module.warn(
-                    f"the library does not accept the job servers that were set, {servers}: {error}"
-                )
-
-
 class Exchange:
     """One replacement of functions and file, and what it has done so far."""
 
@@ -214,7 +152,9 @@ class Exchange:
         tables = tables_of(_callers(self.database, [row["name"] for row in rows]))
         state = GearmanState(self.module, self.database, rows)
         with self.local.writable(), _locked(self.module, self.database, tables):
-            problems = [self._replace(rows), state.restore()]
+            problems = [self._replace(rows)]
+            is_kept = self.plan.reload and not self.module.check_mode and self._is_still_loaded(state)
+            problems.append(self._in_use() if is_kept else state.restore())
         if any(problems):
             self.module.fail_json(msg=" ".join(filter(None, problems)), queries=self.database.queries)
         if not self.module.check_mode:
@@ -236,6 +176,17 @@ class Exchange:
         except (ServerError, OSError) as error:
             return f"library {self.library.soname}: {self._explain(error)}. {self._go_back()}"
         return ""
+
+    def _is_still_loaded(self, state):
+        """Whether the server goes on with the library that it was to load again."""
+        return self.library.is_outdated(self.database) or (state.is_locked() and state.is_locked_now())
+
+    def _in_use(self):
+        return (
+            f"library {self.library.soname}: the server goes on with what it has loaded, because the library "
+            "is in use by a statement. Run this again when that has ended (SHOW FULL PROCESSLIST), or "
+            "restart the server"
+        )
 
     def _recreate(self, row):
         error = self.local.attempt(recreate_sql(row))
@@ -317,7 +268,8 @@ def register(module, database, library):
     except PlanError as error:
         module.fail_json(msg=str(error))
     plan.install = install
-    plan.reload = bool(plan.registered) and (install or library.is_outdated(database))
+    is_to_unlock = module.params["unlock"] and GearmanState(module, database, plan.registered).is_locked()
+    plan.reload = bool(plan.registered) and (install or is_to_unlock or library.is_outdated(database))
     if not module.check_mode and not install:
         library.clean_up()
     if not plan.is_change():

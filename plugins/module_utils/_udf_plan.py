@@ -134,12 +134,12 @@ def tables_of(triggers):
 
 def settings_to_restore(before, now):
     """The settings of a Gearman library that it has lost, in the order in which they are set again: TLS
-    after its files.
+    after its files. Not the lock, which comes after the job servers.
     """
     lost = [
         (name, value)
         for name, value in before.items()
-        if now.get(name) != value and (name in now or name == "tls")
+        if name != "locked" and now.get(name) != value and (name in now or name == "tls")
     ]
     return sorted(lost, key=lambda setting: (setting[0] == "tls", setting[0]))
 

@@ -19,7 +19,9 @@ description:
     again, and the tables are released. When the server refuses the new library, the old one is put back.
     Settings that were changed with C(gman_configure), and then the job servers that were set with
     C(gman_servers_set), are set again. When TLS was switched on and cannot be again, the job servers are not
-    set, and the module fails.
+    set, and the module fails. Settings that were locked are locked again, unless O(unlock) is set.
+  - A server that goes on with the library that it has loaded, because a statement is using a function of it
+    at that moment, is an error. The next run completes it.
   - Functions that are registered otherwise than wanted are replaced in the same way.
   - The next run completes one that was interrupted.
   - Only this server registers and drops the functions, also when it has replicas or is a node of a Galera
@@ -91,6 +93,14 @@ options:
       - Whether O(state=absent) removes the library's file too, once no function of it is registered any more.
     type: bool
     default: false
+  unlock:
+    description:
+      - Whether to load a Gearman library again whose settings are locked, with O(state=present), so that they
+        can be changed. It keeps its settings and job servers, and is not locked afterwards.
+      - Nothing is done for a library that is not locked, or that knows no lock.
+    type: bool
+    default: false
+    version_added: 1.1.0
   force:
     description:
       - Drop functions even when triggers call them. Those triggers will then fail or do nothing.
@@ -150,6 +160,15 @@ EXAMPLES = r"""
       - {name: json_object, native: skip}
       - {name: udf_json_object}
       - {name: json_members}
+
+- name: Let the settings of the Gearman library be changed until they are locked again
+  gearsync.mysql_redis.mysql_udf:
+    login_unix_socket: /run/mysqld/mysqld.sock
+    soname: libgearman_mysql_udf.so
+    functions:
+      - name: gman_do_background
+      - name: gman_servers_set
+    unlock: true
 
 - name: Remove the Gearman functions and their library
   gearsync.mysql_redis.mysql_udf:
@@ -238,6 +257,7 @@ def argument_spec():
         },
         "src": {"type": "path"},
         "remove_file": {"type": "bool", "default": False},
+        "unlock": {"type": "bool", "default": False},
         "force": {"type": "bool", "default": False},
         "lift_super_read_only": {"type": "bool", "default": False},
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},

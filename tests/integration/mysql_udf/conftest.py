@@ -4,7 +4,7 @@
 import os
 
 import pytest
-from harness.modules import JSON_LIBRARY
+from harness.modules import GEARMAN_FUNCTIONS, GEARMAN_LIBRARY, JSON_LIBRARY
 from harness.numbered_library import compiled
 
 
@@ -37,3 +37,19 @@ def clean(modules, schema, database):
     for soname in ("numbered.so", JSON_LIBRARY):
         modules.ok("mysql_udf", soname=soname, state="absent", force=True, remove_file=True)
     assert [name for name in os.listdir(database.plugin_dir) if name.startswith(".")] == []
+
+
+@pytest.fixture
+def another_build(modules, libraries, tmp_path):
+    """Exchange the Gearman library for another build of it."""
+    number = iter(range(100))
+
+    def exchange(**options):
+        # An ELF file may carry anything behind its end.
+        longer = tmp_path / GEARMAN_LIBRARY
+        longer.write_bytes((libraries / GEARMAN_LIBRARY).read_bytes() + b"build %d" % next(number))
+        return modules.run(
+            "mysql_udf", soname=GEARMAN_LIBRARY, src=str(longer), functions=GEARMAN_FUNCTIONS, **options
+        )
+
+    return exchange

@@ -7,7 +7,6 @@ import contextlib
 import json
 from pathlib import Path
 
-import pytest
 from harness.modules import GEARMAN_FUNCTIONS, GEARMAN_LIBRARY
 from harness.numbered_library import BUILD_NUMBER
 from harness.tls import Certificates
@@ -127,20 +126,6 @@ def test_no_write_meets_a_missing_function_while_the_library_is_exchanged(databa
     assert database.execute("SELECT DISTINCT build FROM shop.seen ORDER BY build") == [
         (number,) for number in range(10)
     ]
-
-
-@pytest.fixture
-def another_build(modules, libraries, tmp_path):
-    """Exchange the Gearman library for another build of it."""
-    number = iter(range(100))
-
-    def exchange():
-        # An ELF file may carry anything behind its end.
-        longer = tmp_path / GEARMAN_LIBRARY
-        longer.write_bytes((libraries / GEARMAN_LIBRARY).read_bytes() + b"build %d" % next(number))
-        return modules.run("mysql_udf", soname=GEARMAN_LIBRARY, src=str(longer), functions=GEARMAN_FUNCTIONS)
-
-    return exchange
 
 
 def stats(database):
