@@ -17,6 +17,7 @@ from harness.gearman_protocol import (
     PRE_SLEEP,
     WORK_COMPLETE,
     WORK_DATA,
+    WORK_EXCEPTION,
     WORK_FAIL,
     WORK_STATUS,
     WORK_WARNING,
@@ -40,6 +41,8 @@ def answers(function: str, handle: bytes, data: bytes) -> list[bytes]:
             packet(WORK_DATA, handle, b"part"),
             packet(WORK_COMPLETE, handle, b"done"),
         ]
+    if function == "raise":  # gearmand makes a WORK_FAIL of it for clients that have not asked for exceptions
+        return [packet(WORK_EXCEPTION, handle, data)]
     if function == "large":
         return [packet(WORK_COMPLETE, handle, b"x" * int(data))]
     if (
@@ -54,7 +57,7 @@ def answers(function: str, handle: bytes, data: bytes) -> list[bytes]:
     return [packet(WORK_FAIL, handle)]
 
 
-FUNCTIONS = ("reverse", "echo", "count", "chatty", "large", "meet", "fail")
+FUNCTIONS = ("reverse", "echo", "count", "chatty", "large", "meet", "fail", "raise")
 
 
 def main(port: int, host: str) -> None:

@@ -20,6 +20,7 @@
  *   start FUNCTION ARGUMENT…          -> ok: a call in a separate thread
  *   join                              -> the number of NULLs of that call, when it is over
  *   fds                               -> the number of open descriptors
+ *   allocated                         -> the bytes of memory in use
  *   overrun, overflow, leak           -> nothing: deliberate errors, to check the sanitizers
  *   name HOST ADDRESS                 -> from now on HOST resolves to ADDRESS ("-": to nothing, "~": after a
  *                                        minute to nothing)
@@ -43,6 +44,9 @@
 #include "../src/shared/compat.h"
 
 enum { MOST_WORDS = 4096 };
+
+/* Of both sanitizers. */
+size_t __sanitizer_get_current_allocated_bytes(void);
 
 typedef udf_bool init_function(udf_init *, udf_args *, char *);
 typedef char *text_function(udf_init *, udf_args *, char *, unsigned long *, unsigned char *,
@@ -494,6 +498,8 @@ int main(void) {
             run_join();
         } else if (strcmp(words[0], "fds") == 0) {
             printf("%d\n", count_fds());
+        } else if (strcmp(words[0], "allocated") == 0) {
+            printf("%zu\n", __sanitizer_get_current_allocated_bytes());
         } else if (strcmp(words[0], "overrun") == 0) {
             volatile char *byte = need(malloc(count));
             byte[count] = 1;

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import time
 from pathlib import Path
@@ -32,6 +33,38 @@ def test_result_of_16_mib_but_not_more(gman: Driver, gearmand: Gearmand) -> None
     assert len(answer) == 16 * 1024 * 1024
     assert gman.call("gman_do", "large", 16 * 1024 * 1024 + 1000) is None
     assert gman.call("gman_do", "reverse", "ab") == b"ba"
+
+
+def test_an_idle_connection_keeps_little_memory(gman: Driver, gearmand: Gearmand) -> None:
+    use(gman, gearmand.address)
+    size = 8 * 1024 * 1024
+    assert gman.call("gman_do", "reverse", "ab")
+    before = int(gman.ask("allocated"))
+    assert gman.call("gman_do", "large", size)
+    assert server(gman, gearmand.address)["idle_connections"] == 1
+    assert int(gman.ask("allocated")) - before < 128 * 1024
+
+
+def test_a_workers_exception_is_a_failed_job(gman: Driver, gearmand: Gearmand) -> None:
+    """gearmand tells it with a NUL after the handle. Nothing is wrong with the connection."""
+    use(gman, gearmand.address)
+    for _ in range(3):
+        assert gman.call("gman_do", "raise", "ValueError") is None
+    state = server(gman, gearmand.address)
+    assert (state["failures"]["job_failed"], state["failures"]["protocol"], state["connects"]) == (3, 0, 1)
+
+
+def test_too_many_open_files_here_cost_no_breaker(gman: Driver, gearmand: Gearmand) -> None:
+    use(gman, gearmand.address)
+    pid, most = gman.process.pid, resource.prlimit(gman.process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (int(gman.ask("fds")), most[1]))
+    for _ in range(3):
+        assert gman.call("gman_do_background", "f", "x") is None
+    state = server(gman, gearmand.address)
+    assert (state["state"], state["breaker_openings"], state["failures"]["memory"]) == ("closed", 0, 3)
+    assert "Too many open files" in state["last_error"]
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, most)
+    assert gman.call("gman_do_background", "f", "x")
 
 
 def test_large_workload(gman: Driver, gearmand: Gearmand) -> None:

@@ -25,6 +25,10 @@ static void set_option(int fd, int level, int name, int value) {
     (void)setsockopt(fd, level, name, &value, sizeof value);
 }
 
+bool socket_shortage(void) {
+    return errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM;
+}
+
 int socket_begin(const struct endpoint *endpoint) {
     int fd = socket(endpoint->address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
@@ -121,8 +125,10 @@ enum io_result connection_open(const struct endpoints *endpoints, const struct a
             }
         }
         if (fd < 0 || result != IO_OK) {
-            result = IO_CLOSED;
             snprintf(what, WHAT_MAX, "connect: %s", strerror(errno));
+            result = fd < 0 && socket_shortage() ? IO_MEMORY : IO_CLOSED;
+            if (result == IO_MEMORY)
+                break;
             continue;
         }
         *out = connection_wrap(fd);
@@ -154,18 +160,20 @@ void connection_close(struct connection *connection) {
     free(connection);
 }
 
+void connection_shrink(struct connection *connection) {
+    connection->start = connection->end = 0;
+    unsigned char *smaller =
+        connection->capacity > KEPT_INPUT ? realloc(connection->input, KEPT_INPUT) : NULL;
+    if (smaller) {
+        connection->input = smaller;
+        connection->capacity = KEPT_INPUT;
+    }
+}
+
 /* Make room for more input. The buffer grows with what has arrived, not with what a header announces. */
 static bool input_room(struct connection *connection) {
-    if (connection->start == connection->end) {
-        connection->start = connection->end = 0;
-        if (connection->capacity > KEPT_INPUT) {
-            unsigned char *smaller = realloc(connection->input, KEPT_INPUT);
-            if (smaller) {
-                connection->input = smaller;
-                connection->capacity = KEPT_INPUT;
-            }
-        }
-    }
+    if (connection->start == connection->end)
+        connection_shrink(connection);
     if (connection->end < connection->capacity)
         return true;
     if (connection->start >= connection->capacity / 2) {

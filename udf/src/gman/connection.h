@@ -20,7 +20,7 @@ enum io_result {
     IO_TIMEOUT,
     IO_CLOSED,  /* closed or reset by the other side */
     IO_GARBAGE, /* not a response packet, or too long */
-    IO_MEMORY,
+    IO_MEMORY, /* no memory, or no descriptor */
     IO_INSECURE, /* TLS is configured and failed */
 };
 
@@ -40,6 +40,8 @@ struct connection {
 
 /* Begin to connect, without waiting: a socket, or -1 with errno. */
 int socket_begin(const struct endpoint *endpoint);
+/* Whether errno of a failed one means that this process lacks descriptors or memory. */
+bool socket_shortage(void);
 /* IO_OK: connected. IO_TIMEOUT: not yet. IO_CLOSED: failed, with errno. */
 enum io_result socket_finish(int fd, int64_t deadline);
 
@@ -57,6 +59,8 @@ bool connection_current(const struct connection *connection);
 /* The reason of TLS for the end of the connection, or the given text without one. */
 const char *connection_ending(const struct connection *connection, const char *otherwise);
 void connection_close(struct connection *connection);
+/* Give the memory of large answers back. Only without unread input. */
+void connection_shrink(struct connection *connection);
 /* Nothing unread and not closed by the other side: usable for the next packet. */
 bool connection_idle(struct connection *connection);
 

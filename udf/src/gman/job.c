@@ -177,10 +177,12 @@ static enum io_result work_packet(const struct job *job, struct packet *packet, 
     enum io_result result = connection_receive(job->connection, packet, deadline);
     if (result != IO_OK)
         return result;
-    if (packet->type == WORK_FAIL)
+    /* gearmand ends the handle of a job that failed by an exception with a NUL, of others without. */
+    if (!packet_split(packet, parts, 2)) {
+        if (packet->type != WORK_FAIL)
+            return IO_GARBAGE;
         parts[0] = packet->body;
-    else if (!packet_split(packet, parts, 2))
-        return IO_GARBAGE;
+    }
     if (parts[0].length != job->handle_length || memcmp(parts[0].data, job->handle, job->handle_length) != 0)
         return IO_GARBAGE;
     *data = parts[1];

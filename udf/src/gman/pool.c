@@ -59,13 +59,15 @@ static struct connection *open_new(struct server *server, struct pass *pass, int
         connection_close(connection);
         result = connection_open(&endpoints, &server->address, cut ? deadline : limit, &connection, what);
     } while (result == IO_OK && !connection_current(connection)); /* TLS was reconfigured meanwhile */
-    enum failure_kind kind = result == IO_INSECURE ? FAIL_TLS : FAIL_CONNECT;
+    enum failure_kind kind = result == IO_INSECURE ? FAIL_TLS
+                             : result == IO_MEMORY ? FAIL_MEMORY
+                                                   : FAIL_CONNECT;
     if (result == IO_OK)
         server_connected(server);
     else if (statement_killed())
         server_noted(server, FAIL_KILLED, "the statement was killed");
-    else if (cut && clock_ns() >= deadline)
-        server_noted(server, kind, what); /* earlier servers have used up this one's time */
+    else if (result == IO_MEMORY || (cut && clock_ns() >= deadline))
+        server_noted(server, kind, what); /* or earlier servers have used up this one's time */
     else
         server_failed(server, pass, kind, what);
     return connection;
@@ -252,6 +254,8 @@ void pool_put(struct server *server, struct connection *connection) {
     atomic_fetch_sub(&server->busy, 1);
     connection->idle_since = clock_ns();
     connection->kept = true;
+    if (connection->start == connection->end)
+        connection_shrink(connection);
     pthread_mutex_lock(&registry_lock);
     if (server->breaker.state != BREAKER_CLOSED || (int64_t)server->idle >= setting(POOL_MAX_IDLE)) {
         surplus = connection;

@@ -25,7 +25,7 @@ enum failure_kind {
     FAIL_REJECTED, /* it answered with an ERROR packet */
     FAIL_JOB,      /* the worker failed the job */
     FAIL_JOB_TIMEOUT, /* no result within the job timeout */
-    FAIL_MEMORY,
+    FAIL_MEMORY,   /* of this process; also too many open files */
     FAIL_TLS,      /* the handshake failed: wrong certificate, or the files are not usable */
     FAIL_KILLED,   /* the statement was killed while it waited */
     FAILURE_KINDS,
