@@ -72,6 +72,22 @@ def test_every_function(sql: Session, gearmand: Gearmand) -> None:
     assert sql.one("SELECT lib_mysqludf_json_info()") == "lib_mysqludf_json version 1.0.0"
 
 
+def test_sums_with_rollup(sql: Session, gearmand: Gearmand) -> None:
+    """The servers hand one state to all levels."""
+    sql.all("SELECT gman_servers_set(%s)", gearmand.address)
+    rows = "FROM numbers WHERE seq <= 7 GROUP BY"
+    for groups in ("seq % 2 WITH ROLLUP", "seq % 2, seq % 3 WITH ROLLUP"):
+        ours, servers = (
+            sql.all(f"SELECT {one} {rows} {groups}") for one in ("gman_sum('echo', seq)", "SUM(seq)")
+        )
+        assert [int(row[0]) for row in ours] == [int(row[0]) for row in servers]
+    assert [int(row[0]) for row in sql.all(f"SELECT gman_sum('echo', seq) {rows} seq % 2 ORDER BY 1")] == [
+        12,
+        16,
+    ]
+    assert sql.all(f"SELECT gman_sum('fail', seq) {rows} seq % 2 WITH ROLLUP") == [(None,), (None,), (None,)]
+
+
 def test_prepared_statement_and_each_row_a_job(sql: Session, gearmand: Gearmand) -> None:
     sql.all("SELECT gman_servers_set(%s)", gearmand.address)
     sql.all("PREPARE s FROM 'SELECT gman_do(?, ?), udf_json_object(? AS q)'; SET @f = 'reverse', @w = 'abc'")

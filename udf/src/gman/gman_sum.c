@@ -7,6 +7,7 @@
  *   of the function run them in parallel. Arguments as with gman_do.
  * Returns the sum of the results, which must be numbers: integers are added exactly,
  *   others as doubles and rounded at the end. 0 for no rows.
+ *   WITH ROLLUP sends a row's job once for each level.
  * Errors: wrong arguments fail the statement. A job that fails, a result that is not a number, a sum beyond
  *   64 bits, a lost connection, a timeout: NULL for this group, counted in gman_stats().
  * Cost: job_timeout_ms after the last row, at most; the submission of a row as with gman_do_background,
@@ -35,7 +36,12 @@ enum {
     TAKEN_PER_ROW = 1000, /* packets that one row reads at most, even in a flood */
 };
 
+/* With ROLLUP the server calls the functions for each level of groups with an initid of its own, all with the
+ * ptr that _init has set: so each initid has a sum of its own. The first one owns the others. */
 struct sum {
+    struct sum *next;
+    const udf_init *level; /* NULL: of the first one, before it is used */
+    bool incomplete; /* of the first one: there was no memory for another */
     bool failed;
     struct job job; /* the group's connection; its handle is that of the first job */
     bool connected;
@@ -43,6 +49,25 @@ struct sum {
     long long whole;
     double fraction;
 };
+
+/* NULL: out of memory. */
+static struct sum *sum_of(const udf_init *initid) {
+    struct sum *first = (struct sum *)(void *)initid->ptr, *sum = first;
+    if (!first->level)
+        first->level = initid;
+    while (sum && sum->level != initid)
+        sum = sum->next;
+    if (sum)
+        return sum;
+    sum = calloc(1, sizeof *sum);
+    if (sum) {
+        sum->level = initid;
+        sum->next = first->next;
+        first->next = sum;
+    }
+    first->incomplete |= !sum;
+    return sum;
+}
 
 static void give_up(struct sum *sum, enum failure_kind kind, const char *what) {
     if (statement_killed()) {
@@ -131,18 +156,23 @@ udf_bool gman_sum_init(udf_init *initid, udf_args *args, char *message) {
 }
 
 void gman_sum_clear(udf_init *initid, unsigned char *is_null UNUSED, unsigned char *error UNUSED) {
-    struct sum *sum = (struct sum *)(void *)initid->ptr;
+    struct sum *sum = sum_of(initid);
+    if (!sum)
+        return;
     if (sum->connected)
         job_abandon(&sum->job);
-    memset(sum, 0, sizeof *sum);
+    sum->failed = sum->connected = false;
+    sum->created = sum->wanted = sum->finished = 0;
+    sum->whole = 0;
+    sum->fraction = 0;
 }
 
 void gman_sum_add(udf_init *initid, udf_args *args, unsigned char *is_null UNUSED,
                   unsigned char *error UNUSED) {
-    struct sum *sum = (struct sum *)(void *)initid->ptr;
+    struct sum *sum = sum_of(initid);
     struct request request;
     struct job_error why;
-    if (sum->failed)
+    if (!sum || sum->failed)
         return;
     if (!gman_request(args, SUBMIT_JOB, "gman_sum", &request, &why)) {
         give_up(sum, FAIL_JOB, why.text);
@@ -183,7 +213,12 @@ void gman_sum_reset(udf_init *initid, udf_args *args, unsigned char *is_null, un
 
 long long gman_sum(udf_init *initid, udf_args *args UNUSED, unsigned char *is_null,
                    unsigned char *error UNUSED) {
-    struct sum *sum = (struct sum *)(void *)initid->ptr;
+    const struct sum *first = (struct sum *)(void *)initid->ptr;
+    struct sum *sum = sum_of(initid);
+    if (!sum || first->incomplete) {
+        *is_null = 1;
+        return 0;
+    }
     wait_for_results(sum, 0, clock_ns() + setting_ns(JOB_TIMEOUT_MS));
     if (sum->connected) {
         if (sum->created == sum->wanted)
@@ -204,8 +239,12 @@ long long gman_sum(udf_init *initid, udf_args *args UNUSED, unsigned char *is_nu
 
 void gman_sum_deinit(udf_init *initid) {
     struct sum *sum = (struct sum *)(void *)initid->ptr;
-    if (sum && sum->connected)
-        job_abandon(&sum->job);
-    free(sum);
+    while (sum) {
+        struct sum *next = sum->next;
+        if (sum->connected)
+            job_abandon(&sum->job);
+        free(sum);
+        sum = next;
+    }
     initid->ptr = NULL;
 }
