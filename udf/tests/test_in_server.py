@@ -14,8 +14,11 @@ import pytest
 from harness.gearmand import Gearmand
 from harness.ports import free_port
 from harness.waiting import until
+from pymysql.charset import charset_by_name
 from sanitized import BUILD
 from udf_servers import HOST, Database, Session, statements
+
+CHARSET_BINARY = charset_by_name("binary").id
 
 
 def test_articles_sql(sql: Session, gearmand: Gearmand) -> None:
@@ -86,6 +89,21 @@ def test_sums_with_rollup(sql: Session, gearmand: Gearmand) -> None:
         16,
     ]
     assert sql.all(f"SELECT gman_sum('fail', seq) {rows} seq % 2 WITH ROLLUP") == [(None,), (None,), (None,)]
+
+
+def test_texts_have_a_text_character_set(sql: Session, gearmand: Gearmand) -> None:
+    sql.all("SELECT gman_servers_set(%s)", gearmand.address)
+    texts = (
+        "gman_do_background('f', 1), gman_do_high_background('f', 'x'), gman_do_low_background('f', x'00'), "
+        "gman_stats(), gman_version(), gman_configure('pool_max_idle', 64), gman_servers_set('', 'f'), "
+        "udf_json_object(1 AS a), udf_json_array(x'00'), json_members('a', 1), lib_mysqludf_json_info()"
+    )
+    with sql.connection.cursor() as cursor:
+        cursor.execute(f"SELECT gman_do('reverse', 'ab'), {texts}")
+        binary, *text = [field.charsetnr == CHARSET_BINARY for field in cursor._result.fields]
+    assert binary  # what a worker answers
+    # MariaDB has no interface for it.
+    assert set(text) == {"MariaDB" in str(sql.one("SELECT VERSION()"))}
 
 
 def test_prepared_statement_and_each_row_a_job(sql: Session, gearmand: Gearmand) -> None:

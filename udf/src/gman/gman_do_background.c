@@ -20,6 +20,7 @@ static udf_bool init(udf_init *initid, udf_args *args, char *message, const char
     if (gman_check_job(initid, args, message, name, 3))
         return 1;
     initid->max_length = HANDLE_MAX;
+    udf_utf8_result(initid);
     return 0;
 }
 
