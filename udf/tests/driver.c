@@ -22,8 +22,6 @@
  *   fds                               -> the number of open descriptors
  *   allocated                         -> the bytes of memory in use
  *   overrun, overflow, leak           -> nothing: deliberate errors, to check the sanitizers
- *   name HOST ADDRESS                 -> from now on HOST resolves to ADDRESS ("-": to nothing, "~": after a
- *                                        minute to nothing)
  *
  * ARGUMENT is TYPE:CONST:WIDTH:NAME:VALUE: TYPE S string, I integer, B bit, R real, D decimal; CONST 0 or 1;
  * WIDTH is the maximal length that the server reports; NAME is the attribute, in hex; VALUE is hex of its
@@ -58,22 +56,77 @@ typedef void add_function(udf_init *, udf_args *, unsigned char *, unsigned char
 
 static void *library;
 
-/* Host names for tests in which a server changes its address. */
-static char fake_host[256], fake_address[64];
+/* The asynchronous resolver of glibc, in place of the real one. The file that GMAN_TEST_NAMES names has a line for
+ * each name: its addresses, or "!" (no name server answers) or "~" (it hangs until the line changes). Names that were
+ * asked for are appended to the file with .asked after its name. */
+static void name_entry(const char *name, char *entry, size_t size) {
+    FILE *file = fopen(getenv("GMAN_TEST_NAMES"), "re");
+    char *line = NULL;
+    size_t capacity = 0, length = strlen(name);
+    *entry = 0;
+    while (file && getline(&line, &capacity, file) > 0)
+        if (strncmp(line, name, length) == 0 && line[length] == ' ')
+            snprintf(entry, size, "%s", line + length + 1);
+    free(line);
+    if (file)
+        fclose(file);
+}
 
-int getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
-                struct addrinfo **result) {
-    static int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
-    if (!real)
-        *(void **)&real = dlsym(RTLD_NEXT, "getaddrinfo");
-    if (fake_host[0] && strcmp(host, fake_host) == 0) {
-        if (fake_address[0] == '~')
-            sleep(60);
-        if (fake_address[0] == '-' || fake_address[0] == '~')
-            return EAI_NONAME;
-        host = fake_address;
+static int resolve(struct gaicb *request) {
+    char entry[512], *save = NULL;
+    struct addrinfo hints = *request->ar_request, **end = &request->ar_result;
+    hints.ai_flags |= AI_NUMERICHOST;
+    for (int i = 0; i < 6000; i++) {
+        name_entry(request->ar_name, entry, sizeof entry);
+        if (*entry != '~')
+            break;
+        usleep(10000);
     }
-    return real(host, service, hints, result);
+    if (*entry == '!' || *entry == '~')
+        return EAI_AGAIN;
+    for (char *word = strtok_r(entry, " \n", &save); word; word = strtok_r(NULL, " \n", &save)) {
+        if (getaddrinfo(word, request->ar_service, &hints, end) != 0)
+            return EAI_FAIL;
+        end = &(*end)->ai_next;
+    }
+    return request->ar_result ? 0 : EAI_NONAME;
+}
+
+static void *resolver(void *data) {
+    struct gaicb *request = data;
+    int state = resolve(request);
+    __atomic_store_n(&request->__return, state, __ATOMIC_RELEASE);
+    return NULL;
+}
+
+int getaddrinfo_a(int mode UNUSED, struct gaicb *list[], int count UNUSED, struct sigevent *event UNUSED) {
+    char path[512];
+    pthread_t thread;
+    snprintf(path, sizeof path, "%s.asked", getenv("GMAN_TEST_NAMES"));
+    FILE *asked = fopen(path, "ae");
+    if (asked) {
+        fprintf(asked, "%s\n", list[0]->ar_name);
+        fclose(asked);
+    }
+    __atomic_store_n(&list[0]->__return, EAI_INPROGRESS, __ATOMIC_RELEASE);
+    if (pthread_create(&thread, NULL, resolver, list[0]) != 0)
+        return EAI_AGAIN;
+    pthread_detach(thread);
+    return 0;
+}
+
+int gai_error(struct gaicb *request) { return __atomic_load_n(&request->__return, __ATOMIC_ACQUIRE); }
+
+/* Of the sanitizer of memory. */
+void __lsan_ignore_object(const void *object) __attribute__((weak));
+
+int gai_cancel(struct gaicb *request) {
+    if (gai_error(request) != EAI_INPROGRESS)
+        return EAI_ALLDONE;
+    /* A library that is unloaded now cannot free it. */
+    if (__lsan_ignore_object)
+        __lsan_ignore_object(request);
+    return EAI_NOTCANCELED;
 }
 
 static void *need(void *memory) {
@@ -508,10 +561,6 @@ int main(void) {
             most += (int)count;
         } else if (strcmp(words[0], "leak") == 0) {
             *(volatile char *)need(malloc(count)) = 1;
-            puts("ok");
-        } else if (strcmp(words[0], "name") == 0) {
-            snprintf(fake_host, sizeof fake_host, "%s", words[1]);
-            snprintf(fake_address, sizeof fake_address, "%s", words[2]);
             puts("ok");
         } else {
             fprintf(stderr, "driver: unknown command %s\n", words[0]);

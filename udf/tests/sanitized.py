@@ -9,7 +9,6 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from harness.ports import free_port
 from harness.process import STOP
 
 HERE = Path(__file__).resolve().parent
@@ -65,21 +64,11 @@ class Driver:
     def __init__(self, library: str, build: Path = SANITIZED) -> None:
         self.library, self.build = build / library, build
         environment = dict(os.environ)
-        # The sanitized build uses these in place of /etc/hosts and /etc/resolv.conf. No name server answers
-        # unless a test starts a FakeDns.
         self.files = tempfile.TemporaryDirectory(prefix="udf")
-        self.hosts, self.resolv_conf, self.dns_port = (
-            Path(self.files.name) / "hosts",
-            Path(self.files.name) / "resolv.conf",
-            free_port(),
-        )
-        self.hosts.write_text("127.0.0.1 localhost\n")
-        self.resolv_conf.write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
-        environment |= {
-            "GMAN_TEST_HOSTS": str(self.hosts),
-            "GMAN_TEST_RESOLV_CONF": str(self.resolv_conf),
-            "GMAN_TEST_DNS_PORT": str(self.dns_port),
-        }
+        self.names_file = Path(self.files.name) / "names"
+        self._names = {"localhost": "127.0.0.1"}
+        self.name()
+        environment["GMAN_TEST_NAMES"] = str(self.names_file)
         environment["ASAN_OPTIONS"] = (
             "detect_leaks=1:abort_on_error=0:exitcode=86:detect_stack_use_after_return=1:strict_string_checks=1"
         )
@@ -112,6 +101,21 @@ class Driver:
             status, complaints = self.end()
             pytest.fail(f"the driver died ({status}):\n{complaints}")
         return answer.rstrip("\n")
+
+    def name(self, **names: str) -> None:
+        """What these names resolve to from now on: addresses, "" (nothing), "!" (no name server answers) or
+        "~" (that takes until it is changed). They are names in the domain ``example``.
+        """
+        self._names |= {f"{name}.example": answer for name, answer in names.items()}
+        new = self.names_file.with_suffix(".new")
+        new.write_text("".join(f"{name} {answer}\n" for name, answer in self._names.items() if answer))
+        new.rename(self.names_file)
+
+    @property
+    def asked(self) -> list[str]:
+        """The names that the resolver was asked for."""
+        file = self.names_file.with_suffix(".asked")
+        return file.read_text().split() if file.exists() else []
 
     def load(self) -> None:
         assert self.ask("load", str(self.library)) == "ok"

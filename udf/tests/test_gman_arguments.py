@@ -20,6 +20,7 @@ from sanitized import Driver, Refused, RowError, Value
         ("LocalHost:65535", "localhost:65535"),
         ("[::1]", "[::1]:4730"),
         ("[::1]:4731,[FE80::1]:1", "[::1]:4731,[fe80::1]:1"),
+        ("[FE80::1%Eth0]:1", "[fe80::1%Eth0]:1"),
         (",".join(f"127.0.0.{n}" for n in range(1, 33)), ",".join(f"127.0.0.{n}:4730" for n in range(1, 33))),
         ("", ""),
         ("  ", ""),

@@ -10,7 +10,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from fake_dns import FakeDns
 from fake_server import FakeServer
 from gman_calls import configure, patient, server, stats, submit, use
 from harness.tls import Certificates
@@ -50,13 +49,12 @@ def test_locked_settings_and_lists_stay_until_the_library_is_loaded_again(
 
 
 def test_a_list_whose_names_are_looked_up_meanwhile_is_not_set(gman: Driver, fake: FakeServer) -> None:
-    gman.resolv_conf.write_text("nameserver 127.0.0.1\noptions timeout:2 attempts:5\n")
+    gman.name(slow="~")
     use(gman, fake.address)
-    with FakeDns(gman.dns_port, mode="silent") as dns:
-        gman.start("gman_servers_set", "slow.example:4730")
-        until(lambda: dns.asked)
-        configure(gman, locked="on")
-        gman.join()
+    gman.start("gman_servers_set", "slow.example:4730")
+    until(lambda: gman.asked)
+    configure(gman, locked="on")
+    gman.join()
     assert stats(gman)["server_lists"] == {"": fake.address}
 
 

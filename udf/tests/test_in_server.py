@@ -45,6 +45,16 @@ def test_articles_sql(sql: Session, gearmand: Gearmand) -> None:
     assert sql.one("SELECT gman_do('reverse', 'hello world!')") == "!dlrow olleh"
 
 
+def test_names_are_looked_up_by_the_systems_resolver(sql: Session, gearmand: Gearmand) -> None:
+    """In the server, with the threads of glibc, and while the library is loaded and unloaded."""
+    for name in ("localhost", "LOCALHOST."):
+        address = f"{name}:{gearmand.port}"
+        assert sql.one(f"SELECT gman_servers_set('{address}')") == address.lower()
+        until(lambda: sql.one("SELECT gman_do_background('named', 'x')"))
+    assert sql.one("SELECT gman_servers_set('no-such-name.invalid')") == "no-such-name.invalid:4730"
+    assert sql.one("SELECT gman_do_background('named', 'x')") is None
+
+
 def test_every_function(sql: Session, gearmand: Gearmand) -> None:
     sql.all("SELECT gman_servers_set(%s)", gearmand.address)
     results = sql.row(

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from fake_dns import FakeDns
 from fake_server import FakeServer
 from gman_calls import configure, patient, submit
 from harness.waiting import until
@@ -12,8 +11,8 @@ from sanitized import THREADS, Driver
 
 def test_no_data_race() -> None:
     gman = Driver("libgearman_mysql_udf.so", THREADS)
-    with FakeServer() as good, FakeServer("close") as ill, FakeDns(gman.dns_port) as dns:
-        dns.names["job.example"] = ["127.0.0.1"]
+    with FakeServer() as good, FakeServer("close") as ill:
+        gman.name(job="127.0.0.1")
         name, both = f"job.example:{good.port}", f"{ill.address},{good.address}"
         configure(gman, breaker_retry_ms=20)
         gman.call("gman_servers_set", both)

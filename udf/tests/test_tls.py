@@ -101,12 +101,15 @@ def test_storm_over_tls(gman: Driver, certificates: Certificates, front: TlsFron
     assert server(gman)["connects"] <= 16
 
 
-def test_name_is_sent_and_checked(gman: Driver, certificates: Certificates, tls_fake: FakeServer) -> None:
+@pytest.mark.parametrize("name", ["localhost", "localhost."])
+def test_name_is_sent_and_checked(
+    gman: Driver, certificates: Certificates, tls_fake: FakeServer, name: str
+) -> None:
     seen: list[str | None] = []
     assert tls_fake.context
     tls_fake.context.sni_callback = lambda _socket, name, _context: seen.append(name)
     secure(gman, certificates)
-    use(gman, f"localhost:{tls_fake.port}")
+    use(gman, f"{name}:{tls_fake.port}")
     assert gman.call("gman_do_background", "f", "x") == b"H:fake:1"
     assert seen == ["localhost"]
 

@@ -80,13 +80,15 @@ static const char *parse_v6(struct address *out) {
 }
 
 static const char *copy_host(const char *text, size_t length, struct address *out) {
+    bool zone = false; /* names of interfaces have upper and lower case */
     if (length > HOST_MAX)
         return "the host name is too long";
     for (size_t i = 0; i < length; i++) {
         char c = text[i];
         if (c == 0)
             return "a host name consists of letters, digits, - _ .";
-        out->host[i] = c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+        zone |= c == '%';
+        out->host[i] = c >= 'A' && c <= 'Z' && !zone ? (char)(c - 'A' + 'a') : c;
     }
     out->host[length] = 0;
     return NULL;

@@ -5,10 +5,7 @@
 #ifndef ENDPOINT_H
 #define ENDPOINT_H
 
-#include <netinet/in.h>
-#include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 #include <sys/socket.h>
 
 enum { ENDPOINTS_MAX = 8 };
@@ -22,10 +19,5 @@ struct endpoints {
     size_t count;
     struct endpoint list[ENDPOINTS_MAX];
 };
-
-/* ip: 4 or 16 bytes, port in network order. Ignored when the list is full. */
-void endpoints_add(struct endpoints *endpoints, int family, const void *ip, uint32_t zone, in_port_t port);
-/* A textual address, v4 or v6 with or without a zone. False: not an address. */
-bool endpoints_add_text(struct endpoints *endpoints, const char *text, in_port_t port);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Looks a host name up without blocking: /etc/hosts, then DNS. A lookup continues from call to call, because
- * getaddrinfo has no timeout and the library has no thread that could wait for it.
+ * Looks a host name up without blocking, by the asynchronous resolver of glibc, which has threads of its own for
+ * it: with all sources of nsswitch.conf. A lookup continues from call to call, because it has no timeout.
  */
 #ifndef LOOKUP_H
 #define LOOKUP_H
@@ -15,12 +15,14 @@ enum lookup_result {
     LOOKUP_DONE,
     LOOKUP_WAIT,    /* not finished at the deadline */
     LOOKUP_NO_NAME, /* the name has no address */
-    LOOKUP_FAILED,  /* no name server answered */
+    LOOKUP_FAILED,  /* no source has answered */
 };
 
-/* Reads the two files only. NULL: out of memory. */
+/* The endpoint of an IP address. False without one: a zone that does not exist. */
+bool lookup_numeric(const struct address *address, struct endpoints *found);
+/* Begin a lookup. NULL: out of memory. */
 struct lookup *lookup_new(const struct address *address);
-/* Send queries and read responses until the deadline (a time of clock_ns(); 0: do not wait). */
+/* Look whether it is finished, until the deadline (a time of clock_ns(); 0: do not wait). */
 enum lookup_result lookup_step(struct lookup *lookup, int64_t deadline, struct endpoints *found);
 void lookup_free(struct lookup *lookup);
 

@@ -2,7 +2,6 @@
 #define _GNU_SOURCE
 #include "servers.h"
 
-#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,8 +14,8 @@
 pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* How long gman_servers_set may take for all its names together, so that mysqld's start does not wait for a
- * name server that hangs; and within which time name servers have answered that do not hang. */
-static const int64_t lookup_budget = 5LL * 1000000000, quick = 500LL * 1000000;
+ * name server that hangs. */
+static const int64_t lookup_budget = 5LL * 1000000000;
 
 enum { LISTS_MAX = 64 }; /* every job looks its function up in them */
 
@@ -60,29 +59,13 @@ void server_endpoints(struct server *server, struct endpoints *out) {
     pthread_mutex_unlock(&registry_lock);
 }
 
-/* Use the system's resolver. It has no timeout, so names are passed to it by gman_servers_set only; it just
- * parses IP addresses. */
-static enum lookup_result resolve(struct server *server) {
-    struct addrinfo hints = {.ai_family = AF_UNSPEC,
-                             .ai_socktype = SOCK_STREAM,
-                             .ai_flags = AI_NUMERICSERV | (server->address.numeric ? AI_NUMERICHOST : 0)};
-    struct addrinfo *found = NULL;
-    struct endpoints endpoints = {.count = 0};
-    if (getaddrinfo(server->address.host, server->address.port, &hints, &found) != 0)
-        return LOOKUP_NO_NAME;
-    for (struct addrinfo *one = found; one && endpoints.count < ENDPOINTS_MAX; one = one->ai_next) {
-        struct endpoint *endpoint = &endpoints.list[endpoints.count];
-        if (one->ai_addrlen > sizeof endpoint->address)
-            continue;
-        memcpy(&endpoint->address, one->ai_addr, one->ai_addrlen);
-        endpoint->length = one->ai_addrlen;
-        endpoints.count++;
-    }
-    freeaddrinfo(found);
-    if (endpoints.count == 0)
+/* An IP address: nothing to wait for. */
+static enum lookup_result numeric_lookup(struct server *server) {
+    struct endpoints found;
+    if (!lookup_numeric(&server->address, &found))
         return LOOKUP_NO_NAME;
     pthread_mutex_lock(&registry_lock);
-    server->endpoints = endpoints;
+    server->endpoints = found;
     pthread_mutex_unlock(&registry_lock);
     return LOOKUP_DONE;
 }
@@ -96,7 +79,7 @@ enum lookup_result server_lookup(struct server *server, int64_t deadline) {
     server->looking |= mine;
     pthread_mutex_unlock(&registry_lock);
     if (!mine)
-        return server->address.numeric && !known ? resolve(server) : result;
+        return server->address.numeric && !known ? numeric_lookup(server) : result;
 
     struct endpoints found = {.count = 0};
     if (!lookup)
@@ -122,17 +105,10 @@ enum lookup_result server_lookup(struct server *server, int64_t deadline) {
 
 /* For gman_servers_set. False: the name has no address yet. */
 static bool resolve_now(struct server *server, int64_t deadline) {
-    if (server->address.numeric)
-        return resolve(server) == LOOKUP_DONE;
-    int64_t began = clock_ns();
     pthread_mutex_lock(&registry_lock);
     server->lookup_after = 0;
     pthread_mutex_unlock(&registry_lock);
-    enum lookup_result result = server_lookup(server, deadline);
-    /* nsswitch.conf may list other sources. But the resolver queries the name servers again, and waits for
-     * those that hang. */
-    if ((result == LOOKUP_NO_NAME || result == LOOKUP_FAILED) && clock_ns() - began < quick)
-        result = resolve(server);
+    server_lookup(server, deadline);
     struct endpoints endpoints;
     server_endpoints(server, &endpoints);
     return endpoints.count > 0;
