@@ -180,3 +180,5 @@ def test_no_write_notices_a_storm_of_hostile_sql(
     assert database.alive()
     print(f"{sum(attackers.done)} hostile statements, {sum(one.writes for one in writers)} writes")
     sql.all("DROP USER guest@localhost")
+    # The library is unloaded, and so unlocked, with the last session that has used it.
+    until(lambda: sql.one("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE COMMAND <> 'Daemon'"), 1)
