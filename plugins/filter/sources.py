@@ -24,6 +24,9 @@ SHARED = {
     "mysql_login_unix_socket": "gearsync_mysql_login_unix_socket",
 }
 DIRECT_FUNCTION = "syncToRedis"
+MYSQL_PORT = 3306
+#: Seconds between two looks into the outbox of a source whose triggers wake no worker.
+NETWORK_SWEEP = 0.05
 
 
 def members_of_sources(groups, hostvars):
@@ -38,6 +41,10 @@ def _address(place, count):
     """An address for the metrics of the source at ``place``: the port of the first one, and the next ones."""
     host, _colon, port = place.rpartition(":")
     return f"{host}:{int(port) + count}"
+
+
+def _is_by_network(member, hostvars):
+    return hostvars[member].get("gearsync_mysql_access") == "network"
 
 
 def _setting(name, value, places):
@@ -73,6 +80,10 @@ def worker_instances(own, hostvars, groups, host, wanted=()):
             if settings["mysql"].get("unix_socket"):
                 settings["mysql_servers"] = [host]
         settings["mysql"] = _with_members(settings["mysql"], members, hostvars)
+        if _is_by_network(members[0], hostvars) and not any(
+            "worker_sweep" in each for each in (variables, hostvars[host])
+        ):
+            settings["sweep"] = NETWORK_SWEEP
         settings["shared_job_servers"] = any(
             server in _setting("job_servers", own["job_servers"], [hostvars[others[0]]])
             for name, others in sources.items()
@@ -84,17 +95,29 @@ def worker_instances(own, hostvars, groups, host, wanted=()):
     return instances
 
 
+def _server_of(member, hostvars, port):
+    """The address at which workers reach a member: (host, port)."""
+    variables = hostvars[member]
+    if _is_by_network(member, hostvars):
+        return str(variables.get("gearsync_mysql_login_host")), variables.get(
+            "gearsync_mysql_login_port", MYSQL_PORT
+        )
+    return str(variables.get("ansible_host", member)), port
+
+
 def _with_members(mysql, members, hostvars):
     """How a worker reaches a source that has replicas: by all of its members, of which it drains the writable
     one. An address of no member, a proxy's for example, stays as it is.
     """
-    addresses = list(dict.fromkeys(str(hostvars[member].get("ansible_host", member)) for member in members))
-    direct = mysql.get("host") in (None, *members, *addresses)
-    if len(members) < 2 or not mysql or mysql.get("unix_socket") or mysql.get("members") or not direct:
+    servers = dict.fromkeys(_server_of(each, hostvars, mysql.get("port", MYSQL_PORT)) for each in members)
+    direct = mysql.get("host") in (None, *members, *(host for host, _port in servers))
+    if not mysql or mysql.get("unix_socket") or mysql.get("members") or not direct:
         return mysql
     rest = {name: value for name, value in mysql.items() if name not in ("host", "port")}
-    port = mysql.get("port", 3306)
-    return {**rest, "members": [{"host": address, "port": port} for address in addresses]}
+    addresses = [{"host": host, "port": port} for host, port in servers]
+    if len(members) > 1:
+        return {**rest, "members": addresses}
+    return {**addresses[0], **mysql} if _is_by_network(members[0], hostvars) else mysql
 
 
 def source_workers(hosts, hostvars, source):
@@ -236,6 +259,11 @@ def _member_problems(sources, hostvars):
                     f"{name} differs between {', '.join(members)}, which are the source {source}: set it for "
                     "all of them, or give different databases a gearsync_source each"
                 )
+        if len({_is_by_network(member, hostvars) for member in members}) > 1:
+            yield (
+                f"gearsync_mysql_access differs between {', '.join(members)}, which are the source {source} "
+                "and have the same triggers: set it for all of them"
+            )
 
 
 def source_problems(instances, hostvars, groups):

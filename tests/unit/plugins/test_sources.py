@@ -251,3 +251,63 @@ def test_the_settings_that_are_found_for_a_source_are_those_that_its_tasks_get()
     assert {f"worker_{name}" for name in names} <= set(
         yaml.safe_load((ROLE / "defaults/main.yml").read_text())
     )
+
+
+def managed(host: str, **more: Any) -> dict[str, Any]:
+    return {"gearsync_mysql_access": "network", "gearsync_mysql_login_host": host, **more}
+
+
+def test_workers_reach_a_database_without_ssh_where_the_modules_do() -> None:
+    mine = {"gearsync_worker_mysql": {"user": "gearsync", "password": "a"}, "ansible_host": "192.0.2.9"}
+    hostvars, groups = inventory(db1={**ORDERS, **managed("db.example", **mine)}, db2=USERS, w1={})
+    ((orders, _users),) = instances(hostvars, groups).values()
+    assert orders["mysql"] == {"host": "db.example", "port": 3306, "user": "gearsync", "password": "a"}
+    # A proxy for example.
+    hostvars["db1"]["gearsync_worker_mysql"] = {"host": "proxy", "user": "gearsync"}
+    ((orders, _users),) = instances(hostvars, groups).values()
+    assert orders["mysql"] == {"host": "proxy", "user": "gearsync"}
+
+
+def test_the_members_of_a_source_without_ssh_have_their_own_addresses_and_ports() -> None:
+    mine = {**ORDERS, "gearsync_worker_mysql": {"user": "gearsync"}}
+    hostvars, groups = inventory(
+        db1={**mine, **managed("db.example")},
+        db2={**mine, **managed("db.example", gearsync_mysql_login_port=3307)},
+        w1={},
+    )
+    ((orders,),) = instances(hostvars, groups).values()
+    assert orders["mysql"] == {
+        "user": "gearsync",
+        "members": [{"host": "db.example", "port": 3306}, {"host": "db.example", "port": 3307}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("database", "worker", "sweep"),
+    [
+        (managed("db.example"), {}, 0.05),
+        ({**managed("db.example"), "worker_sweep": 0.5}, {}, 0.5),
+        (managed("db.example"), {"worker_sweep": 0.4}, 0.4),
+        ({}, {}, 0.25),
+    ],
+)
+def test_workers_look_more_often_where_nothing_wakes_them(
+    database: dict[str, Any], worker: dict[str, Any], sweep: float
+) -> None:
+    hostvars, groups = inventory(db1={**ORDERS, **database}, db2=USERS, w1=worker)
+    ((orders, users),) = instances(hostvars, groups, sweep=worker.get("worker_sweep", 0.25)).values()
+    assert (orders["sweep"], users["sweep"]) == (sweep, worker.get("worker_sweep", 0.25))
+    hostvars, groups = inventory(db1={**ORDERS, **database}, w1=worker)
+    ((orders,),) = instances(hostvars, groups, sweep=worker.get("worker_sweep", 0.25)).values()
+    assert orders["sweep"] == sweep
+
+
+def test_members_that_are_reached_in_different_ways_are_refused() -> None:
+    hostvars, groups = inventory(
+        db1={**ORDERS, "gearsync_mysql_access": "host"}, db2={**ORDERS, **managed("db.example")}, w1={}
+    )
+    assert any(
+        "gearsync_mysql_access differs between db1, db2" in each for each in problems(hostvars, groups)
+    )
+    hostvars["db2"] = ORDERS
+    assert not any("gearsync_mysql_access" in each for each in problems(hostvars, groups))

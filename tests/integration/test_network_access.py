@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A database that has a network address and no SSH: its modules run on a worker host of its source."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness.outbox_database import OutboxDatabase
+from harness.places import ROOT
+from harness.ports import free_port
+
+SECRET = "Do-not-print-m4"
+#: No one answers there: whoever opens a connection to the host finds out.
+NO_SSH = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+LOCAL = {
+    "ansible_connection": "local",
+    "ansible_python_interpreter": sys.executable,
+    # The machine may be none that is supported.
+    "__platform_is_supported": True,
+}
+TABLE = {"table": "shop.item", "columns": ["id"], "write": [{"type": "hash", "key": "item:{id}"}]}
+
+
+def role(name: str, tasks: str, **more: Any) -> dict[str, Any]:
+    return {
+        "ansible.builtin.include_role": {"name": f"gearsync.mysql_redis.{name}", "tasks_from": tasks},
+        **more,
+    }
+
+
+def play(hosts: str, *tasks: dict[str, Any]) -> dict[str, Any]:
+    return {"hosts": hosts, "gather_facts": False, "tasks": list(tasks)}
+
+
+REACH = {"import_playbook": str(ROOT / "playbooks/reach.yml")}
+#: In the order of playbooks/site.yml.
+DEPLOY = [
+    REACH,
+    play("gearsync_mysql", role("sync_triggers", "preflight"), role("sync_triggers", "retire")),
+    play("gearsync_mysql", {"ansible.builtin.set_fact": {"__gearsync_prepared": True}}),
+    {
+        **play("gearsync_workers", role("worker", "each_source", vars={"__worker_tasks": "mysql_account"})),
+        "vars": {"__gearsync_gate": True},
+    },
+    play("gearsync_mysql", role("sync_triggers", "main")),
+]
+TEARDOWN = [
+    play("gearsync_mysql", role("sync_triggers", "teardown")),
+    play("gearsync_mysql", role("sync_triggers", "teardown_schema")),
+]
+
+
+@pytest.fixture
+def server() -> Iterator[OutboxDatabase]:
+    with OutboxDatabase("--log-bin-trust-function-creators=1") as database:
+        database.execute(
+            "CREATE DATABASE shop",
+            "CREATE TABLE shop.item (id INT PRIMARY KEY) ENGINE=InnoDB",
+            f"CREATE USER admin@'127.0.0.1' IDENTIFIED BY '{SECRET}'",
+            "GRANT ALL ON *.* TO admin@'127.0.0.1' WITH GRANT OPTION",
+        )
+        yield database
+
+
+def managed(database: Any, **more: Any) -> dict[str, Any]:
+    """The variables of a managed database."""
+    return {
+        **NO_SSH,
+        "gearsync_mysql_access": "network",
+        "gearsync_mysql_login_host": "127.0.0.1",
+        "gearsync_mysql_login_port": database.port,
+        "gearsync_mysql_login_user": "admin",
+        "gearsync_mysql_login_password": SECRET,
+        "gearsync_source": "legacy",
+        "gearsync_worker_mysql": {"user": "gearsync", "password": SECRET},
+        "gearsync_tables": [TABLE],
+        **more,
+    }
+
+
+def run(
+    directory: Path,
+    plays: list[dict[str, Any]],
+    databases: dict[str, Any],
+    *options: str,
+    workers: dict[str, Any] | None = None,
+) -> tuple[int, str]:
+    """Exit status and output of plays."""
+    groups = {
+        "gearsync_mysql": {"hosts": databases},
+        "gearsync_workers": {"hosts": {"w1": LOCAL} if workers is None else workers},
+    }
+    (directory / "inventory.yml").write_text(json.dumps(groups))
+    (directory / "plays.yml").write_text(json.dumps(plays))
+    program = str(Path(sys.executable).parent / "ansible-playbook")
+    done = subprocess.run(
+        [program, "-i", str(directory / "inventory.yml"), *options, str(directory / "plays.yml")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
+    )
+    output = done.stdout + done.stderr
+    assert SECRET not in output
+    return done.returncode, output
+
+
+def recap(output: str) -> dict[str, tuple[int, int]]:
+    """By host, how many tasks have changed something, and how many have failed."""
+    lines = re.findall(r"(?m)^(\w+) +: ok=\d+ +changed=(\d+) +unreachable=(\d+) +failed=(\d+)", output)
+    return {host: (int(changed), int(lost) + int(failed)) for host, changed, lost, failed in lines}
+
+
+def bodies(database: Any) -> list[str]:
+    rows = database.execute(
+        "SELECT ACTION_STATEMENT FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_SCHEMA = 'shop'"
+    )
+    return [body for (body,) in rows]
+
+
+def test_the_modules_run_on_a_worker_host_and_the_triggers_call_no_function(
+    tmp_path: Path, server: OutboxDatabase
+) -> None:
+    status, output = run(tmp_path, DEPLOY, {"db": managed(server)}, "--check", "--diff")
+    assert status == 0, output
+    assert recap(output)["db"][0] > 0
+    assert bodies(server) == []
+    status, output = run(tmp_path, DEPLOY, {"db": managed(server)})
+    assert status == 0, output
+    assert len(bodies(server)) == 3
+    assert not any("gman_" in body for body in bodies(server))
+    server.execute("INSERT INTO shop.item VALUES (1)")
+    assert server.execute("SELECT COUNT(*) FROM gearsync.outbox") == [(1,)]
+    with server.connect(user="gearsync", password=SECRET) as worker, worker.cursor() as cursor:
+        cursor.execute("DELETE FROM gearsync.outbox")
+    status, output = run(tmp_path, DEPLOY, {"db": managed(server)})
+    assert (status, recap(output)) == (0, {"db": (0, 0), "w1": (0, 0)}), output
+    status, output = run(tmp_path, TEARDOWN, {"db": managed(server)})
+    assert status == 0, output
+    schemas = [name for (name,) in server.execute("SHOW DATABASES")]
+    assert "shop" in schemas
+    assert "gearsync" not in schemas
+
+
+def test_a_database_that_cannot_be_reached_is_a_failed_host_of_its_source_alone(
+    tmp_path: Path, server: OutboxDatabase
+) -> None:
+    databases = {
+        "db": managed(server),
+        "away": managed(server, gearsync_source="other", gearsync_mysql_login_port=free_port()),
+    }
+    for options in ([], ["--check"]):
+        status, output = run(tmp_path, DEPLOY, databases, *options)
+        assert status == 2, output
+        assert {host: failed for host, (_changed, failed) in recap(output).items()} == {
+            "db": 0,
+            "away": 1,
+            "w1": 0,
+        }
+        assert "of away cannot be reached from w1" in " ".join(output.split())
+    assert len(bodies(server)) == 3
+
+
+def test_a_worker_host_that_is_there_is_preferred(tmp_path: Path, server: OutboxDatabase) -> None:
+    status, output = run(
+        tmp_path, DEPLOY, {"db": managed(server)}, workers={"w0": {**LOCAL, **NO_SSH}, "w1": LOCAL}
+    )
+    assert status == 4, output
+    assert recap(output)["db"][1] == 0
+    assert len(bodies(server)) == 3
+
+
+@pytest.mark.parametrize(
+    ("variables", "workers", "message"),
+    [
+        ({"gearsync_mysql_login_host": ""}, None, "cannot log in without gearsync_mysql_login_host"),
+        ({"gearsync_mysql_login_user": ""}, None, "cannot log in without gearsync_mysql_login_user"),
+        ({"gearsync_mysql_login_password": ""}, None, "cannot log in without gearsync_mysql_login_password"),
+        (
+            {"gearsync_tables": [{**TABLE, "delivery": "direct"}]},
+            None,
+            "db has gearsync_mysql_access: network, and the table shop.item has direct delivery",
+        ),
+        ({}, {}, "no host of gearsync_workers serves its source legacy"),
+        (
+            {},
+            {"w1": {**LOCAL, "gearsync_worker_sources": ["x"]}},
+            "no host of gearsync_workers serves its source",
+        ),
+        ({}, {"db": {}, "w1": LOCAL}, "it is in gearsync_workers too"),
+    ],
+)
+def test_what_such_a_database_cannot_do_is_refused_before_a_host_is_touched(
+    tmp_path: Path, server: OutboxDatabase, variables: Any, workers: Any, message: str
+) -> None:
+    plays = [play("gearsync_mysql", role("sync_triggers", "check"))]
+    status, output = run(tmp_path, plays, {"db": managed(server, **variables)}, workers=workers)
+    assert status == 2, output
+    said = " ".join(output.split())
+    assert message in said
+    assert "Nothing was changed." in said
