@@ -170,6 +170,23 @@ def test_a_database_that_cannot_be_reached_is_a_failed_host_of_its_source_alone(
     assert len(bodies(server)) == 3
 
 
+def test_triggers_run_as_the_login_where_it_may_name_no_other(tmp_path: Path, server: OutboxDatabase) -> None:
+    databases = {"db": managed(server, sync_triggers_definer_user="")}
+    for changed in (True, False):
+        status, output = run(tmp_path, DEPLOY, databases)
+        assert status == 0, output
+        assert (recap(output)["db"][0] > 0) == changed
+    rows = server.execute(
+        "SELECT DISTINCT DEFINER FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_SCHEMA = 'shop'"
+    )
+    assert rows == [("admin@127.0.0.1",)]
+    status, output = run(tmp_path, TEARDOWN, databases)
+    assert status == 0, output
+    assert server.execute("SELECT User FROM mysql.user WHERE User IN ('admin', 'gearsync_definer')") == [
+        ("admin",)
+    ]
+
+
 def test_a_worker_host_that_is_there_is_preferred(tmp_path: Path, server: OutboxDatabase) -> None:
     status, output = run(
         tmp_path, DEPLOY, {"db": managed(server)}, workers={"w0": {**LOCAL, **NO_SSH}, "w1": LOCAL}
