@@ -178,12 +178,12 @@ class Exchange:
         return ""
 
     def _is_still_loaded(self, state):
-        """Whether the server goes on with the library that it was to load again."""
+        """Whether the server keeps the library that it was to load again."""
         return self.library.is_outdated(self.database) or (state.is_locked() and state.is_locked_now())
 
     def _in_use(self):
         return (
-            f"library {self.library.soname}: the server goes on with what it has loaded, because the library "
+            f"library {self.library.soname}: the server keeps what it has loaded, because the library "
             "is in use by a statement. Run this again when that has ended (SHOW FULL PROCESSLIST), or "
             "restart the server"
         )

@@ -20,7 +20,7 @@ description:
     Settings that were changed with C(gman_configure), and then the job servers that were set with
     C(gman_servers_set), are set again. When TLS was switched on and cannot be again, the job servers are not
     set, and the module fails. Settings that were locked are locked again, unless O(unlock) is set.
-  - A server that goes on with the library that it has loaded, because a statement is using a function of it
+  - A server that keeps the library that it has loaded, because a statement is using a function of it
     at that moment, is an error. The next run completes it.
   - Functions that are registered otherwise than wanted are replaced in the same way.
   - The next run completes one that was interrupted.
