@@ -129,30 +129,34 @@ class ClusterTarget(Target):
             if isinstance(answer, exceptions.AskError) and not isinstance(answer, exceptions.MovedError):
                 node = self._redis.get_node(answer.host, answer.port)
                 answers[number] = (
-                    self._ask_nodes({node: [("ASKING",), calls[number][1]]})[node][1] if node else answer
+                    self._ask_nodes([(node, [("ASKING",), calls[number][1]])])[0][1] if node else answer
                 )
         return answers
 
     def _send_once(self, calls: Sequence[tuple[int, Command]]) -> list[Any]:
-        by_node: dict[ClusterNode, list[int]] = {}
+        # By their names: nodes have no hash before redis-py 8.
+        by_node: dict[str, tuple[ClusterNode, list[int]]] = {}
         answers: list[Any] = [None] * len(calls)
         for number, (slot, _command) in enumerate(calls):
             try:
-                by_node.setdefault(self._redis.nodes_manager.get_node_from_slot(slot), []).append(number)
+                node = self._redis.nodes_manager.get_node_from_slot(slot)
+                by_node.setdefault(node.name, (node, []))[1].append(number)
             except _FAILURES as error:
                 answers[number] = error
                 self._down.setdefault("", (time.monotonic() + _FIRST_PAUSE, error))
-        commands = {node: [calls[number][1] for number in numbers] for node, numbers in by_node.items()}
-        for node, of_node in self._ask_nodes(commands).items():
-            for number, answer in zip(by_node[node], of_node):
+        commands = [(node, [calls[number][1] for number in numbers]) for node, numbers in by_node.values()]
+        for (_node, numbers), of_node in zip(by_node.values(), self._ask_nodes(commands)):
+            for number, answer in zip(numbers, of_node):
                 answers[number] = answer
         return answers
 
-    def _ask_nodes(self, commands: Mapping[ClusterNode, Sequence[Command]]) -> dict[ClusterNode, list[Any]]:
-        """The nodes' answers to commands, which are sent to all nodes before the first answer is read."""
-        answers: dict[ClusterNode, list[Any]] = {}
+    def _ask_nodes(self, commands: Sequence[tuple[ClusterNode, Sequence[Command]]]) -> list[list[Any]]:
+        """Each node's answers to its commands, which are sent to all nodes before the first answer is
+        read.
+        """
+        answers: list[list[Any]] = [[] for _node in commands]
         began = time.monotonic()
-        for node, its in commands.items():
+        for (node, its), of_node in zip(commands, answers):
             try:
                 if node.name in self._down:
                     raise self._down[node.name][1]
@@ -164,16 +168,15 @@ class ClusterTarget(Target):
                 packed = [hiredis.pack_command(command) for command in its]  # type: ignore[arg-type]
                 self._connections[node.name].send_packed_command(packed)
             except _FAILURES as error:
-                answers[node] = [self._failed(node, error, began)] * len(its)
-        for node, its in commands.items():
-            of_node = answers.setdefault(node, [])
+                of_node.extend([self._failed(node, error, began)] * len(its))
+        for (node, its), of_node in zip(commands, answers):
             while len(of_node) < len(its):
                 try:
                     of_node.append(self._connections[node.name].read_response())
                 except exceptions.ResponseError as error:
                     of_node.append(error)
                 except _FAILURES as error:
-                    of_node += [self._failed(node, error, began)] * (len(its) - len(of_node))
+                    of_node.extend([self._failed(node, error, began)] * (len(its) - len(of_node)))
         return answers
 
     def _failed(self, node: ClusterNode, error: Exception, began: float) -> Exception:
@@ -244,10 +247,13 @@ class ClusterTarget(Target):
             None if isinstance(answer, Exception) else self._redis.nodes_manager.get_node_from_slot(slot)
             for (slot, _call), answer in zip(calls, answers)
         ]
-        one_of = {node: arguments[1] for (_slot, arguments), node in zip(calls, nodes) if node}
-        for node, (_waited, copies) in self._ask_nodes(
-            {node: [("HINCRBY", fence, "waited", 1), wait] for node, fence in one_of.items()}
-        ).items():
+        one_of = {
+            node.name: (node, [("HINCRBY", arguments[1], "waited", 1), wait])
+            for (_slot, arguments), node in zip(calls, nodes)
+            if node
+        }
+        asked = list(one_of.values())
+        for (node, _commands), (_waited, copies) in zip(asked, self._ask_nodes(asked)):
             reason = copies if isinstance(copies, Exception) else too_few_replicas(copies, wait)
             if reason:
                 error = (
