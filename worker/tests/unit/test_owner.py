@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 
+import pytest
 from gearsync.outbox.owner import is_dead, owner_name
 
 
@@ -40,3 +41,20 @@ def test_processes_of_another_host_or_an_earlier_release_count_as_alive() -> Non
     assert not is_dead(f"{host}:999999:0123abcd-{started}-{rest}")
     assert not is_dead(f"{host}:999999:0123456789ab")
     assert not is_dead("")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="a /proc of its own needs root")
+def test_a_process_of_another_user_that_proc_hides_counts_as_alive() -> None:
+    program = (
+        "import os, sys; from gearsync.outbox.owner import is_dead; os.setgroups([]); os.setgid(65534); "
+        "os.setuid(65534); print(os.path.exists(f'/proc/{os.getppid()}'), is_dead(sys.argv[1]))"
+    )
+    hidden = 'mount -t proc -o hidepid=2 proc /proc; exec "$@"'
+    command = [sys.executable, "-c", program, owner_name()]
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-euc", hidden, "sh", *command],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["False", "False"]

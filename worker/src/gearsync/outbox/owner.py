@@ -30,12 +30,18 @@ def _pid_space() -> str:
 def _started(pid: int) -> Optional[str]:
     """When a process started, in clock ticks since the boot; None when it has ended. See proc(5),
     /proc/PID/stat.
+
+    Raises PermissionError when the process is there and /proc does not show it.
     """
-    with contextlib.suppress(OSError):
+    try:
         # The second field, the command's name, may contain any character.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return None if fields[0] in "ZX" else fields[19]
-    return None
+    except OSError:
+        # With hidepid=2, as with ProtectProc= of a unit, /proc lacks the processes of other users.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, 0)
+        return None
+    return None if fields[0] in "ZX" else fields[19]
 
 
 def owner_name() -> str:
@@ -49,4 +55,9 @@ def is_dead(owner: str) -> bool:
     _host, pid, identity = owner.rsplit(":", 2) if owner.count(":") > 1 else ("", "", "")
     pid_space, _dash, rest = identity.partition("-")
     started = rest.partition("-")[0]
-    return bool(started) and pid_space == _pid_space() and pid.isdigit() and _started(int(pid)) != started
+    if not started or pid_space != _pid_space() or not pid.isdigit():
+        return False
+    try:
+        return _started(int(pid)) != started
+    except PermissionError:
+        return False
