@@ -32,6 +32,24 @@ def test_the_services_run_unprivileged_and_restart_always(host: Host, unit: str)
         assert shown["WatchdogUSec"] not in ("0", "infinity")
 
 
+@pytest.mark.parametrize("unit", ["gearmand", "worker"])
+def test_the_services_run_with_an_exposure_of_1_3_at_most(host: Host, unit: str) -> None:
+    name = host.worker if unit == "worker" else unit
+    assert host.is_active(name)
+    # Of the loaded unit, with its drop-ins; in tenths.
+    host.run(f"systemd-analyze security --no-pager --threshold=13 {name}")
+
+
+@pytest.mark.parametrize("unit", ["gearmand", "worker"])
+def test_the_services_have_limits_and_the_operators_drop_in(host: Host, unit: str) -> None:
+    name = host.worker if unit == "worker" else unit
+    shown = host.run(f"systemctl show {name} --property MemoryMax,LimitNOFILE,Environment").splitlines()
+    assert "MemoryMax=infinity" not in shown
+    assert "LimitNOFILE=infinity" not in shown
+    # molecule/inventory/group_vars/scenario.yml sets it.
+    assert f"Environment=GEARSYNC_TEST_DROP_IN={unit}" in shown
+
+
 def test_gearmand_and_redis_listen_on_loopback_only(host: Host) -> None:
     listening = [line.split()[3] for line in host.run("ss -H -ltn").splitlines()]
     for port in ("4730", "6379"):
