@@ -4,8 +4,9 @@
 PLATFORM ?= mariadb
 IMAGE ?=
 ARGS ?=
+VERSION ?=
 
-.PHONY: help demo demo-down unit setup test test-long bench lint build clean
+.PHONY: help demo demo-down unit setup test test-long bench lint build docs release clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +42,14 @@ lint: setup ## only the linters
 build: ## the collection's archive, in .work/
 	@tests/setup test
 	@.work/venv/bin/python tests/build .work
+
+docs: ## the documentation as a site, in .work/docs/html
+	@tests/setup test
+	@.work/venv/bin/python tests/docs
+
+release: ## VERSION=x.y.z: a commit with version and changelog, archive and checksums in .work/release, and the tag to set
+	@tests/setup test
+	@.work/venv/bin/python tests/release "$(VERSION)"
 
 clean: ## remove everything that these commands made, but not the packages they installed
 	@molecule/hosts/clean
