@@ -177,7 +177,9 @@ class Change:
         """What both states return: (results, the diff's before and after)."""
         foreign = foreign_lines(grants, self.needs.ours, MONITORING)
         results = {"account": self.sql, "outbox": self.records.outbox, "foreign": foreign}
-        return results, *("".join(f"{line}\n" for line in lines) for lines in (before, after))
+        shown = ("".join(f"{line}\n" for line in lines) for lines in (before, after))
+        # In brackets: Python 3.7 takes no star after a bare `return`.
+        return (results, *shown)
 
 
 def make_present(module, database):
