@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import datetime
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ COLLECTION, WORKER = ROOT / "plugins/module_utils/_declare", ROOT / "worker/src/
 FILTER = FilterModule().filters()["declaration_problems"]
 VALIDATOR = ArgumentSpecValidator(sync_table.argument_spec())
 #: Declarations that are looked at in one file, and files.
-TABLES, FILES = 10, 1000
+TABLES, FILES = 10, int(os.environ.get("GEARSYNC_TEST_FILES", "1000"))
 
 
 @pytest.mark.parametrize(
