@@ -107,6 +107,19 @@ def updated(plan, protect):
     ]
 
 
+def removable(manager, asked, added):
+    """What of ``added`` goes with ``asked``, because nothing else needs it; and the other packages that would
+    go too, on whose account nothing is removed.
+    """
+    if not asked:
+        return [], []
+    names = sorted(set(manager.simulate(asked, unneeded=True).removes) & added)
+    plan = manager.simulate(names, unneeded=False)
+    others = sorted((set(plan.removes) | set(plan.installs)) - set(names))
+    complete = not others and set(plan.removes) == set(names)
+    return (names, []) if complete else ([], others or names)
+
+
 def _matches(name, protect):
     return any(re.fullmatch(pattern, name) for pattern in protect)
 

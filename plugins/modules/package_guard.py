@@ -85,6 +85,12 @@ installs:
   elements: str
   returned: always
   sample: [g++, g++-12, make]
+new:
+  description: Those of RV(installs) of which no version is installed.
+  type: list
+  elements: str
+  returned: always
+  sample: [g++, g++-12, make]
 removes:
   description: The packages that would be removed or replaced.
   type: list
@@ -244,6 +250,7 @@ def main():
     names = module.params["name"]
     plan = make_plan(package_manager(module), names)
     result = {key: getattr(plan, key) for key in ("installs", "removes", "unknown", "problem")}
+    result["new"] = [name for name in plan.installs if name not in plan.changed]
     result["resolved"] = not (plan.unknown or plan.problem)
     protect = SERVERS if module.params["protect"] is None else module.params["protect"]
     problem = refusal(module.params, plan, protect)
