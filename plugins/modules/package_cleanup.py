@@ -102,9 +102,7 @@ class Apt(Manager):
         """Those of ``names`` that are installed."""
         command = ["dpkg-query", "--show", "--showformat", "${binary:Package} ${Status}\n", *names]
         _status, out, _err = self.run(command, check=False)
-        return {
-            line.split()[0].partition(":")[0] for line in out.splitlines() if line.endswith(" installed")
-        }
+        return {line.split()[0].partition(":")[0] for line in out.splitlines() if line.endswith(" installed")}
 
     def keep(self, names):
         """Let ``names`` stay when nothing needs them."""

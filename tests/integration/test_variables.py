@@ -76,11 +76,14 @@ def ansible_playbook(
 
 
 def value(option: dict[str, Any], number: int) -> Any:
-    """A value for ``option`` that is not its default; two numbers give two of them, but for a bool, whose
-    second is the default.
+    """A value for ``option`` that is not its default; two numbers give two of them, but for a bool and a
+    choice, whose second is the default.
     """
+    if "choices" in option:
+        return next(choice for choice in option["choices"] if (number == 1) == (choice != option["default"]))
     kinds = {
         "str": f"value {number}",
+        "path": f"/value/{number}",
         "int": 70 + number,
         "float": number + 0.5,
         "dict": {"host": f"host-{number}"},
