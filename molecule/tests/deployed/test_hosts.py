@@ -5,6 +5,27 @@ from __future__ import annotations
 
 import pytest
 from harness.hosts import SECRET, Host
+from harness.places import ROOT
+
+
+def test_neither_compiler_nor_headers_are_left(host: Host) -> None:
+    left = host.run(
+        "command -v cc gcc g++ make gperf autoconf mariadb_config mysql_config || true; "
+        "find /usr/include -name mysql.h -o -name event.h; ls /var/cache/gearsync 2>/dev/null || true"
+    )
+    assert left == ""
+
+
+def test_the_worker_has_the_releases_of_the_lock_and_nothing_else(host: Host) -> None:
+    installed = set(
+        host.run("/opt/gearsync/venv/bin/pip list --format freeze").lower().replace("_", "-").split()
+    )
+    lock = (ROOT / "roles/worker/files/requirements.lock").read_text(encoding="utf-8")
+    pinned = {line.split(" ")[0] for line in lock.splitlines() if "==" in line}
+    others = {
+        each for each in installed - pinned if not each.startswith(("pip==", "setuptools==", "wheel=="))
+    }
+    assert {each.split("==")[0] for each in others} == {"gearsync"}
 
 
 @pytest.mark.parametrize("unit", ["gearmand", "worker"])

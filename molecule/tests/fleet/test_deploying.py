@@ -86,8 +86,24 @@ def test_no_server_is_installed_over_the_data_of_another_one(tmp_path: pathlib.P
     assert "mysql_take_over_data" in output
 
 
+def test_no_database_server_had_a_compiler() -> None:
+    # Another host of the platform compiles for them.
+    for name in ("fleet-db", "fleet-users"):
+        assert (
+            Host(name).run("grep -E ' install (gcc|g[+][+]|make|libmariadb-dev):' /var/log/dpkg.log || true")
+            == ""
+        )
+        assert (
+            Host(name).run("test -e /usr/local/src/gearsync-udf/build/libgearman_mysql_udf.so && echo there")
+            == "there"
+        )
+
+
 def test_an_installation_that_fails_leaves_the_worker_whole(playbooks: Playbooks) -> None:
     installed = WORKER.run("readlink /opt/gearsync/venv; ls /opt/gearsync/versions")
+    WORKER.run(
+        "cp /opt/gearsync/venv/installed-from /tmp/stamp && echo other >/opt/gearsync/venv/installed-from"
+    )
     status, output = playbooks.run(
         "site.yml",
         "--tags",
@@ -95,7 +111,7 @@ def test_an_installation_that_fails_leaves_the_worker_whole(playbooks: Playbooks
         "--limit",
         WORKER.name,
         "--extra-vars",
-        "worker_wheelhouse=/nonexistent",
+        "gearsync_build_cache=/proc/no-place",
     )
     assert status != 0
     assert "is as it was" in output
@@ -104,9 +120,6 @@ def test_an_installation_that_fails_leaves_the_worker_whole(playbooks: Playbooks
     until(lambda: WORKER.is_active("gearsync-worker@main"))
     # Another version beside it, and the way back.
     first = installed.splitlines()[0]
-    WORKER.run(
-        "cp /opt/gearsync/venv/installed-from /tmp/stamp && echo other >/opt/gearsync/venv/installed-from"
-    )
     assert (
         converged(playbooks, "--tags", "worker_install", "--limit", WORKER.name)[WORKER.name]["changed"] > 0
     )
