@@ -112,7 +112,6 @@ def listed(wheels: Path) -> str:
 
 def pack(directory: Path, entry: Path) -> None:
     """Write the archive and then, in one step, the list that names it."""
-    entry.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     new = entry.with_name(f"{entry.name}.{os.getpid()}")
     with tarfile.open(new, "w:gz") as archive:
         for path in sorted(directory.iterdir()):
@@ -126,7 +125,11 @@ def pack(directory: Path, entry: Path) -> None:
 
 def main() -> None:
     wanted = json.load(sys.stdin)
-    package, environment = Path(wanted["package"]), wanted["environment"]
+    package, environment, entry = Path(wanted["package"]), wanted["environment"], Path(wanted["entry"])
+    try:
+        entry.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        sys.exit(f"gearsync_build_cache cannot be written on the controller: {error}")
     lines = locked(Path(wanted["lock"]).read_text(), environment)
     with tempfile.TemporaryDirectory() as directory:
         scratch = Path(directory)
@@ -142,7 +145,7 @@ def main() -> None:
         else:
             shutil.copy(package, wheels)
         (wheels / "requirements.txt").write_text(listed(wheels))
-        pack(wheels, Path(wanted["entry"]))
+        pack(wheels, entry)
 
 
 if __name__ == "__main__":
