@@ -20,7 +20,7 @@ SHOWN = {
     "A second `make demo` on the running host changes nothing": [
         "test_a_second_run_changes_nothing_and_prints_nothing_secret_at_the_highest_verbosity"
     ],
-    "tells what would change, touches nothing": [
+    "shows what would change, touches nothing": [
         "test_check_mode_on_deployed_hosts_reports_no_change",
         "test_life_of_a_durable_declaration",
     ],
@@ -52,7 +52,7 @@ SHOWN = {
     "A replica that becomes the primary may have a change and lack its deletion": [
         "test_what_the_new_primary_still_has_to_delete_is_not_applied_again"
     ],
-    "and hold nobody up": [
+    "and hold no writer up": [
         "test_a_locked_row_holds_the_resync_up_and_never_the_writer",
         "test_a_resync_that_is_frozen_at_any_moment_holds_up_no_write",
         "test_verify_finds_nothing_wrong_while_writers_write",

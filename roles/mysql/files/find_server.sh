@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Read by /bin/sh: says what database server this host has, as lines of `name=value`. Running servers: binary,
+# Read by /bin/sh: prints what database server this host has, as lines of `name=value`. Running servers: binary,
 # version and one `socket=` for each socket that they listen on. Else the installed one: the same from its
 # configuration, and `packaged=no` when no package owns it. When none runs, `data=DIRECTORY` if there is one's
 # data.

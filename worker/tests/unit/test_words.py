@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Comments, messages and names of the worker and of the modules are in the plain English of its field:
-none of these words is in them.
+"""Comments, messages and names of the worker and of the modules, and the texts of roles, playbooks and
+documents, are in the plain English of the field: none of these words is in them.
 """
 
 from __future__ import annotations
@@ -61,6 +61,19 @@ MODULES = sorted(
     if path.relative_to(SOURCES / "gearsync").parts[0] == place
 )
 MODULES += sorted((ROOT / "plugins").rglob("*.py"))
+#: What users read beside that: tasks with their messages, variables, alerts, guides.
+TEXTS = sorted(
+    path
+    for place in ("roles", "playbooks", "plugins", "docs", "meta", "molecule/hosts")
+    for path in (ROOT / place).rglob("*")
+    if path.suffix in {".yml", ".md", ".j2", ".sh", ".json"}
+)
+TEXTS += [
+    ROOT / name
+    for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "worker/README.md", "udf/README.md")
+]
+#: A member of JSON that a task reads.
+READ_BY_TASKS = "(__worker_status.stdout | from_json).mistakes"
 
 
 def texts(source: str) -> Iterator[tuple[int, str]]:
@@ -98,6 +111,12 @@ def banned(source: str) -> list[str]:
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_module_uses_these_words(module: Path) -> None:
     assert banned(module.read_text()) == []
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_text_uses_these_words(path: Path) -> None:
+    text = path.read_text().replace(READ_BY_TASKS, "")
+    assert [match[0] for match in BANNED.finditer(text)] == []
 
 
 def test_comments_messages_docstrings_and_names_are_looked_through() -> None:
