@@ -152,6 +152,8 @@ class Exchange:
         tables = tables_of(_callers(self.database, [row["name"] for row in rows]))
         state = GearmanState(self.module, self.database, rows)
         with self.local.writable(), _locked(self.module, self.database, tables):
+            if self._may_not_be_dropped():
+                self.module.fail_json(msg=self._in_use(), queries=self.database.queries)
             problems = [self._replace(rows)]
             is_kept = self.plan.reload and not self.module.check_mode and self._is_still_loaded(state)
             problems.append(self._in_use() if is_kept else state.restore())
@@ -176,6 +178,23 @@ class Exchange:
         except (ServerError, OSError) as error:
             return f"library {self.library.soname}: {self._explain(error)}. {self._go_back()}"
         return ""
+
+    def _may_not_be_dropped(self):
+        """Whether a statement is using a function on MySQL, which loses count of a function that is dropped
+        then, and keeps the library until it is restarted.
+        """
+        return (
+            self.plan.reload
+            and self.database.engine == "mysql"
+            and not self.module.check_mode
+            and bool(
+                self.database.rows(
+                    "SELECT 1 FROM performance_schema.user_defined_functions WHERE udf_library = %s AND "
+                    "udf_usage_count > 1 LIMIT 1",
+                    self.library.soname,
+                )
+            )
+        )
 
     def _is_still_loaded(self, state):
         """Whether the server keeps the library that it was to load again."""

@@ -21,7 +21,7 @@ description:
     C(gman_servers_set), are set again. When TLS was switched on and cannot be again, the job servers are not
     set, and the module fails. Settings that were locked are locked again, unless O(unlock) is set.
   - A server that keeps the library that it has loaded, because a statement is using a function of it
-    at that moment, is an error. The next run completes it.
+    at that moment, is an error. The next run completes it. On MySQL nothing was changed then.
   - Functions that are registered otherwise than wanted are replaced in the same way.
   - The next run completes one that was interrupted.
   - Only this server registers and drops the functions, also when it has replicas or is a node of a Galera
