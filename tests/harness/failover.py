@@ -299,15 +299,20 @@ def differences(primary: Primary, redis: Any) -> dict[str, Any]:
     }
 
 
+def entries(redis: Any) -> Counter[tuple[int, int]]:
+    """How often the stream has each change that is not a deletion: (row, version)."""
+    return Counter(
+        (int(fields[b"id"]), int(fields[b"version"]))
+        for _id, fields in redis.xrange("changes")
+        if fields[b"event"] != b"delete"
+    )
+
+
 class Stream:
     """The stream's entries, beside what the primary has committed."""
 
     def __init__(self, primary: Primary, redis: Any) -> None:
-        entries = Counter(
-            (int(fields[b"id"]), int(fields[b"version"]))
-            for _id, fields in redis.xrange("changes")
-            if fields[b"event"] != b"delete"
-        )
+        written = entries(redis)
         committed = {
             (row, version)
             for row, version, event in primary.execute("SELECT id, version, event FROM shop.history")
@@ -316,6 +321,6 @@ class Stream:
         #: Committed changes without an entry, entries of changes that the primary does not have, and entries
         #: that are there twice.
         self.committed = len(committed)
-        self.missing = committed - entries.keys()
-        self.lost = entries.keys() - committed
-        self.repeated = {change for change, number in entries.items() if number > 1}
+        self.missing = committed - written.keys()
+        self.lost = written.keys() - committed
+        self.repeated = {change for change, number in written.items() if number > 1}
