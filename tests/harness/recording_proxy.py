@@ -21,7 +21,8 @@ class RecordingProxy:
         self._sockets: list[socket.socket] = []
         #: Of each connection: what its client sent, and what the server did.
         self._recorded: list[tuple[bytearray, bytearray]] = []
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
 
     @property
     def accepted(self) -> int:
@@ -48,6 +49,10 @@ class RecordingProxy:
         return self
 
     def __exit__(self, *_: object) -> None:
+        # Closing it alone would not wake the thread, which could accept another connection.
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
         self._listener.close()
         self.end_connections()
         for each in self._sockets:
