@@ -195,7 +195,12 @@ def test_no_playbook_sets_what_belongs_to_the_inventory() -> None:
 def test_each_shared_variable_is_read() -> None:
     files = [
         path
-        for pattern in ("playbooks/*.yml", "roles/*/defaults/*.yml", "roles/*/tasks/*.yml")
+        for pattern in (
+            "playbooks/*.yml",
+            "roles/*/defaults/*.yml",
+            "roles/*/tasks/*.yml",
+            "roles/*/vars/*.yml",
+        )
         for path in ROOT.glob(pattern)
     ]
     # Not in a comment or a message.
