@@ -80,7 +80,7 @@ SETTINGS = [
 def test_settings_that_systemd_would_pass_over_are_refused(
     tmp_path: Path, memory: str, drop_in: str, said: set[str]
 ) -> None:
-    _, output = ansible(
+    _status, output = ansible(
         "gearmand",
         "ansible.builtin.debug",
         {"msg": "{{ __gearmand_checks | rejectattr('good') | map(attribute='text') | list }}"},
