@@ -5,14 +5,10 @@ what each host holds.
 
 from __future__ import annotations
 
-import pathlib
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
-from harness.hosts import SECRET, Host, Playbooks
-from harness.places import ROOT
+from harness.hosts import Host, Playbooks
 from harness.waiting import until
 
 DB, CACHE = Host("fleet-db"), Host("fleet-cache")
@@ -114,38 +110,6 @@ def test_redis_wants_a_password_from_the_network() -> None:
         "bash -c 'exec 3<>/dev/tcp/fleet-cache/6379; printf \"GET name\\r\\n\" >&3; head -n 1 <&3'"
     )
     assert answer.startswith("-NOAUTH")
-
-
-@pytest.fixture(scope="session")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """The built archive, installed: the directory of collections."""
-    there = tmp_path_factory.mktemp("archive")
-    subprocess.run([sys.executable, ROOT / "tests/build", there], check=True, capture_output=True)
-    # By force: the checkout counts as an installed one.
-    into = ["--force", "--no-deps", "--offline", "--collections-path", there]
-    subprocess.run(
-        ["ansible-galaxy", "collection", "install", *into, *there.glob("*.tar.gz")],
-        check=True,
-        capture_output=True,
-    )
-    return there
-
-
-def test_a_run_of_the_installed_archive_finds_nothing_to_change_and_prints_no_secret(
-    playbooks: Playbooks, installed: pathlib.Path
-) -> None:
-    """Its sources are compared with those that were deployed from the checkout, file by file."""
-    status, output = playbooks.run(
-        "gearsync.mysql_redis.site", "-vvv", env={"ANSIBLE_COLLECTIONS_PATH": str(installed)}
-    )
-    assert status == 0, output
-    assert f"{installed}/ansible_collections/gearsync/mysql_redis/roles/worker" in output
-    assert SECRET not in output
-    assert "never-print-this-MySQL-password" not in output
-    assert "changed=0 " in output
-    assert all(
-        "changed=0 " in line for line in output.splitlines() if " ok=" in line and " unreachable=" in line
-    ), output[-2000:]
 
 
 def test_smoke_sends_a_row_through_all_hosts(playbooks: Playbooks) -> None:

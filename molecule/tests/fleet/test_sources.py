@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Two sources in one inventory, served by the same hosts: each by itself, whatever is done to the other."""
+"""Several sources in one inventory, served by the same hosts: each by itself, whatever is done to another."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from harness.hosts import Host, Playbooks, recap
 from harness.waiting import until
 
 MAIN, USERS, CACHE = Host("fleet-db"), Host("fleet-users1"), Host("fleet-cache")
+#: Without SSH: only these tests go in.
+LEGACY = Host("fleet-legacy")
 WORKERS = [Host("fleet-worker1"), Host("fleet-worker2")]
 #: The Redis database of each source.
-SOURCES = {MAIN: "0", USERS: "1"}
+SOURCES = {MAIN: "0", USERS: "1", LEGACY: "2"}
 
 
 def name_in_redis(source: Host, row: int) -> str:
@@ -66,6 +68,13 @@ def test_a_change_of_each_source_arrives_in_its_own_redis_database() -> None:
         until(lambda source=source: name_in_redis(source, 70), f"of source {number}")
 
 
+def test_a_database_without_ssh_has_triggers_that_call_no_function() -> None:
+    triggers = LEGACY.sql("SELECT action_statement FROM information_schema.triggers;")
+    assert "gearsync" in triggers
+    assert "gman_" not in triggers
+    assert LEGACY.sql("SELECT name FROM mysql.func;") == ""
+
+
 def test_one_source_goes_on_while_the_worker_of_the_other_is_stopped() -> None:
     for host in WORKERS:
         host.run("systemctl stop gearsync-worker@main")
@@ -80,23 +89,24 @@ def test_one_source_goes_on_while_the_worker_of_the_other_is_stopped() -> None:
     until(lambda: name_in_redis(MAIN, 71), "waits")
 
 
-def test_the_command_line_reports_both_sources() -> None:
+def test_the_command_line_reports_all_sources() -> None:
     output = WORKERS[0].run("/opt/gearsync/venv/bin/gearsync verify --json")
     sources = json.loads(output)["sources"]
     assert {name: [table["table"] for table in each["tables"]] for name, each in sources.items()} == {
         "main": ["shop.customer", "shop.item"],
         "users": ["shop.customer"],
+        "legacy": ["shop.customer"],
     }
 
 
-def test_the_playbook_verify_compares_both_sources(playbooks: Playbooks) -> None:
+def test_the_playbook_verify_compares_all_sources(playbooks: Playbooks) -> None:
     CACHE.redis("-n", "1", "hset", "customer:70", "name", "somebody else's")
     status, output = playbooks.run("playbooks/verify.yml")
     assert status != 0
     assert "Source main: compared by fleet-worker1" in " ".join(output.split())
     status, output = playbooks.run("playbooks/verify.yml", "-e", "gearsync_verify_repair=true")
     assert status == 0, output
-    for source in ("main", "users"):
+    for source in ("main", "users", "legacy"):
         assert f"Source {source}: compared by fleet-worker1" in " ".join(output.split())
     assert name_in_redis(USERS, 70) == "of source 1"
 
