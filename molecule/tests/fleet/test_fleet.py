@@ -29,7 +29,7 @@ def all_units_run() -> Iterator[None]:
     for host, unit in JOB_SERVERS.items():
         host.run(f"systemctl start {unit}")
     for host in WORKERS:
-        host.run("systemctl start gearsync-worker@main gearsync-worker@users")
+        host.run("systemctl start gearsync-worker@main gearsync-worker@users gearsync-worker@legacy")
 
 
 def test_a_row_travels_over_all_hosts() -> None:
@@ -76,7 +76,7 @@ def test_the_barrier_answers_from_sql() -> None:
 
 
 def test_each_host_runs_its_own_part_only() -> None:
-    workers = ("gearsync-worker@main", "gearsync-worker@users")
+    workers = ("gearsync-worker@main", "gearsync-worker@users", "gearsync-worker@legacy")
     units = ("mariadb", "gearmand", "gearman-job-server", "redis-server", *workers)
     wanted = {
         "fleet-db": ("mariadb",),
