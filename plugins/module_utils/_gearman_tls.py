@@ -56,10 +56,8 @@ def tls_context(params):
     # made by the book.
     context.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)
     if params["tls_cert_file"]:
-        with (
-            _naming("tls_key_file", params["tls_key_file"]),
-            _naming("tls_cert_file", params["tls_cert_file"]),
-        ):
+        key, cert = (_naming(name, params[name]) for name in ("tls_key_file", "tls_cert_file"))
+        with key, cert:
             # An encrypted key is an error; without a password OpenSSL would ask the terminal for one.
             context.load_cert_chain(params["tls_cert_file"], params["tls_key_file"], password=lambda: "")
     return context

@@ -325,10 +325,8 @@ def try_login(params, user, password):
     """
     arguments = _connection_arguments({**params, "login_user": user, "login_password": password})
     try:
-        with (
-            contextlib.closing(open_connection(pymysql, arguments)) as connection,
-            connection.cursor() as cursor,
-        ):
+        opened = contextlib.closing(open_connection(pymysql, arguments))
+        with opened as connection, connection.cursor() as cursor:
             cursor.execute("SELECT CURRENT_USER()")
             return cursor.fetchone()[0], None
     except (pymysql.MySQLError, OSError, RuntimeError) as error:
