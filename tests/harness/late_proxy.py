@@ -7,25 +7,20 @@ import contextlib
 import socket
 import threading
 
-from harness.ports import free_port
+from harness.proxy import Proxy
 
 
-class LateProxy:
+class LateProxy(Proxy):
     """Passes TCP connections on; what is sent while it ``holds`` arrives when it ``delivers``, on the
     connection that it was sent on.
     """
 
     def __init__(self, server: int) -> None:
         """``server``: the port."""
-        self.port = free_port()
-        self._server = server
-        self._listener = socket.create_server(("127.0.0.1", self.port))
         self._lock = threading.Lock()
         self._holding = False
         self._held: list[tuple[socket.socket, bytes]] = []
-        self._sockets: list[socket.socket] = []
-        self._threads = [threading.Thread(target=self._accept, daemon=True)]
-        self._threads[0].start()
+        super().__init__(server)
 
     def hold(self) -> None:
         """From now on nothing that clients send on these connections arrives; new connections work."""
@@ -45,12 +40,8 @@ class LateProxy:
 
     def switch(self, server: int) -> None:
         """End all connections, and pass new ones on to another port."""
-        with self._lock:
-            self._server = server
-        # They are closed at the end: a thread may be about to read from one.
-        for each in self._sockets:
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+        self.server = server
+        self.end_connections()
 
     def deliver(self) -> None:
         """Deliver what was held, as a network does whose route is there again."""
@@ -61,27 +52,9 @@ class LateProxy:
                 upstream.sendall(data)
                 upstream.shutdown(socket.SHUT_WR)
 
-    def close(self) -> None:
-        self._listener.close()
-        for each in self._sockets:
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _address = self._listener.accept()
-            except OSError:
-                return
-            try:
-                upstream = socket.create_connection(("127.0.0.1", self._server))
-            except OSError:
-                client.close()
-                continue
-            self._sockets += [client, upstream]
-            for pump in (self._up, self._down):
-                threading.Thread(target=pump, args=(client, upstream), daemon=True).start()
+    def _begin(self, client: socket.socket, server: socket.socket) -> None:
+        for pump in (self._up, self._down):
+            threading.Thread(target=pump, args=(client, server), daemon=True).start()
 
     def _up(self, client: socket.socket, upstream: socket.socket) -> None:
         late = False

@@ -8,21 +8,16 @@ import socket
 import threading
 from typing import Self
 
-from harness.ports import free_port
+from harness.proxy import Proxy
 
 
-class RecordingProxy:
+class RecordingProxy(Proxy):
     """Passes TCP connections on to a port of this host, and keeps what goes each way."""
 
     def __init__(self, server: int) -> None:
-        self.port = free_port()
-        self._server = server
-        self._listener = socket.create_server(("127.0.0.1", self.port), backlog=128)
-        self._sockets: list[socket.socket] = []
         #: Of each connection: what its client sent, and what the server did.
         self._recorded: list[tuple[bytearray, bytearray]] = []
-        self._thread = threading.Thread(target=self._accept, daemon=True)
-        self._thread.start()
+        super().__init__(server)
 
     @property
     def accepted(self) -> int:
@@ -39,41 +34,17 @@ class RecordingProxy:
         """All that went either way."""
         return b"\n".join(bytes(part) for both in self._recorded for part in both)
 
-    def end_connections(self) -> None:
-        """As a network that was interrupted for a moment."""
-        for each in self._sockets:
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # Closing it alone would not wake the thread, which could accept another connection.
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._thread.join()
-        self._listener.close()
-        self.end_connections()
-        for each in self._sockets:
-            each.close()
+        self.close()
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _address = self._listener.accept()
-            except OSError:
-                return
-            try:
-                server = socket.create_connection(("127.0.0.1", self._server))
-            except OSError:
-                client.close()
-                continue
-            self._sockets += [client, server]
-            recorded = bytearray(), bytearray()
-            self._recorded.append(recorded)
-            for source, target, record in ((client, server, recorded[0]), (server, client, recorded[1])):
-                threading.Thread(target=self._pass_on, args=(source, target, record), daemon=True).start()
+    def _begin(self, client: socket.socket, server: socket.socket) -> None:
+        sent, answered = bytearray(), bytearray()
+        self._recorded.append((sent, answered))
+        for source, target, record in ((client, server, sent), (server, client, answered)):
+            threading.Thread(target=self._pass_on, args=(source, target, record), daemon=True).start()
 
     @staticmethod
     def _pass_on(source: socket.socket, target: socket.socket, record: bytearray) -> None:
