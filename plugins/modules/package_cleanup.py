@@ -75,14 +75,16 @@ kept_by:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._package_managers import (
+    apt_installed,
+    dnf_installed,
+    run,
+)
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._packages import (
     apt_plan,
     dnf_plan,
     removable,
 )
-
-#: The messages are parsed, so they must come in English.
-ENVIRONMENT = {"LC_ALL": "C", "LANGUAGE": "C", "DEBIAN_FRONTEND": "noninteractive"}
 
 
 class Manager:
@@ -91,8 +93,9 @@ class Manager:
     def __init__(self, module):
         self.module = module
 
-    def run(self, command, check=True):
-        return self.module.run_command(command, environ_update=ENVIRONMENT, check_rc=check)
+    def run(self, command):
+        """It must succeed."""
+        run(self.module, command, check_rc=True)
 
 
 class Apt(Manager):
@@ -100,9 +103,7 @@ class Apt(Manager):
 
     def installed(self, names):
         """Those of ``names`` that are installed."""
-        command = ["dpkg-query", "--show", "--showformat", "${binary:Package} ${Status}\n", *names]
-        _status, out, _err = self.run(command, check=False)
-        return {line.split()[0].partition(":")[0] for line in out.splitlines() if line.endswith(" installed")}
+        return apt_installed(self.module, names)
 
     def keep(self, names):
         """Let ``names`` stay when nothing needs them."""
@@ -114,7 +115,7 @@ class Apt(Manager):
             f"--option=APT::AutoRemove::{kind}Important=false" for kind in ("Recommends", "Suggests")
         ]
         options = ["--auto-remove", *unimportant] if unneeded else ["--no-auto-remove"]
-        return apt_plan(*self.run(["apt-get", "--simulate", *options, "remove", *names], check=False))
+        return apt_plan(*run(self.module, ["apt-get", "--simulate", *options, "remove", *names]))
 
     def remove(self, names):
         self.run([*self.remove_command, "--no-auto-remove", *names])
@@ -122,15 +123,13 @@ class Apt(Manager):
 
 class Dnf(Manager):
     def installed(self, names):
-        command = ["rpm", "--query", "--queryformat", "%{NAME}\n", *names]
-        _status, out, _err = self.run(command, check=False)
-        return {line for line in out.splitlines() if " " not in line}
+        return set(dnf_installed(self.module, names))
 
     def keep(self, names):
         self.run(["dnf", "--quiet", "--cacheonly", "mark", "install", *names])
 
     def simulate(self, names, unneeded):
-        return dnf_plan(*self.run([*self._command(unneeded), "--assumeno", "remove", *names], check=False))
+        return dnf_plan(*run(self.module, [*self._command(unneeded), "--assumeno", "remove", *names]))
 
     def remove(self, names):
         self.run([*self._command(False), "--assumeyes", "remove", *names])

@@ -116,6 +116,11 @@ problem:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._package_managers import (
+    apt_installed,
+    dnf_installed,
+    run,
+)
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._packages import (
     SERVERS,
     Plan,
@@ -125,9 +130,6 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._packages imp
     updated,
 )
 
-#: The messages are parsed, so they must come in English.
-ENVIRONMENT = {"LC_ALL": "C", "LANGUAGE": "C", "DEBIAN_FRONTEND": "noninteractive"}
-
 
 class Apt:
     def __init__(self, module):
@@ -135,17 +137,12 @@ class Apt:
         self.recommends = [] if module.params["install_recommends"] else ["--no-install-recommends"]
 
     def missing(self, names):
-        command = ["dpkg-query", "--show", "--showformat", "${binary:Package} ${Status}\n", *names]
-        # Its status is 1 when it does not know one of them, and it still lists the others.
-        _status, out, _err = self.module.run_command(command, environ_update=ENVIRONMENT)
-        installed = {
-            line.split()[0].partition(":")[0] for line in out.splitlines() if line.endswith(" installed")
-        }
+        installed = apt_installed(self.module, names)
         return [name for name in names if name not in installed]
 
     def simulate(self, names):
         command = ["apt-get", "--simulate", "--quiet", *self.recommends, "install", *names]
-        return apt_plan(*self.module.run_command(command, environ_update=ENVIRONMENT))
+        return apt_plan(*run(self.module, command))
 
 
 class Dnf:
@@ -153,22 +150,15 @@ class Dnf:
         self.module = module
         self.repositories = [f"--enablerepo={name}" for name in module.params["enablerepo"]]
 
-    def _installed(self, names):
-        """EPOCH:VERSION of those that are installed."""
-        command = ["rpm", "--query", "--queryformat", "%{NAME} %{EPOCHNUM}:%{VERSION}\n", *names]
-        _status, out, _err = self.module.run_command(command, environ_update=ENVIRONMENT)
-        # The others are lines like "package NAME is not installed".
-        return dict(line.split() for line in out.splitlines() if line.count(" ") == 1)
-
     def missing(self, names):
-        installed = self._installed(names)
+        installed = dnf_installed(self.module, names)
         return [name for name in names if name not in installed]
 
     def simulate(self, names):
         command = ["dnf", "--assumeno", *self.repositories, "install", *names]
-        plan = dnf_plan(*self.module.run_command(command, environ_update=ENVIRONMENT))
+        plan = dnf_plan(*run(self.module, command))
         if plan.changed:
-            old = self._installed(sorted(plan.changed))
+            old = dnf_installed(self.module, sorted(plan.changed))
             plan = plan._replace(
                 changed={name: (old.get(name, ""), new) for name, (_unknown, new) in plan.changed.items()}
             )
