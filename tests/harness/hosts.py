@@ -5,14 +5,16 @@ run against them.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
 import shlex
+import signal
 import subprocess
 
 from harness.places import ROOT
-from harness.process import Died
+from harness.process import Died, descendants
 
 ENTER = ROOT / "molecule/hosts/enter"
 #: The status of molecule/hosts/enter when the host does not run.
@@ -108,8 +110,31 @@ class Playbooks:
 
     def run(self, playbook: str, *options: str, env: dict[str, str] | None = None) -> tuple[int, str]:
         """Exit status and output of ``ansible-playbook PLAYBOOK OPTIONS``."""
+        with self._start(playbook, *options, env=env) as process:
+            output, _errors = process.communicate(timeout=3600)
+        return process.returncode, output
+
+    def run_and_kill(self, playbook: str, *options: str, seconds: float) -> bool:
+        """Kill ``ansible-playbook PLAYBOOK OPTIONS`` and all that it has started after so many seconds.
+        Returns False when it had ended before.
+        """
+        with self._start(playbook, *options) as process:
+            try:
+                process.communicate(timeout=seconds)
+                return False
+            except subprocess.TimeoutExpired:
+                # Ansible's own processes have sessions of their own.
+                for number in [process.pid, *descendants(process.pid)]:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(number, signal.SIGKILL)
+                process.communicate()
+                return True
+
+    def _start(
+        self, playbook: str, *options: str, env: dict[str, str] | None = None
+    ) -> subprocess.Popen[str]:
         inventories = [word for path in self.inventories for word in ("--inventory", path)]
-        done = subprocess.run(
+        return subprocess.Popen(
             ["ansible-playbook", *inventories, playbook, *options],
             cwd=ROOT,
             env={
@@ -119,12 +144,11 @@ class Playbooks:
                 "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
                 **(env or {}),
             },
-            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
-            timeout=3600,
-            check=False,
         )
-        return done.returncode, done.stdout + done.stderr
 
 
 def recap(output: str) -> dict[str, dict[str, int]]:

@@ -26,6 +26,18 @@ def tail(log: Path) -> str:
     return "(no log)"
 
 
+def children(pid: int) -> list[int]:
+    """The processes that a process has started, in that order; none of one that has ended."""
+    with contextlib.suppress(OSError):
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []
+
+
+def descendants(pid: int) -> list[int]:
+    """The children of a process, theirs, and so on."""
+    return [each for child in children(pid) for each in (child, *descendants(child))]
+
+
 class Died(AssertionError):
     """A process ended that no test had asked to end."""
 

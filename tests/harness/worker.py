@@ -20,7 +20,7 @@ import yaml
 from harness.forking import ForkingProgram
 from harness.places import ROOT
 from harness.ports import free_port
-from harness.process import Process
+from harness.process import Process, children
 from harness.waiting import until
 
 SOURCES = ROOT / "worker/src"
@@ -151,10 +151,7 @@ class Worker(Process):
     @property
     def children(self) -> list[int]:
         """Its processes, in the order in which they were started: direct, drain, exporter."""
-        return [
-            int(pid)
-            for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        ]
+        return children(self.process.pid)
 
     def pause(self) -> None:
         """All of its processes stand still."""
