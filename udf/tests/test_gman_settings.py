@@ -19,8 +19,10 @@ def test_settings(gman: Driver) -> None:
     assert defaults["background_errors"] == "null"
     assert gman.call("gman_configure", "io_timeout_ms", 60) == b"60"
     assert stats(gman)["settings"]["io_timeout_ms"] == 60
+    assert stats(gman)["changed_settings"] == ["io_timeout_ms"]
     assert gman.call("gman_configure", "io_timeout_ms", "default") == b"default"
     assert stats(gman)["settings"] == defaults
+    assert stats(gman)["changed_settings"] == []
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,20 @@ def test_settings_and_job_servers_of_locked_functions_are_changed_by_a_run(
         assert configure(mysql_udf_settings=settings, mysql_udf_job_servers=servers)[0] == 0
 
 
+def test_a_setting_that_is_no_longer_wanted_gets_its_default_at_once_and_at_the_next_start(
+    database, configure, tmp_path
+):
+    configure(mysql_udf_settings={"io_timeout_ms": 50000, "background_errors": "error"})
+    removed = {"mysql_udf_settings": {"io_timeout_ms": 50000}}
+    assert configure("--check", **removed)[0] > 0
+    assert stats(database)["changed_settings"] == ["io_timeout_ms", "background_errors", "locked"]
+    configure(**removed)
+    assert stats(database)["changed_settings"] == ["io_timeout_ms", "locked"]
+    assert stats(database)["settings"]["background_errors"] == "null"
+    assert "background_errors" not in (tmp_path / "init.sql").read_text()
+    assert configure(**removed)[0] == 0
+
+
 def test_settings_stay_open_where_that_is_wanted(database, configure, tmp_path):
     configure()
     configure(mysql_udf_locked=False)

@@ -3,7 +3,7 @@
  * CREATE FUNCTION gman_stats RETURNS STRING SONAME 'libgearman_mysql_udf.so';
  *
  * gman_stats()
- * Returns one JSON object: version, settings, server_lists, servers (state, counters and last error of each),
+ * Returns one JSON object: version, settings, changed_settings, server_lists, servers (state, counters and last error of each),
  *   jobs and wakes. README.md explains every member.
  * Errors: none; NULL when out of memory.
  * Cost: microseconds; it also closes connections that have been idle for longer than pool_idle_ms.
@@ -98,6 +98,8 @@ char *gman_stats(udf_init *initid, udf_args *args UNUSED, char *result, unsigned
     pool_trim();
     buffer_text(out, "{\"version\":\"" GMAN_VERSION "\",\"settings\":");
     settings_write(out);
+    buffer_text(out, ",\"changed_settings\":");
+    settings_write_changed(out);
     write_servers(out);
     buffer_format(out, ",\"jobs\":{\"failed\":%llu,\"without_server\":%llu}", atomic_load(&jobs_failed),
                   atomic_load(&jobs_without_server));

@@ -149,3 +149,19 @@ void settings_write(struct buffer *out) {
     }
     buffer_byte(out, '}');
 }
+
+void settings_write_changed(struct buffer *out) {
+    bool first = true;
+    buffer_byte(out, '[');
+    for (int i = 0; i < SETTINGS + TEXT_SETTINGS; i++) {
+        char text[TEXT_SETTING_MAX + 1] = "";
+        if (i >= SETTINGS)
+            settings_text((enum text_setting)(i - SETTINGS), text);
+        if (i < SETTINGS ? setting((enum setting)i) == known[i].normal : !text[0])
+            continue;
+        buffer_format(out, first ? "\"%s\"" : ",\"%s\"",
+                      i < SETTINGS ? known[i].name : text_names[i - SETTINGS]);
+        first = false;
+    }
+    buffer_byte(out, ']');
+}

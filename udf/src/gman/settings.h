@@ -46,5 +46,7 @@ bool settings_change(const char *name, size_t name_length, const char *value, si
                      char *message, size_t size);
 /* {"connect_timeout_ms":100,…} */
 void settings_write(struct buffer *out);
+/* ["io_timeout_ms",…]: the names of those that do not have their defaults. */
+void settings_write_changed(struct buffer *out);
 
 #endif
