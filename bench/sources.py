@@ -2,23 +2,26 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the workers of several sources on one host cost while nothing is written: memory and CPU.
 
-Each source has a database server of its own; they share a Redis and a job server.
+Each source has a database server of its own; they share a Redis and a job server. The workers run in an
+environment as the role makes it: without what only the tests need.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
+from peers.gearsync import Gearsync
 from peers.processes import cpu_exactly, pss
 from servers import (
     RELAXED,
+    ROOT,
     Gearmand,
     OutboxDatabase,
     Process,
@@ -41,7 +44,7 @@ REST = 60.0
 class Source:
     """One source with a worker that has default settings and shows its metrics."""
 
-    def __init__(self, name: str, redis: Redis, gearmand: Gearmand, python: str) -> None:
+    def __init__(self, name: str, redis: Redis, gearmand: Gearmand, python: Path) -> None:
         self.name, self._redis = name, redis
         self.database = OutboxDatabase(*RELAXED, "--innodb-buffer-pool-size=32M")
         self.database.reset()
@@ -63,7 +66,6 @@ class Source:
             name,
             [python, "-m", "gearsync", "run", "--config", config],
             config.with_suffix(".log"),
-            env={"PYTHONPATH": os.environ.get("PYTHONPATH", "")},
         )
 
     def _declared(self, table: str) -> dict[str, Any]:
@@ -79,8 +81,15 @@ class Source:
             self.database.execute(f"REPLACE INTO shop.item VALUES ({number}, 'name {number}')")
         until(lambda: self._redis.client.exists(f"{self.name}:item:100"), 1)
         for _time in range(3):
+            until(self._shows_metrics, True)
+
+    def _shows_metrics(self) -> bool:
+        try:
             with urllib.request.urlopen(self._metrics) as answer:
-                answer.read()
+                return bool(answer.read())
+        except urllib.error.URLError:
+            # It may not serve yet.
+            return False
 
     @property
     def pids(self) -> list[int]:
@@ -114,12 +123,14 @@ def main() -> int:
     parser.add_argument("--sources", type=int, default=8, metavar="N")
     parser.add_argument("--seconds", type=float, default=60.0, help="for which the CPU is measured")
     parser.add_argument("--times", type=int, default=3, help="how often; the least counts")
-    parser.add_argument("--python", default=sys.executable, help="of an environment in which the worker is")
     options = parser.parse_args()
+    installed = Gearsync(ROOT / ".work/peers")
+    installed.install()
     with cleaned_up():
         gearmand, redis = Gearmand(), Redis()
         sources = [
-            Source(f"source{number}", redis, gearmand, options.python) for number in range(options.sources)
+            Source(f"source{number}", redis, gearmand, installed.work / "bin/python")
+            for number in range(options.sources)
         ]
         for source in sources:
             source.use()
