@@ -10,6 +10,7 @@ import os
 import random
 import time
 
+import pytest
 from harness.hosts import Host, Playbooks, recap
 from harness.writing import DEADLOCK, equal, writing
 
@@ -47,6 +48,8 @@ def tear_down(playbooks: Playbooks, host: Host) -> None:
     host.redis("flushall")
 
 
+# A run takes minutes, and each kill needs three of them.
+@pytest.mark.timeout(7200)
 def test_a_run_that_is_killed_is_finished_by_the_next_one(host: Host, playbooks: Playbooks) -> None:
     chance = random.Random(host.name)
     tear_down(playbooks, host)
