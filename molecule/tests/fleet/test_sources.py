@@ -125,7 +125,9 @@ def test_a_rolling_update_stops_at_the_first_host_that_does_not_pass(playbooks: 
     # From the first host Redis cannot be reached any more.
     WORKERS[0].run("cp /etc/hosts /tmp/hosts && echo '127.0.0.1 fleet-cache' >>/etc/hosts")
     try:
-        status, output = playbooks.run("playbooks/rolling_update.yml", "-e", '{"worker_batch": 901}')
+        status, output = playbooks.run(
+            "playbooks/rolling_update.yml", "--limit", "main,gearsync_workers", "-e", '{"worker_batch": 901}'
+        )
     finally:
         WORKERS[0].run("cat /tmp/hosts >/etc/hosts")
     text = " ".join(output.split())

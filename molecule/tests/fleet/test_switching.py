@@ -110,10 +110,16 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 def test_a_run_of_the_installed_archive_finds_the_new_primary_changes_nothing_and_prints_no_secret(
     main: Main, playbooks: Playbooks, installed: pathlib.Path
 ) -> None:
-    """Its sources are compared with those that were deployed from the checkout, file by file."""
+    """Its sources are compared with those that were deployed from the checkout, file by file. A host of each
+    role is enough for that.
+    """
     main.switch()
     status, output = playbooks.run(
-        "gearsync.mysql_redis.site", "-vvv", env={"ANSIBLE_COLLECTIONS_PATH": str(installed)}
+        "gearsync.mysql_redis.site",
+        "-vvv",
+        "--limit",
+        "main,fleet-jobs,fleet-cache,fleet-worker1",
+        env={"ANSIBLE_COLLECTIONS_PATH": str(installed)},
     )
     assert status == 0, output
     assert f"{installed}/ansible_collections/gearsync/mysql_redis/roles/worker" in output
@@ -132,7 +138,7 @@ def test_a_primary_that_is_killed_under_writers_loses_nothing_that_it_has_acknow
 
 
 def test_a_source_with_a_dead_member_is_left_as_it_is(main: Main, playbooks: Playbooks) -> None:
-    status, output = playbooks.run("site.yml")
+    status, output = playbooks.run("site.yml", "--limit", "main,users")
     assert status != 0
     counters = recap(output)
     assert all(counters[name]["changed"] == 0 for name in counters), output
