@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#define _GNU_SOURCE /* SOCK_NONBLOCK */
 #include "connection.h"
 
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "settings.h"
@@ -20,47 +18,6 @@ enum {
     KEPT_INPUT = 65536, /* a connection that goes back to the pool keeps no more memory than this */
     MOST_INPUT = 64 * 1024 * 1024, /* more than any valid packet: the limit for a flood of input */
 };
-
-static void set_option(int fd, int level, int name, int value) {
-    (void)setsockopt(fd, level, name, &value, sizeof value);
-}
-
-bool socket_shortage(void) {
-    return errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM;
-}
-
-int socket_begin(const struct endpoint *endpoint) {
-    int fd = socket(endpoint->address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return -1;
-    set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-    /* Detects that the other end of a kept connection has disappeared without closing it. */
-    set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-    set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, 30);
-    set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, 5);
-    set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, 3);
-    if (connect(fd, (const struct sockaddr *)&endpoint->address, endpoint->length) != 0 &&
-        errno != EINPROGRESS && errno != EINTR) {
-        int why = errno;
-        close(fd);
-        errno = why;
-        return -1;
-    }
-    return fd;
-}
-
-enum io_result socket_finish(int fd, int64_t deadline) {
-    if (!socket_wait(fd, POLLOUT, deadline)) {
-        errno = ETIMEDOUT;
-        return IO_TIMEOUT;
-    }
-    int error = 0;
-    socklen_t length = sizeof error;
-    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) == 0 && error == 0)
-        return IO_OK;
-    errno = error ? error : EIO;
-    return IO_CLOSED;
-}
 
 struct connection *connection_wrap(int fd) {
     struct connection *connection = calloc(1, sizeof *connection);
@@ -106,44 +63,6 @@ enum io_result connection_secure(struct connection *connection, const struct add
         default: return IO_INSECURE;
         }
     }
-}
-
-enum io_result connection_open(const struct endpoints *endpoints, const struct address *address,
-                               int64_t deadline, struct connection **out, char what[WHAT_MAX]) {
-    enum io_result result = IO_CLOSED;
-    snprintf(what, WHAT_MAX, "connect: %s", strerror(EADDRNOTAVAIL));
-    for (size_t i = 0; i < endpoints->count && !statement_killed(); i++) {
-        /* An address that does not answer must leave time for the others. */
-        int64_t now = clock_ns(), share = now + (deadline - now) / (int64_t)(endpoints->count - i);
-        int fd = socket_begin(&endpoints->list[i]);
-        if (fd >= 0) {
-            result = socket_finish(fd, share);
-            if (result != IO_OK) {
-                int why = errno;
-                close(fd);
-                errno = why;
-            }
-        }
-        if (fd < 0 || result != IO_OK) {
-            snprintf(what, WHAT_MAX, "connect: %s", strerror(errno));
-            result = fd < 0 && socket_shortage() ? IO_MEMORY : IO_CLOSED;
-            if (result == IO_MEMORY)
-                break;
-            continue;
-        }
-        *out = connection_wrap(fd);
-        if (!*out) {
-            snprintf(what, WHAT_MAX, "connect: %s", strerror(errno));
-            return IO_MEMORY;
-        }
-        result = connection_secure(*out, address, share, what);
-        if (result == IO_OK)
-            return IO_OK;
-        result = IO_INSECURE;
-        connection_close(*out);
-    }
-    *out = NULL;
-    return result;
 }
 
 const char *connection_ending(const struct connection *connection, const char *otherwise) {

@@ -12,7 +12,7 @@
 
 #include "address.h"
 #include "breaker.h"
-#include "endpoint.h"
+#include "failure.h"
 #include "protocol.h"
 
 enum io_result {
@@ -23,8 +23,6 @@ enum io_result {
     IO_MEMORY, /* no memory, or no descriptor */
     IO_INSECURE, /* TLS is configured and failed */
 };
-
-enum { WHAT_MAX = 128 }; /* bytes of a reason */
 
 struct connection {
     struct connection *newer, *older; /* in the pool */
@@ -38,22 +36,12 @@ struct connection {
     size_t start, end, capacity; /* received and not yet consumed: from start to end */
 };
 
-/* Begin to connect, without waiting: a socket, or -1 with errno. */
-int socket_begin(const struct endpoint *endpoint);
-/* Whether errno of a failed one means that this process lacks descriptors or memory. */
-bool socket_shortage(void);
-/* IO_OK: connected. IO_TIMEOUT: not yet. IO_CLOSED: failed, with errno. */
-enum io_result socket_finish(int fd, int64_t deadline);
-
 /* Owns the socket. NULL when out of memory, with the socket closed. */
 struct connection *connection_wrap(int fd);
 /* After the connect: the TLS handshake, when TLS is configured. IO_TIMEOUT: call again. IO_INSECURE: see
  * what. */
 enum io_result connection_secure(struct connection *connection, const struct address *address,
                                  int64_t deadline, char what[WHAT_MAX]);
-/* Connect to the first endpoint that answers, into *out. Otherwise the reason is in what. */
-enum io_result connection_open(const struct endpoints *endpoints, const struct address *address,
-                               int64_t deadline, struct connection **out, char what[WHAT_MAX]);
 /* Whether it was made with the current TLS configuration; a plain one never is once TLS is on. */
 bool connection_current(const struct connection *connection);
 /* The reason of TLS for the end of the connection, or the given text without one. */

@@ -24,13 +24,6 @@ static struct server_list *all_lists;
 
 const struct server_list *servers_lists(void) { return all_lists; }
 
-const char *failure_name(enum failure_kind kind) {
-    static const char *const names[FAILURE_KINDS] = {"resolve",  "connect",  "timeout",    "closed",
-                                                     "protocol", "rejected", "job_failed", "job_timeout",
-                                                     "memory",   "tls",      "killed"};
-    return names[kind];
-}
-
 static struct server *server_new(const struct address *address) {
     struct server *server = calloc(1, sizeof *server);
     if (!server)
@@ -45,8 +38,8 @@ static void server_free(struct server *server) {
         server->newest = connection->older;
         connection_close(connection);
     }
-    connection_close(server->probe);
-    connection_close(server->wake.connection);
+    dial_end(&server->probe);
+    dial_end(&server->wake.dial);
     lookup_free(server->lookup);
     free(server);
 }

@@ -13,31 +13,15 @@
 #include "address.h"
 #include "breaker.h"
 #include "connection.h"
+#include "dial.h"
 #include "lookup.h"
 #include "shared/buffer.h"
 
-enum failure_kind {
-    FAIL_RESOLVE,  /* the host's name has no address */
-    FAIL_CONNECT,  /* refused, unreachable or no answer within the connect timeout */
-    FAIL_TIMEOUT,  /* no answer within the I/O timeout */
-    FAIL_CLOSED,   /* the server closed the connection */
-    FAIL_PROTOCOL, /* the answer is not Gearman's protocol */
-    FAIL_REJECTED, /* it answered with an ERROR packet */
-    FAIL_JOB,      /* the worker failed the job */
-    FAIL_JOB_TIMEOUT, /* no result within the job timeout */
-    FAIL_MEMORY,   /* of this process; also too many open files */
-    FAIL_TLS,      /* the handshake failed: wrong certificate, or the files are not usable */
-    FAIL_KILLED,   /* the statement was killed while it waited */
-    FAILURE_KINDS,
-};
-
 /* The connection for gman_wake: guarded by a separate lock, see wake.c. */
 struct wake_line {
-    struct connection *connection; /* NULL: none */
-    bool connected;
+    struct dial dial;
     bool lost; /* a connection has failed since the last answer: the name may have other addresses now */
-    size_t endpoint; /* the address for the next attempt */
-    int64_t began; /* when connecting began */
+    int64_t began; /* when the dial began */
     int64_t unanswered_since; /* the first packet since the last answer; 0: all are answered */
     int64_t not_before; /* after a failure: when to connect again */
     unsigned char rest[SUBMIT_PREFIX_MAX]; /* of a packet that was sent in part */
@@ -59,11 +43,8 @@ struct server {
     size_t idle;
 
     /* Used only by the thread that probes. */
-    struct connection *probe;
+    struct dial probe;
     bool probing; /* begun by an earlier call */
-    bool probe_connected;
-    size_t probe_endpoint, probe_tries, probe_addresses;
-    int64_t probe_deadline;
 
     struct wake_line wake;
 
@@ -109,6 +90,5 @@ void server_works(struct server *server, struct pass *pass);
 void server_failed(struct server *server, struct pass *pass, enum failure_kind kind, const char *what);
 /* A failure that proves nothing about the server: only count and record it. */
 void server_noted(struct server *server, enum failure_kind kind, const char *what);
-const char *failure_name(enum failure_kind kind);
 
 #endif

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "wake.h"
 
-#include <errno.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "servers.h"
@@ -73,18 +71,17 @@ static bool due(struct slice function, struct slice unique, bool claim) {
     return result;
 }
 
-/* kind: FAILURE_KINDS when it is not a failure, or already counted. */
+/* Close the connection and try again later. kind: FAILURE_KINDS when it is not a failure, or already counted. */
 static void hang_up(struct server *server, int64_t now, enum failure_kind kind, const char *what) {
     struct wake_line *line = &server->wake;
+    struct failure failure;
+    failure_set(&failure, kind, "gman_wake: %.100s", what);
     if (kind != FAILURE_KINDS)
-        server_noted(server, kind, what);
-    connection_close(line->connection);
-    line->connection = NULL;
-    line->connected = false;
+        server_noted(server, kind, failure.what);
+    dial_end(&line->dial);
     line->lost = true;
     line->rest_length = 0;
     line->unanswered_since = 0;
-    line->endpoint++;
     line->not_before = now + setting_ns(BREAKER_RETRY_MS);
 }
 
@@ -94,7 +91,7 @@ static enum io_result drain(struct wake_line *line) {
     struct packet packet;
     size_t bytes = 0;
     for (int i = 0; i < DRAIN_PACKETS && bytes < DRAIN_BYTES; i++) {
-        enum io_result result = connection_receive(line->connection, &packet, 0);
+        enum io_result result = connection_receive(line->dial.connection, &packet, 0);
         if (result != IO_OK)
             return result == IO_TIMEOUT ? IO_OK : result;
         if (packet.type != JOB_CREATED && packet.type != GEARMAN_ERROR)
@@ -109,20 +106,16 @@ static enum io_result drain(struct wake_line *line) {
 /* Read answers, and close the connection when it is not usable any more. */
 static void look_after(struct server *server, int64_t now) {
     struct wake_line *line = &server->wake;
-    char ending[WHAT_MAX];
-    if (!connection_current(line->connection)) {
+    if (!connection_current(line->dial.connection)) {
         hang_up(server, now, FAILURE_KINDS, "");
         line->not_before = 0;
         line->lost = false;
         return;
     }
-    if (!line->connected)
-        return;
-    enum io_result result = drain(line);
-    switch (result) {
+    switch (drain(line)) {
     case IO_OK:
         if (line->unanswered_since && now - line->unanswered_since > setting_ns(IO_TIMEOUT_MS))
-            hang_up(server, now, FAIL_TIMEOUT, "gman_wake: no answer within io_timeout_ms");
+            hang_up(server, now, FAIL_TIMEOUT, "no answer within io_timeout_ms");
         return;
     case IO_CLOSED:
         /* Closed after a while, for example by a restart of the server: try again at once. */
@@ -131,73 +124,29 @@ static void look_after(struct server *server, int64_t now) {
             line->not_before = 0;
             return;
         }
-        snprintf(ending, sizeof ending, "gman_wake: %.100s",
-                 connection_ending(line->connection, "closed the connection"));
-        hang_up(server, now, FAIL_CLOSED, ending);
+        hang_up(server, now, FAIL_CLOSED, connection_ending(line->dial.connection, "closed the connection"));
         return;
-    case IO_MEMORY: hang_up(server, now, FAIL_MEMORY, "gman_wake: out of memory"); return;
-    default: hang_up(server, now, FAIL_PROTOCOL, "gman_wake: the answer is not Gearman's protocol");
-    }
-}
-
-/* Begin to connect. After a failure, or without an address, the name is looked up (again), also without
- * waiting. */
-static bool begin(struct server *server, int64_t now) {
-    struct wake_line *line = &server->wake;
-    enum lookup_result looked = LOOKUP_DONE;
-    struct endpoints endpoints;
-    server_endpoints(server, &endpoints);
-    if (endpoints.count == 0 || line->lost) {
-        looked = server_lookup(server, 0);
-        server_endpoints(server, &endpoints);
-    }
-    if (endpoints.count == 0) {
-        if (looked != LOOKUP_WAIT)
-            hang_up(server, now, FAILURE_KINDS, "");
-        return false;
-    }
-    int fd = socket_begin(&endpoints.list[line->endpoint % endpoints.count]);
-    if (fd >= 0)
-        line->connection = connection_wrap(fd);
-    line->began = now;
-    if (line->connection)
-        return true;
-    char what[WHAT_MAX];
-    snprintf(what, sizeof what, "gman_wake: connect: %s", strerror(errno));
-    hang_up(server, now, FAIL_CONNECT, what);
-    return false;
-}
-
-/* Continue the connect and the TLS handshake. */
-static void finish(struct server *server, int64_t now) {
-    struct wake_line *line = &server->wake;
-    char what[WHAT_MAX], why[WHAT_MAX + 16];
-    enum failure_kind kind = FAIL_CONNECT;
-    enum io_result result = socket_finish(line->connection->fd, 0);
-    snprintf(what, sizeof what, "connect: %s", strerror(errno));
-    if (result == IO_OK) {
-        kind = FAIL_TLS;
-        result = connection_secure(line->connection, &server->address, 0, what);
-    }
-    line->connected = result == IO_OK;
-    if (result == IO_OK)
-        return;
-    if (result != IO_TIMEOUT || now - line->began > setting_ns(CONNECT_TIMEOUT_MS)) {
-        snprintf(why, sizeof why, "gman_wake: %s", what);
-        hang_up(server, now, kind, why);
+    case IO_MEMORY: hang_up(server, now, FAIL_MEMORY, "out of memory"); return;
+    default: hang_up(server, now, FAIL_PROTOCOL, "the answer is not Gearman's protocol");
     }
 }
 
 /* Get a writable connection without waiting. */
 static bool ready(struct server *server, int64_t now) {
     struct wake_line *line = &server->wake;
-    if (line->connection)
+    struct failure failure;
+    if (line->dial.stage == DIAL_READY)
         look_after(server, now);
-    if (!line->connection && (now < line->not_before || !begin(server, now)))
+    if (now < line->not_before)
         return false;
-    if (!line->connected)
-        finish(server, now);
-    return line->connected;
+    if (line->dial.stage == DIAL_RESOLVE) {
+        line->dial.look_up = line->lost;
+        line->began = now;
+    }
+    enum io_result result = dial_step(&line->dial, server, 0, &failure);
+    if (result == IO_CLOSED) /* the lookup has noted when the name has no address */
+        hang_up(server, now, failure.kind == FAIL_RESOLVE ? FAILURE_KINDS : failure.kind, failure.what);
+    return result == IO_OK;
 }
 
 /* False: the server cannot take it now. */
@@ -207,8 +156,8 @@ static bool hand_over(struct server *server, struct slice packet, int64_t now) {
     size_t sent;
     if (!ready(server, now))
         return false;
-    if (connection_send(line->connection, rest, packet, false, 0, &sent) == IO_CLOSED) {
-        hang_up(server, now, FAIL_CLOSED, "gman_wake: closed the connection");
+    if (connection_send(line->dial.connection, rest, packet, false, 0, &sent) == IO_CLOSED) {
+        hang_up(server, now, FAIL_CLOSED, "closed the connection");
         return false;
     }
     if (sent < rest.length) {

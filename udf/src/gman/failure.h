@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * What can fail between a call and its answer, as gman_stats() counts it.
+ */
+#ifndef FAILURE_H
+#define FAILURE_H
+
+enum { WHAT_MAX = 128 }; /* bytes of a reason */
+
+enum failure_kind {
+    FAIL_RESOLVE,  /* the host's name has no address */
+    FAIL_CONNECT,  /* refused, unreachable or no answer within the connect timeout */
+    FAIL_TIMEOUT,  /* no answer within the I/O timeout */
+    FAIL_CLOSED,   /* the server closed the connection */
+    FAIL_PROTOCOL, /* the answer is not Gearman's protocol */
+    FAIL_REJECTED, /* it answered with an ERROR packet */
+    FAIL_JOB,      /* the worker failed the job */
+    FAIL_JOB_TIMEOUT, /* no result within the job timeout */
+    FAIL_MEMORY,   /* of this process; also too many open files */
+    FAIL_TLS,      /* the handshake failed: wrong certificate, or the files are not usable */
+    FAIL_KILLED,   /* the statement was killed while it waited */
+    FAILURE_KINDS,
+};
+
+struct failure {
+    enum failure_kind kind;
+    char what[WHAT_MAX];
+};
+
+void failure_set(struct failure *failure, enum failure_kind kind, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+const char *failure_name(enum failure_kind kind);
+
+#endif
