@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "shared/buffer.h"
+
 enum {
     LIST_MAX = 32,  /* servers in one list */
     HOST_MAX = 253, /* bytes of a host's name, as in DNS */
@@ -24,6 +26,6 @@ struct address {
 
 /* Parse a list into out[LIST_MAX]. Returns the number of addresses, or -1 with the reason and the entry in
  * message. */
-int address_list_parse(const char *list, size_t length, struct address *out, char *message, size_t size);
+int address_list_parse(struct slice list, struct address *out, char *message, size_t size);
 
 #endif

@@ -15,15 +15,6 @@
 #include "failure.h"
 #include "protocol.h"
 
-enum io_result {
-    IO_OK,
-    IO_TIMEOUT,
-    IO_CLOSED,  /* closed or reset by the other side */
-    IO_GARBAGE, /* not a response packet, or too long */
-    IO_MEMORY, /* no memory, or no descriptor */
-    IO_INSECURE, /* TLS is configured and failed */
-};
-
 struct connection {
     struct connection *newer, *older; /* in the pool */
     int fd;
@@ -47,6 +38,8 @@ bool connection_current(const struct connection *connection);
 /* The reason of TLS for the end of the connection, or the given text without one. */
 const char *connection_ending(const struct connection *connection, const char *otherwise);
 void connection_close(struct connection *connection);
+/* A connection of the pool and all older ones. */
+void connections_close(struct connection *newest);
 /* Give the memory of large answers back. Only without unread input. */
 void connection_shrink(struct connection *connection);
 /* Nothing unread and not closed by the other side: usable for the next packet. */

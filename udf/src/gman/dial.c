@@ -106,7 +106,7 @@ static enum io_result secure(const struct step *step) {
 
 static enum io_result ask(const struct step *step) {
     struct dial *dial = step->dial;
-    unsigned char header[PACKET_HEADER];
+    char header[PACKET_HEADER];
     size_t sent;
     if (!dial->echo)
         return IO_OK;
@@ -114,7 +114,7 @@ static enum io_result ask(const struct step *step) {
     packet_header(header, ECHO_REQ, sizeof echo_text);
     failure_set(step->failure, FAIL_CLOSED, "probe: closed by the server");
     /* A new connection has room for it. */
-    return connection_send(dial->connection, (struct slice){(const char *)header, sizeof header},
+    return connection_send(dial->connection, (struct slice){header, sizeof header},
                            (struct slice){echo_text, sizeof echo_text}, false, 0, &sent) == IO_OK
                ? IO_OK
                : IO_CLOSED;

@@ -14,8 +14,8 @@
 #include <stdint.h>
 
 #include "connection.h"
-#include "endpoint.h"
 #include "failure.h"
+#include "lookup.h"
 
 struct server;
 

@@ -4,6 +4,12 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+enum failure_kind failure_of(enum io_result result) {
+    static const enum failure_kind kinds[] = {FAILURE_KINDS, FAIL_TIMEOUT, FAIL_CLOSED,
+                                              FAIL_PROTOCOL, FAIL_MEMORY,  FAIL_TLS};
+    return kinds[result];
+}
+
 void failure_set(struct failure *failure, enum failure_kind kind, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);

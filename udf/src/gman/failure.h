@@ -7,6 +7,16 @@
 
 enum { WHAT_MAX = 128 }; /* bytes of a reason */
 
+/* What a step of a connection ends with. */
+enum io_result {
+    IO_OK,
+    IO_TIMEOUT,  /* not yet: it cannot continue without waiting */
+    IO_CLOSED,   /* closed or reset by the other side */
+    IO_GARBAGE,  /* not a response packet, or too long */
+    IO_MEMORY,   /* no memory, or no descriptor */
+    IO_INSECURE, /* TLS is configured and failed */
+};
+
 enum failure_kind {
     FAIL_RESOLVE,  /* the host's name has no address */
     FAIL_CONNECT,  /* refused, unreachable or no answer within the connect timeout */
@@ -27,6 +37,8 @@ struct failure {
     char what[WHAT_MAX];
 };
 
+/* The kind of a result that is not IO_OK. */
+enum failure_kind failure_of(enum io_result result);
 void failure_set(struct failure *failure, enum failure_kind kind, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 const char *failure_name(enum failure_kind kind);

@@ -4,13 +4,9 @@
 #include <stdio.h>
 
 #include "tls.h"
-#include "wake.h"
 
-udf_bool gman_check_job(udf_init *initid, udf_args *args, char *message, const char *name,
-                        unsigned int most) {
+udf_bool gman_check_job(udf_args *args, char *message, const char *name) {
     struct request request = {.type = SUBMIT_JOB};
-    if (args->arg_count < 2 || args->arg_count > most)
-        return udf_refuse(message, "%s takes (function, workload%s)", name, most > 2 ? "[, unique]" : "");
     if (args->arg_type[0] != STRING_RESULT)
         return udf_refuse(message, "%s: the first argument, the function, must be a string", name);
     if (udf_constant_text(args, 0, &request.function)) {
@@ -20,10 +16,11 @@ udf_bool gman_check_job(udf_init *initid, udf_args *args, char *message, const c
     }
     for (unsigned int i = 1; i < args->arg_count; i++)
         udf_as_text(args, i);
-    initid->maybe_null = 1;
-    /* Each row is a separate job, even when all arguments are constants. */
-    initid->const_item = 0;
     return 0;
+}
+
+udf_bool gman_begin_job(struct udf_call *call, char *message) {
+    return gman_check_job(call->args, message, call->function->name);
 }
 
 bool gman_request(const udf_args *args, enum packet_type type, const char *name, struct request *request,
@@ -42,7 +39,6 @@ bool gman_request(const udf_args *args, enum packet_type type, const char *name,
 
 /* The last DROP FUNCTION unloads the library: nothing may remain in the server. */
 __attribute__((destructor)) static void unload(void) {
-    wake_unload();
     servers_unload();
     tls_unload();
 }

@@ -16,24 +16,7 @@
 
 #include <string.h>
 
-UDF_EXPORT udf_bool gman_stats_init(udf_init *initid, udf_args *args, char *message);
-UDF_EXPORT char *gman_stats(udf_init *initid, udf_args *args, char *result, unsigned long *length,
-                            unsigned char *is_null, unsigned char *error);
-UDF_EXPORT void gman_stats_deinit(udf_init *initid);
-
 enum { STATS_MAX = 16 * 1024 * 1024 };
-
-udf_bool gman_stats_init(udf_init *initid, udf_args *args, char *message) {
-    if (args->arg_count)
-        return udf_refuse(message, "gman_stats takes no arguments");
-    initid->maybe_null = 1;
-    initid->const_item = 0;
-    initid->max_length = STATS_MAX;
-    udf_utf8_result(initid);
-    if (!udf_buffer_new(initid, STATS_MAX))
-        return udf_refuse(message, "gman_stats: out of memory");
-    return 0;
-}
 
 static void write_server(struct buffer *out, const struct server_list *list, struct server *server) {
     buffer_text(out, "{\"address\":");
@@ -76,7 +59,9 @@ static void write_servers(struct buffer *out) {
         first = false;
         text_quote(out, list->function, strlen(list->function));
         buffer_byte(out, ':');
-        text_quote(out, list->text, strlen(list->text));
+        buffer_byte(out, '"');
+        servers_write(list, out);
+        buffer_byte(out, '"');
     }
     buffer_text(out, "},\"servers\":[");
     first = true;
@@ -91,22 +76,18 @@ static void write_servers(struct buffer *out) {
     buffer_byte(out, ']');
 }
 
-char *gman_stats(udf_init *initid, udf_args *args UNUSED, char *result, unsigned long *length,
-                 unsigned char *is_null, unsigned char *error UNUSED) {
-    struct buffer *out = (struct buffer *)(void *)initid->ptr;
-    buffer_clear(out);
+static bool row(struct udf_call *call) {
+    struct buffer *out = &call->out;
     pool_trim();
     buffer_text(out, "{\"version\":\"" GMAN_VERSION "\",\"settings\":");
     settings_write(out);
     write_servers(out);
     buffer_format(out, ",\"jobs\":{\"failed\":%llu,\"without_server\":%llu}", atomic_load(&jobs_failed),
                   atomic_load(&jobs_without_server));
-    struct wake_counts wakes = wake_counts();
-    buffer_format(out, ",\"wakes\":{\"sent\":%llu,\"skipped\":%llu,\"dropped\":%llu}}", wakes.sent,
-                  wakes.skipped, wakes.dropped);
-    if (out->failed)
-        return udf_null(is_null);
-    return udf_answer((struct slice){out->data, out->length}, result, length);
+    buffer_format(out, ",\"wakes\":{\"sent\":%llu,\"skipped\":%llu,\"dropped\":%llu}}",
+                  atomic_load(&wake_counts[WAKE_SENT]), atomic_load(&wake_counts[WAKE_SKIPPED]),
+                  atomic_load(&wake_counts[WAKE_DROPPED]));
+    return true;
 }
 
-void gman_stats_deinit(udf_init *initid) { udf_buffer_free(initid); }
+UDF_TEXT(gman_stats, .usage = "no arguments", .limit = STATS_MAX, .each_row = true, .row = row)

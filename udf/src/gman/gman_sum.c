@@ -21,6 +21,7 @@
 
 #include "gman.h"
 #include "settings.h"
+#include "shared/text.h"
 #include "wait.h"
 
 UDF_EXPORT udf_bool gman_sum_init(udf_init *initid, udf_args *args, char *message);
@@ -75,7 +76,7 @@ static void give_up(struct sum *sum, enum failure_kind kind, const char *what) {
         what = "gman_sum: the statement was killed";
     }
     if (sum->connected) {
-        server_noted(sum->job.server, kind, what);
+        server_failed(sum->job.server, NULL, kind, what);
         job_abandon(&sum->job);
     }
     atomic_fetch_add(&jobs_failed, 1);
@@ -83,14 +84,9 @@ static void give_up(struct sum *sum, enum failure_kind kind, const char *what) {
     sum->failed = true;
 }
 
-static bool blank(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
-
 static bool add_number(struct sum *sum, struct slice text) {
     char copy[64], *end;
-    while (text.length && blank(text.data[text.length - 1]))
-        text.length--;
-    for (; text.length && blank(*text.data); text.length--)
-        text.data++;
+    text = text_trim(text);
     if (text.length == 0 || text.length >= sizeof copy)
         return false;
     for (size_t i = 0; i < text.length; i++) /* neither hexadecimal numbers nor names such as inf */
@@ -117,7 +113,7 @@ static enum io_result take_packet(struct sum *sum, int64_t deadline) {
     if (result == IO_TIMEOUT)
         return result;
     if (result != IO_OK) {
-        give_up(sum, result == IO_CLOSED ? FAIL_CLOSED : FAIL_PROTOCOL, "gman_sum: the connection was lost");
+        give_up(sum, failure_of(result), "gman_sum: the connection was lost");
         return result;
     }
     switch (packet.type) {
@@ -145,8 +141,11 @@ static void wait_for_results(struct sum *sum, size_t left, int64_t deadline) {
 }
 
 udf_bool gman_sum_init(udf_init *initid, udf_args *args, char *message) {
-    if (gman_check_job(initid, args, message, "gman_sum", 2))
+    if (udf_count(args, 2, 2, message, "gman_sum", "(function, workload)") ||
+        gman_check_job(args, message, "gman_sum"))
         return 1;
+    initid->maybe_null = 1;
+    initid->const_item = 0;
     initid->decimals = 0;
     initid->max_length = 20;
     initid->ptr = calloc(1, sizeof(struct sum));
@@ -188,14 +187,13 @@ void gman_sum_add(udf_init *initid, udf_args *args, unsigned char *is_null UNUSE
     wait_for_results(sum, IN_FLIGHT_MAX - 1, clock_ns() + setting_ns(JOB_TIMEOUT_MS));
     if (!sum->connected)
         return;
-    unsigned char head[SUBMIT_PREFIX_MAX];
-    struct slice start = {
-        (const char *)head,
-        packet_submit(head, SUBMIT_JOB, request.function, (struct slice){NULL, 0}, request.workload.length)};
+    char bytes[SUBMIT_PREFIX_MAX];
+    struct slice head =
+        packet_submit(bytes, SUBMIT_JOB, request.function, (struct slice){NULL, 0}, request.workload.length);
     int64_t deadline =
         clock_ns() + setting_ns(IO_TIMEOUT_MS) + (int64_t)(request.workload.length / 16384) * 1000000;
     size_t sent;
-    if (connection_send(sum->job.connection, start, request.workload, true, deadline, &sent) != IO_OK) {
+    if (connection_send(sum->job.connection, head, request.workload, true, deadline, &sent) != IO_OK) {
         give_up(sum, FAIL_TIMEOUT, "gman_sum: the server does not read what is sent to it");
         return;
     }

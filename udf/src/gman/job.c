@@ -43,7 +43,7 @@ static void failed(struct server *server, struct connection *connection, bool bl
     }
     explain(error, server, what);
     if (blameless)
-        server_noted(server, kind, what);
+        server_failed(server, NULL, kind, what);
     else
         server_failed(server, &connection->pass, kind, what);
     pool_drop(server, connection);
@@ -70,7 +70,7 @@ static enum attempt take_answer(struct server *server, struct connection *connec
                  (int)(parts[0].length < 40 ? parts[0].length : 40), parts[0].data,
                  (int)(parts[1].length < 60 ? parts[1].length : 60), parts[1].data);
         server_works(server, &connection->pass);
-        server_noted(server, FAIL_REJECTED, what);
+        server_failed(server, NULL, FAIL_REJECTED, what);
         explain(error, server, what);
         pool_put(server, connection);
         return NOT_TAKEN;
@@ -135,7 +135,7 @@ static enum attempt attempt(struct server *server, struct slice head, const stru
 
 bool job_submit(const struct request *request, struct job *job, struct job_error *error) {
     struct server *servers[LIST_MAX];
-    unsigned char head[SUBMIT_PREFIX_MAX];
+    char bytes[SUBMIT_PREFIX_MAX];
     char key[UNIQUE_MAX + 1];
     int64_t deadline = clock_ns() + setting_ns(CONNECT_TIMEOUT_MS) + setting_ns(IO_TIMEOUT_MS);
 
@@ -147,14 +147,14 @@ bool job_submit(const struct request *request, struct job *job, struct job_error
         return false;
     }
     struct slice unique = unique_key(request->unique, key);
-    struct slice start = {(const char *)head, packet_submit(head, request->type, request->function, unique,
-                                                            request->workload.length)};
+    struct slice head =
+        packet_submit(bytes, request->type, request->function, unique, request->workload.length);
 
     enum attempt outcome = NOT_TAKEN;
     size_t taken = count;
     for (size_t i = 0; i < count && outcome != TAKEN; i++) {
         do {
-            outcome = attempt(servers[i], start, request, deadline, job, error);
+            outcome = attempt(servers[i], head, request, deadline, job, error);
         } while (outcome == STALE);
         if (outcome == TAKEN)
             taken = i;
@@ -199,10 +199,7 @@ static enum io_result wait_for_result(const struct job *job, struct buffer *resu
         /* Progress packets do not extend the deadline. */
         enum io_result got = clock_ns() < deadline ? work_packet(job, &packet, &data, deadline) : IO_TIMEOUT;
         if (got != IO_OK) {
-            *kind = got == IO_TIMEOUT  ? (statement_killed() ? FAIL_KILLED : FAIL_JOB_TIMEOUT)
-                    : got == IO_CLOSED ? FAIL_CLOSED
-                    : got == IO_MEMORY ? FAIL_MEMORY
-                                       : FAIL_PROTOCOL;
+            *kind = got != IO_TIMEOUT ? failure_of(got) : statement_killed() ? FAIL_KILLED : FAIL_JOB_TIMEOUT;
             return got;
         }
         switch (packet.type) {
@@ -235,7 +232,7 @@ bool job_wait(struct job *job, struct buffer *result, struct job_error *error) {
         atomic_fetch_add(&jobs_failed, 1);
         explain(error, job->server, words[kind]);
         /* A job that fails or takes long proves nothing about the job server. */
-        server_noted(job->server, kind, words[kind]);
+        server_failed(job->server, NULL, kind, words[kind]);
     }
     (usable ? job_done : job_abandon)(job);
     return kind == FAILURE_KINDS;

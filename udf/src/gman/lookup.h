@@ -6,8 +6,22 @@
 #ifndef LOOKUP_H
 #define LOOKUP_H
 
+#include <sys/socket.h>
+
 #include "address.h"
-#include "endpoint.h"
+
+enum { ENDPOINTS_MAX = 8 };
+
+/* An IP address and a port to connect to. A host name can have several. */
+struct endpoint {
+    struct sockaddr_storage address;
+    socklen_t length;
+};
+
+struct endpoints {
+    size_t count;
+    struct endpoint list[ENDPOINTS_MAX];
+};
 
 struct lookup;
 

@@ -51,10 +51,10 @@ static struct connection *open_new(struct server *server, struct pass *pass, int
     }
     dial_end(&dial);
     if (statement_killed())
-        server_noted(server, FAIL_KILLED, "the statement was killed");
+        server_failed(server, NULL, FAIL_KILLED, "the statement was killed");
     else if (failure.kind == FAIL_MEMORY || (cut && clock_ns() >= deadline))
-        server_noted(server, failure.kind,
-                     failure.what); /* or earlier servers have used up this one's time */
+        server_failed(server, NULL, failure.kind,
+                      failure.what); /* or earlier servers have used up this one's time */
     else
         server_failed(server, pass, failure.kind, failure.what);
     return NULL;
@@ -75,7 +75,7 @@ static struct connection *probe(struct server *server, int64_t deadline) {
     struct connection *connection = result == IO_OK ? dial_take(&server->probe) : NULL;
     server->probing = result == IO_TIMEOUT;
     if (result == IO_CLOSED && failure.kind != FAIL_RESOLVE) /* the lookup has noted that one */
-        server_noted(server, failure.kind, failure.what);
+        server_failed(server, NULL, failure.kind, failure.what);
     pthread_mutex_lock(&registry_lock);
     if (result == IO_TIMEOUT)
         breaker_pending(&server->breaker, clock_ns(), look_again);
@@ -167,9 +167,5 @@ void pool_trim(void) {
             }
         }
     pthread_mutex_unlock(&registry_lock);
-    while (surplus) {
-        struct connection *next = surplus->older;
-        connection_close(surplus);
-        surplus = next;
-    }
+    connections_close(surplus);
 }

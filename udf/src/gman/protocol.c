@@ -5,36 +5,34 @@
 
 #include "sha256.h"
 
-static void put32(unsigned char *out, uint32_t value) {
-    out[0] = (unsigned char)(value >> 24);
-    out[1] = (unsigned char)(value >> 16);
-    out[2] = (unsigned char)(value >> 8);
-    out[3] = (unsigned char)value;
+static void put32(char *out, uint32_t value) {
+    for (int i = 0; i < 4; i++)
+        out[i] = (char)(unsigned char)(value >> (24 - 8 * i));
 }
 
 static uint32_t get32(const unsigned char *data) {
     return (uint32_t)data[0] << 24 | (uint32_t)data[1] << 16 | (uint32_t)data[2] << 8 | data[3];
 }
 
-void packet_header(unsigned char out[PACKET_HEADER], enum packet_type type, size_t body) {
+void packet_header(char out[PACKET_HEADER], enum packet_type type, size_t body) {
     memcpy(out, "\0REQ", 4);
     put32(out + 4, (uint32_t)type);
     put32(out + 8, (uint32_t)body);
 }
 
-size_t packet_submit(unsigned char *out, enum packet_type type, struct slice function, struct slice unique,
-                     size_t workload) {
+struct slice packet_submit(char out[SUBMIT_PREFIX_MAX], enum packet_type type, struct slice function,
+                           struct slice unique, size_t workload) {
     size_t prefix = function.length + 1 + unique.length + 1;
     packet_header(out, type, prefix + workload);
-    unsigned char *at = out + PACKET_HEADER;
+    char *at = out + PACKET_HEADER;
     memcpy(at, function.data, function.length);
     at += function.length;
     *at++ = 0;
     if (unique.length)
         memcpy(at, unique.data, unique.length);
     at += unique.length;
-    *at++ = 0;
-    return (size_t)(at - out);
+    *at = 0;
+    return (struct slice){out, PACKET_HEADER + prefix};
 }
 
 /* The longest body of a response of this type; -1 when it is not a response. */

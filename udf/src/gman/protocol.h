@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "shared/slice.h"
+#include "shared/buffer.h"
 
 enum packet_type {
     SUBMIT_JOB = 7,
@@ -51,10 +51,10 @@ struct packet {
 
 enum parse_result { PARSE_OK, PARSE_INCOMPLETE, PARSE_BAD };
 
-/* Everything of a SUBMIT packet before the workload; returns its length (<= SUBMIT_PREFIX_MAX). */
-size_t packet_submit(unsigned char *out, enum packet_type type, struct slice function, struct slice unique,
-                     size_t workload);
-void packet_header(unsigned char out[PACKET_HEADER], enum packet_type type, size_t body);
+/* Everything of a SUBMIT packet before the workload. */
+struct slice packet_submit(char out[SUBMIT_PREFIX_MAX], enum packet_type type, struct slice function,
+                           struct slice unique, size_t workload);
+void packet_header(char out[PACKET_HEADER], enum packet_type type, size_t body);
 /* Parse the first packet of received data. PARSE_BAD: not a response packet, or longer than its type allows.
  */
 enum parse_result packet_parse(const unsigned char *data, size_t length, struct packet *packet);

@@ -24,7 +24,7 @@ struct wake_line {
     int64_t began; /* when the dial began */
     int64_t unanswered_since; /* the first packet since the last answer; 0: all are answered */
     int64_t not_before; /* after a failure: when to connect again */
-    unsigned char rest[SUBMIT_PREFIX_MAX]; /* of a packet that was sent in part */
+    char rest[SUBMIT_PREFIX_MAX]; /* of a packet that was sent in part */
     size_t rest_length;
 };
 
@@ -58,7 +58,6 @@ struct server {
 struct server_list {
     struct server_list *next;
     char function[FUNCTION_MAX + 1];
-    char *text; /* as gman_servers_set returns it */
     size_t count;
     struct server *servers[];
 };
@@ -67,11 +66,13 @@ extern pthread_mutex_t registry_lock;
 
 /* Replace a function's list; count 0 removes it. Names are looked up before it takes effect, for some seconds
  * at most; the probes look the remaining ones up. Returns the reason when the old list stays. */
-const char *servers_set(const char *function, const struct address *addresses, size_t count,
+const char *servers_set(struct slice function, const struct address *addresses, size_t count,
                         struct buffer *text);
 /* The function's servers in order, with one more reference each. */
 size_t servers_take(struct slice function, struct server *out[LIST_MAX]);
 void servers_release(struct server *const *servers, size_t count);
+/* Its text, as gman_servers_set returns it. */
+void servers_write(const struct server_list *list, struct buffer *out);
 /* The first list. Iterate with the lock held. */
 const struct server_list *servers_lists(void);
 /* Close and free everything: the library is being unloaded. */
@@ -86,9 +87,8 @@ void server_connected(struct server *server);
 void server_lost(struct server *server);
 /* It accepted or rejected a job: it works. */
 void server_works(struct server *server, struct pass *pass);
-/* A failure of the server: count and record it, open the breaker, close the idle connections. */
+/* A failure of the server: count and record it, open the breaker, close the idle connections. Without a pass,
+ * it proves nothing about the server: only count and record it. */
 void server_failed(struct server *server, struct pass *pass, enum failure_kind kind, const char *what);
-/* A failure that proves nothing about the server: only count and record it. */
-void server_noted(struct server *server, enum failure_kind kind, const char *what);
 
 #endif

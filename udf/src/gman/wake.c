@@ -26,7 +26,7 @@ static pthread_mutex_t recent_lock = PTHREAD_MUTEX_INITIALIZER;
 /* Guards the wake lines of all servers. Never waited for: a thread that cannot lock it drops the wake-up. */
 static pthread_mutex_t line_lock = PTHREAD_MUTEX_INITIALIZER;
 
-static atomic_ullong sent_count, skipped_count, dropped_count;
+atomic_ullong wake_counts[WAKE_RESULTS];
 
 static uint64_t hash_bytes(uint64_t hash, const char *data, size_t length) {
     for (size_t i = 0; i < length; i++)
@@ -77,7 +77,7 @@ static void hang_up(struct server *server, int64_t now, enum failure_kind kind, 
     struct failure failure;
     failure_set(&failure, kind, "gman_wake: %.100s", what);
     if (kind != FAILURE_KINDS)
-        server_noted(server, kind, failure.what);
+        server_failed(server, NULL, kind, failure.what);
     dial_end(&line->dial);
     line->lost = true;
     line->rest_length = 0;
@@ -152,7 +152,7 @@ static bool ready(struct server *server, int64_t now) {
 /* False: the server cannot take it now. */
 static bool hand_over(struct server *server, struct slice packet, int64_t now) {
     struct wake_line *line = &server->wake;
-    struct slice rest = {(const char *)line->rest, line->rest_length};
+    struct slice rest = {line->rest, line->rest_length};
     size_t sent;
     if (!ready(server, now))
         return false;
@@ -179,10 +179,8 @@ static bool hand_over(struct server *server, struct slice packet, int64_t now) {
 /* With the lock of the lines held. */
 static bool send_to_one(struct slice function, struct slice unique) {
     struct server *servers[LIST_MAX];
-    unsigned char bytes[SUBMIT_PREFIX_MAX];
-    char key[UNIQUE_MAX + 1];
-    struct slice packet = {(const char *)bytes,
-                           packet_submit(bytes, SUBMIT_JOB_BG, function, unique_key(unique, key), 0)};
+    char bytes[SUBMIT_PREFIX_MAX], key[UNIQUE_MAX + 1];
+    struct slice packet = packet_submit(bytes, SUBMIT_JOB_BG, function, unique_key(unique, key), 0);
     size_t count = servers_take(function, servers);
     int64_t now = clock_ns();
     bool sent = false;
@@ -209,16 +207,6 @@ enum wake_result wake_send(struct slice function, struct slice unique) {
             pthread_mutex_unlock(&line_lock);
         }
     }
-    atomic_ullong *count = result == WAKE_SENT      ? &sent_count
-                           : result == WAKE_SKIPPED ? &skipped_count
-                                                    : &dropped_count;
-    atomic_fetch_add_explicit(count, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&wake_counts[result], 1, memory_order_relaxed);
     return result;
 }
-
-struct wake_counts wake_counts(void) {
-    return (struct wake_counts){atomic_load(&sent_count), atomic_load(&skipped_count),
-                                atomic_load(&dropped_count)};
-}
-
-void wake_unload(void) { memset(recent, 0, sizeof recent); }

@@ -9,6 +9,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* Bytes that are owned elsewhere. */
+struct slice {
+    const char *data;
+    size_t length;
+};
+
 struct buffer {
     char *data;
     size_t length, capacity, limit;

@@ -1,6 +1,43 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "text.h"
 
+#include <string.h>
+
+static bool blank(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
+
+struct slice text_trim(struct slice text) {
+    while (text.length && blank(text.data[text.length - 1]))
+        text.length--;
+    for (; text.length && blank(*text.data); text.length--)
+        text.data++;
+    return text;
+}
+
+bool text_is(struct slice text, const char *word) {
+    return text.length == strlen(word) && memcmp(text.data, word, text.length) == 0;
+}
+
+bool text_number(struct slice text, long low, long high, long *number) {
+    *number = 0;
+    if (text.length == 0 || text.length > 9)
+        return false;
+    for (size_t i = 0; i < text.length; i++) {
+        if (text.data[i] < '0' || text.data[i] > '9')
+            return false;
+        *number = *number * 10 + (text.data[i] - '0');
+    }
+    return *number >= low && *number <= high;
+}
+
+const char *text_shown(struct slice text, char *out, size_t size) {
+    bool whole = text.length < size;
+    size_t length = whole ? text.length : size - 4;
+    for (size_t i = 0; i < length; i++)
+        out[i] = text.data[i] >= 0x20 && text.data[i] < 0x7F ? text.data[i] : '?';
+    memcpy(out + length, whole ? "" : "...", whole ? 1 : 4);
+    return out;
+}
+
 size_t utf8_character(const unsigned char *text, size_t length, size_t *skip) {
     *skip = 1;
     if (length == 0)
