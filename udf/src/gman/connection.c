@@ -61,9 +61,9 @@ enum io_result connection_secure(struct connection *connection, const struct add
     return result;
 }
 
-const char *connection_ending(const struct connection *connection, const char *otherwise) {
-    const char *problem = connection->tls ? tls_problem(connection->tls) : "";
-    return *problem ? problem : otherwise;
+const char *connection_problem(const struct connection *connection, enum io_result result) {
+    const char *reason = connection->tls && result == IO_CLOSED ? tls_problem(connection->tls) : "";
+    return *reason ? reason : failure_text(failure_of(result));
 }
 
 void connection_close(struct connection *connection) {

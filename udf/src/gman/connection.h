@@ -35,8 +35,8 @@ enum io_result connection_secure(struct connection *connection, const struct add
                                  int64_t deadline, char what[WHAT_MAX]);
 /* Whether it was made with the current TLS configuration; a plain one never is once TLS is on. */
 bool connection_current(const struct connection *connection);
-/* The reason of TLS for the end of the connection, or the given text without one. */
-const char *connection_ending(const struct connection *connection, const char *otherwise);
+/* Why a step did not end with IO_OK, for users. */
+const char *connection_problem(const struct connection *connection, enum io_result result);
 void connection_close(struct connection *connection);
 /* A connection of the pool and all older ones. */
 void connections_close(struct connection *newest);

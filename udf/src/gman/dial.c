@@ -37,7 +37,7 @@ static enum io_result resolve(const struct step *step) {
         /* The lookup continues beside the dial, so a known address is used while the name server is down. */
         server_endpoints(step->server, &dial->endpoints);
     }
-    failure_set(step->failure, FAIL_RESOLVE, "the host's name has no address");
+    failure_set(step->failure, FAIL_RESOLVE, "%s", failure_text(FAIL_RESOLVE));
     if (dial->endpoints.count == 0)
         return looked == LOOKUP_WAIT ? IO_TIMEOUT : IO_CLOSED;
     dial->tried = 0;
@@ -110,7 +110,9 @@ static enum io_result ask(const struct step *step) {
     size_t sent;
     if (!dial->echo)
         return IO_OK;
+    /* The time of the answer is not that of the other addresses. */
     dial->until = clock_ns() + setting_ns(IO_TIMEOUT_MS);
+    dial->deadline += setting_ns(IO_TIMEOUT_MS);
     packet_header(header, ECHO_REQ, sizeof echo_text);
     failure_set(step->failure, FAIL_CLOSED, "probe: closed by the server");
     /* A new connection has room for it. */
@@ -126,17 +128,13 @@ static enum io_result answer(const struct step *step) {
     if (!dial->echo)
         return IO_OK;
     enum io_result result = connection_receive(dial->connection, &packet, step->wait);
-    if (result == IO_TIMEOUT) {
-        failure_set(step->failure, FAIL_TIMEOUT, "probe: no answer");
-    } else if (result == IO_CLOSED) {
-        failure_set(step->failure, FAIL_CLOSED, "probe: %.100s",
-                    connection_ending(dial->connection, "closed by the server"));
-    } else if (result != IO_OK || packet.type != ECHO_RES || packet.body.length != sizeof echo_text ||
-               memcmp(packet.body.data, echo_text, sizeof echo_text) != 0 ||
-               !connection_idle(dial->connection)) {
-        failure_set(step->failure, FAIL_PROTOCOL, "probe: the answer is not Gearman's protocol");
+    if (result == IO_OK &&
+        (packet.type != ECHO_RES || packet.body.length != sizeof echo_text ||
+         memcmp(packet.body.data, echo_text, sizeof echo_text) != 0 || !connection_idle(dial->connection)))
         result = IO_GARBAGE;
-    }
+    if (result != IO_OK)
+        failure_set(step->failure, failure_of(result), "probe: %.100s",
+                    connection_problem(dial->connection, result));
     return result;
 }
 

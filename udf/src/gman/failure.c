@@ -18,9 +18,22 @@ void failure_set(struct failure *failure, enum failure_kind kind, const char *fo
     failure->kind = kind;
 }
 
-const char *failure_name(enum failure_kind kind) {
-    static const char *const names[FAILURE_KINDS] = {"resolve",  "connect",  "timeout",    "closed",
-                                                     "protocol", "rejected", "job_failed", "job_timeout",
-                                                     "memory",   "tls",      "killed"};
-    return names[kind];
-}
+static const struct {
+    const char *name, *text;
+} failures[FAILURE_KINDS] = {
+    [FAIL_RESOLVE] = {"resolve", "the host's name has no address"},
+    [FAIL_CONNECT] = {"connect", ""},
+    [FAIL_TIMEOUT] = {"timeout", "no answer within io_timeout_ms"},
+    [FAIL_CLOSED] = {"closed", "closed the connection"},
+    [FAIL_PROTOCOL] = {"protocol", "the answer is not Gearman's protocol, or is too long"},
+    [FAIL_REJECTED] = {"rejected", ""},
+    [FAIL_JOB] = {"job_failed", "the worker failed the job"},
+    [FAIL_JOB_TIMEOUT] = {"job_timeout", "no result within job_timeout_ms"},
+    [FAIL_MEMORY] = {"memory", "out of memory"},
+    [FAIL_TLS] = {"tls", ""},
+    [FAIL_KILLED] = {"killed", "the statement was killed"},
+};
+
+const char *failure_name(enum failure_kind kind) { return failures[kind].name; }
+
+const char *failure_text(enum failure_kind kind) { return failures[kind].text; }

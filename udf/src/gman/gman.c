@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "gman.h"
 
-#include <stdio.h>
-
 #include "tls.h"
 
 udf_bool gman_check_job(udf_args *args, char *message, const char *name) {
@@ -23,18 +21,15 @@ udf_bool gman_begin_job(struct udf_call *call, char *message) {
     return gman_check_job(call->args, message, call->function->name);
 }
 
-bool gman_request(const udf_args *args, enum packet_type type, const char *name, struct request *request,
-                  struct job_error *error) {
+const char *gman_request(const udf_args *args, enum packet_type type, struct request *request) {
     *request = (struct request){.type = type,
                                 .function = udf_argument(args, 0),
                                 .workload = udf_argument(args, 1),
                                 .unique = udf_argument(args, 2)};
     const char *problem = request->function.data ? request_problem(request) : "the function name is NULL";
-    if (!problem)
-        return true;
-    snprintf(error->text, sizeof error->text, "%s: %s", name, problem);
-    atomic_fetch_add(&jobs_failed, 1);
-    return false;
+    if (problem)
+        atomic_fetch_add(&jobs_failed, 1);
+    return problem;
 }
 
 /* The last DROP FUNCTION unloads the library: nothing may remain in the server. */

@@ -20,14 +20,16 @@ static bool row(struct udf_call *call) {
     struct request request;
     struct job_error error;
     struct job job;
-    if (gman_request(call->args, (enum packet_type)call->function->kind, call->function->name, &request,
-                     &error) &&
-        job_submit(&request, &job, &error)) {
+    const char *problem = gman_request(call->args, (enum packet_type)call->function->kind, &request);
+    if (!problem && job_submit(&request, &job, &error)) {
         buffer_append(&call->out, job.handle, job.handle_length);
         job_done(&job);
         return true;
     }
-    return setting(BACKGROUND_ERRORS) ? udf_fail(call, "%s", error.text) : false;
+    if (!setting(BACKGROUND_ERRORS))
+        return false;
+    return problem ? udf_fail(call, "%s: %s", call->function->name, problem)
+                   : udf_fail(call, "%s", error.text);
 }
 
 #define BACKGROUND(NAME, TYPE)                                                                             \

@@ -18,6 +18,9 @@
 
 enum { STATS_MAX = 16 * 1024 * 1024 };
 
+static const char *const counters[COUNTERS] = {"connects",  "reconnects", "stale_connections", "refused",
+                                               "jobs_sent", "wakes_sent", "wakes_dropped"};
+
 static void write_server(struct buffer *out, const struct server_list *list, struct server *server) {
     buffer_text(out, "{\"address\":");
     text_quote(out, server->address.text, strlen(server->address.text));
@@ -28,16 +31,11 @@ static void write_server(struct buffer *out, const struct server_list *list, str
         buffer_text(out, "null");
     buffer_format(out, ",\"state\":\"%s\",\"breaker_openings\":%llu", breaker_name(&server->breaker),
                   (unsigned long long)server->breaker.openings);
-    buffer_format(
-        out,
-        ",\"busy_connections\":%ld,\"idle_connections\":%zu,\"connects\":%llu,\"stale_connections\":%llu",
-        atomic_load(&server->busy), server->idle, atomic_load(&server->connects),
-        atomic_load(&server->stale));
-    buffer_format(out, ",\"reconnects\":%llu,\"jobs_sent\":%llu,\"refused\":%llu",
-                  atomic_load(&server->reconnects), atomic_load(&server->jobs_sent),
-                  atomic_load(&server->refused));
-    buffer_format(out, ",\"wakes_sent\":%llu,\"wakes_dropped\":%llu,\"failures\":{",
-                  atomic_load(&server->wakes_sent), atomic_load(&server->wakes_dropped));
+    buffer_format(out, ",\"busy_connections\":%ld,\"idle_connections\":%zu", atomic_load(&server->busy),
+                  server->idle);
+    for (int i = 0; i < COUNTERS; i++)
+        buffer_format(out, ",\"%s\":%llu", counters[i], atomic_load(&server->counts[i]));
+    buffer_text(out, ",\"failures\":{");
     for (int kind = 0; kind < FAILURE_KINDS; kind++)
         buffer_format(out, kind ? ",\"%s\":%llu" : "\"%s\":%llu", failure_name((enum failure_kind)kind),
                       atomic_load(&server->failures[kind]));

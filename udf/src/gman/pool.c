@@ -31,7 +31,7 @@ static struct connection *take_kept(struct server *server) {
             connection->kept = true;
             return connection;
         }
-        atomic_fetch_add(&server->stale, 1);
+        atomic_fetch_add(&server->counts[STALE_CONNECTIONS], 1);
         server_lost(server);
         connection_close(connection);
     }
@@ -51,7 +51,7 @@ static struct connection *open_new(struct server *server, struct pass *pass, int
     }
     dial_end(&dial);
     if (statement_killed())
-        server_failed(server, NULL, FAIL_KILLED, "the statement was killed");
+        server_failed(server, NULL, FAIL_KILLED, failure_text(FAIL_KILLED));
     else if (failure.kind == FAIL_MEMORY || (cut && clock_ns() >= deadline))
         server_failed(server, NULL, failure.kind,
                       failure.what); /* or earlier servers have used up this one's time */
@@ -97,7 +97,7 @@ struct connection *pool_take(struct server *server, int64_t deadline) {
     pthread_mutex_unlock(&registry_lock);
     switch (verdict) {
     case BREAKER_PROBE: connection = probe(server, deadline); break;
-    case BREAKER_REFUSE: atomic_fetch_add(&server->refused, 1); break;
+    case BREAKER_REFUSE: atomic_fetch_add(&server->counts[REFUSED], 1); break;
     case BREAKER_PASS:
         connection = take_kept(server);
         if (!connection)

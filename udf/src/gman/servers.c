@@ -64,7 +64,7 @@ enum lookup_result server_lookup(struct server *server, int64_t deadline) {
     struct endpoints found = {.count = 0};
     result = look_up(&server->address, &lookup, deadline, &found);
     if (result == LOOKUP_NO_NAME)
-        server_failed(server, NULL, FAIL_RESOLVE, "the host's name has no address");
+        server_failed(server, NULL, FAIL_RESOLVE, failure_text(FAIL_RESOLVE));
     else if (result == LOOKUP_FAILED)
         server_failed(server, NULL, FAIL_RESOLVE, "no name server has answered for the host's name");
     pthread_mutex_lock(&registry_lock);
@@ -95,12 +95,12 @@ static bool resolve_now(struct server *server, int64_t deadline) {
 /* --- events of a server --- */
 
 void server_connected(struct server *server) {
-    atomic_fetch_add(&server->connects, 1);
+    atomic_fetch_add(&server->counts[CONNECTS], 1);
     long lost = atomic_load(&server->lost);
     while (lost > 0 && !atomic_compare_exchange_weak(&server->lost, &lost, lost - 1)) {
     }
     if (lost > 0)
-        atomic_fetch_add(&server->reconnects, 1);
+        atomic_fetch_add(&server->counts[RECONNECTS], 1);
 }
 
 void server_lost(struct server *server) { atomic_fetch_add(&server->lost, 1); }

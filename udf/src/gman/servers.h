@@ -28,6 +28,18 @@ struct wake_line {
     size_t rest_length;
 };
 
+/* What gman_stats() counts beside the failures. */
+enum counter {
+    CONNECTS,
+    RECONNECTS,
+    STALE_CONNECTIONS,
+    REFUSED,
+    JOBS_SENT,
+    WAKES_SENT,
+    WAKES_DROPPED,
+    COUNTERS
+};
+
 struct server {
     struct server *next;
     unsigned references;
@@ -50,8 +62,7 @@ struct server {
 
     char last_error[128]; /* guarded by the registry's lock */
     atomic_long busy, lost; /* connections in use; lost ones that are not replaced yet */
-    atomic_ullong jobs_sent, connects, reconnects, stale, refused, wakes_sent, wakes_dropped,
-        failures[FAILURE_KINDS];
+    atomic_ullong counts[COUNTERS], failures[FAILURE_KINDS];
 };
 
 /* One list per function name; "" is the list for all functions without one. */

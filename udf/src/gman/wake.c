@@ -112,22 +112,15 @@ static void look_after(struct server *server, int64_t now) {
         line->lost = false;
         return;
     }
-    switch (drain(line)) {
-    case IO_OK:
-        if (line->unanswered_since && now - line->unanswered_since > setting_ns(IO_TIMEOUT_MS))
-            hang_up(server, now, FAIL_TIMEOUT, "no answer within io_timeout_ms");
-        return;
-    case IO_CLOSED:
+    enum io_result result = drain(line);
+    if (result == IO_OK && line->unanswered_since && now - line->unanswered_since > setting_ns(IO_TIMEOUT_MS))
+        result = IO_TIMEOUT;
+    if (result == IO_CLOSED && now - line->began > setting_ns(BREAKER_RETRY_MS)) {
         /* Closed after a while, for example by a restart of the server: try again at once. */
-        if (now - line->began > setting_ns(BREAKER_RETRY_MS)) {
-            hang_up(server, now, FAILURE_KINDS, "");
-            line->not_before = 0;
-            return;
-        }
-        hang_up(server, now, FAIL_CLOSED, connection_ending(line->dial.connection, "closed the connection"));
-        return;
-    case IO_MEMORY: hang_up(server, now, FAIL_MEMORY, "out of memory"); return;
-    default: hang_up(server, now, FAIL_PROTOCOL, "the answer is not Gearman's protocol");
+        hang_up(server, now, FAILURE_KINDS, "");
+        line->not_before = 0;
+    } else if (result != IO_OK) {
+        hang_up(server, now, failure_of(result), connection_problem(line->dial.connection, result));
     }
 }
 
@@ -157,7 +150,7 @@ static bool hand_over(struct server *server, struct slice packet, int64_t now) {
     if (!ready(server, now))
         return false;
     if (connection_send(line->dial.connection, rest, packet, false, 0, &sent) == IO_CLOSED) {
-        hang_up(server, now, FAIL_CLOSED, "closed the connection");
+        hang_up(server, now, FAIL_CLOSED, failure_text(FAIL_CLOSED));
         return false;
     }
     if (sent < rest.length) {
@@ -186,8 +179,8 @@ static bool send_to_one(struct slice function, struct slice unique) {
     bool sent = false;
     for (size_t i = 0; i < count && !sent; i++) {
         sent = hand_over(servers[i], packet, now);
-        atomic_fetch_add_explicit(sent ? &servers[i]->wakes_sent : &servers[i]->wakes_dropped, 1,
-                                  memory_order_relaxed);
+        atomic_fetch_add_explicit(sent ? &servers[i]->counts[WAKES_SENT] : &servers[i]->counts[WAKES_DROPPED],
+                                  1, memory_order_relaxed);
     }
     servers_release(servers, count);
     return sent;
