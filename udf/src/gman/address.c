@@ -148,3 +148,10 @@ int address_list_parse(struct slice list, struct address *out, char *message, si
         at = comma + 1;
     }
 }
+
+void address_host(const struct address *address, char host[HOST_MAX + 1]) {
+    size_t length = strlen(address->host);
+    memcpy(host, address->host, length + 1);
+    if (length > 1 && host[length - 1] == '.')
+        host[length - 1] = 0;
+}

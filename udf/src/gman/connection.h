@@ -3,8 +3,7 @@
  * One connection to a job server: TCP, with TLS when it is configured. Every wait ends at a deadline, a time
  * of clock_ns().
  */
-#ifndef CONNECTION_H
-#define CONNECTION_H
+#pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -53,5 +52,3 @@ enum io_result connection_send(struct connection *connection, struct slice head,
  * a caller that waits for a certain packet checks the deadline itself. After the deadline, at most one more
  * piece of an incomplete packet is read. */
 enum io_result connection_receive(struct connection *connection, struct packet *packet, int64_t deadline);
-
-#endif

@@ -6,8 +6,7 @@
  * A call that needs a connection waits until the dial ends, the breaker's probe for a moment, and gman_wake
  * not at all.
  */
-#ifndef DIAL_H
-#define DIAL_H
+#pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -41,5 +40,3 @@ enum io_result dial_step(struct dial *dial, struct server *server, int64_t wait,
 struct connection *dial_take(struct dial *dial);
 /* End it, and close its connection. */
 void dial_end(struct dial *dial);
-
-#endif

@@ -2,8 +2,7 @@
  *
  * What can fail between a call and its answer, as gman_stats() counts it.
  */
-#ifndef FAILURE_H
-#define FAILURE_H
+#pragma once
 
 enum { WHAT_MAX = 128 }; /* bytes of a reason */
 
@@ -44,5 +43,3 @@ void failure_set(struct failure *failure, enum failure_kind kind, const char *fo
 const char *failure_name(enum failure_kind kind);
 /* For users. "" where each failure has a reason of its own. */
 const char *failure_text(enum failure_kind kind);
-
-#endif

@@ -2,8 +2,7 @@
  *
  * What the gman_* functions share.
  */
-#ifndef GMAN_H
-#define GMAN_H
+#pragma once
 
 #include "job.h"
 #include "shared/udf.h"
@@ -15,5 +14,3 @@ udf_bool gman_check_job(udf_args *args, char *message, const char *name);
 udf_bool gman_begin_job(struct udf_call *call, char *message);
 /* A row's arguments as a request. The reason when it cannot be sent, otherwise NULL. */
 const char *gman_request(const udf_args *args, enum packet_type type, struct request *request);
-
-#endif

@@ -2,8 +2,7 @@
  *
  * Submit a job to the first server of the list that accepts it.
  */
-#ifndef JOB_H
-#define JOB_H
+#pragma once
 
 #include "servers.h"
 
@@ -42,5 +41,3 @@ bool job_wait(struct job *job, struct buffer *result);
 void job_done(struct job *job);
 /* Close the connection: an answer is outstanding. */
 void job_abandon(struct job *job);
-
-#endif

@@ -3,8 +3,7 @@
  * Looks a host name up without blocking, by the asynchronous resolver of glibc, which has threads of its own for
  * it: with all sources of nsswitch.conf. A lookup continues from call to call, because it has no timeout.
  */
-#ifndef LOOKUP_H
-#define LOOKUP_H
+#pragma once
 
 #include <sys/socket.h>
 
@@ -39,5 +38,3 @@ struct lookup *lookup_new(const struct address *address);
 /* Look whether it is finished, until the deadline (a time of clock_ns(); 0: do not wait). */
 enum lookup_result lookup_step(struct lookup *lookup, int64_t deadline, struct endpoints *found);
 void lookup_free(struct lookup *lookup);
-
-#endif

@@ -2,8 +2,7 @@
  *
  * Gearman's binary protocol: build and parse packets. No I/O.
  */
-#ifndef PROTOCOL_H
-#define PROTOCOL_H
+#pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -64,5 +63,3 @@ bool packet_split(const struct packet *packet, struct slice *parts, size_t count
 /* A unique key as it is sent: unchanged, or "sha256:" and 56 hexadecimal digits when it is too long or holds
  * a NUL. */
 struct slice unique_key(struct slice unique, char out[UNIQUE_MAX + 1]);
-
-#endif

@@ -3,8 +3,7 @@
  * The job servers of all lists: one object per address, however many lists contain it, so that all threads of
  * the database server share its connections, breaker and counters.
  */
-#ifndef SERVERS_H
-#define SERVERS_H
+#pragma once
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -24,8 +23,6 @@ struct wake_line {
     int64_t began; /* when the dial began */
     int64_t unanswered_since; /* the first packet since the last answer; 0: all are answered */
     int64_t not_before; /* after a failure: when to connect again */
-    char rest[SUBMIT_PREFIX_MAX]; /* of a packet that was sent in part */
-    size_t rest_length;
 };
 
 /* What gman_stats() counts beside the failures. */
@@ -101,5 +98,3 @@ void server_works(struct server *server, struct pass *pass);
 /* A failure of the server: count and record it, open the breaker, close the idle connections. Without a pass,
  * it proves nothing about the server: only count and record it. */
 void server_failed(struct server *server, struct pass *pass, enum failure_kind kind, const char *what);
-
-#endif

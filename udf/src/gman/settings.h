@@ -2,8 +2,7 @@
  *
  * The settings of gman_configure. All threads read them without a lock.
  */
-#ifndef SETTINGS_H
-#define SETTINGS_H
+#pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -45,5 +44,3 @@ const char *settings_text_name(enum text_setting which);
 bool settings_change(struct slice name, struct slice value, bool apply, char *message, size_t size);
 /* {"connect_timeout_ms":100,…} */
 void settings_write(struct buffer *out);
-
-#endif

@@ -275,10 +275,7 @@ void tls_unload(void) {
 static bool expect(SSL *ssl, const struct address *address) {
     char host[HOST_MAX + 1];
     unsigned char ip[sizeof(struct in6_addr)];
-    snprintf(host, sizeof host, "%s", address->host);
-    size_t length = strlen(host);
-    if (length > 1 && host[length - 1] == '.') /* no certificate has it */
-        host[length - 1] = 0;
+    address_host(address, host);
     if (!address->numeric)
         return api.X509_VERIFY_PARAM_set1_host(api.SSL_get0_param(ssl), host, 0) == 1 &&
                api.SSL_ctrl(ssl, CONTROL_SERVER_NAME, 0, host) == 1;

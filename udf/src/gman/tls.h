@@ -3,8 +3,7 @@
  * TLS over a non-blocking socket. OpenSSL is neither linked nor needed to build: when TLS is first enabled,
  * the copy of the server's process is used, or else the system's is loaded.
  */
-#ifndef TLS_H
-#define TLS_H
+#pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -40,5 +39,3 @@ enum io_result tls_write(struct tls *tls, int fd, struct slice data, size_t *tak
 enum io_result tls_read(struct tls *tls, int fd, void *data, size_t size, size_t *got);
 /* The reason why tls_read returned IO_INSECURE; otherwise "". */
 const char *tls_problem(const struct tls *tls);
-
-#endif

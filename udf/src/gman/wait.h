@@ -3,8 +3,7 @@
  * Sockets. Every wait of the library ends at a deadline, a time of clock_ns(), and when the server ends the
  * statement. Meanwhile the server's thread pool knows that the thread waits. Nothing else waits.
  */
-#ifndef WAIT_H
-#define WAIT_H
+#pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -21,5 +20,3 @@ short socket_wait(int fd, short events, int64_t deadline);
 /* Receive or send what is possible at once. IO_TIMEOUT: nothing is. */
 enum io_result socket_receive(int fd, void *data, size_t size, size_t *got);
 enum io_result socket_send(int fd, const void *data, size_t length, size_t *sent);
-
-#endif

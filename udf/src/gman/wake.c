@@ -16,9 +16,9 @@ enum {
 };
 
 /* When a wake-up was last sent, by the hash of its function and unique. */
-static struct {
+static struct sending {
     uint64_t hash;
-    int64_t sent;
+    int64_t sent; /* 0: none yet */
 } recent[SETS][WAYS];
 
 /* Guards recent. Held for nanoseconds. */
@@ -44,29 +44,21 @@ static uint64_t spread(uint64_t hash) {
 static bool due(struct slice function, struct slice unique, bool claim) {
     uint64_t hash = hash_bytes(0xcbf29ce484222325, function.data, function.length);
     hash = spread(hash_bytes(hash_bytes(hash, "", 1), unique.data, unique.length));
-    int64_t now = clock_ns(), interval = setting_ns(WAKE_INTERVAL_MS);
-    int64_t oldest = INT64_MAX;
-    size_t set = (size_t)(hash >> 32) % SETS, victim = 0;
-    bool result = false, found = false;
+    int64_t now = clock_ns();
+    struct sending *set = recent[(size_t)(hash >> 32) % SETS], *slot = set; /* its own, or else the oldest */
     pthread_mutex_lock(&recent_lock);
-    for (size_t way = 0; way < WAYS && !found; way++) {
-        if (recent[set][way].sent < oldest) {
-            oldest = recent[set][way].sent;
-            victim = way;
+    for (size_t way = 0; way < WAYS; way++) {
+        if (set[way].hash == hash) {
+            slot = &set[way];
+            break;
         }
-        if (recent[set][way].hash == hash && recent[set][way].sent) {
-            victim = way;
-            found = true;
-        }
+        if (set[way].sent < slot->sent)
+            slot = &set[way];
     }
     /* A set full of recent wake-ups has no room for another, so it is not sent: the rate limit holds. */
-    if (recent[set][victim].sent == 0 || now - recent[set][victim].sent >= interval) {
-        if (claim) {
-            recent[set][victim].hash = hash;
-            recent[set][victim].sent = now;
-        }
-        result = true;
-    }
+    bool result = slot->sent == 0 || now - slot->sent >= setting_ns(WAKE_INTERVAL_MS);
+    if (result && claim)
+        *slot = (struct sending){hash, now};
     pthread_mutex_unlock(&recent_lock);
     return result;
 }
@@ -80,7 +72,6 @@ static void hang_up(struct server *server, int64_t now, enum failure_kind kind, 
         server_failed(server, NULL, kind, failure.what);
     dial_end(&line->dial);
     line->lost = true;
-    line->rest_length = 0;
     line->unanswered_since = 0;
     line->not_before = now + setting_ns(BREAKER_RETRY_MS);
 }
@@ -145,28 +136,20 @@ static bool ready(struct server *server, int64_t now) {
 /* False: the server cannot take it now. */
 static bool hand_over(struct server *server, struct slice packet, int64_t now) {
     struct wake_line *line = &server->wake;
-    struct slice rest = {line->rest, line->rest_length};
     size_t sent;
     if (!ready(server, now))
         return false;
-    if (connection_send(line->dial.connection, rest, packet, false, 0, &sent) == IO_CLOSED) {
-        hang_up(server, now, FAIL_CLOSED, failure_text(FAIL_CLOSED));
+    enum io_result result =
+        connection_send(line->dial.connection, packet, (struct slice){"", 0}, false, 0, &sent);
+    if (result == IO_CLOSED || (sent > 0 && sent < packet.length)) {
+        /* Nobody knows when a later call could send the rest of a packet. */
+        hang_up(server, now, failure_of(result),
+                result == IO_CLOSED ? failure_text(FAIL_CLOSED) : "does not read what is sent to it");
         return false;
     }
-    if (sent < rest.length) {
-        line->rest_length = rest.length - sent;
-        memmove(line->rest, line->rest + sent, line->rest_length);
-        return false;
-    }
-    if (sent == rest.length) {
-        line->rest_length = 0;
-        return false;
-    }
-    line->rest_length = rest.length + packet.length - sent;
-    memcpy(line->rest, packet.data + packet.length - line->rest_length, line->rest_length);
-    if (!line->unanswered_since)
+    if (sent == packet.length && !line->unanswered_since)
         line->unanswered_since = now;
-    return true;
+    return sent == packet.length;
 }
 
 /* With the lock of the lines held. */

@@ -2,8 +2,7 @@
  *
  * Wake-ups: background jobs without a workload, which may be lost and never make the caller wait.
  */
-#ifndef WAKE_H
-#define WAKE_H
+#pragma once
 
 #include <stdatomic.h>
 
@@ -19,5 +18,3 @@ enum wake_result {
 extern atomic_ullong wake_counts[WAKE_RESULTS];
 
 enum wake_result wake_send(struct slice function, struct slice unique);
-
-#endif

@@ -2,8 +2,7 @@
  *
  * An argument of a json_* function: its kind, how it is written, and its member's name.
  */
-#ifndef JSON_ARGUMENT_H
-#define JSON_ARGUMENT_H
+#pragma once
 
 #include <limits.h>
 
@@ -49,5 +48,3 @@ void json_write_values(struct udf_call *call);
 #define JSON_FUNCTION(NAME, ...)                                           \
     UDF_TEXT(NAME, .limit = JSON_MAX, .most = UINT_MAX, __VA_ARGS__)       \
     UDF_TEXT(udf_##NAME, .limit = JSON_MAX, .most = UINT_MAX, __VA_ARGS__)
-
-#endif

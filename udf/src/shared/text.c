@@ -78,25 +78,14 @@ size_t utf8_character(const unsigned char *text, size_t length, size_t *skip) {
 }
 
 static void escape(struct buffer *out, unsigned char byte) {
-    static const char hex[] = "0123456789abcdef";
-    char text[6] = {'\\', 0};
-    size_t length = 2;
-    switch (byte) {
-    case '"':
-    case '\\': text[1] = (char)byte; break;
-    case '\b': text[1] = 'b'; break;
-    case '\f': text[1] = 'f'; break;
-    case '\n': text[1] = 'n'; break;
-    case '\r': text[1] = 'r'; break;
-    case '\t': text[1] = 't'; break;
-    default:
-        text[1] = 'u';
-        text[2] = text[3] = '0';
-        text[4] = hex[byte >> 4];
-        text[5] = hex[byte & 15];
-        length = 6;
+    static const char special[] = "\"\\\b\f\n\r\t", letters[] = "\"\\bfnrt";
+    const char *found = memchr(special, byte, sizeof special - 1);
+    if (found) {
+        buffer_byte(out, '\\');
+        buffer_byte(out, letters[found - special]);
+    } else {
+        buffer_format(out, "\\u%04x", byte);
     }
-    buffer_append(out, text, length);
 }
 
 void text_quote(struct buffer *out, const char *text, size_t length) {

@@ -2,8 +2,7 @@
  *
  * UTF-8 and JSON text, shared by both libraries.
  */
-#ifndef TEXT_H
-#define TEXT_H
+#pragma once
 
 #include "buffer.h"
 
@@ -19,5 +18,3 @@ const char *text_shown(struct slice text, char *out, size_t size);
 size_t utf8_character(const unsigned char *text, size_t length, size_t *skip);
 /* Text as a JSON string with its quotes; invalid UTF-8 becomes U+FFFD. */
 void text_quote(struct buffer *out, const char *text, size_t length);
-
-#endif

@@ -2,8 +2,7 @@
  *
  * Helpers of all functions for the interface to the server.
  */
-#ifndef UDF_H
-#define UDF_H
+#pragma once
 
 #include "buffer.h"
 #include "compat.h"
@@ -77,5 +76,3 @@ void udf_charsets_argument(const struct udf_charsets *charsets, udf_args *args, 
 /* Fail the statement with an SQL error (1105, HY000) and return false. On a server without support for it
  * the result is NULL from here on. */
 bool udf_fail(const struct udf_call *call, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-#endif
