@@ -20,15 +20,12 @@ enum {
 
 struct connection *connection_wrap(int fd) {
     struct connection *connection = calloc(1, sizeof *connection);
-    if (connection)
-        connection->input = malloc(FIRST_INPUT);
-    if (!connection || !connection->input) {
-        free(connection);
+    if (!connection) {
         close(fd);
         errno = ENOMEM;
         return NULL;
     }
-    connection->capacity = FIRST_INPUT;
+    buffer_init(&connection->input, MOST_INPUT);
     connection->fd = fd;
     connection->generation = tls_generation();
     return connection;
@@ -71,7 +68,7 @@ void connection_close(struct connection *connection) {
         return;
     tls_end(connection->tls, connection->fd);
     close(connection->fd);
-    free(connection->input);
+    buffer_free(&connection->input);
     free(connection);
 }
 
@@ -83,36 +80,28 @@ void connections_close(struct connection *newest) {
     }
 }
 
+bool connection_has_input(const struct connection *connection) {
+    return connection->start < connection->input.length;
+}
+
 void connection_shrink(struct connection *connection) {
-    connection->start = connection->end = 0;
-    unsigned char *smaller =
-        connection->capacity > KEPT_INPUT ? realloc(connection->input, KEPT_INPUT) : NULL;
-    if (smaller) {
-        connection->input = smaller;
-        connection->capacity = KEPT_INPUT;
-    }
+    connection->start = 0;
+    buffer_clear(&connection->input);
+    if (connection->input.capacity > KEPT_INPUT)
+        buffer_free(&connection->input);
 }
 
 /* Make room for more input. The buffer grows with what has arrived, not with what a header announces. */
 static bool input_room(struct connection *connection) {
-    if (connection->start == connection->end)
+    struct buffer *input = &connection->input;
+    if (!connection_has_input(connection))
         connection_shrink(connection);
-    if (connection->end < connection->capacity)
-        return true;
-    if (connection->start >= connection->capacity / 2) {
-        memmove(connection->input, connection->input + connection->start,
-                connection->end - connection->start);
-        connection->end -= connection->start;
+    if (input->length == input->capacity && input->capacity && connection->start >= input->capacity / 2) {
+        input->length -= connection->start;
+        memmove(input->data, input->data + connection->start, input->length);
         connection->start = 0;
-        return true;
     }
-    unsigned char *larger =
-        connection->capacity < MOST_INPUT ? realloc(connection->input, connection->capacity * 2) : NULL;
-    if (!larger)
-        return false;
-    connection->input = larger;
-    connection->capacity *= 2;
-    return true;
+    return buffer_reserve(input, input->capacity ? 1 : FIRST_INPUT);
 }
 
 /* Read without waiting. IO_TIMEOUT: nothing to read. */
@@ -120,19 +109,20 @@ static enum io_result read_some(struct connection *connection) {
     size_t got;
     if (!input_room(connection))
         return IO_MEMORY;
-    unsigned char *at = connection->input + connection->end;
-    size_t room = connection->capacity - connection->end;
+    struct buffer *input = &connection->input;
+    char *at = input->data + input->length;
+    size_t room = input->capacity - input->length;
     enum io_result result = connection->tls ? tls_read(connection->tls, connection->fd, at, room, &got)
                                             : socket_receive(connection->fd, at, room, &got);
     if (result == IO_OK)
-        connection->end += got;
+        input->length += got;
     /* After an error of TLS it is unknown, too, whether the server has processed what was sent. */
     return result == IO_INSECURE ? IO_CLOSED : result;
 }
 
 bool connection_idle(struct connection *connection) {
     /* Session tickets of TLS and the like carry no data. */
-    return connection->start == connection->end && read_some(connection) == IO_TIMEOUT;
+    return !connection_has_input(connection) && read_some(connection) == IO_TIMEOUT;
 }
 
 enum { PIECE = SUBMIT_PREFIX_MAX + 4096 };
@@ -181,8 +171,11 @@ enum io_result connection_send(struct connection *connection, struct slice head,
 
 enum io_result connection_receive(struct connection *connection, struct packet *packet, int64_t deadline) {
     for (bool more = false;;) {
-        switch (packet_parse(connection->input + connection->start, connection->end - connection->start,
-                             packet)) {
+        struct slice unread = {connection->input.data, 0};
+        if (connection_has_input(connection))
+            unread = (struct slice){connection->input.data + connection->start,
+                                    connection->input.length - connection->start};
+        switch (packet_parse(unread, packet)) {
         case PARSE_OK:
             /* The packet's bytes stay in place until the next read. */
             connection->start += packet->total;

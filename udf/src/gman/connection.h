@@ -22,8 +22,8 @@ struct connection {
     struct pass pass;   /* from the breaker */
     bool kept;          /* from the pool: the server may have closed it unnoticed */
     int64_t idle_since;
-    unsigned char *input;
-    size_t start, end, capacity; /* received and not yet consumed: from start to end */
+    struct buffer input;
+    size_t start; /* from here on it is not yet consumed */
 };
 
 /* Owns the socket. NULL when out of memory, with the socket closed. */
@@ -39,6 +39,7 @@ const char *connection_problem(const struct connection *connection, enum io_resu
 void connection_close(struct connection *connection);
 /* A connection of the pool and all older ones. */
 void connections_close(struct connection *newest);
+bool connection_has_input(const struct connection *connection);
 /* Give the memory of large answers back. Only without unread input. */
 void connection_shrink(struct connection *connection);
 /* Nothing unread and not closed by the other side: usable for the next packet. */

@@ -21,14 +21,18 @@ enum { STATS_MAX = 16 * 1024 * 1024 };
 static const char *const counters[COUNTERS] = {"connects",  "reconnects", "stale_connections", "refused",
                                                "jobs_sent", "wakes_sent", "wakes_dropped"};
 
+static void write_text(struct buffer *out, const char *text) {
+    if (text[0])
+        text_quote(out, text, strlen(text));
+    else
+        buffer_text(out, "null");
+}
+
 static void write_server(struct buffer *out, const struct server_list *list, struct server *server) {
     buffer_text(out, "{\"address\":");
     text_quote(out, server->address.text, strlen(server->address.text));
     buffer_text(out, ",\"functions\":");
-    if (list->function[0])
-        text_quote(out, list->function, strlen(list->function));
-    else
-        buffer_text(out, "null");
+    write_text(out, list->function);
     buffer_format(out, ",\"state\":\"%s\",\"breaker_openings\":%llu", breaker_name(&server->breaker),
                   (unsigned long long)server->breaker.openings);
     buffer_format(out, ",\"busy_connections\":%ld,\"idle_connections\":%zu", atomic_load(&server->busy),
@@ -40,10 +44,7 @@ static void write_server(struct buffer *out, const struct server_list *list, str
         buffer_format(out, kind ? ",\"%s\":%llu" : "\"%s\":%llu", failure_name((enum failure_kind)kind),
                       atomic_load(&server->failures[kind]));
     buffer_text(out, "},\"last_error\":");
-    if (server->last_error[0])
-        text_quote(out, server->last_error, strlen(server->last_error));
-    else
-        buffer_text(out, "null");
+    write_text(out, server->last_error);
     buffer_byte(out, '}');
 }
 

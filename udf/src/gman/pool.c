@@ -133,7 +133,7 @@ void pool_put(struct server *server, struct connection *connection) {
     atomic_fetch_sub(&server->busy, 1);
     connection->idle_since = clock_ns();
     connection->kept = true;
-    if (connection->start == connection->end)
+    if (!connection_has_input(connection))
         connection_shrink(connection);
     pthread_mutex_lock(&registry_lock);
     if (server->breaker.state != BREAKER_CLOSED || (int64_t)server->idle >= setting(POOL_MAX_IDLE)) {

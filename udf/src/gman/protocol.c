@@ -10,7 +10,8 @@ static void put32(char *out, uint32_t value) {
         out[i] = (char)(unsigned char)(value >> (24 - 8 * i));
 }
 
-static uint32_t get32(const unsigned char *data) {
+static uint32_t get32(const char *at) {
+    const unsigned char *data = (const unsigned char *)at;
     return (uint32_t)data[0] << 24 | (uint32_t)data[1] << 16 | (uint32_t)data[2] << 8 | data[3];
 }
 
@@ -52,19 +53,19 @@ static int64_t longest(uint32_t type) {
     }
 }
 
-enum parse_result packet_parse(const unsigned char *data, size_t length, struct packet *packet) {
+enum parse_result packet_parse(struct slice data, struct packet *packet) {
     /* Check the first bytes at once: waiting for a whole header of garbage would cost the I/O timeout. */
-    if (length && memcmp(data, "\0RES", length < 4 ? length : 4) != 0)
+    if (data.length && memcmp(data.data, "\0RES", data.length < 4 ? data.length : 4) != 0)
         return PARSE_BAD;
-    if (length < PACKET_HEADER)
+    if (data.length < PACKET_HEADER)
         return PARSE_INCOMPLETE;
-    uint32_t type = get32(data + 4), body = get32(data + 8);
+    uint32_t type = get32(data.data + 4), body = get32(data.data + 8);
     if ((int64_t)body > longest(type))
         return PARSE_BAD;
     packet->type = (enum packet_type)type;
-    packet->body = (struct slice){(const char *)data + PACKET_HEADER, body};
+    packet->body = (struct slice){data.data + PACKET_HEADER, body};
     packet->total = PACKET_HEADER + (size_t)body;
-    return length < packet->total ? PARSE_INCOMPLETE : PARSE_OK;
+    return data.length < packet->total ? PARSE_INCOMPLETE : PARSE_OK;
 }
 
 bool packet_split(const struct packet *packet, struct slice *parts, size_t count) {

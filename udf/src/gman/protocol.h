@@ -56,7 +56,7 @@ struct slice packet_submit(char out[SUBMIT_PREFIX_MAX], enum packet_type type, s
 void packet_header(char out[PACKET_HEADER], enum packet_type type, size_t body);
 /* Parse the first packet of received data. PARSE_BAD: not a response packet, or longer than its type allows.
  */
-enum parse_result packet_parse(const unsigned char *data, size_t length, struct packet *packet);
+enum parse_result packet_parse(struct slice data, struct packet *packet);
 /* Split the body at its first count-1 NUL bytes; the last part is the rest. False when there are too few. */
 bool packet_split(const struct packet *packet, struct slice *parts, size_t count);
 

@@ -81,15 +81,17 @@ enum lookup_result server_lookup(struct server *server, int64_t deadline) {
     return result;
 }
 
-/* For gman_servers_set. False: the name has no address yet. */
-static bool resolve_now(struct server *server, int64_t deadline) {
+/* For gman_servers_set. Without an address the breaker opens, and the probes look the name up again. */
+static void resolve_now(struct server *server, int64_t deadline) {
     pthread_mutex_lock(&registry_lock);
     server->lookup_after = 0;
     pthread_mutex_unlock(&registry_lock);
     server_lookup(server, deadline);
-    struct endpoints endpoints;
-    server_endpoints(server, &endpoints);
-    return endpoints.count > 0;
+    pthread_mutex_lock(&registry_lock);
+    struct pass pass = {.closings = server->breaker.closings};
+    if (server->endpoints.count == 0)
+        breaker_trip(&server->breaker, &pass, clock_ns(), setting_ns(BREAKER_RETRY_MS));
+    pthread_mutex_unlock(&registry_lock);
 }
 
 /* --- events of a server --- */
@@ -127,14 +129,6 @@ void server_failed(struct server *server, struct pass *pass, enum failure_kind k
     }
     pthread_mutex_unlock(&registry_lock);
     connections_close(dropped);
-}
-
-/* A name without an address: the breaker opens, and the probes look it up again. */
-static void server_unknown(struct server *server) {
-    pthread_mutex_lock(&registry_lock);
-    struct pass pass = {.closings = server->breaker.closings};
-    breaker_trip(&server->breaker, &pass, clock_ns(), setting_ns(BREAKER_RETRY_MS));
-    pthread_mutex_unlock(&registry_lock);
 }
 
 /* --- lists --- */
@@ -268,8 +262,7 @@ const char *servers_set(struct slice function, const struct address *addresses, 
     /* The list holds references, so the servers are not freed during the lookups. */
     int64_t deadline = clock_ns() + lookup_budget;
     for (size_t i = 0; i < count; i++)
-        if (!resolve_now(list->servers[i], deadline))
-            server_unknown(list->servers[i]);
+        resolve_now(list->servers[i], deadline);
 
     settings_lock();
     const char *problem = settings_latch();
