@@ -151,3 +151,13 @@ def test_all_addresses_of_a_name_are_tried_in_a_probe(gman: Driver) -> None:
     with FakeServer(port=first.port):
         until(lambda: sent(gman))
         assert sum(server(gman, f"{NAME}:{first.port}")["failures"].values()) == 1  # no probe has failed
+
+
+def test_a_probe_goes_on_to_the_next_address_when_one_never_answers(gman: Driver) -> None:
+    gman.name(job="127.0.0.5 127.0.0.1")
+    with FakeServer("silent", host="127.0.0.5") as hanging, FakeServer(port=hanging.port) as working:
+        use(gman, f"{NAME}:{hanging.port}")
+        configure(gman, io_timeout_ms=100)
+        assert not sent(gman)
+        until(lambda: sent(gman))
+        assert working.jobs

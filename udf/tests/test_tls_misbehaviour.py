@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import socket
 import time
+from pathlib import Path
 
 import pytest
 from fake_server import FakeServer
@@ -25,6 +26,9 @@ from harness.ports import free_port
 from harness.tls import Certificates
 from harness.waiting import until
 from sanitized import Driver
+
+#: A connection's state in /proc/net/tcp.
+SYN_SENT = "02"
 
 
 def hurry(gman: Driver) -> None:
@@ -186,3 +190,42 @@ def test_probe_from_before_tls_is_not_used_after(gman: Driver, certificates: Cer
             assert gman.call("gman_do_background", "f", "secret") is None
             time.sleep(0.001)
         assert len(fake.jobs) == before
+
+
+def connecting(port: int) -> set[int]:
+    """The local ports of connections to the port that are not answered yet."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return {
+        int(local.rpartition(":")[2], 16)
+        for _, local, remote, state, *_ in rows
+        if state == SYN_SENT and int(remote.rpartition(":")[2], 16) == port
+    }
+
+
+@pytest.mark.parametrize("way", ["gman_wake", "probe"])
+def test_calls_go_on_with_the_same_connection(gman: Driver, certificates: Certificates, way: str) -> None:
+    """Otherwise no server whose answer takes longer than a call is ever reached."""
+    with socket.create_server(("127.0.0.1", free_port()), backlog=0) as full:
+        port = full.getsockname()[1]
+        fillers = [socket.socket() for _ in range(4)]  # fill the queue, so that a SYN is not answered
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.1", port))
+        others = connecting(port)
+        secure(gman, certificates)
+        use(gman, f"127.0.0.1:{port}")
+        if way == "probe":
+            configure(gman, connect_timeout_ms=1, breaker_retry_ms=10, probe_wait_ms=0)
+            assert submit(gman) is None
+            patient(gman)
+        seen: set[int] = set()
+        for _ in range(50):
+            if way == "probe":
+                assert submit(gman) is None
+            else:
+                assert gman.integer("gman_wake", "f", "x") == 0
+            seen |= connecting(port) - others
+            time.sleep(0.02)
+        assert len(seen) == 1
+        for filler in fillers:
+            filler.close()

@@ -2,11 +2,12 @@
  *
  * The text of a server list: host, host:port, [v6]:port, separated by commas. No I/O.
  */
-#ifndef ADDRESS_H
-#define ADDRESS_H
+#pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
+
+#include "shared/buffer.h"
 
 enum {
     LIST_MAX = 32,  /* servers in one list */
@@ -22,8 +23,8 @@ struct address {
     bool numeric;           /* an IP address, so there is no name to resolve */
 };
 
+/* The host without a dot at its end, which neither /etc/hosts nor a certificate knows. */
+void address_host(const struct address *address, char host[HOST_MAX + 1]);
 /* Parse a list into out[LIST_MAX]. Returns the number of addresses, or -1 with the reason and the entry in
  * message. */
-int address_list_parse(const char *list, size_t length, struct address *out, char *message, size_t size);
-
-#endif
+int address_list_parse(struct slice list, struct address *out, char *message, size_t size);

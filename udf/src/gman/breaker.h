@@ -7,8 +7,7 @@
  * breaker, because a server may answer probes and accept no job. One thread at a time advances the probe and
  * never waits long for it, so a server that hangs costs almost nothing.
  */
-#ifndef BREAKER_H
-#define BREAKER_H
+#pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -45,5 +44,3 @@ bool breaker_trip(struct breaker *breaker, struct pass *pass, int64_t now, int64
 void breaker_open(struct breaker *breaker, int64_t now, int64_t retry);
 void breaker_pending(struct breaker *breaker, int64_t now, int64_t look_again);
 const char *breaker_name(const struct breaker *breaker);
-
-#endif

@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#define _GNU_SOURCE /* SOCK_NONBLOCK */
 #include "connection.h"
 
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,58 +18,14 @@ enum {
     MOST_INPUT = 64 * 1024 * 1024, /* more than any valid packet: the limit for a flood of input */
 };
 
-static void set_option(int fd, int level, int name, int value) {
-    (void)setsockopt(fd, level, name, &value, sizeof value);
-}
-
-bool socket_shortage(void) {
-    return errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM;
-}
-
-int socket_begin(const struct endpoint *endpoint) {
-    int fd = socket(endpoint->address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return -1;
-    set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-    /* Detects that the other end of a kept connection has disappeared without closing it. */
-    set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-    set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, 30);
-    set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, 5);
-    set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, 3);
-    if (connect(fd, (const struct sockaddr *)&endpoint->address, endpoint->length) != 0 &&
-        errno != EINPROGRESS && errno != EINTR) {
-        int why = errno;
-        close(fd);
-        errno = why;
-        return -1;
-    }
-    return fd;
-}
-
-enum io_result socket_finish(int fd, int64_t deadline) {
-    if (!socket_wait(fd, POLLOUT, deadline)) {
-        errno = ETIMEDOUT;
-        return IO_TIMEOUT;
-    }
-    int error = 0;
-    socklen_t length = sizeof error;
-    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) == 0 && error == 0)
-        return IO_OK;
-    errno = error ? error : EIO;
-    return IO_CLOSED;
-}
-
 struct connection *connection_wrap(int fd) {
     struct connection *connection = calloc(1, sizeof *connection);
-    if (connection)
-        connection->input = malloc(FIRST_INPUT);
-    if (!connection || !connection->input) {
-        free(connection);
+    if (!connection) {
         close(fd);
         errno = ENOMEM;
         return NULL;
     }
-    connection->capacity = FIRST_INPUT;
+    buffer_init(&connection->input, MOST_INPUT);
     connection->fd = fd;
     connection->generation = tls_generation();
     return connection;
@@ -82,9 +35,10 @@ bool connection_current(const struct connection *connection) {
     return connection->generation == tls_generation() && (connection->tls || !setting(TLS));
 }
 
-/* Until there is input, or room for pending output. */
-static bool wait_for_tls(const struct connection *connection, int64_t deadline) {
-    return socket_wait(connection->fd, tls_has_output(connection->tls) ? POLLIN | POLLOUT : POLLIN, deadline);
+/* Until there is input, or room for pending output of TLS. */
+static bool wait_for_input(const struct connection *connection, int64_t deadline) {
+    bool output = connection->tls && tls_has_output(connection->tls);
+    return socket_wait(connection->fd, output ? POLLIN | POLLOUT : POLLIN, deadline);
 }
 
 enum io_result connection_secure(struct connection *connection, const struct address *address,
@@ -95,60 +49,18 @@ enum io_result connection_secure(struct connection *connection, const struct add
         connection->tls = tls_begin(address, what);
     if (!connection->tls)
         return IO_INSECURE;
-    for (;;) {
-        switch (tls_handshake(connection->tls, connection->fd, what)) {
-        case TLS_OK: return IO_OK;
-        case TLS_WAIT:
-            if (wait_for_tls(connection, deadline))
-                break;
-            snprintf(what, WHAT_MAX, "TLS: no answer to the handshake within connect_timeout_ms");
-            return IO_TIMEOUT;
-        default: return IO_INSECURE;
-        }
-    }
-}
-
-enum io_result connection_open(const struct endpoints *endpoints, const struct address *address,
-                               int64_t deadline, struct connection **out, char what[WHAT_MAX]) {
-    enum io_result result = IO_CLOSED;
-    snprintf(what, WHAT_MAX, "connect: %s", strerror(EADDRNOTAVAIL));
-    for (size_t i = 0; i < endpoints->count && !statement_killed(); i++) {
-        /* An address that does not answer must leave time for the others. */
-        int64_t now = clock_ns(), share = now + (deadline - now) / (int64_t)(endpoints->count - i);
-        int fd = socket_begin(&endpoints->list[i]);
-        if (fd >= 0) {
-            result = socket_finish(fd, share);
-            if (result != IO_OK) {
-                int why = errno;
-                close(fd);
-                errno = why;
-            }
-        }
-        if (fd < 0 || result != IO_OK) {
-            snprintf(what, WHAT_MAX, "connect: %s", strerror(errno));
-            result = fd < 0 && socket_shortage() ? IO_MEMORY : IO_CLOSED;
-            if (result == IO_MEMORY)
-                break;
-            continue;
-        }
-        *out = connection_wrap(fd);
-        if (!*out) {
-            snprintf(what, WHAT_MAX, "connect: %s", strerror(errno));
-            return IO_MEMORY;
-        }
-        result = connection_secure(*out, address, share, what);
-        if (result == IO_OK)
-            return IO_OK;
-        result = IO_INSECURE;
-        connection_close(*out);
-    }
-    *out = NULL;
+    enum io_result result;
+    do
+        result = tls_handshake(connection->tls, connection->fd, what);
+    while (result == IO_TIMEOUT && wait_for_input(connection, deadline));
+    if (result == IO_TIMEOUT)
+        snprintf(what, WHAT_MAX, "TLS: no answer to the handshake within connect_timeout_ms");
     return result;
 }
 
-const char *connection_ending(const struct connection *connection, const char *otherwise) {
-    const char *problem = connection->tls ? tls_problem(connection->tls) : "";
-    return *problem ? problem : otherwise;
+const char *connection_problem(const struct connection *connection, enum io_result result) {
+    const char *reason = connection->tls && result == IO_CLOSED ? tls_problem(connection->tls) : "";
+    return *reason ? reason : failure_text(failure_of(result));
 }
 
 void connection_close(struct connection *connection) {
@@ -156,186 +68,128 @@ void connection_close(struct connection *connection) {
         return;
     tls_end(connection->tls, connection->fd);
     close(connection->fd);
-    free(connection->input);
+    buffer_free(&connection->input);
     free(connection);
 }
 
-void connection_shrink(struct connection *connection) {
-    connection->start = connection->end = 0;
-    unsigned char *smaller =
-        connection->capacity > KEPT_INPUT ? realloc(connection->input, KEPT_INPUT) : NULL;
-    if (smaller) {
-        connection->input = smaller;
-        connection->capacity = KEPT_INPUT;
+void connections_close(struct connection *newest) {
+    while (newest) {
+        struct connection *older = newest->older;
+        connection_close(newest);
+        newest = older;
     }
+}
+
+bool connection_has_input(const struct connection *connection) {
+    return connection->start < connection->input.length;
+}
+
+void connection_shrink(struct connection *connection) {
+    connection->start = 0;
+    buffer_clear(&connection->input);
+    if (connection->input.capacity > KEPT_INPUT)
+        buffer_free(&connection->input);
 }
 
 /* Make room for more input. The buffer grows with what has arrived, not with what a header announces. */
 static bool input_room(struct connection *connection) {
-    if (connection->start == connection->end)
+    struct buffer *input = &connection->input;
+    if (!connection_has_input(connection))
         connection_shrink(connection);
-    if (connection->end < connection->capacity)
-        return true;
-    if (connection->start >= connection->capacity / 2) {
-        memmove(connection->input, connection->input + connection->start,
-                connection->end - connection->start);
-        connection->end -= connection->start;
+    if (input->length == input->capacity && input->capacity && connection->start >= input->capacity / 2) {
+        input->length -= connection->start;
+        memmove(input->data, input->data + connection->start, input->length);
         connection->start = 0;
-        return true;
     }
-    unsigned char *larger =
-        connection->capacity < MOST_INPUT ? realloc(connection->input, connection->capacity * 2) : NULL;
-    if (!larger)
-        return false;
-    connection->input = larger;
-    connection->capacity *= 2;
-    return true;
+    return buffer_reserve(input, input->capacity ? 1 : FIRST_INPUT);
 }
 
 /* Read without waiting. IO_TIMEOUT: nothing to read. */
 static enum io_result read_some(struct connection *connection) {
+    size_t got;
     if (!input_room(connection))
         return IO_MEMORY;
-    if (connection->tls) {
-        size_t got;
-        switch (tls_read(connection->tls, connection->fd, connection->input + connection->end,
-                         connection->capacity - connection->end, &got)) {
-        case TLS_OK: connection->end += got; return IO_OK;
-        case TLS_WAIT: return IO_TIMEOUT;
-        /* Includes errors of TLS: whether the server has processed what was sent is unknown. */
-        default: return IO_CLOSED;
-        }
-    }
-    for (;;) {
-        ssize_t got = recv(connection->fd, connection->input + connection->end,
-                           connection->capacity - connection->end, MSG_DONTWAIT);
-        if (got > 0) {
-            connection->end += (size_t)got;
-            return IO_OK;
-        }
-        if (got == 0)
-            return IO_CLOSED;
-        if (errno == EAGAIN || errno == EWOULDBLOCK)
-            return IO_TIMEOUT;
-        if (errno != EINTR)
-            return IO_CLOSED;
-    }
+    struct buffer *input = &connection->input;
+    char *at = input->data + input->length;
+    size_t room = input->capacity - input->length;
+    enum io_result result = connection->tls ? tls_read(connection->tls, connection->fd, at, room, &got)
+                                            : socket_receive(connection->fd, at, room, &got);
+    if (result == IO_OK)
+        input->length += got;
+    /* After an error of TLS it is unknown, too, whether the server has processed what was sent. */
+    return result == IO_INSECURE ? IO_CLOSED : result;
 }
 
 bool connection_idle(struct connection *connection) {
-    char byte;
-    if (connection->start != connection->end)
-        return false;
-    if (connection->tls)
-        return read_some(connection) == IO_TIMEOUT; /* session tickets and the like carry no data */
-    ssize_t got;
-    do
-        got = recv(connection->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    while (got < 0 && errno == EINTR);
-    return got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
+    /* Session tickets of TLS and the like carry no data. */
+    return !connection_has_input(connection) && read_some(connection) == IO_TIMEOUT;
 }
 
-/* The same over TLS. Data that TLS has accepted counts as sent: the rest of its record goes out before
- * anything else. */
-static enum io_result send_secure(struct connection *connection, struct slice head, struct slice tail,
-                                  bool take_input, int64_t deadline, size_t *sent) {
-    unsigned char chunk[SUBMIT_PREFIX_MAX + 4096];
-    size_t total = head.length + tail.length;
-    for (;;) {
-        enum tls_result result = tls_flush(connection->tls, connection->fd);
-        if (result == TLS_OK && *sent == total)
-            return IO_OK;
-        if (result == TLS_OK) {
-            /* A small job is one record; of a large one only the first record joins head and tail. */
-            struct slice next = {head.data + *sent, head.length - *sent};
-            if (*sent >= head.length) {
-                next = (struct slice){tail.data + (*sent - head.length), total - *sent};
-            } else if (next.length < sizeof chunk) {
-                size_t more =
-                    sizeof chunk - next.length < tail.length ? sizeof chunk - next.length : tail.length;
-                memcpy(chunk, next.data, next.length);
-                if (more)
-                    memcpy(chunk + next.length, tail.data, more);
-                next = (struct slice){(const char *)chunk, next.length + more};
-            }
-            size_t taken;
-            result = tls_write(connection->tls, next.data, next.length, &taken);
-            *sent += taken;
-        }
-        if (result == TLS_CLOSED || result == TLS_BROKEN)
-            return IO_CLOSED;
-        if (result == TLS_OK)
-            continue;
-        short ready = socket_wait(connection->fd, take_input ? POLLIN | POLLOUT : POLLOUT, deadline);
-        if (!ready || clock_ns() >= deadline)
-            return IO_TIMEOUT;
-        if (take_input && (ready & POLLIN)) {
-            enum io_result got = read_some(connection);
-            if (got != IO_OK && got != IO_TIMEOUT)
-                return got;
-        }
-    }
+enum { PIECE = SUBMIT_PREFIX_MAX + 4096 };
+
+/* What follows the sent bytes. A small job is one packet on the network, and one record of TLS; of a large
+ * one only the first piece joins head and tail. */
+static struct slice next_piece(struct slice head, struct slice tail, size_t sent, char piece[PIECE]) {
+    if (sent >= head.length)
+        return (struct slice){tail.data + (sent - head.length), tail.length - (sent - head.length)};
+    struct slice rest = {head.data + sent, head.length - sent};
+    if (rest.length >= PIECE || tail.length == 0)
+        return rest;
+    size_t more = tail.length < PIECE - rest.length ? tail.length : PIECE - rest.length;
+    memcpy(piece, rest.data, rest.length);
+    memcpy(piece + rest.length, tail.data, more);
+    return (struct slice){piece, rest.length + more};
 }
 
 enum io_result connection_send(struct connection *connection, struct slice head, struct slice tail,
                                bool take_input, int64_t deadline, size_t *sent) {
+    char piece[PIECE];
     *sent = 0;
-    if (connection->tls)
-        return send_secure(connection, head, tail, take_input, deadline, sent);
-    size_t total = head.length + tail.length;
-    while (*sent < total) {
-        struct iovec parts[2];
-        size_t count = 0;
-        if (*sent < head.length)
-            parts[count++] = (struct iovec){(void *)(uintptr_t)(head.data + *sent), head.length - *sent};
-        size_t skipped = *sent > head.length ? *sent - head.length : 0;
-        if (skipped < tail.length)
-            parts[count++] = (struct iovec){(void *)(uintptr_t)(tail.data + skipped), tail.length - skipped};
-        struct msghdr message = {.msg_iov = parts, .msg_iovlen = count};
-        ssize_t done = sendmsg(connection->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (done >= 0) {
-            *sent += (size_t)done;
+    for (;;) {
+        struct slice next = next_piece(head, tail, *sent, piece);
+        size_t taken = 0;
+        /* Data that TLS has accepted counts as sent: the rest of its record goes out before anything else. */
+        enum io_result result = connection->tls ? tls_write(connection->tls, connection->fd, next, &taken)
+                                                : socket_send(connection->fd, next.data, next.length, &taken);
+        *sent += taken;
+        if (result == IO_OK && *sent == head.length + tail.length)
+            return IO_OK;
+        if (result == IO_OK)
             continue;
-        }
-        if (errno == EINTR)
-            continue;
-        if (errno != EAGAIN && errno != EWOULDBLOCK)
+        if (result != IO_TIMEOUT)
             return IO_CLOSED;
         short ready = socket_wait(connection->fd, take_input ? POLLIN | POLLOUT : POLLOUT, deadline);
         if (!ready || clock_ns() >= deadline)
             return IO_TIMEOUT;
         if (take_input && (ready & POLLIN)) {
-            enum io_result result = read_some(connection);
+            result = read_some(connection);
             if (result != IO_OK && result != IO_TIMEOUT)
                 return result;
         }
     }
-    return IO_OK;
 }
 
 enum io_result connection_receive(struct connection *connection, struct packet *packet, int64_t deadline) {
-    for (bool more = false;; more = true) {
-        if (connection->start < connection->end) {
-            switch (packet_parse(connection->input + connection->start, connection->end - connection->start,
-                                 packet)) {
-            case PARSE_OK:
-                /* The packet's bytes stay in place until the next read. */
-                connection->start += packet->total;
-                return IO_OK;
-            case PARSE_BAD: return IO_GARBAGE;
-            case PARSE_INCOMPLETE: break;
-            }
+    for (bool more = false;;) {
+        struct slice unread = {connection->input.data, 0};
+        if (connection_has_input(connection))
+            unread = (struct slice){connection->input.data + connection->start,
+                                    connection->input.length - connection->start};
+        switch (packet_parse(unread, packet)) {
+        case PARSE_OK:
+            /* The packet's bytes stay in place until the next read. */
+            connection->start += packet->total;
+            return IO_OK;
+        case PARSE_BAD: return IO_GARBAGE;
+        case PARSE_INCOMPLETE: break;
         }
         if (more && clock_ns() >= deadline)
             return IO_TIMEOUT;
-        /* Waiting for the socket does not see what TLS has already received. */
-        enum io_result result = connection->tls ? read_some(connection) : IO_TIMEOUT;
-        if (result == IO_TIMEOUT) {
-            if (connection->tls ? !wait_for_tls(connection, deadline)
-                                : !socket_wait(connection->fd, POLLIN, deadline))
-                return IO_TIMEOUT;
-            result = read_some(connection);
-        }
+        /* Before waiting for the socket, which does not see what TLS has already received. */
+        enum io_result result = read_some(connection);
+        more |= result == IO_OK;
+        if (result == IO_TIMEOUT && !wait_for_input(connection, deadline))
+            return IO_TIMEOUT;
         if (result != IO_OK && result != IO_TIMEOUT)
             return result;
     }

@@ -3,8 +3,7 @@
  * One connection to a job server: TCP, with TLS when it is configured. Every wait ends at a deadline, a time
  * of clock_ns().
  */
-#ifndef CONNECTION_H
-#define CONNECTION_H
+#pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -12,19 +11,8 @@
 
 #include "address.h"
 #include "breaker.h"
-#include "endpoint.h"
+#include "failure.h"
 #include "protocol.h"
-
-enum io_result {
-    IO_OK,
-    IO_TIMEOUT,
-    IO_CLOSED,  /* closed or reset by the other side */
-    IO_GARBAGE, /* not a response packet, or too long */
-    IO_MEMORY, /* no memory, or no descriptor */
-    IO_INSECURE, /* TLS is configured and failed */
-};
-
-enum { WHAT_MAX = 128 }; /* bytes of a reason */
 
 struct connection {
     struct connection *newer, *older; /* in the pool */
@@ -34,16 +22,9 @@ struct connection {
     struct pass pass;   /* from the breaker */
     bool kept;          /* from the pool: the server may have closed it unnoticed */
     int64_t idle_since;
-    unsigned char *input;
-    size_t start, end, capacity; /* received and not yet consumed: from start to end */
+    struct buffer input;
+    size_t start; /* from here on it is not yet consumed */
 };
-
-/* Begin to connect, without waiting: a socket, or -1 with errno. */
-int socket_begin(const struct endpoint *endpoint);
-/* Whether errno of a failed one means that this process lacks descriptors or memory. */
-bool socket_shortage(void);
-/* IO_OK: connected. IO_TIMEOUT: not yet. IO_CLOSED: failed, with errno. */
-enum io_result socket_finish(int fd, int64_t deadline);
 
 /* Owns the socket. NULL when out of memory, with the socket closed. */
 struct connection *connection_wrap(int fd);
@@ -51,14 +32,14 @@ struct connection *connection_wrap(int fd);
  * what. */
 enum io_result connection_secure(struct connection *connection, const struct address *address,
                                  int64_t deadline, char what[WHAT_MAX]);
-/* Connect to the first endpoint that answers, into *out. Otherwise the reason is in what. */
-enum io_result connection_open(const struct endpoints *endpoints, const struct address *address,
-                               int64_t deadline, struct connection **out, char what[WHAT_MAX]);
 /* Whether it was made with the current TLS configuration; a plain one never is once TLS is on. */
 bool connection_current(const struct connection *connection);
-/* The reason of TLS for the end of the connection, or the given text without one. */
-const char *connection_ending(const struct connection *connection, const char *otherwise);
+/* Why a step did not end with IO_OK, for users. */
+const char *connection_problem(const struct connection *connection, enum io_result result);
 void connection_close(struct connection *connection);
+/* A connection of the pool and all older ones. */
+void connections_close(struct connection *newest);
+bool connection_has_input(const struct connection *connection);
 /* Give the memory of large answers back. Only without unread input. */
 void connection_shrink(struct connection *connection);
 /* Nothing unread and not closed by the other side: usable for the next packet. */
@@ -72,5 +53,3 @@ enum io_result connection_send(struct connection *connection, struct slice head,
  * a caller that waits for a certain packet checks the deadline itself. After the deadline, at most one more
  * piece of an incomplete packet is read. */
 enum io_result connection_receive(struct connection *connection, struct packet *packet, int64_t deadline);
-
-#endif

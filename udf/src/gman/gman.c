@@ -1,16 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "gman.h"
 
-#include <stdio.h>
-
 #include "tls.h"
-#include "wake.h"
 
-udf_bool gman_check_job(udf_init *initid, udf_args *args, char *message, const char *name,
-                        unsigned int most) {
+udf_bool gman_check_job(udf_args *args, char *message, const char *name) {
     struct request request = {.type = SUBMIT_JOB};
-    if (args->arg_count < 2 || args->arg_count > most)
-        return udf_refuse(message, "%s takes (function, workload%s)", name, most > 2 ? "[, unique]" : "");
     if (args->arg_type[0] != STRING_RESULT)
         return udf_refuse(message, "%s: the first argument, the function, must be a string", name);
     if (udf_constant_text(args, 0, &request.function)) {
@@ -20,29 +14,26 @@ udf_bool gman_check_job(udf_init *initid, udf_args *args, char *message, const c
     }
     for (unsigned int i = 1; i < args->arg_count; i++)
         udf_as_text(args, i);
-    initid->maybe_null = 1;
-    /* Each row is a separate job, even when all arguments are constants. */
-    initid->const_item = 0;
     return 0;
 }
 
-bool gman_request(const udf_args *args, enum packet_type type, const char *name, struct request *request,
-                  struct job_error *error) {
+udf_bool gman_begin_job(struct udf_call *call, char *message) {
+    return gman_check_job(call->args, message, call->function->name);
+}
+
+const char *gman_request(const udf_args *args, enum packet_type type, struct request *request) {
     *request = (struct request){.type = type,
                                 .function = udf_argument(args, 0),
                                 .workload = udf_argument(args, 1),
                                 .unique = udf_argument(args, 2)};
     const char *problem = request->function.data ? request_problem(request) : "the function name is NULL";
-    if (!problem)
-        return true;
-    snprintf(error->text, sizeof error->text, "%s: %s", name, problem);
-    atomic_fetch_add(&jobs_failed, 1);
-    return false;
+    if (problem)
+        atomic_fetch_add(&jobs_failed, 1);
+    return problem;
 }
 
 /* The last DROP FUNCTION unloads the library: nothing may remain in the server. */
 __attribute__((destructor)) static void unload(void) {
-    wake_unload();
     servers_unload();
     tls_unload();
 }

@@ -2,19 +2,15 @@
  *
  * What the gman_* functions share.
  */
-#ifndef GMAN_H
-#define GMAN_H
+#pragma once
 
 #include "job.h"
 #include "shared/udf.h"
 
 #define GMAN_VERSION "1.0.0"
 
-/* The checks of _init for functions with the arguments (function, workload[, unique]); most: 2 or 3
- * arguments. */
-udf_bool gman_check_job(udf_init *initid, udf_args *args, char *message, const char *name, unsigned int most);
-/* A row's arguments as a request. False: it cannot be sent, and the reason is in error. */
-bool gman_request(const udf_args *args, enum packet_type type, const char *name, struct request *request,
-                  struct job_error *error);
-
-#endif
+/* The checks of _init for functions with the arguments (function, workload[, unique]). */
+udf_bool gman_check_job(udf_args *args, char *message, const char *name);
+udf_bool gman_begin_job(struct udf_call *call, char *message);
+/* A row's arguments as a request. The reason when it cannot be sent, otherwise NULL. */
+const char *gman_request(const udf_args *args, enum packet_type type, struct request *request);

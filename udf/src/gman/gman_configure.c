@@ -16,17 +16,12 @@
 
 #include "gman.h"
 #include "settings.h"
+#include "shared/text.h"
 #include "tls.h"
 
-UDF_EXPORT udf_bool gman_configure_init(udf_init *initid, udf_args *args, char *message);
-UDF_EXPORT char *gman_configure(udf_init *initid, udf_args *args, char *result, unsigned long *length,
-                                unsigned char *is_null, unsigned char *error);
-UDF_EXPORT void gman_configure_deinit(udf_init *initid);
-
-udf_bool gman_configure_init(udf_init *initid, udf_args *args, char *message) {
+static udf_bool begin(struct udf_call *call, char *message) {
+    udf_args *args = call->args;
     struct slice name, value;
-    if (args->arg_count != 2)
-        return udf_refuse(message, "gman_configure takes (name, value)");
     if (udf_constant_text(args, 0, &name)) {
         char number[24];
         if (!udf_constant_text(args, 1, &value)) {
@@ -37,32 +32,24 @@ udf_bool gman_configure_init(udf_init *initid, udf_args *args, char *message) {
                 value = (struct slice){number, (size_t)snprintf(number, sizeof number, "%lld", whole)};
             }
         }
-        if (!settings_change(name.data, name.length, value.data, value.length, false, message,
-                             UDF_MESSAGE_SIZE))
+        if (!settings_change(name, value, false, message, UDF_MESSAGE_SIZE))
             return 1;
     }
     udf_as_text(args, 0);
     udf_as_text(args, 1);
-    initid->maybe_null = 1;
-    initid->const_item = 0;
-    initid->max_length = UDF_RESULT_SIZE;
-    udf_utf8_result(initid);
     return 0;
-}
-
-static bool is(struct slice text, const char *word) {
-    return text.length == strlen(word) && memcmp(text.data, word, text.length) == 0;
 }
 
 static bool change(struct slice name, struct slice value, char *message, size_t size) {
     char problem[TLS_PROBLEM_MAX];
     const char *latch = settings_latch();
-    bool tls = is(name, "tls"), repeated = is(value, "on") && (is(name, "locked") || (tls && setting(TLS)));
+    bool tls = text_is(name, "tls"),
+         repeated = text_is(value, "on") && (text_is(name, "locked") || (tls && setting(TLS)));
     if (latch && !repeated) {
         snprintf(message, size, "gman_configure: the settings are %s", latch);
         return false;
     }
-    if (!settings_change(name.data, name.length, value.data, value.length, true, message, size))
+    if (!settings_change(name, value, true, message, size))
         return false;
     /* Files are read only when TLS is enabled, so that a key and its certificate can be changed together. */
     if (!tls || tls_reload(latch != NULL, problem, sizeof problem))
@@ -71,20 +58,19 @@ static bool change(struct slice name, struct slice value, char *message, size_t 
     return false;
 }
 
-char *gman_configure(udf_init *initid UNUSED, udf_args *args, char *result, unsigned long *length,
-                     unsigned char *is_null, unsigned char *error) {
-    struct slice name = udf_argument(args, 0), value = udf_argument(args, 1);
-    char message[UDF_MESSAGE_SIZE + TLS_PROBLEM_MAX] = "gman_configure: the name or the value is NULL";
-    bool done = false;
-    if (name.data && value.data) {
-        settings_lock();
-        done = change(name, value, message, sizeof message);
-        settings_unlock();
-    }
-    if (done)
-        return udf_answer(value, result, length);
-    udf_raise(message, error);
-    return udf_null(is_null);
+static bool row(struct udf_call *call) {
+    struct slice name = udf_argument(call->args, 0), value = udf_argument(call->args, 1);
+    char message[UDF_MESSAGE_SIZE + TLS_PROBLEM_MAX];
+    if (!name.data || !value.data)
+        return udf_fail(call, "gman_configure: the name or the value is NULL");
+    settings_lock();
+    bool done = change(name, value, message, sizeof message);
+    settings_unlock();
+    if (!done)
+        return udf_fail(call, "%s", message);
+    buffer_append(&call->out, value.data, value.length);
+    return true;
 }
 
-void gman_configure_deinit(udf_init *initid UNUSED) {}
+UDF_TEXT(gman_configure, .usage = "(name, value)", .fewest = 2, .most = 2, .limit = TEXT_SETTING_MAX,
+         .each_row = true, .begin = begin, .row = row)

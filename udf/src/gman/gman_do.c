@@ -16,41 +16,18 @@
  */
 #include "gman.h"
 
-static udf_bool init(udf_init *initid, udf_args *args, char *message, const char *name) {
-    if (gman_check_job(initid, args, message, name, 3))
-        return 1;
-    initid->max_length = UDF_MAX_LENGTH;
-    if (!udf_buffer_new(initid, RESULT_MAX))
-        return udf_refuse(message, "%s: out of memory", name);
-    return 0;
-}
-
-static char *row(udf_init *initid, udf_args *args, char *result, unsigned long *length,
-                 unsigned char *is_null, const char *name, enum packet_type type) {
-    struct buffer *buffer = (struct buffer *)(void *)initid->ptr;
+static bool row(struct udf_call *call) {
     struct request request;
     struct job_error error;
     struct job job;
-    buffer_clear(buffer);
-    if (!gman_request(args, type, name, &request, &error) || !job_submit(&request, &job, &error) ||
-        !job_wait(&job, buffer, &error))
-        return udf_null(is_null);
-    return udf_answer((struct slice){buffer->data, buffer->length}, result, length);
+    return !gman_request(call->args, (enum packet_type)call->function->kind, &request) &&
+           job_submit(&request, &job, &error) && job_wait(&job, &call->out);
 }
 
-#define FOREGROUND(NAME, TYPE)                                                                   \
-    UDF_EXPORT udf_bool NAME##_init(udf_init *initid, udf_args *args, char *message);            \
-    UDF_EXPORT char *NAME(udf_init *initid, udf_args *args, char *result, unsigned long *length, \
-                          unsigned char *is_null, unsigned char *error);                         \
-    UDF_EXPORT void NAME##_deinit(udf_init *initid);                                             \
-    udf_bool NAME##_init(udf_init *initid, udf_args *args, char *message) {                      \
-        return init(initid, args, message, #NAME);                                               \
-    }                                                                                            \
-    char *NAME(udf_init *initid, udf_args *args, char *result, unsigned long *length,            \
-               unsigned char *is_null, unsigned char *error UNUSED) {                            \
-        return row(initid, args, result, length, is_null, #NAME, TYPE);                          \
-    }                                                                                            \
-    void NAME##_deinit(udf_init *initid) { udf_buffer_free(initid); }
+/* Each row is a separate job, even when all arguments are constants. */
+#define FOREGROUND(NAME, TYPE)                                                                             \
+    UDF_TEXT(NAME, .usage = "(function, workload[, unique])", .fewest = 2, .most = 3, .limit = RESULT_MAX, \
+             .each_row = true, .binary = true, .kind = TYPE, .begin = gman_begin_job, .row = row)
 
 FOREGROUND(gman_do, SUBMIT_JOB)
 FOREGROUND(gman_do_high, SUBMIT_JOB_HIGH)

@@ -16,42 +16,25 @@
 #include "gman.h"
 #include "settings.h"
 
-static udf_bool init(udf_init *initid, udf_args *args, char *message, const char *name) {
-    if (gman_check_job(initid, args, message, name, 3))
-        return 1;
-    initid->max_length = HANDLE_MAX;
-    udf_utf8_result(initid);
-    return 0;
-}
-
-static char *row(udf_args *args, char *result, unsigned long *length, unsigned char *is_null,
-                 unsigned char *error, const char *name, enum packet_type type) {
+static bool row(struct udf_call *call) {
     struct request request;
-    struct job_error why;
+    struct job_error error;
     struct job job;
-    if (gman_request(args, type, name, &request, &why) && job_submit(&request, &job, &why)) {
-        char *answer = udf_answer((struct slice){job.handle, job.handle_length}, result, length);
+    const char *problem = gman_request(call->args, (enum packet_type)call->function->kind, &request);
+    if (!problem && job_submit(&request, &job, &error)) {
+        buffer_append(&call->out, job.handle, job.handle_length);
         job_done(&job);
-        return answer;
+        return true;
     }
-    if (setting(BACKGROUND_ERRORS))
-        udf_raise(why.text, error);
-    return udf_null(is_null);
+    if (!setting(BACKGROUND_ERRORS))
+        return false;
+    return problem ? udf_fail(call, "%s: %s", call->function->name, problem)
+                   : udf_fail(call, "%s", error.text);
 }
 
-#define BACKGROUND(NAME, TYPE)                                                                   \
-    UDF_EXPORT udf_bool NAME##_init(udf_init *initid, udf_args *args, char *message);            \
-    UDF_EXPORT char *NAME(udf_init *initid, udf_args *args, char *result, unsigned long *length, \
-                          unsigned char *is_null, unsigned char *error);                         \
-    UDF_EXPORT void NAME##_deinit(udf_init *initid);                                             \
-    udf_bool NAME##_init(udf_init *initid, udf_args *args, char *message) {                      \
-        return init(initid, args, message, #NAME);                                               \
-    }                                                                                            \
-    char *NAME(udf_init *initid UNUSED, udf_args *args, char *result, unsigned long *length,     \
-               unsigned char *is_null, unsigned char *error) {                                   \
-        return row(args, result, length, is_null, error, #NAME, TYPE);                           \
-    }                                                                                            \
-    void NAME##_deinit(udf_init *initid UNUSED) {}
+#define BACKGROUND(NAME, TYPE)                                                                             \
+    UDF_TEXT(NAME, .usage = "(function, workload[, unique])", .fewest = 2, .most = 3, .limit = HANDLE_MAX, \
+             .each_row = true, .kind = TYPE, .begin = gman_begin_job, .row = row)
 
 BACKGROUND(gman_do_background, SUBMIT_JOB_BG)
 BACKGROUND(gman_do_high_background, SUBMIT_JOB_HIGH_BG)

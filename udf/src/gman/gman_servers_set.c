@@ -20,11 +20,6 @@
 
 #include "gman.h"
 
-UDF_EXPORT udf_bool gman_servers_set_init(udf_init *initid, udf_args *args, char *message);
-UDF_EXPORT char *gman_servers_set(udf_init *initid, udf_args *args, char *result, unsigned long *length,
-                                  unsigned char *is_null, unsigned char *error);
-UDF_EXPORT void gman_servers_set_deinit(udf_init *initid);
-
 enum { TEXT_MAX = LIST_MAX * ADDRESS_MAX };
 
 static const char *function_problem(struct slice function) {
@@ -39,16 +34,15 @@ static int parse(struct slice list, struct address **addresses, char *message, s
     int count = -1;
     *addresses = calloc(LIST_MAX, sizeof **addresses); /* too large for the stack of a server thread */
     if (*addresses)
-        count = address_list_parse(list.data, list.length, *addresses, message, size);
+        count = address_list_parse(list, *addresses, message, size);
     else
         snprintf(message, size, "gman_servers_set: out of memory");
     return count;
 }
 
-udf_bool gman_servers_set_init(udf_init *initid, udf_args *args, char *message) {
+static udf_bool begin(struct udf_call *call, char *message) {
+    udf_args *args = call->args;
     struct slice text;
-    if (args->arg_count < 1 || args->arg_count > 2)
-        return udf_refuse(message, "gman_servers_set takes (servers[, function])");
     if (udf_constant_text(args, 0, &text)) {
         struct address *addresses;
         int count = parse(text, &addresses, message, UDF_MESSAGE_SIZE);
@@ -60,37 +54,21 @@ udf_bool gman_servers_set_init(udf_init *initid, udf_args *args, char *message) 
         return udf_refuse(message, "gman_servers_set: %s", function_problem(text));
     for (unsigned int i = 0; i < args->arg_count; i++)
         udf_as_text(args, i);
-    initid->maybe_null = 1;
-    initid->const_item = 0;
-    initid->max_length = TEXT_MAX;
-    udf_utf8_result(initid);
-    if (!udf_buffer_new(initid, TEXT_MAX + 1))
-        return udf_refuse(message, "gman_servers_set: out of memory");
     return 0;
 }
 
-char *gman_servers_set(udf_init *initid, udf_args *args, char *result, unsigned long *length,
-                       unsigned char *is_null, unsigned char *error) {
-    struct buffer *text = (struct buffer *)(void *)initid->ptr;
-    struct slice list = udf_argument(args, 0), function = udf_argument(args, 1);
+static bool row(struct udf_call *call) {
+    struct slice list = udf_argument(call->args, 0), function = udf_argument(call->args, 1);
     struct address *addresses = NULL;
-    char name[FUNCTION_MAX + 1] = "", message[UDF_MESSAGE_SIZE];
+    char message[UDF_MESSAGE_SIZE];
     const char *problem = list.data ? function_problem(function) : "the server list is NULL";
-    buffer_clear(text);
     if (!problem) {
         int count = parse(list, &addresses, message, sizeof message);
-        if (function.length)
-            memcpy(name, function.data, function.length);
-        problem = count < 0 ? message : servers_set(name, addresses, (size_t)count, text);
+        problem = count < 0 ? message : servers_set(function, addresses, (size_t)count, &call->out);
     }
     free(addresses);
-    if (problem) {
-        char whole[UDF_MESSAGE_SIZE + 32];
-        snprintf(whole, sizeof whole, "gman_servers_set: %s", problem);
-        udf_raise(whole, error);
-        return udf_null(is_null);
-    }
-    return udf_answer((struct slice){text->data, text->length}, result, length);
+    return problem ? udf_fail(call, "gman_servers_set: %s", problem) : true;
 }
 
-void gman_servers_set_deinit(udf_init *initid) { udf_buffer_free(initid); }
+UDF_TEXT(gman_servers_set, .usage = "(servers[, function])", .fewest = 1, .most = 2, .limit = TEXT_MAX,
+         .each_row = true, .begin = begin, .row = row)

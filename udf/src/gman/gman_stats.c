@@ -16,53 +16,35 @@
 
 #include <string.h>
 
-UDF_EXPORT udf_bool gman_stats_init(udf_init *initid, udf_args *args, char *message);
-UDF_EXPORT char *gman_stats(udf_init *initid, udf_args *args, char *result, unsigned long *length,
-                            unsigned char *is_null, unsigned char *error);
-UDF_EXPORT void gman_stats_deinit(udf_init *initid);
-
 enum { STATS_MAX = 16 * 1024 * 1024 };
 
-udf_bool gman_stats_init(udf_init *initid, udf_args *args, char *message) {
-    if (args->arg_count)
-        return udf_refuse(message, "gman_stats takes no arguments");
-    initid->maybe_null = 1;
-    initid->const_item = 0;
-    initid->max_length = STATS_MAX;
-    udf_utf8_result(initid);
-    if (!udf_buffer_new(initid, STATS_MAX))
-        return udf_refuse(message, "gman_stats: out of memory");
-    return 0;
+static const char *const counters[COUNTERS] = {"connects",  "reconnects", "stale_connections", "refused",
+                                               "jobs_sent", "wakes_sent", "wakes_dropped"};
+
+static void write_text(struct buffer *out, const char *text) {
+    if (text[0])
+        text_quote(out, text, strlen(text));
+    else
+        buffer_text(out, "null");
 }
 
 static void write_server(struct buffer *out, const struct server_list *list, struct server *server) {
     buffer_text(out, "{\"address\":");
     text_quote(out, server->address.text, strlen(server->address.text));
     buffer_text(out, ",\"functions\":");
-    if (list->function[0])
-        text_quote(out, list->function, strlen(list->function));
-    else
-        buffer_text(out, "null");
+    write_text(out, list->function);
     buffer_format(out, ",\"state\":\"%s\",\"breaker_openings\":%llu", breaker_name(&server->breaker),
                   (unsigned long long)server->breaker.openings);
-    buffer_format(
-        out,
-        ",\"busy_connections\":%ld,\"idle_connections\":%zu,\"connects\":%llu,\"stale_connections\":%llu",
-        atomic_load(&server->busy), server->idle, atomic_load(&server->connects),
-        atomic_load(&server->stale));
-    buffer_format(out, ",\"reconnects\":%llu,\"jobs_sent\":%llu,\"refused\":%llu",
-                  atomic_load(&server->reconnects), atomic_load(&server->jobs_sent),
-                  atomic_load(&server->refused));
-    buffer_format(out, ",\"wakes_sent\":%llu,\"wakes_dropped\":%llu,\"failures\":{",
-                  atomic_load(&server->wakes_sent), atomic_load(&server->wakes_dropped));
+    buffer_format(out, ",\"busy_connections\":%ld,\"idle_connections\":%zu", atomic_load(&server->busy),
+                  server->idle);
+    for (int i = 0; i < COUNTERS; i++)
+        buffer_format(out, ",\"%s\":%llu", counters[i], atomic_load(&server->counts[i]));
+    buffer_text(out, ",\"failures\":{");
     for (int kind = 0; kind < FAILURE_KINDS; kind++)
         buffer_format(out, kind ? ",\"%s\":%llu" : "\"%s\":%llu", failure_name((enum failure_kind)kind),
                       atomic_load(&server->failures[kind]));
     buffer_text(out, "},\"last_error\":");
-    if (server->last_error[0])
-        text_quote(out, server->last_error, strlen(server->last_error));
-    else
-        buffer_text(out, "null");
+    write_text(out, server->last_error);
     buffer_byte(out, '}');
 }
 
@@ -76,7 +58,9 @@ static void write_servers(struct buffer *out) {
         first = false;
         text_quote(out, list->function, strlen(list->function));
         buffer_byte(out, ':');
-        text_quote(out, list->text, strlen(list->text));
+        buffer_byte(out, '"');
+        servers_write(list, out);
+        buffer_byte(out, '"');
     }
     buffer_text(out, "},\"servers\":[");
     first = true;
@@ -91,10 +75,8 @@ static void write_servers(struct buffer *out) {
     buffer_byte(out, ']');
 }
 
-char *gman_stats(udf_init *initid, udf_args *args UNUSED, char *result, unsigned long *length,
-                 unsigned char *is_null, unsigned char *error UNUSED) {
-    struct buffer *out = (struct buffer *)(void *)initid->ptr;
-    buffer_clear(out);
+static bool row(struct udf_call *call) {
+    struct buffer *out = &call->out;
     pool_trim();
     buffer_text(out, "{\"version\":\"" GMAN_VERSION "\",\"settings\":");
     settings_write(out);
@@ -103,12 +85,10 @@ char *gman_stats(udf_init *initid, udf_args *args UNUSED, char *result, unsigned
     write_servers(out);
     buffer_format(out, ",\"jobs\":{\"failed\":%llu,\"without_server\":%llu}", atomic_load(&jobs_failed),
                   atomic_load(&jobs_without_server));
-    struct wake_counts wakes = wake_counts();
-    buffer_format(out, ",\"wakes\":{\"sent\":%llu,\"skipped\":%llu,\"dropped\":%llu}}", wakes.sent,
-                  wakes.skipped, wakes.dropped);
-    if (out->failed)
-        return udf_null(is_null);
-    return udf_answer((struct slice){out->data, out->length}, result, length);
+    buffer_format(out, ",\"wakes\":{\"sent\":%llu,\"skipped\":%llu,\"dropped\":%llu}}",
+                  atomic_load(&wake_counts[WAKE_SENT]), atomic_load(&wake_counts[WAKE_SKIPPED]),
+                  atomic_load(&wake_counts[WAKE_DROPPED]));
+    return true;
 }
 
-void gman_stats_deinit(udf_init *initid) { udf_buffer_free(initid); }
+UDF_TEXT(gman_stats, .usage = "no arguments", .limit = STATS_MAX, .each_row = true, .row = row)

@@ -21,12 +21,11 @@
 
 #include "gman.h"
 #include "settings.h"
+#include "shared/text.h"
 #include "wait.h"
 
 UDF_EXPORT udf_bool gman_sum_init(udf_init *initid, udf_args *args, char *message);
 UDF_EXPORT void gman_sum_clear(udf_init *initid, unsigned char *is_null, unsigned char *error);
-UDF_EXPORT void gman_sum_reset(udf_init *initid, udf_args *args, unsigned char *is_null,
-                               unsigned char *error);
 UDF_EXPORT void gman_sum_add(udf_init *initid, udf_args *args, unsigned char *is_null, unsigned char *error);
 UDF_EXPORT long long gman_sum(udf_init *initid, udf_args *args, unsigned char *is_null, unsigned char *error);
 UDF_EXPORT void gman_sum_deinit(udf_init *initid);
@@ -70,12 +69,12 @@ static struct sum *sum_of(const udf_init *initid) {
 }
 
 static void give_up(struct sum *sum, enum failure_kind kind, const char *what) {
-    if (statement_killed()) {
-        kind = FAIL_KILLED;
-        what = "gman_sum: the statement was killed";
-    }
+    struct failure failure;
+    bool killed = statement_killed();
+    failure_set(&failure, killed ? FAIL_KILLED : kind, "gman_sum: %.100s",
+                killed ? failure_text(FAIL_KILLED) : what);
     if (sum->connected) {
-        server_noted(sum->job.server, kind, what);
+        server_failed(sum->job.server, NULL, failure.kind, failure.what);
         job_abandon(&sum->job);
     }
     atomic_fetch_add(&jobs_failed, 1);
@@ -83,14 +82,9 @@ static void give_up(struct sum *sum, enum failure_kind kind, const char *what) {
     sum->failed = true;
 }
 
-static bool blank(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
-
 static bool add_number(struct sum *sum, struct slice text) {
     char copy[64], *end;
-    while (text.length && blank(text.data[text.length - 1]))
-        text.length--;
-    for (; text.length && blank(*text.data); text.length--)
-        text.data++;
+    text = text_trim(text);
     if (text.length == 0 || text.length >= sizeof copy)
         return false;
     for (size_t i = 0; i < text.length; i++) /* neither hexadecimal numbers nor names such as inf */
@@ -117,7 +111,7 @@ static enum io_result take_packet(struct sum *sum, int64_t deadline) {
     if (result == IO_TIMEOUT)
         return result;
     if (result != IO_OK) {
-        give_up(sum, result == IO_CLOSED ? FAIL_CLOSED : FAIL_PROTOCOL, "gman_sum: the connection was lost");
+        give_up(sum, failure_of(result), connection_problem(sum->job.connection, result));
         return result;
     }
     switch (packet.type) {
@@ -127,13 +121,13 @@ static enum io_result take_packet(struct sum *sum, int64_t deadline) {
             sum->finished++;
             return IO_OK;
         }
-        give_up(sum, FAIL_JOB, "gman_sum: a result is not a number, or the sum is too large");
+        give_up(sum, FAIL_JOB, "a result is not a number, or the sum is too large");
         return IO_CLOSED;
     case WORK_DATA:
     case WORK_WARNING:
     case WORK_STATUS: return IO_OK;
-    case GEARMAN_ERROR: give_up(sum, FAIL_REJECTED, "gman_sum: the server refused a job"); return IO_CLOSED;
-    default: give_up(sum, FAIL_JOB, "gman_sum: the worker failed a job"); return IO_CLOSED;
+    case GEARMAN_ERROR: give_up(sum, FAIL_REJECTED, "the server refused a job"); return IO_CLOSED;
+    default: give_up(sum, FAIL_JOB, failure_text(FAIL_JOB)); return IO_CLOSED;
     }
 }
 
@@ -141,12 +135,15 @@ static enum io_result take_packet(struct sum *sum, int64_t deadline) {
 static void wait_for_results(struct sum *sum, size_t left, int64_t deadline) {
     while (sum->connected && sum->wanted - sum->finished > left)
         if (clock_ns() >= deadline || take_packet(sum, deadline) == IO_TIMEOUT)
-            give_up(sum, FAIL_JOB_TIMEOUT, "gman_sum: no result within job_timeout_ms");
+            give_up(sum, FAIL_JOB_TIMEOUT, failure_text(FAIL_JOB_TIMEOUT));
 }
 
 udf_bool gman_sum_init(udf_init *initid, udf_args *args, char *message) {
-    if (gman_check_job(initid, args, message, "gman_sum", 2))
+    if (udf_count(args, 2, 2, message, "gman_sum", "(function, workload)") ||
+        gman_check_job(args, message, "gman_sum"))
         return 1;
+    initid->maybe_null = 1;
+    initid->const_item = 0;
     initid->decimals = 0;
     initid->max_length = 20;
     initid->ptr = calloc(1, sizeof(struct sum));
@@ -174,8 +171,9 @@ void gman_sum_add(udf_init *initid, udf_args *args, unsigned char *is_null UNUSE
     struct job_error why;
     if (!sum || sum->failed)
         return;
-    if (!gman_request(args, SUBMIT_JOB, "gman_sum", &request, &why)) {
-        give_up(sum, FAIL_JOB, why.text);
+    const char *problem = gman_request(args, SUBMIT_JOB, &request);
+    if (problem) {
+        give_up(sum, FAIL_JOB, problem);
         return;
     }
     if (!sum->connected) {
@@ -188,27 +186,20 @@ void gman_sum_add(udf_init *initid, udf_args *args, unsigned char *is_null UNUSE
     wait_for_results(sum, IN_FLIGHT_MAX - 1, clock_ns() + setting_ns(JOB_TIMEOUT_MS));
     if (!sum->connected)
         return;
-    unsigned char head[SUBMIT_PREFIX_MAX];
-    struct slice start = {
-        (const char *)head,
-        packet_submit(head, SUBMIT_JOB, request.function, (struct slice){NULL, 0}, request.workload.length)};
+    char bytes[SUBMIT_PREFIX_MAX];
+    struct slice head =
+        packet_submit(bytes, SUBMIT_JOB, request.function, (struct slice){NULL, 0}, request.workload.length);
     int64_t deadline =
         clock_ns() + setting_ns(IO_TIMEOUT_MS) + (int64_t)(request.workload.length / 16384) * 1000000;
     size_t sent;
-    if (connection_send(sum->job.connection, start, request.workload, true, deadline, &sent) != IO_OK) {
-        give_up(sum, FAIL_TIMEOUT, "gman_sum: the server does not read what is sent to it");
+    if (connection_send(sum->job.connection, head, request.workload, true, deadline, &sent) != IO_OK) {
+        give_up(sum, FAIL_TIMEOUT, "the server does not read what is sent to it");
         return;
     }
-    atomic_fetch_add_explicit(&sum->job.server->jobs_sent, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&sum->job.server->counts[JOBS_SENT], 1, memory_order_relaxed);
     sum->wanted++;
     for (int i = 0; i < TAKEN_PER_ROW && sum->connected && take_packet(sum, 0) == IO_OK; i++) {
     }
-}
-
-/* Part of the interface. The supported servers call clear and add instead. */
-void gman_sum_reset(udf_init *initid, udf_args *args, unsigned char *is_null, unsigned char *error) {
-    gman_sum_clear(initid, is_null, error);
-    gman_sum_add(initid, args, is_null, error);
 }
 
 long long gman_sum(udf_init *initid, udf_args *args UNUSED, unsigned char *is_null,

@@ -22,9 +22,10 @@ UDF_EXPORT long long gman_wake(udf_init *initid, udf_args *args, unsigned char *
 UDF_EXPORT void gman_wake_deinit(udf_init *initid);
 
 udf_bool gman_wake_init(udf_init *initid, udf_args *args, char *message) {
-    if (args->arg_count != 2)
-        return udf_refuse(message, "gman_wake takes (function, unique)");
-    return gman_check_job(initid, args, message, "gman_wake", 2);
+    initid->maybe_null = 1;
+    initid->const_item = 0;
+    return udf_count(args, 2, 2, message, "gman_wake", "(function, unique)") ||
+           gman_check_job(args, message, "gman_wake");
 }
 
 long long gman_wake(udf_init *initid UNUSED, udf_args *args, unsigned char *is_null,

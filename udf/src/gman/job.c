@@ -39,11 +39,11 @@ static void failed(struct server *server, struct connection *connection, bool bl
     if (kind == FAIL_TIMEOUT && statement_killed()) {
         blameless = true;
         kind = FAIL_KILLED;
-        what = "the statement was killed";
+        what = failure_text(kind);
     }
     explain(error, server, what);
     if (blameless)
-        server_noted(server, kind, what);
+        server_failed(server, NULL, kind, what);
     else
         server_failed(server, &connection->pass, kind, what);
     pool_drop(server, connection);
@@ -70,28 +70,23 @@ static enum attempt take_answer(struct server *server, struct connection *connec
                  (int)(parts[0].length < 40 ? parts[0].length : 40), parts[0].data,
                  (int)(parts[1].length < 60 ? parts[1].length : 60), parts[1].data);
         server_works(server, &connection->pass);
-        server_noted(server, FAIL_REJECTED, what);
+        server_failed(server, NULL, FAIL_REJECTED, what);
         explain(error, server, what);
         pool_put(server, connection);
         return NOT_TAKEN;
     }
-    snprintf(what, sizeof what, "%s",
-             connection_ending(connection, "closed the connection instead of an answer"));
-    enum attempt outcome = UNKNOWN;
-    switch (result) {
-    case IO_TIMEOUT:
-        failed(server, connection, cut, FAIL_TIMEOUT,
-               cut ? "no answer in the time that was left" : "no answer within io_timeout_ms", error);
-        break;
-    /* A kept connection may be lost because the server was restarted; a new one is lost because of a fault.
-     */
-    case IO_CLOSED: failed(server, connection, connection->kept, FAIL_CLOSED, what, error); break;
-    case IO_MEMORY: failed(server, connection, true, FAIL_MEMORY, "out of memory", error); break;
-    default:
-        /* A server that does not use the protocol on a new connection accepted no job. */
-        outcome = connection->kept ? UNKNOWN : NOT_TAKEN;
-        failed(server, connection, false, FAIL_PROTOCOL, "the answer is not Gearman's protocol", error);
-    }
+    if (result == IO_OK)
+        result = IO_GARBAGE;
+    /* A kept connection may be lost because the server was restarted; a new one is lost because of a fault. */
+    bool blameless = result == IO_TIMEOUT  ? cut
+                     : result == IO_CLOSED ? connection->kept
+                                           : result == IO_MEMORY;
+    /* A server that does not use the protocol on a new connection accepted no job. */
+    enum attempt outcome = result == IO_GARBAGE && !connection->kept ? NOT_TAKEN : UNKNOWN;
+    failed(server, connection, blameless, failure_of(result),
+           result == IO_TIMEOUT && cut ? "no answer in the time that was left"
+                                       : connection_problem(connection, result),
+           error);
     return outcome;
 }
 
@@ -114,7 +109,7 @@ static enum attempt attempt(struct server *server, struct slice head, const stru
     if (result != IO_OK) {
         /* A server processes complete packets only, so it does not accept a job that was sent in part. */
         if (result == IO_CLOSED && connection->kept) {
-            atomic_fetch_add(&server->stale, 1);
+            atomic_fetch_add(&server->counts[STALE_CONNECTIONS], 1);
             pool_drop(server, connection);
             return STALE;
         }
@@ -124,7 +119,7 @@ static enum attempt attempt(struct server *server, struct slice head, const stru
             failed(server, connection, false, FAIL_CLOSED, "closed the connection", error);
         return NOT_TAKEN;
     }
-    atomic_fetch_add_explicit(&server->jobs_sent, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&server->counts[JOBS_SENT], 1, memory_order_relaxed);
     enum attempt outcome = take_answer(server, connection, job, limit, cut, error);
     if (outcome == TAKEN) {
         job->server = server;
@@ -135,7 +130,7 @@ static enum attempt attempt(struct server *server, struct slice head, const stru
 
 bool job_submit(const struct request *request, struct job *job, struct job_error *error) {
     struct server *servers[LIST_MAX];
-    unsigned char head[SUBMIT_PREFIX_MAX];
+    char bytes[SUBMIT_PREFIX_MAX];
     char key[UNIQUE_MAX + 1];
     int64_t deadline = clock_ns() + setting_ns(CONNECT_TIMEOUT_MS) + setting_ns(IO_TIMEOUT_MS);
 
@@ -147,14 +142,14 @@ bool job_submit(const struct request *request, struct job *job, struct job_error
         return false;
     }
     struct slice unique = unique_key(request->unique, key);
-    struct slice start = {(const char *)head, packet_submit(head, request->type, request->function, unique,
-                                                            request->workload.length)};
+    struct slice head =
+        packet_submit(bytes, request->type, request->function, unique, request->workload.length);
 
     enum attempt outcome = NOT_TAKEN;
     size_t taken = count;
     for (size_t i = 0; i < count && outcome != TAKEN; i++) {
         do {
-            outcome = attempt(servers[i], start, request, deadline, job, error);
+            outcome = attempt(servers[i], head, request, deadline, job, error);
         } while (outcome == STALE);
         if (outcome == TAKEN)
             taken = i;
@@ -199,10 +194,7 @@ static enum io_result wait_for_result(const struct job *job, struct buffer *resu
         /* Progress packets do not extend the deadline. */
         enum io_result got = clock_ns() < deadline ? work_packet(job, &packet, &data, deadline) : IO_TIMEOUT;
         if (got != IO_OK) {
-            *kind = got == IO_TIMEOUT  ? (statement_killed() ? FAIL_KILLED : FAIL_JOB_TIMEOUT)
-                    : got == IO_CLOSED ? FAIL_CLOSED
-                    : got == IO_MEMORY ? FAIL_MEMORY
-                                       : FAIL_PROTOCOL;
+            *kind = got != IO_TIMEOUT ? failure_of(got) : statement_killed() ? FAIL_KILLED : FAIL_JOB_TIMEOUT;
             return got;
         }
         switch (packet.type) {
@@ -220,22 +212,13 @@ static enum io_result wait_for_result(const struct job *job, struct buffer *resu
     }
 }
 
-bool job_wait(struct job *job, struct buffer *result, struct job_error *error) {
-    static const char *const words[FAILURE_KINDS] = {
-        [FAIL_CLOSED] = "closed the connection before the result",
-        [FAIL_PROTOCOL] = "the answer is not Gearman's protocol, or is longer than 16 MiB",
-        [FAIL_JOB] = "the worker failed the job",
-        [FAIL_JOB_TIMEOUT] = "no result within job_timeout_ms",
-        [FAIL_KILLED] = "the statement was killed",
-        [FAIL_MEMORY] = "out of memory for the result",
-    };
+bool job_wait(struct job *job, struct buffer *result) {
     enum failure_kind kind;
     bool usable = wait_for_result(job, result, &kind) == IO_OK;
     if (kind != FAILURE_KINDS) {
         atomic_fetch_add(&jobs_failed, 1);
-        explain(error, job->server, words[kind]);
         /* A job that fails or takes long proves nothing about the job server. */
-        server_noted(job->server, kind, words[kind]);
+        server_failed(job->server, NULL, kind, failure_text(kind));
     }
     (usable ? job_done : job_abandon)(job);
     return kind == FAILURE_KINDS;

@@ -2,8 +2,7 @@
  *
  * Submit a job to the first server of the list that accepts it.
  */
-#ifndef JOB_H
-#define JOB_H
+#pragma once
 
 #include "servers.h"
 
@@ -37,10 +36,8 @@ const char *request_problem(const struct request *request);
  * unique key. On success the caller ends with job_wait, job_done or job_abandon. */
 bool job_submit(const struct request *request, struct job *job, struct job_error *error);
 /* Append the result of a foreground job to the buffer. Ends the job in any case. */
-bool job_wait(struct job *job, struct buffer *result, struct job_error *error);
+bool job_wait(struct job *job, struct buffer *result);
 /* Return the connection to the pool. */
 void job_done(struct job *job);
 /* Close the connection: an answer is outstanding. */
 void job_abandon(struct job *job);
-
-#endif

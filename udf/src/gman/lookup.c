@@ -75,10 +75,7 @@ struct lookup *lookup_new(const struct address *address) {
     /* Its threads must not lose their code when this library is unloaded. Since glibc 2.34 it is in libc. */
     (void)dlopen("libanl.so.1", RTLD_NOW | RTLD_NOLOAD | RTLD_NODELETE);
     lookup->address = *address;
-    /* /etc/hosts knows no name with a dot at its end. */
-    size_t length = strlen(lookup->address.host);
-    if (length > 1 && lookup->address.host[length - 1] == '.')
-        lookup->address.host[length - 1] = 0;
+    address_host(address, lookup->address.host);
     lookup->hints = (struct addrinfo){.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
     lookup->request = (struct gaicb){
         .ar_name = lookup->address.host, .ar_service = lookup->address.port, .ar_request = &lookup->hints};

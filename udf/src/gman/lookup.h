@@ -3,11 +3,24 @@
  * Looks a host name up without blocking, by the asynchronous resolver of glibc, which has threads of its own for
  * it: with all sources of nsswitch.conf. A lookup continues from call to call, because it has no timeout.
  */
-#ifndef LOOKUP_H
-#define LOOKUP_H
+#pragma once
+
+#include <sys/socket.h>
 
 #include "address.h"
-#include "endpoint.h"
+
+enum { ENDPOINTS_MAX = 8 };
+
+/* An IP address and a port to connect to. A host name can have several. */
+struct endpoint {
+    struct sockaddr_storage address;
+    socklen_t length;
+};
+
+struct endpoints {
+    size_t count;
+    struct endpoint list[ENDPOINTS_MAX];
+};
 
 struct lookup;
 
@@ -25,5 +38,3 @@ struct lookup *lookup_new(const struct address *address);
 /* Look whether it is finished, until the deadline (a time of clock_ns(); 0: do not wait). */
 enum lookup_result lookup_step(struct lookup *lookup, int64_t deadline, struct endpoints *found);
 void lookup_free(struct lookup *lookup);
-
-#endif

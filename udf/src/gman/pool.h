@@ -2,8 +2,7 @@
  *
  * The pool of idle connections, and new connections through the circuit breaker.
  */
-#ifndef POOL_H
-#define POOL_H
+#pragma once
 
 #include "servers.h"
 
@@ -16,5 +15,3 @@ void pool_put(struct server *server, struct connection *connection);
 void pool_drop(struct server *server, struct connection *connection);
 /* Close connections of all servers that have been idle for too long. */
 void pool_trim(void);
-
-#endif

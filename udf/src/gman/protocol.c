@@ -5,36 +5,35 @@
 
 #include "sha256.h"
 
-static void put32(unsigned char *out, uint32_t value) {
-    out[0] = (unsigned char)(value >> 24);
-    out[1] = (unsigned char)(value >> 16);
-    out[2] = (unsigned char)(value >> 8);
-    out[3] = (unsigned char)value;
+static void put32(char *out, uint32_t value) {
+    for (int i = 0; i < 4; i++)
+        out[i] = (char)(unsigned char)(value >> (24 - 8 * i));
 }
 
-static uint32_t get32(const unsigned char *data) {
+static uint32_t get32(const char *at) {
+    const unsigned char *data = (const unsigned char *)at;
     return (uint32_t)data[0] << 24 | (uint32_t)data[1] << 16 | (uint32_t)data[2] << 8 | data[3];
 }
 
-void packet_header(unsigned char out[PACKET_HEADER], enum packet_type type, size_t body) {
+void packet_header(char out[PACKET_HEADER], enum packet_type type, size_t body) {
     memcpy(out, "\0REQ", 4);
     put32(out + 4, (uint32_t)type);
     put32(out + 8, (uint32_t)body);
 }
 
-size_t packet_submit(unsigned char *out, enum packet_type type, struct slice function, struct slice unique,
-                     size_t workload) {
+struct slice packet_submit(char out[SUBMIT_PREFIX_MAX], enum packet_type type, struct slice function,
+                           struct slice unique, size_t workload) {
     size_t prefix = function.length + 1 + unique.length + 1;
     packet_header(out, type, prefix + workload);
-    unsigned char *at = out + PACKET_HEADER;
+    char *at = out + PACKET_HEADER;
     memcpy(at, function.data, function.length);
     at += function.length;
     *at++ = 0;
     if (unique.length)
         memcpy(at, unique.data, unique.length);
     at += unique.length;
-    *at++ = 0;
-    return (size_t)(at - out);
+    *at = 0;
+    return (struct slice){out, PACKET_HEADER + prefix};
 }
 
 /* The longest body of a response of this type; -1 when it is not a response. */
@@ -54,19 +53,19 @@ static int64_t longest(uint32_t type) {
     }
 }
 
-enum parse_result packet_parse(const unsigned char *data, size_t length, struct packet *packet) {
+enum parse_result packet_parse(struct slice data, struct packet *packet) {
     /* Check the first bytes at once: waiting for a whole header of garbage would cost the I/O timeout. */
-    if (length && memcmp(data, "\0RES", length < 4 ? length : 4) != 0)
+    if (data.length && memcmp(data.data, "\0RES", data.length < 4 ? data.length : 4) != 0)
         return PARSE_BAD;
-    if (length < PACKET_HEADER)
+    if (data.length < PACKET_HEADER)
         return PARSE_INCOMPLETE;
-    uint32_t type = get32(data + 4), body = get32(data + 8);
+    uint32_t type = get32(data.data + 4), body = get32(data.data + 8);
     if ((int64_t)body > longest(type))
         return PARSE_BAD;
     packet->type = (enum packet_type)type;
-    packet->body = (struct slice){(const char *)data + PACKET_HEADER, body};
+    packet->body = (struct slice){data.data + PACKET_HEADER, body};
     packet->total = PACKET_HEADER + (size_t)body;
-    return length < packet->total ? PARSE_INCOMPLETE : PARSE_OK;
+    return data.length < packet->total ? PARSE_INCOMPLETE : PARSE_OK;
 }
 
 bool packet_split(const struct packet *packet, struct slice *parts, size_t count) {

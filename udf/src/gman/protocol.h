@@ -2,14 +2,13 @@
  *
  * Gearman's binary protocol: build and parse packets. No I/O.
  */
-#ifndef PROTOCOL_H
-#define PROTOCOL_H
+#pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "shared/slice.h"
+#include "shared/buffer.h"
 
 enum packet_type {
     SUBMIT_JOB = 7,
@@ -51,18 +50,16 @@ struct packet {
 
 enum parse_result { PARSE_OK, PARSE_INCOMPLETE, PARSE_BAD };
 
-/* Everything of a SUBMIT packet before the workload; returns its length (<= SUBMIT_PREFIX_MAX). */
-size_t packet_submit(unsigned char *out, enum packet_type type, struct slice function, struct slice unique,
-                     size_t workload);
-void packet_header(unsigned char out[PACKET_HEADER], enum packet_type type, size_t body);
+/* Everything of a SUBMIT packet before the workload. */
+struct slice packet_submit(char out[SUBMIT_PREFIX_MAX], enum packet_type type, struct slice function,
+                           struct slice unique, size_t workload);
+void packet_header(char out[PACKET_HEADER], enum packet_type type, size_t body);
 /* Parse the first packet of received data. PARSE_BAD: not a response packet, or longer than its type allows.
  */
-enum parse_result packet_parse(const unsigned char *data, size_t length, struct packet *packet);
+enum parse_result packet_parse(struct slice data, struct packet *packet);
 /* Split the body at its first count-1 NUL bytes; the last part is the rest. False when there are too few. */
 bool packet_split(const struct packet *packet, struct slice *parts, size_t count);
 
 /* A unique key as it is sent: unchanged, or "sha256:" and 56 hexadecimal digits when it is too long or holds
  * a NUL. */
 struct slice unique_key(struct slice unique, char out[UNIQUE_MAX + 1]);
-
-#endif

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool.h"
 #include "settings.h"
+#include "shared/text.h"
 #include "wait.h"
 
 /* Guards the lists, references, breakers, pools and addresses. Never wait while holding it. */
@@ -24,29 +24,10 @@ static struct server_list *all_lists;
 
 const struct server_list *servers_lists(void) { return all_lists; }
 
-const char *failure_name(enum failure_kind kind) {
-    static const char *const names[FAILURE_KINDS] = {"resolve",  "connect",  "timeout",    "closed",
-                                                     "protocol", "rejected", "job_failed", "job_timeout",
-                                                     "memory",   "tls",      "killed"};
-    return names[kind];
-}
-
-static struct server *server_new(const struct address *address) {
-    struct server *server = calloc(1, sizeof *server);
-    if (!server)
-        return NULL;
-    server->address = *address;
-    return server;
-}
-
 static void server_free(struct server *server) {
-    while (server->newest) {
-        struct connection *connection = server->newest;
-        server->newest = connection->older;
-        connection_close(connection);
-    }
-    connection_close(server->probe);
-    connection_close(server->wake.connection);
+    connections_close(server->newest);
+    dial_end(&server->probe);
+    dial_end(&server->wake.dial);
     lookup_free(server->lookup);
     free(server);
 }
@@ -59,36 +40,33 @@ void server_endpoints(struct server *server, struct endpoints *out) {
     pthread_mutex_unlock(&registry_lock);
 }
 
-/* An IP address: nothing to wait for. */
-static enum lookup_result numeric_lookup(struct server *server) {
-    struct endpoints found;
-    if (!lookup_numeric(&server->address, &found))
-        return LOOKUP_NO_NAME;
-    pthread_mutex_lock(&registry_lock);
-    server->endpoints = found;
-    pthread_mutex_unlock(&registry_lock);
-    return LOOKUP_DONE;
+/* Look the name up, or continue with that. An IP address is nothing to wait for. */
+static enum lookup_result look_up(const struct address *address, struct lookup **lookup, int64_t deadline,
+                                  struct endpoints *found) {
+    if (address->numeric)
+        return lookup_numeric(address, found) ? LOOKUP_DONE : LOOKUP_NO_NAME;
+    if (!*lookup)
+        *lookup = lookup_new(address);
+    return *lookup ? lookup_step(*lookup, deadline, found) : LOOKUP_FAILED;
 }
 
 enum lookup_result server_lookup(struct server *server, int64_t deadline) {
     pthread_mutex_lock(&registry_lock);
-    bool known = server->endpoints.count > 0, mine = !server->looking && !server->address.numeric;
+    bool known = server->endpoints.count > 0, mine = !server->looking;
     struct lookup *lookup = server->lookup;
     enum lookup_result result = server->looking ? LOOKUP_WAIT : known ? LOOKUP_DONE : LOOKUP_FAILED;
-    mine = mine && (lookup || clock_ns() >= server->lookup_after);
+    mine = mine && !(known && server->address.numeric) && (lookup || clock_ns() >= server->lookup_after);
     server->looking |= mine;
     pthread_mutex_unlock(&registry_lock);
     if (!mine)
-        return server->address.numeric && !known ? numeric_lookup(server) : result;
+        return result;
 
     struct endpoints found = {.count = 0};
-    if (!lookup)
-        lookup = lookup_new(&server->address);
-    result = lookup ? lookup_step(lookup, deadline, &found) : LOOKUP_FAILED;
+    result = look_up(&server->address, &lookup, deadline, &found);
     if (result == LOOKUP_NO_NAME)
-        server_noted(server, FAIL_RESOLVE, "the host's name has no address");
+        server_failed(server, NULL, FAIL_RESOLVE, failure_text(FAIL_RESOLVE));
     else if (result == LOOKUP_FAILED)
-        server_noted(server, FAIL_RESOLVE, "no name server has answered for the host's name");
+        server_failed(server, NULL, FAIL_RESOLVE, "no name server has answered for the host's name");
     pthread_mutex_lock(&registry_lock);
     server->looking = false;
     server->lookup = result == LOOKUP_WAIT ? lookup : NULL;
@@ -103,26 +81,28 @@ enum lookup_result server_lookup(struct server *server, int64_t deadline) {
     return result;
 }
 
-/* For gman_servers_set. False: the name has no address yet. */
-static bool resolve_now(struct server *server, int64_t deadline) {
+/* For gman_servers_set. Without an address the breaker opens, and the probes look the name up again. */
+static void resolve_now(struct server *server, int64_t deadline) {
     pthread_mutex_lock(&registry_lock);
     server->lookup_after = 0;
     pthread_mutex_unlock(&registry_lock);
     server_lookup(server, deadline);
-    struct endpoints endpoints;
-    server_endpoints(server, &endpoints);
-    return endpoints.count > 0;
+    pthread_mutex_lock(&registry_lock);
+    struct pass pass = {.closings = server->breaker.closings};
+    if (server->endpoints.count == 0)
+        breaker_trip(&server->breaker, &pass, clock_ns(), setting_ns(BREAKER_RETRY_MS));
+    pthread_mutex_unlock(&registry_lock);
 }
 
 /* --- events of a server --- */
 
 void server_connected(struct server *server) {
-    atomic_fetch_add(&server->connects, 1);
+    atomic_fetch_add(&server->counts[CONNECTS], 1);
     long lost = atomic_load(&server->lost);
     while (lost > 0 && !atomic_compare_exchange_weak(&server->lost, &lost, lost - 1)) {
     }
     if (lost > 0)
-        atomic_fetch_add(&server->reconnects, 1);
+        atomic_fetch_add(&server->counts[RECONNECTS], 1);
 }
 
 void server_lost(struct server *server) { atomic_fetch_add(&server->lost, 1); }
@@ -136,39 +116,19 @@ void server_works(struct server *server, struct pass *pass) {
     pthread_mutex_unlock(&registry_lock);
 }
 
-static void fail(struct server *server, struct pass *pass, enum failure_kind kind, const char *what) {
+void server_failed(struct server *server, struct pass *pass, enum failure_kind kind, const char *what) {
     struct connection *dropped = NULL;
     atomic_fetch_add(&server->failures[kind], 1);
     pthread_mutex_lock(&registry_lock);
     snprintf(server->last_error, sizeof server->last_error, "%s", what);
     if (pass && breaker_trip(&server->breaker, pass, clock_ns(), setting_ns(BREAKER_RETRY_MS))) {
         dropped = server->newest;
+        atomic_fetch_add(&server->lost, (long)server->idle);
         server->newest = server->oldest = NULL;
         server->idle = 0;
     }
     pthread_mutex_unlock(&registry_lock);
-    while (dropped) {
-        struct connection *older = dropped->older;
-        server_lost(server);
-        connection_close(dropped);
-        dropped = older;
-    }
-}
-
-void server_failed(struct server *server, struct pass *pass, enum failure_kind kind, const char *what) {
-    fail(server, pass, kind, what);
-}
-
-void server_noted(struct server *server, enum failure_kind kind, const char *what) {
-    fail(server, NULL, kind, what);
-}
-
-/* A name without an address: the breaker opens, and the probes look it up again. */
-static void server_unknown(struct server *server) {
-    pthread_mutex_lock(&registry_lock);
-    struct pass pass = {.closings = server->breaker.closings};
-    breaker_trip(&server->breaker, &pass, clock_ns(), setting_ns(BREAKER_RETRY_MS));
-    pthread_mutex_unlock(&registry_lock);
+    connections_close(dropped);
 }
 
 /* --- lists --- */
@@ -209,8 +169,7 @@ static const struct server_list *find_list(struct slice function) {
     for (const struct server_list *list = all_lists; list; list = list->next) {
         if (list->function[0] == 0)
             common = list;
-        else if (strlen(list->function) == function.length &&
-                 memcmp(list->function, function.data, function.length) == 0)
+        else if (text_is(function, list->function))
             return list;
     }
     return common;
@@ -235,40 +194,18 @@ static struct server *find_server(const char *text) {
     return server;
 }
 
-static struct server_list *list_new(const char *function, const struct address *addresses, size_t count,
-                                    struct buffer *text) {
-    for (size_t i = 0; i < count; i++) {
+void servers_write(const struct server_list *list, struct buffer *out) {
+    for (size_t i = 0; i < list->count; i++) {
         if (i)
-            buffer_byte(text, ',');
-        buffer_text(text, addresses[i].text);
+            buffer_byte(out, ',');
+        buffer_text(out, list->servers[i]->address.text);
     }
-    buffer_byte(text, 0);
-    if (text->failed)
-        return NULL;
-    text->length--;
-    struct server_list *list = calloc(1, sizeof *list + count * sizeof list->servers[0]);
-    if (!list)
-        return NULL;
-    snprintf(list->function, sizeof list->function, "%s", function);
-    list->text = strdup(text->data);
-    if (!list->text) {
-        free(list);
-        return NULL;
-    }
-    return list;
 }
 
-static void list_free(struct server_list *list) {
-    if (list)
-        free(list->text);
-    free(list);
-}
-
-/* The same, and the references that it holds. */
 static void list_discard(struct server_list *list) {
     if (list)
         servers_release(list->servers, list->count);
-    list_free(list);
+    free(list);
 }
 
 /* A reference to each server, known or new. False: out of memory. */
@@ -277,9 +214,10 @@ static bool list_fill(struct server_list *list, const struct address *addresses,
     for (; list->count < count; list->count++) {
         struct server *server = find_server(addresses[list->count].text);
         if (!server) {
-            server = server_new(&addresses[list->count]);
+            server = calloc(1, sizeof *server);
             if (!server)
                 break;
+            server->address = addresses[list->count];
             server->next = all_servers;
             all_servers = server;
         }
@@ -309,20 +247,22 @@ static const char *list_put(struct server_list *list, struct server_list **old) 
     return NULL;
 }
 
-const char *servers_set(const char *function, const struct address *addresses, size_t count,
+const char *servers_set(struct slice function, const struct address *addresses, size_t count,
                         struct buffer *text) {
     if (settings_latch())
         return settings_latch();
-    struct server_list *list = list_new(function, addresses, count, text), *old = NULL;
+    struct server_list *list = calloc(1, sizeof *list + count * sizeof list->servers[0]), *old = NULL;
     if (!list || !list_fill(list, addresses, count)) {
         list_discard(list);
         return "out of memory";
     }
+    if (function.length)
+        memcpy(list->function, function.data, function.length);
+    servers_write(list, text);
     /* The list holds references, so the servers are not freed during the lookups. */
     int64_t deadline = clock_ns() + lookup_budget;
     for (size_t i = 0; i < count; i++)
-        if (!resolve_now(list->servers[i], deadline))
-            server_unknown(list->servers[i]);
+        resolve_now(list->servers[i], deadline);
 
     settings_lock();
     const char *problem = settings_latch();
@@ -342,7 +282,7 @@ void servers_unload(void) {
     while (all_lists) {
         struct server_list *list = all_lists;
         all_lists = list->next;
-        list_free(list);
+        free(list);
     }
     free_servers(all_servers);
     all_servers = NULL;

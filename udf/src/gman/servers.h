@@ -3,8 +3,7 @@
  * The job servers of all lists: one object per address, however many lists contain it, so that all threads of
  * the database server share its connections, breaker and counters.
  */
-#ifndef SERVERS_H
-#define SERVERS_H
+#pragma once
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -13,35 +12,29 @@
 #include "address.h"
 #include "breaker.h"
 #include "connection.h"
+#include "dial.h"
 #include "lookup.h"
 #include "shared/buffer.h"
 
-enum failure_kind {
-    FAIL_RESOLVE,  /* the host's name has no address */
-    FAIL_CONNECT,  /* refused, unreachable or no answer within the connect timeout */
-    FAIL_TIMEOUT,  /* no answer within the I/O timeout */
-    FAIL_CLOSED,   /* the server closed the connection */
-    FAIL_PROTOCOL, /* the answer is not Gearman's protocol */
-    FAIL_REJECTED, /* it answered with an ERROR packet */
-    FAIL_JOB,      /* the worker failed the job */
-    FAIL_JOB_TIMEOUT, /* no result within the job timeout */
-    FAIL_MEMORY,   /* of this process; also too many open files */
-    FAIL_TLS,      /* the handshake failed: wrong certificate, or the files are not usable */
-    FAIL_KILLED,   /* the statement was killed while it waited */
-    FAILURE_KINDS,
-};
-
 /* The connection for gman_wake: guarded by a separate lock, see wake.c. */
 struct wake_line {
-    struct connection *connection; /* NULL: none */
-    bool connected;
+    struct dial dial;
     bool lost; /* a connection has failed since the last answer: the name may have other addresses now */
-    size_t endpoint; /* the address for the next attempt */
-    int64_t began; /* when connecting began */
+    int64_t began; /* when the dial began */
     int64_t unanswered_since; /* the first packet since the last answer; 0: all are answered */
     int64_t not_before; /* after a failure: when to connect again */
-    unsigned char rest[SUBMIT_PREFIX_MAX]; /* of a packet that was sent in part */
-    size_t rest_length;
+};
+
+/* What gman_stats() counts beside the failures. */
+enum counter {
+    CONNECTS,
+    RECONNECTS,
+    STALE_CONNECTIONS,
+    REFUSED,
+    JOBS_SENT,
+    WAKES_SENT,
+    WAKES_DROPPED,
+    COUNTERS
 };
 
 struct server {
@@ -59,25 +52,20 @@ struct server {
     size_t idle;
 
     /* Used only by the thread that probes. */
-    struct connection *probe;
+    struct dial probe;
     bool probing; /* begun by an earlier call */
-    bool probe_connected;
-    size_t probe_endpoint, probe_tries, probe_addresses;
-    int64_t probe_deadline;
 
     struct wake_line wake;
 
     char last_error[128]; /* guarded by the registry's lock */
     atomic_long busy, lost; /* connections in use; lost ones that are not replaced yet */
-    atomic_ullong jobs_sent, connects, reconnects, stale, refused, wakes_sent, wakes_dropped,
-        failures[FAILURE_KINDS];
+    atomic_ullong counts[COUNTERS], failures[FAILURE_KINDS];
 };
 
 /* One list per function name; "" is the list for all functions without one. */
 struct server_list {
     struct server_list *next;
     char function[FUNCTION_MAX + 1];
-    char *text; /* as gman_servers_set returns it */
     size_t count;
     struct server *servers[];
 };
@@ -86,11 +74,13 @@ extern pthread_mutex_t registry_lock;
 
 /* Replace a function's list; count 0 removes it. Names are looked up before it takes effect, for some seconds
  * at most; the probes look the remaining ones up. Returns the reason when the old list stays. */
-const char *servers_set(const char *function, const struct address *addresses, size_t count,
+const char *servers_set(struct slice function, const struct address *addresses, size_t count,
                         struct buffer *text);
 /* The function's servers in order, with one more reference each. */
 size_t servers_take(struct slice function, struct server *out[LIST_MAX]);
 void servers_release(struct server *const *servers, size_t count);
+/* Its text, as gman_servers_set returns it. */
+void servers_write(const struct server_list *list, struct buffer *out);
 /* The first list. Iterate with the lock held. */
 const struct server_list *servers_lists(void);
 /* Close and free everything: the library is being unloaded. */
@@ -105,10 +95,6 @@ void server_connected(struct server *server);
 void server_lost(struct server *server);
 /* It accepted or rejected a job: it works. */
 void server_works(struct server *server, struct pass *pass);
-/* A failure of the server: count and record it, open the breaker, close the idle connections. */
+/* A failure of the server: count and record it, open the breaker, close the idle connections. Without a pass,
+ * it proves nothing about the server: only count and record it. */
 void server_failed(struct server *server, struct pass *pass, enum failure_kind kind, const char *what);
-/* A failure that proves nothing about the server: only count and record it. */
-void server_noted(struct server *server, enum failure_kind kind, const char *what);
-const char *failure_name(enum failure_kind kind);
-
-#endif

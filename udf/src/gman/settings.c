@@ -57,36 +57,24 @@ void settings_text(enum text_setting which, char out[TEXT_SETTING_MAX + 1]) {
     pthread_mutex_unlock(&text_lock);
 }
 
-static bool same(const char *text, size_t length, const char *word) {
-    return strlen(word) == length && memcmp(text, word, length) == 0;
-}
-
-static bool parse(const char *text, size_t length, int which, long *value) {
-    if (same(text, length, "default")) {
+static bool parse(struct slice text, int which, long *value) {
+    if (text_is(text, "default")) {
         *value = known[which].normal;
         return true;
     }
-    if (known[which].words) {
-        for (*value = known[which].low; *value <= known[which].high; ++*value)
-            if (same(text, length, known[which].words[*value]))
-                return true;
-        return false;
-    }
-    *value = 0;
-    if (length == 0 || length > 9)
-        return false;
-    for (size_t i = 0; i < length; i++) {
-        if (text[i] < '0' || text[i] > '9')
-            return false;
-        *value = *value * 10 + (text[i] - '0');
-    }
-    return *value >= known[which].low && *value <= known[which].high;
+    if (!known[which].words)
+        return text_number(text, known[which].low, known[which].high, value);
+    for (*value = known[which].low; *value <= known[which].high; ++*value)
+        if (text_is(text, known[which].words[*value]))
+            return true;
+    return false;
 }
 
-static bool change_text(int which, const char *value, size_t length, bool apply, char *message, size_t size) {
-    if (same(value, length, "default"))
-        length = 0;
-    if (length > TEXT_SETTING_MAX || (length && (value[0] != '/' || memchr(value, 0, length)))) {
+static bool change_text(int which, struct slice value, bool apply, char *message, size_t size) {
+    if (text_is(value, "default"))
+        value.length = 0;
+    if (value.length > TEXT_SETTING_MAX ||
+        (value.length && (value.data[0] != '/' || memchr(value.data, 0, value.length)))) {
         snprintf(message, size, "gman_configure: %s must be an absolute path of at most %d bytes",
                  text_names[which], TEXT_SETTING_MAX);
         return false;
@@ -94,40 +82,38 @@ static bool change_text(int which, const char *value, size_t length, bool apply,
     if (apply) {
         pthread_mutex_lock(&text_lock);
         memset(texts[which], 0, sizeof texts[which]);
-        memcpy(texts[which], value, length);
+        memcpy(texts[which], value.data, value.length);
         pthread_mutex_unlock(&text_lock);
     }
     return true;
 }
 
-bool settings_change(const char *name, size_t name_length, const char *value, size_t value_length, bool apply,
-                     char *message, size_t size) {
-    for (int i = 0; i < SETTINGS; i++) {
-        if (!same(name, name_length, known[i].name))
-            continue;
-        long number;
-        if (!parse(value, value_length, i, &number)) {
-            if (known[i].words)
-                snprintf(message, size, "gman_configure: %s must be %s or %s", known[i].name,
-                         known[i].words[0], known[i].words[1]);
-            else
-                snprintf(message, size, "gman_configure: %s must be a number from %ld to %ld", known[i].name,
-                         known[i].low, known[i].high);
-            return false;
-        }
-        if (apply)
-            atomic_store_explicit(&changes[i], number - known[i].normal, memory_order_relaxed);
-        return true;
+static bool change_number(int which, struct slice value, bool apply, char *message, size_t size) {
+    long number;
+    if (!parse(value, which, &number)) {
+        const char *const *words = known[which].words;
+        if (words)
+            snprintf(message, size, "gman_configure: %s must be %s or %s", known[which].name, words[0],
+                     words[1]);
+        else
+            snprintf(message, size, "gman_configure: %s must be a number from %ld to %ld", known[which].name,
+                     known[which].low, known[which].high);
+        return false;
     }
+    if (apply)
+        atomic_store_explicit(&changes[which], number - known[which].normal, memory_order_relaxed);
+    return true;
+}
+
+bool settings_change(struct slice name, struct slice value, bool apply, char *message, size_t size) {
+    for (int i = 0; i < SETTINGS; i++)
+        if (text_is(name, known[i].name))
+            return change_number(i, value, apply, message, size);
     for (int i = 0; i < TEXT_SETTINGS; i++)
-        if (same(name, name_length, text_names[i]))
-            return change_text(i, value, value_length, apply, message, size);
+        if (text_is(name, text_names[i]))
+            return change_text(i, value, apply, message, size);
     char shown[33];
-    size_t length = name_length < sizeof shown - 1 ? name_length : sizeof shown - 1;
-    for (size_t i = 0; i < length; i++)
-        shown[i] = name[i] >= 0x20 && name[i] < 0x7F ? name[i] : '?';
-    shown[length] = 0;
-    snprintf(message, size, "gman_configure: unknown setting '%s'", shown);
+    snprintf(message, size, "gman_configure: unknown setting '%s'", text_shown(name, shown, sizeof shown));
     return false;
 }
 

@@ -2,8 +2,7 @@
  *
  * The settings of gman_configure. All threads read them without a lock.
  */
-#ifndef SETTINGS_H
-#define SETTINGS_H
+#pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -42,11 +41,8 @@ int64_t setting_ns(enum setting which);
 void settings_text(enum text_setting which, char out[TEXT_SETTING_MAX + 1]);
 const char *settings_text_name(enum text_setting which);
 /* Check a name and a value, and set it when apply is true. False: invalid, with the reason in message. */
-bool settings_change(const char *name, size_t name_length, const char *value, size_t value_length, bool apply,
-                     char *message, size_t size);
+bool settings_change(struct slice name, struct slice value, bool apply, char *message, size_t size);
 /* {"connect_timeout_ms":100,…} */
 void settings_write(struct buffer *out);
 /* ["io_timeout_ms",…]: the names of those that do not have their defaults. */
 void settings_write_changed(struct buffer *out);
-
-#endif

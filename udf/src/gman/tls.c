@@ -4,17 +4,16 @@
 
 #include <arpa/inet.h>
 #include <dlfcn.h>
-#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "settings.h"
 #include "tls_files.h"
+#include "wait.h"
 
 /* The functions of OpenSSL that are used. 1.1.1 and 3 have all of them, with these arguments. */
 typedef struct ssl_st SSL;
@@ -276,10 +275,7 @@ void tls_unload(void) {
 static bool expect(SSL *ssl, const struct address *address) {
     char host[HOST_MAX + 1];
     unsigned char ip[sizeof(struct in6_addr)];
-    snprintf(host, sizeof host, "%s", address->host);
-    size_t length = strlen(host);
-    if (length > 1 && host[length - 1] == '.') /* no certificate has it */
-        host[length - 1] = 0;
+    address_host(address, host);
     if (!address->numeric)
         return api.X509_VERIFY_PARAM_set1_host(api.SSL_get0_param(ssl), host, 0) == 1 &&
                api.SSL_ctrl(ssl, CONTROL_SERVER_NAME, 0, host) == 1;
@@ -320,6 +316,119 @@ struct tls *tls_begin(const struct address *address, char problem[TLS_PROBLEM_MA
     return NULL;
 }
 
+bool tls_has_output(const struct tls *tls) { return tls->start < tls->end; }
+
+/* Send pending output. */
+static enum io_result flush(struct tls *tls, int fd) {
+    for (;;) {
+        if (tls->start == tls->end) {
+            int pending = api.BIO_read(tls->output, tls->wire, sizeof tls->wire);
+            if (pending <= 0)
+                return IO_OK;
+            tls->start = 0;
+            tls->end = (size_t)pending;
+        }
+        size_t sent;
+        enum io_result result = socket_send(fd, tls->wire + tls->start, tls->end - tls->start, &sent);
+        if (result != IO_OK)
+            return result;
+        tls->start += sent;
+    }
+}
+
+/* Pass one piece from the socket to OpenSSL. */
+static enum io_result fill(struct tls *tls, int fd) {
+    unsigned char piece[WIRE];
+    size_t got;
+    enum io_result result = socket_receive(fd, piece, sizeof piece, &got);
+    if (result != IO_OK)
+        return result;
+    if (!tls->established)
+        tls->handshake_bytes += got;
+    return api.BIO_write(tls->input, piece, (int)got) == (int)got ? IO_OK : IO_INSECURE;
+}
+
+/* Continue after a call that did not succeed: IO_OK when there is new input for another try. */
+static enum io_result go_on(struct tls *tls, int fd, int result) {
+    int error = api.SSL_get_error(tls->ssl, result);
+    if (error == CLOSED_PROPERLY) {
+        tls->refused = true;
+        return IO_CLOSED;
+    }
+    if (error != WANT_READ) {
+        tls->refused = true; /* after an error, only the alert in the output may be sent */
+        (void)flush(tls, fd);
+        return IO_INSECURE;
+    }
+    return flush(tls, fd) == IO_CLOSED ? IO_CLOSED : fill(tls, fd);
+}
+
+enum io_result tls_handshake(struct tls *tls, int fd, char problem[TLS_PROBLEM_MAX]) {
+    while (!tls->established) {
+        api.ERR_clear_error();
+        int result = api.SSL_connect(tls->ssl);
+        if (result == 1) {
+            tls->established = true;
+            break;
+        }
+        enum io_result next = tls->handshake_bytes > HANDSHAKE_MOST ? IO_INSECURE : go_on(tls, fd, result);
+        if (next == IO_TIMEOUT)
+            return next;
+        if (next == IO_OK)
+            continue;
+        long verdict = api.SSL_get_verify_result(tls->ssl);
+        const char *why = next == IO_CLOSED ? "the server closed the connection" : reason();
+        if (verdict)
+            snprintf(problem, TLS_PROBLEM_MAX, "TLS: the server's certificate: %s",
+                     api.X509_verify_cert_error_string(verdict));
+        else
+            snprintf(problem, TLS_PROBLEM_MAX, "TLS: %s", why);
+        api.ERR_clear_error();
+        return next;
+    }
+    enum io_result flushed = flush(tls, fd);
+    if (flushed == IO_CLOSED)
+        snprintf(problem, TLS_PROBLEM_MAX, "TLS: the server closed the connection");
+    return flushed;
+}
+
+enum io_result tls_write(struct tls *tls, int fd, struct slice data, size_t *taken) {
+    *taken = 0;
+    enum io_result flushed = flush(tls, fd);
+    if (flushed != IO_OK || data.length == 0)
+        return flushed;
+    api.ERR_clear_error();
+    /* The output is unlimited: OpenSSL accepts all of it, or the session is broken. */
+    int done = api.SSL_write(tls->ssl, data.data, data.length < RECORD ? (int)data.length : RECORD);
+    if (done > 0) {
+        *taken = (size_t)done;
+        return flush(tls, fd);
+    }
+    tls->refused = true;
+    api.ERR_clear_error();
+    return IO_INSECURE;
+}
+
+const char *tls_problem(const struct tls *tls) { return tls->problem; }
+
+enum io_result tls_read(struct tls *tls, int fd, void *data, size_t size, size_t *got) {
+    for (;;) {
+        api.ERR_clear_error();
+        int done = api.SSL_read(tls->ssl, data, size < INT32_MAX ? (int)size : INT32_MAX);
+        if (done > 0) {
+            *got = (size_t)done;
+            return IO_OK;
+        }
+        enum io_result next = go_on(tls, fd, done);
+        if (next != IO_OK) {
+            if (next == IO_INSECURE)
+                snprintf(tls->problem, sizeof tls->problem, "TLS: %s", reason());
+            api.ERR_clear_error();
+            return next;
+        }
+    }
+}
+
 void tls_end(struct tls *tls, int fd) {
     if (!tls)
         return;
@@ -329,124 +438,9 @@ void tls_end(struct tls *tls, int fd) {
     }
     if (tls->established && !tls->refused) {
         api.SSL_shutdown(tls->ssl);
-        (void)tls_flush(tls, fd);
+        (void)flush(tls, fd);
     }
     api.SSL_free(tls->ssl);
     api.ERR_clear_error();
     free(tls);
-}
-
-bool tls_has_output(const struct tls *tls) { return tls->start < tls->end; }
-
-enum tls_result tls_flush(struct tls *tls, int fd) {
-    for (;;) {
-        if (tls->start == tls->end) {
-            int pending = api.BIO_read(tls->output, tls->wire, sizeof tls->wire);
-            if (pending <= 0)
-                return TLS_OK;
-            tls->start = 0;
-            tls->end = (size_t)pending;
-        }
-        ssize_t sent = send(fd, tls->wire + tls->start, tls->end - tls->start, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (sent >= 0)
-            tls->start += (size_t)sent;
-        else if (errno == EAGAIN || errno == EWOULDBLOCK)
-            return TLS_WAIT;
-        else if (errno != EINTR)
-            return TLS_CLOSED;
-    }
-}
-
-/* Pass one piece from the socket to OpenSSL. */
-static enum tls_result fill(struct tls *tls, int fd) {
-    unsigned char piece[WIRE];
-    ssize_t got;
-    do
-        got = recv(fd, piece, sizeof piece, MSG_DONTWAIT);
-    while (got < 0 && errno == EINTR);
-    if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-        return TLS_WAIT;
-    if (got <= 0)
-        return TLS_CLOSED;
-    if (!tls->established)
-        tls->handshake_bytes += (size_t)got;
-    return api.BIO_write(tls->input, piece, (int)got) == got ? TLS_OK : TLS_BROKEN;
-}
-
-/* Continue after a call that did not succeed: TLS_OK when there is new input for another try. */
-static enum tls_result go_on(struct tls *tls, int fd, int result) {
-    int error = api.SSL_get_error(tls->ssl, result);
-    if (error == CLOSED_PROPERLY) {
-        tls->refused = true;
-        return TLS_CLOSED;
-    }
-    if (error != WANT_READ) {
-        tls->refused = true; /* after an error, only the alert in the output may be sent */
-        (void)tls_flush(tls, fd);
-        return TLS_BROKEN;
-    }
-    enum tls_result flushed = tls_flush(tls, fd);
-    return flushed == TLS_CLOSED ? flushed : fill(tls, fd);
-}
-
-enum tls_result tls_handshake(struct tls *tls, int fd, char problem[TLS_PROBLEM_MAX]) {
-    while (!tls->established) {
-        api.ERR_clear_error();
-        int result = api.SSL_connect(tls->ssl);
-        if (result == 1) {
-            tls->established = true;
-            break;
-        }
-        enum tls_result next = tls->handshake_bytes > HANDSHAKE_MOST ? TLS_BROKEN : go_on(tls, fd, result);
-        if (next == TLS_WAIT)
-            return TLS_WAIT;
-        if (next == TLS_OK)
-            continue;
-        long verdict = api.SSL_get_verify_result(tls->ssl);
-        const char *why = next == TLS_CLOSED ? "the server closed the connection" : reason();
-        if (verdict)
-            snprintf(problem, TLS_PROBLEM_MAX, "TLS: the server's certificate: %s",
-                     api.X509_verify_cert_error_string(verdict));
-        else
-            snprintf(problem, TLS_PROBLEM_MAX, "TLS: %s", why);
-        api.ERR_clear_error();
-        return next;
-    }
-    enum tls_result flushed = tls_flush(tls, fd);
-    if (flushed == TLS_CLOSED)
-        snprintf(problem, TLS_PROBLEM_MAX, "TLS: the server closed the connection");
-    return flushed;
-}
-
-enum tls_result tls_write(struct tls *tls, const void *data, size_t length, size_t *taken) {
-    int most = length < RECORD ? (int)length : RECORD;
-    api.ERR_clear_error();
-    /* The output is unlimited: OpenSSL accepts all of it, or the session is broken. */
-    int done = api.SSL_write(tls->ssl, data, most);
-    *taken = done > 0 ? (size_t)done : 0;
-    if (done > 0)
-        return TLS_OK;
-    tls->refused = true;
-    api.ERR_clear_error();
-    return TLS_BROKEN;
-}
-
-const char *tls_problem(const struct tls *tls) { return tls->problem; }
-
-enum tls_result tls_read(struct tls *tls, int fd, void *data, size_t size, size_t *got) {
-    for (;;) {
-        api.ERR_clear_error();
-        int done = api.SSL_read(tls->ssl, data, size < INT32_MAX ? (int)size : INT32_MAX);
-        if (done > 0) {
-            *got = (size_t)done;
-            return TLS_OK;
-        }
-        enum tls_result next = go_on(tls, fd, done);
-        if (next != TLS_OK) {
-            if (next == TLS_BROKEN)
-                snprintf(tls->problem, sizeof tls->problem, "TLS: %s", reason());
-            api.ERR_clear_error();
-            return next;
-        }
-    }
 }

@@ -2,8 +2,7 @@
  *
  * The files that the settings of TLS name, open to be read.
  */
-#ifndef TLS_FILES_H
-#define TLS_FILES_H
+#pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -31,5 +30,3 @@ bool tls_files_open(struct tls_files *files, char *problem, size_t size);
 void tls_files_close(struct tls_files *files);
 /* The name of an open file, for OpenSSL: whatever lies at its path by now, it is the one that was checked. */
 const char *tls_file_name(const struct tls_files *files, enum text_setting which, char out[FILE_NAME_MAX]);
-
-#endif

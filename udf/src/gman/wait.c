@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sys/socket.h>
 #include <time.h>
 
 /* What the servers export for their own plugins. In a server without one of these the reference is NULL. */
@@ -60,4 +61,27 @@ short socket_wait(int fd, short events, int64_t deadline) {
         }
         longest = slice;
     }
+}
+
+static enum io_result outcome(ssize_t done, size_t *count) {
+    *count = done > 0 ? (size_t)done : 0;
+    if (done >= 0)
+        return IO_OK;
+    return errno == EAGAIN || errno == EWOULDBLOCK ? IO_TIMEOUT : IO_CLOSED;
+}
+
+enum io_result socket_receive(int fd, void *data, size_t size, size_t *got) {
+    ssize_t done;
+    do
+        done = recv(fd, data, size, MSG_DONTWAIT);
+    while (done < 0 && errno == EINTR);
+    return done == 0 ? IO_CLOSED : outcome(done, got);
+}
+
+enum io_result socket_send(int fd, const void *data, size_t length, size_t *sent) {
+    ssize_t done;
+    do
+        done = send(fd, data, length, MSG_NOSIGNAL | MSG_DONTWAIT);
+    while (done < 0 && errno == EINTR);
+    return outcome(done, sent);
 }

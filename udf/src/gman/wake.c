@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "wake.h"
 
-#include <errno.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "servers.h"
@@ -18,9 +16,9 @@ enum {
 };
 
 /* When a wake-up was last sent, by the hash of its function and unique. */
-static struct {
+static struct sending {
     uint64_t hash;
-    int64_t sent;
+    int64_t sent; /* 0: none yet */
 } recent[SETS][WAYS];
 
 /* Guards recent. Held for nanoseconds. */
@@ -28,7 +26,7 @@ static pthread_mutex_t recent_lock = PTHREAD_MUTEX_INITIALIZER;
 /* Guards the wake lines of all servers. Never waited for: a thread that cannot lock it drops the wake-up. */
 static pthread_mutex_t line_lock = PTHREAD_MUTEX_INITIALIZER;
 
-static atomic_ullong sent_count, skipped_count, dropped_count;
+atomic_ullong wake_counts[WAKE_RESULTS];
 
 static uint64_t hash_bytes(uint64_t hash, const char *data, size_t length) {
     for (size_t i = 0; i < length; i++)
@@ -46,45 +44,35 @@ static uint64_t spread(uint64_t hash) {
 static bool due(struct slice function, struct slice unique, bool claim) {
     uint64_t hash = hash_bytes(0xcbf29ce484222325, function.data, function.length);
     hash = spread(hash_bytes(hash_bytes(hash, "", 1), unique.data, unique.length));
-    int64_t now = clock_ns(), interval = setting_ns(WAKE_INTERVAL_MS);
-    int64_t oldest = INT64_MAX;
-    size_t set = (size_t)(hash >> 32) % SETS, victim = 0;
-    bool result = false, found = false;
+    int64_t now = clock_ns();
+    struct sending *set = recent[(size_t)(hash >> 32) % SETS], *slot = set; /* its own, or else the oldest */
     pthread_mutex_lock(&recent_lock);
-    for (size_t way = 0; way < WAYS && !found; way++) {
-        if (recent[set][way].sent < oldest) {
-            oldest = recent[set][way].sent;
-            victim = way;
+    for (size_t way = 0; way < WAYS; way++) {
+        if (set[way].hash == hash) {
+            slot = &set[way];
+            break;
         }
-        if (recent[set][way].hash == hash && recent[set][way].sent) {
-            victim = way;
-            found = true;
-        }
+        if (set[way].sent < slot->sent)
+            slot = &set[way];
     }
     /* A set full of recent wake-ups has no room for another, so it is not sent: the rate limit holds. */
-    if (recent[set][victim].sent == 0 || now - recent[set][victim].sent >= interval) {
-        if (claim) {
-            recent[set][victim].hash = hash;
-            recent[set][victim].sent = now;
-        }
-        result = true;
-    }
+    bool result = slot->sent == 0 || now - slot->sent >= setting_ns(WAKE_INTERVAL_MS);
+    if (result && claim)
+        *slot = (struct sending){hash, now};
     pthread_mutex_unlock(&recent_lock);
     return result;
 }
 
-/* kind: FAILURE_KINDS when it is not a failure, or already counted. */
+/* Close the connection and try again later. kind: FAILURE_KINDS when it is not a failure, or already counted. */
 static void hang_up(struct server *server, int64_t now, enum failure_kind kind, const char *what) {
     struct wake_line *line = &server->wake;
+    struct failure failure;
+    failure_set(&failure, kind, "gman_wake: %.100s", what);
     if (kind != FAILURE_KINDS)
-        server_noted(server, kind, what);
-    connection_close(line->connection);
-    line->connection = NULL;
-    line->connected = false;
+        server_failed(server, NULL, kind, failure.what);
+    dial_end(&line->dial);
     line->lost = true;
-    line->rest_length = 0;
     line->unanswered_since = 0;
-    line->endpoint++;
     line->not_before = now + setting_ns(BREAKER_RETRY_MS);
 }
 
@@ -94,7 +82,7 @@ static enum io_result drain(struct wake_line *line) {
     struct packet packet;
     size_t bytes = 0;
     for (int i = 0; i < DRAIN_PACKETS && bytes < DRAIN_BYTES; i++) {
-        enum io_result result = connection_receive(line->connection, &packet, 0);
+        enum io_result result = connection_receive(line->dial.connection, &packet, 0);
         if (result != IO_OK)
             return result == IO_TIMEOUT ? IO_OK : result;
         if (packet.type != JOB_CREATED && packet.type != GEARMAN_ERROR)
@@ -109,138 +97,73 @@ static enum io_result drain(struct wake_line *line) {
 /* Read answers, and close the connection when it is not usable any more. */
 static void look_after(struct server *server, int64_t now) {
     struct wake_line *line = &server->wake;
-    char ending[WHAT_MAX];
-    if (!connection_current(line->connection)) {
+    if (!connection_current(line->dial.connection)) {
         hang_up(server, now, FAILURE_KINDS, "");
         line->not_before = 0;
         line->lost = false;
         return;
     }
-    if (!line->connected)
-        return;
     enum io_result result = drain(line);
-    switch (result) {
-    case IO_OK:
-        if (line->unanswered_since && now - line->unanswered_since > setting_ns(IO_TIMEOUT_MS))
-            hang_up(server, now, FAIL_TIMEOUT, "gman_wake: no answer within io_timeout_ms");
-        return;
-    case IO_CLOSED:
+    if (result == IO_OK && line->unanswered_since && now - line->unanswered_since > setting_ns(IO_TIMEOUT_MS))
+        result = IO_TIMEOUT;
+    if (result == IO_CLOSED && now - line->began > setting_ns(BREAKER_RETRY_MS)) {
         /* Closed after a while, for example by a restart of the server: try again at once. */
-        if (now - line->began > setting_ns(BREAKER_RETRY_MS)) {
-            hang_up(server, now, FAILURE_KINDS, "");
-            line->not_before = 0;
-            return;
-        }
-        snprintf(ending, sizeof ending, "gman_wake: %.100s",
-                 connection_ending(line->connection, "closed the connection"));
-        hang_up(server, now, FAIL_CLOSED, ending);
-        return;
-    case IO_MEMORY: hang_up(server, now, FAIL_MEMORY, "gman_wake: out of memory"); return;
-    default: hang_up(server, now, FAIL_PROTOCOL, "gman_wake: the answer is not Gearman's protocol");
-    }
-}
-
-/* Begin to connect. After a failure, or without an address, the name is looked up (again), also without
- * waiting. */
-static bool begin(struct server *server, int64_t now) {
-    struct wake_line *line = &server->wake;
-    enum lookup_result looked = LOOKUP_DONE;
-    struct endpoints endpoints;
-    server_endpoints(server, &endpoints);
-    if (endpoints.count == 0 || line->lost) {
-        looked = server_lookup(server, 0);
-        server_endpoints(server, &endpoints);
-    }
-    if (endpoints.count == 0) {
-        if (looked != LOOKUP_WAIT)
-            hang_up(server, now, FAILURE_KINDS, "");
-        return false;
-    }
-    int fd = socket_begin(&endpoints.list[line->endpoint % endpoints.count]);
-    if (fd >= 0)
-        line->connection = connection_wrap(fd);
-    line->began = now;
-    if (line->connection)
-        return true;
-    char what[WHAT_MAX];
-    snprintf(what, sizeof what, "gman_wake: connect: %s", strerror(errno));
-    hang_up(server, now, FAIL_CONNECT, what);
-    return false;
-}
-
-/* Continue the connect and the TLS handshake. */
-static void finish(struct server *server, int64_t now) {
-    struct wake_line *line = &server->wake;
-    char what[WHAT_MAX], why[WHAT_MAX + 16];
-    enum failure_kind kind = FAIL_CONNECT;
-    enum io_result result = socket_finish(line->connection->fd, 0);
-    snprintf(what, sizeof what, "connect: %s", strerror(errno));
-    if (result == IO_OK) {
-        kind = FAIL_TLS;
-        result = connection_secure(line->connection, &server->address, 0, what);
-    }
-    line->connected = result == IO_OK;
-    if (result == IO_OK)
-        return;
-    if (result != IO_TIMEOUT || now - line->began > setting_ns(CONNECT_TIMEOUT_MS)) {
-        snprintf(why, sizeof why, "gman_wake: %s", what);
-        hang_up(server, now, kind, why);
+        hang_up(server, now, FAILURE_KINDS, "");
+        line->not_before = 0;
+    } else if (result != IO_OK) {
+        hang_up(server, now, failure_of(result), connection_problem(line->dial.connection, result));
     }
 }
 
 /* Get a writable connection without waiting. */
 static bool ready(struct server *server, int64_t now) {
     struct wake_line *line = &server->wake;
-    if (line->connection)
+    struct failure failure;
+    if (line->dial.stage == DIAL_READY)
         look_after(server, now);
-    if (!line->connection && (now < line->not_before || !begin(server, now)))
+    if (now < line->not_before)
         return false;
-    if (!line->connected)
-        finish(server, now);
-    return line->connected;
+    if (line->dial.stage == DIAL_RESOLVE) {
+        line->dial.look_up = line->lost;
+        line->began = now;
+    }
+    enum io_result result = dial_step(&line->dial, server, 0, &failure);
+    if (result == IO_CLOSED) /* the lookup has noted when the name has no address */
+        hang_up(server, now, failure.kind == FAIL_RESOLVE ? FAILURE_KINDS : failure.kind, failure.what);
+    return result == IO_OK;
 }
 
 /* False: the server cannot take it now. */
 static bool hand_over(struct server *server, struct slice packet, int64_t now) {
     struct wake_line *line = &server->wake;
-    struct slice rest = {(const char *)line->rest, line->rest_length};
     size_t sent;
     if (!ready(server, now))
         return false;
-    if (connection_send(line->connection, rest, packet, false, 0, &sent) == IO_CLOSED) {
-        hang_up(server, now, FAIL_CLOSED, "gman_wake: closed the connection");
+    enum io_result result =
+        connection_send(line->dial.connection, packet, (struct slice){"", 0}, false, 0, &sent);
+    if (result == IO_CLOSED || (sent > 0 && sent < packet.length)) {
+        /* Nobody knows when a later call could send the rest of a packet. */
+        hang_up(server, now, failure_of(result),
+                result == IO_CLOSED ? failure_text(FAIL_CLOSED) : "does not read what is sent to it");
         return false;
     }
-    if (sent < rest.length) {
-        line->rest_length = rest.length - sent;
-        memmove(line->rest, line->rest + sent, line->rest_length);
-        return false;
-    }
-    if (sent == rest.length) {
-        line->rest_length = 0;
-        return false;
-    }
-    line->rest_length = rest.length + packet.length - sent;
-    memcpy(line->rest, packet.data + packet.length - line->rest_length, line->rest_length);
-    if (!line->unanswered_since)
+    if (sent == packet.length && !line->unanswered_since)
         line->unanswered_since = now;
-    return true;
+    return sent == packet.length;
 }
 
 /* With the lock of the lines held. */
 static bool send_to_one(struct slice function, struct slice unique) {
     struct server *servers[LIST_MAX];
-    unsigned char bytes[SUBMIT_PREFIX_MAX];
-    char key[UNIQUE_MAX + 1];
-    struct slice packet = {(const char *)bytes,
-                           packet_submit(bytes, SUBMIT_JOB_BG, function, unique_key(unique, key), 0)};
+    char bytes[SUBMIT_PREFIX_MAX], key[UNIQUE_MAX + 1];
+    struct slice packet = packet_submit(bytes, SUBMIT_JOB_BG, function, unique_key(unique, key), 0);
     size_t count = servers_take(function, servers);
     int64_t now = clock_ns();
     bool sent = false;
     for (size_t i = 0; i < count && !sent; i++) {
         sent = hand_over(servers[i], packet, now);
-        atomic_fetch_add_explicit(sent ? &servers[i]->wakes_sent : &servers[i]->wakes_dropped, 1,
-                                  memory_order_relaxed);
+        atomic_fetch_add_explicit(sent ? &servers[i]->counts[WAKES_SENT] : &servers[i]->counts[WAKES_DROPPED],
+                                  1, memory_order_relaxed);
     }
     servers_release(servers, count);
     return sent;
@@ -260,16 +183,6 @@ enum wake_result wake_send(struct slice function, struct slice unique) {
             pthread_mutex_unlock(&line_lock);
         }
     }
-    atomic_ullong *count = result == WAKE_SENT      ? &sent_count
-                           : result == WAKE_SKIPPED ? &skipped_count
-                                                    : &dropped_count;
-    atomic_fetch_add_explicit(count, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&wake_counts[result], 1, memory_order_relaxed);
     return result;
 }
-
-struct wake_counts wake_counts(void) {
-    return (struct wake_counts){atomic_load(&sent_count), atomic_load(&skipped_count),
-                                atomic_load(&dropped_count)};
-}
-
-void wake_unload(void) { memset(recent, 0, sizeof recent); }

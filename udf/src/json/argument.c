@@ -8,8 +8,7 @@
 #include "number.h"
 #include "shared/text.h"
 
-/* The longest max_allowed_packet that a server can have. */
-static const size_t result_limit = 1024UL * 1024 * 1024;
+static const char members[] = "json_members";
 
 static struct slice attribute(const udf_args *args, unsigned int index) {
     if (!args->attributes || !args->attributes[index])
@@ -66,7 +65,7 @@ static enum argument_kind kind_of(udf_args *args, unsigned int index) {
     enum argument_kind kind = KIND_TEXT;
     if (begins(name, "udf_json_"))
         name = (struct slice){name.data + 4, name.length - 4};
-    if (begins(name, "json_members"))
+    if (begins(name, members))
         kind = KIND_MEMBERS;
     else if (begins(name, "json_"))
         kind = KIND_JSON;
@@ -99,29 +98,23 @@ static int digits_of(const udf_args *args, unsigned int index) {
     return args->lengths[index] <= 15 ? (int)args->lengths[index] : 17;
 }
 
-struct json_state *json_begin(udf_init *initid, udf_args *args, char *message, const char *function) {
-    struct json_state *state = malloc(sizeof *state + args->arg_count * sizeof state->arguments[0]);
-    initid->ptr = (char *)state;
-    if (!state) {
-        udf_refuse(message, "%s: out of memory", function);
-        return NULL;
-    }
-    buffer_init(&state->out, result_limit);
-    buffer_init(&state->names, result_limit);
+struct argument *json_arguments(const struct udf_call *call) { return call->data; }
+
+udf_bool json_begin(struct udf_call *call, char *message) {
+    udf_args *args = call->args;
+    struct argument *arguments = call->data = calloc(args->arg_count + 1, sizeof *arguments);
+    if (!arguments)
+        return udf_refuse(message, "%s: out of memory", call->function->name);
     struct udf_charsets charsets;
     udf_charsets_open(&charsets);
     for (unsigned int i = 0; i < args->arg_count; i++) {
         bool text = args->arg_type[i] == STRING_RESULT;
-        state->arguments[i] =
-            (struct argument){.digits = digits_of(args, i), .kind = kind_of(args, i), .name = {NULL, 0}};
-        if (text && state->arguments[i].kind != KIND_BASE64)
+        arguments[i] = (struct argument){.digits = digits_of(args, i), .kind = kind_of(args, i)};
+        if (text && arguments[i].kind != KIND_BASE64)
             udf_charsets_argument(&charsets, args, i);
     }
-    udf_charsets_result(&charsets, initid);
     udf_charsets_close(&charsets);
-    initid->maybe_null = 1; /* out of memory */
-    initid->max_length = UDF_MAX_LENGTH;
-    return state;
+    return 0;
 }
 
 static const char *name_problem(struct slice name) {
@@ -141,35 +134,35 @@ static const char *name_problem(struct slice name) {
     return NULL;
 }
 
-bool json_names(struct json_state *state, const udf_args *args, char *message, const char *function) {
-    size_t total = 0;
+udf_bool json_names(struct udf_call *call, char *message) {
+    const udf_args *args = call->args;
+    const char *function = call->function->name;
+    size_t before = args->arg_count * sizeof(struct argument), total = before;
     for (unsigned int i = 0; i < args->arg_count; i++)
-        total += attribute(args, i).length + 1;
-    if (!buffer_reserve(&state->names, total)) { /* once, as the slices point into it */
-        udf_refuse(message, "%s: out of memory", function);
-        return false;
-    }
+        total += attribute(args, i).length + sizeof members;
+    struct argument *arguments = realloc(call->data, total + 1);
+    if (!arguments)
+        return udf_refuse(message, "%s: out of memory", function);
+    call->data = arguments;
+    char *copy = (char *)call->data + before;
     for (unsigned int i = 0; i < args->arg_count; i++) {
         struct slice name = unqualified(attribute(args, i));
         const char *problem = name_problem(name);
-        if (state->arguments[i].kind == KIND_MEMBERS && problem) {
-            /* A call of json_members, whose own members have names. */
-            name = (struct slice){"json_members", 12};
+        /* A call of json_members, whose own members have names. */
+        if (arguments[i].kind == KIND_MEMBERS && problem) {
+            name = (struct slice){members, sizeof members - 1};
             problem = NULL;
         }
         if (problem) {
             char shown[25];
-            size_t length = name.length < sizeof shown - 1 ? name.length : sizeof shown - 1;
-            for (size_t j = 0; j < length; j++)
-                shown[j] = name.data[j] >= 0x20 && name.data[j] < 0x7F ? name.data[j] : '?';
-            shown[length] = 0;
-            udf_refuse(message, "%s: invalid member name '%s': %s", function, shown, problem);
-            return false;
+            return udf_refuse(message, "%s: invalid member name '%s': %s", function,
+                              text_shown(name, shown, sizeof shown), problem);
         }
-        state->arguments[i].name = (struct slice){state->names.data + state->names.length, name.length};
-        buffer_append(&state->names, name.data, name.length);
+        memcpy(copy, name.data, name.length);
+        arguments[i].name = (struct slice){copy, name.length};
+        copy += name.length;
     }
-    return true;
+    return 0;
 }
 
 static void base64(struct buffer *out, const char *text, size_t length) {
@@ -189,18 +182,19 @@ static void base64(struct buffer *out, const char *text, size_t length) {
     buffer_byte(out, '"');
 }
 
-void json_row(struct json_state *state, const udf_args *args) {
+void json_row(struct udf_call *call) {
     enum { AROUND = 32 }; /* roughly: quotes, commas and a number */
-    size_t room = state->names.length;
+    const struct argument *arguments = json_arguments(call);
+    const udf_args *args = call->args;
+    size_t room = 0;
     for (unsigned int i = 0; i < args->arg_count; i++)
-        room += AROUND + (args->args[i] && state->arguments[i].kind != KIND_INTEGER &&
-                                  state->arguments[i].kind != KIND_DOUBLE
-                              ? args->lengths[i]
-                              : 0);
-    buffer_clear(&state->out);
+        room += AROUND + arguments[i].name.length +
+                (args->args[i] && arguments[i].kind != KIND_INTEGER && arguments[i].kind != KIND_DOUBLE
+                     ? args->lengths[i]
+                     : 0);
     /* If this is too much to reserve, writing fails later when it needs as much. */
-    if (room <= state->out.limit)
-        buffer_reserve(&state->out, room);
+    if (room <= call->out.limit)
+        buffer_reserve(&call->out, room);
 }
 
 /* The text of a BIT(64) is its eight bytes. An integer that is 64 wide and has eight characters does not
@@ -214,15 +208,16 @@ static bool eight_digits(const char *text) {
     return true;
 }
 
-void json_value(struct json_state *state, const udf_args *args, unsigned int index) {
-    struct buffer *out = &state->out;
-    const char *data = args->args[index];
+void json_value(struct udf_call *call, unsigned int index) {
+    struct buffer *out = &call->out;
+    const struct argument *argument = &json_arguments(call)[index];
+    const char *data = call->args->args[index];
     if (!data) {
         buffer_text(out, "null");
         return;
     }
-    size_t length = args->lengths[index];
-    switch (state->arguments[index].kind) {
+    size_t length = call->args->lengths[index];
+    switch (argument->kind) {
     case KIND_INTEGER: {
         long long value;
         memcpy(&value, data, sizeof value);
@@ -241,7 +236,7 @@ void json_value(struct json_state *state, const udf_args *args, unsigned int ind
     case KIND_DOUBLE: {
         double value;
         memcpy(&value, data, sizeof value);
-        number_double(out, value, state->arguments[index].digits);
+        number_double(out, value, argument->digits);
         return;
     }
     case KIND_WHOLE:
@@ -267,18 +262,10 @@ void json_value(struct json_state *state, const udf_args *args, unsigned int ind
         text_quote(out, data, length);
 }
 
-char *json_answer(struct json_state *state, char *result, unsigned long *length, unsigned char *is_null) {
-    if (state->out.failed)
-        return udf_null(is_null);
-    return udf_answer((struct slice){state->out.data, state->out.length}, result, length);
-}
-
-void json_end(udf_init *initid) {
-    struct json_state *state = JSON_STATE(initid);
-    if (state) {
-        buffer_free(&state->out);
-        buffer_free(&state->names);
+void json_write_values(struct udf_call *call) {
+    for (unsigned int i = 0; i < call->args->arg_count; i++) {
+        if (i)
+            buffer_byte(&call->out, ',');
+        json_value(call, i);
     }
-    free(state);
-    initid->ptr = NULL;
 }

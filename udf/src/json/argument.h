@@ -2,10 +2,14 @@
  *
  * An argument of a json_* function: its kind, how it is written, and its member's name.
  */
-#ifndef JSON_ARGUMENT_H
-#define JSON_ARGUMENT_H
+#pragma once
+
+#include <limits.h>
 
 #include "shared/udf.h"
+
+/* The longest max_allowed_packet that a server can have. */
+enum { JSON_MAX = 1024 * 1024 * 1024 };
 
 /* Determined by the alias or the expression's text, or by the type that the server reports. */
 enum argument_kind {
@@ -23,44 +27,24 @@ enum argument_kind {
 struct argument {
     enum argument_kind kind;
     int digits;        /* of a DOUBLE: the most that its type can have; 17: no limit */
-    struct slice name; /* of the member, in json_object; it points into names */
+    struct slice name; /* of the member, in json_object; it points behind the arguments */
 };
 
-struct json_state {
-    struct buffer out;
-    struct buffer names;
-    struct argument arguments[];
-};
-
-/* Allocate memory for all arguments, determine their kinds, and request the types in which the server passes
- * them. */
-struct json_state *json_begin(udf_init *initid, udf_args *args, char *message, const char *function);
+/* The _init of all functions: determine the kinds of the arguments, and request the types in which the server
+ * passes them. */
+udf_bool json_begin(struct udf_call *call, char *message);
+/* The call's arguments, after json_begin. */
+struct argument *json_arguments(const struct udf_call *call);
 /* Names for the members. */
-bool json_names(struct json_state *state, const udf_args *args, char *message, const char *function);
-/* Empty the buffer and reserve room for a row, so that most rows need no reallocation. */
-void json_row(struct json_state *state, const udf_args *args);
+udf_bool json_names(struct udf_call *call, char *message);
+/* Reserve room for a row, so that most rows need no reallocation. */
+void json_row(struct udf_call *call);
 /* A row's value as JSON. */
-void json_value(struct json_state *state, const udf_args *args, unsigned int index);
-/* The row's result. */
-char *json_answer(struct json_state *state, char *result, unsigned long *length, unsigned char *is_null);
-void json_end(udf_init *initid);
+void json_value(struct udf_call *call, unsigned int index);
+/* All of them, with commas between them. */
+void json_write_values(struct udf_call *call);
 
-#define JSON_STATE(initid) ((struct json_state *)(void *)(initid)->ptr)
-
-/* Each function is exported under two names: servers with a native function of the first name refuse that
- * one. */
-#define JSON_FUNCTION(NAME)                                                                      \
-    UDF_EXPORT udf_bool NAME##_init(udf_init *initid, udf_args *args, char *message);            \
-    UDF_EXPORT char *NAME(udf_init *initid, udf_args *args, char *result, unsigned long *length, \
-                          unsigned char *is_null, unsigned char *error);                         \
-    UDF_EXPORT void NAME##_deinit(udf_init *initid);                                             \
-    udf_bool NAME##_init(udf_init *initid, udf_args *args, char *message) {                      \
-        return init(initid, args, message, #NAME);                                               \
-    }                                                                                            \
-    char *NAME(udf_init *initid, udf_args *args, char *result, unsigned long *length,            \
-               unsigned char *is_null, unsigned char *error) {                                   \
-        return row(initid, args, result, length, is_null, error, #NAME);                         \
-    }                                                                                            \
-    void NAME##_deinit(udf_init *initid) { json_end(initid); }
-
-#endif
+/* Servers with native functions of the first names refuse those: so each function has a second name. */
+#define JSON_FUNCTION(NAME, ...)                                           \
+    UDF_TEXT(NAME, .limit = JSON_MAX, .most = UINT_MAX, __VA_ARGS__)       \
+    UDF_TEXT(udf_##NAME, .limit = JSON_MAX, .most = UINT_MAX, __VA_ARGS__)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "check.h"
 
+#include <ctype.h>
 #include <string.h>
 
 #include "shared/text.h"
@@ -54,13 +55,9 @@ static bool number(struct reader *in) {
 }
 
 static bool hex4(struct reader *in) {
-    for (int i = 0; i < 4; i++, in->at++) {
-        if (in->at == in->end)
+    for (int i = 0; i < 4; i++, in->at++)
+        if (in->at == in->end || !isxdigit(*in->at))
             return false;
-        unsigned char c = *in->at;
-        if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F')))
-            return false;
-    }
     return true;
 }
 

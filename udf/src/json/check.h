@@ -2,8 +2,7 @@
  *
  * Whether a text is JSON (RFC 8259). One pass, no memory, no recursion.
  */
-#ifndef JSON_CHECK_H
-#define JSON_CHECK_H
+#pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -16,5 +15,3 @@ bool json_is_value(const char *text, size_t length);
 bool json_is_members(const char *text, size_t length);
 /* Only white space. */
 bool json_is_blank(const char *text, size_t length);
-
-#endif

@@ -12,38 +12,32 @@
 #include "argument.h"
 #include "shared/text.h"
 
-#include <stdio.h>
-
-static udf_bool init(udf_init *initid, udf_args *args, char *message, const char *function) {
+static udf_bool begin(struct udf_call *call, char *message) {
+    udf_args *args = call->args;
     if (args->arg_count % 2)
-        return udf_refuse(message, "%s takes (name, value, ...): the last value is missing", function);
-    if (!json_begin(initid, args, message, function))
+        return udf_refuse(message, "%s takes (name, value, ...): the last value is missing",
+                          call->function->name);
+    if (json_begin(call, message))
         return 1;
     for (unsigned int i = 0; i < args->arg_count; i += 2)
         udf_as_text(args, i);
     return 0;
 }
 
-static char *row(udf_init *initid, udf_args *args, char *result, unsigned long *length,
-                 unsigned char *is_null, unsigned char *error, const char *function) {
-    struct json_state *state = JSON_STATE(initid);
-    json_row(state, args);
-    for (unsigned int i = 0; i < args->arg_count; i += 2) {
-        struct slice name = udf_argument(args, i);
-        if (!name.data) {
-            char text[80];
-            snprintf(text, sizeof text, "%s: the name in argument %u is NULL", function, i + 1);
-            udf_raise(text, error);
-            return udf_null(is_null);
-        }
+static bool row(struct udf_call *call) {
+    struct buffer *out = &call->out;
+    json_row(call);
+    for (unsigned int i = 0; i < call->args->arg_count; i += 2) {
+        struct slice name = udf_argument(call->args, i);
+        if (!name.data)
+            return udf_fail(call, "%s: the name in argument %u is NULL", call->function->name, i + 1);
         if (i)
-            buffer_byte(&state->out, ',');
-        text_quote(&state->out, name.data, name.length);
-        buffer_byte(&state->out, ':');
-        json_value(state, args, i + 1);
+            buffer_byte(out, ',');
+        text_quote(out, name.data, name.length);
+        buffer_byte(out, ':');
+        json_value(call, i + 1);
     }
-    return json_answer(state, result, length, is_null);
+    return true;
 }
 
-JSON_FUNCTION(json_members)
-JSON_FUNCTION(udf_json_members)
+JSON_FUNCTION(json_members, .begin = begin, .row = row)

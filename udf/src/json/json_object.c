@@ -15,19 +15,15 @@
 #include "check.h"
 #include "shared/text.h"
 
-static udf_bool init(udf_init *initid, udf_args *args, char *message, const char *function) {
-    struct json_state *state = json_begin(initid, args, message, function);
-    if (state && json_names(state, args, message, function))
-        return 0;
-    json_end(initid);
-    return 1;
+static udf_bool begin(struct udf_call *call, char *message) {
+    return json_begin(call, message) || json_names(call, message);
 }
 
 /* False: the member is empty, so the next one needs no comma. */
-static bool member(struct json_state *state, const udf_args *args, unsigned int index, bool comma) {
-    struct buffer *out = &state->out;
-    const struct argument *argument = &state->arguments[index];
-    struct slice value = udf_argument(args, index);
+static bool member(struct udf_call *call, unsigned int index, bool comma) {
+    struct buffer *out = &call->out;
+    const struct argument *argument = &json_arguments(call)[index];
+    struct slice value = udf_argument(call->args, index);
     bool splice = argument->kind == KIND_MEMBERS && value.data && json_is_members(value.data, value.length);
     if (splice && json_is_blank(value.data, value.length))
         return false;
@@ -39,21 +35,18 @@ static bool member(struct json_state *state, const udf_args *args, unsigned int 
     }
     text_quote(out, argument->name.data, argument->name.length);
     buffer_byte(out, ':');
-    json_value(state, args, index);
+    json_value(call, index);
     return true;
 }
 
-static char *row(udf_init *initid, udf_args *args, char *result, unsigned long *length,
-                 unsigned char *is_null, unsigned char *error UNUSED, const char *function UNUSED) {
-    struct json_state *state = JSON_STATE(initid);
+static bool row(struct udf_call *call) {
     bool any = false;
-    json_row(state, args);
-    buffer_byte(&state->out, '{');
-    for (unsigned int i = 0; i < args->arg_count; i++)
-        any |= member(state, args, i, any);
-    buffer_byte(&state->out, '}');
-    return json_answer(state, result, length, is_null);
+    json_row(call);
+    buffer_byte(&call->out, '{');
+    for (unsigned int i = 0; i < call->args->arg_count; i++)
+        any |= member(call, i, any);
+    buffer_byte(&call->out, '}');
+    return true;
 }
 
-JSON_FUNCTION(json_object)
-JSON_FUNCTION(udf_json_object)
+JSON_FUNCTION(json_object, .begin = begin, .row = row)

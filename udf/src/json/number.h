@@ -2,8 +2,7 @@
  *
  * Numbers as JSON text.
  */
-#ifndef JSON_NUMBER_H
-#define JSON_NUMBER_H
+#pragma once
 
 #include "shared/buffer.h"
 
@@ -14,5 +13,3 @@ void number_double(struct buffer *out, double value, int digits);
 /* Convert a number's text as the server writes it (leading zeros and ".5" are possible) to JSON. False: not a
  * number. */
 bool number_text(struct buffer *out, const char *text, size_t length);
-
-#endif

@@ -3,11 +3,16 @@
  * A growing byte buffer with a limit. A failed append is recorded, so a sequence of appends needs one check
  * at its end.
  */
-#ifndef BUFFER_H
-#define BUFFER_H
+#pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
+
+/* Bytes that are owned elsewhere. */
+struct slice {
+    const char *data;
+    size_t length;
+};
 
 struct buffer {
     char *data;
@@ -24,5 +29,3 @@ void buffer_append(struct buffer *buffer, const void *data, size_t length);
 void buffer_text(struct buffer *buffer, const char *text);
 void buffer_byte(struct buffer *buffer, char byte);
 void buffer_format(struct buffer *buffer, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-#endif

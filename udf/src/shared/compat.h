@@ -7,8 +7,7 @@
  * only one on a database host, has a short UDF_ARGS without the attribute names that the server sets. The
  * assertions below compare the members that both have, so a header that moves one stops the build.
  */
-#ifndef COMPAT_H
-#define COMPAT_H
+#pragma once
 
 #include <mysql.h>
 #include <stdbool.h>
@@ -60,5 +59,3 @@ _Static_assert(sizeof(udf_bool) == 1, "the server's boolean is one byte");
 
 #define UDF_EXPORT __attribute__((visibility("default")))
 #define UNUSED __attribute__((unused))
-
-#endif

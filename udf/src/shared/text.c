@@ -1,6 +1,43 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "text.h"
 
+#include <string.h>
+
+static bool blank(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
+
+struct slice text_trim(struct slice text) {
+    while (text.length && blank(text.data[text.length - 1]))
+        text.length--;
+    for (; text.length && blank(*text.data); text.length--)
+        text.data++;
+    return text;
+}
+
+bool text_is(struct slice text, const char *word) {
+    return text.length == strlen(word) && memcmp(text.data, word, text.length) == 0;
+}
+
+bool text_number(struct slice text, long low, long high, long *number) {
+    *number = 0;
+    if (text.length == 0 || text.length > 9)
+        return false;
+    for (size_t i = 0; i < text.length; i++) {
+        if (text.data[i] < '0' || text.data[i] > '9')
+            return false;
+        *number = *number * 10 + (text.data[i] - '0');
+    }
+    return *number >= low && *number <= high;
+}
+
+const char *text_shown(struct slice text, char *out, size_t size) {
+    bool whole = text.length < size;
+    size_t length = whole ? text.length : size - 4;
+    for (size_t i = 0; i < length; i++)
+        out[i] = text.data[i] >= 0x20 && text.data[i] < 0x7F ? text.data[i] : '?';
+    memcpy(out + length, whole ? "" : "...", whole ? 1 : 4);
+    return out;
+}
+
 size_t utf8_character(const unsigned char *text, size_t length, size_t *skip) {
     *skip = 1;
     if (length == 0)
@@ -41,25 +78,14 @@ size_t utf8_character(const unsigned char *text, size_t length, size_t *skip) {
 }
 
 static void escape(struct buffer *out, unsigned char byte) {
-    static const char hex[] = "0123456789abcdef";
-    char text[6] = {'\\', 0};
-    size_t length = 2;
-    switch (byte) {
-    case '"':
-    case '\\': text[1] = (char)byte; break;
-    case '\b': text[1] = 'b'; break;
-    case '\f': text[1] = 'f'; break;
-    case '\n': text[1] = 'n'; break;
-    case '\r': text[1] = 'r'; break;
-    case '\t': text[1] = 't'; break;
-    default:
-        text[1] = 'u';
-        text[2] = text[3] = '0';
-        text[4] = hex[byte >> 4];
-        text[5] = hex[byte & 15];
-        length = 6;
+    static const char special[] = "\"\\\b\f\n\r\t", letters[] = "\"\\bfnrt";
+    const char *found = memchr(special, byte, sizeof special - 1);
+    if (found) {
+        buffer_byte(out, '\\');
+        buffer_byte(out, letters[found - special]);
+    } else {
+        buffer_format(out, "\\u%04x", byte);
     }
-    buffer_append(out, text, length);
 }
 
 void text_quote(struct buffer *out, const char *text, size_t length) {

@@ -2,7 +2,6 @@
 #include "udf.h"
 
 #include <stdarg.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +14,10 @@ extern void my_printf_error(unsigned int number, const char *format, unsigned lo
 extern void mysql_printf_error(unsigned int number, const char *format, int flags,
                                ...) __asm__("_Z15my_printf_errorjPKciz") __attribute__((weak));
 
-enum { UNKNOWN_ERROR = 1105 };
+enum {
+    UNKNOWN_ERROR = 1105,
+    LONG_TEXT = 16 * 1024 * 1024, /* bytes that are LONGTEXT in a temporary table */
+};
 
 /* The component services of MySQL that are used here. The client's headers lack them. */
 struct registry {
@@ -60,17 +62,63 @@ void udf_charsets_argument(const struct udf_charsets *charsets, udf_args *args, 
         (void)metadata->argument_set(args, charset, index, utf8mb4);
 }
 
-void udf_charsets_result(const struct udf_charsets *charsets, udf_init *initid) {
-    const struct metadata *metadata = charsets->metadata;
-    if (metadata)
-        (void)metadata->result_set(initid, charset, utf8mb4);
-}
-
-void udf_utf8_result(udf_init *initid) {
+static void utf8_result(udf_init *initid) {
     struct udf_charsets charsets;
     udf_charsets_open(&charsets);
-    udf_charsets_result(&charsets, initid);
+    const struct metadata *metadata = charsets.metadata;
+    if (metadata)
+        (void)metadata->result_set(initid, charset, utf8mb4);
     udf_charsets_close(&charsets);
+}
+
+udf_bool udf_begin(const struct udf_function *function, udf_init *initid, udf_args *args, char *message) {
+    if (udf_count(args, function->fewest, function->most, message, function->name, function->usage))
+        return 1;
+    struct udf_call *call = calloc(1, sizeof *call);
+    if (!call)
+        return udf_refuse(message, "%s: out of memory", function->name);
+    call->function = function;
+    call->args = args;
+    buffer_init(&call->out, function->limit);
+    initid->ptr = (char *)call;
+    if (function->begin && function->begin(call, message)) {
+        udf_end(initid);
+        return 1;
+    }
+    initid->maybe_null = 1;
+    initid->max_length = function->limit < LONG_TEXT ? function->limit : UDF_MAX_LENGTH;
+    if (function->each_row)
+        initid->const_item = 0;
+    if (!function->binary)
+        utf8_result(initid);
+    return 0;
+}
+
+char *udf_row(udf_init *initid, udf_args *args, char *result, unsigned long *length, unsigned char *is_null,
+              unsigned char *error) {
+    struct udf_call *call = (struct udf_call *)(void *)initid->ptr;
+    struct buffer *out = &call->out;
+    call->args = args;
+    call->error = error;
+    buffer_clear(out);
+    if (!call->function->row(call) || out->failed) {
+        *is_null = 1;
+        return NULL;
+    }
+    *length = out->length;
+    if (out->length > UDF_RESULT_SIZE)
+        return out->data;
+    if (out->length)
+        memcpy(result, out->data, out->length);
+    return result;
+}
+
+void udf_end(udf_init *initid) {
+    struct udf_call *call = (struct udf_call *)(void *)initid->ptr;
+    buffer_free(&call->out);
+    free(call->data);
+    free(call);
+    initid->ptr = NULL;
 }
 
 udf_bool udf_refuse(char *message, const char *format, ...) {
@@ -79,6 +127,13 @@ udf_bool udf_refuse(char *message, const char *format, ...) {
     vsnprintf(message, UDF_MESSAGE_SIZE, format, arguments);
     va_end(arguments);
     return 1;
+}
+
+udf_bool udf_count(const udf_args *args, unsigned int fewest, unsigned int most, char *message,
+                   const char *name, const char *usage) {
+    if (args->arg_count >= fewest && args->arg_count <= most)
+        return 0;
+    return udf_refuse(message, "%s takes %s", name, usage);
 }
 
 struct slice udf_argument(const udf_args *args, unsigned int index) {
@@ -97,40 +152,17 @@ bool udf_constant_text(const udf_args *args, unsigned int index, struct slice *t
     return true;
 }
 
-void udf_raise(const char *text, unsigned char *error) {
+bool udf_fail(const struct udf_call *call, const char *format, ...) {
+    char text[256];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
     if (my_printf_error)
         my_printf_error(UNKNOWN_ERROR, "%s", 0, text);
     else if (mysql_printf_error)
         mysql_printf_error(UNKNOWN_ERROR, "%s", 0, text);
     else
-        *error = 1;
-}
-
-char *udf_answer(struct slice text, char *result, unsigned long *length) {
-    *length = text.length;
-    if (text.length > UDF_RESULT_SIZE)
-        return (char *)(uintptr_t)text.data;
-    if (text.length)
-        memcpy(result, text.data, text.length);
-    return result;
-}
-
-char *udf_null(unsigned char *is_null) {
-    *is_null = 1;
-    return NULL;
-}
-
-bool udf_buffer_new(udf_init *initid, size_t limit) {
-    struct buffer *buffer = malloc(sizeof *buffer);
-    if (buffer)
-        buffer_init(buffer, limit);
-    initid->ptr = (char *)buffer;
-    return buffer != NULL;
-}
-
-void udf_buffer_free(udf_init *initid) {
-    if (initid->ptr)
-        buffer_free((struct buffer *)(void *)initid->ptr);
-    free(initid->ptr);
-    initid->ptr = NULL;
+        *call->error = 1;
+    return false;
 }

@@ -15,7 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     char *message = malloc(80), *text = malloc(LIST_MAX * ADDRESS_MAX);
     if (!message || !text)
         abort();
-    int count = address_list_parse((const char *)data, size, first, message, 80);
+    int count = address_list_parse((struct slice){(const char *)data, size}, first, message, 80);
     if (count < 0 && (strlen(message) == 0 || strlen(message) >= 80))
         abort();
     size_t length = 0;
@@ -26,7 +26,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         length += strlen(first[i].text);
     }
     if (count >= 0) {
-        if (address_list_parse(text, length, second, message, 80) != count)
+        if (address_list_parse((struct slice){text, length}, second, message, 80) != count)
             abort();
         for (int i = 0; i < count; i++)
             if (strcmp(first[i].text, second[i].text) != 0 || first[i].numeric != second[i].numeric)
