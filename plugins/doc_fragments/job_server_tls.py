@@ -30,4 +30,8 @@ options:
     description:
       - File on the managed host with the private key of O(tls_cert_file), not encrypted.
     type: path
+  tls_server_name:
+    description:
+      - Name in the certificate of the job server; the one of its address when it is left out.
+    type: str
 """

@@ -53,8 +53,8 @@ class Deadline:
 
 
 def open_connection(host, port, deadline, tls=None):
-    """A socket to a job server, over IPv6 or IPv4 as its name resolves; inside it TLS, when an
-    ssl.SSLContext is given.
+    """A socket to a job server, over IPv6 or IPv4 as its name resolves; inside it TLS, when it is
+    given, as tls_context makes it.
     """
     try:
         connection = socket.create_connection((host, port), timeout=deadline.left())

@@ -16,6 +16,7 @@ def tls_argument_spec():
         "tls_cert_file": {"type": "path"},
         # A path, and no secret.
         "tls_key_file": {"type": "path", "no_log": False},
+        "tls_server_name": {"type": "str"},
     }
 
 
@@ -38,10 +39,18 @@ def _naming(option, file):
         ) from error
 
 
+class Tls:
+    """Wraps a socket as an ssl.SSLContext does, for a server that has the given name in its certificate."""
+
+    def __init__(self, context, server_name):
+        self._context, self._server_name = context, server_name
+
+    def wrap_socket(self, connection, server_hostname):
+        return self._context.wrap_socket(connection, server_hostname=self._server_name or server_hostname)
+
+
 def tls_context(params):
-    """The ssl.SSLContext of a module's options, or None without TLS. Raises TlsError, which names the
-    option.
-    """
+    """The Tls of a module's options, or None without TLS. Raises TlsError, which names the option."""
     if not params["tls"]:
         return None
     if bool(params["tls_cert_file"]) != bool(params["tls_key_file"]):
@@ -60,4 +69,4 @@ def tls_context(params):
         with key, cert:
             # An encrypted key is an error; without a password OpenSSL would ask the terminal for one.
             context.load_cert_chain(params["tls_cert_file"], params["tls_key_file"], password=lambda: "")
-    return context
+    return Tls(context, params["tls_server_name"])

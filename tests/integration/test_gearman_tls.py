@@ -48,6 +48,15 @@ def test_modules_over_tls(modules, job_server, front):
     assert job_server.jobs("over-tls") == [b"x" * 100_000]
 
 
+def test_a_certificate_for_another_name_is_taken_when_that_is_the_name_of_the_options(
+    modules, job_server, front
+):
+    elsewhere = Front(front.certificates, job_server, "elsewhere")
+    options = elsewhere.arguments() | {"tls_server_name": "elsewhere.example"}
+    assert modules.ok("gearman_info", port=elsewhere.port, **options)["version"].startswith("1.")
+    elsewhere.stop()
+
+
 def test_a_list_of_job_servers_with_tls_is_set(database, modules, gearman, front):
     modules.ok("gearman_servers", servers=[front.address], **front.arguments())
     assert json.loads(database.execute("SELECT gman_stats()")[0][0])["server_lists"] == {"": front.address}
@@ -66,6 +75,8 @@ def test_who_is_not_who_it_should_be_is_refused(modules, job_server, front, name
     assert front.address in refused(front.port, {})
     elsewhere = Front(front.certificates, job_server, "elsewhere")
     assert "IP address mismatch" in refused(elsewhere.port, front.arguments())
+    other_name = front.arguments() | {"tls_server_name": "nowhere.example"}
+    assert "Hostname mismatch" in refused(elsewhere.port, other_name)
     elsewhere.stop()
     assert job_server.jobs("over-tls") == []
 

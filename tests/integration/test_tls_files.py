@@ -21,6 +21,11 @@ SETTINGS: dict[str, Callable[[str, str], dict[str, Any]]] = {
         "worker_job_server_tls_cert_file": cert,
         "worker_job_server_tls_key_file": key,
     },
+    "clients of the metrics page": lambda cert, key: {
+        "worker_metrics_tls": True,
+        "worker_metrics_tls_cert_file": cert,
+        "worker_metrics_tls_key_file": key,
+    },
     "MySQL": lambda cert, key: {
         "gearsync_worker_mysql": {"host": "db1", "password": "word", "tls": {"cert": cert, "key": key}}
     },
@@ -93,3 +98,7 @@ def test_paths_are_absolute_and_a_certificate_has_a_key(
 ) -> None:
     assert "absolute paths" in check(what, SETTINGS[what]("cert.pem", "key.pem"))
     assert "both or neither" in check(what, SETTINGS[what]("/etc/cert.pem", ""))
+
+
+def test_the_metrics_page_needs_a_certificate_of_its_own(check: Callable[[str, dict[str, Any]], str]) -> None:
+    assert "needs worker_metrics_tls_cert_file" in check("metrics", {"worker_metrics_tls": True})

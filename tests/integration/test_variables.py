@@ -197,6 +197,7 @@ def test_each_shared_variable_is_read() -> None:
         path
         for pattern in (
             "playbooks/*.yml",
+            "playbooks/tasks/*.yml",
             "roles/*/defaults/*.yml",
             "roles/*/tasks/*.yml",
             "roles/*/vars/*.yml",

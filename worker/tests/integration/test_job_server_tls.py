@@ -132,6 +132,24 @@ def test_a_name_that_is_not_in_the_certificate_is_refused(site: Site, tmp_path: 
     assert "IP address mismatch" in text
 
 
+def test_a_certificate_for_another_name_is_taken_when_that_is_the_name_of_the_settings(
+    site: Site, start_worker: Callable[..., Worker], tmp_path: pathlib.Path
+) -> None:
+    elsewhere = TlsFront(site.certificates.context("elsewhere"), ("127.0.0.1", site.gearmand.port))
+    try:
+        settings = site._replace(front=elsewhere).config()
+        settings["job_server_tls"].update(server_name="elsewhere.example", minimum_version="TLSv1.3")
+        start_worker(settings)
+        site.gearmand.submit("syncToRedis", b'{"name":"hello"}')
+        until(lambda: site.redis.client.get("name"), b"hello")
+        status, text = selftest(settings, tmp_path)
+        assert (status, "TLSv1.3, verified" in text) == (0, True), text
+        settings["job_server_tls"]["server_name"] = "nowhere.example"
+        assert "Hostname mismatch" in selftest(settings, tmp_path)[1]
+    finally:
+        elsewhere.stop()
+
+
 def test_an_unusable_file_is_named(site: Site, tmp_path: pathlib.Path) -> None:
     site.certificates.openssl(
         "ec", "-in", "client.key", "-aes128", "-passout", "pass:secret", "-out", "encrypted.key"

@@ -15,7 +15,7 @@ from gearsync.declare.declaration import Table, typed
 from gearsync.declare.fields import FIELDS, WRITE_FIELDS
 from gearsync.declare.problem import Problem, path_text
 from gearsync.declare.rules import is_durable, source_problems, tables_problems
-from gearsync.declare.tls import Tls, TlsSettings, tls_problems, tls_settings
+from gearsync.declare.tls import ServingTls, Tls, TlsSettings, tls_problems, tls_settings
 
 DEFAULT_JOB_PORT = 4730
 DEFAULT_MYSQL_PORT = 3306
@@ -129,6 +129,7 @@ class WorkerSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     reconnect_max: float = 30.0
     shutdown_timeout: float = 20.0
     metrics_listen: Optional[str] = None
+    metrics_tls: Optional[ServingTls] = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
 
@@ -325,12 +326,13 @@ class Shown(NamedTuple):
         return f"{place}: {where}{self.message}{f'; {self.hint}' if self.hint else ''}"
 
 
-#: Looks for the declared transforms: worker.python_path and the functions, by the numbers of their tables.
-FindTransforms = Callable[[Optional[str], Mapping[int, str]], Iterable[Problem]]
+#: Looks at what the file names: in the worker's settings, and the functions of transforms by the numbers of
+#: their tables.
+LookAround = Callable[[WorkerSettings, Mapping[int, str]], Iterable[Problem]]
 
 
 def inspect(
-    path: str, find: FindTransforms = lambda _path, _names: (), source: Optional[str] = None
+    path: str, look: LookAround = lambda _worker, _names: (), source: Optional[str] = None
 ) -> tuple[Optional[Config], list[Shown]]:
     """The configuration in the file ``path``, and all that is wrong with it, by line. With a problem the
     configuration is not to be used.
@@ -364,7 +366,7 @@ def inspect(
     problems += [
         *of_tables,
         *document.twice("tables", {*FIELDS, *WRITE_FIELDS}),
-        *find(config.worker.python_path, transforms),
+        *look(config.worker, transforms),
     ]
     shown = [
         Shown(path, document.line(each.path), path_text(each.path), each.message, each.hint, each.table)

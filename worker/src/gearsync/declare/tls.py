@@ -24,6 +24,15 @@ class TlsSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, froz
     minimum_version: Literal["TLSv1.2", "TLSv1.3"] = "TLSv1.2"
 
 
+class ServingTls(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """TLS of a server of the worker's own: ``ca`` empty for clients without a certificate."""
+
+    cert: str
+    key: str
+    ca: Optional[str] = None
+    minimum_version: Literal["TLSv1.2", "TLSv1.3"] = "TLSv1.2"
+
+
 #: As it is written: off, on with the system's authorities, or on with these settings.
 Tls = Union[bool, TlsSettings, None]
 

@@ -24,6 +24,7 @@ from prometheus_client.registry import Collector
 from gearsync import __version__
 from gearsync.declare.configuration import DEFAULT_METRICS_PORT, Config, parse_address
 from gearsync.operate.metric_families import counted, gauge, observed
+from gearsync.operate.metrics_tls import Renewed
 from gearsync.operate.pipeline.observer import Observer
 from gearsync.operate.pipeline.state import PipelineState
 from gearsync.telemetry import logs, tallies
@@ -189,7 +190,21 @@ class _Server(ThreadingHTTPServer):
         self.failing = False
         self.registry = CollectorRegistry()
         self.registry.register(_Families(config, counted_in, health, observations))
+        tls = config.worker.metrics_tls
+        self._tls = Renewed(tls) if tls else None
         super().__init__((host, port), _Handler)
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        if self._tls is None:
+            super().finish_request(request, client_address)
+            return
+        # In the thread of the request: a client that is silent keeps no other waiting.
+        request.settimeout(_Handler.timeout)
+        secure = self._tls.accept(request)
+        try:
+            super().finish_request(secure, client_address)
+        finally:
+            self.shutdown_request(secure)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         # A client that hangs up is not an error of the exporter.
@@ -209,14 +224,17 @@ def serve(config: Config, counted_in: pathlib.Path, steps: dict[str, Any], stuck
         server = _Server(config, counted_in, Health(steps, stuck), observations)
     except OSError as error:
         log.error(
-            "cannot listen on %s: %s",
+            "cannot serve the metrics on %s: %s",
             config.worker.metrics_listen,
-            error.strerror,
+            error.strerror or error,
             extra={"action": "metrics_failed"},
         )
         # The supervisor starts it again: not at once, or the log would be full of this error.
         time.sleep(_VALID_SECONDS)
         raise SystemExit(1) from None
     with contextlib.closing(server.socket):
-        log.info("metrics at http://%s/metrics", config.worker.metrics_listen, extra={"action": "metrics"})
+        scheme = "https" if config.worker.metrics_tls else "http"
+        log.info(
+            "metrics at %s://%s/metrics", scheme, config.worker.metrics_listen, extra={"action": "metrics"}
+        )
         server.serve_forever()

@@ -12,7 +12,15 @@ from typing import NamedTuple
 import msgspec
 
 from gearsync.contract import SCHEMA
-from gearsync.declare.configuration import Config, Member, MySQLSettings, parse_address
+from gearsync.declare.configuration import (
+    DEFAULT_METRICS_PORT,
+    Config,
+    Member,
+    MySQLSettings,
+    WorkerSettings,
+    parse_address,
+)
+from gearsync.operate.metrics_tls import file_problems
 from gearsync.servers.gearman_admin import version
 from gearsync.servers.mysql import Database
 from gearsync.servers.mysql_errors import DatabaseUnavailable, SchemaAbsent
@@ -164,6 +172,20 @@ def _primary(settings: MySQLSettings) -> Result:
         return Result("MySQL", False, str(error))
 
 
+def _metrics(settings: WorkerSettings) -> Result:
+    """Of the settings alone: the service may not run yet."""
+    name, tls = f"metrics {settings.metrics_listen}", settings.metrics_tls
+    for problem in file_problems(settings):
+        return Result(name, False, f"{problem.message}; {problem.hint}")
+    if tls is not None:
+        clients = "of clients with a certificate" if tls.ca else "of any client"
+        return Result(name, True, f"{tls.minimum_version} or later, {clients}")
+    host, _port = parse_address(str(settings.metrics_listen), DEFAULT_METRICS_PORT)
+    if host in {"localhost", "::1"} or host.startswith("127."):
+        return Result(name, True, "plain text within this host")
+    return Result(name, True, "plain text over a network", "set worker.metrics_tls")
+
+
 def results(config: Config) -> Iterator[Result]:
     """One result for each configured server, as they come."""
     for address in config.job_servers:
@@ -176,3 +198,5 @@ def results(config: Config) -> Iterator[Result]:
             yield _mysql(config.mysql, member, config.worker.io_timeout, bool(config.durable_tables))
         if len(config.mysql.servers) > 1:
             yield _primary(config.mysql)
+    if config.worker.metrics_listen is not None:
+        yield _metrics(config.worker)

@@ -8,12 +8,13 @@ import pathlib
 import socket
 import ssl
 from collections.abc import Iterator
+from typing import Union
 
-from gearsync.declare.tls import TlsSettings
+from gearsync.declare.tls import ServingTls, TlsSettings
 
 
 @contextlib.contextmanager
-def _naming(*files: str) -> Iterator[None]:
+def naming(*files: str) -> Iterator[None]:
     """Name ``files`` in an error that is raised inside: OpenSSL's errors do not name the file."""
     try:
         # Nor does the error of a file that is missing or may not be read, unless it is opened here.
@@ -28,10 +29,18 @@ def _naming(*files: str) -> Iterator[None]:
 def _context(settings: TlsSettings) -> ssl.SSLContext:
     """Raises OSError, which names a file that is unusable."""
     if settings.ca:
-        with _naming(settings.ca):
+        with naming(settings.ca):
             context = ssl.create_default_context(cafile=settings.ca)
     else:
         context = ssl.create_default_context()
+    configure(context, settings)
+    return context
+
+
+def configure(context: ssl.SSLContext, settings: Union[TlsSettings, ServingTls]) -> None:
+    """What holds at both ends: the versions, the certificate to show, how one that is shown is verified.
+    Raises OSError, which names a file that is unusable.
+    """
     context.minimum_version = ssl.TLSVersion[settings.minimum_version.replace(".", "_")]
     # Python 3.13 became stricter than OpenSSL, and than the SQL functions: certificates of many private
     # authorities fail.
@@ -39,11 +48,10 @@ def _context(settings: TlsSettings) -> ssl.SSLContext:
     # The event loop reads only when the socket is readable; a renegotiation could need a write to go on.
     context.options |= ssl.OP_NO_RENEGOTIATION
     if settings.cert and settings.key:
-        with _naming(settings.cert, settings.key):
+        with naming(settings.cert, settings.key):
             # An encrypted key is an error; without this callback OpenSSL would ask the terminal for a
             # password.
             context.load_cert_chain(settings.cert, settings.key, password=lambda: "")
-    return context
 
 
 class Handshake:
