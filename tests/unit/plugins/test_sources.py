@@ -243,11 +243,12 @@ def test_direct_tables_of_two_sources_need_functions_of_their_own_on_one_job_ser
 
 def test_the_settings_that_are_found_for_a_source_are_those_that_its_tasks_get() -> None:
     find, each = (
-        yaml.safe_load((ROLE / f"tasks/{name}.yml").read_text()) for name in ("find_sources", "each_source")
+        yaml.safe_load((ROLE / f"tasks/{name}.yml").read_text())
+        for name in ("find_sources", "each_found_source")
     )
     names = list(find[0]["vars"]["own"])
     assert find[0]["vars"]["own"] == {name: f"{{{{ worker_{name} }}}}" for name in names}
-    assert each[1]["vars"] == {f"worker_{name}": f"{{{{ __worker_instance.{name} }}}}" for name in names}
+    assert each[0]["vars"] == {f"worker_{name}": f"{{{{ __worker_instance.{name} }}}}" for name in names}
     assert {f"worker_{name}" for name in names} <= set(
         yaml.safe_load((ROLE / "defaults/main.yml").read_text())
     )
