@@ -28,6 +28,9 @@ class Certificates:
                 "2",
                 "-subj",
                 f"/CN={authority}",
+                # Python 3.13 and later want it.
+                "-addext",
+                "keyUsage=critical,keyCertSign,cRLSign",
                 "-out",
                 f"{authority}.pem",
                 *self._new_key(authority),
