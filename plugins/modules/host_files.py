@@ -11,7 +11,7 @@ module: host_files
 short_description: Write and remove several files of a host in one step
 version_added: 1.0.0
 description:
-  - Does for a list of files what M(ansible.builtin.copy) with C(content) and M(ansible.builtin.file) with
+  - Does for a list of files what C(ansible.builtin.copy) with C(content) and C(ansible.builtin.file) with
     C(state=absent) do for one. A task of those needs up to five remote commands for a file that is as it
     should be; this module needs one for all.
   - Each file is written in one step; programs see the former content or the new one. A directory that is
