@@ -115,7 +115,12 @@ def write(module, wanted, content):
                 stdout=output,
                 stderr=problem,
             )
-    module.atomic_move(new, wanted["path"])
+    # A new file is for its owner alone until it has its mode: it may hold a secret.
+    former = os.umask(0o077)
+    try:
+        module.atomic_move(new, wanted["path"])
+    finally:
+        os.umask(former)
 
 
 def put(module, wanted):
@@ -167,6 +172,8 @@ def main():
         },
         supports_check_mode=True,
     )
+    # Of the directories that are made, whatever the login's own is.
+    os.umask(0o022)
     paths, differences = [], []
     for wanted in module.params["files"]:
         path = wanted["path"]

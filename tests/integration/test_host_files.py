@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -108,3 +109,20 @@ def test_a_link_that_leads_nowhere_is_removed(apply: Apply, tmp_path: Path) -> N
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     assert apply({"path": "link", "state": "absent"})["changed"]
     assert not (tmp_path / "link").is_symlink()
+
+
+def test_a_directory_that_is_made_can_be_entered_whatever_the_umask_is(
+    tmp_path: Path,
+) -> None:
+    file = {"path": str(tmp_path / "made/here/new"), "content": "new\n", "mode": "0640"}
+    owner = {"owner": tmp_path.owner(), "group": tmp_path.group()}
+    former = os.umask(0o077)
+    try:
+        # The runner's process has this test's umask.
+        fresh = ModuleRunner()
+        assert json.loads(fresh.run("host_files", {"files": [{**file, **owner}]})[1])["changed"]
+        fresh.remove()
+    finally:
+        os.umask(former)
+    assert [oct((tmp_path / part).stat().st_mode & 0o777) for part in ("made", "made/here")] == ["0o755"] * 2
+    assert oct((tmp_path / "made/here/new").stat().st_mode & 0o777) == "0o640"
