@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from harness.commands import Commands
+from harness.observed import Pipeline
 from harness.ports import free_port
 from harness.redis_server import RedisServer
 from harness.tls import Certificates
@@ -185,7 +186,7 @@ def test_clients_that_are_silent_keep_no_other_waiting(page: Page) -> None:
         ("ca.key", "server.key", "ca.key with "),
     ],
 )
-def test_a_file_that_is_of_no_use_keeps_the_service_from_its_start(
+def test_an_unusable_file_is_an_error_of_the_configuration_and_of_the_selftest(
     page: Page, cert: str, key: str, message: str
 ) -> None:
     path = page.certificates.path
@@ -197,8 +198,22 @@ def test_a_file_that_is_of_no_use_keeps_the_service_from_its_start(
     assert ": worker.metrics_tls: " in text
     assert f"{commands.path}:" in text
     assert message in text
-    assert commands.run("run") == (2, text[text.index("worker.metrics_tls") :])
     assert f"FAILED: metrics 127.0.0.1:{page.port}: " in commands.run("selftest")[1]
+
+
+def test_an_unusable_file_keeps_no_change_from_redis_and_is_used_once_it_is_there(
+    pipeline: Pipeline, certificates: Certificates, tmp_path: pathlib.Path
+) -> None:
+    key = tmp_path / "key.pem"
+    pipeline.config["worker"]["metrics_tls"] = {"cert": certificates.path("server.pem"), "key": str(key)}
+    worker = pipeline.start()
+    listen = pipeline.config["worker"]["metrics_listen"]
+    worker.says(f"cannot serve the metrics on {listen}: {key} cannot be used: No such file")
+    pipeline.database.execute("INSERT INTO shop.item VALUES (1, 'a')")
+    until(lambda: pipeline.redis.client.exists("item:1"), 1)
+    shutil.copy(certificates.path("server.key"), key)
+    worker.says(f"metrics at https://{listen}/metrics")
+    assert worker.said.count("cannot serve the metrics") == 1
 
 
 def test_selftest_reports_how_the_page_is_protected(page: Page) -> None:

@@ -6,8 +6,7 @@ from __future__ import annotations
 import argparse
 
 from gearsync.cli.supervise import supervise
-from gearsync.declare.configuration import Config, ConfigError
-from gearsync.operate.metrics_tls import file_problems
+from gearsync.declare.configuration import Config
 from gearsync.project.transform import transforms
 from gearsync.telemetry import logs
 
@@ -17,10 +16,8 @@ def add_arguments(_parser: argparse.ArgumentParser) -> None:
 
 
 def run(config: Config, _options: argparse.Namespace) -> int:
-    """The exit status: 0 after a signal. Raises TransformError and ConfigError."""
+    """The exit status: 0 after a signal. Raises TransformError."""
     # Report a problem at once, not from a process that dies again and again.
     transforms(config)
-    if unusable := [str(problem) for problem in file_problems(config.worker)]:
-        raise ConfigError(unusable)
     logs.configure(config.worker.log_level, config.worker.log_format, config.source)
     return supervise(config)

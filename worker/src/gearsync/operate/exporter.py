@@ -10,7 +10,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Optional
@@ -38,6 +38,8 @@ _VALID_SECONDS = 2.0
 #: seconds, however many do not answer.
 _TIMEOUT = 2.0
 _BOUND = 3.0
+#: Between two attempts to listen.
+_RETRY_SECONDS = 2.0
 
 
 class Health:
@@ -213,6 +215,27 @@ class _Server(ThreadingHTTPServer):
         )
 
 
+def _listening(config: Config, server: Callable[[], _Server]) -> _Server:
+    """What ``server`` makes, as soon as the address is free and the certificate can be used: neither keeps
+    the changes from Redis meanwhile.
+    """
+    logged = None
+    while True:
+        try:
+            return server()
+        except OSError as error:
+            reason = error.strerror or str(error)
+            if reason != logged:
+                log.error(
+                    "cannot serve the metrics on %s: %s",
+                    config.worker.metrics_listen,
+                    reason,
+                    extra={"action": "metrics_failed"},
+                )
+            logged = reason
+            time.sleep(_RETRY_SECONDS)
+
+
 def serve(config: Config, counted_in: pathlib.Path, steps: dict[str, Any], stuck: float) -> None:
     """Serve until a signal ends the process. ``counted_in`` is the directory of the processes' tallies."""
     # The signal handlers inherited from the supervisor do not end this process, and it has nothing to finish.
@@ -220,18 +243,7 @@ def serve(config: Config, counted_in: pathlib.Path, steps: dict[str, Any], stuck
         signal.signal(number, signal.SIG_DFL)
     logs.configure(config.worker.log_level, config.worker.log_format, config.source)
     observations = ObservationCache(Observer(config, _TIMEOUT, _BOUND))
-    try:
-        server = _Server(config, counted_in, Health(steps, stuck), observations)
-    except OSError as error:
-        log.error(
-            "cannot serve the metrics on %s: %s",
-            config.worker.metrics_listen,
-            error.strerror or error,
-            extra={"action": "metrics_failed"},
-        )
-        # The supervisor starts it again: not at once, or the log would be full of this error.
-        time.sleep(_VALID_SECONDS)
-        raise SystemExit(1) from None
+    server = _listening(config, lambda: _Server(config, counted_in, Health(steps, stuck), observations))
     with contextlib.closing(server.socket):
         scheme = "https" if config.worker.metrics_tls else "http"
         log.info(
