@@ -5,15 +5,12 @@ next one changes nothing, and what another one has granted stays.
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.places import ROOT
+from harness.playbook import LOCAL, run_plays
 
 #: In the order of playbooks/site.yml.
 STEPS = [("sync_triggers", "retire"), ("worker", "mysql_account"), ("sync_triggers", "main")]
@@ -51,33 +48,21 @@ def run(database, tmp_path: Path):
 
     def started(tables: list[dict[str, Any]], *options: str) -> tuple[int, str]:
         host = {
-            "ansible_connection": "local",
-            "ansible_python_interpreter": sys.executable,
+            **LOCAL,
             "gearsync_mysql_login_unix_socket": database.socket,
             "gearsync_worker_mysql": {"unix_socket": database.socket, "password": SECRET},
             "gearsync_tables": tables,
         }
         groups = {name: {"hosts": {"one": host}} for name in ("gearsync_mysql", "gearsync_workers")}
-        (tmp_path / "inventory.yml").write_text(json.dumps(groups))
         tasks = [
             {"include_role": {"name": f"gearsync.mysql_redis.{role}", "tasks_from": tasks}}
             for role, tasks in STEPS
         ]
-        (tmp_path / "play.yml").write_text(
-            json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}])
-        )
-        program = str(Path(sys.executable).parent / "ansible-playbook")
-        done = subprocess.run(
-            [program, "-i", str(tmp_path / "inventory.yml"), "--diff", *options, str(tmp_path / "play.yml")],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        output = done.stdout + done.stderr
-        assert done.returncode == 0, output
-        assert SECRET not in output
-        return int(re.search(r"changed=(\d+)", output).group(1)), output
+        play = {"hosts": "all", "gather_facts": False, "tasks": tasks}
+        done = run_plays(tmp_path, groups, [play], "--diff", *options)
+        assert done.status == 0, done.output
+        assert SECRET not in done.output
+        return done.recap("changed")["one"], done.output
 
     return started
 

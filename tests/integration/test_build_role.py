@@ -6,12 +6,10 @@ machine stands for two hosts, each with a directory of its own.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from harness.places import ROOT
+from harness.playbook import LOCAL, ansible_playbook
 
 #: What is "compiled" says where that was.
 SCRIPT = "mkdir -p staging/usr && cat archive >staging/usr/made && pwd >>staging/usr/made && {extra}"
@@ -47,20 +45,14 @@ class Site:
         given = {
             "place": str(self.place),
             "gearsync_build_cache": str(self.cache),
-            "ansible_connection": "local",
-            "ansible_python_interpreter": sys.executable,
+            **LOCAL,
             "script": SCRIPT.format(extra=extra),
             **variables,
         }
-        command = [str(Path(sys.executable).parent / "ansible-playbook"), "--inventory", f"{hosts},"]
-        done = subprocess.run(
-            [*command, "--extra-vars", json.dumps(given), *options, str(self.place / "play.yml")],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
+        done = ansible_playbook(
+            "--inventory", f"{hosts},", "--extra-vars", json.dumps(given), *options, self.place / "play.yml"
         )
-        return " ".join(f"{done.stdout}{done.stderr}".split()) + f" status {done.returncode}"
+        return f"{done.text} status {done.status}"
 
     def archive(self, host: str) -> bytes:
         return (self.place / host / "built.tar.gz").read_bytes()

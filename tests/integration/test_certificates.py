@@ -4,15 +4,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.places import ROOT
+from harness.playbook import LOCAL, ansible_playbook
 
 
 class Site:
@@ -21,8 +19,7 @@ class Site:
     def __init__(self, directory: Path) -> None:
         self.directory, self.controller, self.host = directory, directory / "controller", directory / "host"
         self.variables: dict[str, Any] = {
-            "ansible_connection": "local",
-            "ansible_python_interpreter": sys.executable,
+            **LOCAL,
             "ansible_host": "192.0.2.7",
             "gearsync_certificates_directory": str(self.controller),
             "gearsync_certificates_path": str(self.host),
@@ -37,18 +34,9 @@ class Site:
         host = {"hosts": {"one.example": {**self.variables, **variables}}}
         inventory = self.directory / "inventory.yml"
         inventory.write_text(json.dumps({"gearsync_redis": host, "gearsync_workers": host}))
-        done = subprocess.run(
-            ["ansible-playbook", "-i", str(inventory), "playbooks/certificates.yml", *options],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
-        )
-        self.output = done.stdout + done.stderr
-        recap = re.search(r"(?m)^one\.example +: (.*)$", self.output)
-        assert recap, self.output
-        return {name: int(number) for name, number in re.findall(r"(\w+)=(\d+)", recap.group(1))}
+        done = ansible_playbook("-i", inventory, "playbooks/certificates.yml", *options)
+        self.output = done.output
+        return {count: done.recap(count)["one.example"] for count in ("changed", "failed", "unreachable")}
 
     def changes(self, *options: str, **variables: Any) -> int:
         recap = self.run(*options, **variables)

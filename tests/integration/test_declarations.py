@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +11,11 @@ import pytest
 import yaml
 from gearsync.declare.configuration import load
 from harness.places import ROOT
+from harness.playbook import LOCAL, Run, ansible_playbook
 
 INVENTORY = """
 all:
-  hosts: {{localhost: {{ansible_connection: local, ansible_python_interpreter: {python}}}}}
+  hosts: {{localhost: {local}}}
   children: {{gearsync_mysql: {{hosts: {{localhost: }}}}, gearsync_workers: {{hosts: {{localhost: }}}}}}
   vars:
     gearsync_tables:
@@ -35,18 +34,10 @@ WRONG = """\
 """
 
 
-def run(directory: Path, declarations: str, playbook: Path, **more: Any) -> subprocess.CompletedProcess[str]:
+def run(directory: Path, declarations: str, playbook: Path, **more: Any) -> Run:
     inventory = directory / "inventory.yml"
-    inventory.write_text(INVENTORY.format(python=sys.executable) + declarations)
-    command = [
-        str(Path(sys.executable).parent / "ansible-playbook"),
-        "-i",
-        str(inventory),
-        "--extra-vars",
-        json.dumps(more),
-        str(playbook),
-    ]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    inventory.write_text(INVENTORY.format(local=json.dumps(LOCAL)) + declarations)
+    return ansible_playbook("-i", inventory, "--extra-vars", json.dumps(more), playbook)
 
 
 def sync_and_configure(socket: str, configuration: Path) -> str:
@@ -90,7 +81,7 @@ def test_hash_tags_reach_the_triggers_and_the_worker(
     play = tmp_path / "play.yml"
     play.write_text(sync_and_configure(database.socket, tmp_path / "worker.yml"))
     done = run(tmp_path, TAGS, play)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.status == 0, done.output
     keys = {"shop.customer": ["{[}customer{]}:{id}"], "shop.invoice": ["{{invoice}}:{id}", "{[}{id}{]}:json"]}
     stored = dict(database.execute("SELECT table_name, content FROM gearsync.numbered_declaration"))
     assert {
@@ -145,10 +136,10 @@ def test_the_preflight_reports_all_problems_before_it_looks_at_a_host(
         gearsync_job_servers=["h"],
         gearsync_redis={"host": "h"},
     )
-    said = " ".join(done.stdout.split()).replace("''", "'")
-    assert done.returncode != 0
+    said = " ".join(done.output.split()).replace("''", "'")
+    assert done.status != 0
     for message in [*messages, "Nothing was changed"]:
-        assert message in said, done.stdout
+        assert message in said, done.output
     assert "Gather the facts" not in said
 
 
@@ -166,10 +157,10 @@ def test_the_role_alone_checks_the_declarations_together(tmp_path: Path) -> None
         ),
         play,
     )
-    said = " ".join(done.stdout.split()).replace("''", "'")
-    assert done.returncode != 0
+    said = " ".join(done.output.split()).replace("''", "'")
+    assert done.status != 0
     for message in (
         "gearsync_tables[0].evnets of shop.t: is unknown; did you mean events?",
         "gearsync_tables[1].write[0].key of shop.u: 't:{id}' may be a key that shop.t writes as 't:{id}'",
     ):
-        assert message in said, done.stdout
+        assert message in said, done.output

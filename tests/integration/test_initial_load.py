@@ -6,12 +6,10 @@ with a `gearsync` of our own.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-from harness.places import ROOT
+from harness.playbook import LOCAL, Run, ansible_playbook
 
 PLAY = """
 - hosts: all
@@ -49,7 +47,7 @@ def install(home: Path, former: list[Any], said: list[str]) -> None:
     (home / "worker.yml").write_text(json.dumps({"mysql": {"password": "hush"}, "tables": former}))
 
 
-def load_in_check_mode(directory: Path, hosts: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+def load_in_check_mode(directory: Path, hosts: dict[str, Any]) -> Run:
     (directory / "inventory.yml").write_text(json.dumps({"all": {"hosts": hosts}}))
     (directory / "play.yml").write_text(PLAY)
     # What the role's own variables set, only the command line sets otherwise.
@@ -59,21 +57,8 @@ def load_in_check_mode(directory: Path, hosts: dict[str, Any]) -> subprocess.Com
         "__worker_command": ["{{ home }}/bin/gearsync"],
         "worker_mysql": {"unix_socket": "/run/s"},
     }
-    return subprocess.run(
-        [
-            str(Path(sys.executable).parent / "ansible-playbook"),
-            "-i",
-            str(directory / "inventory.yml"),
-            "--check",
-            "--extra-vars",
-            json.dumps(more),
-            str(directory / "play.yml"),
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    options = ("--check", "--extra-vars", json.dumps(more))
+    return ansible_playbook("-i", directory / "inventory.yml", *options, directory / "play.yml")
 
 
 def test_check_mode_names_the_tables_that_would_be_loaded(tmp_path: Path) -> None:
@@ -86,16 +71,15 @@ def test_check_mode_names_the_tables_that_would_be_loaded(tmp_path: Path) -> Non
         hosts[name] = {
             "home": str(home),
             "worker_tables": declared,
-            "ansible_connection": "local",
-            "ansible_python_interpreter": sys.executable,
+            **LOCAL,
         }
     done = load_in_check_mode(tmp_path, hosts)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "hush" not in done.stdout
+    assert done.status == 0, done.output
+    assert "hush" not in done.output
     for name, (*_given, wanted) in CASES.items():
         found = [
             line.partition("=> (item=")[2].rpartition(")")[0]
-            for line in done.stdout.splitlines()
+            for line in done.output.splitlines()
             if line.startswith(f"changed: [{name}]")
         ]
-        assert found == wanted, (name, done.stdout)
+        assert found == wanted, (name, done.output)

@@ -3,16 +3,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.places import ROOT
+from harness.playbook import LOCAL, run_plays
 from harness.replication import Member, Pair
 
 TABLE = {"table": "shop.item", "columns": ["id"], "write": [{"type": "hash", "key": "item:{id}"}]}
@@ -50,20 +46,9 @@ def play(directory: Path, members: dict[str, Member], **variables: Any) -> tuple
         name: {"gearsync_mysql_login_unix_socket": member.socket, **variables}
         for name, member in members.items()
     }
-    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-    inventory = {"all": {"vars": {**local, "gearsync_tables": [TABLE]}}, "gearsync_mysql": {"hosts": hosts}}
-    (directory / "inventory.yml").write_text(json.dumps(inventory))
-    (directory / "play.yml").write_text(json.dumps(PLAY))
-    program = str(Path(sys.executable).parent / "ansible-playbook")
-    done = subprocess.run(
-        [program, "-i", str(directory / "inventory.yml"), str(directory / "play.yml")],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
-    )
-    return done.returncode, " ".join((done.stdout + done.stderr).split())
+    inventory = {"all": {"vars": {**LOCAL, "gearsync_tables": [TABLE]}}, "gearsync_mysql": {"hosts": hosts}}
+    done = run_plays(directory, inventory, PLAY)
+    return done.status, done.text
 
 
 def triggers(member: Member) -> list[str]:

@@ -3,25 +3,15 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.places import ROOT
+from harness.playbook import LOCAL, run_plays
 
 TABLE = {"table": "shop.item", "columns": ["id"], "write": [{"type": "hash", "key": "item:{id}"}]}
 OTHER = {"table": "shop.other", "columns": ["id"], "write": [{"type": "hash", "key": "other:{id}"}]}
 SWITCH = "-e gearsync_allow_prune_all=true"
-PLAY = """
-- hosts: db1
-  gather_facts: false
-  tasks:
-    - ansible.builtin.include_role: {{name: gearsync.mysql_redis.sync_triggers, tasks_from: {tasks}}}
-"""
 
 
 @pytest.fixture
@@ -47,26 +37,19 @@ def play(
         "gearsync_mysql": {
             "hosts": {
                 "db1": {
-                    "ansible_connection": "local",
-                    "ansible_python_interpreter": sys.executable,
+                    **LOCAL,
                     "gearsync_mysql_login_unix_socket": database.socket,
                     **variables,
                 }
             }
         }
     }
-    (directory / "inventory.yml").write_text(json.dumps(inventory))
-    (directory / "play.yml").write_text(PLAY.format(tasks=tasks))
-    program = str(Path(sys.executable).parent / "ansible-playbook")
-    done = subprocess.run(
-        [program, "-i", str(directory / "inventory.yml"), *arguments, str(directory / "play.yml")],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
+    role = {"name": "gearsync.mysql_redis.sync_triggers", "tasks_from": tasks}
+    task = {"ansible.builtin.include_role": role}
+    done = run_plays(
+        directory, inventory, [{"hosts": "db1", "gather_facts": False, "tasks": [task]}], *arguments
     )
-    return done.returncode, " ".join((done.stdout + done.stderr).split())
+    return done.status, done.text
 
 
 UNSET = "gearsync_tables (sync_triggers_tables) is not set for db1, source main"

@@ -3,16 +3,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.places import ROOT
+from harness.playbook import LOCAL, run_plays
 
 #: A role's variables of TLS with a key, by what is spoken to.
 SETTINGS: dict[str, Callable[[str, str], dict[str, Any]]] = {
@@ -51,24 +47,10 @@ def check(tmp_path: Path) -> Callable[[str, dict[str, Any]], str]:
 
     def checked(what: str, variables: dict[str, Any]) -> str:
         role = "mysql_udf" if "functions" in what else "worker"
-        local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-        (tmp_path / "inventory.yml").write_text(
-            json.dumps({"all": {"hosts": {"one": {**local, **variables}}}})
-        )
+        inventory = {"all": {"hosts": {"one": {**LOCAL, **variables}}}}
         task = {"include_role": {"name": f"gearsync.mysql_redis.{role}", "tasks_from": "check_tls"}}
-        (tmp_path / "play.yml").write_text(
-            json.dumps([{"hosts": "all", "gather_facts": False, "tasks": [task]}])
-        )
-        program = str(Path(sys.executable).parent / "ansible-playbook")
-        done = subprocess.run(
-            [program, "-i", str(tmp_path / "inventory.yml"), str(tmp_path / "play.yml")],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
-        )
-        return done.stdout + done.stderr if done.returncode else ""
+        done = run_plays(tmp_path, inventory, [{"hosts": "all", "gather_facts": False, "tasks": [task]}])
+        return done.output if done.status else ""
 
     return checked
 

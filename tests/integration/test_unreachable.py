@@ -3,16 +3,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from harness.places import ROOT
+from harness.playbook import LOCAL, run_plays
 
 #: The exit status of a run in which hosts were unreachable.
 UNREACHABLE = 4
@@ -50,31 +47,11 @@ PLAYS = [
 def run(directory: Path, databases: dict[str, Any], workers: dict[str, Any]) -> tuple[int, str]:
     """Exit status and output of the plays."""
     inventory = {
-        "all": {
-            "vars": {
-                "ansible_connection": "local",
-                "ansible_python_interpreter": sys.executable,
-            }
-        },
+        "all": {"vars": LOCAL},
         "gearsync_mysql": {"hosts": databases},
         "gearsync_workers": {"hosts": workers},
     }
-    (directory / "inventory.yml").write_text(json.dumps(inventory))
-    (directory / "site.yml").write_text(json.dumps(PLAYS))
-    done = subprocess.run(
-        [
-            str(Path(sys.executable).parent / "ansible-playbook"),
-            "-i",
-            str(directory / "inventory.yml"),
-            str(directory / "site.yml"),
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
-    )
-    return done.returncode, done.stdout + done.stderr
+    return run_plays(directory, inventory, PLAYS)
 
 
 def recap(output: str) -> dict[str, tuple[int, int]]:

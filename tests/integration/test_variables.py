@@ -6,16 +6,14 @@ over the role's default.
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from harness.places import ROOT
+from harness.playbook import LOCAL, ansible_playbook
 
 #: Every role, so that a new one cannot be forgotten.
 ROLES = sorted(path.parent.parent.name for path in (ROOT / "roles").glob("*/meta/argument_specs.yml"))
@@ -49,13 +47,11 @@ FOLLOWERS = {
 }
 
 
-#: The controller stands for the host.
-LOCAL = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
 #: Nothing listens on port 1.
 UNREACHABLE = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
 
 
-def ansible_playbook(
+def run(
     directory: Path, inventory: dict[str, Any], reached: dict[str, Any], *arguments: str
 ) -> tuple[int, str]:
     """Exit status and output of ansible-playbook from the project's root, with ``inventory``, whose hosts
@@ -64,15 +60,7 @@ def ansible_playbook(
     file = directory / "inventory.yml"
     inventory = {**inventory, "all": {"vars": reached}}
     file.write_text(json.dumps(inventory))
-    done = subprocess.run(
-        [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(file), *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
-    )
-    return done.returncode, done.stdout + done.stderr
+    return ansible_playbook("-i", file, *arguments)
 
 
 def value(option: dict[str, Any], number: int) -> Any:
@@ -124,9 +112,7 @@ def resolved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
         "db3": {"gearsync_worker_mysql": {"host": "db1", "password": "x"}},
     }
     inventory = {"ungrouped": {"hosts": hosts}, "gearsync_mysql": {"hosts": servers}}
-    status, output = ansible_playbook(
-        directory, inventory, LOCAL, "--tags", "show", str(directory / "play.yml")
-    )
+    status, output = run(directory, inventory, LOCAL, "--tags", "show", str(directory / "play.yml"))
     assert status == 0, output
     return {host: json.loads((directory / f"{host}.json").read_text()) for host in [*hosts, *servers]} | {
         "given": {**shared, **own}
@@ -260,7 +246,7 @@ def test_a_playbook_uses_what_the_inventory_sets(
         "worker_mysql": {"host": "db"},
         **variables,
     }
-    status, output = ansible_playbook(
+    status, output = run(
         tmp_path,
         {"gearsync_workers": {"hosts": {"one": host}}},
         LOCAL,
@@ -284,7 +270,7 @@ def test_a_name_that_nothing_reads_is_refused_before_a_host_is_touched(tmp_path:
         },
         "elsewhere": {"hosts": {"other": {"gearsync_hosts_of_others": True}}},
     }
-    status, output = ansible_playbook(
+    status, output = run(
         tmp_path,
         inventory,
         UNREACHABLE,
@@ -306,7 +292,7 @@ def test_a_name_that_nothing_reads_is_refused_before_a_host_is_touched(tmp_path:
 
 def test_a_shared_variable_of_the_wrong_type_is_refused_before_a_host_is_touched(tmp_path: Path) -> None:
     inventory = {"gearsync_workers": {"hosts": {"worker1": {"gearsync_shards": "many"}}}}
-    status, output = ansible_playbook(tmp_path, inventory, UNREACHABLE, "playbooks/verify.yml")
+    status, output = run(tmp_path, inventory, UNREACHABLE, "playbooks/verify.yml")
     assert status != 0
     assert "gearsync_shards" in output
     assert "unreachable=1" not in output

@@ -6,13 +6,11 @@ both sides equal.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from harness.places import ROOT
+from harness.playbook import LOCAL, ansible_playbook
 
 TABLE = {
     "table": "shop.item",
@@ -39,28 +37,12 @@ def play(directory: Path, script: str, **variables: Any) -> tuple[int, str]:
         "__worker_command": [str(command)],
         "__worker_venv": str(directory),
         "__worker_config": str(directory / "worker.yml"),
-        "ansible_python_interpreter": sys.executable,
+        **LOCAL,
         **variables,
     }
     inventory = directory / "inventory.yml"
-    inventory.write_text(
-        json.dumps({"gearsync_workers": {"hosts": {"one": {"ansible_connection": "local"}}}})
-    )
-    done = subprocess.run(
-        [
-            str(Path(sys.executable).parent / "ansible-playbook"),
-            "-i",
-            str(inventory),
-            "--extra-vars",
-            json.dumps(more),
-            "playbooks/verify.yml",
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.returncode, done.stdout + done.stderr
+    inventory.write_text(json.dumps({"gearsync_workers": {"hosts": {"one": {}}}}))
+    return ansible_playbook("-i", inventory, "--extra-vars", json.dumps(more), "playbooks/verify.yml")
 
 
 def answer(status: int, **table: Any) -> str:

@@ -2,15 +2,11 @@
 """How the role changes and locks settings and job servers, in a running server and for its next start."""
 
 import json
-import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from harness.gearmand import Gearmand
 from harness.modules import GEARMAN_LIBRARY
-from harness.places import ROOT
+from harness.playbook import LOCAL, run_plays
 
 
 def stats(database):
@@ -24,7 +20,6 @@ def configure(database, gearman, modules, tmp_path):
     def run(*options, ok=True, **variables):
         play = {
             "hosts": "localhost",
-            "connection": "local",
             "gather_facts": False,
             "module_defaults": {
                 "group/gearsync.mysql_redis.mysql": database.login,
@@ -34,7 +29,7 @@ def configure(database, gearman, modules, tmp_path):
                 {"include_role": {"name": "gearsync.mysql_redis.mysql_udf", "tasks_from": "configure"}}
             ],
             "vars": {
-                "ansible_python_interpreter": sys.executable,
+                **LOCAL,
                 "mysql_udf_job_servers": [gearman.address],
                 "mysql_udf_settings": {"io_timeout_ms": 50000},
                 "__mysql_udf_socket": database.socket,
@@ -45,18 +40,9 @@ def configure(database, gearman, modules, tmp_path):
                 **variables,
             },
         }
-        (tmp_path / "play.yml").write_text(json.dumps([play]))
-        program = str(Path(sys.executable).parent / "ansible-playbook")
-        done = subprocess.run(
-            [program, "-i", "localhost,", *options, str(tmp_path / "play.yml")],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        output = done.stdout + done.stderr
-        assert (done.returncode == 0) == ok, output
-        return int(re.search(r"changed=(\d+)", output).group(1)), output
+        done = run_plays(tmp_path, {"all": {"hosts": {"localhost": {}}}}, [play], *options)
+        assert (done.status == 0) == ok, done.output
+        return done.recap("changed")["localhost"], done.output
 
     yield run
     modules.ok("mysql_udf", soname=GEARMAN_LIBRARY, state="absent", force=True)
