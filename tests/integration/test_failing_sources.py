@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A source that only its server shows to be wrong: it is left out, and the others go on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import managed as playbooks
+from harness.managed import LOCAL, SECRET, TABLE, managed, play, recap
+from harness.outbox_database import OutboxDatabase
+from harness.places import ROOT
+
+#: The preflight, and who is there after it.
+PLAYS = [
+    {"import_playbook": str(ROOT / "playbooks/preflight.yml")},
+    play("gearsync_mysql:gearsync_workers", {"ansible.builtin.debug": {"msg": "GOES ON"}, "tags": "always"}),
+]
+WRONG_PASSWORD = {"gearsync_mysql_login_password": "wrong"}
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "password": (WRONG_PASSWORD, "Access denied for user"),
+    "right": ({"gearsync_mysql_login_user": "reader"}, "GRANT "),
+    "table": ({"gearsync_tables": [{**TABLE, "table": "shop.nosuch"}]}, "shop.nosuch"),
+    "column": (
+        {"gearsync_tables": [{**TABLE, "columns": ["id", "nosuch"]}]},
+        "nosuch",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[OutboxDatabase]:
+    with OutboxDatabase("--log-bin-trust-function-creators=1") as database:
+        database.execute(
+            "CREATE DATABASE shop",
+            "CREATE TABLE shop.item (id INT PRIMARY KEY) ENGINE=InnoDB",
+            f"CREATE USER admin@'127.0.0.1' IDENTIFIED BY '{SECRET}'",
+            "GRANT ALL ON *.* TO admin@'127.0.0.1' WITH GRANT OPTION",
+            f"CREATE USER reader@'127.0.0.1' IDENTIFIED BY '{SECRET}'",
+            "GRANT SELECT ON *.* TO reader@'127.0.0.1'",
+        )
+        yield database
+
+
+def source(database: OutboxDatabase, name: str, number: int, **more: Any) -> dict[str, Any]:
+    """The variables of a source that is in nobody's way."""
+    own = {
+        "gearsync_source": name,
+        "gearsync_redis": {"host": "127.0.0.1", "db": number},
+        "gearsync_worker_mysql": {"host": f"{name}.example", "user": "gearsync", "password": SECRET},
+    }
+    return managed(database, **{**own, **more})
+
+
+def run(directory: Path, databases: dict[str, Any]) -> tuple[int, str]:
+    """Exit status and output, without what asks job servers."""
+    servers = {"gearsync_job_servers": ["jobs.example"], "gearsync_redis": {"host": "cache.example"}}
+    workers = {"w1": {**LOCAL, **servers}}
+    return playbooks.run(directory, PLAYS, databases, "--tags", "sync_triggers", workers=workers)
+
+
+def failed(output: str) -> set[str]:
+    """The hosts of which a task has failed."""
+    return {host for host, (_changed, number) in recap(output).items() if number}
+
+
+def gone_on(output: str) -> set[str]:
+    """The hosts that are there after the preflight."""
+    return set(re.findall(r"ok: \[(\w+)\] => \n +msg: GOES ON", output))
+
+
+def test_sources_that_their_servers_show_to_be_wrong_are_left_out_and_others_go_on(
+    tmp_path: Path, server: OutboxDatabase
+) -> None:
+    databases = {
+        name: source(server, name, number, **variables)
+        for number, (name, (variables, _message)) in enumerate(WRONG.items(), 1)
+    }
+    status, output = run(tmp_path, {**databases, "good": source(server, "good", 0)})
+    assert status == 2, output
+    for _variables, message in WRONG.values():
+        assert message in " ".join(output.split()), output
+    assert (failed(output), gone_on(output)) == (set(WRONG), {"good", "w1"}), output
+
+
+def test_all_members_of_a_source_that_cannot_be_told_apart_are_left_out(
+    tmp_path: Path, server: OutboxDatabase
+) -> None:
+    databases = {
+        "one": source(server, "bad", 0),
+        "other": source(server, "bad", 0),
+        "good": source(server, "good", 1),
+    }
+    status, output = run(tmp_path, databases)
+    assert status == 2, output
+    assert "one and other are one server" in " ".join(output.split())
+    assert (failed(output), gone_on(output)) == ({"one", "other"}, {"good", "w1"}), output
+
+
+def test_a_run_of_which_no_source_is_left_ends_before_anything_is_changed(
+    tmp_path: Path, server: OutboxDatabase
+) -> None:
+    # One could not be reached before, the other one fails later.
+    away = source(server, "away", 0, gearsync_mysql_login_port=1)
+    status, output = run(tmp_path, {"away": away, "bad": source(server, "bad", 1, **WRONG_PASSWORD)})
+    assert status == 2, output
+    assert "No source is left" in " ".join(output.split())
+    assert gone_on(output) == set()
