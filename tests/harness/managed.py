@@ -5,22 +5,17 @@ which their modules run.
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-from harness.places import ROOT
+from harness import playbook
 
 SECRET = "Do-not-print-m4"
 #: No one answers there: whoever opens a connection to the host finds out.
 NO_SSH = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
 LOCAL = {
-    "ansible_connection": "local",
-    "ansible_python_interpreter": sys.executable,
+    **playbook.LOCAL,
     # The machine may be none that is supported.
     "__platform_is_supported": True,
 }
@@ -66,20 +61,9 @@ def run(
         "gearsync_mysql": {"hosts": databases},
         "gearsync_workers": {"hosts": {"w1": LOCAL} if workers is None else workers},
     }
-    (directory / "inventory.yml").write_text(json.dumps(groups))
-    (directory / "plays.yml").write_text(json.dumps(plays))
-    program = str(Path(sys.executable).parent / "ansible-playbook")
-    done = subprocess.run(
-        [program, "-i", str(directory / "inventory.yml"), *options, str(directory / "plays.yml")],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
-    )
-    output = done.stdout + done.stderr
-    assert SECRET not in output
-    return done.returncode, output
+    done = playbook.run_plays(directory, groups, plays, *options)
+    assert SECRET not in done.output
+    return done
 
 
 def recap(output: str) -> dict[str, tuple[int, int]]:
