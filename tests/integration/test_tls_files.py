@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 from harness.playbook import LOCAL, run_plays
 
 #: A role's variables of TLS with a key, by what is spoken to.
@@ -41,46 +41,60 @@ SETTINGS: dict[str, Callable[[str, str], dict[str, Any]]] = {
 }
 
 
-@pytest.fixture
-def check(tmp_path: Path) -> Callable[[str, dict[str, Any]], str]:
-    """Run a role's check; what it says against the files, empty for nothing."""
-
-    def checked(what: str, variables: dict[str, Any]) -> str:
-        role = "mysql_udf" if "functions" in what else "worker"
-        inventory = {"all": {"hosts": {"one": {**LOCAL, **variables}}}}
-        task = {"include_role": {"name": f"gearsync.mysql_redis.{role}", "tasks_from": "check_tls"}}
-        done = run_plays(tmp_path, inventory, [{"hosts": "all", "gather_facts": False, "tasks": [task]}])
-        return done.output if done.status else ""
-
-    return checked
-
-
-@pytest.mark.parametrize("what", SETTINGS)
-def test_a_key_may_be_a_link_and_must_not_be_for_everybody_to_read(
-    check: Callable[[str, dict[str, Any]], str], tmp_path: Path, what: str
-) -> None:
-    # As certbot has them: live/NAME/privkey.pem leads to archive/NAME/privkey1.pem.
-    names = {name: tmp_path / f"{name}1.pem" for name in ("cert", "key")}
-    links = {name: tmp_path / f"{name}.pem" for name in names}
-    for name, file in names.items():
+def key_files(directory: Path) -> tuple[str, str]:
+    """A certificate and a key as certbot has them: live/NAME/privkey.pem leads to archive/NAME/."""
+    directory.mkdir()
+    links = []
+    for name in ("cert", "key"):
+        file, link = directory / f"{name}1.pem", directory / f"{name}.pem"
         file.write_text("")
         file.chmod(0o400)
-        links[name].symlink_to(file.name)
-    variables = SETTINGS[what](str(links["cert"]), str(links["key"]))
-    assert check(what, variables) == ""
-    names["key"].chmod(0o444)
-    assert f"{links['key']} on one may be read by everybody" in check(what, variables)
-    names["key"].unlink()
-    assert f"{links['key']} on one is missing" in check(what, variables)
+        link.symlink_to(file.name)
+        links.append(str(link))
+    return links[0], links[1]
 
 
-@pytest.mark.parametrize("what", SETTINGS)
-def test_paths_are_absolute_and_a_certificate_has_a_key(
-    check: Callable[[str, dict[str, Any]], str], what: str
-) -> None:
-    assert "absolute paths" in check(what, SETTINGS[what]("cert.pem", "key.pem"))
-    assert "both or neither" in check(what, SETTINGS[what]("/etc/cert.pem", ""))
+def files(directory: Path) -> dict[str, tuple[str, str, str]]:
+    """Certificate, key, and what is reported of them, which may be nothing."""
+    good = key_files(directory / "good")
+    readable = key_files(directory / "readable")
+    (directory / "readable/key1.pem").chmod(0o444)
+    missing = key_files(directory / "missing")
+    (directory / "missing/key1.pem").unlink()
+    return {
+        "good": (*good, ""),
+        "readable": (*readable, f"{readable[1]} on {{}} may be read by everybody"),
+        "missing": (*missing, f"{missing[1]} on {{}} is missing"),
+        "relative": ("cert.pem", "key.pem", "absolute paths"),
+        "keyless": ("/etc/cert.pem", "", "both or neither"),
+    }
 
 
-def test_the_metrics_page_needs_a_certificate_of_its_own(check: Callable[[str, dict[str, Any]], str]) -> None:
-    assert "needs worker_metrics_tls_cert_file" in check("metrics", {"worker_metrics_tls": True})
+def test_absolute_paths_and_keys_that_others_cannot_read_are_required(tmp_path: Path) -> None:
+    # A host for each case: one run is enough.
+    hosts: dict[str, dict[str, Any]] = {"page": {"role": "worker", "worker_metrics_tls": True}}
+    expected = {"page": "needs worker_metrics_tls_cert_file"}
+    for case, (cert, key, message) in files(tmp_path).items():
+        for number, (what, variables) in enumerate(SETTINGS.items()):
+            host = f"{case}{number}"
+            hosts[host] = {
+                "role": "mysql_udf" if "functions" in what else "worker",
+                **variables(cert, key),
+            }
+            expected[host] = message.format(host)
+    task = {"include_role": {"name": "gearsync.mysql_redis.{{ role }}", "tasks_from": "check_tls"}}
+    plays = [{"hosts": "all", "gather_facts": False, "tasks": [task]}]
+    done = run_plays(tmp_path, {"all": {"hosts": hosts, "vars": LOCAL}}, plays, "--forks", "4")
+    failed = done.recap("failed")
+    assert {host: bool(failed[host]) for host in hosts} == {
+        host: bool(text) for host, text in expected.items()
+    }
+    said = failures(done.output)
+    for host, message in expected.items():
+        assert message in said.get(host, ""), (host, done.output)
+
+
+def failures(output: str) -> dict[str, str]:
+    """By host, what its tasks that failed have reported, without line breaks."""
+    parts = re.findall(r"(?ms)^(?:fatal|failed): \[(\w+)\](.*?)(?=^\S|\Z)", output)
+    return {host: " ".join(text.split()) for host, text in parts}
