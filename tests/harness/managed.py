@@ -55,11 +55,13 @@ def run(
     databases: dict[str, Any],
     *options: str,
     workers: dict[str, Any] | None = None,
+    shared: dict[str, Any] | None = None,
 ) -> tuple[int, str]:
-    """Exit status and output of plays."""
+    """Exit status and output of plays. ``shared``: the hosts of Redis and of the job servers."""
     groups = {
         "gearsync_mysql": {"hosts": databases},
         "gearsync_workers": {"hosts": {"w1": LOCAL} if workers is None else workers},
+        **{group: {"hosts": shared} for group in ("gearsync_gearmand", "gearsync_redis") if shared},
     }
     done = playbook.run_plays(directory, groups, plays, *options)
     assert SECRET not in done.output

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 from harness import managed as playbooks
-from harness.managed import LOCAL, SECRET, TABLE, managed, play, recap
+from harness.managed import LOCAL, NO_SSH, SECRET, TABLE, managed, play, recap
 from harness.outbox_database import OutboxDatabase
 from harness.places import ROOT
 
@@ -109,3 +110,69 @@ def test_a_run_of_which_no_source_is_left_ends_before_anything_is_changed(
     assert status == 2, output
     assert "No source is left" in " ".join(output.split())
     assert gone_on(output) == set()
+
+
+def served(directory: Path, script: str, playbook: str) -> tuple[int, str]:
+    """Exit status and output of a playbook for the sources bad and good, which one worker host serves. Its
+    command is a shell script.
+    """
+    command = directory / "bin/gearsync"
+    command.parent.mkdir()
+    command.write_text(f"#!/bin/sh\n{script}\n")
+    command.chmod(0o755)
+    databases = {}
+    for name in ("bad", "good"):
+        (directory / f"{name}.yml").write_text("{}")
+        databases[name] = {"gearsync_source": name, "gearsync_worker_mysql": {"host": name}, **NO_SSH}
+    variables = {
+        "gearsync_tables": [TABLE],
+        "__worker_command": [str(command)],
+        "__worker_venv": str(directory),
+        "__worker_config": f"{directory}/{{{{ worker_source }}}}.yml",
+    }
+    plays = [{"import_playbook": str(ROOT / f"playbooks/{playbook}.yml")}]
+    return playbooks.run(directory, plays, databases, "--extra-vars", json.dumps(variables))
+
+
+#: By playbook: what its command does, the task that fails for one source, and what is said of the other.
+SERVED = {
+    "verify": (
+        """echo '{"tables": []}'; case "$*" in */bad.yml*) exit 2 ;; esac""",
+        "Require equal sides",
+        "Source good: compared by w1",
+    ),
+    "resync": (
+        'case "$*" in *--dry-run*) echo rows ;; */bad.yml*) exit 1 ;; *) echo "all done" ;; esac',
+        "Load the tables",
+        "all done",
+    ),
+}
+
+
+@pytest.mark.parametrize("playbook", SERVED)
+def test_what_fails_for_one_source_is_done_for_the_others_of_the_worker_host(
+    tmp_path: Path, playbook: str
+) -> None:
+    script, task, good = SERVED[playbook]
+    status, output = served(tmp_path, script, playbook)
+    said = " ".join(output.split())
+    assert status == 2, output
+    assert good in said, output
+    assert f'these sources failed, see above: bad at the task "{task}". Of others all was done' in said
+
+
+def test_a_teardown_leaves_a_source_that_fails_and_what_it_needs(
+    tmp_path: Path, server: OutboxDatabase
+) -> None:
+    databases = {"bad": source(server, "bad", 0, **WRONG_PASSWORD), "good": source(server, "good", 1)}
+    plays = [{"import_playbook": str(ROOT / "playbooks/teardown.yml")}]
+    # In check mode: the worker host is this machine.
+    options = ("--check", "--extra-vars", "gearsync_confirm=yes")
+    status, output = playbooks.run(tmp_path, plays, databases, *options, shared={"s1": LOCAL})
+    said = " ".join(output.split())
+    assert status == 2, output
+    assert failed(output) == {"bad", "s1"}, output
+    assert "s1 stays as it is: the source bad, of which a database server has failed" in said, output
+    # Of two sources the worker host takes away one.
+    assert re.findall(r"one_source.yml for w1 => \(item=(\w+)\)", output) == ["good"], output
+    assert "PLAY [Remove the settings of the database servers]" in output

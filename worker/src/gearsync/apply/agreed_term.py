@@ -19,7 +19,7 @@ from gearsync.declare.configuration import Config
 from gearsync.outbox.owner import is_dead
 from gearsync.outbox.terms import Known, Term, Terms, own_term
 from gearsync.servers.redis_errors import Unavailable, message_of, text
-from gearsync.servers.target import Script
+from gearsync.servers.target import Script, Target
 from gearsync.telemetry.metrics import ERRORS, Tally
 
 log = logging.getLogger(__name__)
@@ -48,6 +48,19 @@ class Recorded(NamedTuple):
         return f"{self.term} {self.beat} {self.owner} {self.member}"
 
 
+def term_key(target: Target, source: str) -> str:
+    """Where the term of a source is recorded."""
+    return target.fence_key(source, 0, "term")
+
+
+def read_record(target: Target, source: str) -> str:
+    """What Redis records, as text; empty without a record. Raises Unavailable."""
+    (answer,) = target.ask([("HGET", term_key(target, source), "term")])
+    if isinstance(answer, Exception):
+        raise Unavailable(message_of(answer))
+    return text(answer or b"")
+
+
 def recorded(state: str) -> Recorded:
     """From its text, or that of a term alone. Pure."""
     number, server, beat, owner, member = [*state.split(" ", 4), "0", "", ""][:5]
@@ -71,7 +84,7 @@ class AgreedTerm:
         """``owner``: this process' name."""
         self._database, self._target = servers.database, servers.target
         self._terms = Terms(self._database)
-        self._key = self._target.fence_key(config.source, 0, "term")
+        self._source = config.source
         self._owner, self._lease = owner, config.worker.lease
         self._tally = tally
         self._session = 0
@@ -83,6 +96,8 @@ class AgreedTerm:
         #: A state that the server could not follow: Redis may have lost it, and it counts nevertheless.
         self._refused: Optional[Recorded] = None
         self._logged = ""
+        #: Why nothing is written to the session's server; empty when it is drained, or may be.
+        self.refusal = ""
         #: The state that was seen last, and since when; the term whose end is waited for.
         self._seen, self._seen_at = "", 0.0
         self._waits_for: Optional[Term] = None
@@ -92,15 +107,35 @@ class AgreedTerm:
         """What a claim names: the term, and those that it follows."""
         return (str(self._own), *self._former) if self._own else ()
 
+    def check(self, now: float) -> str:
+        """Why nothing may be written to the session's server, the ``refusal`` from now on: another one is
+        drained. While Redis does not answer, its last answer counts. Raises DatabaseUnavailable.
+        """
+        self._follow_session()
+        if self._own and now < self._due:
+            return ""
+        try:
+            before = self._read(now)
+        except Unavailable:
+            if self.refusal:
+                return self.refusal
+            before = ""
+        self.refusal, state = "", recorded(before) if before else None
+        if any(each.term.server != self._database.server for each in (state, self._refused) if each):
+            try:
+                self._require(state, self._terms.read() or {}, now)
+            except FormerPrimary as refused:
+                self.refusal = str(refused)
+        return self.refusal
+
     def hold(self, now: float) -> None:
         """Record the term, each second and in each new session.
 
         Raises DatabaseUnavailable, Unavailable, Denied, FormerPrimary, and FenceMoved when another server is
         recorded by now.
         """
-        if self._session != self._database.sessions:
-            self._session, self._own, self._due = self._database.sessions, None, 0.0
-        elif now < self._due:
+        self._follow_session()
+        if now < self._due:
             return
         is_held, before = bool(self._own), "" if self._own else self._begin(now)
         if self._own:
@@ -117,8 +152,13 @@ class AgreedTerm:
                 self._logged = ""
         self._due = now + min(_BEAT, self._lease / 3)
 
+    def _follow_session(self) -> None:
+        if self._session != self._database.sessions:
+            self._session, self._own, self._due, self.refusal = self._database.sessions, None, 0.0, ""
+
     def _record(self, state: Recorded, before: str) -> None:
-        (answer,) = self._target.run(_RECORD, [(0, (1, self._key, str(state.term), str(state), before))])
+        key = term_key(self._target, self._source)
+        (answer,) = self._target.run(_RECORD, [(0, (1, key, str(state.term), str(state), before))])
         if isinstance(answer, Exception):
             raise answer
         if answer[0] == b"later":
@@ -127,19 +167,19 @@ class AgreedTerm:
             self._own, self._due = None, 0.0
             raise FenceMoved
 
+    def _read(self, now: float) -> str:
+        """The recorded state; empty without one. Raises Unavailable."""
+        state = read_record(self._target, self._source)
+        if state != self._seen:
+            self._seen, self._seen_at = state, now
+        return state
+
     def _begin(self, now: float) -> str:
         """Find the server's term, if it has one or may begin one. Returns the recorded state."""
-        (answer,) = self._target.ask([("HGET", self._key, "term")])
-        if isinstance(answer, Exception):
-            raise Unavailable(message_of(answer))
-        before, known = text(answer or b""), self._terms.read()
-        if before != self._seen:
-            self._seen, self._seen_at = before, now
+        before, known = self._read(now), self._terms.read()
         server, state, least = self._database.server, recorded(before) if before else None, 1
-        for each in filter(None, (state, self._refused)):
-            self._require(each, known or {})
+        self._require(state, known or {}, now)
         if state:
-            self._require_ended(state, known or {}, now)
             least = state.term.number + (state.term.server != server)
         self._refused, self._former = None, []
         if known is not None:
@@ -159,14 +199,20 @@ class AgreedTerm:
                 self._refused, self._own, self._due = recorded(term), None, 0.0
             self._former.append(term)
 
-    def _require(self, state: Recorded, known: Known) -> None:
-        if reason := obstacle(state, self._database.server, known):
-            self._refused, (number, server) = state, state.term
-            raise self._refusal(
-                state,
-                f"{reason}. If it is the primary, execute there: REPLACE INTO gearsync.term VALUES "
-                f"({number}, '{server}', 1000000 * UNIX_TIMESTAMP())",
-            )
+    def _require(self, state: Optional[Recorded], known: Known, now: float) -> None:
+        """Raise FormerPrimary when the server may not follow the recorded one, or one that refused it
+        before.
+        """
+        for each in filter(None, (state, self._refused)):
+            if reason := obstacle(each, self._database.server, known):
+                self._refused, (number, server) = each, each.term
+                raise self._refusal(
+                    each,
+                    f"{reason}. If it is the primary, execute there: REPLACE INTO gearsync.term VALUES "
+                    f"({number}, '{server}', 1000000 * UNIX_TIMESTAMP())",
+                )
+        if state:
+            self._require_ended(state, known, now)
 
     def _require_ended(self, state: Recorded, known: Known, now: float) -> None:
         """A server that was drained before may be a replica that should be read-only: it waits until the

@@ -91,9 +91,16 @@ class Applier:
         self._upstream = upstream
         self._tally = tally
         #: By how many seconds MySQL's clock is ahead of this host's.
-        self.clock_ahead = 0.0
+        self._clock_ahead = 0.0
         #: Whether Redis has returned to an older state; the reader of this flag clears it.
         self.has_stepped_back = False
+
+    def compare_clocks(self) -> None:
+        """Learn by how much MySQL's clock is ahead. Raises DatabaseUnavailable, also for a server that is
+        read-only by now.
+        """
+        before = time.time()
+        self._clock_ahead = self._outbox.database.now() - (before + time.time()) / 2
 
     def apply(self, work: Work) -> None:
         """Write a batch; when the account may not write a table's keys, that table is held and the others are
@@ -340,7 +347,7 @@ class Applier:
             self._tally.count(ERRORS, "dead_letter", len(dead))
         if dead or before:
             entries = [entry for entry in entries if entry.id not in dead and entry.id not in before]
-        now = datetime.datetime.fromtimestamp(time.time() + self.clock_ahead, datetime.timezone.utc).replace(
+        now = datetime.datetime.fromtimestamp(time.time() + self._clock_ahead, datetime.timezone.utc).replace(
             tzinfo=None
         )
         for applied in summary(entries):

@@ -158,7 +158,8 @@ class Drain:
                 self._confirm(time.monotonic())
         self._deleter.close(max(1.0, deadline - time.monotonic()))
         try:
-            self._leases.close()
+            if not (self._term and self._term.refusal):
+                self._leases.close()
         except DatabaseUnavailable as error:
             log.warning(
                 "the leases could not be released, and expire by themselves: %s",
@@ -174,8 +175,12 @@ class Drain:
         if self._session.is_new or self._deleter.gave_up:
             self._start_over()
         if now >= self._refresh_at:
-            # First: a server that is read-only by now is not written to.
-            self._compare_clocks()
+            # First: a server that is read-only by now, or a former primary, is not written to.
+            self._applier.compare_clocks()
+            if self._term and (refusal := self._term.check(now)):
+                self._redis_outage.begin(refusal, quiet=True)
+                self._refresh_at = self._redis_outage.retry_at
+                return
             self._reader.refresh()
             # When another process has locked these rows, there is time for further attempts before a lease
             # expires.
@@ -216,12 +221,7 @@ class Drain:
             self._session.begin()
         self._applied.clear(self._session.lock)
         self._fences.follow({})
-        self._redis_outage.retry_at = 0.0
-
-    def _compare_clocks(self) -> None:
-        before = time.time()
-        server = self._database.now()
-        self._applier.clock_ahead = server - (before + time.time()) / 2
+        self._redis_outage.retry_at = self._refresh_at = 0.0
 
     def _report(self, now: float) -> None:
         """Store a report for `gearsync status`."""

@@ -121,6 +121,25 @@ def test_a_former_primary_that_is_writable_is_not_drained(
     assert REFUSED not in hosts.of_second.said
 
 
+@pytest.mark.parametrize("unnoticed", [True, False])
+def test_a_former_primary_is_not_written_to(
+    hosts: Hosts, start_worker: START_WORKER, unnoticed: bool
+) -> None:
+    hosts.part(unnoticed=unnoticed)
+    hosts.of_first.says(REFUSED)
+    # What it has of its own keeps it from becoming a replica again.
+    before = hosts.first.gtids
+    # Leases are renewed each second.
+    time.sleep(3.0)
+    assert hosts.first.gtids == before
+    hosts.of_first.terminate()
+    assert hosts.first.gtids == before
+    # Nor when it is the first server that a worker sees.
+    start_worker(hosts.config).says(REFUSED)
+    time.sleep(3.0)
+    assert hosts.first.gtids == before
+
+
 def test_a_worker_that_was_refused_stays_so_when_redis_has_lost_the_new_term(
     hosts: Hosts, redis_server: RedisServer
 ) -> None:

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any, Optional
 
 import msgspec
 
+from gearsync.apply.agreed_term import read_record, recorded
 from gearsync.contract import SCHEMA, TRANSACTIONS
 from gearsync.declare.configuration import Config
 from gearsync.operate.pipeline.problems import column_problem, declaration_problem, trigger_problem
@@ -85,6 +87,19 @@ class DatabaseReader:
             self._trigger_problems(synced),
             self._functions(),
             self._open_transactions(),
+            self._drained(),
+        )
+
+    def _drained(self) -> str:
+        """The member that is drained, when it is not the one that is read here; empty also when that is not
+        known.
+        """
+        state = ""
+        if self._config.mysql and len(self._config.mysql.servers) > 1:
+            with contextlib.suppress(Unavailable):
+                state = read_record(self._target, self._config.source)
+        return (
+            recorded(state).member if state and recorded(state).term.server != self._database.server else ""
         )
 
     def _synced(self) -> dict[str, Synced]:

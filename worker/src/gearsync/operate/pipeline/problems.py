@@ -8,7 +8,6 @@ from typing import Optional
 from gearsync.declare.configuration import Config
 from gearsync.declare.declaration import Table
 from gearsync.operate.pipeline.state import DatabaseState, PipelineState, Server, Synced, Verification
-from gearsync.telemetry.metrics import ERRORS
 
 #: A transaction that has been open for longer is worth a hint; seconds.
 _LONG_TRANSACTION = 300.0
@@ -105,18 +104,17 @@ def _in_database(database: DatabaseState, declared: list[str]) -> list[str]:
         for name, problem in database.triggers.items()
         if problem and name in database.synced
     ]
-    if declared or database.waiting:
+    if database.drained:
+        sentences.append(
+            "this host reaches a former primary, or a server that no worker has followed to yet: Redis has "
+            f"{database.drained} as the one that is drained; see the worker's log, action=former_primary"
+        )
+    elif declared or database.waiting:
         if not database.workers:
             sentences.append("no worker process is running: start gearsync-worker on a worker host")
         free = [str(lease.shard) for lease in database.leases if not lease.held]
         if free and database.workers:
             sentences.append(f"no worker process drains shard {', '.join(free)}")
-    sentences += [
-        f"{owner.partition(':')[0]} reaches a former primary, and drains nothing; see its worker's log, "
-        "action=former_primary"
-        for owner, report in database.reports.items()
-        if report.tally.counters.get(ERRORS, {}).get("former_primary")
-    ]
     late = {
         name: waiting.oldest for name, waiting in database.waiting.items() if waiting.oldest > _LATE_CHANGE
     }

@@ -127,6 +127,8 @@ class DatabaseState(msgspec.Struct):
     """None when the account that made the schema may not see transactions, or the schema is of an earlier
     release.
     """
+    drained: str = ""
+    """The member that is drained, when it is another one than this state is of."""
 
 
 class PipelineState(msgspec.Struct):
