@@ -100,5 +100,23 @@ def test_paths_are_absolute_and_a_certificate_has_a_key(
     assert "both or neither" in check(what, SETTINGS[what]("/etc/cert.pem", ""))
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "passes"),
+    [
+        ("server_name", "jobs.example.com", True),
+        ("server_name", "2001:db8::1", True),
+        ("server_name", "jobs.example.com'), ('", False),
+        ("server_name", ".example.com", False),
+        ("minimum_version", "TLSv1.3", True),
+        ("minimum_version", "1.3", False),
+    ],
+)
+def test_the_functions_take_a_name_and_a_version_that_can_be_written_into_sql(
+    check: Callable[[str, dict[str, Any]], str], option: str, value: str, passes: bool
+) -> None:
+    said = check("functions", {"mysql_udf_tls": True, f"mysql_udf_tls_{option}": value})
+    assert said == "" if passes else f"mysql_udf_tls_{option}" in said
+
+
 def test_the_metrics_page_needs_a_certificate_of_its_own(check: Callable[[str, dict[str, Any]], str]) -> None:
     assert "needs worker_metrics_tls_cert_file" in check("metrics", {"worker_metrics_tls": True})
