@@ -122,9 +122,9 @@ def test_redis_wants_tls_a_certificate_and_a_password_from_the_network() -> None
     assert asked(f"context.load_cert_chain({files});").startswith("-NOAUTH")
 
 
-@pytest.mark.parametrize("host", [DB, Host("fleet-users1")], ids=lambda host: host.name)
-def test_the_functions_have_the_name_and_the_version_of_the_inventory(host: Host) -> None:
-    settings = json.loads(host.sql("SELECT gman_stats();"))["settings"]
+@pytest.mark.parametrize("server", [DB, Host("fleet-users1")], ids=lambda host: host.name)
+def test_the_functions_have_the_name_and_the_version_of_the_inventory(server: Host) -> None:
+    settings = json.loads(server.sql("SELECT gman_stats();"))["settings"]
     assert settings["tls"] == "on"
     assert (settings["tls_server_name"], settings["tls_min_version"]) == ("jobs.fleet.example", "1.3")
 
