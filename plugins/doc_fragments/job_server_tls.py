@@ -12,8 +12,8 @@ class ModuleDocFragment:
 options:
   tls:
     description:
-      - Whether to speak TLS, 1.2 or later, to job servers, and never anything else. Their certificates must
-        be made out to the names or addresses used.
+      - Whether to speak TLS to job servers, and never anything else. Their certificates must be made out to
+        the names or addresses used.
     type: bool
     default: false
   tls_ca_file:
@@ -34,4 +34,10 @@ options:
     description:
       - Name in the certificate of the job server; the one of its address when it is left out.
     type: str
+  tls_minimum_version:
+    description:
+      - The lowest version.
+    type: str
+    choices: [TLSv1.2, TLSv1.3]
+    default: TLSv1.2
 """

@@ -17,6 +17,7 @@ def tls_argument_spec():
         # A path, and no secret.
         "tls_key_file": {"type": "path", "no_log": False},
         "tls_server_name": {"type": "str"},
+        "tls_minimum_version": {"type": "str", "choices": ["TLSv1.2", "TLSv1.3"], "default": "TLSv1.2"},
     }
 
 
@@ -60,7 +61,7 @@ def tls_context(params):
             context = ssl.create_default_context(cafile=params["tls_ca_file"])
     else:
         context = ssl.create_default_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.minimum_version = ssl.TLSVersion[params["tls_minimum_version"].replace(".", "_")]
     # Python 3.13 became stricter than OpenSSL, and than the SQL functions: not every private authority is
     # made by the book.
     context.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)

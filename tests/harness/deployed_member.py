@@ -26,10 +26,6 @@ class DeployedMember(Host):
     def is_mariadb(self) -> bool:
         return "MariaDB" in self.sql("SELECT VERSION();")
 
-    @functools.cached_property
-    def address(self) -> str:
-        return self.run("hostname -I").split()[0]
-
     def connect(self, user: str = "app", **options: Any) -> Any:
         """A connection of an application, with PyMySQL's options."""
         return pymysql.connect(
@@ -96,10 +92,12 @@ class DeployedMember(Host):
         self.sql("STOP SLAVE; RESET SLAVE ALL; SET GLOBAL read_only=OFF;")
         return time.monotonic()
 
-    def follow(self, primary: Host, password: str) -> None:
-        """Replicate a MariaDB from another server, of whose transactions it has all until now."""
+    def follow(self, primary: Host, password: str, tls: str) -> None:
+        """Replicate a MariaDB from another server, of whose transactions it has all until now, with these
+        options of TLS.
+        """
         self.sql(
             f"SET GLOBAL gtid_slave_pos='{self.gtids}'; CHANGE MASTER TO MASTER_HOST='{primary.name}', "
             f"MASTER_USER='replica', MASTER_PASSWORD='{password}', MASTER_USE_GTID=slave_pos, "
-            "MASTER_CONNECT_RETRY=1; START SLAVE;"
+            f"MASTER_CONNECT_RETRY=1, {tls}; START SLAVE;"
         )

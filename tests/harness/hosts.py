@@ -21,6 +21,8 @@ ENTER = ROOT / "molecule/hosts/enter"
 NO_HOST = 125
 # The scenario's Redis password, which must appear nowhere that others can look.
 SECRET = os.environ.get("GEARSYNC_REDIS_PASSWORD", "")
+#: How redis-cli reaches the scenario's Redis from its own host, where that needs TLS.
+REDIS_OPTIONS = os.environ.get("GEARSYNC_REDIS_OPTIONS", "")
 
 
 class Host:
@@ -75,10 +77,16 @@ class Host:
     def redis(self, *words: str, ok: bool = True) -> str:
         """What redis-cli answers to one command."""
         return self.run(
-            f"$(command -v redis-cli || command -v valkey-cli) --no-auth-warning {shlex.join(words)}",
+            f"$(command -v redis-cli || command -v valkey-cli) {REDIS_OPTIONS} --no-auth-warning "
+            f"{shlex.join(words)}",
             ok=ok,
             env={"REDISCLI_AUTH": SECRET},
         )
+
+    @functools.cached_property
+    def address(self) -> str:
+        """Its address on the network of the hosts."""
+        return self.run("hostname -I").split()[0]
 
     @functools.cached_property
     def source(self) -> str:
@@ -93,6 +101,10 @@ class Host:
     def is_active(self, unit: str) -> bool:
         """Whether systemd calls ``unit`` active."""
         return self.run(f"systemctl is-active {unit} || true") == "active"
+
+    def main_process(self, unit: str) -> str:
+        """The number of a unit's main process."""
+        return self.run(f"systemctl show --property MainPID --value {unit}")
 
     @property
     def mysql_unit(self) -> str:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 import json
+import ssl
 
 import pytest
 from harness.ports import free_port
@@ -55,6 +56,15 @@ def test_a_certificate_for_another_name_is_taken_when_that_is_the_name_of_the_op
     options = elsewhere.arguments() | {"tls_server_name": "elsewhere.example"}
     assert modules.ok("gearman_info", port=elsewhere.port, **options)["version"].startswith("1.")
     elsewhere.stop()
+
+
+def test_a_job_server_with_too_old_a_version_is_refused(modules, job_server, front):
+    old = Front(front.certificates, job_server)
+    old.context.maximum_version = ssl.TLSVersion.TLSv1_2
+    assert modules.ok("gearman_info", port=old.port, **old.arguments())["version"].startswith("1.")
+    message = modules.refused("gearman_info", port=old.port, tls_minimum_version="TLSv1.3", **old.arguments())
+    assert "version" in message.lower()
+    old.stop()
 
 
 def test_a_list_of_job_servers_with_tls_is_set(database, modules, gearman, front):

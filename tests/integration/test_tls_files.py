@@ -70,31 +70,54 @@ def files(directory: Path) -> dict[str, tuple[str, str, str]]:
     }
 
 
+def reported(directory: Path, hosts: dict[str, tuple[str, dict[str, Any]]]) -> dict[str, str]:
+    """What the check of a role reports on each host, with the role and the host's variables."""
+    task = {"include_role": {"name": "gearsync.mysql_redis.{{ role }}", "tasks_from": "check_tls"}}
+    inventory = {
+        "all": {
+            "vars": LOCAL,
+            "hosts": {host: {"role": role, **variables} for host, (role, variables) in hosts.items()},
+        }
+    }
+    plays = [{"hosts": "all", "gather_facts": False, "tasks": [task]}]
+    done = run_plays(directory, inventory, plays, "--forks", "4")
+    failures = re.findall(r"(?ms)^(?:fatal|failed): \[(\w+)\](.*?)(?=^\S|\Z)", done.output)
+    texts = {host: " ".join(text.split()) for host, text in failures}
+    assert {host for host, failed in done.recap("failed").items() if failed} == set(texts), done.output
+    return {host: texts.get(host, "") for host in hosts}
+
+
+def require(said: dict[str, str], expected: dict[str, str]) -> None:
+    """Each host reports what is expected, which may be nothing."""
+    for host, message in expected.items():
+        assert message in said[host] if message else said[host] == "", (host, said[host])
+
+
 def test_absolute_paths_and_keys_that_others_cannot_read_are_required(tmp_path: Path) -> None:
     # A host for each case: one run is enough.
-    hosts: dict[str, dict[str, Any]] = {"page": {"role": "worker", "worker_metrics_tls": True}}
+    hosts: dict[str, tuple[str, dict[str, Any]]] = {"page": ("worker", {"worker_metrics_tls": True})}
     expected = {"page": "needs worker_metrics_tls_cert_file"}
     for case, (cert, key, message) in files(tmp_path).items():
         for number, (what, variables) in enumerate(SETTINGS.items()):
             host = f"{case}{number}"
-            hosts[host] = {
-                "role": "mysql_udf" if "functions" in what else "worker",
-                **variables(cert, key),
-            }
+            hosts[host] = "mysql_udf" if "functions" in what else "worker", variables(cert, key)
             expected[host] = message.format(host)
-    task = {"include_role": {"name": "gearsync.mysql_redis.{{ role }}", "tasks_from": "check_tls"}}
-    plays = [{"hosts": "all", "gather_facts": False, "tasks": [task]}]
-    done = run_plays(tmp_path, {"all": {"hosts": hosts, "vars": LOCAL}}, plays, "--forks", "4")
-    failed = done.recap("failed")
-    assert {host: bool(failed[host]) for host in hosts} == {
-        host: bool(text) for host, text in expected.items()
-    }
-    said = failures(done.output)
-    for host, message in expected.items():
-        assert message in said.get(host, ""), (host, done.output)
+    require(reported(tmp_path, hosts), expected)
 
 
-def failures(output: str) -> dict[str, str]:
-    """By host, what its tasks that failed have reported, without line breaks."""
-    parts = re.findall(r"(?ms)^(?:fatal|failed): \[(\w+)\](.*?)(?=^\S|\Z)", output)
-    return {host: " ".join(text.split()) for host, text in parts}
+def test_the_functions_take_a_name_and_a_version_that_can_be_written_into_sql(tmp_path: Path) -> None:
+    values = [
+        ("server_name", "jobs.example.com", True),
+        ("server_name", "2001:db8::1", True),
+        ("server_name", "jobs.example.com'), ('", False),
+        ("server_name", ".example.com", False),
+        ("minimum_version", "TLSv1.3", True),
+        ("minimum_version", "1.3", False),
+    ]
+    hosts: dict[str, tuple[str, dict[str, Any]]] = {}
+    expected: dict[str, str] = {}
+    for number, (option, value, passes) in enumerate(values):
+        variable = f"mysql_udf_tls_{option}"
+        hosts[f"case{number}"] = "mysql_udf", {"mysql_udf_tls": True, variable: value}
+        expected[f"case{number}"] = "" if passes else variable
+    require(reported(tmp_path, hosts), expected)

@@ -30,7 +30,12 @@ def test_locked_settings_and_lists_stay_until_the_library_is_loaded_again(
     configure(gman, locked="on")
     before = stats(gman)
     assert before["settings"]["locked"] == "on"
-    for name, value in {**before["settings"], "tls_ca": "/etc/hostname", "locked": "off"}.items():
+    for name, value in {
+        **before["settings"],
+        "tls_ca": "/etc/hostname",
+        "tls_server_name": "x",
+        "locked": "off",
+    }.items():
         if name != "locked" or value != "on":
             refused(gman, "gman_configure", name, value)
             refused(gman, "gman_configure", Value(name, constant=True), Value("default", constant=True))

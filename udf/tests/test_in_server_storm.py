@@ -28,7 +28,7 @@ WRITERS, ATTACKERS = 4, 6
 NAMES = [
     *("connect_timeout_ms", "io_timeout_ms", "job_timeout_ms", "breaker_retry_ms", "probe_wait_ms"),
     *("pool_max_idle", "pool_idle_ms", "wake_interval_ms", "background_errors", "locked", "nonsense"),
-    *("tls", "tls_ca", "tls_cert", "tls_key"),
+    *("tls", "tls_ca", "tls_cert", "tls_key", "tls_server_name", "tls_min_version"),
 ]
 VALUES = (
     "'on'", "'off'", "'default'", "'null'", "0", "1", "999999999", "-1", "1e3", "NULL", "''", "x'00ff'",

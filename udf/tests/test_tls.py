@@ -6,6 +6,7 @@ certificate.
 from __future__ import annotations
 
 import shutil
+import ssl
 import subprocess
 from collections.abc import Iterator
 
@@ -112,6 +113,83 @@ def test_name_is_sent_and_checked(
     use(gman, f"{name}:{tls_fake.port}")
     assert gman.call("gman_do_background", "f", "x") == b"H:fake:1"
     assert seen == ["localhost"]
+
+
+@pytest.mark.parametrize(
+    ("name", "sent"),
+    [
+        ("elsewhere.example", "elsewhere.example"),
+        ("Elsewhere.Example.", "elsewhere.example"),
+        # A certificate may be made out to an address, which no client sends.
+        ("127.0.0.2", None),
+    ],
+)
+def test_server_name_of_the_settings_is_sent_and_checked_in_place_of_the_host(
+    gman: Driver, certificates: Certificates, gearmand: Gearmand, name: str, sent: str | None
+) -> None:
+    seen: list[str | None] = []
+    context = certificates.context("elsewhere")
+    context.sni_callback = lambda _socket, name, _context: seen.append(name)
+    front = TlsFront(context, (gearmand.host, gearmand.port))
+    configure(gman, tls_server_name=name)
+    secure(gman, certificates)
+    use(gman, front.address)
+    assert gman.call("gman_do", "reverse", "hello") == b"olleh"
+    wake(gman, "f", "x")
+    assert seen == [sent, sent]
+    front.stop()
+
+
+def test_server_without_the_name_of_the_settings_is_refused(
+    gman: Driver, certificates: Certificates, tls_fake: FakeServer
+) -> None:
+    """It has the host of its address, which is of no matter then."""
+    for name, says in (("elsewhere.example", "hostname mismatch"), ("127.0.0.2", "IP address mismatch")):
+        configure(gman, tls_server_name=name)
+        secure(gman, certificates)
+        use(gman, "")
+        use(gman, tls_fake.address)
+        assert at_once(gman, "gman_do_background", "f", "secret") is None
+        assert says in server(gman)["last_error"]
+    assert tls_fake.jobs == []
+
+
+def test_server_with_too_old_a_version_is_refused(
+    gman: Driver, certificates: Certificates, tls_fake: FakeServer
+) -> None:
+    assert tls_fake.context
+    tls_fake.context.maximum_version = ssl.TLSVersion.TLSv1_2
+    configure(gman, tls_min_version="1.3")
+    secure(gman, certificates)
+    use(gman, tls_fake.address)
+    assert at_once(gman, "gman_do_background", "f", "secret") is None
+    assert "protocol" in server(gman)["last_error"]
+    assert (tls_fake.jobs, server(gman)["failures"]["tls"]) == ([], 1)
+    configure(gman, tls_min_version="1.2", breaker_retry_ms=10)
+    secure(gman, certificates)
+    until(lambda: submit(gman))
+
+
+def test_name_and_version_are_used_from_the_next_time_that_tls_is_switched_on(
+    gman: Driver, certificates: Certificates, tls_fake: FakeServer
+) -> None:
+    """Also when the settings are locked by then, and not with the kept connections."""
+    assert tls_fake.context
+    tls_fake.context.maximum_version = ssl.TLSVersion.TLSv1_2
+    secure(gman, certificates)
+    use(gman, tls_fake.address)
+    for setting, value in (("tls_server_name", "elsewhere.example"), ("tls_min_version", "1.3")):
+        assert submit(gman)
+        configure(gman, **{setting: value})
+        assert submit(gman)
+        configure(gman, tls="on")
+        assert submit(gman) is None
+        configure(gman, **{setting: "default"}, tls="on", breaker_retry_ms=10)
+        until(lambda: submit(gman))
+    configure(gman, tls_min_version="1.3", locked="on")
+    assert submit(gman)
+    configure(gman, tls="on")
+    assert submit(gman) is None
 
 
 def test_ipv6(gman: Driver, certificates: Certificates) -> None:

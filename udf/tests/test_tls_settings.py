@@ -52,36 +52,58 @@ def test_switching(gman: Driver, certificates: Certificates) -> None:
     [
         ("tls", "yes", "tls must be off or on"),
         ("tls", 1, "tls must be off or on"),
-        ("tls_ca", "ca.pem", "tls_ca must be an absolute path"),
-        ("tls_key", "/" + "x" * 255, "tls_key must be an absolute path"),
-        ("tls_cert", "/a\0b", "tls_cert must be an absolute path"),
+        ("tls_ca", "ca.pem", "tls_ca: not an absolute path"),
+        ("tls_key", "/" + "x" * 255, "tls_key: not an absolute path"),
+        ("tls_cert", "/a\0b", "tls_cert: not an absolute path"),
+        ("tls_server_name", "one two", "tls_server_name: a host name consists of letters, digits, - _ ."),
+        ("tls_server_name", "a\0b", "tls_server_name: a host name consists of letters, digits, - _ ."),
+        ("tls_server_name", "x" * 254, "tls_server_name: the host name is too long"),
+        # As a suffix OpenSSL would take it.
+        ("tls_server_name", ".example.com", "tls_server_name: a part of the host name is empty"),
+        ("tls_server_name", "jobs.example.com:4730", "tls_server_name: not an IPv6 address"),
+        ("tls_server_name", "127.0.0.256", "tls_server_name: not an IPv4 address"),
+        ("tls_min_version", "1.1", "tls_min_version must be 1.2 or 1.3"),
+        ("tls_min_version", "TLSv1.3", "tls_min_version must be 1.2 or 1.3"),
     ],
 )
 def test_wrong_settings(gman: Driver, name: str, value: str | int, says: str) -> None:
     with pytest.raises(Refused) as refused:
         gman.call("gman_configure", Value(name, constant=True), Value(value, constant=True))
     assert says in str(refused.value)
+    assert len(str(refused.value)) < 80
     with pytest.raises(RowError):
         gman.call("gman_configure", name, value)
 
 
 def test_settings_are_reported(gman: Driver, certificates: Certificates) -> None:
-    assert {k: v for k, v in stats(gman)["settings"].items() if k.startswith("tls")} == {
+    defaults = {
         "tls": "off",
+        "tls_min_version": "1.2",
         "tls_ca": "",
         "tls_cert": "",
         "tls_key": "",
+        "tls_server_name": "",
     }
+
+    def reported() -> dict[str, str]:
+        return {name: value for name, value in stats(gman)["settings"].items() if name.startswith("tls")}
+
+    assert reported() == defaults
     secure(gman, certificates, client="client")
-    assert stats(gman)["settings"]["tls_key"] == certificates.path("client.key")
-    for name in ("tls", "tls_ca", "tls_cert", "tls_key"):
-        gman.call("gman_configure", name, "default")
-    assert {k: v for k, v in stats(gman)["settings"].items() if k.startswith("tls")} == {
-        "tls": "off",
-        "tls_ca": "",
-        "tls_cert": "",
-        "tls_key": "",
+    configure(gman, tls_server_name="jobs.example.com", tls_min_version="1.3")
+    changed = {
+        "tls": "on",
+        "tls_min_version": "1.3",
+        "tls_ca": certificates.path("ca.pem"),
+        "tls_cert": certificates.path("client.pem"),
+        "tls_key": certificates.path("client.key"),
+        "tls_server_name": "jobs.example.com",
     }
+    assert reported() == changed
+    assert set(stats(gman)["changed_settings"]) >= set(changed)
+    for name in defaults:
+        gman.call("gman_configure", name, "default")
+    assert reported() == defaults
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ what each host holds.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -105,11 +106,27 @@ def test_job_servers_speak_tls_and_nothing_else(server: Host) -> None:
     assert DB.run(f'python3 -c "{ask}"').startswith("OK 1.")
 
 
-def test_redis_wants_a_password_from_the_network() -> None:
-    answer = WORKERS[0].run(
-        "bash -c 'exec 3<>/dev/tcp/fleet-cache/6379; printf \"GET name\\r\\n\" >&3; head -n 1 <&3'"
-    )
-    assert answer.startswith("-NOAUTH")
+def test_redis_wants_tls_a_certificate_and_a_password_from_the_network() -> None:
+    def asked(certificate: str = "") -> str:
+        ask = (
+            "import socket, ssl; context = ssl.create_default_context(cafile='/etc/gearsync-tls/ca.pem');"
+            f" {certificate} one = context.wrap_socket(socket.create_connection(('fleet-cache', 6379), 120),"
+            " server_hostname='fleet-cache'); one.sendall(b'GET name\\r\\n'); print(one.recv(100).decode())"
+        )
+        return WORKERS[0].run(f'python3 -c "{ask}"', ok=False)
+
+    plain = "exec 3<>/dev/tcp/fleet-cache/6379; printf 'GET name\\r\\n' >&3; head -n 1 <&3"
+    assert "NOAUTH" not in WORKERS[0].run(f'timeout 120 bash -c "{plain}"', ok=False)
+    assert "CERTIFICATE_REQUIRED" in asked()
+    files = "'/etc/gearsync-tls/worker.pem', '/etc/gearsync-tls/worker.key'"
+    assert asked(f"context.load_cert_chain({files});").startswith("-NOAUTH")
+
+
+@pytest.mark.parametrize("server", [DB, Host("fleet-users1")], ids=lambda host: host.name)
+def test_the_functions_have_the_name_and_the_version_of_the_inventory(server: Host) -> None:
+    settings = json.loads(server.sql("SELECT gman_stats();"))["settings"]
+    assert settings["tls"] == "on"
+    assert (settings["tls_server_name"], settings["tls_min_version"]) == ("jobs.fleet.example", "1.3")
 
 
 def test_smoke_sends_a_row_through_all_hosts(playbooks: Playbooks) -> None:

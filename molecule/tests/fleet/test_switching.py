@@ -17,11 +17,12 @@ import redis
 import yaml
 from harness.deployed_member import DeployedMember
 from harness.failover import Application, Stream, differences
+from harness.fleet import cache_client
 from harness.hosts import SECRET, Host, Playbooks, recap
 from harness.places import ROOT
 from harness.waiting import until
 
-CACHE, WORKER = Host("fleet-cache"), Host("fleet-worker1")
+WORKER = Host("fleet-worker1")
 WRITERS = 8
 
 
@@ -31,7 +32,7 @@ class Main:
     def __init__(self, members: list[DeployedMember]) -> None:
         self.primary, self.replica = sorted(members, key=lambda member: not member.is_writable)
         variables = yaml.safe_load((ROOT / "molecule/fleet/inventory/group_vars/main.yml").read_text())
-        self._password = variables["replica_password"]
+        self._login = variables["replica_password"], variables["replicate_tls"]
 
     def switch(self) -> None:
         """As an orchestrator does it."""
@@ -39,7 +40,7 @@ class Main:
         until(lambda: self.replica.gtids, self.primary.gtids)
         self.replica.promote()
         self.primary, self.replica = self.replica, self.primary
-        self.replica.follow(self.primary, self._password)
+        self.replica.follow(self.primary, *self._login)
 
     def kill_primary(self) -> None:
         """The primary is gone for good, and its replica takes its place."""
@@ -63,8 +64,7 @@ def application(main: Main) -> Application:
 
 @pytest.fixture(scope="module")
 def cache() -> Iterator[redis.Redis]:
-    address = CACHE.run("hostname -I").split()[0]
-    with redis.Redis(address, password=SECRET) as client:
+    with cache_client() as client:
         yield client
 
 

@@ -81,13 +81,20 @@ static const char *copy_host(struct slice text, struct address *out) {
     return NULL;
 }
 
+const char *address_host_parse(struct slice text, struct address *out) {
+    memset(out, 0, sizeof *out);
+    const char *problem = copy_host(text, out);
+    if (problem)
+        return problem;
+    return strchr(out->host, ':') ? parse_v6(out) : parse_name(out);
+}
+
 /* The text from start to end. */
 static struct slice between(const char *start, const char *end) {
     return (struct slice){start, (size_t)(end - start)};
 }
 
 static const char *parse_entry(struct slice entry, struct address *out) {
-    memset(out, 0, sizeof *out);
     const char *problem, *start = entry.data, *end = start + entry.length, *stop;
     bool v6 = *start == '[';
     if (v6) {
@@ -103,11 +110,11 @@ static const char *parse_entry(struct slice entry, struct address *out) {
         if (!stop)
             stop = end;
     }
-    problem = copy_host(between(start, stop), out);
-    if (!problem)
-        problem = v6 ? parse_v6(out) : parse_name(out);
+    problem = address_host_parse(between(start, stop), out);
     if (problem)
         return problem;
+    if (v6 && !strchr(out->host, ':'))
+        return "not an IPv6 address";
     const char *colon = v6 ? stop + 1 : stop;
     if (colon < end)
         problem = parse_port(between(colon + 1, end), out);

@@ -23,6 +23,8 @@ struct address {
     bool numeric;           /* an IP address, so there is no name to resolve */
 };
 
+/* A host: a name, or an IP address without brackets. The reason when it is neither. */
+const char *address_host_parse(struct slice text, struct address *out);
 /* The host without a dot at its end, which neither /etc/hosts nor a certificate knows. */
 void address_host(const struct address *address, char host[HOST_MAX + 1]);
 /* Parse a list into out[LIST_MAX]. Returns the number of addresses, or -1 with the reason and the entry in

@@ -49,26 +49,20 @@ static void write_server(struct buffer *out, const struct server_list *list, str
 }
 
 static void write_servers(struct buffer *out) {
-    bool first = true;
     pthread_mutex_lock(&registry_lock);
+    const struct server_list *first = servers_lists(), *list;
     buffer_text(out, ",\"server_lists\":{");
-    for (const struct server_list *list = servers_lists(); list; list = list->next) {
-        if (!first)
-            buffer_byte(out, ',');
-        first = false;
+    for (list = first; list; list = list->next) {
+        buffer_text(out, list == first ? "" : ",");
         text_quote(out, list->function, strlen(list->function));
-        buffer_byte(out, ':');
-        buffer_byte(out, '"');
+        buffer_text(out, ":\"");
         servers_write(list, out);
         buffer_byte(out, '"');
     }
     buffer_text(out, "},\"servers\":[");
-    first = true;
-    for (const struct server_list *list = servers_lists(); list; list = list->next)
+    for (list = first; list; list = list->next) /* a list has servers */
         for (size_t i = 0; i < list->count; i++) {
-            if (!first)
-                buffer_byte(out, ',');
-            first = false;
+            buffer_text(out, list == first && i == 0 ? "" : ",");
             write_server(out, list, list->servers[i]);
         }
     pthread_mutex_unlock(&registry_lock);

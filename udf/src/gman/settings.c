@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "address.h"
 #include "shared/text.h"
 
 static const struct {
@@ -23,13 +24,14 @@ static const struct {
     [WAKE_INTERVAL_MS] = {"wake_interval_ms", 1, 60000, 10, NULL},
     [BACKGROUND_ERRORS] = {"background_errors", 0, 1, 0, (const char *const[]){"null", "error"}},
     [TLS] = {"tls", 0, 1, 0, (const char *const[]){"off", "on"}},
+    [TLS_MIN_VERSION] = {"tls_min_version", 0, 1, 0, (const char *const[]){"1.2", "1.3"}},
     [LOCKED] = {"locked", 0, 1, 0, (const char *const[]){"off", "on"}},
 };
 
 /* The difference from the default: the zeroed memory of a newly loaded library holds the defaults. */
 static atomic_long changes[SETTINGS];
 
-static const char *const text_names[TEXT_SETTINGS] = {"tls_ca", "tls_cert", "tls_key"};
+static const char *const text_names[TEXT_SETTINGS] = {"tls_ca", "tls_cert", "tls_key", "tls_server_name"};
 static char texts[TEXT_SETTINGS][TEXT_SETTING_MAX + 1];
 static pthread_mutex_t text_lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -48,6 +50,10 @@ int64_t setting(enum setting which) {
 }
 
 int64_t setting_ns(enum setting which) { return setting(which) * 1000000; }
+
+static const char *name_of(int which) {
+    return which < SETTINGS ? known[which].name : text_names[which - SETTINGS];
+}
 
 const char *settings_text_name(enum text_setting which) { return text_names[which]; }
 
@@ -70,13 +76,23 @@ static bool parse(struct slice text, int which, long *value) {
     return false;
 }
 
+static const char *text_problem(int which, struct slice value) {
+    struct address named;
+    if (value.length == 0)
+        return NULL;
+    if (which == TLS_SERVER_NAME)
+        return address_host_parse(value, &named);
+    bool path =
+        value.length <= TEXT_SETTING_MAX && value.data[0] == '/' && !memchr(value.data, 0, value.length);
+    return path ? NULL : "not an absolute path of at most 255 bytes";
+}
+
 static bool change_text(int which, struct slice value, bool apply, char *message, size_t size) {
     if (text_is(value, "default"))
         value.length = 0;
-    if (value.length > TEXT_SETTING_MAX ||
-        (value.length && (value.data[0] != '/' || memchr(value.data, 0, value.length)))) {
-        snprintf(message, size, "gman_configure: %s must be an absolute path of at most %d bytes",
-                 text_names[which], TEXT_SETTING_MAX);
+    const char *problem = text_problem(which, value);
+    if (problem) {
+        snprintf(message, size, "gman_configure: %s: %s", text_names[which], problem);
         return false;
     }
     if (apply) {
@@ -106,32 +122,27 @@ static bool change_number(int which, struct slice value, bool apply, char *messa
 }
 
 bool settings_change(struct slice name, struct slice value, bool apply, char *message, size_t size) {
-    for (int i = 0; i < SETTINGS; i++)
-        if (text_is(name, known[i].name))
-            return change_number(i, value, apply, message, size);
-    for (int i = 0; i < TEXT_SETTINGS; i++)
-        if (text_is(name, text_names[i]))
-            return change_text(i, value, apply, message, size);
+    for (int i = 0; i < SETTINGS + TEXT_SETTINGS; i++)
+        if (text_is(name, name_of(i)))
+            return i < SETTINGS ? change_number(i, value, apply, message, size)
+                                : change_text(i - SETTINGS, value, apply, message, size);
     char shown[33];
     snprintf(message, size, "gman_configure: unknown setting '%s'", text_shown(name, shown, sizeof shown));
     return false;
 }
 
 void settings_write(struct buffer *out) {
-    buffer_byte(out, '{');
-    for (int i = 0; i < SETTINGS; i++) {
-        long value = (long)setting((enum setting)i);
-        buffer_format(out, i ? ",\"%s\":" : "\"%s\":", known[i].name);
-        if (known[i].words)
-            buffer_format(out, "\"%s\"", known[i].words[value]);
-        else
-            buffer_format(out, "%ld", value);
-    }
-    for (int i = 0; i < TEXT_SETTINGS; i++) {
+    for (int i = 0; i < SETTINGS + TEXT_SETTINGS; i++) {
         char text[TEXT_SETTING_MAX + 1];
-        settings_text((enum text_setting)i, text);
-        buffer_format(out, ",\"%s\":", text_names[i]);
-        text_quote(out, text, strlen(text));
+        buffer_format(out, i ? ",\"%s\":" : "{\"%s\":", name_of(i));
+        if (i >= SETTINGS) {
+            settings_text((enum text_setting)(i - SETTINGS), text);
+            text_quote(out, text, strlen(text));
+        } else if (known[i].words) {
+            buffer_format(out, "\"%s\"", known[i].words[setting((enum setting)i)]);
+        } else {
+            buffer_format(out, "%ld", (long)setting((enum setting)i));
+        }
     }
     buffer_byte(out, '}');
 }
@@ -145,8 +156,7 @@ void settings_write_changed(struct buffer *out) {
             settings_text((enum text_setting)(i - SETTINGS), text);
         if (i < SETTINGS ? setting((enum setting)i) == known[i].normal : !text[0])
             continue;
-        buffer_format(out, first ? "\"%s\"" : ",\"%s\"",
-                      i < SETTINGS ? known[i].name : text_names[i - SETTINGS]);
+        buffer_format(out, first ? "\"%s\"" : ",\"%s\"", name_of(i));
         first = false;
     }
     buffer_byte(out, ']');

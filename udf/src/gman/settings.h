@@ -21,12 +21,13 @@ enum setting {
     WAKE_INTERVAL_MS,
     BACKGROUND_ERRORS,
     TLS,
+    TLS_MIN_VERSION,
     LOCKED,
     SETTINGS,
 };
 
-/* Settings whose value is a path; "" is no path. */
-enum text_setting { TLS_CA, TLS_CERT, TLS_KEY, TEXT_SETTINGS };
+/* Settings whose value is text; "" is none. The first ones are paths. */
+enum text_setting { TLS_CA, TLS_CERT, TLS_KEY, TLS_FILES, TLS_SERVER_NAME = TLS_FILES, TEXT_SETTINGS };
 
 enum { TEXT_SETTING_MAX = 255 };
 

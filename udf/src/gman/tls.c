@@ -85,11 +85,12 @@ struct tls {
     char problem[TLS_PROBLEM_MAX];
 };
 
-/* Guards api (while it is filled), context, no_context and atexit. Held only while OpenSSL is loaded. Only
+/* Guards api (while it is filled), context, chosen, no_context and atexit. Held only while OpenSSL is loaded. Only
  * tls_reload changes them, and its callers exclude each other. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static bool loaded;
 static SSL_CTX *context;
+static struct tls_choice chosen; /* for the context */
 static char no_context[TLS_PROBLEM_MAX] = "TLS: not configured"; /* the reason why there is no context */
 static atomic_uint generation;
 /* The process exits, and OpenSSL has already freed its data. */
@@ -99,17 +100,12 @@ unsigned tls_generation(void) { return atomic_load_explicit(&generation, memory_
 
 /* --- OpenSSL --- */
 
-static const char *base_name(const char *path) {
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
-
 /* A server with a static OpenSSL that exports its symbols would mix functions of two versions. Shared
  * libraries do not: their symbols are versioned. */
 static bool server_has_its_own(void) {
     void *known = dlsym(RTLD_DEFAULT, "OPENSSL_init_crypto");
     Dl_info where;
-    return known && dladdr(known, &where) && strncmp(base_name(where.dli_fname), "libcrypto.", 10) != 0;
+    return known && dladdr(known, &where) && !strstr(where.dli_fname, "libcrypto.");
 }
 
 static void note_end(void) { ending = true; }
@@ -118,13 +114,8 @@ static void note_end(void) { ending = true; }
 static bool load(char *problem, size_t size) {
     /* Prefer the copy that the server uses. OpenSSL has thread-local data, so it stays loaded when this
      * library is unloaded. */
-    static const struct {
-        const char *name;
-        int flags;
-    } candidates[] = {{"libssl.so.3", RTLD_NOLOAD},
-                      {"libssl.so.1.1", RTLD_NOLOAD},
-                      {"libssl.so.3", 0},
-                      {"libssl.so.1.1", 0}};
+    static const char *const names[] = {"libssl.so.3", "libssl.so.1.1"};
+    const int flags = RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE;
     void *library = NULL;
     if (loaded)
         return true;
@@ -132,8 +123,8 @@ static bool load(char *problem, size_t size) {
         snprintf(problem, size, "TLS: the server contains a static OpenSSL, and no second one can be loaded");
         return false;
     }
-    for (size_t i = 0; i < sizeof candidates / sizeof *candidates && !library; i++)
-        library = dlopen(candidates[i].name, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE | candidates[i].flags);
+    for (int i = 0; i < 4 && !library; i++)
+        library = dlopen(names[i % 2], i < 2 ? flags | RTLD_NOLOAD : flags);
     if (!library) {
         snprintf(problem, size, "TLS: neither libssl.so.3 nor libssl.so.1.1 can be loaded");
         return false;
@@ -172,10 +163,7 @@ static int no_password(char *out, int size, int writing, void *data) {
     return 0;
 }
 
-/* The files of the context. */
-static struct stamp stamps[TEXT_SETTINGS];
-
-/* Pass the files to OpenSSL. The setting whose file it does not accept, or TEXT_SETTINGS. */
+/* Pass the files to OpenSSL. The setting whose file it does not accept, or TLS_FILES. */
 static enum text_setting files_use(const struct tls_files *files, SSL_CTX *made) {
     char name[FILE_NAME_MAX];
     if (files->fd[TLS_CA] < 0
@@ -183,13 +171,13 @@ static enum text_setting files_use(const struct tls_files *files, SSL_CTX *made)
             : api.SSL_CTX_load_verify_locations(made, tls_file_name(files, TLS_CA, name), NULL) != 1)
         return TLS_CA;
     if (files->fd[TLS_CERT] < 0)
-        return TEXT_SETTINGS;
+        return TLS_FILES;
     if (api.SSL_CTX_use_certificate_chain_file(made, tls_file_name(files, TLS_CERT, name)) != 1)
         return TLS_CERT;
     if (api.SSL_CTX_use_PrivateKey_file(made, tls_file_name(files, TLS_KEY, name), FORMAT_PEM) != 1 ||
         api.SSL_CTX_check_private_key(made) != 1)
         return TLS_KEY;
-    return TEXT_SETTINGS;
+    return TLS_FILES;
 }
 
 static SSL_CTX *context_new(const struct tls_files *files, char *problem, size_t size) {
@@ -200,14 +188,15 @@ static SSL_CTX *context_new(const struct tls_files *files, char *problem, size_t
         return NULL;
     api.ERR_clear_error();
     SSL_CTX *made = api.SSL_CTX_new(api.TLS_client_method());
-    if (!made || api.SSL_CTX_ctrl(made, CONTROL_LOWEST_VERSION, VERSION_1_2, NULL) != 1) {
+    long lowest = VERSION_1_2 + (long)files->choice.version;
+    if (!made || api.SSL_CTX_ctrl(made, CONTROL_LOWEST_VERSION, lowest, NULL) != 1) {
         snprintf(problem, size, "TLS: %s", reason());
     } else {
         api.SSL_CTX_ctrl(made, CONTROL_MODE, MODE_RELEASE_BUFFERS, NULL);
         api.SSL_CTX_set_verify(made, VERIFY_PEER, NULL);
         api.SSL_CTX_set_default_passwd_cb(made, no_password);
         enum text_setting wrong = files_use(files, made);
-        if (wrong == TEXT_SETTINGS)
+        if (wrong == TLS_FILES)
             return made;
         snprintf(problem, size, "TLS: %s: %s", settings_text_name(wrong), reason());
     }
@@ -215,10 +204,12 @@ static SSL_CTX *context_new(const struct tls_files *files, char *problem, size_t
     return NULL;
 }
 
-static void replace_context(SSL_CTX *made) {
+static void replace_context(SSL_CTX *made, const struct tls_choice *choice) {
     pthread_mutex_lock(&lock);
     SSL_CTX *old = context;
     context = made;
+    if (made)
+        memcpy(&chosen, choice, sizeof chosen);
     pthread_mutex_unlock(&lock);
     atomic_fetch_add(&generation, 1);
     if (old)
@@ -228,22 +219,20 @@ static void replace_context(SSL_CTX *made) {
 bool tls_reload(bool only_changed, char *problem, size_t size) {
     struct tls_files files;
     if (!setting(TLS)) {
-        replace_context(NULL);
+        replace_context(NULL, NULL);
         return true;
     }
     SSL_CTX *made = NULL;
     if (tls_files_open(&files, problem, size)) {
-        bool same = only_changed && context && memcmp(stamps, files.stamp, sizeof stamps) == 0;
+        bool same = only_changed && context && memcmp(&chosen, &files.choice, sizeof chosen) == 0;
         if (!same)
             made = context_new(&files, problem, size);
-        if (made)
-            memcpy(stamps, files.stamp, sizeof stamps);
         tls_files_close(&files);
         if (same)
             return true;
     }
     if (made || !context)
-        replace_context(made);
+        replace_context(made, &files.choice);
     pthread_mutex_lock(&lock);
     if (!made)
         snprintf(no_context, sizeof no_context, "%s", problem);
@@ -251,10 +240,12 @@ bool tls_reload(bool only_changed, char *problem, size_t size) {
     return made;
 }
 
-/* With one more reference. */
-static SSL_CTX *take_context(char *problem) {
+/* With one more reference, and the host that certificates must have, when it is set. */
+static SSL_CTX *take_context(struct address *host, char *problem) {
     pthread_mutex_lock(&lock);
     SSL_CTX *taken = context;
+    if (chosen.server.host[0])
+        *host = chosen.server;
     if (taken)
         api.SSL_CTX_up_ref(taken);
     else
@@ -286,32 +277,27 @@ static bool expect(SSL *ssl, const struct address *address) {
 }
 
 struct tls *tls_begin(const struct address *address, char problem[TLS_PROBLEM_MAX]) {
-    SSL_CTX *from = take_context(problem);
+    struct address host = *address;
+    SSL_CTX *from = take_context(&host, problem);
     if (!from)
         return NULL;
     api.ERR_clear_error();
-    struct tls *tls = malloc(sizeof *tls);
+    struct tls *tls = calloc(1, sizeof *tls);
     SSL *ssl = api.SSL_new(from);
     BIO *input = api.BIO_new(api.BIO_s_mem()), *output = api.BIO_new(api.BIO_s_mem());
     api.SSL_CTX_free(from);
-    if (tls && ssl && input && output && expect(ssl, address)) {
+    if (tls && ssl && input && output && expect(ssl, &host)) {
         tls->ssl = ssl;
         tls->input = input;
         tls->output = output;
-        tls->start = tls->end = tls->handshake_bytes = 0;
-        tls->established = tls->refused = false;
-        tls->problem[0] = 0;
         api.SSL_set_bio(ssl, input, output);
         return tls;
     }
     snprintf(problem, TLS_PROBLEM_MAX, "TLS: out of memory");
     free(tls);
-    if (input)
-        api.BIO_free(input);
-    if (output)
-        api.BIO_free(output);
-    if (ssl)
-        api.SSL_free(ssl);
+    api.BIO_free(input); /* NULL is nothing to free, here and below */
+    api.BIO_free(output);
+    api.SSL_free(ssl);
     api.ERR_clear_error();
     return NULL;
 }
@@ -430,17 +416,13 @@ enum io_result tls_read(struct tls *tls, int fd, void *data, size_t size, size_t
 }
 
 void tls_end(struct tls *tls, int fd) {
-    if (!tls)
-        return;
-    if (ending) {
-        free(tls);
-        return;
+    if (tls && !ending) {
+        if (tls->established && !tls->refused) {
+            api.SSL_shutdown(tls->ssl);
+            (void)flush(tls, fd);
+        }
+        api.SSL_free(tls->ssl);
+        api.ERR_clear_error();
     }
-    if (tls->established && !tls->refused) {
-        api.SSL_shutdown(tls->ssl);
-        (void)flush(tls, fd);
-    }
-    api.SSL_free(tls->ssl);
-    api.ERR_clear_error();
     free(tls);
 }

@@ -21,16 +21,19 @@ static const char *open_one(struct tls_files *files, enum text_setting which) {
         return strerror(errno);
     if (!S_ISREG(is.st_mode))
         return "not a regular file";
-    files->stamp[which] =
+    files->choice.stamp[which] =
         (struct stamp){is.st_dev, is.st_ino, is.st_size, is.st_mtim.tv_sec, is.st_mtim.tv_nsec};
     return NULL;
 }
 
 bool tls_files_open(struct tls_files *files, char *problem, size_t size) {
+    char name[TEXT_SETTING_MAX + 1];
     memset(files, 0, sizeof *files);
-    for (int i = 0; i < TEXT_SETTINGS; i++)
-        files->fd[i] = -1;
-    for (int i = 0; i < TEXT_SETTINGS; i++) {
+    files->choice.version = setting(TLS_MIN_VERSION);
+    settings_text(TLS_SERVER_NAME, name);
+    address_host_parse((struct slice){name, strlen(name)}, &files->choice.server); /* checked before */
+    memset(files->fd, -1, sizeof files->fd);
+    for (int i = 0; i < TLS_FILES; i++) {
         const char *why = open_one(files, (enum text_setting)i);
         if (!why)
             continue;
@@ -46,7 +49,7 @@ bool tls_files_open(struct tls_files *files, char *problem, size_t size) {
 }
 
 void tls_files_close(struct tls_files *files) {
-    for (int i = 0; i < TEXT_SETTINGS; i++)
+    for (int i = 0; i < TLS_FILES; i++)
         if (files->fd[i] >= 0)
             close(files->fd[i]);
 }

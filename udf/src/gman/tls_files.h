@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The files that the settings of TLS name, open to be read.
+ * What the settings of TLS say: the files that they name, open to be read, and the rest.
  */
 #pragma once
 
@@ -9,19 +9,24 @@
 #include <sys/types.h>
 #include <time.h>
 
+#include "address.h"
 #include "settings.h"
 
 enum { FILE_NAME_MAX = 32 };
 
 struct tls_files {
-    int fd[TEXT_SETTINGS]; /* -1: the setting is empty */
-    struct stamp { /* what tells that a file is another one, or was written to */
-        dev_t device;
-        ino_t number;
-        off_t size;
-        time_t seconds;
-        long nanoseconds;
-    } stamp[TEXT_SETTINGS];
+    int fd[TLS_FILES]; /* -1: the setting is empty */
+    struct tls_choice {
+        struct stamp { /* what tells that a file is another one, or was written to */
+            dev_t device;
+            ino_t number;
+            off_t size;
+            time_t seconds;
+            long nanoseconds;
+        } stamp[TLS_FILES];
+        int64_t version;       /* of TLS_MIN_VERSION */
+        struct address server; /* the host that certificates must have; "": the one in each address */
+    } choice;
 };
 
 /* Regular files only, because opening or reading another one may wait for ever. False with the reason, and

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The hosts of the fleet, and how tests write to its sources and read its Redis."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import redis
+
+from harness.hosts import SECRET, Host
+
+MAIN, USERS, CACHE = Host("fleet-db"), Host("fleet-users1"), Host("fleet-cache")
+#: Without SSH: only these tests go in.
+LEGACY = Host("fleet-legacy")
+WORKERS = [Host("fleet-worker1"), Host("fleet-worker2")]
+#: The Redis database of each source.
+SOURCES = {MAIN: "0", USERS: "1", LEGACY: "2"}
+
+
+def name_in_redis(source: Host, row: int) -> str:
+    return CACHE.redis("-n", SOURCES[source], "hget", f"customer:{row}", "name")
+
+
+def write(source: Host, row: int, name: str) -> None:
+    source.sql(f"REPLACE INTO customer (id, name) VALUES ({row}, '{name}');", database="shop")
+
+
+@contextmanager
+def writing(source: Host, row: int) -> Iterator[list[str]]:
+    """Names that are written to one row meanwhile, a few a second; the last one was acknowledged."""
+    stop, names = threading.Event(), ["the first one"]
+
+    def writes() -> None:
+        while not stop.wait(0.2):
+            write(source, row, f"number {len(names)}")
+            names.append(f"number {len(names)}")
+
+    write(source, row, names[0])
+    writer = threading.Thread(target=writes)
+    writer.start()
+    try:
+        yield names
+    finally:
+        stop.set()
+        writer.join()
+
+
+def cache_client() -> redis.Redis:
+    """A client of this machine's, with the certificate of a worker. The server's is for its name, which this
+    machine does not know.
+    """
+    certificates = pathlib.Path(os.environ["GEARSYNC_CERTIFICATES"])
+    return redis.Redis(
+        CACHE.address,
+        password=SECRET,
+        ssl=True,
+        ssl_ca_certs=str(certificates / "ca.pem"),
+        ssl_certfile=str(certificates / "fleet-worker1-worker.pem"),
+        ssl_keyfile=str(certificates / "fleet-worker1-worker.key"),
+        ssl_check_hostname=False,
+    )
