@@ -16,6 +16,7 @@ SCRIPT = "mkdir -p staging/usr && cat archive >staging/usr/made && pwd >>staging
 PLAYBOOK = """
 - hosts: all
   gather_facts: true
+  gather_subset: [min]
   tasks:
     - name: Bring it
       ansible.builtin.include_role:
