@@ -126,9 +126,9 @@ def test_a_build_that_fails_shows_its_log_and_leaves_the_cache_empty(site: Site)
     assert output.endswith("status 2"), output
     assert "no such header" in output
     assert (
-        "thing was not compiled for two: it waited for the build of one, which failed on one, see above. Repair "
-        "that, and run this again; or let each host compile for itself, by -e gearsync_build=per_host. Nothing "
-        "was installed on two."
+        "thing was not compiled for two: it waited for the build of one, which failed on one, see above. "
+        "Repair that, and run this again; or let each host compile for itself, by -e "
+        "gearsync_build=per_host. Nothing was installed on two."
     ) in output
     assert not list(site.place.glob("cache/*"))
 
