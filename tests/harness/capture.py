@@ -77,7 +77,7 @@ class Capture:
     @property
     def segments(self) -> list[Segment]:
         """What went over TCP, by IPv4, which the hosts use."""
-        found = []
+        segments = []
         for packet in self.packets:
             if packet[12:14] != IPV4 or packet[23] != TCP:
                 continue
@@ -87,5 +87,5 @@ class Capture:
             if data:
                 source, destination = (socket.inet_ntoa(packet[at : at + 4]) for at in (26, 30))
                 source_port, port = struct.unpack("!HH", packet[begin : begin + 4])
-                found.append(Segment(source, source_port, destination, port, data))
-        return found
+                segments.append(Segment(source, source_port, destination, port, data))
+        return segments

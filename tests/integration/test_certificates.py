@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import pwd
 import re
 import subprocess
 from pathlib import Path
@@ -89,6 +90,10 @@ def test_each_service_gets_a_certificate_of_the_authority_for_its_names_once(sit
     assert (site.controller / "ca.key").stat().st_mode & 0o777 == 0o600
     assert site.controller.stat().st_mode & 0o777 == 0o700
     assert site.changes("--check", gearsync_certificates_path=str(site.directory / "another")) > 0
+    # The user of a service is made for its key, and not in check mode.
+    nobody = [{**site.variables["gearsync_certificates"][0], "owner": "gearsync-no-user"}]
+    assert site.changes("--check", gearsync_certificates=nobody) > 0
+    assert "gearsync-no-user" not in {user.pw_name for user in pwd.getpwall()}
     assert site.changes() == 0
 
 

@@ -9,6 +9,7 @@ after the term began. A former primary that is cut off never gets to know of the
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple, Optional
@@ -18,6 +19,7 @@ from gearsync.apply.fence import FenceMoved
 from gearsync.declare.configuration import Config
 from gearsync.outbox.owner import is_dead
 from gearsync.outbox.terms import Known, Term, Terms, own_term
+from gearsync.servers.mysql import Database
 from gearsync.servers.redis_errors import Unavailable, message_of, text
 from gearsync.servers.target import Script, Target
 from gearsync.telemetry.metrics import ERRORS, Tally
@@ -27,6 +29,8 @@ log = logging.getLogger(__name__)
 _RECORD = Script((Path(__file__).parent / "term.lua").read_text())
 #: Seconds between two records of the term.
 _BEAT = 1.0
+#: Seconds after which a record that was not renewed is one of a server that no process drains.
+_RENEWED = 3 * _BEAT
 #: Microseconds of another server's term that one may lack to follow it: as long as fences remember what was
 #: applied by default.
 _MOST_LOST = 60_000_000
@@ -75,6 +79,27 @@ def obstacle(state: Recorded, server: str, known: Known) -> str:
     if state.term not in known:
         return "has no data of that term: it is a former primary, or the beginning of the term is lost"
     return "lacks the last minute of that term" if state.beat - known[state.term] > _MOST_LOST else ""
+
+
+def require_drained(config: Config, database: Database, target: Target) -> None:
+    """For commands: raise FormerPrimary where another server than that of the session is drained, and this
+    one may not follow. Raises DatabaseUnavailable and Unavailable.
+    """
+    if config.mysql is None or len(config.mysql.servers) < 2:
+        return
+    known, server, first = Terms(database).read() or {}, database.server, read_record(target, config.source)
+    was_drained = server in {each.server for each in known}
+    record, deadline = first, time.monotonic() + _RENEWED
+    while record and (state := recorded(record)).term.server != server:
+        reason = obstacle(state, server, known)
+        if reason or (was_drained and record != first):
+            reason = reason or "was drained before"
+            raise FormerPrimary(f"{state.member} is drained, and {database.member.name} {reason}")
+        if not was_drained or time.monotonic() >= deadline:
+            break
+        # In a failover workers are about to follow.
+        time.sleep(0.1)
+        record = read_record(target, config.source)
 
 
 class AgreedTerm:

@@ -12,6 +12,7 @@ from typing import Callable
 
 import msgspec
 
+from gearsync.apply.agreed_term import require_drained
 from gearsync.cli.durable_tables import deployed, has_none
 from gearsync.cli.resync_progress import shown
 from gearsync.declare.configuration import Config, MySQLSettings, parse_address
@@ -189,6 +190,7 @@ def run(config: Config, options: argparse.Namespace) -> int:
         for address in options.replica
     ]
     try:
+        require_drained(config, database, target)
         return _load(config, options, database, target, _limits(config, options, replicas))
     except Busy as error:
         print(error, file=sys.stderr)

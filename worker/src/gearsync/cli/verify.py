@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
+from gearsync.apply.agreed_term import require_drained
 from gearsync.cli.durable_tables import has_none
 from gearsync.cli.prune_limit import prune_limit
 from gearsync.cli.verify_output import EQUAL, NOT_COMPARED, exit_status, failure_as_json, show
@@ -111,6 +112,7 @@ def run(config: Config, options: argparse.Namespace) -> int:
     database = open_database(config.mysql, _STATEMENT, idle=600.0)
     target = open_target(config.redis, config.worker.io_timeout)
     try:
+        require_drained(config, database, target)
         lost = _marks(config, target)
         reports = VerifyRun(config, options, database, target).reports()
         if not options.quick:

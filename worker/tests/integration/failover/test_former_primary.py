@@ -111,6 +111,11 @@ def test_a_former_primary_that_is_writable_is_not_drained(
         item(hosts.first, 1, version - 4)
         in_redis(redis_server, 1, version)
     commands = Commands(hosts.config, tmp_path)
+    for words in (("verify", "--repair", "--prune"), ("resync",)):
+        code, output = commands.run(*words)
+        assert code != 0
+        assert f"{hosts.second.address} is drained, and {hosts.first.address} " in output
+    in_redis(redis_server, 1, 7)
     until(lambda: "former primary" in commands.run("status")[1])
     code, output = commands.run("status", "--json")
     assert code == 1
