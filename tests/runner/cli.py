@@ -111,10 +111,7 @@ def read_arguments() -> argparse.Namespace:
         "--work", type=Path, default=ROOT / ".work", help="directory for logs and reports (default: .work)"
     )
     parser.add_argument(
-        "--jobs",
-        type=int,
-        default=min(2, os.cpu_count() or 1) + 1,
-        help="steps at a time (default: %(default)s)",
+        "--jobs", type=int, default=min(2, os.cpu_count() or 1), help="steps at a time (default: %(default)s)"
     )
     parser.add_argument("--list", action="store_true", help="list the steps")
     return parser.parse_args()
