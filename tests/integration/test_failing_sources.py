@@ -113,7 +113,7 @@ def test_a_run_of_which_no_source_is_left_ends_before_anything_is_changed(
 
 
 def served(directory: Path, script: str, playbook: str) -> tuple[int, str]:
-    """Exit status and output of a playbook for the sources bad and good, which one worker host serves. Its
+    """Exit status and output of a playbook for the sources bad and good, which two worker hosts serve. Their
     command is a shell script.
     """
     command = directory / "bin/gearsync"
@@ -131,7 +131,8 @@ def served(directory: Path, script: str, playbook: str) -> tuple[int, str]:
         "__worker_config": f"{directory}/{{{{ worker_source }}}}.yml",
     }
     plays = [{"import_playbook": str(ROOT / f"playbooks/{playbook}.yml")}]
-    return playbooks.run(directory, plays, databases, "--extra-vars", json.dumps(variables))
+    workers = dict.fromkeys(("w1", "w2"), LOCAL)
+    return playbooks.run(directory, plays, databases, "--extra-vars", json.dumps(variables), workers=workers)
 
 
 #: By playbook: what its command does, the task that fails for one source, and what is said of the other.
