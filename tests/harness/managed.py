@@ -6,10 +6,13 @@ which their modules run.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from harness import playbook
+from harness.outbox_database import OutboxDatabase
 
 SECRET = "Do-not-print-m4"
 #: No one answers there: whoever opens a connection to the host finds out.
@@ -31,6 +34,19 @@ def role(name: str, tasks: str, **more: Any) -> dict[str, Any]:
 
 def play(hosts: str, *tasks: dict[str, Any]) -> dict[str, Any]:
     return {"hosts": hosts, "gather_facts": False, "tasks": list(tasks)}
+
+
+@contextmanager
+def managed_server() -> Iterator[OutboxDatabase]:
+    """A server with a table and the account that its provider gives."""
+    with OutboxDatabase("--log-bin-trust-function-creators=1") as database:
+        database.execute(
+            "CREATE DATABASE shop",
+            "CREATE TABLE shop.item (id INT PRIMARY KEY) ENGINE=InnoDB",
+            f"CREATE USER admin@'127.0.0.1' IDENTIFIED BY '{SECRET}'",
+            "GRANT ALL ON *.* TO admin@'127.0.0.1' WITH GRANT OPTION",
+        )
+        yield database
 
 
 def managed(database: Any, **more: Any) -> dict[str, Any]:

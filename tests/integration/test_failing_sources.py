@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from harness import managed as playbooks
-from harness.managed import LOCAL, NO_SSH, SECRET, TABLE, managed, play, recap
+from harness.managed import LOCAL, NO_SSH, SECRET, TABLE, managed, managed_server, play, recap
 from harness.outbox_database import OutboxDatabase
 from harness.places import ROOT
 
@@ -34,12 +34,8 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[OutboxDatabase]:
-    with OutboxDatabase("--log-bin-trust-function-creators=1") as database:
+    with managed_server() as database:
         database.execute(
-            "CREATE DATABASE shop",
-            "CREATE TABLE shop.item (id INT PRIMARY KEY) ENGINE=InnoDB",
-            f"CREATE USER admin@'127.0.0.1' IDENTIFIED BY '{SECRET}'",
-            "GRANT ALL ON *.* TO admin@'127.0.0.1' WITH GRANT OPTION",
             f"CREATE USER reader@'127.0.0.1' IDENTIFIED BY '{SECRET}'",
             "GRANT SELECT ON *.* TO reader@'127.0.0.1'",
         )
@@ -47,7 +43,7 @@ def server() -> Iterator[OutboxDatabase]:
 
 
 def source(database: OutboxDatabase, name: str, number: int, **more: Any) -> dict[str, Any]:
-    """The variables of a source that is in nobody's way."""
+    """The variables of a source that clashes with no other."""
     own = {
         "gearsync_source": name,
         "gearsync_redis": {"host": "127.0.0.1", "db": number},

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from harness.managed import LOCAL, NO_SSH, SECRET, TABLE, managed, play, recap, role, run
+from harness.managed import LOCAL, NO_SSH, SECRET, TABLE, managed, managed_server, play, recap, role, run
 from harness.outbox_database import OutboxDatabase
 from harness.places import ROOT
 from harness.ports import free_port
@@ -34,13 +34,7 @@ TEARDOWN = [
 
 @pytest.fixture
 def server() -> Iterator[OutboxDatabase]:
-    with OutboxDatabase("--log-bin-trust-function-creators=1") as database:
-        database.execute(
-            "CREATE DATABASE shop",
-            "CREATE TABLE shop.item (id INT PRIMARY KEY) ENGINE=InnoDB",
-            f"CREATE USER admin@'127.0.0.1' IDENTIFIED BY '{SECRET}'",
-            "GRANT ALL ON *.* TO admin@'127.0.0.1' WITH GRANT OPTION",
-        )
+    with managed_server() as database:
         yield database
 
 

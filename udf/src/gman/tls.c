@@ -85,8 +85,8 @@ struct tls {
     char problem[TLS_PROBLEM_MAX];
 };
 
-/* Guards api (while it is filled), context, chosen, no_context and atexit. Held only while OpenSSL is loaded. Only
- * tls_reload changes them, and its callers exclude each other. */
+/* Guards api (while it is filled), context, chosen, no_context and atexit. Held only while OpenSSL is loaded.
+ * Only tls_reload changes them, and its callers exclude each other. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static bool loaded;
 static SSL_CTX *context;
