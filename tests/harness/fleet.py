@@ -49,13 +49,30 @@ def writing(source: Host, row: int) -> Iterator[list[str]]:
         writer.join()
 
 
-def cache_client() -> redis.Redis:
+def names_in_redis(source: Host) -> dict[int, str]:
+    """The name of each of the source's rows that Redis holds."""
+    with cache_client(int(SOURCES[source])) as client:
+        keys = [key.decode() for key in client.scan_iter("customer:*", count=1000)]
+        with client.pipeline(transaction=False) as pipeline:
+            for key in keys:
+                pipeline.hget(key, "name")
+            names = pipeline.execute()
+    # A row that was deleted in between has none.
+    return {
+        int(key.removeprefix("customer:")): name.decode()
+        for key, name in zip(keys, names, strict=True)
+        if name is not None
+    }
+
+
+def cache_client(database: int = 0) -> redis.Redis:
     """A client of this machine's, with the certificate of a worker. The server's is for its name, which this
     machine does not know.
     """
     certificates = pathlib.Path(os.environ["GEARSYNC_CERTIFICATES"])
     return redis.Redis(
         CACHE.address,
+        db=database,
         password=SECRET,
         ssl=True,
         ssl_ca_certs=str(certificates / "ca.pem"),

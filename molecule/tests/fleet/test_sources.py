@@ -7,7 +7,18 @@ import json
 import pathlib
 
 import pytest
-from harness.fleet import CACHE, LEGACY, MAIN, SOURCES, USERS, WORKERS, name_in_redis, write, writing
+from harness.fleet import (
+    CACHE,
+    LEGACY,
+    MAIN,
+    SOURCES,
+    USERS,
+    WORKERS,
+    name_in_redis,
+    names_in_redis,
+    write,
+    writing,
+)
 from harness.hosts import Host, Playbooks, recap
 from harness.waiting import until
 
@@ -131,8 +142,7 @@ def test_a_worker_host_that_is_away_does_not_keep_the_others_from_their_work(
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda host: host.name)
 def test_both_sides_of_each_source_are_equal_after_all_of_that(source: Host) -> None:
-    """By a comparison of its own: each row's name, on both sides."""
-    rows = source.sql("SELECT id, name FROM customer ORDER BY id;", database="shop").splitlines()
-    for line in rows:
-        row, name = line.split("\t")
-        until(lambda row=row: name_in_redis(source, int(row)), name)
+    """By a comparison of its own: each row's name, on both sides, and no other row."""
+    rows = source.sql("SELECT id, name FROM customer;", database="shop").splitlines()
+    in_table = {int(row): name for row, name in (line.split("\t") for line in rows)}
+    until(lambda: names_in_redis(source), in_table)
