@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import struct
 import subprocess
@@ -31,9 +32,10 @@ class Segment(NamedTuple):
 
 
 class Capture:
-    """All packets between the hosts while it is entered, from the bridge that joins them."""
+    """All packets between the scenario's hosts while it is entered, from the bridge that joins them."""
 
-    def __init__(self, network: str = "gearsync") -> None:
+    def __init__(self) -> None:
+        network = f"gearsync-{os.environ['MOLECULE_SCENARIO_NAME']}"
         inspect = [str(ROOT / "molecule/hosts/podman"), "network", "inspect", network]
         self._link = json.loads(subprocess.run(inspect, check=True, capture_output=True).stdout)[0][
             "network_interface"

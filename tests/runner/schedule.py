@@ -19,8 +19,6 @@ from pathlib import Path
 from runner import reports
 from runner.steps import Step
 
-#: Seconds between two looks for a step that may begin.
-_LOOK = 0.2
 #: Seconds between two lines about the steps that run.
 HEARTBEAT = 60
 
@@ -97,20 +95,13 @@ class Run:
                     os.killpg(process.pid, signal.SIGTERM)
 
     def _next(self) -> Step | None:
-        """The step that begins now, waited for while all that are left are to begin after one that runs;
-        None when there is none left.
-        """
-        while True:
-            with self.lock:
-                if self.stopped or not self.waiting:
-                    return None
-                unfinished = {*self.running, *(step.name for step in self.waiting)}
-                step = next((step for step in self.waiting if step.after not in unfinished), None)
-                if step is not None:
-                    self.waiting.remove(step)
-                    self.running[step.name] = time.monotonic()
-                    return step
-            time.sleep(_LOOK)
+        """The step that begins now; None when there is none left."""
+        with self.lock:
+            if self.stopped or not self.waiting:
+                return None
+            step = self.waiting.pop(0)
+            self.running[step.name] = time.monotonic()
+            return step
 
     def _lane(self) -> None:
         while step := self._next():

@@ -18,8 +18,6 @@ class Step:
     run: str
     #: Whether the step must leave the report of at least one test that ran.
     tests: bool = False
-    #: A step that must have ended before this one begins; empty for none.
-    after: str = ""
 
 
 class Invalid(ValueError):
@@ -40,11 +38,7 @@ def load(path: Path) -> list[Step]:
         known = {field.name for field in dataclasses.fields(Step)} - {"name"}
         if not isinstance(table, dict) or not isinstance(table.get("run"), str) or not set(table) <= known:
             raise Invalid(f"{path}: step {name} needs `run` and takes {', '.join(sorted(known))}")
-        step = Step(name, table["run"], table.get("tests", False), table.get("after", ""))
-        # Only one above it: no two steps can wait for each other.
-        if step.after and step.after not in [other.name for other in steps]:
-            raise Invalid(f"{path}: step {name} is to begin after {step.after}, which is no step above it")
-        steps.append(step)
+        steps.append(Step(name, table["run"], table.get("tests", False)))
     return steps
 
 

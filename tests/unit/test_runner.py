@@ -161,11 +161,7 @@ def test_a_lane_that_ends_early_leaves_steps_without_a_result(
     ("text", "message"),
     [
         ("[a]\n", "step a needs `run`"),
-        ("[a]\nrun = 'true'\ntest = true\n", "step a needs `run` and takes after, run, tests"),
-        (
-            "[a]\nrun = 'true'\nafter = 'b'\n[b]\nrun = 'true'\n",
-            "step a is to begin after b, which is no step above it",
-        ),
+        ("[a]\nrun = 'true'\ntest = true\n", "step a needs `run` and takes run, tests"),
         ("[a\n", "steps.toml"),
     ],
 )
@@ -173,22 +169,6 @@ def test_a_file_of_steps_with_an_error_is_refused(tmp_path: Path, text: str, mes
     (tmp_path / "steps.toml").write_text(text)
     with pytest.raises(Invalid, match=message):
         load(tmp_path / "steps.toml")
-
-
-def test_a_step_begins_when_that_which_it_comes_after_has_ended(tmp_path: Path) -> None:
-    steps = f"""
-[long]
-run = "sleep 1; touch {tmp_path}/ended"
-[last]
-after = "long"
-run = "test -e {tmp_path}/ended"
-[short]
-run = "test ! -e {tmp_path}/ended"
-"""
-    output = run(tmp_path, steps)
-    assert output.status == 0, output.text
-    # One that is left out is not waited for.
-    assert run(tmp_path, steps, "last").status == 0
 
 
 def test_an_unknown_step_is_refused_and_the_known_ones_are_named() -> None:
