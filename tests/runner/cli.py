@@ -129,6 +129,8 @@ def main() -> int:
         return 0
     os.environ["PATH"] = f"{ROOT / '.work/venv/bin'}:{os.environ['PATH']}"
     os.environ.update({"ANSIBLE_FORCE_COLOR": "0", "PYTHONUNBUFFERED": "1"})
+    # Thousands of processes of this checkout start: none compiles it anew.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     run = Run(ROOT, arguments.work.resolve(), steps, max(1, arguments.jobs), say)
 
     def stop(number: int, _frame: object) -> None:
