@@ -58,6 +58,7 @@ def triggers(member: Member) -> list[str]:
     return [name for (name,) in rows]
 
 
+@pytest.mark.long
 def test_triggers_and_accounts_are_made_on_the_primary_and_replicate(tmp_path: Path, pair: Pair) -> None:
     # The order of the inventory says nothing.
     members = {"db1": pair.replica, "db2": pair.primary}
@@ -74,6 +75,7 @@ def test_triggers_and_accounts_are_made_on_the_primary_and_replicate(tmp_path: P
     pair.require_equal()
 
 
+@pytest.mark.long
 def test_after_a_switch_the_other_member_is_the_primary(tmp_path: Path, pair: Pair) -> None:
     members = {"db1": pair.primary, "db2": pair.replica}
     pair.primary.execute("SET GLOBAL read_only = ON")

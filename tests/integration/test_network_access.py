@@ -91,6 +91,7 @@ def test_a_database_that_cannot_be_reached_is_a_failed_host_of_its_source_alone(
     assert len(bodies(server)) == 3
 
 
+@pytest.mark.long
 def test_triggers_run_as_the_login_where_it_may_name_no_other(tmp_path: Path, server: OutboxDatabase) -> None:
     databases = {"db": managed(server, sync_triggers_definer_user="")}
     for changed in (True, False):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pathlib
 
+import pytest
 import yaml
 from harness.hosts import SECRET, Host, Playbooks, names, recap
 from harness.places import ROOT
@@ -18,6 +19,7 @@ def test_verify_passes_on_equal_sides_and_changes_nothing(playbooks: Playbooks) 
     assert all(host["changed"] == 0 for host in recap(output).values()), output
 
 
+@pytest.mark.long
 def test_verify_names_what_differs_and_mends_it_when_told(playbooks: Playbooks) -> None:
     first = Host(names()[0])
     first.sql(
@@ -93,6 +95,7 @@ def test_the_worker_shows_metrics_and_health_on_loopback_alone(host: Host) -> No
     assert host.run("/opt/gearsync/venv/bin/gearsync status").count("\n") > 5
 
 
+@pytest.mark.long
 def test_the_status_tells_of_a_trigger_that_is_gone(playbooks: Playbooks) -> None:
     hosts = [Host(name) for name in names()]
     for host in hosts:

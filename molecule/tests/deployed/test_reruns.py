@@ -33,6 +33,7 @@ def test_a_second_run_changes_nothing_and_prints_nothing_secret_at_the_highest_v
     assert SECRET not in output
 
 
+@pytest.mark.long
 def test_the_smoke_playbook_passes(playbooks: Playbooks) -> None:
     status, output = playbooks.run("playbooks/smoke.yml")
     assert status == 0, output

@@ -27,6 +27,7 @@ def converged(playbooks: Playbooks, *options: str) -> dict[str, dict[str, int]]:
     return recap(output)
 
 
+@pytest.mark.long
 def test_a_redis_that_was_there_before_is_refused_or_adopted_as_it_is(playbooks: Playbooks) -> None:
     CACHE.redis("set", "somebody's", "value")
     process = CACHE.run("systemctl show --property MainPID --value redis-server")
@@ -45,6 +46,7 @@ def test_a_redis_that_was_there_before_is_refused_or_adopted_as_it_is(playbooks:
     assert CACHE.run("systemctl show --property MainPID --value redis-server") == process
 
 
+@pytest.mark.long
 def test_changed_settings_lose_no_key_of_a_redis_without_persistence(playbooks: Playbooks) -> None:
     limits = ("--tags", "redis", "--limit", CACHE.name)
     without = json.dumps({"redis_settings": {"save": '""'}})
@@ -61,6 +63,7 @@ def test_changed_settings_lose_no_key_of_a_redis_without_persistence(playbooks: 
         assert CACHE.redis("get", "written") == "without persistence"
 
 
+@pytest.mark.long
 def test_a_database_server_that_was_there_before_is_adopted_as_it_is(playbooks: Playbooks) -> None:
     adopted = converged(
         playbooks, "--tags", "mysql", "--limit", "main", "--extra-vars", "mysql_manage_server=false"
@@ -97,6 +100,7 @@ def test_a_database_server_for_which_another_host_compiles_had_no_compiler(name:
     assert Host(name).sql("SELECT gman_version() LIKE '%.%';", database="mysql") == "1"
 
 
+@pytest.mark.long
 def test_an_installation_that_fails_leaves_the_worker_whole(playbooks: Playbooks) -> None:
     installed = WORKER.run("readlink /opt/gearsync/venv; ls /opt/gearsync/versions")
     WORKER.run(
@@ -127,6 +131,7 @@ def test_an_installation_that_fails_leaves_the_worker_whole(playbooks: Playbooks
     assert WORKER.is_active("gearsync-worker@main")
 
 
+@pytest.mark.long
 def test_smoke_says_at_once_that_no_worker_is_there(playbooks: Playbooks) -> None:
     workers = (WORKER, Host("fleet-worker2"))
     for host in workers:

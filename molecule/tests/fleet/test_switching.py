@@ -107,6 +107,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return there
 
 
+@pytest.mark.long
 def test_a_run_of_the_installed_archive_finds_the_new_primary_changes_nothing_and_prints_no_secret(
     main: Main, playbooks: Playbooks, installed: pathlib.Path
 ) -> None:

@@ -72,6 +72,7 @@ def test_settings_and_job_servers_of_locked_functions_are_changed_by_a_run(
         assert configure(mysql_udf_settings=settings, mysql_udf_job_servers=servers)[0] == 0
 
 
+@pytest.mark.long
 def test_a_setting_that_is_no_longer_wanted_gets_its_default_at_once_and_at_the_next_start(
     database, configure, tmp_path
 ):
@@ -86,6 +87,7 @@ def test_a_setting_that_is_no_longer_wanted_gets_its_default_at_once_and_at_the_
     assert configure(**removed)[0] == 0
 
 
+@pytest.mark.long
 def test_settings_stay_open_where_that_is_wanted(database, configure, tmp_path):
     configure()
     configure(mysql_udf_locked=False)

@@ -130,6 +130,7 @@ def p99(probes: list[Probe], begin: float, end: float) -> float:
     return delays[int(0.99 * len(delays))]
 
 
+@pytest.mark.long
 def test_the_shards_of_a_host_without_power_are_drained_elsewhere_and_delay_no_others(
     reachable: OutboxDatabase,
     redis_server: RedisServer,
