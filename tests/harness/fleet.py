@@ -7,6 +7,7 @@ import os
 import pathlib
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import redis
@@ -33,26 +34,29 @@ def write(source: Host, row: int, name: str) -> None:
 def writing(source: Host, row: int) -> Iterator[list[str]]:
     """Names that are written to one row meanwhile, a few a second; the last one was acknowledged."""
     stop, names = threading.Event(), ["the first one"]
+    write(source, row, names[0])
 
     def writes() -> None:
-        while not stop.wait(0.2):
-            write(source, row, f"number {len(names)}")
-            names.append(f"number {len(names)}")
+        with source.sql_session("shop") as execute:
+            while not stop.wait(0.2):
+                name = f"number {len(names)}"
+                execute(f"REPLACE INTO customer (id, name) VALUES ({row}, '{name}');")
+                names.append(name)
 
-    write(source, row, names[0])
-    writer = threading.Thread(target=writes)
-    writer.start()
-    try:
-        yield names
-    finally:
-        stop.set()
-        writer.join()
+    with ThreadPoolExecutor(1) as pool:
+        writer = pool.submit(writes)
+        try:
+            yield names
+        finally:
+            stop.set()
+        # A write that failed fails the test.
+        writer.result()
 
 
 def names_in_redis(source: Host) -> dict[int, str]:
     """The name of each of the source's rows that Redis holds."""
     with cache_client(int(SOURCES[source])) as client:
-        keys = [key.decode() for key in client.scan_iter("customer:*", count=1000)]
+        keys = [key.decode() for key in client.scan_iter("customer:[0-9]*", count=1000)]
         with client.pipeline(transaction=False) as pipeline:
             for key in keys:
                 pipeline.hget(key, "name")

@@ -12,6 +12,7 @@ import re
 import shlex
 import signal
 import subprocess
+from collections.abc import Callable, Iterator
 
 from harness.places import ROOT
 from harness.process import Died, descendants
@@ -73,6 +74,33 @@ class Host:
             stdin=statements,
             ok=ok,
         )
+
+    @contextlib.contextmanager
+    def sql_session(self, database: str) -> Iterator[Callable[[str], None]]:
+        """One connection of root with the server's own client: what it is called with is executed when it
+        returns. Raises AssertionError with what the server says, after which the session is over.
+        """
+        client = subprocess.Popen(
+            [str(ENTER), self.name, "mysql", "--batch", "--unbuffered", "--skip-column-names", database],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        stdin, stdout = client.stdin, client.stdout
+        assert stdin is not None
+        assert stdout is not None
+
+        def execute(statement: str) -> None:
+            print(statement, "SELECT 'done';", file=stdin, flush=True)
+            if (said := stdout.readline()) != "done\n":
+                raise AssertionError(f"{self.name}: {statement}\n{said}{stdout.read()}")
+
+        with client:
+            try:
+                yield execute
+            finally:
+                stdin.close()
 
     def redis(self, *words: str, ok: bool = True) -> str:
         """What redis-cli answers to one command."""
