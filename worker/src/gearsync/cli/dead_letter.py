@@ -10,12 +10,16 @@ from typing import Any
 
 import msgspec
 
+from gearsync.apply.agreed_term import require_drained
 from gearsync.cli import sources
 from gearsync.declare.configuration import Config
 from gearsync.outbox import synced_table
 from gearsync.outbox.dead_letter import DeadLetters, Letter, Outcome
+from gearsync.servers.mysql import Database
 from gearsync.servers.mysql_errors import DatabaseUnavailable
 from gearsync.servers.primary import open_database
+from gearsync.servers.redis_errors import Unavailable
+from gearsync.servers.target import open_target
 from gearsync.shapes import TYPES
 
 DONE, NOT_ALL, WRONG_USE = 0, 1, 2
@@ -72,7 +76,9 @@ def _wrong_options(config: Config, options: argparse.Namespace) -> str:
 
 
 def run(config: Config, options: argparse.Namespace) -> int:
-    """The exit status: 0 done, 1 not done for all of them, 2 wrong options or no access to MySQL."""
+    """The exit status: 0 done, 1 not done for all of them, 2 wrong options, no access to MySQL, or a server
+    that is not the one that is drained.
+    """
     problem = _wrong_options(config, options)
     if problem or config.mysql is None:
         print(problem, file=sys.stderr)
@@ -84,6 +90,7 @@ def run(config: Config, options: argparse.Namespace) -> int:
             return _list(letters, options)
         if options.action == "show":
             return _show(letters, options)
+        _require_drained(config, database)
         ids = sorted(set(options.id)) or letters.ids(options.table)
         if options.action == "drop":
             return _report(letters.drop(ids), "dropped", options.json)
@@ -103,8 +110,22 @@ def run(config: Config, options: argparse.Namespace) -> int:
     except DatabaseUnavailable as error:
         print(f"MySQL: {error}", file=sys.stderr)
         return WRONG_USE
+    except Unavailable as error:
+        print(f"nothing was changed: {error}", file=sys.stderr)
+        return WRONG_USE
     finally:
         database.close()
+
+
+def _require_drained(config: Config, database: Database) -> None:
+    """A former primary is not written to: it could not become a replica again. Raises DatabaseUnavailable and
+    Unavailable.
+    """
+    target = open_target(config.redis, config.worker.io_timeout)
+    try:
+        require_drained(config, database, target)
+    finally:
+        target.close()
 
 
 def _as_builtins(letter: Letter) -> dict[str, Any]:

@@ -111,7 +111,12 @@ def test_a_former_primary_that_is_writable_is_not_drained(
         item(hosts.first, 1, version - 4)
         in_redis(redis_server, 1, version)
     commands = Commands(hosts.config, tmp_path)
-    for words in (("verify", "--repair", "--prune"), ("resync",)):
+    for words in (
+        ("verify", "--repair", "--prune"),
+        ("resync",),
+        ("dead-letter", "retry", "--all"),
+        ("dead-letter", "drop", "--all", "--yes"),
+    ):
         code, output = commands.run(*words)
         assert code != 0
         assert f"{hosts.second.address} is drained, and {hosts.first.address} " in output
