@@ -188,13 +188,3 @@ def test_an_unsupported_platform_is_refused_before_anything_changed(
     assert status != 0, output
     assert "Plan9" in output
     assert all(counters.get("changed", 0) == 0 for counters in recap(output).values()), output
-
-
-def test_an_installation_that_would_remove_the_database_server_is_refused(playbooks: Playbooks) -> None:
-    hosts = [name for name in names() if "mysql" in name]
-    if not hosts:
-        pytest.skip("no MySQL host in this scenario: the case exists on Debian sid only")
-    status, output = playbooks.run("molecule/playbooks/dangerous_package.yml", "--limit", hosts[0])
-    assert status != 0, output
-    assert "mysql-server" in output
-    assert all(counters.get("changed", 0) == 0 for counters in recap(output).values()), output

@@ -90,6 +90,14 @@ def test_no_server_is_installed_over_the_data_of_another_one(tmp_path: pathlib.P
     assert "mysql_take_over_data" in output
 
 
+def test_an_installation_that_would_remove_the_database_server_is_refused(playbooks: Playbooks) -> None:
+    # The case exists with MySQL on Debian sid only.
+    status, output = playbooks.run("molecule/playbooks/dangerous_package.yml", "--limit", "fleet-users1")
+    assert status != 0, output
+    assert "mysql-server" in output
+    assert all(counters["changed"] == 0 for counters in recap(output).values()), output
+
+
 @pytest.mark.parametrize("name", ["fleet-db", "fleet-replica", "fleet-users2"])
 def test_a_database_server_for_which_another_host_compiles_had_no_compiler(name: str) -> None:
     # The hosts of MariaDB have the job server's platform, those of MySQL are the only ones of theirs.

@@ -91,19 +91,26 @@ def test_each_host_runs_its_own_part_only() -> None:
 
 
 @pytest.mark.parametrize("server", JOB_SERVERS, ids=lambda host: host.name)
-def test_job_servers_speak_tls_and_nothing_else(server: Host) -> None:
+def test_job_servers_want_tls_and_a_certificate(server: Host) -> None:
     plain = DB.run(
         f"timeout 120 bash -c 'exec 3<>/dev/tcp/{server.name}/4730; echo version >&3; head -n 1 <&3'",
         ok=False,
     )
     assert "OK" not in plain
-    ask = (
-        "import socket, ssl; context = ssl.create_default_context(cafile='/etc/gearsync-tls/ca.pem');"
-        f" one = context.wrap_socket(socket.create_connection(('{server.name}', 4730), 120), "
-        f"server_hostname='{server.name}');"
-        " one.sendall(b'version\\n'); print(one.recv(100).decode())"
-    )
-    assert DB.run(f'python3 -c "{ask}"').startswith("OK 1.")
+
+    def answer(certificate: str) -> str:
+        ask = (
+            "import socket, ssl; context = ssl.create_default_context(cafile='/etc/gearsync-tls/ca.pem');"
+            f" {certificate} one = context.wrap_socket("
+            f"socket.create_connection(('{server.name}', 4730), 120), server_hostname='{server.name}');"
+            " one.sendall(b'version\\n'); print(one.recv(100).decode())"
+        )
+        return DB.run(f'python3 -c "{ask}"', ok=False)
+
+    assert "OK" not in answer("")
+    assert answer(
+        "context.load_cert_chain('/etc/gearsync-tls/mysql.pem', '/etc/gearsync-tls/mysql.key');"
+    ).startswith("OK 1.")
 
 
 def test_redis_wants_tls_a_certificate_and_a_password_from_the_network() -> None:
