@@ -133,7 +133,7 @@ def test_a_worker_host_that_is_away_does_not_keep_the_others_from_their_work(
     (tmp_path / "more.yml").write_text(json.dumps({"gearsync_workers": {"hosts": {"fleet-worker3": away}}}))
     # After the rolling updates: the others get the inventory's settings again.
     status, output = Playbooks([*playbooks.inventories, str(tmp_path / "more.yml")]).run(
-        "site.yml", "--limit", "main,users,gearsync_workers"
+        "site.yml", "--limit", "main,gearsync_workers"
     )
     assert status == 4, output
     found = recap(output)

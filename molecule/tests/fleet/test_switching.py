@@ -138,6 +138,7 @@ def test_a_primary_that_is_killed_under_writers_loses_nothing_that_it_has_acknow
     assert status["mysql"]["members"]
 
 
+@pytest.mark.long
 def test_a_source_with_a_dead_member_is_left_as_it_is(main: Main, playbooks: Playbooks) -> None:
     status, output = playbooks.run("site.yml", "--limit", "main,users")
     assert status != 0
