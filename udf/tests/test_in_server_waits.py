@@ -65,7 +65,9 @@ def waiting(
         sql.all("SELECT gman_servers_set(%s), gman_configure('job_timeout_ms', %s)", addresses, DAY_MS)
         call = Call(database, statement)
         try:
-            until(lambda: server.accepted > 0 if mode == "deaf" else server.jobs)
+            # A sum waits after the jobs of all its rows.
+            wanted = 3 if "gman_sum" in statement else 1
+            until(lambda: server.accepted > 0 if mode == "deaf" else len(server.jobs) >= wanted)
             yield call
         finally:
             server.stop()
@@ -82,12 +84,15 @@ def test_kill_ends_a_wait(database: Database, sql: Session, wait: str, what: str
     with waiting(database, sql, *WAITS[wait]) as call:
         sql.all(f"KILL {what} {call.id}")
         call.end()
-        # The client of a killed connection ends first, and the failure is counted last.
-        until(lambda: first_server(sql)["failures"]["killed"], 1)
+        # The client of a killed connection ends first, and the failure is counted last. The database server
+        # may end a statement by itself between the last row of a sum and its wait.
+        if wait != "sum":
+            until(lambda: first_server(sql)["failures"]["killed"], 1)
+        until(lambda: first_server(sql)["busy_connections"], 0)
         state = first_server(sql)
-    assert state["busy_connections"] == 0
     # It proves nothing about the job server.
     assert (state["state"], state["breaker_openings"]) == ("closed", 0)
+    assert state["failures"]["killed"] <= 1
 
 
 def test_a_statements_time_limit_ends_a_wait(database: Database, sql: Session) -> None:
