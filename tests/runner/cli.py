@@ -110,12 +110,8 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--work", type=Path, default=ROOT / ".work", help="directory for logs and reports (default: .work)"
     )
-    # One more than processors: a scenario waits for its hosts a fifth of the time.
     parser.add_argument(
-        "--jobs",
-        type=int,
-        default=min(3, (os.cpu_count() or 1) + 1),
-        help="steps at a time (default: %(default)s)",
+        "--jobs", type=int, default=min(2, os.cpu_count() or 1), help="steps at a time (default: %(default)s)"
     )
     parser.add_argument("--list", action="store_true", help="list the steps")
     return parser.parse_args()
