@@ -169,7 +169,19 @@ def test_a_teardown_leaves_a_source_that_fails_and_what_it_needs(
     said = " ".join(output.split())
     assert status == 2, output
     assert failed(output) == {"bad", "s1"}, output
-    assert "s1 stays as it is: the source bad, of which a database server has failed" in said, output
+    assert "s1 stays as it is: the source bad, of which a database server has failed, could" in said, output
     # Of two sources the worker host takes away one.
     assert re.findall(r"one_source.yml for w1 => \(item=(\w+)\)", output) == ["good"], output
     assert "PLAY [Remove the settings of the database servers]" in output
+
+
+def test_a_teardown_of_one_source_leaves_the_workers_of_the_others(
+    tmp_path: Path, server: OutboxDatabase
+) -> None:
+    databases = {"other": source(server, "other", 0), "good": source(server, "good", 1)}
+    plays = [{"import_playbook": str(ROOT / "playbooks/teardown.yml")}]
+    options = ("--check", "--extra-vars", "gearsync_confirm=yes", "--limit", "good,w1,s1")
+    status, output = playbooks.run(tmp_path, plays, databases, *options, shared={"s1": LOCAL})
+    assert re.findall(r"one_source.yml for w1 => \(item=(\w+)\)", output) == ["good"], output
+    assert (status, failed(output)) == (2, {"s1"}), output
+    assert "s1 stays as it is: the source other, of which" in " ".join(output.split()), output
