@@ -76,8 +76,8 @@ def _wrong_options(config: Config, options: argparse.Namespace) -> str:
 
 
 def run(config: Config, options: argparse.Namespace) -> int:
-    """The exit status: 0 done, 1 not done for all of them, 2 wrong options, no access to MySQL, or a server
-    that is not the one that is drained.
+    """The exit status: 0 done, 1 not done for all of them, 2 wrong options, no access to MySQL or Redis, or a
+    server that is not the one that is drained.
     """
     problem = _wrong_options(config, options)
     if problem or config.mysql is None:

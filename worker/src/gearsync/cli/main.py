@@ -56,7 +56,7 @@ _COMMANDS = {
     ),
     "dead-letter": _Command(
         "show changes that could not be applied, and try them again",
-        "0 done; 1 not done for all of them; 2 no access to MySQL",
+        "0 done; 1 not done for all of them; 2 no access to MySQL or Redis, or a former primary",
     ),
     "read-back": _Command(
         "compare Redis with one row from stdin, for the playbook smoke",
