@@ -136,7 +136,7 @@ class TlsFront:
                 while self._to_plain(secure, plain) and self._to_secure(secure, plain):
                     if not secure.pending():
                         select.select([secure, plain], [], [], 1)
-        except OSError:
+        except (OSError, ValueError):  # ValueError: `stop` closed a socket before select got its number
             pass
 
     @staticmethod
