@@ -175,13 +175,49 @@ def test_a_teardown_leaves_a_source_that_fails_and_what_it_needs(
     assert "PLAY [Remove the settings of the database servers]" in output
 
 
+def teardown(tmp_path: Path, databases: dict[str, Any], limit: str, **hosts: Any) -> tuple[int, str]:
+    """Exit status and output of a teardown with ``--limit``, its white space folded."""
+    plays = [{"import_playbook": str(ROOT / "playbooks/teardown.yml")}]
+    options = ("--check", "--extra-vars", "gearsync_confirm=yes", "--limit", limit)
+    status, output = playbooks.run(tmp_path, plays, databases, *options, **hosts)
+    return status, " ".join(output.split())
+
+
+def test_a_teardown_without_a_source_leaves_what_sources_share(
+    tmp_path: Path, server: OutboxDatabase
+) -> None:
+    databases = {"good": source(server, "good", 0)}
+    status, said = teardown(tmp_path, databases, "s1", shared={"s1": LOCAL})
+    assert status == 2, said
+    assert "s1 stays as it is: the source good, of which" in said, said
+
+
+def test_a_teardown_without_a_source_leaves_the_last_worker_of_one(
+    tmp_path: Path, server: OutboxDatabase
+) -> None:
+    databases = {"good": source(server, "good", 0), "other": source(server, "other", 1)}
+    workers = {"w1": LOCAL, "w2": {**LOCAL, "gearsync_worker_sources": ["other"]}}
+    status, said = teardown(tmp_path, databases, "w1", workers=workers)
+    assert status == 2, said
+    assert "w1 stays as it is: the source good is outside of --limit" in said, said
+    assert "one_source.yml" not in said, said
+    status, said = teardown(tmp_path, databases, "w2", workers=workers)
+    assert status == 0, said
+    assert re.findall(r"one_source.yml for w2 => \(item=(\w+)\)", said) == ["other"], said
+    assert teardown(tmp_path, databases, "w1,w2", workers=workers)[0] == 2
+
+
+def test_a_teardown_takes_away_a_job_server_that_is_left_alone_in_the_inventory(tmp_path: Path) -> None:
+    status, said = teardown(tmp_path, {}, "s1", shared={"s1": LOCAL}, workers={})
+    assert status == 0, said
+    assert "Stop and remove gearmand" in said, said
+
+
 def test_a_teardown_of_one_source_leaves_the_workers_of_the_others(
     tmp_path: Path, server: OutboxDatabase
 ) -> None:
     databases = {"other": source(server, "other", 0), "good": source(server, "good", 1)}
-    plays = [{"import_playbook": str(ROOT / "playbooks/teardown.yml")}]
-    options = ("--check", "--extra-vars", "gearsync_confirm=yes", "--limit", "good,w1,s1")
-    status, output = playbooks.run(tmp_path, plays, databases, *options, shared={"s1": LOCAL})
-    assert re.findall(r"one_source.yml for w1 => \(item=(\w+)\)", output) == ["good"], output
-    assert (status, failed(output)) == (2, {"s1"}), output
-    assert "s1 stays as it is: the source other, of which" in " ".join(output.split()), output
+    status, said = teardown(tmp_path, databases, "good,w1,s1", shared={"s1": LOCAL})
+    assert re.findall(r"one_source.yml for w1 => \(item=(\w+)\)", said) == ["good"], said
+    assert status == 2, said
+    assert "s1 stays as it is: the source other, of which" in said, said
