@@ -55,6 +55,10 @@ _STUCK_SECONDS, _STUCK_ANSWERS = 20.0, 5
 _RESOLVE_SECONDS = 1.0
 #: How often a process saves its counters, in seconds.
 _SAVE_SECONDS = 1.0
+#: What libraries and this package import at their first connection.
+_LATE_IMPORTS = ("encodings.idna", "gearsync.servers.redis", "secrets")
+#: Imported only where metrics are on.
+_EXPORTER = "gearsync.operate.exporter"
 
 Kind = Callable[[Config, Tally], Union[DirectDelivery, Drain]]
 
@@ -279,10 +283,7 @@ def _workers(config: Config, counted: pathlib.Path) -> list[_Child]:
 def _export(
     config: Config, counted: pathlib.Path, steps: dict[str, Any], stuck: float, _progress: Any
 ) -> None:
-    # Its libraries take as much memory as all others, and no other process needs them.
-    from gearsync.operate import exporter  # noqa: PLC0415
-
-    exporter.serve(config, counted, steps, stuck)
+    importlib.import_module(_EXPORTER).serve(config, counted, steps, stuck)
 
 
 def supervise(config: Config) -> int:
@@ -309,8 +310,8 @@ def _run(config: Config, counted: pathlib.Path) -> int:
         stops = count
 
     # The processes share the memory of what was imported before, as long as no collector writes to it.
-    # redis-py imports this at its first connection.
-    importlib.import_module("secrets")
+    for module in (*_LATE_IMPORTS, *([_EXPORTER] if config.worker.metrics_listen is not None else [])):
+        importlib.import_module(module)
     gc.collect()
     gc.freeze()
     with stop_signals(stop):
