@@ -5,6 +5,7 @@ while all of them work.
 
 from __future__ import annotations
 
+import re
 import secrets
 import threading
 from collections.abc import Iterator
@@ -39,6 +40,9 @@ HOPS: list[tuple[list[Host], Host, int]] = [
 ]
 #: Used by nothing else.
 PLAIN_PORT = 7000
+#: The worker's account of MySQL, and its sessions.
+ACCOUNT = "SELECT CONCAT(QUOTE(user), '@', QUOTE(host)) FROM mysql.user WHERE user = 'gearsync';"
+SESSIONS = "SELECT id FROM information_schema.processlist WHERE user = 'gearsync';"
 
 
 def send_plainly(client: Host, server: Host, text: str) -> None:
@@ -95,6 +99,30 @@ def test_nobody_on_the_network_can_read_a_value_or_a_password() -> None:
         assert used & {(client.address, server.address, port) for client in clients}, (server.name, port)
     for secret in (planted, SECRET, "never-print-"):
         assert capture.holding(secret) == [], secret
+
+
+#: Of the first of the sources, with a configuration that has no certificate of the worker's.
+SELFTEST_WITHOUT_CERTIFICATE = """
+umask 077; config=$(mktemp); sed '/gearsync-tls.worker[.]/d' /etc/gearsync/main.yml >$config
+/opt/gearsync/venv/bin/gearsync selftest --config $config; rm $config
+"""
+
+
+def test_workers_log_in_to_servers_that_require_their_certificate() -> None:
+    accounts = {source: source.sql(ACCOUNT) for source in (MAIN, USERS)}
+    try:
+        for source, account in accounts.items():
+            # The worker logs in again.
+            source.sql(f"ALTER USER {account} REQUIRE X509;")
+            for session in source.sql(SESSIONS).split():
+                source.sql(f"KILL {session};", ok=False)
+            write(source, 77, "with a certificate")
+            until(lambda source=source: name_in_redis(source, 77), "with a certificate")
+        refused = WORKERS[0].run(SELFTEST_WITHOUT_CERTIFICATE, ok=False)
+        assert re.search(rf"MySQL {MAIN.name}:3306: .*Access denied", refused), refused
+    finally:
+        for source, account in accounts.items():
+            source.sql(f"ALTER USER {account} REQUIRE NONE;")
 
 
 class Reconnecting:
