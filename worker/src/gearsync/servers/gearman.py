@@ -85,7 +85,7 @@ class _Handler(GearmanWorkerCommandHandler):  # type: ignore[misc]  # the librar
     def recv_no_job(self) -> bool:
         self.unanswered -= 1
         self.window = _FIRST_WINDOW
-        self._sleep_when_idle()
+        self.sleep_when_idle()
         return True
 
     def recv_job_assign_uniq(self, job_handle: bytes, task: bytes, unique: bytes, data: bytes) -> bool:
@@ -116,7 +116,8 @@ class _Handler(GearmanWorkerCommandHandler):  # type: ignore[misc]  # the librar
         if self.unanswered < self.window:
             self.grab(self.window - self.unanswered)
 
-    def _sleep_when_idle(self) -> None:
+    def sleep_when_idle(self) -> None:
+        """Wait for a NOOP, which comes at once when the server has a job already."""
         if self.unanswered == 0 and self.held == 0:
             self.send_command(GEARMAN_COMMAND_PRE_SLEEP)
 
@@ -172,6 +173,8 @@ class JobServers(GearmanWorker):  # type: ignore[misc]  # the library has no typ
                 handler.send_command(GEARMAN_COMMAND_CANT_DO, task=name)
             for name in sorted(wanted - former):
                 handler.send_command(GEARMAN_COMMAND_CAN_DO, task=name)
+            # CAN_DO brings no NOOP, and a job that is merged into one that waits brings none either.
+            handler.sleep_when_idle()
 
     def assigned(self, handler: _Handler, handle: bytes, function: str, data: bytes) -> None:
         self.batch.append(Job(self.handler_to_connection_map[handler], handle, function, data, handler))

@@ -106,6 +106,16 @@ def test_the_wake_of_a_process_that_is_killed_comes_to_the_next_one(
     until(lambda: gearmand.queue(function)[:2], (0, 0))
 
 
+def test_a_wake_that_waits_comes_to_the_process_that_takes_its_shard(
+    woken: Worker, gearmand: Gearmand, database: OutboxDatabase
+) -> None:
+    function = "gearsync.drain.main.0"
+    # No process takes jobs of this function: all further wakes are merged into this one.
+    gearmand.submit(function, b"", unique="0")
+    database.execute("INSERT INTO gearsync.lease (shard) VALUES (0)")
+    until(lambda: gearmand.queue(function), (0, 0, 1))
+
+
 def test_a_barrier_answers_when_everything_is_in_redis(
     woken: Worker, gearmand: Gearmand, database: OutboxDatabase, redis_server: RedisServer
 ) -> None:
