@@ -40,6 +40,7 @@ HOW = (
         "Latency: from the return of a commit until Redis has the value. A key is asked for every 0.1 "
         "ms, a stream is read by a blocking XREAD."
     ),
+    "CPU when idle: from half a minute after the last change on; our worker looks less often by then.",
     (
         "Backlog: the process is stopped, rows are written, it starts: rows a second from the first "
         "that shows to the last. The plot begins with the start."

@@ -22,6 +22,8 @@ from peers.views import PATIENCE, Streams
 from peers.writers import WRITTEN, write_mix
 
 KILLS = 5
+#: Seconds without a change after which a system is idle.
+REST = 30.0
 #: Of what is compared in turn.
 ROUNDS = 5
 
@@ -70,7 +72,7 @@ def quiet(session: Session) -> Figures:
 
 def idle(session: Session) -> Figures:
     """Percent of a core that the peer, MariaDB and Redis take while nothing is written."""
-    time.sleep(session.seconds / 6)
+    time.sleep(REST)
     before, seconds = session.cpu(), session.seconds / 2
     time.sleep(seconds)
     return {"idle": sum(now - before[name] for name, now in session.cpu().items()) / seconds * 100}
