@@ -100,7 +100,7 @@ class DatabaseServer(Server):
 
     ends_by = signal.SIGTERM
 
-    def __init__(self, *options: str) -> None:
+    def __init__(self, *options: str, env: dict[str, str] | None = None) -> None:
         self.engine, program = server_program()
         directory = scratch("database")
         self.socket = str(directory / "socket")
@@ -141,7 +141,7 @@ class DatabaseServer(Server):
                 *options,
             ],
             directory,
-            env={"TZ": ZONE},
+            env={"TZ": ZONE, **(env or {})},
         )
 
     def answers(self) -> bool:

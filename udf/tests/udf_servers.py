@@ -14,19 +14,32 @@ from pathlib import Path
 import pymysql
 from harness.database import DatabaseServer
 from pymysql.constants import CLIENT
-from sanitized import BUILD
+from sanitized import BUILD, SANITIZED
 
 HOST = os.environ.get("UDF_TEST_HOST", "127.0.0.1")
 UDF = Path(__file__).resolve().parent.parent
 
 
+def sanitizers() -> dict[str, str]:
+    """The environment of a server that can load the libraries with the sanitizers."""
+    runtime = subprocess.run(
+        ["gcc", "-print-file-name=libasan.so"], check=True, capture_output=True, text=True
+    ).stdout.strip()
+    # A finding ends the server. What the server itself never frees, or does on purpose, is not ours.
+    options = "detect_leaks=0:abort_on_error=1:detect_odr_violation=0"
+    return {"LD_PRELOAD": runtime, "ASAN_OPTIONS": options, "UBSAN_OPTIONS": "print_stacktrace=1"}
+
+
 class Database(DatabaseServer):
-    """A private server with both libraries in its plugin directory."""
+    """A private server with both libraries in its plugin directory, with UDF_TEST_SANITIZED those that are
+    built with the sanitizers.
+    """
 
     def __init__(self, *options: str) -> None:
-        super().__init__("--max-connections=200", "--skip-log-bin", *options)
+        build, env = (SANITIZED, sanitizers()) if os.environ.get("UDF_TEST_SANITIZED") else (BUILD, {})
+        super().__init__("--max-connections=200", "--skip-log-bin", *options, env=env)
         for name in ("libgearman_mysql_udf.so", "lib_mysqludf_json.so"):
-            shutil.copy(BUILD / name, self.plugin_dir)
+            shutil.copy(build / name, self.plugin_dir)
 
     def connect(self, **options: object) -> pymysql.connections.Connection:
         return super().connect(client_flag=CLIENT.MULTI_STATEMENTS, **options)
