@@ -65,6 +65,16 @@ def managed(database: Any, **more: Any) -> dict[str, Any]:
     }
 
 
+def source(database: OutboxDatabase, name: str, number: int, **more: Any) -> dict[str, Any]:
+    """The variables of a source that clashes with no other."""
+    own = {
+        "gearsync_source": name,
+        "gearsync_redis": {"host": "127.0.0.1", "db": number},
+        "gearsync_worker_mysql": {"host": f"{name}.example", "user": "gearsync", "password": SECRET},
+    }
+    return managed(database, **{**own, **more})
+
+
 def run(
     directory: Path,
     plays: list[dict[str, Any]],

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from harness import managed as playbooks
-from harness.managed import LOCAL, NO_SSH, SECRET, TABLE, managed, managed_server, play, recap
+from harness.managed import LOCAL, NO_SSH, SECRET, TABLE, managed_server, play, recap, source
 from harness.outbox_database import OutboxDatabase
 from harness.places import ROOT
 
@@ -40,16 +40,6 @@ def server() -> Iterator[OutboxDatabase]:
             "GRANT SELECT ON *.* TO reader@'127.0.0.1'",
         )
         yield database
-
-
-def source(database: OutboxDatabase, name: str, number: int, **more: Any) -> dict[str, Any]:
-    """The variables of a source that clashes with no other."""
-    own = {
-        "gearsync_source": name,
-        "gearsync_redis": {"host": "127.0.0.1", "db": number},
-        "gearsync_worker_mysql": {"host": f"{name}.example", "user": "gearsync", "password": SECRET},
-    }
-    return managed(database, **{**own, **more})
 
 
 def run(directory: Path, databases: dict[str, Any]) -> tuple[int, str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from harness import managed as playbooks
-from harness.managed import LOCAL, SECRET, managed, managed_server
+from harness.managed import LOCAL, managed_server, source
 from harness.outbox_database import OutboxDatabase
 from harness.places import ROOT
 
@@ -25,15 +25,7 @@ def server() -> Iterator[OutboxDatabase]:
 
 def sources(database: OutboxDatabase, *names: str) -> dict[str, Any]:
     """The variables of a host for each source."""
-    return {
-        name: managed(
-            database,
-            gearsync_source=name,
-            gearsync_redis={"host": "127.0.0.1", "db": number},
-            gearsync_worker_mysql={"host": f"{name}.example", "user": "gearsync", "password": SECRET},
-        )
-        for number, name in enumerate(names)
-    }
+    return {name: source(database, name, number) for number, name in enumerate(names)}
 
 
 def run(
