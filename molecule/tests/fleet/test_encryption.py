@@ -115,6 +115,7 @@ def test_workers_log_in_to_servers_that_require_their_certificate() -> None:
             # The worker logs in again.
             source.sql(f"ALTER USER {account} REQUIRE X509;")
             for session in source.sql(SESSIONS).split():
+                # It may have ended by itself.
                 source.sql(f"KILL {session};", ok=False)
             write(source, 77, "with a certificate")
             until(lambda source=source: name_in_redis(source, 77), "with a certificate")
