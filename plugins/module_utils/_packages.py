@@ -69,6 +69,9 @@ def dnf_plan(status, out, err):
         elif row:
             # A long name stands alone, its columns on the next line.
             version = row.group(2) or [*"".join(lines[number + 1 : number + 2]).split(), "", ""][1]
+            if section.startswith("installing module"):
+                # Profiles; their packages are in a section of their own.
+                continue
             if section.startswith(("installing", "reinstalling")):
                 installs.add(row.group(1))
             elif section.startswith(("upgrading", "downgrading")):

@@ -102,6 +102,25 @@ Install  1 Package
 Remove   1 Package
 """
 
+DNF_INSTALLS_A_MODULE = """\
+Dependencies resolved.
+================================================================================
+ Package           Architecture   Version               Repository         Size
+================================================================================
+Installing group/module packages:
+ redis             x86_64         7.0.15-1.el8          appstream         2.5 M
+Installing dependencies:
+ logrotate         x86_64         3.21.0-1.el8          baseos             55 k
+Installing module profiles:
+ redis/common
+Enabling module streams:
+ redis                            6
+
+Transaction Summary
+================================================================================
+Install  2 Packages
+"""
+
 DNF_CONFLICT_OUT = """\
 Last metadata expiration check: 0:10:08 ago on Mon Nov 23 08:43:16 2026.
 (try to add '--allowerasing' to command line to replace conflicting packages or \
@@ -200,6 +219,11 @@ def test_dnf_upgrade_and_a_name_on_a_line_of_its_own():
     assert lost(plan._replace(changed={"mariadb-server": ("3:10.11.19", "3:11.4.2-1.el9")})) == [
         "mariadb-server (3:10.11.19 would become 3:11.4.2-1.el9)"
     ]
+
+
+def test_dnf_profile_of_a_module_is_no_package():
+    plan = dnf_plan(1, DNF_INSTALLS_A_MODULE, ABORTED)
+    assert plan == (["logrotate", "redis"], [], {}, [], "")
 
 
 def test_dnf_conflict_is_a_problem_without_the_advice_to_erase():
