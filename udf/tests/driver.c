@@ -39,14 +39,14 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../src/shared/compat.h"
+#include "../src/shared/udf.h"
 
 enum { MOST_WORDS = 4096 };
 
 /* Of both sanitizers. */
 size_t __sanitizer_get_current_allocated_bytes(void);
 
-typedef udf_bool init_function(udf_init *, udf_args *, char *);
+typedef bool init_function(udf_init *, udf_args *, char *);
 typedef char *text_function(udf_init *, udf_args *, char *, unsigned long *, unsigned char *,
                             unsigned char *);
 typedef long long integer_function(udf_init *, udf_args *, unsigned char *, unsigned char *);

@@ -3,7 +3,7 @@
 
 #include "tls.h"
 
-udf_bool gman_check_job(udf_args *args, char *message, const char *name) {
+bool gman_check_job(udf_args *args, char *message, const char *name) {
     struct request request = {.type = SUBMIT_JOB};
     if (args->arg_type[0] != STRING_RESULT)
         return udf_refuse(message, "%s: the first argument, the function, must be a string", name);
@@ -14,10 +14,10 @@ udf_bool gman_check_job(udf_args *args, char *message, const char *name) {
     }
     for (unsigned int i = 1; i < args->arg_count; i++)
         udf_as_text(args, i);
-    return 0;
+    return false;
 }
 
-udf_bool gman_begin_job(struct udf_call *call, char *message) {
+bool gman_begin_job(struct udf_call *call, char *message) {
     return gman_check_job(call->args, message, call->function->name);
 }
 

@@ -10,7 +10,7 @@
 #define GMAN_VERSION "1.0.0"
 
 /* The checks of _init for functions with the arguments (function, workload[, unique]). */
-udf_bool gman_check_job(udf_args *args, char *message, const char *name);
-udf_bool gman_begin_job(struct udf_call *call, char *message);
+bool gman_check_job(udf_args *args, char *message, const char *name);
+bool gman_begin_job(struct udf_call *call, char *message);
 /* A row's arguments as a request. The reason when it cannot be sent, otherwise NULL. */
 const char *gman_request(const udf_args *args, enum packet_type type, struct request *request);

@@ -19,7 +19,7 @@
 #include "shared/text.h"
 #include "tls.h"
 
-static udf_bool begin(struct udf_call *call, char *message) {
+static bool begin(struct udf_call *call, char *message) {
     udf_args *args = call->args;
     struct slice name, value;
     if (udf_constant_text(args, 0, &name)) {
@@ -33,11 +33,11 @@ static udf_bool begin(struct udf_call *call, char *message) {
             }
         }
         if (!settings_change(name, value, false, message, UDF_MESSAGE_SIZE))
-            return 1;
+            return true;
     }
     udf_as_text(args, 0);
     udf_as_text(args, 1);
-    return 0;
+    return false;
 }
 
 static bool change(struct slice name, struct slice value, char *message, size_t size) {

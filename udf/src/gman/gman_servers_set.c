@@ -40,7 +40,7 @@ static int parse(struct slice list, struct address **addresses, char *message, s
     return count;
 }
 
-static udf_bool begin(struct udf_call *call, char *message) {
+static bool begin(struct udf_call *call, char *message) {
     udf_args *args = call->args;
     struct slice text;
     if (udf_constant_text(args, 0, &text)) {
@@ -48,13 +48,13 @@ static udf_bool begin(struct udf_call *call, char *message) {
         int count = parse(text, &addresses, message, UDF_MESSAGE_SIZE);
         free(addresses);
         if (count < 0)
-            return 1;
+            return true;
     }
     if (udf_constant_text(args, 1, &text) && function_problem(text))
         return udf_refuse(message, "gman_servers_set: %s", function_problem(text));
     for (unsigned int i = 0; i < args->arg_count; i++)
         udf_as_text(args, i);
-    return 0;
+    return false;
 }
 
 static bool row(struct udf_call *call) {

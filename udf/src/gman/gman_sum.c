@@ -24,7 +24,7 @@
 #include "shared/text.h"
 #include "wait.h"
 
-UDF_EXPORT udf_bool gman_sum_init(udf_init *initid, udf_args *args, char *message);
+UDF_EXPORT bool gman_sum_init(udf_init *initid, udf_args *args, char *message);
 UDF_EXPORT void gman_sum_clear(udf_init *initid, unsigned char *is_null, unsigned char *error);
 UDF_EXPORT void gman_sum_add(udf_init *initid, udf_args *args, unsigned char *is_null, unsigned char *error);
 UDF_EXPORT long long gman_sum(udf_init *initid, udf_args *args, unsigned char *is_null, unsigned char *error);
@@ -138,10 +138,10 @@ static void wait_for_results(struct sum *sum, size_t left, int64_t deadline) {
             give_up(sum, FAIL_JOB_TIMEOUT, failure_text(FAIL_JOB_TIMEOUT));
 }
 
-udf_bool gman_sum_init(udf_init *initid, udf_args *args, char *message) {
+bool gman_sum_init(udf_init *initid, udf_args *args, char *message) {
     if (udf_count(args, 2, 2, message, "gman_sum", "(function, workload)") ||
         gman_check_job(args, message, "gman_sum"))
-        return 1;
+        return true;
     initid->maybe_null = 1;
     initid->const_item = 0;
     initid->decimals = 0;
@@ -149,7 +149,7 @@ udf_bool gman_sum_init(udf_init *initid, udf_args *args, char *message) {
     initid->ptr = calloc(1, sizeof(struct sum));
     if (!initid->ptr)
         return udf_refuse(message, "gman_sum: out of memory");
-    return 0;
+    return false;
 }
 
 void gman_sum_clear(udf_init *initid, unsigned char *is_null UNUSED, unsigned char *error UNUSED) {

@@ -16,12 +16,12 @@
 #include "gman.h"
 #include "wake.h"
 
-UDF_EXPORT udf_bool gman_wake_init(udf_init *initid, udf_args *args, char *message);
+UDF_EXPORT bool gman_wake_init(udf_init *initid, udf_args *args, char *message);
 UDF_EXPORT long long gman_wake(udf_init *initid, udf_args *args, unsigned char *is_null,
                                unsigned char *error);
 UDF_EXPORT void gman_wake_deinit(udf_init *initid);
 
-udf_bool gman_wake_init(udf_init *initid, udf_args *args, char *message) {
+bool gman_wake_init(udf_init *initid, udf_args *args, char *message) {
     initid->maybe_null = 1;
     initid->const_item = 0;
     return udf_count(args, 2, 2, message, "gman_wake", "(function, unique)") ||

@@ -100,7 +100,7 @@ static int digits_of(const udf_args *args, unsigned int index) {
 
 struct argument *json_arguments(const struct udf_call *call) { return call->data; }
 
-udf_bool json_begin(struct udf_call *call, char *message) {
+bool json_begin(struct udf_call *call, char *message) {
     udf_args *args = call->args;
     struct argument *arguments = call->data = calloc(args->arg_count + 1, sizeof *arguments);
     if (!arguments)
@@ -114,7 +114,7 @@ udf_bool json_begin(struct udf_call *call, char *message) {
             udf_charsets_argument(&charsets, args, i);
     }
     udf_charsets_close(&charsets);
-    return 0;
+    return false;
 }
 
 static const char *name_problem(struct slice name) {
@@ -134,7 +134,7 @@ static const char *name_problem(struct slice name) {
     return NULL;
 }
 
-udf_bool json_names(struct udf_call *call, char *message) {
+bool json_names(struct udf_call *call, char *message) {
     const udf_args *args = call->args;
     const char *function = call->function->name;
     size_t before = args->arg_count * sizeof(struct argument), total = before;
@@ -162,7 +162,7 @@ udf_bool json_names(struct udf_call *call, char *message) {
         arguments[i].name = (struct slice){copy, name.length};
         copy += name.length;
     }
-    return 0;
+    return false;
 }
 
 static void base64(struct buffer *out, const char *text, size_t length) {

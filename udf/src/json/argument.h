@@ -32,11 +32,11 @@ struct argument {
 
 /* The _init of all functions: determine the kinds of the arguments, and request the types in which the server
  * passes them. */
-udf_bool json_begin(struct udf_call *call, char *message);
+bool json_begin(struct udf_call *call, char *message);
 /* The call's arguments, after json_begin. */
 struct argument *json_arguments(const struct udf_call *call);
 /* Names for the members. */
-udf_bool json_names(struct udf_call *call, char *message);
+bool json_names(struct udf_call *call, char *message);
 /* Reserve room for a row, so that most rows need no reallocation. */
 void json_row(struct udf_call *call);
 /* A row's value as JSON. */

@@ -12,16 +12,16 @@
 #include "argument.h"
 #include "shared/text.h"
 
-static udf_bool begin(struct udf_call *call, char *message) {
+static bool begin(struct udf_call *call, char *message) {
     udf_args *args = call->args;
     if (args->arg_count % 2)
         return udf_refuse(message, "%s takes (name, value, ...): the last value is missing",
                           call->function->name);
     if (json_begin(call, message))
-        return 1;
+        return true;
     for (unsigned int i = 0; i < args->arg_count; i += 2)
         udf_as_text(args, i);
-    return 0;
+    return false;
 }
 
 static bool row(struct udf_call *call) {

@@ -15,7 +15,7 @@
 #include "check.h"
 #include "shared/text.h"
 
-static udf_bool begin(struct udf_call *call, char *message) {
+static bool begin(struct udf_call *call, char *message) {
     return json_begin(call, message) || json_names(call, message);
 }
 

@@ -71,9 +71,9 @@ static void utf8_result(udf_init *initid) {
     udf_charsets_close(&charsets);
 }
 
-udf_bool udf_begin(const struct udf_function *function, udf_init *initid, udf_args *args, char *message) {
+bool udf_begin(const struct udf_function *function, udf_init *initid, udf_args *args, char *message) {
     if (udf_count(args, function->fewest, function->most, message, function->name, function->usage))
-        return 1;
+        return true;
     struct udf_call *call = calloc(1, sizeof *call);
     if (!call)
         return udf_refuse(message, "%s: out of memory", function->name);
@@ -83,7 +83,7 @@ udf_bool udf_begin(const struct udf_function *function, udf_init *initid, udf_ar
     initid->ptr = (char *)call;
     if (function->begin && function->begin(call, message)) {
         udf_end(initid);
-        return 1;
+        return true;
     }
     initid->maybe_null = 1;
     initid->max_length = function->limit < LONG_TEXT ? function->limit : UDF_MAX_LENGTH;
@@ -91,7 +91,7 @@ udf_bool udf_begin(const struct udf_function *function, udf_init *initid, udf_ar
         initid->const_item = 0;
     if (!function->binary)
         utf8_result(initid);
-    return 0;
+    return false;
 }
 
 char *udf_row(udf_init *initid, udf_args *args, char *result, unsigned long *length, unsigned char *is_null,
@@ -121,18 +121,18 @@ void udf_end(udf_init *initid) {
     initid->ptr = NULL;
 }
 
-udf_bool udf_refuse(char *message, const char *format, ...) {
+bool udf_refuse(char *message, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(message, UDF_MESSAGE_SIZE, format, arguments);
     va_end(arguments);
-    return 1;
+    return true;
 }
 
-udf_bool udf_count(const udf_args *args, unsigned int fewest, unsigned int most, char *message,
-                   const char *name, const char *usage) {
+bool udf_count(const udf_args *args, unsigned int fewest, unsigned int most, char *message, const char *name,
+               const char *usage) {
     if (args->arg_count >= fewest && args->arg_count <= most)
-        return 0;
+        return false;
     return udf_refuse(message, "%s takes %s", name, usage);
 }
 

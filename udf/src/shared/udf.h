@@ -1,11 +1,60 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Helpers of all functions for the interface to the server.
+ * The interface between the server and a loadable function, for MariaDB 10.5 and later and MySQL 8.0.1 and
+ * later from one source, and helpers for it.
  */
 #pragma once
 
+#include <mysql.h>
+#include <stdbool.h>
+#include <stddef.h>
+
 #include "buffer.h"
-#include "compat.h"
+
+/* The two structures are declared here and not taken from the headers: MariaDB's connector package, often the
+ * only one on a database host, has a short UDF_ARGS without the attribute names that the server sets. The
+ * assertions compare the members that both have, so a header that moves one stops the build. The server's
+ * boolean is its my_bool or bool: one byte that is 0 or 1. */
+typedef struct {
+    unsigned int arg_count;
+    enum Item_result *arg_type;
+    char **args;
+    unsigned long *lengths;
+    char *maybe_null;
+    char **attributes; /* alias or expression text of each argument */
+    unsigned long *attribute_lengths;
+    void *extension;
+} udf_args;
+
+typedef struct {
+    bool maybe_null;
+    unsigned int decimals;
+    unsigned long max_length;
+    char *ptr;
+    bool const_item;
+    void *extension;
+} udf_init;
+
+_Static_assert(offsetof(udf_args, arg_type) == offsetof(UDF_ARGS, arg_type), "UDF_ARGS.arg_type moved");
+_Static_assert(offsetof(udf_args, args) == offsetof(UDF_ARGS, args), "UDF_ARGS.args moved");
+_Static_assert(offsetof(udf_args, lengths) == offsetof(UDF_ARGS, lengths), "UDF_ARGS.lengths moved");
+_Static_assert(offsetof(udf_args, maybe_null) == offsetof(UDF_ARGS, maybe_null), "UDF_ARGS.maybe_null moved");
+_Static_assert(offsetof(udf_init, decimals) == offsetof(UDF_INIT, decimals), "UDF_INIT.decimals moved");
+_Static_assert(offsetof(udf_init, max_length) == offsetof(UDF_INIT, max_length), "UDF_INIT.max_length moved");
+_Static_assert(offsetof(udf_init, ptr) == offsetof(UDF_INIT, ptr), "UDF_INIT.ptr moved");
+_Static_assert(offsetof(udf_init, const_item) == offsetof(UDF_INIT, const_item), "UDF_INIT.const_item moved");
+_Static_assert(sizeof(bool) == sizeof(((UDF_INIT *)0)->const_item), "the server's boolean has another size");
+
+/* The manual guarantees a message buffer of this size for _init, whatever MYSQL_ERRMSG_SIZE is. */
+#define UDF_MESSAGE_SIZE 80
+/* The result buffer that the server passes to a row function. */
+#define UDF_RESULT_SIZE 255
+/* A server truncates results in temporary tables and new columns at the length that _init announces. From
+ * this length on they are LONGTEXT. */
+#define UDF_MAX_LENGTH 4294967295UL
+
+#define UDF_EXPORT __attribute__((visibility("default")))
+#define UNUSED __attribute__((unused))
 
 /* A function that returns text: what its _init, row function and _deinit share. */
 struct udf_call;
@@ -17,8 +66,8 @@ struct udf_function {
     bool each_row;               /* it is called for each row, even when all arguments are constants */
     bool binary;                 /* the result is bytes, and not text */
     int kind;                    /* for functions that share the rest */
-    /* The checks of _init. Returns udf_refuse when the statement fails. NULL: there are none. */
-    udf_bool (*begin)(struct udf_call *call, char *message);
+    /* The checks of _init. True, from udf_refuse: the statement fails. NULL: there are none. */
+    bool (*begin)(struct udf_call *call, char *message);
     /* Append a row's result to out. False: it is NULL. */
     bool (*row)(struct udf_call *call);
 };
@@ -32,18 +81,18 @@ struct udf_call {
     void *data;        /* of the function; freed with the call */
 };
 
-udf_bool udf_begin(const struct udf_function *function, udf_init *initid, udf_args *args, char *message);
+bool udf_begin(const struct udf_function *function, udf_init *initid, udf_args *args, char *message);
 char *udf_row(udf_init *initid, udf_args *args, char *result, unsigned long *length, unsigned char *is_null,
               unsigned char *error);
 void udf_end(udf_init *initid);
 
 /* Export a function. The rest are members of its struct udf_function. */
 #define UDF_TEXT(NAME, ...)                                                                      \
-    UDF_EXPORT udf_bool NAME##_init(udf_init *initid, udf_args *args, char *message);            \
+    UDF_EXPORT bool NAME##_init(udf_init *initid, udf_args *args, char *message);                \
     UDF_EXPORT char *NAME(udf_init *initid, udf_args *args, char *result, unsigned long *length, \
                           unsigned char *is_null, unsigned char *error);                         \
     UDF_EXPORT void NAME##_deinit(udf_init *initid);                                             \
-    udf_bool NAME##_init(udf_init *initid, udf_args *args, char *message) {                      \
+    bool NAME##_init(udf_init *initid, udf_args *args, char *message) {                          \
         static const struct udf_function function = {.name = #NAME, __VA_ARGS__};                \
         return udf_begin(&function, initid, args, message);                                      \
     }                                                                                            \
@@ -53,11 +102,11 @@ void udf_end(udf_init *initid);
     }                                                                                            \
     void NAME##_deinit(udf_init *initid) { udf_end(initid); }
 
-/* Set the message with which _init fails, and return the value for that. */
-udf_bool udf_refuse(char *message, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Set the message with which _init fails, and return true. */
+bool udf_refuse(char *message, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Refuse a wrong number of arguments. */
-udf_bool udf_count(const udf_args *args, unsigned int fewest, unsigned int most, char *message,
-                   const char *name, const char *usage);
+bool udf_count(const udf_args *args, unsigned int fewest, unsigned int most, char *message, const char *name,
+               const char *usage);
 /* A text argument of a row. Its data is NULL when the value is. */
 struct slice udf_argument(const udf_args *args, unsigned int index);
 /* Request argument index as text, whatever its type. */
