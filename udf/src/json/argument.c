@@ -105,15 +105,12 @@ bool json_begin(struct udf_call *call, char *message) {
     struct argument *arguments = call->data = calloc(args->arg_count + 1, sizeof *arguments);
     if (!arguments)
         return udf_refuse(message, "%s: out of memory", call->function->name);
-    struct udf_charsets charsets;
-    udf_charsets_open(&charsets);
     for (unsigned int i = 0; i < args->arg_count; i++) {
         bool text = args->arg_type[i] == STRING_RESULT;
         arguments[i] = (struct argument){.digits = digits_of(args, i), .kind = kind_of(args, i)};
         if (text && arguments[i].kind != KIND_BASE64)
-            udf_charsets_argument(&charsets, args, i);
+            udf_as_utf8(call, i);
     }
-    udf_charsets_close(&charsets);
     return false;
 }
 

@@ -40,35 +40,32 @@ extern int registry_release(const struct registry *registry) __asm__(
 
 static char charset[] = "charset", utf8mb4[] = "utf8mb4";
 
-void udf_charsets_open(struct udf_charsets *charsets) {
-    *charsets = (struct udf_charsets){registry_acquire && registry_release ? registry_acquire() : NULL, NULL};
-    if (charsets->registry && charsets->registry->acquire("mysql_udf_metadata", &charsets->metadata))
-        charsets->metadata = NULL;
-}
-
-void udf_charsets_close(struct udf_charsets *charsets) {
-    if (charsets->metadata)
-        charsets->registry->release(charsets->metadata);
-    if (charsets->registry)
-        registry_release(charsets->registry);
-}
-
-void udf_charsets_argument(const struct udf_charsets *charsets, udf_args *args, unsigned int index) {
-    const struct metadata *metadata = charsets->metadata;
+void udf_as_utf8(const struct udf_call *call, unsigned int index) {
+    const struct metadata *metadata = call->metadata;
     void *now = NULL;
     /* Binary data has no character set to convert from. */
-    if (metadata && !metadata->argument_get(args, charset, index, &now) && now &&
+    if (metadata && !metadata->argument_get(call->args, charset, index, &now) && now &&
         strcmp(now, "binary") != 0 && strcmp(now, utf8mb4) != 0)
-        (void)metadata->argument_set(args, charset, index, utf8mb4);
+        (void)metadata->argument_set(call->args, charset, index, utf8mb4);
 }
 
-static void utf8_result(udf_init *initid) {
-    struct udf_charsets charsets;
-    udf_charsets_open(&charsets);
-    const struct metadata *metadata = charsets.metadata;
-    if (metadata)
-        (void)metadata->result_set(initid, charset, utf8mb4);
-    udf_charsets_close(&charsets);
+/* The function's own checks, and the result in UTF-8. False: the statement fails. */
+static bool begin_text(struct udf_call *call, udf_init *initid, char *message) {
+    const struct udf_function *function = call->function;
+    bool open = !function->binary && registry_acquire && registry_release;
+    const struct registry *registry = open ? registry_acquire() : NULL;
+    void *metadata = NULL;
+    if (registry && !registry->acquire("mysql_udf_metadata", &metadata))
+        call->metadata = metadata;
+    bool good = !function->begin || !function->begin(call, message);
+    if (call->metadata) {
+        (void)call->metadata->result_set(initid, charset, utf8mb4);
+        registry->release(metadata);
+    }
+    if (registry)
+        registry_release(registry);
+    call->metadata = NULL;
+    return good;
 }
 
 bool udf_begin(const struct udf_function *function, udf_init *initid, udf_args *args, char *message) {
@@ -81,7 +78,7 @@ bool udf_begin(const struct udf_function *function, udf_init *initid, udf_args *
     call->args = args;
     buffer_init(&call->out, function->limit);
     initid->ptr = (char *)call;
-    if (function->begin && function->begin(call, message)) {
+    if (!begin_text(call, initid, message)) {
         udf_end(initid);
         return true;
     }
@@ -89,8 +86,6 @@ bool udf_begin(const struct udf_function *function, udf_init *initid, udf_args *
     initid->max_length = function->limit < LONG_TEXT ? function->limit : UDF_MAX_LENGTH;
     if (function->each_row)
         initid->const_item = 0;
-    if (!function->binary)
-        utf8_result(initid);
     return false;
 }
 

@@ -79,6 +79,7 @@ struct udf_call {
     unsigned char *error;
     struct buffer out; /* kept from row to row */
     void *data;        /* of the function; freed with the call */
+    const struct metadata *metadata; /* of character sets, during _init; NULL: not available */
 };
 
 bool udf_begin(const struct udf_function *function, udf_init *initid, udf_args *args, char *message);
@@ -113,15 +114,9 @@ struct slice udf_argument(const udf_args *args, unsigned int index);
 void udf_as_text(udf_args *args, unsigned int index);
 /* The text of an argument that is constant, in _init. False without one. */
 bool udf_constant_text(const udf_args *args, unsigned int index, struct slice *text);
-/* Request arguments in UTF-8: MySQL 8.0.19 and later convert them, MariaDB has no interface for it. */
-struct registry;
-struct udf_charsets {
-    const struct registry *registry;
-    void *metadata; /* NULL: not available */
-};
-void udf_charsets_open(struct udf_charsets *charsets);
-void udf_charsets_close(struct udf_charsets *charsets);
-void udf_charsets_argument(const struct udf_charsets *charsets, udf_args *args, unsigned int index);
+/* Request a text argument in UTF-8, in _init: MySQL 8.0.19 and later convert it, MariaDB has no interface for
+ * that. */
+void udf_as_utf8(const struct udf_call *call, unsigned int index);
 /* Fail the statement with an SQL error (1105, HY000) and return false. On a server without support for it
  * the result is NULL from here on. */
 bool udf_fail(const struct udf_call *call, const char *format, ...) __attribute__((format(printf, 2, 3)));
