@@ -43,37 +43,16 @@ size_t utf8_character(const unsigned char *text, size_t length, size_t *skip) {
     if (length == 0)
         return 0;
     unsigned char lead = text[0];
-    if (lead < 0x80)
-        return 1;
-    size_t size;
-    unsigned char low = 0x80, high = 0xBF;
-    if (lead >= 0xC2 && lead <= 0xDF) {
-        size = 2;
-    } else if (lead >= 0xE0 && lead <= 0xEF) {
-        size = 3;
-        if (lead == 0xE0)
-            low = 0xA0; /* overlong */
-        else if (lead == 0xED)
-            high = 0x9F; /* surrogates */
-    } else if (lead >= 0xF0 && lead <= 0xF4) {
-        size = 4;
-        if (lead == 0xF0)
-            low = 0x90; /* overlong */
-        else if (lead == 0xF4)
-            high = 0x8F; /* above U+10FFFF */
-    } else {
-        return 0;
-    }
-    for (size_t i = 1; i < size; i++) {
-        if (i >= length || text[i] < low || text[i] > high) {
-            /* One replacement for the longest piece that could have begun a character, as Unicode recommends.
-             */
-            *skip = i;
+    size_t size = lead < 0x80 ? 1 : lead < 0xC2 ? 0 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : lead < 0xF5 ? 4 : 0;
+    /* The second byte tells overlong forms, surrogates and what is above U+10FFFF. */
+    unsigned char low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
+    unsigned char high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
+    /* One replacement for the longest piece that could have begun a character, as Unicode recommends. */
+    for (size_t at = 1; at < size; at++, low = 0x80, high = 0xBF)
+        if (at >= length || text[at] < low || text[at] > high) {
+            *skip = at;
             return 0;
         }
-        low = 0x80;
-        high = 0xBF;
-    }
     return size;
 }
 
