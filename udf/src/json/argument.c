@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "argument.h"
+#include "json.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
-#include "check.h"
-#include "number.h"
 #include "shared/text.h"
 
 static const char members[] = "json_members";
@@ -16,47 +16,30 @@ static struct slice attribute(const udf_args *args, unsigned int index) {
     return (struct slice){args->attributes[index], args->attribute_lengths[index]};
 }
 
+/* Function names are not case-sensitive in SQL. */
 static bool begins(struct slice text, const char *prefix) {
-    size_t length = strlen(prefix);
-    if (text.length < length)
-        return false;
-    for (size_t i = 0; i < length; i++) { /* function names are not case-sensitive in SQL */
-        char c = text.data[i] >= 'A' && text.data[i] <= 'Z' ? (char)(text.data[i] - 'A' + 'a') : text.data[i];
-        if (c != prefix[i])
-            return false;
-    }
-    return true;
+    return text.length >= strlen(prefix) && strncasecmp(text.data, prefix, strlen(prefix)) == 0;
+}
+
+static bool plain(char c) {
+    return (unsigned char)c >= 0x80 || c == '_' || c == '$' || isalnum((unsigned char)c);
 }
 
 /* Without qualifier and backticks, when the whole text is an identifier: `t`.`name`, NEW.name. */
 static struct slice unqualified(struct slice text) {
-    size_t at = 0, start = 0, stop = 0;
+    const char *at = text.data, *end = at + text.length;
     for (;;) {
-        if (at < text.length && text.data[at] == '`') {
-            const char *close = memchr(text.data + at + 1, '`', text.length - at - 1);
-            if (!close)
-                return text;
-            start = at + 1;
-            stop = (size_t)(close - text.data);
-            at = stop + 1;
-        } else {
-            start = at;
-            while (at < text.length) {
-                unsigned char c = (unsigned char)text.data[at];
-                if (!(c >= 0x80 || c == '_' || c == '$' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') ||
-                      (c >= 'A' && c <= 'Z')))
-                    break;
-                at++;
-            }
-            stop = at;
-            if (start == stop)
-                return text;
-        }
-        if (at == text.length)
-            return (struct slice){text.data + start, stop - start};
-        if (text.data[at] != '.')
+        bool quoted = at < end && *at == '`';
+        const char *start = at + quoted, *stop = start;
+        while (stop < end && (quoted ? *stop != '`' : plain(*stop)))
+            stop++;
+        if (quoted ? stop == end : stop == start)
             return text;
-        at++;
+        at = stop + quoted;
+        if (at == end)
+            return (struct slice){start, (size_t)(stop - start)};
+        if (*at++ != '.')
+            return text;
     }
 }
 
@@ -79,7 +62,7 @@ static enum argument_kind kind_of(udf_args *args, unsigned int index) {
     case INT_RESULT:
         /* The interface does not report whether an integer has a sign, but its text is correct. Types and
          * expressions that can be beyond a signed 64-bit number are 19 to 21 characters wide, and all others
-         * are left alone, because the text of a BIT is its bytes. (json_value recognizes BIT(19) to BIT(21).)
+         * are left alone, because the text of a BIT is its bytes. (is_bits recognizes BIT(19) to BIT(21).)
          */
         if (args->lengths[index] != 64 && (args->lengths[index] < 19 || args->lengths[index] > 21))
             return KIND_INTEGER;
@@ -91,15 +74,6 @@ static enum argument_kind kind_of(udf_args *args, unsigned int index) {
     }
 }
 
-/* The interface has one type for FLOAT and DOUBLE. A DOUBLE(M,D) has M digits at most, so a value with more
- * is of a FLOAT(M,D), or of a FLOAT, whose width is 12. From 16 on the digits prove nothing: a DOUBLE without
- * (M,D), as nearly all are, is 22 wide. */
-static int digits_of(const udf_args *args, unsigned int index) {
-    return args->lengths[index] <= 15 ? (int)args->lengths[index] : 17;
-}
-
-struct argument *json_arguments(const struct udf_call *call) { return call->data; }
-
 bool json_begin(struct udf_call *call, char *message) {
     udf_args *args = call->args;
     struct argument *arguments = call->data = calloc(args->arg_count + 1, sizeof *arguments);
@@ -107,7 +81,11 @@ bool json_begin(struct udf_call *call, char *message) {
         return udf_refuse(message, "%s: out of memory", call->function->name);
     for (unsigned int i = 0; i < args->arg_count; i++) {
         bool text = args->arg_type[i] == STRING_RESULT;
-        arguments[i] = (struct argument){.digits = digits_of(args, i), .kind = kind_of(args, i)};
+        /* The interface has one type for FLOAT and DOUBLE. A DOUBLE(M,D) has M digits at most, so a value with
+         * more is of a FLOAT(M,D), or of a FLOAT, whose width is 12. From 16 on the digits prove nothing: a
+         * DOUBLE without (M,D), as nearly all are, is 22 wide. */
+        arguments[i].digits = args->lengths[i] <= 15 ? (int)args->lengths[i] : 17;
+        arguments[i].kind = kind_of(args, i);
         if (text && arguments[i].kind != KIND_BASE64)
             udf_as_utf8(call, i);
     }
@@ -181,7 +159,7 @@ static void base64(struct buffer *out, const char *text, size_t length) {
 
 void json_row(struct udf_call *call) {
     enum { AROUND = 32 }; /* roughly: quotes, commas and a number */
-    const struct argument *arguments = json_arguments(call);
+    const struct argument *arguments = call->data;
     const udf_args *args = call->args;
     size_t room = 0;
     for (unsigned int i = 0; i < args->arg_count; i++)
@@ -194,20 +172,25 @@ void json_row(struct udf_call *call) {
         buffer_reserve(&call->out, room);
 }
 
-/* The text of a BIT(64) is its eight bytes. An integer that is 64 wide and has eight characters does not
- * begin with zeros: those are 64 characters. */
-static bool eight_digits(const char *text) {
-    if (text[0] != '-' && (text[0] < '1' || text[0] > '9'))
+/* Whether an integer's text is the bytes of a BIT: three of a BIT(19) to BIT(21), of which the first is no
+ * digit, or eight of a BIT(64). An integer that is 64 wide and has eight characters does not begin with zeros:
+ * those are 64 characters. */
+static bool is_bits(enum argument_kind kind, const char *text, size_t length) {
+    if (kind == KIND_WHOLE)
+        return length == 3 && (unsigned char)text[0] < 0x20;
+    if (length != 8)
         return false;
-    for (int i = 1; i < 8; i++)
+    if (text[0] != '-' && (text[0] < '1' || text[0] > '9'))
+        return true;
+    for (size_t i = 1; i < length; i++)
         if (text[i] < '0' || text[i] > '9')
-            return false;
-    return true;
+            return true;
+    return false;
 }
 
 void json_value(struct udf_call *call, unsigned int index) {
     struct buffer *out = &call->out;
-    const struct argument *argument = &json_arguments(call)[index];
+    const struct argument *argument = (struct argument *)call->data + index;
     const char *data = call->args->args[index];
     if (!data) {
         buffer_text(out, "null");
@@ -221,8 +204,9 @@ void json_value(struct udf_call *call, unsigned int index) {
         buffer_format(out, "%lld", value);
         return;
     }
+    case KIND_WHOLE:
     case KIND_BITS:
-        if (length == 8 && !eight_digits(data)) {
+        if (is_bits(argument->kind, data, length)) {
             unsigned long long value = 0;
             for (size_t i = 0; i < length; i++)
                 value = value << 8 | (unsigned char)data[i];
@@ -236,14 +220,6 @@ void json_value(struct udf_call *call, unsigned int index) {
         number_double(out, value, argument->digits);
         return;
     }
-    case KIND_WHOLE:
-        if (length == 3 && (unsigned char)data[0] <
-                               0x20) { /* BIT(19) to BIT(21): three bytes, of which the first is no digit */
-            const unsigned char *bits = (const unsigned char *)data;
-            buffer_format(out, "%u", (unsigned)bits[0] << 16 | (unsigned)bits[1] << 8 | bits[2]);
-            return;
-        }
-        break;
     case KIND_DECIMAL: break;
     case KIND_JSON:
         if (json_is_value(data, length)) {

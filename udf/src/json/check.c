@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "check.h"
+#include "json.h"
 
 #include <ctype.h>
 #include <string.h>
@@ -105,7 +105,8 @@ static bool check(const char *text, size_t length, char first) {
     if (first) {
         objects[0] = 1;
         depth = 1;
-        if (json_is_blank(text, length))
+        skip_blanks(&in);
+        if (in.at == in.end)
             return true;
         if (!name(&in))
             return false;
@@ -158,9 +159,3 @@ static bool check(const char *text, size_t length, char first) {
 bool json_is_value(const char *text, size_t length) { return check(text, length, 0); }
 
 bool json_is_members(const char *text, size_t length) { return check(text, length, '{'); }
-
-bool json_is_blank(const char *text, size_t length) {
-    struct reader in = {(const unsigned char *)text, (const unsigned char *)text + length};
-    skip_blanks(&in);
-    return in.at == in.end;
-}

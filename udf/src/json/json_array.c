@@ -8,7 +8,7 @@
  * Returns the array; [] without arguments.
  * Errors: none.
  */
-#include "argument.h"
+#include "json.h"
 
 static bool row(struct udf_call *call) {
     json_row(call);

@@ -9,7 +9,7 @@
  * Returns that text; '' without arguments.
  * Errors: an odd number of arguments, and a name that is NULL, fail the statement.
  */
-#include "argument.h"
+#include "json.h"
 #include "shared/text.h"
 
 static bool begin(struct udf_call *call, char *message) {

@@ -11,8 +11,7 @@
  * Errors: an argument without a usable name (a function call or a quoted text without an alias) fails the
  *   statement.
  */
-#include "argument.h"
-#include "check.h"
+#include "json.h"
 #include "shared/text.h"
 
 static bool begin(struct udf_call *call, char *message) {
@@ -22,10 +21,10 @@ static bool begin(struct udf_call *call, char *message) {
 /* False: the member is empty, so the next one needs no comma. */
 static bool member(struct udf_call *call, unsigned int index, bool comma) {
     struct buffer *out = &call->out;
-    const struct argument *argument = &json_arguments(call)[index];
+    const struct argument *argument = (struct argument *)call->data + index;
     struct slice value = udf_argument(call->args, index);
     bool splice = argument->kind == KIND_MEMBERS && value.data && json_is_members(value.data, value.length);
-    if (splice && json_is_blank(value.data, value.length))
+    if (splice && text_trim(value).length == 0)
         return false;
     if (comma)
         buffer_byte(out, ',');
