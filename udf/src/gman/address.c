@@ -7,85 +7,45 @@
 
 #include "shared/text.h"
 
-static bool digit(char c) { return c >= '0' && c <= '9'; }
-
 /* Of a host name, or of the name of an interface. */
-static bool name_character(char c) {
-    return digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '_' || c == '.';
-}
-
-static const char *parse_port(struct slice text, struct address *out) {
-    long port;
-    if (!text_number(text, 1, 65535, &port))
-        return "the port must be 1 to 65535";
-    snprintf(out->port, sizeof out->port, "%ld", port);
-    return NULL;
-}
+static const char name_characters[] = "0123456789-_.abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
 static const char *parse_name(struct address *out) {
     const char *host = out->host;
-    size_t length = strlen(host);
-    if (length == 0)
+    struct in_addr ip;
+    if (!*host)
         return "the host is missing";
-    bool numbers = true;
-    for (size_t i = 0; i < length; i++) {
-        char c = host[i];
-        if (!name_character(c))
-            return "a host name consists of letters, digits, - _ .";
-        if (c == '.' && (i == 0 || host[i - 1] == '.'))
-            return "a part of the host name is empty";
-        numbers = numbers && (digit(c) || c == '.');
-    }
-    if (host[0] == '-')
+    if (host[strspn(host, name_characters)])
+        return "a host name consists of letters, digits, - _ .";
+    if (*host == '.' || strstr(host, ".."))
+        return "a part of the host name is empty";
+    if (*host == '-')
         return "a host name must not begin with -";
-    if (numbers) {
-        struct in_addr ip;
-        if (inet_pton(AF_INET, host, &ip) != 1)
-            return "not an IPv4 address";
-        out->numeric = true;
-    }
-    return NULL;
+    out->numeric = !host[strspn(host, "0123456789.")];
+    return out->numeric && inet_pton(AF_INET, host, &ip) != 1 ? "not an IPv4 address" : NULL;
 }
 
 static const char *parse_v6(struct address *out) {
     struct in6_addr ip;
     char plain[HOST_MAX + 1];
-    snprintf(plain, sizeof plain, "%s", out->host);
-    char *zone = strchr(plain, '%'); /* fe80::1%eth0 */
-    if (zone) {
-        for (const char *c = zone + 1; *c; c++)
-            if (!name_character(*c))
-                return "not an IPv6 address";
-        if (!zone[1])
-            return "not an IPv6 address";
-        *zone = 0;
-    }
-    if (inet_pton(AF_INET6, plain, &ip) != 1)
-        return "not an IPv6 address";
-    out->numeric = true;
-    return NULL;
-}
-
-static const char *copy_host(struct slice text, struct address *out) {
-    bool zone = false; /* names of interfaces have upper and lower case */
-    if (text.length > HOST_MAX)
-        return "the host name is too long";
-    for (size_t i = 0; i < text.length; i++) {
-        char c = text.data[i];
-        if (c == 0)
-            return "a host name consists of letters, digits, - _ .";
-        zone |= c == '%';
-        out->host[i] = c >= 'A' && c <= 'Z' && !zone ? (char)(c - 'A' + 'a') : c;
-    }
-    out->host[text.length] = 0;
-    return NULL;
+    size_t length = strcspn(out->host, "%"); /* fe80::1%eth0 */
+    const char *zone = out->host + length;
+    snprintf(plain, sizeof plain, "%.*s", (int)length, out->host);
+    out->numeric = inet_pton(AF_INET6, plain, &ip) == 1 &&
+                   (!*zone || (zone[1] && !zone[1 + strspn(zone + 1, name_characters)]));
+    return out->numeric ? NULL : "not an IPv6 address";
 }
 
 const char *address_host_parse(struct slice text, struct address *out) {
     memset(out, 0, sizeof *out);
-    const char *problem = copy_host(text, out);
-    if (problem)
-        return problem;
+    if (text.length > HOST_MAX)
+        return "the host name is too long";
+    memcpy(out->host, text.data, text.length);
+    if (strlen(out->host) != text.length)
+        return "a host name consists of letters, digits, - _ .";
+    for (char *c = out->host; *c && *c != '%'; c++) /* names of interfaces have upper and lower case */
+        if (*c >= 'A' && *c <= 'Z')
+            *c = (char)(*c - 'A' + 'a');
     return strchr(out->host, ':') ? parse_v6(out) : parse_name(out);
 }
 
@@ -95,7 +55,8 @@ static struct slice between(const char *start, const char *end) {
 }
 
 static const char *parse_entry(struct slice entry, struct address *out) {
-    const char *problem, *start = entry.data, *end = start + entry.length, *stop;
+    const char *start = entry.data, *end = start + entry.length, *stop;
+    long port = DEFAULT_PORT;
     bool v6 = *start == '[';
     if (v6) {
         stop = memchr(start++, ']', entry.length);
@@ -110,18 +71,17 @@ static const char *parse_entry(struct slice entry, struct address *out) {
         if (!stop)
             stop = end;
     }
-    problem = address_host_parse(between(start, stop), out);
+    const char *problem = address_host_parse(between(start, stop), out);
     if (problem)
         return problem;
     if (v6 && !strchr(out->host, ':'))
         return "not an IPv6 address";
     const char *colon = v6 ? stop + 1 : stop;
-    if (colon < end)
-        problem = parse_port(between(colon + 1, end), out);
-    else
-        snprintf(out->port, sizeof out->port, "%d", DEFAULT_PORT);
+    if (colon < end && !text_number(between(colon + 1, end), 1, 65535, &port))
+        return "the port must be 1 to 65535";
+    snprintf(out->port, sizeof out->port, "%ld", port);
     snprintf(out->text, sizeof out->text, v6 ? "[%s]:%s" : "%s:%s", out->host, out->port);
-    return problem;
+    return NULL;
 }
 
 int address_list_parse(struct slice list, struct address *out, char *message, size_t size) {
