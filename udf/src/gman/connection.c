@@ -142,17 +142,17 @@ static struct slice next_piece(struct slice head, struct slice tail, size_t sent
 }
 
 enum io_result connection_send(struct connection *connection, struct slice head, struct slice tail,
-                               bool take_input, int64_t deadline, size_t *sent) {
+                               bool take_input, int64_t deadline) {
     char piece[PIECE];
-    *sent = 0;
+    connection->sent = 0;
     for (;;) {
-        struct slice next = next_piece(head, tail, *sent, piece);
+        struct slice next = next_piece(head, tail, connection->sent, piece);
         size_t taken = 0;
         /* Data that TLS has accepted counts as sent: the rest of its record goes out before anything else. */
         enum io_result result = connection->tls ? tls_write(connection->tls, connection->fd, next, &taken)
                                                 : socket_send(connection->fd, next.data, next.length, &taken);
-        *sent += taken;
-        if (result == IO_OK && *sent == head.length + tail.length)
+        connection->sent += taken;
+        if (result == IO_OK && connection->sent == head.length + tail.length)
             return IO_OK;
         if (result == IO_OK)
             continue;

@@ -22,6 +22,7 @@ struct connection {
     struct pass pass;   /* from the breaker */
     bool kept;          /* from the pool: the server may have closed it unnoticed */
     int64_t idle_since;
+    size_t sent; /* bytes by the last connection_send */
     struct buffer input;
     size_t start; /* from here on it is not yet consumed */
 };
@@ -45,10 +46,9 @@ void connection_shrink(struct connection *connection);
 /* Nothing unread and not closed by the other side: usable for the next packet. */
 bool connection_idle(struct connection *connection);
 
-/* Send both parts; *sent is the number of bytes sent. take_input: also read what arrives, so that neither
- * side blocks the other. */
+/* Send both parts. take_input: also read what arrives, so that neither side blocks the other. */
 enum io_result connection_send(struct connection *connection, struct slice head, struct slice tail,
-                               bool take_input, int64_t deadline, size_t *sent);
+                               bool take_input, int64_t deadline);
 /* The next packet, valid until the next call. A packet that has arrived is returned even after the deadline:
  * a caller that waits for a certain packet checks the deadline itself. After the deadline, at most one more
  * piece of an incomplete packet is read. */

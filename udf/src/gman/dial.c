@@ -107,7 +107,6 @@ static enum io_result secure(const struct step *step) {
 static enum io_result ask(const struct step *step) {
     struct dial *dial = step->dial;
     char header[PACKET_HEADER];
-    size_t sent;
     if (!dial->echo)
         return IO_OK;
     /* The time of the answer is not that of the other addresses. */
@@ -117,7 +116,7 @@ static enum io_result ask(const struct step *step) {
     failure_set(step->failure, FAIL_CLOSED, "probe: closed by the server");
     /* A new connection has room for it. */
     return connection_send(dial->connection, (struct slice){header, sizeof header},
-                           (struct slice){echo_text, sizeof echo_text}, false, 0, &sent) == IO_OK
+                           (struct slice){echo_text, sizeof echo_text}, false, 0) == IO_OK
                ? IO_OK
                : IO_CLOSED;
 }

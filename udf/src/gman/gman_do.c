@@ -18,10 +18,9 @@
 
 static bool row(struct udf_call *call) {
     struct request request;
-    struct job_error error;
     struct job job;
     return !gman_request(call->args, (enum packet_type)call->function->kind, &request) &&
-           job_submit(&request, &job, &error) && job_wait(&job, &call->out);
+           job_submit(&request, &job) && job_wait(&job, &call->out);
 }
 
 /* Each row is a separate job, even when all arguments are constants. */

@@ -18,10 +18,9 @@
 
 static bool row(struct udf_call *call) {
     struct request request;
-    struct job_error error;
     struct job job;
     const char *problem = gman_request(call->args, (enum packet_type)call->function->kind, &request);
-    if (!problem && job_submit(&request, &job, &error)) {
+    if (!problem && job_submit(&request, &job)) {
         buffer_append(&call->out, job.handle, job.handle_length);
         job_done(&job);
         return true;
@@ -29,7 +28,7 @@ static bool row(struct udf_call *call) {
     if (!setting(BACKGROUND_ERRORS))
         return false;
     return problem ? udf_fail(call, "%s: %s", call->function->name, problem)
-                   : udf_fail(call, "%s", error.text);
+                   : udf_fail(call, "%s", job.error);
 }
 
 #define BACKGROUND(NAME, TYPE)                                                                             \

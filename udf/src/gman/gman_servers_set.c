@@ -16,19 +16,10 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "gman.h"
 
 enum { TEXT_MAX = LIST_MAX * ADDRESS_MAX };
-
-static const char *function_problem(struct slice function) {
-    if (function.length > FUNCTION_MAX)
-        return "the function name is longer than 255 bytes";
-    if (function.length && memchr(function.data, 0, function.length))
-        return "the function name holds a NUL";
-    return NULL;
-}
 
 static int parse(struct slice list, struct address **addresses, char *message, size_t size) {
     int count = -1;

@@ -168,7 +168,6 @@ void gman_sum_add(udf_init *initid, udf_args *args, unsigned char *is_null UNUSE
                   unsigned char *error UNUSED) {
     struct sum *sum = sum_of(initid);
     struct request request;
-    struct job_error why;
     if (!sum || sum->failed)
         return;
     const char *problem = gman_request(args, SUBMIT_JOB, &request);
@@ -178,7 +177,7 @@ void gman_sum_add(udf_init *initid, udf_args *args, unsigned char *is_null UNUSE
     }
     if (!sum->connected) {
         /* The first row: the server that accepts it gets the whole group. */
-        sum->connected = job_submit(&request, &sum->job, &why);
+        sum->connected = job_submit(&request, &sum->job);
         sum->failed = !sum->connected;
         sum->created = sum->wanted = 1;
         return;
@@ -189,10 +188,8 @@ void gman_sum_add(udf_init *initid, udf_args *args, unsigned char *is_null UNUSE
     char bytes[SUBMIT_PREFIX_MAX];
     struct slice head =
         packet_submit(bytes, SUBMIT_JOB, request.function, (struct slice){NULL, 0}, request.workload.length);
-    int64_t deadline =
-        clock_ns() + setting_ns(IO_TIMEOUT_MS) + (int64_t)(request.workload.length / 16384) * 1000000;
-    size_t sent;
-    if (connection_send(sum->job.connection, head, request.workload, true, deadline, &sent) != IO_OK) {
+    int64_t deadline = clock_ns() + setting_ns(IO_TIMEOUT_MS) + workload_time(request.workload);
+    if (connection_send(sum->job.connection, head, request.workload, true, deadline) != IO_OK) {
         give_up(sum, FAIL_TIMEOUT, "the server does not read what is sent to it");
         return;
     }

@@ -13,46 +13,48 @@ atomic_ullong jobs_failed, jobs_without_server;
 enum attempt {
     TAKEN,
     NOT_TAKEN,   /* the server certainly did not accept the job */
-    STALE,       /* the same, and only because the kept connection was dead */
     UNKNOWN,     /* it may have accepted it */
 };
+
+const char *function_problem(struct slice function) {
+    if (function.length > FUNCTION_MAX)
+        return "the function name is longer than 255 bytes";
+    if (function.length && memchr(function.data, 0, function.length))
+        return "the function name holds a NUL";
+    return NULL;
+}
 
 const char *request_problem(const struct request *request) {
     if (request->function.length == 0)
         return "the function name is empty";
-    if (request->function.length > FUNCTION_MAX)
-        return "the function name is longer than 255 bytes";
-    if (memchr(request->function.data, 0, request->function.length))
-        return "the function name holds a NUL";
     if (request->workload.length > UINT32_MAX - SUBMIT_PREFIX_MAX)
         return "the workload is longer than 4 GiB";
-    return NULL;
+    return function_problem(request->function);
 }
 
-static void explain(struct job_error *error, const struct server *server, const char *what) {
-    snprintf(error->text, sizeof error->text, "%.100s: %.90s", server->address.text, what);
+static void explain(struct job *job, const struct server *server, const char *what) {
+    snprintf(job->error, sizeof job->error, "%.100s: %.90s", server->address.text, what);
 }
+
+int64_t workload_time(struct slice workload) { return (int64_t)(workload.length / 16384) * 1000000; }
 
 /* Close a connection on which a submission failed. blameless: the failure proves nothing about the server. */
 static void failed(struct server *server, struct connection *connection, bool blameless,
-                   enum failure_kind kind, const char *what, struct job_error *error) {
+                   enum failure_kind kind, const char *what, struct job *job) {
     if (kind == FAIL_TIMEOUT && statement_killed()) {
         blameless = true;
         kind = FAIL_KILLED;
         what = failure_text(kind);
     }
-    explain(error, server, what);
-    if (blameless)
-        server_failed(server, NULL, kind, what);
-    else
-        server_failed(server, &connection->pass, kind, what);
+    explain(job, server, what);
+    server_failed(server, blameless ? NULL : &connection->pass, kind, what);
     pool_drop(server, connection);
 }
 
 /* Evaluate the packet that follows a submission. cut: earlier servers have left this one less than
  * io_timeout_ms. */
 static enum attempt take_answer(struct server *server, struct connection *connection, struct job *job,
-                                int64_t deadline, bool cut, struct job_error *error) {
+                                int64_t deadline, bool cut) {
     struct packet packet;
     struct slice parts[2];
     char what[128];
@@ -62,6 +64,8 @@ static enum attempt take_answer(struct server *server, struct connection *connec
         memcpy(job->handle, packet.body.data, packet.body.length);
         job->handle_length = packet.body.length;
         job->handle[job->handle_length] = 0;
+        job->server = server;
+        job->connection = connection;
         server_works(server, &connection->pass);
         return TAKEN;
     }
@@ -71,7 +75,7 @@ static enum attempt take_answer(struct server *server, struct connection *connec
                  (int)(parts[1].length < 60 ? parts[1].length : 60), parts[1].data);
         server_works(server, &connection->pass);
         server_failed(server, NULL, FAIL_REJECTED, what);
-        explain(error, server, what);
+        explain(job, server, what);
         pool_put(server, connection);
         return NOT_TAKEN;
     }
@@ -86,49 +90,46 @@ static enum attempt take_answer(struct server *server, struct connection *connec
     failed(server, connection, blameless, failure_of(result),
            result == IO_TIMEOUT && cut ? "no answer in the time that was left"
                                        : connection_problem(connection, result),
-           error);
+           job);
     return outcome;
 }
 
 static enum attempt attempt(struct server *server, struct slice head, const struct request *request,
-                            int64_t deadline, struct job *job, struct job_error *error) {
-    struct connection *connection = pool_take(server, deadline);
-    if (!connection) {
-        pthread_mutex_lock(&registry_lock);
-        explain(error, server, server->last_error);
-        pthread_mutex_unlock(&registry_lock);
-        return NOT_TAKEN;
-    }
-    int64_t limit = clock_ns() + setting_ns(IO_TIMEOUT_MS);
-    bool cut = limit > deadline;
-    if (cut)
-        limit = deadline;
-    limit += (int64_t)(request->workload.length / 16384) * 1000000;
-    size_t sent;
-    enum io_result result = connection_send(connection, head, request->workload, false, limit, &sent);
-    if (result != IO_OK) {
-        /* A server processes complete packets only, so it does not accept a job that was sent in part. */
-        if (result == IO_CLOSED && connection->kept) {
-            atomic_fetch_add(&server->counts[STALE_CONNECTIONS], 1);
-            pool_drop(server, connection);
-            return STALE;
+                            int64_t deadline, struct job *job) {
+    for (;;) {
+        struct connection *connection = pool_take(server, deadline);
+        if (!connection) {
+            pthread_mutex_lock(&registry_lock);
+            explain(job, server, server->last_error);
+            pthread_mutex_unlock(&registry_lock);
+            return NOT_TAKEN;
         }
-        if (result == IO_TIMEOUT)
-            failed(server, connection, cut, FAIL_TIMEOUT, "does not read what is sent to it", error);
-        else
-            failed(server, connection, false, FAIL_CLOSED, "closed the connection", error);
-        return NOT_TAKEN;
+        int64_t limit = clock_ns() + setting_ns(IO_TIMEOUT_MS);
+        bool cut = limit > deadline;
+        if (cut)
+            limit = deadline;
+        limit += workload_time(request->workload);
+        enum io_result result = connection_send(connection, head, request->workload, false, limit);
+        if (result == IO_OK) {
+            atomic_fetch_add_explicit(&server->counts[JOBS_SENT], 1, memory_order_relaxed);
+            return take_answer(server, connection, job, limit, cut);
+        }
+        /* A server processes complete packets only, so it does not accept a job that was sent in part. */
+        if (result == IO_TIMEOUT) {
+            failed(server, connection, cut, FAIL_TIMEOUT, "does not read what is sent to it", job);
+            return NOT_TAKEN;
+        }
+        if (!connection->kept) {
+            failed(server, connection, false, FAIL_CLOSED, failure_text(FAIL_CLOSED), job);
+            return NOT_TAKEN;
+        }
+        /* The kept connection was dead, which proves nothing about a new one. */
+        atomic_fetch_add(&server->counts[STALE_CONNECTIONS], 1);
+        pool_drop(server, connection);
     }
-    atomic_fetch_add_explicit(&server->counts[JOBS_SENT], 1, memory_order_relaxed);
-    enum attempt outcome = take_answer(server, connection, job, limit, cut, error);
-    if (outcome == TAKEN) {
-        job->server = server;
-        job->connection = connection;
-    }
-    return outcome;
 }
 
-bool job_submit(const struct request *request, struct job *job, struct job_error *error) {
+bool job_submit(const struct request *request, struct job *job) {
     struct server *servers[LIST_MAX];
     char bytes[SUBMIT_PREFIX_MAX];
     char key[UNIQUE_MAX + 1];
@@ -136,7 +137,7 @@ bool job_submit(const struct request *request, struct job *job, struct job_error
 
     size_t count = servers_take(request->function, servers);
     if (count == 0) {
-        snprintf(error->text, sizeof error->text, "no job server is set: use gman_servers_set");
+        snprintf(job->error, sizeof job->error, "no job server is set: use gman_servers_set");
         atomic_fetch_add(&jobs_without_server, 1);
         atomic_fetch_add(&jobs_failed, 1);
         return false;
@@ -148,9 +149,7 @@ bool job_submit(const struct request *request, struct job *job, struct job_error
     enum attempt outcome = NOT_TAKEN;
     size_t taken = count;
     for (size_t i = 0; i < count && outcome != TAKEN; i++) {
-        do {
-            outcome = attempt(servers[i], head, request, deadline, job, error);
-        } while (outcome == STALE);
+        outcome = attempt(servers[i], head, request, deadline, job);
         if (outcome == TAKEN)
             taken = i;
         if ((outcome == UNKNOWN && unique.length == 0) || clock_ns() >= deadline || statement_killed())

@@ -18,23 +18,24 @@ struct job {
     struct connection *connection;
     char handle[HANDLE_MAX + 1];
     size_t handle_length;
-};
-
-struct job_error {
-    char text[200];
+    char error[200]; /* why no server has accepted it */
 };
 
 /* Calls that returned NULL or 0 because no server accepted the job, and those among them for which no list
  * names a server. */
 extern atomic_ullong jobs_failed, jobs_without_server;
 
+/* The reason why it cannot be the name of a function, or "" for all functions; NULL when it can. */
+const char *function_problem(struct slice function);
 /* The reason why a request cannot be sent to any server; NULL when it can. */
 const char *request_problem(const struct request *request);
 
+/* The time that a workload has on the way, beyond io_timeout_ms: a millisecond for each 16 KiB. */
+int64_t workload_time(struct slice workload);
 /* Submit and wait for the job's handle: connect timeout + I/O timeout at most (a large workload gets a
  * millisecond more for each 16 KiB). A job that a server may have accepted is not sent again, unless it has a
  * unique key. On success the caller ends with job_wait, job_done or job_abandon. */
-bool job_submit(const struct request *request, struct job *job, struct job_error *error);
+bool job_submit(const struct request *request, struct job *job);
 /* Append the result of a foreground job to the buffer. Ends the job in any case. */
 bool job_wait(struct job *job, struct buffer *result);
 /* Return the connection to the pool. */

@@ -136,11 +136,10 @@ static bool ready(struct server *server, int64_t now) {
 /* False: the server cannot take it now. */
 static bool hand_over(struct server *server, struct slice packet, int64_t now) {
     struct wake_line *line = &server->wake;
-    size_t sent;
     if (!ready(server, now))
         return false;
-    enum io_result result =
-        connection_send(line->dial.connection, packet, (struct slice){"", 0}, false, 0, &sent);
+    enum io_result result = connection_send(line->dial.connection, packet, (struct slice){"", 0}, false, 0);
+    size_t sent = line->dial.connection->sent;
     if (result == IO_CLOSED || (sent > 0 && sent < packet.length)) {
         /* Nobody knows when a later call could send the rest of a packet. */
         hang_up(server, now, failure_of(result),
