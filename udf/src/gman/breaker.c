@@ -4,19 +4,15 @@
 enum { MOST_DOUBLINGS = 5 };
 static const int64_t longest_pause = 30LL * 1000000000;
 
-enum breaker_verdict breaker_ask(struct breaker *breaker, int64_t now, struct pass *pass) {
-    *pass = (struct pass){.closings = breaker->closings};
-    if (breaker->state == BREAKER_CLOSED)
-        return BREAKER_PASS;
+bool breaker_ask(struct breaker *breaker, int64_t now, struct pass *pass) {
+    *pass = (struct pass){breaker->closings, breaker->state != BREAKER_CLOSED};
+    if (!pass->trial)
+        return true;
     if (breaker->busy || now < breaker->next_probe)
-        return BREAKER_REFUSE;
+        return false;
     breaker->busy = true;
     breaker->state = BREAKER_HALF_OPEN;
-    return BREAKER_PROBE;
-}
-
-void breaker_trial(const struct breaker *breaker, struct pass *pass) {
-    *pass = (struct pass){.closings = breaker->closings, .trial = true};
+    return true;
 }
 
 bool breaker_works(struct breaker *breaker, struct pass *pass) {
@@ -35,29 +31,19 @@ bool breaker_trip(struct breaker *breaker, struct pass *pass, int64_t now, int64
         if (breaker->failed_trials < MOST_DOUBLINGS)
             breaker->failed_trials++;
         int64_t pause = retry << breaker->failed_trials;
-        breaker_open(breaker, now, pause < most ? pause : most);
+        breaker_pause(breaker, BREAKER_OPEN, now + (pause < most ? pause : most));
         pass->trial = false;
         return true;
     }
     if (breaker->state != BREAKER_CLOSED || pass->closings != breaker->closings)
         return false;
     breaker->openings++;
-    breaker_open(breaker, now, retry);
+    breaker_pause(breaker, BREAKER_OPEN, now + retry);
     return true;
 }
 
-void breaker_open(struct breaker *breaker, int64_t now, int64_t retry) {
-    breaker->state = BREAKER_OPEN;
+void breaker_pause(struct breaker *breaker, enum breaker_state state, int64_t next_probe) {
+    breaker->state = state;
     breaker->busy = false;
-    breaker->next_probe = now + retry;
-}
-
-void breaker_pending(struct breaker *breaker, int64_t now, int64_t look_again) {
-    breaker->busy = false;
-    breaker->next_probe = now + look_again;
-}
-
-const char *breaker_name(const struct breaker *breaker) {
-    static const char *const names[] = {"closed", "open", "half-open"};
-    return names[breaker->state];
+    breaker->next_probe = next_probe;
 }

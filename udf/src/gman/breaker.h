@@ -13,7 +13,6 @@
 #include <stdint.h>
 
 enum breaker_state { BREAKER_CLOSED, BREAKER_OPEN, BREAKER_HALF_OPEN };
-enum breaker_verdict { BREAKER_PASS, BREAKER_PROBE, BREAKER_REFUSE };
 
 struct breaker {
     enum breaker_state state;
@@ -27,20 +26,15 @@ struct breaker {
 /* The state of the breaker when it let a call pass. */
 struct pass {
     unsigned closings; /* a call that began before the breaker last closed proves nothing when it fails */
-    bool trial;        /* this call is the trial */
+    bool trial;        /* this call probes the server, and then its job is the trial */
 };
 
-/* On BREAKER_PROBE the caller probes the server, and must end with breaker_trial, breaker_open or
- * breaker_pending. */
-enum breaker_verdict breaker_ask(struct breaker *breaker, int64_t now, struct pass *pass);
-/* The probe was answered: the caller's job is the trial, and must end with breaker_works, breaker_trip or
- * breaker_open. */
-void breaker_trial(const struct breaker *breaker, struct pass *pass);
+/* Whether a call may pass. One with a trial must end with breaker_works, breaker_trip or breaker_pause. */
+bool breaker_ask(struct breaker *breaker, int64_t now, struct pass *pass);
 /* The server accepted a job. True when that closed the breaker. */
 bool breaker_works(struct breaker *breaker, struct pass *pass);
 /* A call failed. True when that opened the breaker. A failed trial opens it again, with a pause that doubles
  * each time, up to 32 times its length or 30 seconds. */
 bool breaker_trip(struct breaker *breaker, struct pass *pass, int64_t now, int64_t retry);
-void breaker_open(struct breaker *breaker, int64_t now, int64_t retry);
-void breaker_pending(struct breaker *breaker, int64_t now, int64_t look_again);
-const char *breaker_name(const struct breaker *breaker);
+/* The probe is not answered yet (half-open), or it or the trial has ended without an answer (open). */
+void breaker_pause(struct breaker *breaker, enum breaker_state state, int64_t next_probe);

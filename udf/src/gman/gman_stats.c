@@ -21,6 +21,8 @@ enum { STATS_MAX = 16 * 1024 * 1024 };
 static const char *const counters[COUNTERS] = {"connects",  "reconnects", "stale_connections", "refused",
                                                "jobs_sent", "wakes_sent", "wakes_dropped"};
 
+static const char *const states[] = {"closed", "open", "half-open"};
+
 static void write_text(struct buffer *out, const char *text) {
     if (text[0])
         text_quote(out, text, strlen(text));
@@ -33,7 +35,7 @@ static void write_server(struct buffer *out, const struct server_list *list, str
     text_quote(out, server->address.text, strlen(server->address.text));
     buffer_text(out, ",\"functions\":");
     write_text(out, list->function);
-    buffer_format(out, ",\"state\":\"%s\",\"breaker_openings\":%llu", breaker_name(&server->breaker),
+    buffer_format(out, ",\"state\":\"%s\",\"breaker_openings\":%llu", states[server->breaker.state],
                   (unsigned long long)server->breaker.openings);
     buffer_format(out, ",\"busy_connections\":%ld,\"idle_connections\":%zu", atomic_load(&server->busy),
                   server->idle);

@@ -60,6 +60,15 @@ static struct connection *open_new(struct server *server, struct pass *pass, int
     return NULL;
 }
 
+/* What was to be a trial is none: the probe is not answered yet, or has failed, or the trial proved nothing about
+ * the server, because of missing time or memory. Another one follows. */
+static void no_trial(struct server *server, bool pending) {
+    pthread_mutex_lock(&registry_lock);
+    breaker_pause(&server->breaker, pending ? BREAKER_HALF_OPEN : BREAKER_OPEN,
+                  clock_ns() + (pending ? look_again : setting_ns(BREAKER_RETRY_MS)));
+    pthread_mutex_unlock(&registry_lock);
+}
+
 /* Begin or continue a probe, for a few milliseconds at most. */
 static struct connection *probe(struct server *server, int64_t deadline) {
     struct failure failure;
@@ -76,16 +85,10 @@ static struct connection *probe(struct server *server, int64_t deadline) {
     server->probing = result == IO_TIMEOUT;
     if (result == IO_CLOSED && failure.kind != FAIL_RESOLVE) /* the lookup has noted that one */
         server_failed(server, NULL, failure.kind, failure.what);
-    pthread_mutex_lock(&registry_lock);
-    if (result == IO_TIMEOUT)
-        breaker_pending(&server->breaker, clock_ns(), look_again);
-    else if (result == IO_OK)
-        breaker_trial(&server->breaker, &connection->pass);
-    else
-        breaker_open(&server->breaker, clock_ns(), setting_ns(BREAKER_RETRY_MS));
-    pthread_mutex_unlock(&registry_lock);
     if (connection)
         server_connected(server);
+    else
+        no_trial(server, result == IO_TIMEOUT);
     return connection;
 }
 
@@ -93,44 +96,38 @@ struct connection *pool_take(struct server *server, int64_t deadline) {
     struct pass pass;
     struct connection *connection = NULL;
     pthread_mutex_lock(&registry_lock);
-    enum breaker_verdict verdict = breaker_ask(&server->breaker, clock_ns(), &pass);
+    bool may = breaker_ask(&server->breaker, clock_ns(), &pass);
     pthread_mutex_unlock(&registry_lock);
-    switch (verdict) {
-    case BREAKER_PROBE: connection = probe(server, deadline); break;
-    case BREAKER_REFUSE: atomic_fetch_add(&server->counts[REFUSED], 1); break;
-    case BREAKER_PASS:
-        connection = take_kept(server);
-        if (!connection)
-            connection = open_new(server, &pass, deadline);
-        if (connection)
-            connection->pass = pass;
-    }
-    if (connection)
+    if (!may)
+        atomic_fetch_add(&server->counts[REFUSED], 1);
+    else if (pass.trial)
+        connection = probe(server, deadline);
+    else if (!(connection = take_kept(server)))
+        connection = open_new(server, &pass, deadline);
+    if (connection) {
+        connection->pass = pass;
         atomic_fetch_add(&server->busy, 1);
+    }
     return connection;
 }
 
-/* A trial that proved nothing about the server, because of missing time or memory: another one follows. */
-static void end_trial(struct server *server, struct connection *connection) {
-    if (!connection->pass.trial)
-        return;
-    pthread_mutex_lock(&registry_lock);
-    breaker_open(&server->breaker, clock_ns(), setting_ns(BREAKER_RETRY_MS));
-    pthread_mutex_unlock(&registry_lock);
+/* A call gives its connection back. */
+static void end_use(struct server *server, struct connection *connection) {
+    if (connection->pass.trial)
+        no_trial(server, false);
     connection->pass.trial = false;
+    atomic_fetch_sub(&server->busy, 1);
 }
 
 void pool_drop(struct server *server, struct connection *connection) {
-    end_trial(server, connection);
+    end_use(server, connection);
     server_lost(server);
-    atomic_fetch_sub(&server->busy, 1);
     connection_close(connection);
 }
 
 void pool_put(struct server *server, struct connection *connection) {
     struct connection *surplus = NULL;
-    end_trial(server, connection);
-    atomic_fetch_sub(&server->busy, 1);
+    end_use(server, connection);
     connection->idle_since = clock_ns();
     connection->kept = true;
     if (!connection_has_input(connection))
