@@ -72,11 +72,10 @@ void connection_close(struct connection *connection) {
     free(connection);
 }
 
-void connections_close(struct connection *newest) {
-    while (newest) {
-        struct connection *older = newest->older;
-        connection_close(newest);
-        newest = older;
+void connections_close(struct connections *list) {
+    for (struct connection *connection; (connection = TAILQ_FIRST(list));) {
+        TAILQ_REMOVE(list, connection, others);
+        connection_close(connection);
     }
 }
 

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 #include "address.h"
 #include "breaker.h"
@@ -15,7 +16,7 @@
 #include "protocol.h"
 
 struct connection {
-    struct connection *newer, *older; /* in the pool */
+    TAILQ_ENTRY(connection) others; /* in the pool */
     int fd;
     struct tls *tls;     /* NULL: plain */
     unsigned generation; /* of the TLS configuration it was made with */
@@ -26,6 +27,8 @@ struct connection {
     struct buffer input;
     size_t start; /* from here on it is not yet consumed */
 };
+
+TAILQ_HEAD(connections, connection);
 
 /* Owns the socket. NULL when out of memory, with the socket closed. */
 struct connection *connection_wrap(int fd);
@@ -38,8 +41,7 @@ bool connection_current(const struct connection *connection);
 /* Why a step did not end with IO_OK, for users. */
 const char *connection_problem(const struct connection *connection, enum io_result result);
 void connection_close(struct connection *connection);
-/* A connection of the pool and all older ones. */
-void connections_close(struct connection *newest);
+void connections_close(struct connections *list);
 bool connection_has_input(const struct connection *connection);
 /* Give the memory of large answers back. Only without unread input. */
 void connection_shrink(struct connection *connection);

@@ -30,7 +30,7 @@ typedef enum io_result stage_function(const struct step *step);
 
 static enum io_result resolve(const struct step *step) {
     struct dial *dial = step->dial;
-    enum lookup_result looked = LOOKUP_DONE;
+    enum io_result looked = IO_OK;
     server_endpoints(step->server, &dial->endpoints);
     if (dial->look_up || dial->endpoints.count == 0) {
         looked = server_lookup(step->server, step->wait);
@@ -39,7 +39,7 @@ static enum io_result resolve(const struct step *step) {
     }
     failure_set(step->failure, FAIL_RESOLVE, "%s", failure_text(FAIL_RESOLVE));
     if (dial->endpoints.count == 0)
-        return looked == LOOKUP_WAIT ? IO_TIMEOUT : IO_CLOSED;
+        return looked == IO_TIMEOUT ? IO_TIMEOUT : IO_CLOSED;
     dial->tried = 0;
     dial->deadline = clock_ns() + setting_ns(CONNECT_TIMEOUT_MS);
     if (dial->limit && dial->limit < dial->deadline)

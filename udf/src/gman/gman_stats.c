@@ -9,7 +9,6 @@
  * Cost: microseconds; it also closes connections that have been idle for longer than pool_idle_ms.
  */
 #include "gman.h"
-#include "pool.h"
 #include "settings.h"
 #include "shared/text.h"
 #include "wake.h"
@@ -52,7 +51,7 @@ static void write_server(struct buffer *out, const struct server_list *list, str
 
 static void write_servers(struct buffer *out) {
     pthread_mutex_lock(&registry_lock);
-    const struct server_list *first = servers_lists(), *list;
+    const struct server_list *first = server_lists, *list;
     buffer_text(out, ",\"server_lists\":{");
     for (list = first; list; list = list->next) {
         buffer_text(out, list == first ? "" : ",");

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "pool.h"
 #include "settings.h"
 #include "wait.h"
 

@@ -36,14 +36,14 @@ static void take(const struct addrinfo *found, struct endpoints *out) {
     }
 }
 
-bool lookup_numeric(const struct address *address, struct endpoints *found) {
+/* An IP address is nothing to wait for. It has no endpoint when its zone does not exist. */
+static void take_numeric(const struct address *address, struct endpoints *found) {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
     struct addrinfo *result = NULL;
-    if (getaddrinfo(address->host, address->port, &hints, &result) != 0)
-        return false;
-    take(result, found);
-    freeaddrinfo(result);
-    return found->count > 0;
+    if (getaddrinfo(address->host, address->port, &hints, &result) == 0) {
+        take(result, found);
+        freeaddrinfo(result);
+    }
 }
 
 static void discard(struct lookup *lookup) {
@@ -67,7 +67,8 @@ static void free_abandoned(void) {
     pthread_mutex_unlock(&abandoned_lock);
 }
 
-struct lookup *lookup_new(const struct address *address) {
+/* NULL: out of memory. */
+static struct lookup *begin(const struct address *address) {
     free_abandoned();
     struct lookup *lookup = calloc(1, sizeof *lookup);
     if (!lookup)
@@ -86,20 +87,25 @@ struct lookup *lookup_new(const struct address *address) {
     return NULL;
 }
 
-enum lookup_result lookup_step(struct lookup *lookup, int64_t deadline, struct endpoints *found) {
-    int state;
-    while ((state = gai_error(&lookup->request)) == EAI_INPROGRESS) {
-        int64_t now = clock_ns();
-        if (now >= deadline || statement_killed())
-            return LOOKUP_WAIT;
-        socket_wait(-1, 0,
-                    deadline - now < pause ? deadline : now + pause); /* no descriptor: only the time */
+enum io_result lookup_step(struct lookup **lookup, const struct address *address, int64_t deadline,
+                           struct endpoints *found, const char **why) {
+    int state = 0;
+    if (address->numeric)
+        take_numeric(address, found);
+    else if (!*lookup && !(*lookup = begin(address)))
+        state = EAI_MEMORY;
+    while (*lookup && (state = gai_error(&(*lookup)->request)) == EAI_INPROGRESS) {
+        int64_t now = clock_ns(), left = deadline - now;
+        if (left <= 0 || statement_killed())
+            return IO_TIMEOUT;
+        socket_wait(-1, 0, now + (left < pause ? left : pause)); /* no descriptor: only the time */
     }
-    if (state == 0)
-        take(lookup->request.ar_result, found);
-    if (state == 0 && found->count)
-        return LOOKUP_DONE;
-    return state == 0 || state == EAI_NONAME || state == EAI_NODATA ? LOOKUP_NO_NAME : LOOKUP_FAILED;
+    if (*lookup && state == 0)
+        take((*lookup)->request.ar_result, found);
+    *why = state == 0 || state == EAI_NONAME || state == EAI_NODATA
+               ? failure_text(FAIL_RESOLVE)
+               : "no name server has answered for the host's name";
+    return found->count ? IO_OK : IO_CLOSED;
 }
 
 void lookup_free(struct lookup *lookup) {

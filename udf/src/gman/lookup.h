@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include "address.h"
+#include "failure.h"
 
 enum { ENDPOINTS_MAX = 8 };
 
@@ -24,17 +25,8 @@ struct endpoints {
 
 struct lookup;
 
-enum lookup_result {
-    LOOKUP_DONE,
-    LOOKUP_WAIT,    /* not finished at the deadline */
-    LOOKUP_NO_NAME, /* the name has no address */
-    LOOKUP_FAILED,  /* no source has answered */
-};
-
-/* The endpoint of an IP address. False without one: a zone that does not exist. */
-bool lookup_numeric(const struct address *address, struct endpoints *found);
-/* Begin a lookup. NULL: out of memory. */
-struct lookup *lookup_new(const struct address *address);
-/* Look whether it is finished, until the deadline (a time of clock_ns(); 0: do not wait). */
-enum lookup_result lookup_step(struct lookup *lookup, int64_t deadline, struct endpoints *found);
+/* Begin a lookup in *lookup or continue it, until the deadline (a time of clock_ns(); 0: do not wait). IO_TIMEOUT:
+ * not finished. IO_CLOSED: there is no endpoint, the reason is in *why. */
+enum io_result lookup_step(struct lookup **lookup, const struct address *address, int64_t deadline,
+                           struct endpoints *found, const char **why);
 void lookup_free(struct lookup *lookup);

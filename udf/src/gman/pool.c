@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "pool.h"
-
+#include "servers.h"
 #include "settings.h"
 #include "wait.h"
 
@@ -10,18 +9,22 @@ static const int64_t look_again = 5 * 1000000;
 /* With the lock held. */
 static struct connection *unlink_connection(struct server *server, struct connection *connection) {
     if (connection) {
-        *(connection->newer ? &connection->newer->older : &server->newest) = connection->older;
-        *(connection->older ? &connection->older->newer : &server->oldest) = connection->newer;
-        connection->newer = connection->older = NULL;
+        TAILQ_REMOVE(&server->kept, connection, others);
         server->idle--;
     }
     return connection;
 }
 
+/* The oldest idle connection when it has been idle for too long. With the lock held. */
+static struct connection *expired(const struct server *server, int64_t now) {
+    struct connection *oldest = TAILQ_LAST(&server->kept, connections);
+    return oldest && now - oldest->idle_since > setting_ns(POOL_IDLE_MS) ? oldest : NULL;
+}
+
 static struct connection *take_kept(struct server *server) {
     for (;;) {
         pthread_mutex_lock(&registry_lock);
-        struct connection *connection = unlink_connection(server, server->newest);
+        struct connection *connection = unlink_connection(server, TAILQ_FIRST(&server->kept));
         pthread_mutex_unlock(&registry_lock);
         if (!connection)
             return NULL;
@@ -138,12 +141,8 @@ void pool_put(struct server *server, struct connection *connection) {
     } else {
         /* A burst of calls leaves more connections than are needed later: close the oldest when it has
          * expired. */
-        if (server->oldest && connection->idle_since - server->oldest->idle_since > setting_ns(POOL_IDLE_MS))
-            surplus = unlink_connection(server, server->oldest);
-        connection->newer = NULL;
-        connection->older = server->newest;
-        *(server->newest ? &server->newest->newer : &server->oldest) = connection;
-        server->newest = connection;
+        surplus = unlink_connection(server, expired(server, connection->idle_since));
+        TAILQ_INSERT_HEAD(&server->kept, connection, others);
         server->idle++;
     }
     pthread_mutex_unlock(&registry_lock);
@@ -151,18 +150,16 @@ void pool_put(struct server *server, struct connection *connection) {
 }
 
 void pool_trim(void) {
-    struct connection *surplus = NULL;
+    struct connections surplus = TAILQ_HEAD_INITIALIZER(surplus);
     int64_t now = clock_ns();
     pthread_mutex_lock(&registry_lock);
-    for (const struct server_list *list = servers_lists(); list; list = list->next)
+    for (const struct server_list *list = server_lists; list; list = list->next)
         for (size_t i = 0; i < list->count; i++) {
             struct server *server = list->servers[i];
-            while (server->oldest && now - server->oldest->idle_since > setting_ns(POOL_IDLE_MS)) {
-                struct connection *connection = unlink_connection(server, server->oldest);
-                connection->older = surplus;
-                surplus = connection;
-            }
+            struct connection *connection;
+            while ((connection = unlink_connection(server, expired(server, now))))
+                TAILQ_INSERT_HEAD(&surplus, connection, others);
         }
     pthread_mutex_unlock(&registry_lock);
-    connections_close(surplus);
+    connections_close(&surplus);
 }

@@ -10,7 +10,6 @@
 #include "shared/text.h"
 #include "wait.h"
 
-/* Guards the lists, references, breakers, pools and addresses. Never wait while holding it. */
 pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* How long gman_servers_set may take for all its names together, so that mysqld's start does not wait for a
@@ -19,18 +18,8 @@ static const int64_t lookup_budget = 5LL * 1000000000;
 
 enum { LISTS_MAX = 64 }; /* every job looks its function up in them */
 
-static struct server *all_servers;
-static struct server_list *all_lists;
-
-const struct server_list *servers_lists(void) { return all_lists; }
-
-static void server_free(struct server *server) {
-    connections_close(server->newest);
-    dial_end(&server->probe);
-    dial_end(&server->wake.dial);
-    lookup_free(server->lookup);
-    free(server);
-}
+static LIST_HEAD(, server) all_servers;
+struct server_list *server_lists;
 
 /* --- addresses --- */
 
@@ -40,21 +29,11 @@ void server_endpoints(struct server *server, struct endpoints *out) {
     pthread_mutex_unlock(&registry_lock);
 }
 
-/* Look the name up, or continue with that. An IP address is nothing to wait for. */
-static enum lookup_result look_up(const struct address *address, struct lookup **lookup, int64_t deadline,
-                                  struct endpoints *found) {
-    if (address->numeric)
-        return lookup_numeric(address, found) ? LOOKUP_DONE : LOOKUP_NO_NAME;
-    if (!*lookup)
-        *lookup = lookup_new(address);
-    return *lookup ? lookup_step(*lookup, deadline, found) : LOOKUP_FAILED;
-}
-
-enum lookup_result server_lookup(struct server *server, int64_t deadline) {
+enum io_result server_lookup(struct server *server, int64_t deadline) {
     pthread_mutex_lock(&registry_lock);
     bool known = server->endpoints.count > 0, mine = !server->looking;
     struct lookup *lookup = server->lookup;
-    enum lookup_result result = server->looking ? LOOKUP_WAIT : known ? LOOKUP_DONE : LOOKUP_FAILED;
+    enum io_result result = server->looking ? IO_TIMEOUT : known ? IO_OK : IO_CLOSED;
     mine = mine && !(known && server->address.numeric) && (lookup || clock_ns() >= server->lookup_after);
     server->looking |= mine;
     pthread_mutex_unlock(&registry_lock);
@@ -62,30 +41,26 @@ enum lookup_result server_lookup(struct server *server, int64_t deadline) {
         return result;
 
     struct endpoints found = {.count = 0};
-    result = look_up(&server->address, &lookup, deadline, &found);
-    if (result == LOOKUP_NO_NAME)
-        server_failed(server, NULL, FAIL_RESOLVE, failure_text(FAIL_RESOLVE));
-    else if (result == LOOKUP_FAILED)
-        server_failed(server, NULL, FAIL_RESOLVE, "no name server has answered for the host's name");
+    const char *why;
+    result = lookup_step(&lookup, &server->address, deadline, &found, &why);
+    if (result == IO_CLOSED)
+        server_failed(server, NULL, FAIL_RESOLVE, why);
     pthread_mutex_lock(&registry_lock);
     server->looking = false;
-    server->lookup = result == LOOKUP_WAIT ? lookup : NULL;
-    if (result == LOOKUP_DONE)
+    server->lookup = result == IO_TIMEOUT ? lookup : NULL;
+    if (result == IO_OK)
         server->endpoints = found;
     /* Less than the pause between two probes, so that each probe has a lookup. */
-    if (result != LOOKUP_WAIT)
+    if (result != IO_TIMEOUT)
         server->lookup_after = clock_ns() + setting_ns(BREAKER_RETRY_MS) / 2;
     pthread_mutex_unlock(&registry_lock);
-    if (result != LOOKUP_WAIT)
+    if (result != IO_TIMEOUT)
         lookup_free(lookup);
     return result;
 }
 
 /* For gman_servers_set. Without an address the breaker opens, and the probes look the name up again. */
 static void resolve_now(struct server *server, int64_t deadline) {
-    pthread_mutex_lock(&registry_lock);
-    server->lookup_after = 0;
-    pthread_mutex_unlock(&registry_lock);
     server_lookup(server, deadline);
     pthread_mutex_lock(&registry_lock);
     struct pass pass = {.closings = server->breaker.closings};
@@ -117,56 +92,43 @@ void server_works(struct server *server, struct pass *pass) {
 }
 
 void server_failed(struct server *server, struct pass *pass, enum failure_kind kind, const char *what) {
-    struct connection *dropped = NULL;
+    struct connections dropped = TAILQ_HEAD_INITIALIZER(dropped);
     atomic_fetch_add(&server->failures[kind], 1);
     pthread_mutex_lock(&registry_lock);
     snprintf(server->last_error, sizeof server->last_error, "%s", what);
     if (pass && breaker_trip(&server->breaker, pass, clock_ns(), setting_ns(BREAKER_RETRY_MS))) {
-        dropped = server->newest;
+        TAILQ_CONCAT(&dropped, &server->kept, others);
         atomic_fetch_add(&server->lost, (long)server->idle);
-        server->newest = server->oldest = NULL;
         server->idle = 0;
     }
     pthread_mutex_unlock(&registry_lock);
-    connections_close(dropped);
+    connections_close(&dropped);
 }
 
 /* --- lists --- */
 
-/* With the lock held. Returns the servers without references, to be freed after unlocking. */
-static struct server *drop_references(struct server *const *servers, size_t count) {
-    struct server *unused = NULL;
-    for (size_t i = 0; i < count; i++) {
-        if (--servers[i]->references > 0)
-            continue;
-        struct server **link = &all_servers;
-        while (*link != servers[i])
-            link = &(*link)->next;
-        *link = servers[i]->next;
-        servers[i]->next = unused;
-        unused = servers[i];
-    }
-    return unused;
-}
-
-static void free_servers(struct server *server) {
-    while (server) {
-        struct server *next = server->next;
-        server_free(server);
-        server = next;
-    }
-}
-
 void servers_release(struct server *const *servers, size_t count) {
+    LIST_HEAD(, server) unused = LIST_HEAD_INITIALIZER(unused);
     pthread_mutex_lock(&registry_lock);
-    struct server *unused = drop_references(servers, count);
+    for (size_t i = 0; i < count; i++)
+        if (--servers[i]->references == 0) {
+            LIST_REMOVE(servers[i], others);
+            LIST_INSERT_HEAD(&unused, servers[i], others);
+        }
     pthread_mutex_unlock(&registry_lock);
-    free_servers(unused);
+    for (struct server *server; (server = LIST_FIRST(&unused));) {
+        LIST_REMOVE(server, others);
+        connections_close(&server->kept);
+        dial_end(&server->probe);
+        dial_end(&server->wake.dial);
+        lookup_free(server->lookup);
+        free(server);
+    }
 }
 
 static const struct server_list *find_list(struct slice function) {
     const struct server_list *common = NULL;
-    for (const struct server_list *list = all_lists; list; list = list->next) {
+    for (const struct server_list *list = server_lists; list; list = list->next) {
         if (list->function[0] == 0)
             common = list;
         else if (text_is(function, list->function))
@@ -188,9 +150,9 @@ size_t servers_take(struct slice function, struct server *out[LIST_MAX]) {
 }
 
 static struct server *find_server(const char *text) {
-    struct server *server = all_servers;
+    struct server *server = LIST_FIRST(&all_servers);
     while (server && strcmp(server->address.text, text) != 0)
-        server = server->next;
+        server = LIST_NEXT(server, others);
     return server;
 }
 
@@ -218,10 +180,11 @@ static bool list_fill(struct server_list *list, const struct address *addresses,
             if (!server)
                 break;
             server->address = addresses[list->count];
-            server->next = all_servers;
-            all_servers = server;
+            TAILQ_INIT(&server->kept);
+            LIST_INSERT_HEAD(&all_servers, server, others);
         }
         server->references++;
+        server->lookup_after = 0;
         list->servers[list->count] = server;
     }
     pthread_mutex_unlock(&registry_lock);
@@ -231,7 +194,7 @@ static bool list_fill(struct server_list *list, const struct address *addresses,
 /* Put a list in the place of the function's old one, or, when it is empty, only remove that. With the
  * registry's lock held. The reason when nothing was done. */
 static const char *list_put(struct server_list *list, struct server_list **old) {
-    struct server_list **link = &all_lists;
+    struct server_list **link = &server_lists;
     size_t others = 0;
     for (; *link && strcmp((*link)->function, list->function) != 0; link = &(*link)->next)
         others++;
@@ -278,12 +241,10 @@ const char *servers_set(struct slice function, const struct address *addresses, 
 }
 
 void servers_unload(void) {
-    /* The server unloads the library only when no call is running, so nothing else uses these. */
-    while (all_lists) {
-        struct server_list *list = all_lists;
-        all_lists = list->next;
-        free(list);
+    /* The server unloads the library only when no call is running: the lists hold the last references. */
+    while (server_lists) {
+        struct server_list *list = server_lists;
+        server_lists = list->next;
+        list_discard(list);
     }
-    free_servers(all_servers);
-    all_servers = NULL;
 }

@@ -38,7 +38,7 @@ enum counter {
 };
 
 struct server {
-    struct server *next;
+    LIST_ENTRY(server) others;
     unsigned references;
     struct address address;
 
@@ -48,7 +48,7 @@ struct server {
     int64_t lookup_after; /* the next one does not begin before this time */
 
     struct breaker breaker;
-    struct connection *newest, *oldest; /* idle connections: taken and put back at the newest end */
+    struct connections kept; /* idle connections: taken and put back at the newest end, the first */
     size_t idle;
 
     /* Used only by the thread that probes. */
@@ -70,7 +70,9 @@ struct server_list {
     struct server *servers[];
 };
 
+/* Guards the lists, references, breakers, pools and addresses. Never wait while holding it. */
 extern pthread_mutex_t registry_lock;
+extern struct server_list *server_lists;
 
 /* Replace a function's list; count 0 removes it. Names are looked up before it takes effect, for some seconds
  * at most; the probes look the remaining ones up. Returns the reason when the old list stays. */
@@ -81,14 +83,22 @@ size_t servers_take(struct slice function, struct server *out[LIST_MAX]);
 void servers_release(struct server *const *servers, size_t count);
 /* Its text, as gman_servers_set returns it. */
 void servers_write(const struct server_list *list, struct buffer *out);
-/* The first list. Iterate with the lock held. */
-const struct server_list *servers_lists(void);
 /* Close and free everything: the library is being unloaded. */
 void servers_unload(void);
 
+/* A usable connection, kept or new, through the breaker; NULL when the server cannot be reached now. Waits until
+ * the deadline at most. The caller ends with pool_put or pool_drop. */
+struct connection *pool_take(struct server *server, int64_t deadline);
+/* Only without an outstanding answer. */
+void pool_put(struct server *server, struct connection *connection);
+/* Close a connection that is lost or not usable. */
+void pool_drop(struct server *server, struct connection *connection);
+/* Close connections of all servers that have been idle for too long. */
+void pool_trim(void);
+
 /* Begin the lookup of the name when it is due, or continue it, until the deadline (0: without waiting). Known
- * addresses stay until there are new ones. LOOKUP_WAIT: call again. Never with the lock held. */
-enum lookup_result server_lookup(struct server *server, int64_t deadline);
+ * addresses stay until there are new ones. IO_TIMEOUT: call again. Never with the lock held. */
+enum io_result server_lookup(struct server *server, int64_t deadline);
 void server_endpoints(struct server *server, struct endpoints *out);
 /* A connection was made, or was lost. */
 void server_connected(struct server *server);
