@@ -174,18 +174,15 @@ enum io_result connection_receive(struct connection *connection, struct packet *
         if (connection_has_input(connection))
             unread = (struct slice){connection->input.data + connection->start,
                                     connection->input.length - connection->start};
-        switch (packet_parse(unread, packet)) {
-        case PARSE_OK:
-            /* The packet's bytes stay in place until the next read. */
-            connection->start += packet->total;
-            return IO_OK;
-        case PARSE_BAD: return IO_GARBAGE;
-        case PARSE_INCOMPLETE: break;
-        }
+        enum io_result result = packet_parse(unread, packet);
+        if (result == IO_OK)
+            connection->start += packet->total; /* its bytes stay in place until the next read */
+        if (result != IO_TIMEOUT)
+            return result;
         if (more && clock_ns() >= deadline)
             return IO_TIMEOUT;
         /* Before waiting for the socket, which does not see what TLS has already received. */
-        enum io_result result = read_some(connection);
+        result = read_some(connection);
         more |= result == IO_OK;
         if (result == IO_TIMEOUT && !wait_for_input(connection, deadline))
             return IO_TIMEOUT;

@@ -3,8 +3,6 @@
 
 #include <string.h>
 
-#include "sha256.h"
-
 static void put32(char *out, uint32_t value) {
     for (int i = 0; i < 4; i++)
         out[i] = (char)(unsigned char)(value >> (24 - 8 * i));
@@ -47,25 +45,24 @@ static int64_t longest(uint32_t type) {
     case WORK_STATUS:
     case WORK_FAIL:
     case ECHO_RES:
-    case GEARMAN_ERROR:
-    case OPTION_RES: return PLAIN_PACKET_MAX;
+    case GEARMAN_ERROR: return PLAIN_PACKET_MAX;
     default: return -1;
     }
 }
 
-enum parse_result packet_parse(struct slice data, struct packet *packet) {
+enum io_result packet_parse(struct slice data, struct packet *packet) {
     /* Check the first bytes at once: waiting for a whole header of garbage would cost the I/O timeout. */
     if (data.length && memcmp(data.data, "\0RES", data.length < 4 ? data.length : 4) != 0)
-        return PARSE_BAD;
+        return IO_GARBAGE;
     if (data.length < PACKET_HEADER)
-        return PARSE_INCOMPLETE;
+        return IO_TIMEOUT;
     uint32_t type = get32(data.data + 4), body = get32(data.data + 8);
     if ((int64_t)body > longest(type))
-        return PARSE_BAD;
+        return IO_GARBAGE;
     packet->type = (enum packet_type)type;
     packet->body = (struct slice){data.data + PACKET_HEADER, body};
     packet->total = PACKET_HEADER + (size_t)body;
-    return data.length < packet->total ? PARSE_INCOMPLETE : PARSE_OK;
+    return data.length < packet->total ? IO_TIMEOUT : IO_OK;
 }
 
 bool packet_split(const struct packet *packet, struct slice *parts, size_t count) {
@@ -79,20 +76,4 @@ bool packet_split(const struct packet *packet, struct slice *parts, size_t count
     }
     parts[count - 1] = (struct slice){at, (size_t)(end - at)};
     return true;
-}
-
-struct slice unique_key(struct slice unique, char out[UNIQUE_MAX + 1]) {
-    if (unique.length <= UNIQUE_MAX && (unique.length == 0 || !memchr(unique.data, 0, unique.length)))
-        return unique;
-    static const char name[] = "sha256:", hex[] = "0123456789abcdef";
-    unsigned char digest[SHA256_SIZE];
-    sha256(unique.data, unique.length, digest);
-    memcpy(out, name, sizeof name);
-    size_t length = sizeof name - 1;
-    for (size_t i = 0; length + 2 <= UNIQUE_MAX; i++) {
-        out[length++] = hex[digest[i] >> 4];
-        out[length++] = hex[digest[i] & 15];
-    }
-    out[length] = 0;
-    return (struct slice){out, length};
 }

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "failure.h"
 #include "shared/buffer.h"
 
 enum packet_type {
@@ -22,8 +23,6 @@ enum packet_type {
     GEARMAN_ERROR = 19,
     SUBMIT_JOB_HIGH = 21,
     WORK_EXCEPTION = 25,
-    OPTION_REQ = 26,
-    OPTION_RES = 27,
     WORK_DATA = 28,
     WORK_WARNING = 29,
     SUBMIT_JOB_HIGH_BG = 32,
@@ -48,18 +47,16 @@ struct packet {
     size_t total; /* with its header */
 };
 
-enum parse_result { PARSE_OK, PARSE_INCOMPLETE, PARSE_BAD };
-
 /* Everything of a SUBMIT packet before the workload. */
 struct slice packet_submit(char out[SUBMIT_PREFIX_MAX], enum packet_type type, struct slice function,
                            struct slice unique, size_t workload);
 void packet_header(char out[PACKET_HEADER], enum packet_type type, size_t body);
-/* Parse the first packet of received data. PARSE_BAD: not a response packet, or longer than its type allows.
- */
-enum parse_result packet_parse(struct slice data, struct packet *packet);
+/* Parse the first packet of received data. IO_TIMEOUT: it is incomplete. IO_GARBAGE: not a response packet, or
+ * longer than its type allows. */
+enum io_result packet_parse(struct slice data, struct packet *packet);
 /* Split the body at its first count-1 NUL bytes; the last part is the rest. False when there are too few. */
 bool packet_split(const struct packet *packet, struct slice *parts, size_t count);
 
-/* A unique key as it is sent: unchanged, or "sha256:" and 56 hexadecimal digits when it is too long or holds
+/* In unique.c: a unique key as it is sent, unchanged, or "sha256:" and 56 hexadecimal digits when it is too long or holds
  * a NUL. */
 struct slice unique_key(struct slice unique, char out[UNIQUE_MAX + 1]);

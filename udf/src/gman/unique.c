@@ -1,8 +1,12 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "sha256.h"
-
-#include <stdint.h>
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Unique keys that are too long, by SHA-256 (FIPS 180-4): included so that no other library is mapped into the
+ * database server.
+ */
+#include <stdio.h>
 #include <string.h>
+
+#include "protocol.h"
 
 static const uint32_t constants[64] = {
     0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
@@ -41,10 +45,10 @@ static void block(uint32_t state[8], const unsigned char *data) {
         state[i] += s[i];
 }
 
-void sha256(const void *data, size_t length, unsigned char digest[SHA256_SIZE]) {
+static void sha256(const char *data, size_t length, unsigned char digest[32]) {
     uint32_t state[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
                          0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
-    const unsigned char *at = data;
+    const unsigned char *at = (const unsigned char *)data;
     size_t left = length;
     for (; left >= 64; at += 64, left -= 64)
         block(state, at);
@@ -61,4 +65,15 @@ void sha256(const void *data, size_t length, unsigned char digest[SHA256_SIZE]) 
     for (unsigned i = 0; i < 8; i++)
         for (unsigned j = 0; j < 4; j++)
             digest[4 * i + j] = (unsigned char)(state[i] >> (24 - 8 * j));
+}
+
+struct slice unique_key(struct slice unique, char out[UNIQUE_MAX + 1]) {
+    if (unique.length <= UNIQUE_MAX && (unique.length == 0 || !memchr(unique.data, 0, unique.length)))
+        return unique;
+    unsigned char digest[32];
+    sha256(unique.data, unique.length, digest);
+    memcpy(out, "sha256:", 7);
+    for (size_t i = 0; 7 + 2 * i < UNIQUE_MAX; i++)
+        snprintf(out + 7 + 2 * i, 3, "%02x", digest[i]);
+    return (struct slice){out, UNIQUE_MAX};
 }
