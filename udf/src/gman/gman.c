@@ -17,10 +17,6 @@ bool gman_check_job(udf_args *args, char *message, const char *name) {
     return false;
 }
 
-bool gman_begin_job(struct udf_call *call, char *message) {
-    return gman_check_job(call->args, message, call->function->name);
-}
-
 const char *gman_request(const udf_args *args, enum packet_type type, struct request *request) {
     *request = (struct request){.type = type,
                                 .function = udf_argument(args, 0),

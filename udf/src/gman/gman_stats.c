@@ -11,7 +11,6 @@
 #include "gman.h"
 #include "settings.h"
 #include "shared/text.h"
-#include "wake.h"
 
 #include <string.h>
 

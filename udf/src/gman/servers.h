@@ -16,7 +16,7 @@
 #include "lookup.h"
 #include "shared/buffer.h"
 
-/* The connection for gman_wake: guarded by a separate lock, see wake.c. */
+/* The connection for gman_wake: guarded by a separate lock, see gman_wake.c. */
 struct wake_line {
     struct dial dial;
     bool lost; /* a connection has failed since the last answer: the name may have other addresses now */
