@@ -63,9 +63,9 @@ static bool row(struct udf_call *call) {
     char message[UDF_MESSAGE_SIZE + TLS_PROBLEM_MAX];
     if (!name.data || !value.data)
         return udf_fail(call, "gman_configure: the name or the value is NULL");
-    settings_lock();
+    pthread_mutex_lock(&settings_lock);
     bool done = change(name, value, message, sizeof message);
-    settings_unlock();
+    pthread_mutex_unlock(&settings_lock);
     if (!done)
         return udf_fail(call, "%s", message);
     buffer_append(&call->out, value.data, value.length);

@@ -227,13 +227,13 @@ const char *servers_set(struct slice function, const struct address *addresses, 
     for (size_t i = 0; i < count; i++)
         resolve_now(list->servers[i], deadline);
 
-    settings_lock();
+    pthread_mutex_lock(&settings_lock);
     const char *problem = settings_latch();
     pthread_mutex_lock(&registry_lock);
     if (!problem)
         problem = list_put(list, &old);
     pthread_mutex_unlock(&registry_lock);
-    settings_unlock();
+    pthread_mutex_unlock(&settings_lock);
     list_discard(old);
     if (problem || !count)
         list_discard(list);

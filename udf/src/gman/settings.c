@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "settings.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,6 +13,10 @@ static const struct {
     long low, high, normal;
     const char *const *words; /* names of the values, for settings that are not numbers */
 } known[SETTINGS] = {
+    [TLS_CA] = {.name = "tls_ca"},
+    [TLS_CERT] = {.name = "tls_cert"},
+    [TLS_KEY] = {.name = "tls_key"},
+    [TLS_SERVER_NAME] = {.name = "tls_server_name"},
     [CONNECT_TIMEOUT_MS] = {"connect_timeout_ms", 1, 60000, 100, NULL},
     [IO_TIMEOUT_MS] = {"io_timeout_ms", 1, 60000, 250, NULL},
     [JOB_TIMEOUT_MS] = {"job_timeout_ms", 1, 86400000, 30000, NULL},
@@ -28,18 +31,14 @@ static const struct {
     [LOCKED] = {"locked", 0, 1, 0, (const char *const[]){"off", "on"}},
 };
 
-/* The difference from the default: the zeroed memory of a newly loaded library holds the defaults. */
+/* The difference from the default: the zeroed memory of a newly loaded library holds the defaults. Of a text, its
+ * length. */
 static atomic_long changes[SETTINGS];
 
-static const char *const text_names[TEXT_SETTINGS] = {"tls_ca", "tls_cert", "tls_key", "tls_server_name"};
 static char texts[TEXT_SETTINGS][TEXT_SETTING_MAX + 1];
 static pthread_mutex_t text_lock = PTHREAD_MUTEX_INITIALIZER;
 
-static pthread_mutex_t change_lock = PTHREAD_MUTEX_INITIALIZER;
-
-void settings_lock(void) { pthread_mutex_lock(&change_lock); }
-
-void settings_unlock(void) { pthread_mutex_unlock(&change_lock); }
+pthread_mutex_t settings_lock = PTHREAD_MUTEX_INITIALIZER;
 
 const char *settings_latch(void) {
     return setting(LOCKED) ? "locked until the library is loaded again" : NULL;
@@ -51,27 +50,19 @@ int64_t setting(enum setting which) {
 
 int64_t setting_ns(enum setting which) { return setting(which) * 1000000; }
 
-static const char *name_of(int which) {
-    return which < SETTINGS ? known[which].name : text_names[which - SETTINGS];
-}
+const char *settings_name(enum setting which) { return known[which].name; }
 
-const char *settings_text_name(enum text_setting which) { return text_names[which]; }
-
-void settings_text(enum text_setting which, char out[TEXT_SETTING_MAX + 1]) {
+void settings_text(enum setting which, char out[TEXT_SETTING_MAX + 1]) {
     pthread_mutex_lock(&text_lock);
     memcpy(out, texts[which], sizeof texts[which]);
     pthread_mutex_unlock(&text_lock);
 }
 
-static bool parse(struct slice text, int which, long *value) {
-    if (text_is(text, "default")) {
-        *value = known[which].normal;
-        return true;
-    }
+static bool number_of(int which, struct slice text, long *number) {
     if (!known[which].words)
-        return text_number(text, known[which].low, known[which].high, value);
-    for (*value = known[which].low; *value <= known[which].high; ++*value)
-        if (text_is(text, known[which].words[*value]))
+        return text_number(text, known[which].low, known[which].high, number);
+    for (*number = known[which].low; *number <= known[which].high; ++*number)
+        if (text_is(text, known[which].words[*number]))
             return true;
     return false;
 }
@@ -87,56 +78,55 @@ static const char *text_problem(int which, struct slice value) {
     return path ? NULL : "not an absolute path of at most 255 bytes";
 }
 
-static bool change_text(int which, struct slice value, bool apply, char *message, size_t size) {
-    if (text_is(value, "default"))
-        value.length = 0;
-    const char *problem = text_problem(which, value);
-    if (problem) {
-        snprintf(message, size, "gman_configure: %s: %s", text_names[which], problem);
-        return false;
+/* Check a value that is not the default. False with the reason, without the name of the setting. */
+static bool check(int which, struct slice value, long *change, char *reason, size_t size) {
+    const char *const *words = known[which].words;
+    if (which < TEXT_SETTINGS) {
+        const char *problem = text_problem(which, value);
+        *change = (long)value.length;
+        snprintf(reason, size, ": %s", problem ? problem : "");
+        return !problem;
     }
-    if (apply) {
-        pthread_mutex_lock(&text_lock);
-        memset(texts[which], 0, sizeof texts[which]);
-        memcpy(texts[which], value.data, value.length);
-        pthread_mutex_unlock(&text_lock);
-    }
-    return true;
-}
-
-static bool change_number(int which, struct slice value, bool apply, char *message, size_t size) {
-    long number;
-    if (!parse(value, which, &number)) {
-        const char *const *words = known[which].words;
-        if (words)
-            snprintf(message, size, "gman_configure: %s must be %s or %s", known[which].name, words[0],
-                     words[1]);
-        else
-            snprintf(message, size, "gman_configure: %s must be a number from %ld to %ld", known[which].name,
-                     known[which].low, known[which].high);
-        return false;
-    }
-    if (apply)
-        atomic_store_explicit(&changes[which], number - known[which].normal, memory_order_relaxed);
-    return true;
+    bool good = number_of(which, value, change);
+    *change -= known[which].normal;
+    if (words)
+        snprintf(reason, size, " must be %s or %s", words[0], words[1]);
+    else
+        snprintf(reason, size, " must be a number from %ld to %ld", known[which].low, known[which].high);
+    return good;
 }
 
 bool settings_change(struct slice name, struct slice value, bool apply, char *message, size_t size) {
-    for (int i = 0; i < SETTINGS + TEXT_SETTINGS; i++)
-        if (text_is(name, name_of(i)))
-            return i < SETTINGS ? change_number(i, value, apply, message, size)
-                                : change_text(i - SETTINGS, value, apply, message, size);
-    char shown[33];
-    snprintf(message, size, "gman_configure: unknown setting '%s'", text_shown(name, shown, sizeof shown));
-    return false;
+    char shown[33], reason[80];
+    int which = 0;
+    long change = 0;
+    while (which < SETTINGS && !text_is(name, known[which].name))
+        which++;
+    if (which == SETTINGS) {
+        snprintf(message, size, "gman_configure: unknown setting '%s'",
+                 text_shown(name, shown, sizeof shown));
+        return false;
+    }
+    if (!text_is(value, "default") && !check(which, value, &change, reason, sizeof reason)) {
+        snprintf(message, size, "gman_configure: %s%s", known[which].name, reason);
+        return false;
+    }
+    if (!apply)
+        return true;
+    pthread_mutex_lock(&text_lock);
+    if (which < TEXT_SETTINGS)
+        snprintf(texts[which], sizeof texts[which], "%.*s", (int)change, value.data);
+    pthread_mutex_unlock(&text_lock);
+    atomic_store_explicit(&changes[which], change, memory_order_relaxed);
+    return true;
 }
 
 void settings_write(struct buffer *out) {
-    for (int i = 0; i < SETTINGS + TEXT_SETTINGS; i++) {
+    for (int i = 0; i < SETTINGS; i++) {
         char text[TEXT_SETTING_MAX + 1];
-        buffer_format(out, i ? ",\"%s\":" : "{\"%s\":", name_of(i));
-        if (i >= SETTINGS) {
-            settings_text((enum text_setting)(i - SETTINGS), text);
+        buffer_format(out, i ? ",\"%s\":" : "{\"%s\":", known[i].name);
+        if (i < TEXT_SETTINGS) {
+            settings_text((enum setting)i, text);
             text_quote(out, text, strlen(text));
         } else if (known[i].words) {
             buffer_format(out, "\"%s\"", known[i].words[setting((enum setting)i)]);
@@ -148,16 +138,12 @@ void settings_write(struct buffer *out) {
 }
 
 void settings_write_changed(struct buffer *out) {
-    bool first = true;
+    const char *before = "";
     buffer_byte(out, '[');
-    for (int i = 0; i < SETTINGS + TEXT_SETTINGS; i++) {
-        char text[TEXT_SETTING_MAX + 1] = "";
-        if (i >= SETTINGS)
-            settings_text((enum text_setting)(i - SETTINGS), text);
-        if (i < SETTINGS ? setting((enum setting)i) == known[i].normal : !text[0])
-            continue;
-        buffer_format(out, first ? "\"%s\"" : ",\"%s\"", name_of(i));
-        first = false;
-    }
+    for (int i = 0; i < SETTINGS; i++)
+        if (changes[i]) {
+            buffer_format(out, "%s\"%s\"", before, known[i].name);
+            before = ",";
+        }
     buffer_byte(out, ']');
 }

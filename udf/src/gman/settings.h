@@ -4,14 +4,22 @@
  */
 #pragma once
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "shared/buffer.h"
 
+/* The first ones are text, and "" is none; and of these, the first ones are paths of files. */
 enum setting {
-    CONNECT_TIMEOUT_MS,
+    TLS_CA,
+    TLS_CERT,
+    TLS_KEY,
+    TLS_FILES,
+    TLS_SERVER_NAME = TLS_FILES,
+    TEXT_SETTINGS,
+    CONNECT_TIMEOUT_MS = TEXT_SETTINGS,
     IO_TIMEOUT_MS,
     JOB_TIMEOUT_MS,
     BREAKER_RETRY_MS,
@@ -26,21 +34,17 @@ enum setting {
     SETTINGS,
 };
 
-/* Settings whose value is text; "" is none. The first ones are paths. */
-enum text_setting { TLS_CA, TLS_CERT, TLS_KEY, TLS_FILES, TLS_SERVER_NAME = TLS_FILES, TEXT_SETTINGS };
-
 enum { TEXT_SETTING_MAX = 255 };
 
 /* One change of settings or server lists at a time, so that none takes effect after the latch. */
-void settings_lock(void);
-void settings_unlock(void);
+extern pthread_mutex_t settings_lock;
 /* The latch: why nothing may be changed, or NULL. */
 const char *settings_latch(void);
 int64_t setting(enum setting which);
 /* The same, as nanoseconds, of a setting in milliseconds. */
 int64_t setting_ns(enum setting which);
-void settings_text(enum text_setting which, char out[TEXT_SETTING_MAX + 1]);
-const char *settings_text_name(enum text_setting which);
+void settings_text(enum setting which, char out[TEXT_SETTING_MAX + 1]);
+const char *settings_name(enum setting which);
 /* Check a name and a value, and set it when apply is true. False: invalid, with the reason in message. */
 bool settings_change(struct slice name, struct slice value, bool apply, char *message, size_t size);
 /* {"connect_timeout_ms":100,…} */

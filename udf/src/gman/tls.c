@@ -164,7 +164,7 @@ static int no_password(char *out, int size, int writing, void *data) {
 }
 
 /* Pass the files to OpenSSL. The setting whose file it does not accept, or TLS_FILES. */
-static enum text_setting files_use(const struct tls_files *files, SSL_CTX *made) {
+static enum setting files_use(const struct tls_files *files, SSL_CTX *made) {
     char name[FILE_NAME_MAX];
     if (files->fd[TLS_CA] < 0
             ? api.SSL_CTX_set_default_verify_paths(made) != 1
@@ -195,10 +195,10 @@ static SSL_CTX *context_new(const struct tls_files *files, char *problem, size_t
         api.SSL_CTX_ctrl(made, CONTROL_MODE, MODE_RELEASE_BUFFERS, NULL);
         api.SSL_CTX_set_verify(made, VERIFY_PEER, NULL);
         api.SSL_CTX_set_default_passwd_cb(made, no_password);
-        enum text_setting wrong = files_use(files, made);
+        enum setting wrong = files_use(files, made);
         if (wrong == TLS_FILES)
             return made;
-        snprintf(problem, size, "TLS: %s: %s", settings_text_name(wrong), reason());
+        snprintf(problem, size, "TLS: %s: %s", settings_name(wrong), reason());
     }
     api.SSL_CTX_free(made);
     return NULL;

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 /* The reason when it cannot be read. */
-static const char *open_one(struct tls_files *files, enum text_setting which) {
+static const char *open_one(struct tls_files *files, enum setting which) {
     char path[TEXT_SETTING_MAX + 1];
     struct stat is;
     settings_text(which, path);
@@ -34,10 +34,10 @@ bool tls_files_open(struct tls_files *files, char *problem, size_t size) {
     address_host_parse((struct slice){name, strlen(name)}, &files->choice.server); /* checked before */
     memset(files->fd, -1, sizeof files->fd);
     for (int i = 0; i < TLS_FILES; i++) {
-        const char *why = open_one(files, (enum text_setting)i);
+        const char *why = open_one(files, (enum setting)i);
         if (!why)
             continue;
-        snprintf(problem, size, "TLS: %s: %s", settings_text_name((enum text_setting)i), why);
+        snprintf(problem, size, "TLS: %s: %s", settings_name((enum setting)i), why);
         tls_files_close(files);
         return false;
     }
@@ -54,7 +54,7 @@ void tls_files_close(struct tls_files *files) {
             close(files->fd[i]);
 }
 
-const char *tls_file_name(const struct tls_files *files, enum text_setting which, char out[FILE_NAME_MAX]) {
+const char *tls_file_name(const struct tls_files *files, enum setting which, char out[FILE_NAME_MAX]) {
     snprintf(out, FILE_NAME_MAX, "/proc/self/fd/%d", files->fd[which]);
     return out;
 }

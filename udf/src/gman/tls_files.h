@@ -34,4 +34,4 @@ struct tls_files {
 bool tls_files_open(struct tls_files *files, char *problem, size_t size);
 void tls_files_close(struct tls_files *files);
 /* The name of an open file, for OpenSSL: whatever lies at its path by now, it is the one that was checked. */
-const char *tls_file_name(const struct tls_files *files, enum text_setting which, char out[FILE_NAME_MAX]);
+const char *tls_file_name(const struct tls_files *files, enum setting which, char out[FILE_NAME_MAX]);
