@@ -59,8 +59,8 @@ enum io_result connection_secure(struct connection *connection, const struct add
 }
 
 const char *connection_problem(const struct connection *connection, enum io_result result) {
-    const char *reason = connection->tls && result == IO_CLOSED ? tls_problem(connection->tls) : "";
-    return *reason ? reason : failure_text(failure_of(result));
+    return result == IO_CLOSED && connection->problem[0] ? connection->problem
+                                                         : failure_text(failure_of(result));
 }
 
 void connection_close(struct connection *connection) {
@@ -111,8 +111,9 @@ static enum io_result read_some(struct connection *connection) {
     struct buffer *input = &connection->input;
     char *at = input->data + input->length;
     size_t room = input->capacity - input->length;
-    enum io_result result = connection->tls ? tls_read(connection->tls, connection->fd, at, room, &got)
-                                            : socket_receive(connection->fd, at, room, &got);
+    enum io_result result =
+        connection->tls ? tls_read(connection->tls, connection->fd, at, room, &got, connection->problem)
+                        : socket_receive(connection->fd, at, room, &got);
     if (result == IO_OK)
         input->length += got;
     /* After an error of TLS it is unknown, too, whether the server has processed what was sent. */

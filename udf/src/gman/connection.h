@@ -19,6 +19,7 @@ struct connection {
     TAILQ_ENTRY(connection) others; /* in the pool */
     int fd;
     struct tls *tls;     /* NULL: plain */
+    char problem[WHAT_MAX]; /* why TLS has failed; "": it has not */
     unsigned generation; /* of the TLS configuration it was made with */
     struct pass pass;   /* from the breaker */
     bool kept;          /* from the pool: the server may have closed it unnoticed */

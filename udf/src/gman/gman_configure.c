@@ -41,7 +41,7 @@ static bool begin(struct udf_call *call, char *message) {
 }
 
 static bool change(struct slice name, struct slice value, char *message, size_t size) {
-    char problem[TLS_PROBLEM_MAX];
+    char problem[WHAT_MAX];
     const char *latch = settings_latch();
     bool tls = text_is(name, "tls"),
          repeated = text_is(value, "on") && (text_is(name, "locked") || (tls && setting(TLS)));
@@ -52,7 +52,7 @@ static bool change(struct slice name, struct slice value, char *message, size_t 
     if (!settings_change(name, value, true, message, size))
         return false;
     /* Files are read only when TLS is enabled, so that a key and its certificate can be changed together. */
-    if (!tls || tls_reload(latch != NULL, problem, sizeof problem))
+    if (!tls || tls_reload(latch != NULL, problem))
         return true;
     snprintf(message, size, "gman_configure: %s", problem);
     return false;
@@ -60,7 +60,7 @@ static bool change(struct slice name, struct slice value, char *message, size_t 
 
 static bool row(struct udf_call *call) {
     struct slice name = udf_argument(call->args, 0), value = udf_argument(call->args, 1);
-    char message[UDF_MESSAGE_SIZE + TLS_PROBLEM_MAX];
+    char message[UDF_MESSAGE_SIZE + WHAT_MAX];
     if (!name.data || !value.data)
         return udf_fail(call, "gman_configure: the name or the value is NULL");
     pthread_mutex_lock(&settings_lock);

@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#define _GNU_SOURCE /* dladdr, RTLD_DEFAULT */
+#define _GNU_SOURCE /* dladdr, RTLD_DEFAULT, O_CLOEXEC, st_mtim */
 #include "tls.h"
 
 #include <arpa/inet.h>
 #include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "settings.h"
-#include "tls_files.h"
 #include "wait.h"
 
 /* The functions of OpenSSL that are used. 1.1.1 and 3 have all of them, with these arguments. */
@@ -49,7 +52,6 @@ typedef struct bio_st BIO;
     USE(const char *, X509_verify_cert_error_string, (long code))                                         \
     USE(const void *, BIO_s_mem, (void))                                                                  \
     USE(BIO *, BIO_new, (const void *method))                                                             \
-    USE(int, BIO_free, (BIO * bio))                                                                       \
     USE(int, BIO_read, (BIO * bio, void *data, int size))                                                 \
     USE(int, BIO_write, (BIO * bio, const void *data, int size))                                          \
     USE(unsigned long, ERR_get_error, (void))                                                             \
@@ -82,7 +84,18 @@ struct tls {
     unsigned char wire[WIRE]; /* output from start to end is not sent yet */
     size_t start, end, handshake_bytes;
     bool established, refused;
-    char problem[TLS_PROBLEM_MAX];
+};
+
+/* What the settings of TLS say: the files that they name, open to be read, and the rest. */
+struct files {
+    int fd[TLS_FILES]; /* -1: the setting is empty */
+    char name[TLS_FILES]
+             [32]; /* for OpenSSL: whatever lies at the path by now, it is the file that was checked */
+    struct choice {
+        int64_t stamp[TLS_FILES][5]; /* what tells that a file is another one, or was written to */
+        int64_t version;             /* of TLS_MIN_VERSION */
+        struct address server; /* the host that certificates must have; "": the one in each address */
+    } choice;
 };
 
 /* Guards api (while it is filled), context, chosen, no_context and atexit. Held only while OpenSSL is loaded.
@@ -90,8 +103,8 @@ struct tls {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static bool loaded;
 static SSL_CTX *context;
-static struct tls_choice chosen; /* for the context */
-static char no_context[TLS_PROBLEM_MAX] = "TLS: not configured"; /* the reason why there is no context */
+static struct choice chosen; /* for the context */
+static char no_context[WHAT_MAX] = "TLS: not configured"; /* the reason why there is no context */
 static atomic_uint generation;
 /* The process exits, and OpenSSL has already freed its data. */
 static atomic_bool ending;
@@ -111,7 +124,7 @@ static bool server_has_its_own(void) {
 static void note_end(void) { ending = true; }
 
 /* With the lock held. */
-static bool load(char *problem, size_t size) {
+static bool load(char problem[WHAT_MAX]) {
     /* Prefer the copy that the server uses. OpenSSL has thread-local data, so it stays loaded when this
      * library is unloaded. */
     static const char *const names[] = {"libssl.so.3", "libssl.so.1.1"};
@@ -120,24 +133,25 @@ static bool load(char *problem, size_t size) {
     if (loaded)
         return true;
     if (server_has_its_own()) {
-        snprintf(problem, size, "TLS: the server contains a static OpenSSL, and no second one can be loaded");
+        snprintf(problem, WHAT_MAX,
+                 "TLS: the server contains a static OpenSSL, and no second one can be loaded");
         return false;
     }
     for (int i = 0; i < 4 && !library; i++)
         library = dlopen(names[i % 2], i < 2 ? flags | RTLD_NOLOAD : flags);
     if (!library) {
-        snprintf(problem, size, "TLS: neither libssl.so.3 nor libssl.so.1.1 can be loaded");
+        snprintf(problem, WHAT_MAX, "TLS: neither libssl.so.3 nor libssl.so.1.1 can be loaded");
         return false;
     }
-#define FIND(RESULT, NAME, ARGUMENTS)                                       \
-    *(void **)&api.NAME = dlsym(library, #NAME);                            \
-    if (!api.NAME) {                                                        \
-        snprintf(problem, size, "TLS: the system's OpenSSL has no " #NAME); \
-        return false;                                                       \
+#define FIND(RESULT, NAME, ARGUMENTS)                                           \
+    *(void **)&api.NAME = dlsym(library, #NAME);                                \
+    if (!api.NAME) {                                                            \
+        snprintf(problem, WHAT_MAX, "TLS: the system's OpenSSL has no " #NAME); \
+        return false;                                                           \
     }
     OPENSSL_FUNCTIONS(FIND)
     if (atexit(note_end) != 0) {
-        snprintf(problem, size, "TLS: out of memory");
+        snprintf(problem, WHAT_MAX, "TLS: out of memory");
         return false;
     }
     loaded = true;
@@ -163,26 +177,65 @@ static int no_password(char *out, int size, int writing, void *data) {
     return 0;
 }
 
+/* Open the file of a setting. Regular files only, because opening or reading another one may wait for ever. The
+ * reason when it cannot be read. */
+static const char *file_open(struct files *files, int which) {
+    char path[TEXT_SETTING_MAX + 1];
+    struct stat is;
+    settings_text((enum setting)which, path);
+    if (!path[0])
+        return NULL;
+    int fd = files->fd[which] = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &is) != 0)
+        return strerror(errno);
+    if (!S_ISREG(is.st_mode))
+        return "not a regular file";
+    int64_t stamp[] = {(int64_t)is.st_dev, (int64_t)is.st_ino, is.st_size, is.st_mtim.tv_sec,
+                       is.st_mtim.tv_nsec};
+    memcpy(files->choice.stamp[which], stamp, sizeof stamp);
+    snprintf(files->name[which], sizeof files->name[which], "/proc/self/fd/%d", fd);
+    return NULL;
+}
+
+/* False with the reason. In any case the files are to be closed. */
+static bool files_open(struct files *files, char problem[WHAT_MAX]) {
+    char name[TEXT_SETTING_MAX + 1];
+    memset(files, 0, sizeof *files);
+    memset(files->fd, -1, sizeof files->fd);
+    files->choice.version = setting(TLS_MIN_VERSION);
+    settings_text(TLS_SERVER_NAME, name);
+    address_host_parse((struct slice){name, strlen(name)}, &files->choice.server); /* checked before */
+    for (int i = 0; i < TLS_FILES; i++) {
+        const char *why = file_open(files, i);
+        if (why) {
+            snprintf(problem, WHAT_MAX, "TLS: %s: %s", settings_name((enum setting)i), why);
+            return false;
+        }
+    }
+    if ((files->fd[TLS_CERT] < 0) == (files->fd[TLS_KEY] < 0))
+        return true;
+    snprintf(problem, WHAT_MAX, "TLS: tls_cert and tls_key need each other, and one is missing");
+    return false;
+}
+
 /* Pass the files to OpenSSL. The setting whose file it does not accept, or TLS_FILES. */
-static enum setting files_use(const struct tls_files *files, SSL_CTX *made) {
-    char name[FILE_NAME_MAX];
-    if (files->fd[TLS_CA] < 0
-            ? api.SSL_CTX_set_default_verify_paths(made) != 1
-            : api.SSL_CTX_load_verify_locations(made, tls_file_name(files, TLS_CA, name), NULL) != 1)
+static enum setting files_use(const struct files *files, SSL_CTX *made) {
+    if (files->fd[TLS_CA] < 0 ? api.SSL_CTX_set_default_verify_paths(made) != 1
+                              : api.SSL_CTX_load_verify_locations(made, files->name[TLS_CA], NULL) != 1)
         return TLS_CA;
     if (files->fd[TLS_CERT] < 0)
         return TLS_FILES;
-    if (api.SSL_CTX_use_certificate_chain_file(made, tls_file_name(files, TLS_CERT, name)) != 1)
+    if (api.SSL_CTX_use_certificate_chain_file(made, files->name[TLS_CERT]) != 1)
         return TLS_CERT;
-    if (api.SSL_CTX_use_PrivateKey_file(made, tls_file_name(files, TLS_KEY, name), FORMAT_PEM) != 1 ||
+    if (api.SSL_CTX_use_PrivateKey_file(made, files->name[TLS_KEY], FORMAT_PEM) != 1 ||
         api.SSL_CTX_check_private_key(made) != 1)
         return TLS_KEY;
     return TLS_FILES;
 }
 
-static SSL_CTX *context_new(const struct tls_files *files, char *problem, size_t size) {
+static SSL_CTX *context_new(const struct files *files, char problem[WHAT_MAX]) {
     pthread_mutex_lock(&lock);
-    bool usable = load(problem, size);
+    bool usable = load(problem);
     pthread_mutex_unlock(&lock);
     if (!usable)
         return NULL;
@@ -190,7 +243,7 @@ static SSL_CTX *context_new(const struct tls_files *files, char *problem, size_t
     SSL_CTX *made = api.SSL_CTX_new(api.TLS_client_method());
     long lowest = VERSION_1_2 + (long)files->choice.version;
     if (!made || api.SSL_CTX_ctrl(made, CONTROL_LOWEST_VERSION, lowest, NULL) != 1) {
-        snprintf(problem, size, "TLS: %s", reason());
+        snprintf(problem, WHAT_MAX, "TLS: %s", reason());
     } else {
         api.SSL_CTX_ctrl(made, CONTROL_MODE, MODE_RELEASE_BUFFERS, NULL);
         api.SSL_CTX_set_verify(made, VERIFY_PEER, NULL);
@@ -198,50 +251,46 @@ static SSL_CTX *context_new(const struct tls_files *files, char *problem, size_t
         enum setting wrong = files_use(files, made);
         if (wrong == TLS_FILES)
             return made;
-        snprintf(problem, size, "TLS: %s: %s", settings_name(wrong), reason());
+        snprintf(problem, WHAT_MAX, "TLS: %s: %s", settings_name(wrong), reason());
     }
     api.SSL_CTX_free(made);
     return NULL;
 }
 
-static void replace_context(SSL_CTX *made, const struct tls_choice *choice) {
+/* Without a context, the reason is in problem. */
+static void replace_context(SSL_CTX *made, const struct choice *choice, const char *problem) {
     pthread_mutex_lock(&lock);
     SSL_CTX *old = context;
     context = made;
     if (made)
         memcpy(&chosen, choice, sizeof chosen);
+    else
+        snprintf(no_context, sizeof no_context, "%s", problem);
     pthread_mutex_unlock(&lock);
     atomic_fetch_add(&generation, 1);
     if (old)
         api.SSL_CTX_free(old);
 }
 
-bool tls_reload(bool only_changed, char *problem, size_t size) {
-    struct tls_files files;
+bool tls_reload(bool only_changed, char problem[WHAT_MAX]) {
+    struct files files;
     if (!setting(TLS)) {
-        replace_context(NULL, NULL);
+        replace_context(NULL, NULL, "TLS: not configured");
         return true;
     }
-    SSL_CTX *made = NULL;
-    if (tls_files_open(&files, problem, size)) {
-        bool same = only_changed && context && memcmp(&chosen, &files.choice, sizeof chosen) == 0;
-        if (!same)
-            made = context_new(&files, problem, size);
-        tls_files_close(&files);
-        if (same)
-            return true;
-    }
-    if (made || !context)
-        replace_context(made, &files.choice);
-    pthread_mutex_lock(&lock);
-    if (!made)
-        snprintf(no_context, sizeof no_context, "%s", problem);
-    pthread_mutex_unlock(&lock);
-    return made;
+    bool usable = files_open(&files, problem);
+    bool same = usable && only_changed && context && memcmp(&chosen, &files.choice, sizeof chosen) == 0;
+    SSL_CTX *made = usable && !same ? context_new(&files, problem) : NULL;
+    for (int i = 0; i < TLS_FILES; i++)
+        if (files.fd[i] >= 0)
+            close(files.fd[i]);
+    if (!same && (made || !context))
+        replace_context(made, &files.choice, problem);
+    return made || same;
 }
 
 /* With one more reference, and the host that certificates must have, when it is set. */
-static SSL_CTX *take_context(struct address *host, char *problem) {
+static SSL_CTX *take_context(struct address *host, char problem[WHAT_MAX]) {
     pthread_mutex_lock(&lock);
     SSL_CTX *taken = context;
     if (chosen.server.host[0])
@@ -249,7 +298,7 @@ static SSL_CTX *take_context(struct address *host, char *problem) {
     if (taken)
         api.SSL_CTX_up_ref(taken);
     else
-        snprintf(problem, TLS_PROBLEM_MAX, "%s", no_context);
+        snprintf(problem, WHAT_MAX, "%s", no_context);
     pthread_mutex_unlock(&lock);
     return taken;
 }
@@ -276,7 +325,7 @@ static bool expect(SSL *ssl, const struct address *address) {
            api.X509_VERIFY_PARAM_set1_ip(api.SSL_get0_param(ssl), ip, v6 ? 16 : 4) == 1;
 }
 
-struct tls *tls_begin(const struct address *address, char problem[TLS_PROBLEM_MAX]) {
+struct tls *tls_begin(const struct address *address, char problem[WHAT_MAX]) {
     struct address host = *address;
     SSL_CTX *from = take_context(&host, problem);
     if (!from)
@@ -284,20 +333,18 @@ struct tls *tls_begin(const struct address *address, char problem[TLS_PROBLEM_MA
     api.ERR_clear_error();
     struct tls *tls = calloc(1, sizeof *tls);
     SSL *ssl = api.SSL_new(from);
-    BIO *input = api.BIO_new(api.BIO_s_mem()), *output = api.BIO_new(api.BIO_s_mem());
     api.SSL_CTX_free(from);
-    if (tls && ssl && input && output && expect(ssl, &host)) {
+    if (tls && ssl) {
         tls->ssl = ssl;
-        tls->input = input;
-        tls->output = output;
-        api.SSL_set_bio(ssl, input, output);
-        return tls;
+        tls->input = api.BIO_new(api.BIO_s_mem());
+        tls->output = api.BIO_new(api.BIO_s_mem());
+        api.SSL_set_bio(ssl, tls->input, tls->output); /* it owns them, NULL as well */
+        if (tls->input && tls->output && expect(ssl, &host))
+            return tls;
     }
-    snprintf(problem, TLS_PROBLEM_MAX, "TLS: out of memory");
+    snprintf(problem, WHAT_MAX, "TLS: out of memory");
     free(tls);
-    api.BIO_free(input); /* NULL is nothing to free, here and below */
-    api.BIO_free(output);
-    api.SSL_free(ssl);
+    api.SSL_free(ssl); /* NULL is nothing to free */
     api.ERR_clear_error();
     return NULL;
 }
@@ -349,14 +396,13 @@ static enum io_result go_on(struct tls *tls, int fd, int result) {
     return flush(tls, fd) == IO_CLOSED ? IO_CLOSED : fill(tls, fd);
 }
 
-enum io_result tls_handshake(struct tls *tls, int fd, char problem[TLS_PROBLEM_MAX]) {
+enum io_result tls_handshake(struct tls *tls, int fd, char problem[WHAT_MAX]) {
     while (!tls->established) {
         api.ERR_clear_error();
         int result = api.SSL_connect(tls->ssl);
-        if (result == 1) {
-            tls->established = true;
+        tls->established = result == 1;
+        if (tls->established)
             break;
-        }
         enum io_result next = tls->handshake_bytes > HANDSHAKE_MOST ? IO_INSECURE : go_on(tls, fd, result);
         if (next == IO_TIMEOUT)
             return next;
@@ -365,16 +411,16 @@ enum io_result tls_handshake(struct tls *tls, int fd, char problem[TLS_PROBLEM_M
         long verdict = api.SSL_get_verify_result(tls->ssl);
         const char *why = next == IO_CLOSED ? "the server closed the connection" : reason();
         if (verdict)
-            snprintf(problem, TLS_PROBLEM_MAX, "TLS: the server's certificate: %s",
+            snprintf(problem, WHAT_MAX, "TLS: the server's certificate: %s",
                      api.X509_verify_cert_error_string(verdict));
         else
-            snprintf(problem, TLS_PROBLEM_MAX, "TLS: %s", why);
+            snprintf(problem, WHAT_MAX, "TLS: %s", why);
         api.ERR_clear_error();
         return next;
     }
     enum io_result flushed = flush(tls, fd);
     if (flushed == IO_CLOSED)
-        snprintf(problem, TLS_PROBLEM_MAX, "TLS: the server closed the connection");
+        snprintf(problem, WHAT_MAX, "TLS: the server closed the connection");
     return flushed;
 }
 
@@ -395,9 +441,8 @@ enum io_result tls_write(struct tls *tls, int fd, struct slice data, size_t *tak
     return IO_INSECURE;
 }
 
-const char *tls_problem(const struct tls *tls) { return tls->problem; }
-
-enum io_result tls_read(struct tls *tls, int fd, void *data, size_t size, size_t *got) {
+enum io_result tls_read(struct tls *tls, int fd, void *data, size_t size, size_t *got,
+                        char problem[WHAT_MAX]) {
     for (;;) {
         api.ERR_clear_error();
         int done = api.SSL_read(tls->ssl, data, size < INT32_MAX ? (int)size : INT32_MAX);
@@ -408,7 +453,7 @@ enum io_result tls_read(struct tls *tls, int fd, void *data, size_t size, size_t
         enum io_result next = go_on(tls, fd, done);
         if (next != IO_OK) {
             if (next == IO_INSECURE)
-                snprintf(tls->problem, sizeof tls->problem, "TLS: %s", reason());
+                snprintf(problem, WHAT_MAX, "TLS: %s", reason());
             api.ERR_clear_error();
             return next;
         }

@@ -12,8 +12,6 @@
 #include "failure.h"
 #include "shared/buffer.h"
 
-enum { TLS_PROBLEM_MAX = WHAT_MAX };
-
 struct tls; /* one session */
 
 /* Changes with the configuration: older connections are not used again. */
@@ -21,21 +19,21 @@ unsigned tls_generation(void);
 /* After a change of the settings: read the files (again). Nothing else reads them. False with the reason when
  * they are not usable: then a working configuration stays, and without one every connection fails. Never falls
  * back to plain connections. only_changed: do nothing when the files are those that were read last. */
-bool tls_reload(bool only_changed, char *problem, size_t size);
+bool tls_reload(bool only_changed, char problem[WHAT_MAX]);
 /* Free everything except OpenSSL itself. */
 void tls_unload(void);
 
 /* A session with the server of the address. NULL with the reason. */
-struct tls *tls_begin(const struct address *address, char problem[TLS_PROBLEM_MAX]);
+struct tls *tls_begin(const struct address *address, char problem[WHAT_MAX]);
 void tls_end(struct tls *tls, int fd);
 /* IO_OK: the server is verified, and data may be sent. IO_TIMEOUT: call again. Otherwise the reason is in
  * problem. */
-enum io_result tls_handshake(struct tls *tls, int fd, char problem[TLS_PROBLEM_MAX]);
+enum io_result tls_handshake(struct tls *tls, int fd, char problem[WHAT_MAX]);
 /* Output is pending: also wait until the socket is writable. */
 bool tls_has_output(const struct tls *tls);
 /* Send pending output, and then some of the data: *taken bytes are sent completely, now or by the next call.
  * IO_OK: no output is pending. */
 enum io_result tls_write(struct tls *tls, int fd, struct slice data, size_t *taken);
-enum io_result tls_read(struct tls *tls, int fd, void *data, size_t size, size_t *got);
-/* The reason why tls_read returned IO_INSECURE; otherwise "". */
-const char *tls_problem(const struct tls *tls);
+/* IO_INSECURE: the reason is in problem. */
+enum io_result tls_read(struct tls *tls, int fd, void *data, size_t size, size_t *got,
+                        char problem[WHAT_MAX]);
