@@ -35,7 +35,7 @@ static bool background(struct udf_call *call) {
     const char *problem = gman_request(call->args, (enum packet_type)call->function->kind, &request);
     if (!problem && job_submit(&request, &job)) {
         buffer_append(&call->out, job.handle, job.handle_length);
-        job_done(&job);
+        job_end(&job, true);
         return true;
     }
     if (!setting(BACKGROUND_ERRORS))

@@ -42,8 +42,7 @@ struct sum {
     const udf_init *level; /* NULL: of the first one, before it is used */
     bool incomplete; /* of the first one: there was no memory for another */
     bool failed;
-    struct job job; /* the group's connection; its handle is that of the first job */
-    bool connected;
+    struct job job; /* the group's connection, when it has one; its handle is that of the first job */
     size_t created, wanted, finished; /* JOB_CREATED packets, jobs, results */
     long long whole;
     double fraction;
@@ -73,12 +72,11 @@ static void give_up(struct sum *sum, enum failure_kind kind, const char *what) {
     bool killed = statement_killed();
     failure_set(&failure, killed ? FAIL_KILLED : kind, "gman_sum: %.100s",
                 killed ? failure_text(FAIL_KILLED) : what);
-    if (sum->connected) {
+    if (sum->job.connection) {
         server_failed(sum->job.server, NULL, failure.kind, failure.what);
-        job_abandon(&sum->job);
+        job_end(&sum->job, false);
     }
     atomic_fetch_add(&jobs_failed, 1);
-    sum->connected = false;
     sum->failed = true;
 }
 
@@ -87,11 +85,11 @@ static bool add_number(struct sum *sum, struct slice text) {
     text = text_trim(text);
     if (text.length == 0 || text.length >= sizeof copy)
         return false;
-    for (size_t i = 0; i < text.length; i++) /* neither hexadecimal numbers nor names such as inf */
-        if (!strchr("0123456789+-.eE", text.data[i]) || text.data[i] == 0)
-            return false;
     memcpy(copy, text.data, text.length);
     copy[text.length] = 0;
+    if (strspn(copy, "0123456789+-.eE") !=
+        text.length) /* neither hexadecimal numbers nor names such as inf */
+        return false;
     errno = 0;
     long long number = strtoll(copy, &end, 10);
     if (*end == 0 && end != copy)
@@ -133,7 +131,7 @@ static enum io_result take_packet(struct sum *sum, int64_t deadline) {
 
 /* Until at most left jobs are unfinished. The group fails at the deadline, whatever other packets arrive. */
 static void wait_for_results(struct sum *sum, size_t left, int64_t deadline) {
-    while (sum->connected && sum->wanted - sum->finished > left)
+    while (sum->job.connection && sum->wanted - sum->finished > left)
         if (clock_ns() >= deadline || take_packet(sum, deadline) == IO_TIMEOUT)
             give_up(sum, FAIL_JOB_TIMEOUT, failure_text(FAIL_JOB_TIMEOUT));
 }
@@ -156,12 +154,9 @@ void gman_sum_clear(udf_init *initid, unsigned char *is_null UNUSED, unsigned ch
     struct sum *sum = sum_of(initid);
     if (!sum)
         return;
-    if (sum->connected)
-        job_abandon(&sum->job);
-    sum->failed = sum->connected = false;
-    sum->created = sum->wanted = sum->finished = 0;
-    sum->whole = 0;
-    sum->fraction = 0;
+    if (sum->job.connection)
+        job_end(&sum->job, false);
+    *sum = (struct sum){.next = sum->next, .level = sum->level, .incomplete = sum->incomplete};
 }
 
 void gman_sum_add(udf_init *initid, udf_args *args, unsigned char *is_null UNUSED,
@@ -175,15 +170,14 @@ void gman_sum_add(udf_init *initid, udf_args *args, unsigned char *is_null UNUSE
         give_up(sum, FAIL_JOB, problem);
         return;
     }
-    if (!sum->connected) {
+    if (!sum->job.connection) {
         /* The first row: the server that accepts it gets the whole group. */
-        sum->connected = job_submit(&request, &sum->job);
-        sum->failed = !sum->connected;
+        sum->failed = !job_submit(&request, &sum->job);
         sum->created = sum->wanted = 1;
         return;
     }
     wait_for_results(sum, IN_FLIGHT_MAX - 1, clock_ns() + setting_ns(JOB_TIMEOUT_MS));
-    if (!sum->connected)
+    if (!sum->job.connection)
         return;
     char bytes[SUBMIT_PREFIX_MAX];
     struct slice head =
@@ -195,7 +189,7 @@ void gman_sum_add(udf_init *initid, udf_args *args, unsigned char *is_null UNUSE
     }
     atomic_fetch_add_explicit(&sum->job.server->counts[JOBS_SENT], 1, memory_order_relaxed);
     sum->wanted++;
-    for (int i = 0; i < TAKEN_PER_ROW && sum->connected && take_packet(sum, 0) == IO_OK; i++) {
+    for (int i = 0; i < TAKEN_PER_ROW && sum->job.connection && take_packet(sum, 0) == IO_OK; i++) {
     }
 }
 
@@ -208,13 +202,8 @@ long long gman_sum(udf_init *initid, udf_args *args UNUSED, unsigned char *is_nu
         return 0;
     }
     wait_for_results(sum, 0, clock_ns() + setting_ns(JOB_TIMEOUT_MS));
-    if (sum->connected) {
-        if (sum->created == sum->wanted)
-            job_done(&sum->job);
-        else
-            job_abandon(&sum->job);
-        sum->connected = false;
-    }
+    if (sum->job.connection)
+        job_end(&sum->job, sum->created == sum->wanted);
     double rounded = round(sum->fraction);
     long long total;
     if (sum->failed || fabs(rounded) >= 9e18 ||
@@ -229,8 +218,8 @@ void gman_sum_deinit(udf_init *initid) {
     struct sum *sum = (struct sum *)(void *)initid->ptr;
     while (sum) {
         struct sum *next = sum->next;
-        if (sum->connected)
-            job_abandon(&sum->job);
+        if (sum->job.connection)
+            job_end(&sum->job, false);
         free(sum);
         sum = next;
     }

@@ -218,16 +218,12 @@ bool job_wait(struct job *job, struct buffer *result) {
         /* A job that fails or takes long proves nothing about the job server. */
         server_failed(job->server, NULL, kind, failure_text(kind));
     }
-    (usable ? job_done : job_abandon)(job);
+    job_end(job, usable);
     return kind == FAILURE_KINDS;
 }
 
-void job_done(struct job *job) {
-    pool_put(job->server, job->connection);
+void job_end(struct job *job, bool usable) {
+    (usable ? pool_put : pool_drop)(job->server, job->connection);
     servers_release(&job->server, 1);
-}
-
-void job_abandon(struct job *job) {
-    pool_drop(job->server, job->connection);
-    servers_release(&job->server, 1);
+    job->connection = NULL;
 }

@@ -15,7 +15,7 @@ struct request {
 
 struct job {
     struct server *server; /* holds a reference */
-    struct connection *connection;
+    struct connection *connection; /* NULL after the end */
     char handle[HANDLE_MAX + 1];
     size_t handle_length;
     char error[200]; /* why no server has accepted it */
@@ -34,11 +34,9 @@ const char *request_problem(const struct request *request);
 int64_t workload_time(struct slice workload);
 /* Submit and wait for the job's handle: connect timeout + I/O timeout at most (a large workload gets a
  * millisecond more for each 16 KiB). A job that a server may have accepted is not sent again, unless it has a
- * unique key. On success the caller ends with job_wait, job_done or job_abandon. */
+ * unique key. On success the caller ends with job_wait or job_end. */
 bool job_submit(const struct request *request, struct job *job);
 /* Append the result of a foreground job to the buffer. Ends the job in any case. */
 bool job_wait(struct job *job, struct buffer *result);
-/* Return the connection to the pool. */
-void job_done(struct job *job);
-/* Close the connection: an answer is outstanding. */
-void job_abandon(struct job *job);
+/* Return the connection to the pool, or close it because an answer is outstanding. */
+void job_end(struct job *job, bool usable);
