@@ -25,7 +25,7 @@ struct connection *connection_wrap(int fd) {
         errno = ENOMEM;
         return NULL;
     }
-    buffer_init(&connection->input, MOST_INPUT);
+    connection->input.limit = MOST_INPUT;
     connection->fd = fd;
     connection->generation = tls_generation();
     return connection;

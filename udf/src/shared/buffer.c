@@ -8,11 +8,6 @@
 
 enum { FIRST_CAPACITY = 512 };
 
-void buffer_init(struct buffer *buffer, size_t limit) {
-    memset(buffer, 0, sizeof *buffer);
-    buffer->limit = limit;
-}
-
 void buffer_free(struct buffer *buffer) {
     free(buffer->data);
     buffer->data = NULL;
@@ -25,26 +20,21 @@ void buffer_clear(struct buffer *buffer) {
 }
 
 bool buffer_reserve(struct buffer *buffer, size_t more) {
-    if (buffer->failed)
-        return false;
-    if (more <= buffer->capacity - buffer->length)
-        return true;
-    if (more > buffer->limit - buffer->length) {
-        buffer->failed = true;
-        return false;
-    }
-    size_t wanted = buffer->length + more;
+    if (buffer->failed || more <= buffer->capacity - buffer->length)
+        return !buffer->failed;
     size_t capacity = buffer->capacity ? buffer->capacity : FIRST_CAPACITY;
-    while (capacity < wanted)
-        capacity = capacity > buffer->limit / 2 ? buffer->limit : capacity * 2;
-    char *data = realloc(buffer->data, capacity);
-    if (!data) {
-        buffer->failed = true;
-        return false;
+    char *data = NULL;
+    if (more <= buffer->limit - buffer->length) {
+        while (capacity - buffer->length < more)
+            capacity = capacity > buffer->limit / 2 ? buffer->limit : capacity * 2;
+        data = realloc(buffer->data, capacity);
     }
-    buffer->data = data;
-    buffer->capacity = capacity;
-    return true;
+    buffer->failed = !data;
+    if (data) {
+        buffer->data = data;
+        buffer->capacity = capacity;
+    }
+    return data;
 }
 
 void buffer_append(struct buffer *buffer, const void *data, size_t length) {

@@ -14,13 +14,13 @@ struct slice {
     size_t length;
 };
 
+/* Zeroed but for its limit: empty. */
 struct buffer {
     char *data;
     size_t length, capacity, limit;
     bool failed; /* out of memory, or over the limit */
 };
 
-void buffer_init(struct buffer *buffer, size_t limit);
 void buffer_free(struct buffer *buffer);
 /* Empty it, but keep the memory for the next row. */
 void buffer_clear(struct buffer *buffer);

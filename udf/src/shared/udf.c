@@ -76,7 +76,7 @@ bool udf_begin(const struct udf_function *function, udf_init *initid, udf_args *
         return udf_refuse(message, "%s: out of memory", function->name);
     call->function = function;
     call->args = args;
-    buffer_init(&call->out, function->limit);
+    call->out.limit = function->limit;
     initid->ptr = (char *)call;
     if (!begin_text(call, initid, message)) {
         udf_end(initid);

@@ -19,8 +19,7 @@ static void expect(bool condition) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const char *text = (const char *)data;
-    struct buffer out;
-    buffer_init(&out, 1 << 24);
+    struct buffer out = {.limit = 1 << 24};
 
     text_quote(&out, text, size);
     expect(!out.failed && json_is_value(out.data, out.length));
