@@ -100,10 +100,10 @@ static bool name(struct reader *in) {
 /* Check the rest of a value; first is the kind of container that it is in already ('{', or 0 for none). */
 static bool check(const char *text, size_t length, char first) {
     struct reader in = {(const unsigned char *)text, (const unsigned char *)text + length};
-    unsigned char objects[JSON_DEPTH_MAX / 8 + 1]; /* a bit per level: object or array */
+    bool objects[JSON_DEPTH_MAX]; /* each level: object or array */
     size_t depth = 0;
     if (first) {
-        objects[0] = 1;
+        objects[0] = true;
         depth = 1;
         skip_blanks(&in);
         if (in.at == in.end)
@@ -122,10 +122,7 @@ static bool check(const char *text, size_t length, char first) {
             if (!accept(&in, object ? '}' : ']')) {
                 if (depth == JSON_DEPTH_MAX)
                     return false;
-                unsigned char bit = (unsigned char)(1u << depth % 8);
-                objects[depth / 8] =
-                    (unsigned char)(object ? objects[depth / 8] | bit : objects[depth / 8] & ~bit);
-                depth++;
+                objects[depth++] = object;
                 opened = true;
                 if (object && !name(&in))
                     return false;
@@ -143,7 +140,7 @@ static bool check(const char *text, size_t length, char first) {
                 return true;
             if (depth == 0)
                 return false;
-            bool object = objects[(depth - 1) / 8] >> (depth - 1) % 8 & 1;
+            bool object = objects[depth - 1];
             if (accept(&in, ',')) {
                 if (object && !name(&in))
                     return false;

@@ -28,16 +28,8 @@ static bool neighbour(char *text, size_t size, double value) {
         snprintf(text, size, "%s%llde%d", signbit(value) ? "-" : "", mantissa + step, power);
         if (!reads_back(text, value, false))
             continue;
-        char shorter[40];
-        int whole = power + 15; /* the exponent of the first digit */
-        snprintf(shorter, sizeof shorter, "%lld", mantissa + step);
-        if (whole < -5 || whole > 15 || strlen(shorter) != 16)
-            snprintf(text, size, "%s%c.%se%+03d", signbit(value) ? "-" : "", shorter[0], shorter + 1, whole);
-        else if (whole < 0)
-            snprintf(text, size, "%s0.%.*s%s", signbit(value) ? "-" : "", -whole - 1, "00000", shorter);
-        else
-            snprintf(text, size, "%s%.*s.%s", signbit(value) ? "-" : "", whole + 1, shorter,
-                     whole == 15 ? "0" : shorter + whole + 1);
+        /* A long double tells more than 16 digits apart, so it is written with these. */
+        snprintf(text, size, "%.16Lg", strtold(text, NULL));
         return reads_back(text, value, false);
     }
     return false;
