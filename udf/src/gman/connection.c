@@ -60,7 +60,7 @@ enum io_result connection_secure(struct connection *connection, const struct add
 
 const char *connection_problem(const struct connection *connection, enum io_result result) {
     return result == IO_CLOSED && connection->problem[0] ? connection->problem
-                                                         : failure_text(failure_of(result));
+                                                         : failures[failure_of(result)].text;
 }
 
 void connection_close(struct connection *connection) {

@@ -37,7 +37,7 @@ static enum io_result resolve(const struct step *step) {
         /* The lookup continues beside the dial, so a known address is used while the name server is down. */
         server_endpoints(step->server, &dial->endpoints);
     }
-    failure_set(step->failure, FAIL_RESOLVE, "%s", failure_text(FAIL_RESOLVE));
+    failure_set(step->failure, FAIL_RESOLVE, "%s", failures[FAIL_RESOLVE].text);
     if (dial->endpoints.count == 0)
         return looked == IO_TIMEOUT ? IO_TIMEOUT : IO_CLOSED;
     dial->tried = 0;

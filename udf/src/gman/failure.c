@@ -18,9 +18,7 @@ void failure_set(struct failure *failure, enum failure_kind kind, const char *fo
     failure->kind = kind;
 }
 
-static const struct {
-    const char *name, *text;
-} failures[FAILURE_KINDS] = {
+const struct failure_words failures[FAILURE_KINDS] = {
     [FAIL_RESOLVE] = {"resolve", "the host's name has no address"},
     [FAIL_CONNECT] = {"connect", ""},
     [FAIL_TIMEOUT] = {"timeout", "no answer within io_timeout_ms"},
@@ -33,7 +31,3 @@ static const struct {
     [FAIL_TLS] = {"tls", ""},
     [FAIL_KILLED] = {"killed", "the statement was killed"},
 };
-
-const char *failure_name(enum failure_kind kind) { return failures[kind].name; }
-
-const char *failure_text(enum failure_kind kind) { return failures[kind].text; }

@@ -40,6 +40,7 @@ struct failure {
 enum failure_kind failure_of(enum io_result result);
 void failure_set(struct failure *failure, enum failure_kind kind, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-const char *failure_name(enum failure_kind kind);
-/* For users. "" where each failure has a reason of its own. */
-const char *failure_text(enum failure_kind kind);
+/* For users. The text is "" where each failure has a reason of its own. */
+extern const struct failure_words {
+    const char *name, *text;
+} failures[FAILURE_KINDS];

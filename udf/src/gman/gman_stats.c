@@ -41,7 +41,7 @@ static void write_server(struct buffer *out, const struct server_list *list, str
         buffer_format(out, ",\"%s\":%llu", counters[i], atomic_load(&server->counts[i]));
     buffer_text(out, ",\"failures\":{");
     for (int kind = 0; kind < FAILURE_KINDS; kind++)
-        buffer_format(out, kind ? ",\"%s\":%llu" : "\"%s\":%llu", failure_name((enum failure_kind)kind),
+        buffer_format(out, kind ? ",\"%s\":%llu" : "\"%s\":%llu", failures[kind].name,
                       atomic_load(&server->failures[kind]));
     buffer_text(out, "},\"last_error\":");
     write_text(out, server->last_error);

@@ -71,7 +71,7 @@ static void give_up(struct sum *sum, enum failure_kind kind, const char *what) {
     struct failure failure;
     bool killed = statement_killed();
     failure_set(&failure, killed ? FAIL_KILLED : kind, "gman_sum: %.100s",
-                killed ? failure_text(FAIL_KILLED) : what);
+                killed ? failures[FAIL_KILLED].text : what);
     if (sum->job.connection) {
         server_failed(sum->job.server, NULL, failure.kind, failure.what);
         job_end(&sum->job, false);
@@ -125,7 +125,7 @@ static enum io_result take_packet(struct sum *sum, int64_t deadline) {
     case WORK_WARNING:
     case WORK_STATUS: return IO_OK;
     case GEARMAN_ERROR: give_up(sum, FAIL_REJECTED, "the server refused a job"); return IO_CLOSED;
-    default: give_up(sum, FAIL_JOB, failure_text(FAIL_JOB)); return IO_CLOSED;
+    default: give_up(sum, FAIL_JOB, failures[FAIL_JOB].text); return IO_CLOSED;
     }
 }
 
@@ -133,7 +133,7 @@ static enum io_result take_packet(struct sum *sum, int64_t deadline) {
 static void wait_for_results(struct sum *sum, size_t left, int64_t deadline) {
     while (sum->job.connection && sum->wanted - sum->finished > left)
         if (clock_ns() >= deadline || take_packet(sum, deadline) == IO_TIMEOUT)
-            give_up(sum, FAIL_JOB_TIMEOUT, failure_text(FAIL_JOB_TIMEOUT));
+            give_up(sum, FAIL_JOB_TIMEOUT, failures[FAIL_JOB_TIMEOUT].text);
 }
 
 bool gman_sum_init(udf_init *initid, udf_args *args, char *message) {

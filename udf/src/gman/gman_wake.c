@@ -159,7 +159,7 @@ static bool hand_over(struct server *server, struct slice packet, int64_t now) {
     if (result == IO_CLOSED || (sent > 0 && sent < packet.length)) {
         /* Nobody knows when a later call could send the rest of a packet. */
         hang_up(server, now, failure_of(result),
-                result == IO_CLOSED ? failure_text(FAIL_CLOSED) : "does not read what is sent to it");
+                result == IO_CLOSED ? failures[FAIL_CLOSED].text : "does not read what is sent to it");
         return false;
     }
     if (sent == packet.length && !line->unanswered_since)

@@ -43,7 +43,7 @@ static void failed(struct server *server, struct connection *connection, bool bl
     if (kind == FAIL_TIMEOUT && statement_killed()) {
         blameless = true;
         kind = FAIL_KILLED;
-        what = failure_text(kind);
+        what = failures[kind].text;
     }
     explain(job, server, what);
     server_failed(server, blameless ? NULL : &connection->pass, kind, what);
@@ -119,7 +119,7 @@ static enum attempt attempt(struct server *server, struct slice head, const stru
             return NOT_TAKEN;
         }
         if (!connection->kept) {
-            failed(server, connection, false, FAIL_CLOSED, failure_text(FAIL_CLOSED), job);
+            failed(server, connection, false, FAIL_CLOSED, failures[FAIL_CLOSED].text, job);
             return NOT_TAKEN;
         }
         /* The kept connection was dead, which proves nothing about a new one. */
@@ -216,7 +216,7 @@ bool job_wait(struct job *job, struct buffer *result) {
     if (kind != FAILURE_KINDS) {
         atomic_fetch_add(&jobs_failed, 1);
         /* A job that fails or takes long proves nothing about the job server. */
-        server_failed(job->server, NULL, kind, failure_text(kind));
+        server_failed(job->server, NULL, kind, failures[kind].text);
     }
     job_end(job, usable);
     return kind == FAILURE_KINDS;

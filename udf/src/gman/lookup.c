@@ -103,7 +103,7 @@ enum io_result lookup_step(struct lookup **lookup, const struct address *address
     if (*lookup && state == 0)
         take((*lookup)->request.ar_result, found);
     *why = state == 0 || state == EAI_NONAME || state == EAI_NODATA
-               ? failure_text(FAIL_RESOLVE)
+               ? failures[FAIL_RESOLVE].text
                : "no name server has answered for the host's name";
     return found->count ? IO_OK : IO_CLOSED;
 }

@@ -54,7 +54,7 @@ static struct connection *open_new(struct server *server, struct pass *pass, int
     }
     dial_end(&dial);
     if (statement_killed())
-        server_failed(server, NULL, FAIL_KILLED, failure_text(FAIL_KILLED));
+        server_failed(server, NULL, FAIL_KILLED, failures[FAIL_KILLED].text);
     else if (failure.kind == FAIL_MEMORY || (cut && clock_ns() >= deadline))
         server_failed(server, NULL, failure.kind,
                       failure.what); /* or earlier servers have used up this one's time */

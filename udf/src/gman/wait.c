@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#define _GNU_SOURCE /* ppoll */
+#define _GNU_SOURCE /* ppoll, TEMP_FAILURE_RETRY */
 #include "wait.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 /* What the servers export for their own plugins. In a server without one of these the reference is NULL. */
 extern void *current_thread(void) __asm__("_current_thd") __attribute__((weak));
@@ -71,17 +72,10 @@ static enum io_result outcome(ssize_t done, size_t *count) {
 }
 
 enum io_result socket_receive(int fd, void *data, size_t size, size_t *got) {
-    ssize_t done;
-    do
-        done = recv(fd, data, size, MSG_DONTWAIT);
-    while (done < 0 && errno == EINTR);
+    ssize_t done = TEMP_FAILURE_RETRY(recv(fd, data, size, MSG_DONTWAIT));
     return done == 0 ? IO_CLOSED : outcome(done, got);
 }
 
 enum io_result socket_send(int fd, const void *data, size_t length, size_t *sent) {
-    ssize_t done;
-    do
-        done = send(fd, data, length, MSG_NOSIGNAL | MSG_DONTWAIT);
-    while (done < 0 && errno == EINTR);
-    return outcome(done, sent);
+    return outcome(TEMP_FAILURE_RETRY(send(fd, data, length, MSG_NOSIGNAL | MSG_DONTWAIT)), sent);
 }
