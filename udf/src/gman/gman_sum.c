@@ -69,9 +69,7 @@ static struct sum *sum_of(const udf_init *initid) {
 
 static void give_up(struct sum *sum, enum failure_kind kind, const char *what) {
     struct failure failure;
-    bool killed = statement_killed();
-    failure_set(&failure, killed ? FAIL_KILLED : kind, "gman_sum: %.100s",
-                killed ? failures[FAIL_KILLED].text : what);
+    failure_set(&failure, kind, "gman_sum: %.100s", what);
     if (sum->job.connection) {
         server_failed(sum->job.server, NULL, failure.kind, failure.what);
         job_end(&sum->job, false);

@@ -113,22 +113,20 @@ static enum io_result drain(struct wake_line *line) {
 /* Read answers, and close the connection when it is not usable any more. */
 static void look_after(struct server *server, int64_t now) {
     struct wake_line *line = &server->wake;
-    if (!connection_current(line->dial.connection)) {
-        hang_up(server, now, FAILURE_KINDS, "");
-        line->not_before = 0;
-        line->lost = false;
-        return;
-    }
-    enum io_result result = drain(line);
+    bool current = connection_current(line->dial.connection);
+    enum io_result result = current ? drain(line) : IO_CLOSED;
     if (result == IO_OK && line->unanswered_since && now - line->unanswered_since > setting_ns(IO_TIMEOUT_MS))
         result = IO_TIMEOUT;
-    if (result == IO_CLOSED && now - line->began > setting_ns(BREAKER_RETRY_MS)) {
-        /* Closed after a while, for example by a restart of the server: try again at once. */
-        hang_up(server, now, FAILURE_KINDS, "");
+    if (result == IO_OK)
+        return;
+    /* Closed after a while, for example by a restart of the server, or made with another configuration of TLS: try
+     * again at once. */
+    bool again = !current || (result == IO_CLOSED && now - line->began > setting_ns(BREAKER_RETRY_MS));
+    hang_up(server, now, again ? FAILURE_KINDS : failure_of(result),
+            connection_problem(line->dial.connection, result));
+    if (again)
         line->not_before = 0;
-    } else if (result != IO_OK) {
-        hang_up(server, now, failure_of(result), connection_problem(line->dial.connection, result));
-    }
+    line->lost = current;
 }
 
 /* Get a writable connection without waiting. */

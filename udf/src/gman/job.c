@@ -40,11 +40,6 @@ int64_t workload_time(struct slice workload) { return (int64_t)(workload.length 
 /* Close a connection on which a submission failed. blameless: the failure proves nothing about the server. */
 static void failed(struct server *server, struct connection *connection, bool blameless,
                    enum failure_kind kind, const char *what, struct job *job) {
-    if (kind == FAIL_TIMEOUT && statement_killed()) {
-        blameless = true;
-        kind = FAIL_KILLED;
-        what = failures[kind].text;
-    }
     explain(job, server, what);
     server_failed(server, blameless ? NULL : &connection->pass, kind, what);
     pool_drop(server, connection);
@@ -192,7 +187,7 @@ static enum io_result wait_for_result(const struct job *job, struct buffer *resu
         /* Progress packets do not extend the deadline. */
         enum io_result got = clock_ns() < deadline ? work_packet(job, &packet, &data, deadline) : IO_TIMEOUT;
         if (got != IO_OK) {
-            *kind = got != IO_TIMEOUT ? failure_of(got) : statement_killed() ? FAIL_KILLED : FAIL_JOB_TIMEOUT;
+            *kind = got == IO_TIMEOUT ? FAIL_JOB_TIMEOUT : failure_of(got);
             return got;
         }
         switch (packet.type) {

@@ -53,13 +53,9 @@ static struct connection *open_new(struct server *server, struct pass *pass, int
         return dial_take(&dial);
     }
     dial_end(&dial);
-    if (statement_killed())
-        server_failed(server, NULL, FAIL_KILLED, failures[FAIL_KILLED].text);
-    else if (failure.kind == FAIL_MEMORY || (cut && clock_ns() >= deadline))
-        server_failed(server, NULL, failure.kind,
-                      failure.what); /* or earlier servers have used up this one's time */
-    else
-        server_failed(server, pass, failure.kind, failure.what);
+    /* Earlier servers may have used up this one's time. */
+    bool blameless = failure.kind == FAIL_MEMORY || (cut && clock_ns() >= deadline);
+    server_failed(server, blameless ? NULL : pass, failure.kind, failure.what);
     return NULL;
 }
 
@@ -76,14 +72,11 @@ static void no_trial(struct server *server, bool pending) {
 static struct connection *probe(struct server *server, int64_t deadline) {
     struct failure failure;
     int64_t now = clock_ns(), wait = now + setting_ns(PROBE_WAIT_MS);
-    if (!server->probing)
-        server->probe.look_up = server->probe.echo = true;
-    /* An earlier call began the probe and has waited: check only. */
-    enum io_result result = dial_step(&server->probe, server,
-                                      server->probing   ? now
-                                      : wait < deadline ? wait
-                                                        : deadline,
-                                      &failure);
+    if (wait > deadline)
+        wait = deadline;
+    server->probe.look_up = server->probe.echo = true;
+    /* When an earlier call began the probe, it has waited: check only. */
+    enum io_result result = dial_step(&server->probe, server, server->probing ? now : wait, &failure);
     struct connection *connection = result == IO_OK ? dial_take(&server->probe) : NULL;
     server->probing = result == IO_TIMEOUT;
     if (result == IO_CLOSED && failure.kind != FAIL_RESOLVE) /* the lookup has noted that one */

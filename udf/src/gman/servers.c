@@ -93,6 +93,11 @@ void server_works(struct server *server, struct pass *pass) {
 
 void server_failed(struct server *server, struct pass *pass, enum failure_kind kind, const char *what) {
     struct connections dropped = TAILQ_HEAD_INITIALIZER(dropped);
+    if (statement_killed()) {
+        pass = NULL;
+        kind = FAIL_KILLED;
+        what = failures[kind].text;
+    }
     atomic_fetch_add(&server->failures[kind], 1);
     pthread_mutex_lock(&registry_lock);
     snprintf(server->last_error, sizeof server->last_error, "%s", what);

@@ -105,6 +105,6 @@ void server_connected(struct server *server);
 void server_lost(struct server *server);
 /* It accepted or rejected a job: it works. */
 void server_works(struct server *server, struct pass *pass);
-/* A failure of the server: count and record it, open the breaker, close the idle connections. Without a pass,
- * it proves nothing about the server: only count and record it. */
+/* A failure of the server: count and record it, open the breaker, close the idle connections. Without a pass, or
+ * when the statement was killed, it proves nothing about the server: only count and record it. */
 void server_failed(struct server *server, struct pass *pass, enum failure_kind kind, const char *what);
