@@ -141,18 +141,14 @@ bool job_submit(const struct request *request, struct job *job) {
         packet_submit(bytes, request->type, request->function, unique, request->workload.length);
 
     enum attempt outcome = NOT_TAKEN;
-    size_t taken = count;
     for (size_t i = 0; i < count && outcome != TAKEN; i++) {
         outcome = attempt(servers[i], head, request, deadline, job);
         if (outcome == TAKEN)
-            taken = i;
-        if ((outcome == UNKNOWN && unique.length == 0) || clock_ns() >= deadline || statement_killed())
+            servers[i] = servers[--count]; /* the job keeps the reference to its server */
+        else if ((outcome == UNKNOWN && unique.length == 0) || clock_ns() >= deadline || statement_killed())
             break;
     }
-    /* The job keeps the reference to its server. */
-    for (size_t i = 0; i < count; i++)
-        if (i != taken)
-            servers_release(&servers[i], 1);
+    servers_release(servers, count);
     if (outcome != TAKEN)
         atomic_fetch_add(&jobs_failed, 1);
     return outcome == TAKEN;
