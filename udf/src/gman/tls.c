@@ -123,39 +123,28 @@ static bool server_has_its_own(void) {
 
 static void note_end(void) { ending = true; }
 
-/* With the lock held. */
-static bool load(char problem[WHAT_MAX]) {
+/* With the lock held. The reason when it cannot be used, otherwise NULL. */
+static const char *load(void) {
     /* Prefer the copy that the server uses. OpenSSL has thread-local data, so it stays loaded when this
      * library is unloaded. */
     static const char *const names[] = {"libssl.so.3", "libssl.so.1.1"};
     const int flags = RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE;
     void *library = NULL;
     if (loaded)
-        return true;
-    if (server_has_its_own()) {
-        snprintf(problem, WHAT_MAX,
-                 "TLS: the server contains a static OpenSSL, and no second one can be loaded");
-        return false;
-    }
+        return NULL;
+    if (server_has_its_own())
+        return "the server contains a static OpenSSL, and no second one can be loaded";
     for (int i = 0; i < 4 && !library; i++)
         library = dlopen(names[i % 2], i < 2 ? flags | RTLD_NOLOAD : flags);
-    if (!library) {
-        snprintf(problem, WHAT_MAX, "TLS: neither libssl.so.3 nor libssl.so.1.1 can be loaded");
-        return false;
-    }
-#define FIND(RESULT, NAME, ARGUMENTS)                                           \
-    *(void **)&api.NAME = dlsym(library, #NAME);                                \
-    if (!api.NAME) {                                                            \
-        snprintf(problem, WHAT_MAX, "TLS: the system's OpenSSL has no " #NAME); \
-        return false;                                                           \
-    }
+    if (!library)
+        return "neither libssl.so.3 nor libssl.so.1.1 can be loaded";
+#define FIND(RESULT, NAME, ARGUMENTS)                \
+    *(void **)&api.NAME = dlsym(library, #NAME);     \
+    if (!api.NAME)                                   \
+        return "the system's OpenSSL has no " #NAME;
     OPENSSL_FUNCTIONS(FIND)
-    if (atexit(note_end) != 0) {
-        snprintf(problem, WHAT_MAX, "TLS: out of memory");
-        return false;
-    }
-    loaded = true;
-    return true;
+    loaded = atexit(note_end) == 0;
+    return loaded ? NULL : "out of memory";
 }
 
 /* OpenSSL's reason without error codes. Empties the queue of errors, which the server reads too. */
@@ -235,10 +224,12 @@ static enum setting files_use(const struct files *files, SSL_CTX *made) {
 
 static SSL_CTX *context_new(const struct files *files, char problem[WHAT_MAX]) {
     pthread_mutex_lock(&lock);
-    bool usable = load(problem);
+    const char *why = load();
     pthread_mutex_unlock(&lock);
-    if (!usable)
+    if (why) {
+        snprintf(problem, WHAT_MAX, "TLS: %s", why);
         return NULL;
+    }
     api.ERR_clear_error();
     SSL_CTX *made = api.SSL_CTX_new(api.TLS_client_method());
     long lowest = VERSION_1_2 + (long)files->choice.version;
@@ -384,16 +375,13 @@ static enum io_result fill(struct tls *tls, int fd) {
 /* Continue after a call that did not succeed: IO_OK when there is new input for another try. */
 static enum io_result go_on(struct tls *tls, int fd, int result) {
     int error = api.SSL_get_error(tls->ssl, result);
-    if (error == CLOSED_PROPERLY) {
-        tls->refused = true;
+    if (error == WANT_READ)
+        return flush(tls, fd) == IO_CLOSED ? IO_CLOSED : fill(tls, fd);
+    tls->refused = true;
+    if (error == CLOSED_PROPERLY)
         return IO_CLOSED;
-    }
-    if (error != WANT_READ) {
-        tls->refused = true; /* after an error, only the alert in the output may be sent */
-        (void)flush(tls, fd);
-        return IO_INSECURE;
-    }
-    return flush(tls, fd) == IO_CLOSED ? IO_CLOSED : fill(tls, fd);
+    (void)flush(tls, fd); /* after an error, only the alert in the output may be sent */
+    return IO_INSECURE;
 }
 
 enum io_result tls_handshake(struct tls *tls, int fd, char problem[WHAT_MAX]) {
@@ -401,13 +389,13 @@ enum io_result tls_handshake(struct tls *tls, int fd, char problem[WHAT_MAX]) {
         api.ERR_clear_error();
         int result = api.SSL_connect(tls->ssl);
         tls->established = result == 1;
-        if (tls->established)
-            break;
-        enum io_result next = tls->handshake_bytes > HANDSHAKE_MOST ? IO_INSECURE : go_on(tls, fd, result);
-        if (next == IO_TIMEOUT)
-            return next;
+        enum io_result next = tls->established                        ? IO_OK
+                              : tls->handshake_bytes > HANDSHAKE_MOST ? IO_INSECURE
+                                                                      : go_on(tls, fd, result);
         if (next == IO_OK)
             continue;
+        if (next == IO_TIMEOUT)
+            return next;
         long verdict = api.SSL_get_verify_result(tls->ssl);
         const char *why = next == IO_CLOSED ? "the server closed the connection" : reason();
         if (verdict)
