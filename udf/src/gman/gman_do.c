@@ -19,29 +19,31 @@
  * Cost: connect_timeout_ms + io_timeout_ms for the submission, job_timeout_ms for the result, at most; almost
  *   nothing while the circuit breaker of the server is open.
  */
+#include <stdio.h>
+
 #include "gman.h"
 #include "settings.h"
 
-static bool foreground(struct udf_call *call) {
+static bool submit(struct udf_call *call, struct job *job) {
     struct request request;
+    const char *problem = gman_request(call->args, (enum packet_type)call->function->kind, &request);
+    if (problem)
+        snprintf(job->error, sizeof job->error, "%s: %s", call->function->name, problem);
+    return !problem && job_submit(&request, job);
+}
+
+static bool foreground(struct udf_call *call) {
     struct job job;
-    return !gman_request(call->args, (enum packet_type)call->function->kind, &request) &&
-           job_submit(&request, &job) && job_wait(&job, &call->out);
+    return submit(call, &job) && job_wait(&job, &call->out);
 }
 
 static bool background(struct udf_call *call) {
-    struct request request;
     struct job job;
-    const char *problem = gman_request(call->args, (enum packet_type)call->function->kind, &request);
-    if (!problem && job_submit(&request, &job)) {
-        buffer_append(&call->out, job.handle, job.handle_length);
-        job_end(&job, true);
-        return true;
-    }
-    if (!setting(BACKGROUND_ERRORS))
-        return false;
-    return problem ? udf_fail(call, "%s: %s", call->function->name, problem)
-                   : udf_fail(call, "%s", job.error);
+    if (!submit(call, &job))
+        return setting(BACKGROUND_ERRORS) ? udf_fail(call, "%s", job.error) : false;
+    buffer_append(&call->out, job.handle, job.handle_length);
+    job_end(&job, true);
+    return true;
 }
 
 static bool begin(struct udf_call *call, char *message) {

@@ -195,20 +195,16 @@ long long gman_sum(udf_init *initid, udf_args *args UNUSED, unsigned char *is_nu
                    unsigned char *error UNUSED) {
     const struct sum *first = (struct sum *)(void *)initid->ptr;
     struct sum *sum = sum_of(initid);
-    if (!sum || first->incomplete) {
-        *is_null = 1;
-        return 0;
-    }
+    long long total = 0;
+    *is_null = !sum || first->incomplete;
+    if (*is_null)
+        return total;
     wait_for_results(sum, 0, clock_ns() + setting_ns(JOB_TIMEOUT_MS));
     if (sum->job.connection)
         job_end(&sum->job, sum->created == sum->wanted);
     double rounded = round(sum->fraction);
-    long long total;
-    if (sum->failed || fabs(rounded) >= 9e18 ||
-        __builtin_add_overflow(sum->whole, (long long)rounded, &total)) {
-        *is_null = 1;
-        return 0;
-    }
+    *is_null = sum->failed || fabs(rounded) >= 9e18 ||
+               __builtin_add_overflow(sum->whole, (long long)rounded, &total);
     return total;
 }
 
