@@ -171,10 +171,9 @@ enum io_result connection_send(struct connection *connection, struct slice head,
 
 enum io_result connection_receive(struct connection *connection, struct packet *packet, int64_t deadline) {
     for (bool more = false;;) {
-        struct slice unread = {connection->input.data, 0};
-        if (connection_has_input(connection))
-            unread = (struct slice){connection->input.data + connection->start,
-                                    connection->input.length - connection->start};
+        struct slice unread = {connection->input.data, connection->input.length - connection->start};
+        if (unread.length)
+            unread.data += connection->start;
         enum io_result result = packet_parse(unread, packet);
         if (result == IO_OK)
             connection->start += packet->total; /* its bytes stay in place until the next read */

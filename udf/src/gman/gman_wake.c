@@ -50,16 +50,13 @@ static uint64_t hash_bytes(uint64_t hash, const char *data, size_t length) {
     return hash;
 }
 
-/* The hashes of texts with different last characters (shard-1, shard-2) differ in few bits: spread them. */
-static uint64_t spread(uint64_t hash) {
-    hash = (hash ^ hash >> 33) * 0xff51afd7ed558ccd;
-    return hash ^ hash >> 33;
-}
-
 /* Whether no such wake-up was sent in this interval. claim: count this one as sent from now on. */
 static bool due(struct slice function, struct slice unique, bool claim) {
     uint64_t hash = hash_bytes(0xcbf29ce484222325, function.data, function.length);
-    hash = spread(hash_bytes(hash_bytes(hash, "", 1), unique.data, unique.length));
+    hash = hash_bytes(hash_bytes(hash, "", 1), unique.data, unique.length);
+    /* The hashes of texts with different last characters (shard-1, shard-2) differ in few bits: spread them. */
+    hash = (hash ^ hash >> 33) * 0xff51afd7ed558ccd;
+    hash ^= hash >> 33;
     int64_t now = clock_ns();
     struct sending *set = recent[(size_t)(hash >> 32) % SETS], *slot = set; /* its own, or else the oldest */
     pthread_mutex_lock(&recent_lock);

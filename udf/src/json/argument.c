@@ -119,20 +119,15 @@ bool json_names(struct udf_call *call, char *message) {
     if (!arguments)
         return udf_refuse(message, "%s: out of memory", function);
     call->data = arguments;
-    char *copy = (char *)call->data + before;
+    char *copy = (char *)call->data + before, shown[25];
     for (unsigned int i = 0; i < args->arg_count; i++) {
         struct slice name = unqualified(attribute(args, i));
         const char *problem = name_problem(name);
-        /* A call of json_members, whose own members have names. */
-        if (arguments[i].kind == KIND_MEMBERS && problem) {
+        if (problem && arguments[i].kind == KIND_MEMBERS) /* a call of it, whose own members have names */
             name = (struct slice){members, sizeof members - 1};
-            problem = NULL;
-        }
-        if (problem) {
-            char shown[25];
+        else if (problem)
             return udf_refuse(message, "%s: invalid member name '%s': %s", function,
                               text_shown(name, shown, sizeof shown), problem);
-        }
         memcpy(copy, name.data, name.length);
         arguments[i].name = (struct slice){copy, name.length};
         copy += name.length;
