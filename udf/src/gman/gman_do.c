@@ -8,14 +8,14 @@
  * CREATE FUNCTION gman_do_low_background  RETURNS STRING SONAME 'libgearman_mysql_udf.so';
  *
  * gman_do(function, workload[, unique]), gman_do_background(function, workload[, unique])
- *   Runs a foreground job and waits for it; or submits a background job to the first job server that accepts it,
- *   and waits only for the job handle. The others do the same with high and low priority.
+ *   Runs a foreground job and waits for it; or submits a background job to the first job server that accepts
+ *   it, and waits only for the job handle. The others do the same with high and low priority.
  *   function  a string of 1 to 255 bytes
  *   workload  any value, as its text; NULL is an empty workload
  *   unique    jobs with the same key are merged; NULL or '' is no key; more than 63 bytes are hashed
  * Returns the data of WORK_COMPLETE, 16 MiB at most; or the job handle.
  * Errors: wrong arguments fail the statement. No server, a timeout, a failed job: NULL for this row, counted
- *   in gman_stats(); for background jobs with gman_configure('background_errors', 'error') an SQL error instead.
+ *   in gman_stats(); an SQL error for background jobs with gman_configure('background_errors', 'error').
  * Cost: connect_timeout_ms + io_timeout_ms for the submission, job_timeout_ms for the result, at most; almost
  *   nothing while the circuit breaker of the server is open.
  */

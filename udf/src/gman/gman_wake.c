@@ -54,7 +54,7 @@ static uint64_t hash_bytes(uint64_t hash, const char *data, size_t length) {
 static bool due(struct slice function, struct slice unique, bool claim) {
     uint64_t hash = hash_bytes(0xcbf29ce484222325, function.data, function.length);
     hash = hash_bytes(hash_bytes(hash, "", 1), unique.data, unique.length);
-    /* The hashes of texts with different last characters (shard-1, shard-2) differ in few bits: spread them. */
+    /* Hashes of texts with different last characters (shard-1, shard-2) differ in few bits: spread them. */
     hash = (hash ^ hash >> 33) * 0xff51afd7ed558ccd;
     hash ^= hash >> 33;
     int64_t now = clock_ns();
@@ -116,8 +116,8 @@ static void look_after(struct server *server, int64_t now) {
         result = IO_TIMEOUT;
     if (result == IO_OK)
         return;
-    /* Closed after a while, for example by a restart of the server, or made with another configuration of TLS: try
-     * again at once. */
+    /* Closed after a while, for example by a restart of the server, or made with another configuration of
+     * TLS: try again at once. */
     bool again = !current || (result == IO_CLOSED && now - line->began > setting_ns(BREAKER_RETRY_MS));
     hang_up(server, now, again ? FAILURE_KINDS : failure_of(result),
             connection_problem(line->dial.connection, result));

@@ -25,8 +25,8 @@ struct endpoints {
 
 struct lookup;
 
-/* Begin a lookup in *lookup or continue it, until the deadline (a time of clock_ns(); 0: do not wait). IO_TIMEOUT:
- * not finished. IO_CLOSED: there is no endpoint, the reason is in *why. */
+/* Begin a lookup in *lookup or continue it, until the deadline (a time of clock_ns(); 0: do not wait).
+ * IO_TIMEOUT: not finished. IO_CLOSED: there is no endpoint, the reason is in *why. */
 enum io_result lookup_step(struct lookup **lookup, const struct address *address, int64_t deadline,
                            struct endpoints *found, const char **why);
 void lookup_free(struct lookup *lookup);

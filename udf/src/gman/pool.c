@@ -59,8 +59,8 @@ static struct connection *open_new(struct server *server, struct pass *pass, int
     return NULL;
 }
 
-/* What was to be a trial is none: the probe is not answered yet, or has failed, or the trial proved nothing about
- * the server, because of missing time or memory. Another one follows. */
+/* What was to be a trial is none: the probe is not answered yet, or has failed, or the trial proved nothing
+ * about the server, because of missing time or memory. Another one follows. */
 static void no_trial(struct server *server, bool pending) {
     pthread_mutex_lock(&registry_lock);
     breaker_pause(&server->breaker, pending ? BREAKER_HALF_OPEN : BREAKER_OPEN,

@@ -51,12 +51,12 @@ struct packet {
 struct slice packet_submit(char out[SUBMIT_PREFIX_MAX], enum packet_type type, struct slice function,
                            struct slice unique, size_t workload);
 void packet_header(char out[PACKET_HEADER], enum packet_type type, size_t body);
-/* Parse the first packet of received data. IO_TIMEOUT: it is incomplete. IO_GARBAGE: not a response packet, or
- * longer than its type allows. */
+/* Parse the first packet of received data. IO_TIMEOUT: it is incomplete. IO_GARBAGE: not a response packet,
+ * or longer than its type allows. */
 enum io_result packet_parse(struct slice data, struct packet *packet);
 /* Split the body at its first count-1 NUL bytes; the last part is the rest. False when there are too few. */
 bool packet_split(const struct packet *packet, struct slice *parts, size_t count);
 
-/* In unique.c: a unique key as it is sent, unchanged, or "sha256:" and 56 hexadecimal digits when it is too long or holds
- * a NUL. */
+/* In unique.c: a unique key as it is sent, unchanged, or "sha256:" and 56 hexadecimal digits when it is too
+ * long or holds a NUL. */
 struct slice unique_key(struct slice unique, char out[UNIQUE_MAX + 1]);

@@ -86,8 +86,8 @@ void servers_write(const struct server_list *list, struct buffer *out);
 /* Close and free everything: the library is being unloaded. */
 void servers_unload(void);
 
-/* A usable connection, kept or new, through the breaker; NULL when the server cannot be reached now. Waits until
- * the deadline at most. The caller ends with pool_put or pool_drop. */
+/* A usable connection, kept or new, through the breaker; NULL when the server cannot be reached now. Waits
+ * until the deadline at most. The caller ends with pool_put or pool_drop. */
 struct connection *pool_take(struct server *server, int64_t deadline);
 /* Only without an outstanding answer. */
 void pool_put(struct server *server, struct connection *connection);
@@ -105,6 +105,6 @@ void server_connected(struct server *server);
 void server_lost(struct server *server);
 /* It accepted or rejected a job: it works. */
 void server_works(struct server *server, struct pass *pass);
-/* A failure of the server: count and record it, open the breaker, close the idle connections. Without a pass, or
- * when the statement was killed, it proves nothing about the server: only count and record it. */
+/* A failure of the server: count and record it, open the breaker, close the idle connections. Without a pass,
+ * or when the statement was killed, it proves nothing about the server: only count and record it. */
 void server_failed(struct server *server, struct pass *pass, enum failure_kind kind, const char *what);

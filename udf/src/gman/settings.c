@@ -31,8 +31,8 @@ static const struct {
     [LOCKED] = {"locked", 0, 1, 0, (const char *const[]){"off", "on"}},
 };
 
-/* The difference from the default: the zeroed memory of a newly loaded library holds the defaults. Of a text, its
- * length. */
+/* The difference from the default: the zeroed memory of a newly loaded library holds the defaults. Of a text,
+ * its length. */
 static atomic_long changes[SETTINGS];
 
 static char texts[TEXT_SETTINGS][TEXT_SETTING_MAX + 1];

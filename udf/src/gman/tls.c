@@ -89,12 +89,12 @@ struct tls {
 /* What the settings of TLS say: the files that they name, open to be read, and the rest. */
 struct files {
     int fd[TLS_FILES]; /* -1: the setting is empty */
-    char name[TLS_FILES]
-             [32]; /* for OpenSSL: whatever lies at the path by now, it is the file that was checked */
+    /* For OpenSSL: whatever lies at the path by now, it is the file that was checked. */
+    char name[TLS_FILES][32];
     struct choice {
         int64_t stamp[TLS_FILES][5]; /* what tells that a file is another one, or was written to */
         int64_t version;             /* of TLS_MIN_VERSION */
-        struct address server; /* the host that certificates must have; "": the one in each address */
+        struct address server;       /* the host that certificates must have; "": the one in each address */
     } choice;
 };
 
@@ -166,8 +166,8 @@ static int no_password(char *out, int size, int writing, void *data) {
     return 0;
 }
 
-/* Open the file of a setting. Regular files only, because opening or reading another one may wait for ever. The
- * reason when it cannot be read. */
+/* Open the file of a setting. Regular files only, because opening or reading another one may wait for ever.
+ * The reason when it cannot be read. */
 static const char *file_open(struct files *files, int which) {
     char path[TEXT_SETTING_MAX + 1];
     struct stat is;

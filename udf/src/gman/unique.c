@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Unique keys that are too long, by SHA-256 (FIPS 180-4): included so that no other library is mapped into the
- * database server.
+ * Unique keys that are too long, by SHA-256 (FIPS 180-4): included so that no other library is mapped into
+ * the database server.
  */
 #include <stdio.h>
 #include <string.h>

@@ -81,9 +81,9 @@ bool json_begin(struct udf_call *call, char *message) {
         return udf_refuse(message, "%s: out of memory", call->function->name);
     for (unsigned int i = 0; i < args->arg_count; i++) {
         bool text = args->arg_type[i] == STRING_RESULT;
-        /* The interface has one type for FLOAT and DOUBLE. A DOUBLE(M,D) has M digits at most, so a value with
-         * more is of a FLOAT(M,D), or of a FLOAT, whose width is 12. From 16 on the digits prove nothing: a
-         * DOUBLE without (M,D), as nearly all are, is 22 wide. */
+        /* The interface has one type for FLOAT and DOUBLE. A DOUBLE(M,D) has M digits at most, so a value
+         * with more is of a FLOAT(M,D), or of a FLOAT, whose width is 12. From 16 on the digits prove
+         * nothing: a DOUBLE without (M,D), as nearly all are, is 22 wide. */
         arguments[i].digits = args->lengths[i] <= 15 ? (int)args->lengths[i] : 17;
         arguments[i].kind = kind_of(args, i);
         if (text && arguments[i].kind != KIND_BASE64)
@@ -168,8 +168,8 @@ void json_row(struct udf_call *call) {
 }
 
 /* Whether an integer's text is the bytes of a BIT: three of a BIT(19) to BIT(21), of which the first is no
- * digit, or eight of a BIT(64). An integer that is 64 wide and has eight characters does not begin with zeros:
- * those are 64 characters. */
+ * digit, or eight of a BIT(64). An integer that is 64 wide and has eight characters does not begin with
+ * zeros: those are 64 characters. */
 static bool is_bits(enum argument_kind kind, const char *text, size_t length) {
     if (kind == KIND_WHOLE)
         return length == 3 && (unsigned char)text[0] < 0x20;
