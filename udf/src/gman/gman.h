@@ -18,6 +18,8 @@ enum wake_result {
 
 extern atomic_ullong wake_counts[WAKE_RESULTS];
 
+/* The reason why it cannot be the name of a function; NULL when it can. */
+const char *function_problem(struct slice function);
 /* The checks of _init for functions with the arguments (function, workload[, unique]). */
 bool gman_check_job(udf_args *args, char *message, const char *name);
 /* A row's arguments as a request. The reason when it cannot be sent, otherwise NULL. */

@@ -41,7 +41,7 @@ static bool begin(struct udf_call *call, char *message) {
         if (count < 0)
             return true;
     }
-    if (udf_constant_text(args, 1, &text) && function_problem(text))
+    if (udf_constant_text(args, 1, &text) && text.length && function_problem(text))
         return udf_refuse(message, "gman_servers_set: %s", function_problem(text));
     for (unsigned int i = 0; i < args->arg_count; i++)
         udf_as_text(args, i);
@@ -52,7 +52,9 @@ static bool row(struct udf_call *call) {
     struct slice list = udf_argument(call->args, 0), function = udf_argument(call->args, 1);
     struct address *addresses = NULL;
     char message[UDF_MESSAGE_SIZE];
-    const char *problem = list.data ? function_problem(function) : "the server list is NULL";
+    const char *problem = !list.data        ? "the server list is NULL"
+                          : function.length ? function_problem(function)
+                                            : NULL;
     if (!problem) {
         int count = parse(list, &addresses, message, sizeof message);
         problem = count < 0 ? message : servers_set(function, addresses, (size_t)count, &call->out);

@@ -206,12 +206,9 @@ bool gman_wake_init(udf_init *initid, udf_args *args, char *message) {
 
 long long gman_wake(udf_init *initid UNUSED, udf_args *args, unsigned char *is_null,
                     unsigned char *error UNUSED) {
-    struct request request = {.function = udf_argument(args, 0), .unique = udf_argument(args, 1)};
-    if (!request.function.data || request_problem(&request)) {
-        *is_null = 1;
-        return 0;
-    }
-    return wake_send(request.function, request.unique) == WAKE_SENT;
+    struct slice function = udf_argument(args, 0);
+    *is_null = function_problem(function) != NULL;
+    return !*is_null && wake_send(function, udf_argument(args, 1)) == WAKE_SENT;
 }
 
 void gman_wake_deinit(udf_init *initid UNUSED) {}

@@ -15,22 +15,6 @@ enum attempt {
     UNKNOWN,     /* it may have accepted it */
 };
 
-const char *function_problem(struct slice function) {
-    if (function.length > FUNCTION_MAX)
-        return "the function name is longer than 255 bytes";
-    if (function.length && memchr(function.data, 0, function.length))
-        return "the function name holds a NUL";
-    return NULL;
-}
-
-const char *request_problem(const struct request *request) {
-    if (request->function.length == 0)
-        return "the function name is empty";
-    if (request->workload.length > UINT32_MAX - SUBMIT_PREFIX_MAX)
-        return "the workload is longer than 4 GiB";
-    return function_problem(request->function);
-}
-
 static void explain(struct job *job, const struct server *server, const char *what) {
     snprintf(job->error, sizeof job->error, "%.100s: %.90s", server->address.text, what);
 }

@@ -25,11 +25,6 @@ struct job {
  * names a server. */
 extern atomic_ullong jobs_failed, jobs_without_server;
 
-/* The reason why it cannot be the name of a function, or "" for all functions; NULL when it can. */
-const char *function_problem(struct slice function);
-/* The reason why a request cannot be sent to any server; NULL when it can. */
-const char *request_problem(const struct request *request);
-
 /* The time that a workload has on the way, beyond io_timeout_ms: a millisecond for each 16 KiB. */
 int64_t workload_time(struct slice workload);
 /* Submit and wait for the job's handle: connect timeout + I/O timeout at most (a large workload gets a
