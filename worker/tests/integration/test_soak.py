@@ -31,6 +31,8 @@ FAILOVERS = int(os.environ.get("GEARSYNC_TEST_FAILOVERS", "2"))
 KILLS = int(os.environ.get("GEARSYNC_TEST_KILLS", "8"))
 #: Messages of a worker to a server, from its start on, at which it is killed. The next kills begin again.
 STEPS = 50
+#: So small that there are often further batches to read while Redis executes one.
+_BATCH = 20
 pytestmark = pytest.mark.timeout(900 + 20 * (LATE + DROPS + FAILOVERS + KILLS))
 
 
@@ -72,7 +74,9 @@ def compare(ledger: Ledger, redis_server: RedisServer) -> None:
 def test_a_batch_that_arrives_after_it_was_given_up_changes_nothing(
     ledger: Ledger, redis_server: RedisServer, proxy: LateProxy, start_worker: Callable[..., Worker]
 ) -> None:
-    worker = start_worker(worker_config(proxy.port, [TABLE], ledger.database.account, io_timeout=0.5))
+    worker = start_worker(
+        worker_config(proxy.port, [TABLE], ledger.database.account, io_timeout=0.5, batch=_BATCH)
+    )
     arrived = 0
     for _ in range(LATE):
         ledger.begin(redis_server.client)
@@ -100,7 +104,7 @@ def test_packets_that_are_dropped_for_longer_than_the_time_out_change_nothing_wh
     r.config_set("protected-mode", "no")
     # The database's socket is a file, which the worker reaches from there.
     config = worker_config(
-        {"host": network.near, "port": port}, [TABLE], ledger.database.account, io_timeout=1.0
+        {"host": network.near, "port": port}, [TABLE], ledger.database.account, io_timeout=1.0, batch=_BATCH
     )
     worker = start_worker(config, prefix=network.prefix)
     for _ in range(DROPS):
@@ -108,6 +112,8 @@ def test_packets_that_are_dropped_for_longer_than_the_time_out_change_nothing_wh
         with Observer(r, ledger.ids), ledger.writing() as writers:
             until(lambda: r.exists("changes"))
             writers.go_on()
+            # One that is made later would have sent nothing that can arrive late.
+            until(lambda: len(network.connections(port)) >= 2)
             lost = worker.said.count("action=redis_lost ")
             if random.random() < 0.5:
                 network.drop("--protocol", "tcp", "--dport", str(port))
@@ -130,7 +136,9 @@ def test_a_redis_that_fails_over_to_a_replica_behind_it_again_and_again_has_ever
     ledger: Ledger, redis_server: RedisServer, proxy: LateProxy, start_worker: Callable[..., Worker]
 ) -> None:
     master, replica = redis_server, RedisServer()
-    worker = start_worker(worker_config(proxy.port, [TABLE], ledger.database.account, keep=30.0))
+    worker = start_worker(
+        worker_config(proxy.port, [TABLE], ledger.database.account, keep=30.0, batch=_BATCH)
+    )
     try:
         for _ in range(FAILOVERS):
             ledger.begin(master.client)
@@ -195,7 +203,7 @@ def test_a_worker_that_is_killed_at_any_of_its_steps_loses_and_repeats_nothing(
 ) -> None:
     proxies = {"redis": KillingProxy(redis_server.port), "mysql": KillingProxy(ledger.database.port)}
     account = {"user": "root", "host": "127.0.0.1", "port": proxies["mysql"].port}
-    worker = start_worker(worker_config(proxies["redis"].port, [TABLE], account, batch=20))
+    worker = start_worker(worker_config(proxies["redis"].port, [TABLE], account, batch=_BATCH))
     steps = list(itertools.product(range(1, STEPS + 1), proxies, (False, True)))
     for begin in range(0, KILLS, 20):
         ledger.begin(redis_server.client)

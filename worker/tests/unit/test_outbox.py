@@ -194,7 +194,7 @@ def test_an_unexpected_error_affects_one_change(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(writer, "steps", fail)
     entries = [Entry(number, 0, "s.log", "insert", b'{"new":{"id":%d}}' % number) for number in (1, 2, 3)]
-    made, dead = work_of(entries, {("s.log", 0): Usable(None, writer)}, {}, {})
+    made, dead = work_of(entries, [Usable(None, writer)] * 3, {}, {}, {})
     assert {number: (str(error), error.detail) for number, error in dead.items()} == {
         2: ("applying it raised ZeroDivisionError", "applying it raised ZeroDivisionError: secret")
     }
@@ -261,7 +261,8 @@ def test_a_change_that_cannot_be_decoded_affects_no_other() -> None:
     ]
     steps, dead = work_of(
         [*entries, Entry(9, 0, "s.log", "reload", b"{}")],
-        {("s.log", 0): Usable(None, LOG)},
+        [Usable(None, LOG)] * 5,
+        {},
         {},
         {9: Malformed("gone")},
     )

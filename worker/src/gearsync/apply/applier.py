@@ -8,8 +8,8 @@ from __future__ import annotations
 import datetime
 import logging
 import time
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Optional
 
 from gearsync.apply.applied_batches import AppliedBatches
 from gearsync.apply.fence import BATCH, BatchStuck, FenceMoved, batch, digest, packed, without_done
@@ -102,15 +102,15 @@ class Applier:
         before = time.time()
         self._clock_ahead = self._outbox.database.now() - (before + time.time()) / 2
 
-    def apply(self, work: Work) -> None:
+    def apply(self, work: Work, meanwhile: Optional[Callable[[], None]] = None) -> bool:
         """Write a batch; when the account may not write a table's keys, that table is held and the others are
-        written.
+        written. Returns whether no table is held.
 
-        Raises DatabaseUnavailable, Unavailable, Denied, FenceRefused and FenceMoved: then only the fences
-        know what is applied.
+        ``meanwhile`` may be called, once, while Redis executes the batch. Raises DatabaseUnavailable,
+        Unavailable, Denied, FenceRefused and FenceMoved: then only the fences know what is applied.
         """
         try:
-            self._write(work)
+            self._write(work, meanwhile)
         except BatchStuck as stuck:
             (table,) = (entry.table for entry in work.entries if entry.id == stuck.change)
             self._reader.hold(table, [], str(stuck))
@@ -119,11 +119,13 @@ class Applier:
             tables = sorted({entry.table for entry in work.entries})
             if len(tables) == 1:
                 self._reader.hold(tables[0], work.ids, str(denied))
-                return
-            for table in tables:
-                self.apply(work.only(table))
+            else:
+                for table in tables:
+                    self.apply(work.only(table))
+            return False
+        return True
 
-    def _write(self, work: Work) -> None:
+    def _write(self, work: Work, meanwhile: Optional[Callable[[], None]]) -> None:
         """Raises DatabaseUnavailable, Unavailable, Denied, FenceRefused, FenceMoved and BatchStuck."""
         steps, ids = self._by_slot(work)
         places = [(slot, shard) for slot, of_shards in ids.items() for shard in of_shards]
@@ -145,7 +147,7 @@ class Applier:
             sent.append(its)
             calls.append((slot, batch(marks, its, work.ids)))
         try:
-            answers = self._target.run(BATCH, calls)
+            answers = self._target.run(BATCH, calls, meanwhile)
         except BaseException:
             self._fences.doubt(places)
             raise

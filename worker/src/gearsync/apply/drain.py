@@ -26,6 +26,7 @@ from gearsync.apply.source_session import SourceSession
 from gearsync.apply.stalled_slots import StalledSlots
 from gearsync.apply.upstream import Upstream
 from gearsync.apply.wakes import Wakes
+from gearsync.apply.work import Work
 from gearsync.contract import drain_function, whole_key
 from gearsync.declare.configuration import Config
 from gearsync.outbox.applied import owners, publish_command, read
@@ -50,6 +51,8 @@ _REPORT = 5.0
 _PRIMARY = 0.05
 #: Seconds between two checks that Redis still has the applied batches.
 _CONFIRM = 0.1
+#: Seconds for which batches of a backlog are written one after the other, before jobs are taken again.
+_BURST = 0.1
 
 
 class Drain:
@@ -289,21 +292,16 @@ class Drain:
             for first, last in self._stalled.forget():
                 self._reader.seen.remove_span(first, last)
         self._reader.compact(itertools.chain(self._applied.ids, self._stalled.ids))
-        self._reader.settle(self._deleter.settled())
-        work = self._reader.read(self._fences.epochs.keys(), self._leases.shards)
-        self._deleter.reached = self._reader.seen.last if self._reader.has_gaps else 0
+        work = self._read()
         if self._reader.unleased:
             # Changes of these shards may come first.
             self._reader.seen.remove(work.ids)
             self._leases.add(self._reader.unleased)
             self._refresh_at = 0.0
         elif work.entries:
-            try:
-                self._applier.apply(work)
-            except BaseException:
-                # The batch is read again; the fences record what of it is applied.
-                self._reader.seen.remove(work.ids)
-                raise
+            until = now + _BURST
+            while (following := self._apply(work, until)) is not None:
+                now, work = time.monotonic(), following
         elif self._redis_outage.failures:
             # Without a write the end of an outage would not be noticed.
             self.target.ping()
@@ -312,6 +310,39 @@ class Drain:
             self._pace.after_changes(now + took, took, work.more)
         else:
             self._pace.after_none(now + took, took, bool(self.servers.connected))
+
+    def _read(self) -> Work:
+        self._reader.settle(self._deleter.settled())
+        work = self._reader.read(self._fences.epochs.keys(), self._leases.shards)
+        self._deleter.reached = self._reader.seen.last if self._reader.has_gaps else 0
+        return work
+
+    def _apply(self, work: Work, until: float) -> Optional[Work]:
+        """Write a batch. If more changes may wait, and the time is not past ``until``, the next batch is read
+        while Redis executes this one.
+
+        Returns the next batch if it can be written now. Raises DatabaseUnavailable, Unavailable, Denied,
+        FenceRefused and FenceMoved.
+        """
+        ahead: list[Work] = []
+
+        def read_ahead() -> None:
+            ahead.append(self._read())
+
+        goes_on = work.more and time.monotonic() < until and not (self._stopping or self._applied.is_full)
+        try:
+            is_complete = self._applier.apply(work, read_ahead if goes_on else None)
+        except BaseException:
+            # The batches are read again; the fences record what of the first one is applied.
+            for each in (work, *ahead):
+                self._reader.seen.remove(each.ids)
+            raise
+        for following in ahead:
+            if is_complete and following.entries and not self._reader.unleased:
+                return following
+            # Changes that wait by now may come before these.
+            self._reader.seen.remove(following.ids)
+        return None
 
     def _confirm(self, now: float) -> None:
         """Have batches deleted that Redis still has, and publish what is applied.

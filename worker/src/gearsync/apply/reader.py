@@ -183,7 +183,8 @@ class Reader:
         reloaded: dict[int, Reloaded],
         wrong: dict[int, Malformed],
     ) -> Work:
-        entries, waiting, known = [], dict[str, list[int]](), dict[tuple[str, int], Usable]()
+        entries, owns, waiting = list[Entry](), list[Usable](), dict[str, list[int]]()
+        known = dict[tuple[str, int], Usable]()
         self.unleased = set(batch.others).difference(leased)
         seen_before = len(self.seen)
         for shard in batch.others.keys() & set(leased):
@@ -195,14 +196,18 @@ class Reader:
             if entry.id in self.seen:
                 # The ranges of a look may contain seen ids.
                 continue
-            if entry.table in self._held or not self._find_declarations(entry, reloaded, wrong, known):
+            own = (
+                None if entry.table in self._held else self._find_declarations(entry, reloaded, wrong, known)
+            )
+            if own is None:
                 waiting.setdefault(entry.table, []).append(entry.id)
             else:
                 entries.append(entry)
+                owns.append(own)
         for table, ids in waiting.items():
             self._add_held(table, ids)
         self.seen.add([entry.id for entry in entries])
-        steps, dead = work_of(entries, known, reloaded, wrong)
+        steps, dead = work_of(entries, owns, known, reloaded, wrong)
         # A look that has read only seen changes is no reason for another one.
         return Work(entries, steps, dead, batch.more and len(self.seen) > seen_before)
 
@@ -212,31 +217,41 @@ class Reader:
         reloaded: Mapping[int, Reloaded],
         wrong: Mapping[int, Malformed],
         known: dict[tuple[str, int], Usable],
-    ) -> bool:
-        """Add to ``known`` the declarations that a change needs. Returns False when it cannot be applied
-        now; then its table is held.
+    ) -> Optional[Usable]:
+        """The declaration of a change; that of its reloaded row is added to ``known``. None when the change
+        cannot be applied now; then its table is held.
         """
-        numbers = [number_of(entry.payload)]
-        if entry.operation == "reload" and entry.id not in wrong:
-            numbers.append(reloaded[entry.id].number if entry.id in reloaded else -1)
-        for number in numbers:
-            if (entry.table, number) in known:
-                continue
-            declaration = self._declarations.find(entry.table, number)
-            if declaration is None:
-                self.hold(
-                    entry.table,
-                    [],
-                    f"a declaration of its triggers is not in {SCHEMA}.numbered_declaration, or was written "
-                    "by a later release;"
-                    " upgrade this worker, or declare the table again",
-                )
-                return False
-            if declaration.writer is None:
-                self._hold_until_declared(entry.table, number)
-                return False
-            known[entry.table, number] = Usable(declaration.layout, declaration.writer)
-        return True
+        own = self._find_declaration(entry.table, number_of(entry.payload), known)
+        if own is not None and entry.operation == "reload" and entry.id not in wrong:
+            under = reloaded[entry.id].number if entry.id in reloaded else -1
+            if self._find_declaration(entry.table, under, known) is None:
+                return None
+        return own
+
+    def _find_declaration(
+        self, table: str, number: int, known: dict[tuple[str, int], Usable]
+    ) -> Optional[Usable]:
+        """The declaration of a table with this number, which is added to ``known``. Without one that can be
+        used, the table is held.
+        """
+        usable = known.get((table, number))
+        if usable is not None:
+            return usable
+        declaration = self._declarations.find(table, number)
+        if declaration is None:
+            self.hold(
+                table,
+                [],
+                f"a declaration of its triggers is not in {SCHEMA}.numbered_declaration, or was written "
+                "by a later release;"
+                " upgrade this worker, or declare the table again",
+            )
+            return None
+        if declaration.writer is None:
+            self._hold_until_declared(table, number)
+            return None
+        usable = known[table, number] = Usable(declaration.layout, declaration.writer)
+        return usable
 
     def _hold_until_declared(self, table: str, number: int) -> None:
         """Hold a table until the declarations change."""

@@ -9,7 +9,6 @@ from typing import NamedTuple, Optional
 import msgspec
 
 from gearsync.outbox.changes import Entry
-from gearsync.outbox.declarations import number_of
 from gearsync.outbox.reload_rows import Reloaded
 from gearsync.outbox.spans import Spans
 from gearsync.project.commands import Writer, reload_steps
@@ -60,20 +59,22 @@ class Work(NamedTuple):
 
 def work_of(
     entries: Sequence[Entry],
+    owns: Sequence[Usable],
     known: Mapping[tuple[str, int], Usable],
     reloaded: dict[int, Reloaded],
     wrong: dict[int, Malformed],
 ) -> tuple[list[Step], dict[int, Malformed]]:
-    """The steps of a batch, and the changes that cannot be applied. ``known`` are the declarations by table
-    and number; ``reloaded`` and ``wrong`` are the results and errors of its reloads by id. Pure.
+    """The steps of a batch, and the changes that cannot be applied. ``owns`` are the declarations of its
+    changes, ``known`` those of reloaded rows by table and number; ``reloaded`` and ``wrong`` are the results
+    and errors of its reloads by id. Pure.
     """
     steps: list[Step] = []
     dead: dict[int, Malformed] = {}
-    for number, (outbox_id, _shard, table, operation, payload, _created) in enumerate(entries):
+    for number, (entry, own) in enumerate(zip(entries, owns)):
+        outbox_id, _shard, table, operation, payload, _created = entry
         try:
             if outbox_id in wrong:
                 raise wrong[outbox_id]
-            own = known[table, number_of(payload)]
             if operation == "reload":
                 change, under = reloaded[outbox_id]
                 of_change = reload_steps(change, own.writer, known[table, under].writer)

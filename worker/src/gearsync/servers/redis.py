@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Optional, Union
 
 import hiredis
@@ -119,13 +119,18 @@ class ServerTarget(Target):
     def fence_key(self, source: str, _slot: int, shard: Union[int, str]) -> str:
         return fence_key(source, shard)
 
-    def run(self, script: Script, calls: Sequence[tuple[int, Sequence[Any]]]) -> list[Any]:
+    def run(
+        self,
+        script: Script,
+        calls: Sequence[tuple[int, Sequence[Any]]],
+        meanwhile: Optional[Callable[[], None]] = None,
+    ) -> list[Any]:
         if not calls:
             return []
         ((_slot, arguments),) = calls
         try:
             wait = self._wait if script.waits else None
-            answer, copies = self._ask_fenced(("EVALSHA", script.sha, *arguments), wait)
+            answer, copies = self._ask_fenced(("EVALSHA", script.sha, *arguments), wait, meanwhile)
             if isinstance(answer, exceptions.NoScriptError):
                 answer, copies = self._ask_fenced(("EVAL", script.text, *arguments), wait)
         except (exceptions.RedisError, OSError) as error:
@@ -137,10 +142,22 @@ class ServerTarget(Target):
             raise Unavailable(reason)
         return [answer]
 
-    def _ask_fenced(self, command: tuple[Any, ...], wait: Optional[tuple[Any, ...]]) -> tuple[Any, int]:
+    def _ask_fenced(
+        self,
+        command: tuple[Any, ...],
+        wait: Optional[tuple[Any, ...]],
+        meanwhile: Optional[Callable[[], None]] = None,
+    ) -> tuple[Any, int]:
         """The script's answer, or NoScriptError, and how many replicas have its writes."""
         ensure_connected(self._fenced)
         self._fenced.send_packed_command([hiredis.pack_command(each) for each in (command, wait) if each])
+        if meanwhile:
+            try:
+                meanwhile()
+            except BaseException:
+                # The next command would read this one's answer.
+                self._fenced.disconnect()
+                raise
         try:
             answer = self._fenced.read_response()
         except exceptions.NoScriptError as error:

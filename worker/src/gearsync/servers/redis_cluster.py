@@ -10,7 +10,7 @@ owner therefore writes again.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Optional, Union
 
 import hiredis
@@ -216,7 +216,15 @@ class ClusterTarget(Target):
         self._tags = self._tags or tags()
         return slot_fence_key(source, shard, self._tags[slot])
 
-    def run(self, script: Script, calls: Sequence[tuple[int, Sequence[Any]]]) -> list[Any]:
+    def run(
+        self,
+        script: Script,
+        calls: Sequence[tuple[int, Sequence[Any]]],
+        meanwhile: Optional[
+            Callable[[], None]
+        ] = None,  # never called: how long a node takes decides when it is tried again
+    ) -> list[Any]:
+        # ``meanwhile`` is not called: how long a node takes decides when it is tried again.
         answers = self._send([(slot, ("EVALSHA", script.sha, *arguments)) for slot, arguments in calls])
         unknown = [
             number for number, answer in enumerate(answers) if isinstance(answer, exceptions.NoScriptError)

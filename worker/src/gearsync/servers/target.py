@@ -47,10 +47,16 @@ class Target(ABC):
         """The key of a shard's fence, or of the one by another name, which lies in this slot."""
 
     @abstractmethod
-    def run(self, script: Script, calls: Sequence[tuple[int, Sequence[Any]]]) -> list[Any]:
+    def run(
+        self,
+        script: Script,
+        calls: Sequence[tuple[int, Sequence[Any]]],
+        meanwhile: Optional[Callable[[], None]] = None,
+    ) -> list[Any]:
         """Execute ``script`` for each slot with its arguments. Returns the answers, once enough replicas have
         the writes.
 
+        ``meanwhile`` is called once at most, while Redis executes it; what it raises is raised.
         Raises Denied and Unavailable: then the script may have run, or may run later. When other slots have
         answered, the exception is returned in the place of an answer.
         """
