@@ -29,6 +29,7 @@ TABLE: dict[str, Any] = {
         {"type": "set", "key": "by-name:{name}", "member": "{id}"},
         {"type": "list", "key": "log:{id}", "value": "{name}"},
         {"type": "json", "key": "doc:{id}", "ttl": 86400},
+        {"type": "zset", "key": "ranked:{name}", "member": "{id}", "score": "{id}"},
     ],
 }
 
@@ -72,7 +73,8 @@ def test_a_cluster_holds_what_the_table_holds_and_verify_proves_it(
 
     cluster.client.delete("item:20")
     cluster.client.hset("item:999", "id", "999")
-    assert commands.verify()[1]["different"] == {"missing": 1, "orphaned": 1}
+    cluster.client.zadd("ranked:last", {"999": 1})
+    assert commands.verify()[1]["different"] == {"missing": 1, "orphaned": 2}
     commands.done("verify", "--repair", "--prune")
     # Changes in the outbox would be applied again.
     until(lambda: database.waiting, 0)
@@ -344,7 +346,7 @@ def test_a_table_without_rights_in_the_cluster_waits_alone(
         for node in cluster.nodes:
             node.client.execute_command("ACL", "SETUSER", "worker", *rules)
 
-    rights("on", ">secret", "+@all", "~gearsync:*", "~item:*", "~by-name:*", "~log:*", "~doc:*")
+    rights("on", ">secret", "+@all", "~gearsync:*", "~item:*", "~by-name:*", "~log:*", "~doc:*", "~ranked:*")
     try:
         config["redis"] |= {"username": "worker", "password": "secret"}
         config["tables"].append(other)

@@ -99,6 +99,8 @@ class ServerTarget(Target):
         else:
             self.name = settings.unix_socket or f"{settings.host}:{settings.port}"
         self._client = server_client(settings, timeout)
+        # A cluster's nodes are asked without them, and both give the same answers.
+        self._client.response_callbacks.clear()
         self._is_verified = settings.secured is not None
         # A connection of its own: a script and its WAIT must be sent over the same one.
         self._fenced: Any = self._client.connection_pool.make_connection()

@@ -63,8 +63,8 @@ class Target(ABC):
 
     @abstractmethod
     def ask(self, commands: Sequence[Command]) -> list[Any]:
-        """The answers to ``commands``, in one round trip; an error reply is an exception in its place.
-        Raises Unavailable.
+        """The answers to ``commands`` as Redis gives them, in one round trip; an error reply is an exception
+        in its place. Raises Unavailable.
         """
 
     @abstractmethod
@@ -78,7 +78,8 @@ class Target(ABC):
         Raises Unavailable.
         """
         for members in pages(self.ask, "ZSCAN" if scored else "SSCAN", key, page=page):
-            yield [member for member, _score in members] if scored else members
+            # Each member of a sorted set is followed by its score.
+            yield members[::2] if scored else members
 
     @abstractmethod
     def ping(self) -> None:
