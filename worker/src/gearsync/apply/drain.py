@@ -51,8 +51,9 @@ _REPORT = 5.0
 _PRIMARY = 0.05
 #: Seconds between two checks that Redis still has the applied batches.
 _CONFIRM = 0.1
-#: Seconds for which batches of a backlog are written one after the other, before jobs are taken again.
-_BURST = 0.1
+#: Seconds for which batches of a backlog are written one after the other, before jobs are taken again: for
+#: less, a share of the batches would be read while Redis waits.
+_BURST = 0.5
 
 
 class Drain:
@@ -299,7 +300,7 @@ class Drain:
             self._leases.add(self._reader.unleased)
             self._refresh_at = 0.0
         elif work.entries:
-            until = now + _BURST
+            until = min(now + _BURST, self._refresh_at)
             while (following := self._apply(work, until)) is not None:
                 now, work = time.monotonic(), following
         elif self._redis_outage.failures:
