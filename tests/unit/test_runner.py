@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -188,3 +189,16 @@ def test_a_status_is_in_words() -> None:
 
 def test_a_step_without_tests_needs_no_report() -> None:
     assert judge(Step("lint", "true"), 0, Outcomes()) == ""
+
+
+def test_tests_of_playbooks_are_left_out_in_the_host_with_mysql() -> None:
+    """It has the modules and the worker, and no playbooks or test hosts."""
+    tests = RUN.parent / "integration"
+    (left_out,) = re.findall(r"\$\(without tests/integration ([\w ]+)\)", (tests / "on-mysql").read_text())
+    of_playbooks = {
+        path.stem.removeprefix("test_")
+        for path in tests.glob("test_*.py")
+        if re.search(r"harness(\.| import )(playbook|managed|hosts)\b", path.read_text())
+    }
+    assert len(of_playbooks) > 10
+    assert of_playbooks <= {*left_out.split()}
