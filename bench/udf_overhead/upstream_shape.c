@@ -11,13 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../udf/src/shared/compat.h"
+#include "../../udf/src/shared/udf.h"
 
-UDF_EXPORT udf_bool shape_do_background_init(udf_init *initid, udf_args *args, char *message);
+UDF_EXPORT bool shape_do_background_init(udf_init *initid, udf_args *args, char *message);
 UDF_EXPORT char *shape_do_background(udf_init *initid, udf_args *args, char *result, unsigned long *length, unsigned char *is_null, unsigned char *error);
 UDF_EXPORT void shape_do_background_deinit(udf_init *initid);
 
-udf_bool shape_do_background_init(udf_init *initid, udf_args *args, char *message) {
+bool shape_do_background_init(udf_init *initid, udf_args *args, char *message) {
     if (args->arg_count != 3 || args->arg_type[0] != INT_RESULT) {
         snprintf(message, UDF_MESSAGE_SIZE, "shape_do_background takes (port, function, workload)");
         return 1;
