@@ -220,9 +220,7 @@ class ClusterTarget(Target):
         self,
         script: Script,
         calls: Sequence[tuple[int, Sequence[Any]]],
-        meanwhile: Optional[
-            Callable[[], None]
-        ] = None,  # never called: how long a node takes decides when it is tried again
+        meanwhile: Optional[Callable[[], None]] = None,
     ) -> list[Any]:
         # ``meanwhile`` is not called: how long a node takes decides when it is tried again.
         answers = self._send([(slot, ("EVALSHA", script.sha, *arguments)) for slot, arguments in calls])
