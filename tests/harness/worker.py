@@ -150,7 +150,7 @@ class Worker(Process):
 
     @property
     def children(self) -> list[int]:
-        """Its processes, in the order in which they were started: direct, drain, exporter."""
+        """Its processes, in the order in which they were started: direct, drain; then what replaced them."""
         return children(self.process.pid)
 
     def pause(self) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import os
 import pathlib
+import select
 import signal
+import socket
 
 from harness.commands import Commands
 from harness.observed import TABLE, Pipeline
@@ -49,16 +51,29 @@ def test_counters_go_on_when_a_process_is_killed_and_count_nothing_twice(pipelin
     until(lambda: pipeline.exporter.get("/readyz")[0], 200)
     pipeline.database.execute("INSERT INTO shop.item VALUES (1, 'a')")
     until(lambda: pipeline.exporter.value("gearsync_changes_applied_total", table="shop.item"), 1.0)
-    writing, exporter = worker.children
-    os.kill(writing, signal.SIGKILL)
+    os.kill(*worker.children, signal.SIGKILL)
     until(lambda: pipeline.exporter.value("gearsync_process_restarts_total"), 1.0)
     pipeline.database.expire_leases()
     pipeline.database.execute("INSERT INTO shop.item VALUES (2, 'b')")
     until(lambda: pipeline.redis.client.exists("item:2"), 1)
     until(lambda: (pipeline.exporter.value("gearsync_changes_applied_total", table="shop.item") or 0) >= 2.0)
     assert pipeline.exporter.value("gearsync_changes_applied_total", table="shop.item") == 2.0
-    os.kill(exporter, signal.SIGKILL)
-    until(lambda: pipeline.exporter.value("gearsync_process_restarts_total"), 2.0)
+    assert pipeline.exporter.value("gearsync_process_restarts_total") == 1.0
+
+
+def test_clients_that_are_silent_take_no_descriptor_from_the_supervisor(pipeline: Pipeline) -> None:
+    worker = pipeline.start()
+    until(lambda: pipeline.exporter.get("/readyz")[0], 200)
+    silent = [socket.create_connection(("127.0.0.1", pipeline.exporter.port)) for _client in range(200)]
+    try:
+        until(lambda: len(select.select(silent, [], [], 0)[0]) >= 150)
+        assert len(os.listdir(f"/proc/{worker.process.pid}/fd")) < 100
+        pipeline.database.execute("INSERT INTO shop.item VALUES (1, 'a')")
+        until(lambda: pipeline.redis.client.exists("item:1"), 1)
+    finally:
+        for client in silent:
+            client.close()
+    until(lambda: pipeline.exporter.get("/readyz")[0], 200)
 
 
 def test_a_stop_does_not_wait_for_the_exporter(pipeline: Pipeline) -> None:

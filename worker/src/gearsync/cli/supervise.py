@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Processes, signals and systemd: starts the worker processes, restarts one that dies, and notifies
-systemd while all of them make progress.
+"""Processes, signals and systemd: starts the worker processes, restarts one that dies, serves the metrics,
+and notifies systemd while all of the processes make progress.
 """
 
 from __future__ import annotations
@@ -220,18 +220,20 @@ class _Child:
     """One process of the service and when it last made progress."""
 
     def __init__(self, name: str, run: Callable[[Any], None]) -> None:
-        """``run`` is called in the process, with the shared double that takes the time of each step."""
+        """``run`` is called in the process, with the shared double that takes the time of each step; it can
+        be pickled.
+        """
         self.name = name
         self._run = run
-        # fork is safe: nothing was opened and no thread was started before.
-        self._context = multiprocessing.get_context("fork")
-        self.progress = self._context.Value("d", time.monotonic(), lock=False)
+        self.progress = multiprocessing.get_context("fork").Value("d", lock=False)
         self.restart_at = 0.0
-        self.process: BaseProcess = self._start()
+        # fork is safe: nothing was opened and no thread was started before. It shares what is imported.
+        self.process: BaseProcess = self._start("fork")
 
-    def _start(self) -> BaseProcess:
+    def _start(self, method: str) -> BaseProcess:
         self.progress.value = time.monotonic()
-        process = self._context.Process(target=self._run, args=(self.progress,), daemon=True)
+        context: Any = multiprocessing.get_context(method)
+        process: BaseProcess = context.Process(target=self._run, args=(self.progress,), daemon=True)
         process.start()
         return process
 
@@ -252,7 +254,8 @@ class _Child:
         if now < self.restart_at:
             return False
         self.restart_at = 0.0
-        self.process = self._start()
+        # The exporter has threads by now, and a fork can copy a lock that one of them holds.
+        self.process = self._start("spawn")
         return True
 
     def signal(self, number: int) -> None:
@@ -280,25 +283,19 @@ def _workers(config: Config, counted: pathlib.Path) -> list[_Child]:
     ]
 
 
-def _export(
-    config: Config, counted: pathlib.Path, steps: dict[str, Any], stuck: float, _progress: Any
-) -> None:
-    importlib.import_module(_EXPORTER).serve(config, counted, steps, stuck)
-
-
 def supervise(config: Config) -> int:
     """Run the service until a signal stops it; the exit status."""
     with tempfile.TemporaryDirectory(prefix="gearsync-") as directory:
         return _run(config, pathlib.Path(directory))
 
 
-def _exporters(
-    config: Config, counted: pathlib.Path, workers: Sequence[_Child], stuck: float
-) -> list[_Child]:
+def _export(config: Config, counted: pathlib.Path, workers: Sequence[_Child], stuck: float) -> None:
+    """Serve the metrics in a thread, where they are on: a process of its own takes nine megabytes."""
     if config.worker.metrics_listen is None:
-        return []
+        return
+    serve = importlib.import_module(_EXPORTER).serve
     steps = {child.name: child.progress for child in workers}
-    return [_Child("exporter", functools.partial(_export, config, counted, steps, stuck))]
+    threading.Thread(target=serve, args=(config, counted, steps, stuck), name="exporter", daemon=True).start()
 
 
 def _run(config: Config, counted: pathlib.Path) -> int:
@@ -310,14 +307,14 @@ def _run(config: Config, counted: pathlib.Path) -> int:
         stops = count
 
     # The processes share the memory of what was imported before, as long as no collector writes to it.
-    for module in (*_LATE_IMPORTS, *([_EXPORTER] if config.worker.metrics_listen is not None else [])):
+    for module in _LATE_IMPORTS:
         importlib.import_module(module)
     gc.collect()
     gc.freeze()
     with stop_signals(stop):
         workers = _workers(config, counted)
         stuck = max(_STUCK_SECONDS, _STUCK_ANSWERS * config.worker.io_timeout)
-        children = [*workers, *_exporters(config, counted, workers, stuck)]
+        _export(config, counted, workers, stuck)
         # Ready means configured and running: the service waits for servers that are down, and must not fail
         # to start.
         notifier.notify("READY=1")
@@ -331,17 +328,16 @@ def _run(config: Config, counted: pathlib.Path) -> int:
         restarts = Tally()
         while not stops:
             now = time.monotonic()
-            for child in children:
+            for child in workers:
                 if child.revive(now):
                     restarts.count(RESTARTS, child.name)
                     tallies.save(counted / "restarts.json", restarts)
-            # The exporter does not count: without it the service still does its work.
             if all(now - worker.progress.value < stuck for worker in workers):
                 notifier.notify("WATCHDOG=1")
             time.sleep(_STEP_SECONDS)
 
         notifier.notify("STOPPING=1")
-        _terminate(children, lambda: stops, config.worker.shutdown_timeout + 1.0)
+        _terminate(workers, lambda: stops, config.worker.shutdown_timeout + 1.0)
     return 0
 
 

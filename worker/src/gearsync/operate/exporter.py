@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The exporter: one process that serves /metrics for Prometheus, /healthz and /readyz."""
+"""The exporter: one thread that serves /metrics for Prometheus, /healthz and /readyz."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import pathlib
-import signal
 import socket
 import threading
 import time
@@ -27,7 +26,7 @@ from gearsync.operate.metric_families import counted, gauge, observed
 from gearsync.operate.metrics_tls import Renewed
 from gearsync.operate.pipeline.observer import Observer
 from gearsync.operate.pipeline.state import PipelineState
-from gearsync.telemetry import logs, tallies
+from gearsync.telemetry import tallies
 from gearsync.telemetry.metrics import merged
 
 log = logging.getLogger(__name__)
@@ -40,6 +39,8 @@ _TIMEOUT = 2.0
 _BOUND = 3.0
 #: Between two attempts to listen.
 _RETRY_SECONDS = 2.0
+#: Connections at the same time; more are closed at once: descriptors and threads are the supervisor's, too.
+_CONNECTIONS = 32
 
 
 class Health:
@@ -192,9 +193,26 @@ class _Server(ThreadingHTTPServer):
         self.failing = False
         self.registry = CollectorRegistry()
         self.registry.register(_Families(config, counted_in, health, observations))
+        self._free = threading.BoundedSemaphore(_CONNECTIONS)
         tls = config.worker.metrics_tls
         self._tls = Renewed(tls) if tls else None
         super().__init__((host, port), _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if not self._free.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            self._free.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         if self._tls is None:
@@ -237,11 +255,7 @@ def _listening(config: Config, server: Callable[[], _Server]) -> _Server:
 
 
 def serve(config: Config, counted_in: pathlib.Path, steps: dict[str, Any], stuck: float) -> None:
-    """Serve until a signal ends the process. ``counted_in`` is the directory of the processes' tallies."""
-    # The signal handlers inherited from the supervisor do not end this process, and it has nothing to finish.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)
-    logs.configure(config.worker.log_level, config.worker.log_format, config.source)
+    """Serve until the process ends. ``counted_in`` is the directory of the processes' tallies."""
     observations = ObservationCache(Observer(config, _TIMEOUT, _BOUND))
     server = _listening(config, lambda: _Server(config, counted_in, Health(steps, stuck), observations))
     with contextlib.closing(server.socket):
