@@ -201,6 +201,21 @@ class Database:
                 counts.append(int(cursor.rowcount))
         return counts
 
+    def commit_each(self, *statements: str) -> list[int]:
+        """Execute statements as one transaction, in one round trip. Returns how many rows each of them
+        matched.
+
+        Raises DatabaseUnavailable; then either all are committed or none is.
+        """
+        try:
+            return self.run_each("START TRANSACTION", *statements, "COMMIT")[1:-1]
+        except DatabaseUnavailable:
+            # A statement that waited for a lock in vain leaves the transaction open.
+            if self._connection is not None:
+                with contextlib.suppress(DatabaseUnavailable):
+                    self.run("ROLLBACK")
+            raise
+
     def rows_of_each(self, *selects: str) -> list[list[tuple[Any, ...]]]:
         """The rows of several SELECTs, in one round trip. Raises DatabaseUnavailable."""
         cursor = self._execute("; ".join(selects), None)
