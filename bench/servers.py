@@ -19,9 +19,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from harness import process
+from harness import process, storm
 from harness.database import server_program
 from harness.gearmand import Gearmand
+from harness.modules import JSON_LIBRARY, libraries
 from harness.outbox_database import OutboxDatabase, collection
 from harness.places import scratch
 from harness.ports import free_port
@@ -31,6 +32,7 @@ from harness.waiting import until
 from harness.worker import Worker
 
 __all__ = [
+    "JSON_LIBRARY",
     "ROOT",
     "Database",
     "Gearmand",
@@ -42,8 +44,10 @@ __all__ = [
     "cleaned_up",
     "collection",
     "free_port",
+    "libraries",
     "machine",
     "scratch",
+    "storm",
     "until",
 ]
 

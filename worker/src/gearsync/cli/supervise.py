@@ -293,9 +293,15 @@ def _export(config: Config, counted: pathlib.Path, workers: Sequence[_Child], st
     """Serve the metrics in a thread, where they are on: a process of its own takes nine megabytes."""
     if config.worker.metrics_listen is None:
         return
-    serve = importlib.import_module(_EXPORTER).serve
     steps = {child.name: child.progress for child in workers}
-    threading.Thread(target=serve, args=(config, counted, steps, stuck), name="exporter", daemon=True).start()
+
+    def serve() -> None:
+        try:
+            importlib.import_module(_EXPORTER).serve(config, counted, steps, stuck)
+        except Exception:  # whatever it is, the service still does its work
+            log.exception("metrics are not served any more", extra={"action": "metrics_failed"})
+
+    threading.Thread(target=serve, name="exporter", daemon=True).start()
 
 
 def _run(config: Config, counted: pathlib.Path) -> int:
