@@ -23,6 +23,14 @@ SHARED = {
     "mysql_login_password": "gearsync_mysql_login_password",
     "mysql_login_unix_socket": "gearsync_mysql_login_unix_socket",
 }
+#: The variables that name the servers of a source.
+SERVER_SETTINGS = (
+    "gearsync_job_servers",
+    "worker_job_servers",
+    "mysql_udf_job_servers",
+    "gearsync_redis",
+    "worker_redis",
+)
 DIRECT_FUNCTION = "syncToRedis"
 MYSQL_PORT = 3306
 #: Seconds between two looks into the outbox of a source whose triggers wake no worker.
@@ -123,6 +131,40 @@ def _with_members(mysql, members, hostvars):
 def source_workers(hosts, hostvars, source):
     """Those of hosts that serve a source, as the inventory has it."""
     return [host for host in hosts if source in (hostvars[host].get("gearsync_worker_sources") or [source])]
+
+
+def _machine(host, hostvars):
+    """What two names of one machine have in common."""
+    variables = hostvars[host]
+    local = "localhost" if variables.get("ansible_connection") == "local" else host
+    return variables.get("ansible_host", local)
+
+
+def _is_on_each_host(setting, value):
+    """Whether a setting means another server on each host."""
+    if setting == "redis":
+        kind, *place = _redis_database(value)
+        return kind == "socket" or (kind == "server" and _is_local(f"{place[0]}:"))
+    return all(_is_local(each) or _is_local(f"{each}:") for each in value)
+
+
+def sources_using(sources, hostvars, groups, host, setting):
+    """Those of sources that may use the job server or Redis of a host."""
+    members = members_of_sources(groups, hostvars)
+
+    def may_use(source):
+        hosts = {
+            *members.get(source, ()),
+            *source_workers(groups.get("gearsync_workers", ()), hostvars, source),
+        }
+        if _machine(host, hostvars) in {_machine(each, hostvars) for each in hosts}:
+            return True
+        names = [name for name in SERVER_SETTINGS if name.endswith(setting)]
+        values = [hostvars[each][name] for each in hosts for name in names if name in hostvars[each]]
+        # Without a value it is the default, which is a server of the same host.
+        return not all(_is_on_each_host(setting, value) for value in values)
+
+    return [source for source in sources if may_use(source)]
 
 
 def account_servers(servers, hostvars):
@@ -294,5 +336,6 @@ class FilterModule:
             "serving_hosts": serving_hosts,
             "source_workers": source_workers,
             "source_problems": source_problems,
+            "sources_using": sources_using,
             "worker_instances": worker_instances,
         }

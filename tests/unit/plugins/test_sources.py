@@ -11,6 +11,7 @@ import yaml
 from ansible_collections.gearsync.mysql_redis.plugins.filter.sources import (
     source_problems,
     source_workers,
+    sources_using,
     worker_instances,
 )
 
@@ -312,3 +313,38 @@ def test_members_that_are_reached_in_different_ways_are_refused() -> None:
     )
     hostvars["db2"] = ORDERS
     assert not any("gearsync_mysql_access" in each for each in problems(hostvars, groups))
+
+
+@pytest.mark.parametrize(
+    ("variables", "own", "needed"),
+    [
+        # The default: each host has its own servers.
+        ({}, {}, []),
+        ({"gearsync_job_servers": ["127.0.0.1:4730", "[::1]", "localhost"]}, {}, []),
+        ({"gearsync_job_servers": ["127.0.0.1:4730", "jobs:4730"]}, {}, ["job_servers"]),
+        ({"gearsync_job_servers": ["jobs"]}, {}, ["job_servers"]),
+        ({"mysql_udf_job_servers": ["10.0.0.1:4730"]}, {}, ["job_servers"]),
+        ({"worker_job_servers": ["10.0.0.1:4730"]}, {}, ["job_servers"]),
+        ({"gearsync_redis": {"unix_socket": "/run/redis.sock"}}, {}, []),
+        ({"gearsync_redis": {"port": 6380}}, {}, []),
+        ({"gearsync_redis": {"host": "cache"}}, {}, ["redis"]),
+        ({"worker_redis": {"sentinels": ["127.0.0.1:26379"], "sentinel_master": "m"}}, {}, ["redis"]),
+        ({"gearsync_redis": {"cluster": ["127.0.0.1:7000"]}}, {}, ["redis"]),
+        # Another name of the machine.
+        ({"ansible_host": "10.0.0.9"}, {"ansible_host": "10.0.0.9"}, ["job_servers", "redis"]),
+        ({"ansible_connection": "local"}, {"ansible_connection": "local"}, ["job_servers", "redis"]),
+    ],
+)
+def test_a_source_may_use_the_servers_of_other_hosts_only_by_their_addresses(
+    variables: dict[str, Any], own: dict[str, Any], needed: list[str]
+) -> None:
+    hostvars, groups = inventory(left={**ORDERS, **variables}, gone={**USERS, **own})
+    settings = ("job_servers", "redis")
+    assert [each for each in settings if sources_using(["orders"], hostvars, groups, "gone", each)] == needed
+
+
+def test_a_source_may_use_the_servers_of_its_own_hosts_and_of_its_workers() -> None:
+    hostvars, groups = inventory(left=ORDERS, w1={"gearsync_worker_sources": ["orders"]}, w2={}, w3={})
+    hostvars["w3"]["gearsync_worker_sources"] = ["users"]
+    for host, used in (("left", True), ("w1", True), ("w2", True), ("w3", False)):
+        assert (sources_using(["orders"], hostvars, groups, host, "redis") == ["orders"]) is used
