@@ -45,6 +45,8 @@ def bodies(database: Any) -> list[str]:
     return [body for (body,) in rows]
 
 
+# The scenario fleet has such a source, deploys it twice and takes it away.
+@pytest.mark.long
 def test_the_modules_run_on_a_worker_host_and_the_triggers_call_no_function(
     tmp_path: Path, server: OutboxDatabase
 ) -> None:
