@@ -65,11 +65,12 @@ def inventory(number: int) -> dict[str, Any]:
     shared = {
         "mysql_settings": {"bind-address": "0.0.0.0"},
         "redis_bind": ["127.0.0.1", "{{ inventory_hostname }}"],
-        "redis_password": PASSWORD,
         "gearmand_listen_address": "0.0.0.0",
         "gearsync_job_servers": [f"{SERVICES}:4730"],
     }
-    scenario: dict[str, Any] = {"hosts": {**databases, **only}, "vars": shared if number else {}}
+    # At the host: the test hosts' inventory has another one at its groups.
+    own = {services: {"redis_password": PASSWORD} if number else None}
+    scenario: dict[str, Any] = {"hosts": {**databases, **own}, "vars": shared if number else {}}
     return {
         "scenario": scenario,
         "gearsync_mysql": {"hosts": dict.fromkeys(databases) or only},
