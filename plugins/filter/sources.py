@@ -24,13 +24,10 @@ SHARED = {
     "mysql_login_unix_socket": "gearsync_mysql_login_unix_socket",
 }
 #: The variables that name the servers of a source.
-SERVER_SETTINGS = (
-    "gearsync_job_servers",
-    "worker_job_servers",
-    "mysql_udf_job_servers",
-    "gearsync_redis",
-    "worker_redis",
-)
+SERVER_SETTINGS = {
+    "job_servers": ("gearsync_job_servers", "worker_job_servers", "mysql_udf_job_servers"),
+    "redis": ("gearsync_redis", "worker_redis"),
+}
 DIRECT_FUNCTION = "syncToRedis"
 MYSQL_PORT = 3306
 #: Seconds between two looks into the outbox of a source whose triggers wake no worker.
@@ -159,7 +156,7 @@ def sources_using(sources, hostvars, groups, host, setting):
         }
         if _machine(host, hostvars) in {_machine(each, hostvars) for each in hosts}:
             return True
-        names = [name for name in SERVER_SETTINGS if name.endswith(setting)]
+        names = SERVER_SETTINGS[setting]
         values = [hostvars[each][name] for each in hosts for name in names if name in hostvars[each]]
         # Without a value it is the default, which is a server of the same host.
         return not all(_is_on_each_host(setting, value) for value in values)

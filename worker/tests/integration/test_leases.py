@@ -3,21 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-from gearsync.declare.configuration import MySQLSettings
 from gearsync.outbox.lease import Leases
 from gearsync.servers.mysql import Database
 from gearsync.servers.mysql_errors import RowsLocked
 from harness.outbox_database import OutboxDatabase
-
-
-@pytest.fixture
-def session(database: OutboxDatabase) -> Iterator[Database]:
-    session = Database(MySQLSettings(**database.account), 60.0)
-    yield session
-    session.close()
 
 
 @pytest.fixture
