@@ -53,14 +53,14 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._triggers imp
 )
 
 
-def _check(module, database, declaration, existing, facts, *, definer):
+def _check(module, database, declaration, existing, facts, *, definer, wake):
     """Warn of what the declaration cannot do, and return the warnings of the table. Raises
     DeclarationError when it cannot be carried out.
     """
     warnings = check_table(database, declaration, existing, facts)
     if declaration["delivery"] == "durable":
         warnings += check_durable(database, declaration, existing, facts)
-    problems, more = server_problems(database, definer, declaration["delivery"], wake=module.params["wake"])
+    problems, more = server_problems(database, definer, declaration["delivery"], wake=wake)
     if problems and not module.check_mode:
         raise DeclarationError(problems)
     for text in warnings + problems + more:
@@ -113,15 +113,16 @@ def _records_without(database, where):
     return records_without(known, {name for name in known if is_needed(database, name)})
 
 
-def plan_present(module, database, schema, table):
-    """(plan, result) for a table that is synced as the module's parameters declare."""
-    params = module.params
+def plan_present(module, database, params, schema, table):
+    """(plan, result) for a table that is synced as declared. params: the options of the module, those of the
+    declaration are this table's.
+    """
     declaration = {name: params[name] for name in DECLARATION}
     existing = existing_table(database, schema, table)
     where = schema, table = existing["s"], existing["t"]
     facts = read_facts(database, schema, table)
     definer = None if params["definer"] is None else "{}@{}".format(*split_account(params["definer"]))
-    warnings = _check(module, database, declaration, existing, facts, definer=definer)
+    warnings = _check(module, database, declaration, existing, facts, definer=definer, wake=params["wake"])
     triggers = read_triggers(database, schema, table)
     is_durable = declaration["delivery"] == "durable"
     sql, declared = (
@@ -145,7 +146,7 @@ def plan_present(module, database, schema, table):
     )
 
 
-def plan_absent(_module, database, schema, table):
+def plan_absent(_module, database, _params, schema, table):
     """(plan, result) for a table that is not synced any more. The table may be gone, and its triggers
     with it.
     """

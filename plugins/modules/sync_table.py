@@ -8,13 +8,13 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: sync_table
-short_description: Make the triggers that keep Redis in step with a table
+short_description: Make the triggers that keep Redis in step with tables
 version_added: 1.0.0
 description:
-  - Takes the declaration of one table and makes its triggers C(gearsync_ai_TABLE), C(gearsync_au_TABLE) and
-    C(gearsync_ad_TABLE), one for each declared event. A name that would be too long for the server is cut and
-    ends in a hash.
-  - The declaration is checked against the table before anything changes, and all that is wrong with it is
+  - Takes the declaration of a table, or of several, and makes the triggers of each, C(gearsync_ai_TABLE),
+    C(gearsync_au_TABLE) and C(gearsync_ad_TABLE), one for each declared event. A name that would be too long
+    for the server is cut and ends in a hash.
+  - A declaration is checked against its table before anything of the table changes, and all that is wrong is
     reported at once. Check mode does nothing but that and the comparison.
   - The triggers of direct delivery never fail a write; those of durable delivery do so only when the change
     cannot be kept in the outbox. An update that leaves all declared columns byte for byte as they were sends
@@ -41,9 +41,9 @@ options:
   table:
     description:
       - The table, as V(schema.table). Names with a dot in them can be written in backticks.
+      - Either this or O(tables) is needed.
     type: str
-    required: true
-  delivery:
+  delivery: &delivery
     description:
       - How a change gets to the workers.
       - V(durable) writes it into the table C(gearsync.outbox) in the writer's own transaction, from which a
@@ -75,25 +75,25 @@ options:
         to 256.
     type: int
     default: 4
-  function:
+  function: &function
     description:
       - The Gearman function that the jobs of direct delivery are for.
     type: str
     default: syncToRedis
-  events:
+  events: &events
     description:
       - What is sent, any of V(insert), V(update) and V(delete).
       - The trigger of an event that is not in the list any more is dropped.
     type: list
     elements: str
     default: [insert, update, delete]
-  columns:
+  columns: &columns
     description:
       - The columns that are sent; nothing leaves the database that is not named here. Needed when
         O(state=present).
     type: list
     elements: str
-  write:
+  write: &write
     description:
       - What a row becomes in Redis, one or more shapes. Needed when O(state=present).
       - The module checks it, and takes from it which old values an update or a delete must send. The writing
@@ -157,12 +157,12 @@ options:
             texts is refused, C({a}:{b}) for one, because C(x) and C(y:z) make the same key as C(x:y) and
             C(z), and a delete of one row would remove the other's.
         type: bool
-  transform:
+  transform: &transform
     description:
       - A Python function, C(package.module:function), that the worker calls with each row before it is
         written. The module only looks at its form.
     type: str
-  computed:
+  computed: &computed
     description:
       - The columns that O(transform) adds to a row.
     type: list
@@ -190,6 +190,28 @@ options:
     type: str
     choices: [present, absent]
     default: present
+  tables:
+    description:
+      - Several tables, each with its declaration, in the order in which their triggers are made, in one step
+        instead of a task with a loop.
+      - A table that cannot be synced as declared does not keep the others from it, and all of them are
+        reported. After any other failure the tables behind the failed one are left as they are.
+    type: list
+    elements: dict
+    version_added: 1.1.0
+    suboptions:
+      table:
+        description:
+          - The table, as V(schema.table).
+        type: str
+        required: true
+      delivery: *delivery
+      function: *function
+      events: *events
+      columns: *columns
+      write: *write
+      transform: *transform
+      computed: *computed
 seealso:
   - module: gearsync.mysql_redis.mysql_trigger
   - module: gearsync.mysql_redis.mysql_udf
@@ -236,6 +258,19 @@ EXAMPLES = r"""
     write:
       - {type: string, key: "{column}"}
 
+- name: Make the triggers of two tables
+  gearsync.mysql_redis.sync_table:
+    login_unix_socket: /run/mysqld/mysqld.sock
+    tables:
+      - table: shop.customer
+        columns: [id, name]
+        write:
+          - {type: hash, key: "customer:{id}"}
+      - table: shop.product
+        columns: [id, price]
+        write:
+          - {type: string, key: "price:{id}", value: "{price}"}
+
 - name: Stop sending changes of a table
   gearsync.mysql_redis.sync_table:
     login_unix_socket: /run/mysqld/mysqld.sock
@@ -252,15 +287,22 @@ queries:
   sample: ["DROP TRIGGER `shop`.`gearsync_au_customer`"]
 triggers:
   description: The names of the table's triggers that this module has made, by event.
-  returned: success
+  returned: success, with O(table)
   type: dict
   sample: {"insert": "gearsync_ai_customer", "update": "gearsync_au_customer"}
 columns:
   description: How each declared column's value travels, one of integer, decimal, bit, float, text, timestamp,
     binary and json.
-  returned: when O(state=present)
+  returned: with O(table), when O(state=present)
   type: dict
   sample: {"id": "integer", "name": "text"}
+tables:
+  description: For each table its name and what is returned of one table, RV(triggers), RV(columns), RV(job),
+    RV(shared_keys) and RV(blind_spots).
+  returned: success, with O(tables)
+  type: list
+  elements: dict
+  sample: [{"table": "shop.customer", "triggers": {"insert": "gearsync_ai_customer"}}]
 blocked_by:
   description: The connections that held the table, or may have held it.
   returned: when a lock could not be had within O(lock_wait_timeout)
@@ -272,18 +314,18 @@ job:
     - What a trigger sends when a row changes, as SQL in which the row is called V(gearsync_row), and the
       sql_mode under which it does.
     - For who sends a row once more, as the playbook V(smoke) does.
-  returned: when O(delivery=direct) and O(state=present)
+  returned: with O(table), when O(delivery=direct) and O(state=present)
   type: dict
   sample: {"payload_sql": "JSON_OBJECT('table', 'shop.user', …)", "sql_mode": "STRICT_TRANS_TABLES"}
 shared_keys:
   description: The declared keys that name no column, so that every row of the table writes the same keys.
-  returned: when O(state=present)
+  returned: with O(table), when O(state=present)
   type: list
   elements: str
   sample: ["{column}"]
 blind_spots:
   description: What the triggers will not see or do as one may expect. Each is also a warning.
-  returned: when O(state=present)
+  returned: with O(table), when O(state=present)
   type: list
   elements: str
   sample:
@@ -324,64 +366,114 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._sync_exchang
 )
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._sync_plan import show_plan
 
+# These have no `choices`: the module's own errors name the table, and all that is wrong at once.
+DECLARATION_SPEC = {
+    "delivery": {"type": "str", "default": "durable"},
+    "function": {"type": "str", "default": "syncToRedis"},
+    "events": {"type": "list", "elements": "str", "default": list(EVENTS)},
+    "columns": {"type": "list", "elements": "str"},
+    "write": {
+        "type": "list",
+        "elements": "dict",
+        "options": {
+            "type": {"type": "str", "required": True},
+            "key": {"type": "str", "required": True, "no_log": False},
+            "value": {"type": "str"},
+            "member": {"type": "str"},
+            "score": {"type": "str"},
+            "ttl": {"type": "int"},
+            "max": {"type": "int"},
+            "maxlen": {"type": "int"},
+            "distinct": {"type": "bool"},
+        },
+    },
+    "transform": {"type": "str"},
+    "computed": {"type": "list", "elements": "str", "default": []},
+}
+
 
 def argument_spec():
     return {
         **login_argument_spec(),
         **lock_wait_argument_spec(),
-        "table": {"type": "str", "required": True},
-        # These have no `choices`: the module's own errors name the table, and all that is wrong at once.
-        "delivery": {"type": "str", "default": "durable"},
+        "table": {"type": "str"},
+        **DECLARATION_SPEC,
+        "tables": {
+            "type": "list",
+            "elements": "dict",
+            "options": {"table": {"type": "str", "required": True}, **DECLARATION_SPEC},
+        },
         "source": {"type": "str", "default": "main"},
         "wake": {"type": "bool", "default": True},
         "shards": {"type": "int", "default": 4},
-        "function": {"type": "str", "default": "syncToRedis"},
-        "events": {"type": "list", "elements": "str", "default": list(EVENTS)},
-        "columns": {"type": "list", "elements": "str"},
-        "write": {
-            "type": "list",
-            "elements": "dict",
-            "options": {
-                "type": {"type": "str", "required": True},
-                "key": {"type": "str", "required": True, "no_log": False},
-                "value": {"type": "str"},
-                "member": {"type": "str"},
-                "score": {"type": "str"},
-                "ttl": {"type": "int"},
-                "max": {"type": "int"},
-                "maxlen": {"type": "int"},
-                "distinct": {"type": "bool"},
-            },
-        },
-        "transform": {"type": "str"},
-        "computed": {"type": "list", "elements": "str", "default": []},
         "definer": {"type": "str"},
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     }
 
 
+def refused_options(declared):
+    """The name of each table whose options are wrong, whatever the server has, with what is wrong."""
+    seen = set()
+    for params in declared:
+        name = params["table"]
+        problems = [str(problem) for problem in option_problems(params)]
+        if not problems and split_table_name(name) in seen:
+            problems = ["is declared twice; put all writes of the table into one declaration"]
+        if problems:
+            yield name, problems
+        else:
+            seen.add(split_table_name(name))
+
+
+def refuse(module, refused, queries):
+    """End the module when a declaration is refused. refused: a table's name and what is wrong, each."""
+    if refused:
+        texts = ["table {}: {}".format(name, "; ".join(problems)) for name, problems in refused]
+        every = [problem for _name, problems in refused for problem in problems]
+        module.fail_json(msg=". ".join(texts), problems=every, queries=queries)
+
+
 def main():
-    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    module = AnsibleModule(
+        argument_spec=argument_spec(),
+        required_one_of=[("table", "tables")],
+        mutually_exclusive=[("tables", name) for name in ("table", "columns", "write", "transform")],
+        supports_check_mode=True,
+    )
     check_lock_wait_timeout(module)
-    name = module.params["table"]
-    problems = [str(problem) for problem in option_problems(module.params)]
-    if problems:
-        module.fail_json(msg=f"table {name}: {'; '.join(problems)}", problems=problems, queries=[])
+    several = module.params["tables"]
+    declared = [{**module.params, **each} for each in ([{}] if several is None else several)]
+    refuse(module, list(refused_options(declared)), [])
     database = connect(module)
+    planned = plan_absent if module.params["state"] == "absent" else plan_present
+    refused, results, differences = [], [], []
     try:
-        planned = plan_absent if module.params["state"] == "absent" else plan_present
-        plan, result = planned(module, database, *split_table_name(name))
-        carry_out(module, database, plan)
-    except SchemaError as wrong:
-        module.fail_json(msg=f"table {name}: {wrong}", problems=[str(wrong)], queries=database.queries)
-    except DeclarationError as wrong:
-        module.fail_json(msg=f"table {name}: {wrong}", problems=wrong.problems, queries=[])
-    except ServerError as error:
-        fail_statement(module, database, error, f"table {name}", SCHEMA)
+        for params in declared:
+            name = params["table"]
+            try:
+                # One after the other: what a table's record is called depends on those that are there.
+                plan, result = planned(module, database, params, *split_table_name(name))
+                carry_out(module, database, plan)
+            except SchemaError as error:
+                refuse(module, [*refused, (name, [str(error)])], database.queries)
+            except DeclarationError as error:
+                refused.append((name, error.problems))
+            except ServerError as error:
+                fail_statement(module, database, error, f"table {name}", SCHEMA)
+            else:
+                results.append({"table": name, **result})
+                differences.append({"before_header": name, "after_header": name, **show_plan(plan)})
     finally:
         database.close()
+    refuse(module, refused, database.queries)
+    if several is None:
+        (result,), (difference,) = results, differences
+        del result["table"]
+    else:
+        result = {"tables": results}
+        difference = [each for each in differences if each["before"] != each["after"]]
     if module._diff:
-        result["diff"] = show_plan(plan)
+        result["diff"] = difference
     module.exit_json(changed=bool(database.queries), queries=database.queries, **result)
 
 

@@ -39,6 +39,67 @@ def test_life_of_a_durable_declaration(database, modules, triggers, table):
     assert look()[:2] == ([], [])
 
 
+def test_several_tables_are_declared_in_one_step(database, modules, triggers, table):
+    database.execute("CREATE TABLE shop.u (id INT PRIMARY KEY, name VARCHAR(40)) ENGINE=InnoDB")
+    other = {"table": "shop.u", "columns": ["id"], "write": [{"type": "hash", "key": "u:{id}"}]}
+    modules.ok("outbox")
+    tables = [DECLARATION, other]
+    predicted = modules.ok("sync_table", check=True, tables=tables)
+    assert triggers() == []
+    made = modules.ok("sync_table", tables=tables)
+    assert made["queries"] == predicted["queries"]
+    assert made["diff"] == predicted["diff"]
+    assert [difference["after_header"] for difference in made["diff"]] == [table, "shop.u"]
+    assert [(each["table"], sorted(each["triggers"].values())) for each in made["tables"]] == [
+        (name, [f"gearsync_{event}_{name[-1]}" for event in ("ad", "ai", "au")]) for name in (table, "shop.u")
+    ]
+    # As one at a time does it.
+    for each in tables:
+        assert not modules.ok("sync_table", **each)["changed"]
+    again = modules.ok("sync_table", tables=tables)
+    assert (again["changed"], again["diff"]) == (False, [])
+
+    changed = modules.ok("sync_table", tables=[DECLARATION, {**other, "columns": ["id", "name"]}])
+    assert len(changed["diff"]) == 1
+    assert "gearsync_au_u" in changed["diff"][0]["after"]
+    modules.ok("sync_table", tables=[{"table": table}, {"table": "shop.u"}], state="absent")
+    assert triggers() == []
+
+
+def test_a_refused_table_does_not_keep_others_from_their_triggers(database, modules, triggers, table):
+    missing = [
+        {**DECLARATION, "table": name, "write": [{"type": "hash", "key": f"{name}:{{id}}"}]}
+        for name in ("shop.no", "shop.none")
+    ]
+    refused = modules.run("sync_table", tables=[missing[0], DECLARATION, missing[1]])
+    assert "table shop.no: the table does not exist" in refused["msg"]
+    assert "table shop.none: the table does not exist" in refused["msg"]
+    assert len(refused["problems"]) == 2
+    assert len(refused["queries"]) > 0
+    assert [row[0] for row in triggers()] == ["gearsync_ad_t", "gearsync_ai_t", "gearsync_au_t"]
+
+
+@pytest.mark.usefixtures("table")
+def test_options_of_several_tables_are_refused_before_anything_changes(modules, triggers):
+    assert "declared twice" in modules.refused(
+        "sync_table", tables=[DECLARATION, {**DECLARATION, "table": "`shop`.t"}]
+    )
+    wrong = modules.refused(
+        "sync_table",
+        tables=[
+            DECLARATION,
+            {**DECLARATION, "table": "nothing"},
+            {**DECLARATION, "table": "shop.u", "columns": []},
+        ],
+    )
+    assert "table nothing: " in wrong
+    assert "table shop.u: columns" in wrong
+    assert "mutually exclusive" in modules.refused("sync_table", tables=[DECLARATION], table="shop.t")
+    assert "mutually exclusive" in modules.refused("sync_table", tables=[DECLARATION], columns=["id"])
+    assert "one of the following is required: table, tables" in modules.refused("sync_table")
+    assert triggers() == []
+
+
 ALTERATIONS = {
     "another type of text": ("MODIFY note LONGTEXT", "'x'"),
     "bytes": ("MODIFY note BLOB", "X'FF00FE'"),
