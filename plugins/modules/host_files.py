@@ -15,7 +15,7 @@ description:
     C(state=absent) do for one. A task of those needs up to five remote commands for a file that is as it
     should be; this module needs one for all.
   - Each file is written in one step; programs see the former content or the new one. A directory that is
-    missing is made with mode C(0755).
+    missing is made with mode C(0755), unless it is in the list before.
 author:
   - The gearsync developers (@gearsync)
 extends_documentation_fragment:
@@ -39,9 +39,9 @@ options:
         type: path
         required: true
       state:
-        description: Whether the file has O(files[].content), or is not there.
+        description: Whether the file has O(files[].content), is not there, or is a directory.
         type: str
-        choices: [present, absent]
+        choices: [present, absent, directory]
         default: present
       content:
         description: The whole content. Required with O(files[].state=present).
@@ -55,9 +55,8 @@ options:
         type: str
         default: root
       mode:
-        description: The mode, in octal digits.
+        description: The mode, in octal digits. Without it a file has C(0644), and a directory C(0755).
         type: str
-        default: "0644"
       validate:
         description:
           - A command that accepts a new content by its exit status 0; C(%s) stands for the path of a file
@@ -139,6 +138,19 @@ def put(module, wanted):
     return changed, {"before": to_text(before or b"", errors="replace"), "after": wanted["content"]}
 
 
+def make(module, wanted):
+    """Bring a directory to its owner and mode: whether it had to be changed, and the difference."""
+    path = wanted["path"]
+    missing = not os.path.isdir(path)
+    if missing and not module.check_mode:
+        os.makedirs(path, mode=0o700)
+    changed, attributes = missing, {}
+    if os.path.isdir(path):
+        arguments = module.load_file_common_arguments(wanted, path)
+        changed = module.set_fs_attributes_if_different(arguments, changed, attributes, expand=False)
+    return changed, {"before": "", "after": "directory\n"} if missing else attributes
+
+
 def remove(module, wanted):
     """Remove a file: whether it was there, and the difference."""
     path = wanted["path"]
@@ -150,14 +162,18 @@ def remove(module, wanted):
     return True, {"before": before, "after": ""}
 
 
+#: What each state asks for.
+STATES = {"present": put, "absent": remove, "directory": make}
+
+
 def main():
     file_spec = {
         "path": {"type": "path", "required": True},
-        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        "state": {"type": "str", "choices": list(STATES), "default": "present"},
         "content": {"type": "str"},
         "owner": {"type": "str", "default": "root"},
         "group": {"type": "str", "default": "root"},
-        "mode": {"type": "str", "default": "0644"},
+        "mode": {"type": "str"},
         "validate": {"type": "str"},
     }
     module = AnsibleModule(
@@ -176,11 +192,14 @@ def main():
     os.umask(0o022)
     paths, differences = [], []
     for wanted in module.params["files"]:
-        path = wanted["path"]
-        if os.path.isdir(path) or not os.path.isabs(path):
-            module.fail_json(msg=f"files: {path} is not the absolute path of a file. Nothing was changed.")
+        path, is_directory = wanted["path"], wanted["state"] == "directory"
+        wanted["mode"] = wanted["mode"] or ("0755" if is_directory else "0644")
+        of_another_kind = os.path.lexists(path) and os.path.isdir(path) != is_directory
+        if of_another_kind or not os.path.isabs(path):
+            kind = "directory" if is_directory else "file"
+            module.fail_json(msg=f"files: {path} is not the absolute path of a {kind}. Nothing was changed.")
     for wanted in module.params["files"]:
-        changed, difference = (put if wanted["state"] == "present" else remove)(module, wanted)
+        changed, difference = STATES[wanted["state"]](module, wanted)
         if changed:
             paths.append(wanted["path"])
             differences.append(

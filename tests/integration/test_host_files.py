@@ -126,3 +126,28 @@ def test_a_directory_that_is_made_can_be_entered_whatever_the_umask_is(
         os.umask(former)
     assert [oct((tmp_path / part).stat().st_mode & 0o777) for part in ("made", "made/here")] == ["0o755"] * 2
     assert oct((tmp_path / "made/here/new").stat().st_mode & 0o777) == "0o640"
+
+
+def test_a_directory_is_made_with_its_mode_before_what_is_in_it(apply: Apply, tmp_path: Path) -> None:
+    files = [
+        {"path": "private", "state": "directory", "mode": "0750"},
+        {"path": "private/secret", "content": "x\n", "mode": "0640"},
+        {"path": "open", "state": "directory"},
+    ]
+    predicted = apply(*files, check=True)
+    assert list(tmp_path.iterdir()) == []
+    done = apply(*files)
+    assert done == predicted
+    assert done["paths"] == [str(tmp_path / name) for name in ("private", "private/secret", "open")]
+    assert [oct((tmp_path / name).stat().st_mode & 0o7777) for name in ("private", "open")] == [
+        "0o750",
+        "0o755",
+    ]
+    (tmp_path / "private").chmod(0o777)
+    for check, mode in ((True, 0o777), (False, 0o750)):
+        assert apply(*files, check=check)["paths"] == [str(tmp_path / "private")]
+        assert (tmp_path / "private").stat().st_mode & 0o7777 == mode
+    assert not apply(*files)["changed"]
+    for wrong in ({"path": "private/secret", "state": "directory"}, {"path": "open", "content": ""}):
+        refused = apply(*files, wrong)
+        assert "Nothing was changed." in refused["msg"]
