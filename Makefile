@@ -17,7 +17,7 @@ demo: ## one host from bare to a synced row (PLATFORM=mariadb|mysql|el9, or IMAG
 demo-down: ## remove the demo's hosts
 	@molecule/demo/down
 
-# With 2,000 of the 10,000 random declarations that `make test` compares, which take a third of the time.
+# With 2,000 of the 3,000 random declarations that `make test` compares.
 unit: ## the tests that need no server and no root, in a minute
 	@tests/setup unit
 	@GEARSYNC_TEST_FILES=$${GEARSYNC_TEST_FILES:-200} .work/venv/bin/python tests/run unit

@@ -32,7 +32,7 @@ COLLECTION, WORKER = ROOT / "plugins/module_utils/_declare", ROOT / "worker/src/
 FILTER = FilterModule().filters()["declaration_problems"]
 VALIDATOR = ArgumentSpecValidator(sync_table.argument_spec())
 #: Declarations that are looked at in one file, and files.
-TABLES, FILES = 10, int(os.environ.get("GEARSYNC_TEST_FILES", "1000"))
+TABLES, FILES = 10, int(os.environ.get("GEARSYNC_TEST_FILES", "300"))
 
 
 @pytest.mark.parametrize(
