@@ -76,7 +76,8 @@ def test_hash_tags_reach_the_triggers_and_the_worker(
     tmp_path: Path, database: Any, schema: str, gearman: Any
 ) -> None:
     database.execute(
-        *(f"CREATE TABLE shop.{name} (id INT PRIMARY KEY) ENGINE=InnoDB" for name in ("customer", "invoice"))
+        "DROP DATABASE IF EXISTS gearsync",
+        *(f"CREATE TABLE shop.{name} (id INT PRIMARY KEY) ENGINE=InnoDB" for name in ("customer", "invoice")),
     )
     play = tmp_path / "play.yml"
     play.write_text(sync_and_configure(database.socket, tmp_path / "worker.yml"))
