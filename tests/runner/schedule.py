@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -75,11 +76,16 @@ class Run:
         self.lock = threading.Lock()
         self.processes: set[subprocess.Popen[bytes]] = set()
         self.stopped = False
+        #: For what ansible-playbook sends to hosts (molecule/callback/kept_modules.py).
+        self.modules = ""
 
     def go(self) -> list[Result]:
         """Run all steps and return their results; a step that has none is missing from the list."""
         threading.Thread(target=self._heartbeat, daemon=True).start()
-        with concurrent.futures.ThreadPoolExecutor(self.jobs) as pool:
+        with (
+            tempfile.TemporaryDirectory(prefix="gearsync-modules-") as self.modules,
+            concurrent.futures.ThreadPoolExecutor(self.jobs) as pool,
+        ):
             lanes = [pool.submit(self._lane) for _ in range(self.jobs)]
         for lane in lanes:
             if error := lane.exception():
@@ -127,7 +133,9 @@ class Run:
         environment = {
             **os.environ,
             "GEARSYNC_REPORTS": str(directory),
-            "ANSIBLE_CALLBACKS_ENABLED": "ansible.builtin.junit",
+            "ANSIBLE_CALLBACKS_ENABLED": "ansible.builtin.junit,kept_modules",
+            "ANSIBLE_CALLBACK_PLUGINS": str(self.root / "molecule/callback"),
+            "GEARSYNC_KEPT_MODULES": self.modules,
             "JUNIT_OUTPUT_DIR": str(of_tasks),
             "JUNIT_HIDE_TASK_ARGUMENTS": "true",
         }
