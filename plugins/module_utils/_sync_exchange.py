@@ -159,10 +159,11 @@ def plan_absent(_module, database, _params, schema, table):
     }
 
 
-def carry_out(module, database, plan):
+def carry_out(database, plan, seconds):
+    """Execute a plan. seconds: how long locks are waited for. Raises StatementFailed and ServerError."""
     for statement in plan.records.before:
         database.change(statement)
-    apply(module, database, *plan.where, plan.steps, together=plan.lock)
+    apply(database, *plan.where, plan.steps, seconds, together=plan.lock)
     for statement in plan.records.after:
         database.change(statement)
     # Not before: until here the former triggers could write.

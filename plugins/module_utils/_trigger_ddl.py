@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import collections
 
-from ansible_collections.gearsync.mysql_redis.plugins.module_utils._lock_holders import lock_timeout_message
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._lock_holders import (
+    StatementFailed,
+    lock_timeout_message,
+)
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import (
     ER_ACCESS_DENIED_DB,
     ER_BINLOG_CREATE_ROUTINE_NEED_SUPER,
@@ -176,9 +179,9 @@ def _go_on(database, lock, left):
     return error
 
 
-def apply(module, database, schema, table, steps, *, together=True):
-    """Execute the steps of one table. together: all of it under one lock, so that a lock that cannot be
-    had leaves everything as it was.
+def apply(database, schema, table, steps, seconds, *, together=True):
+    """Execute the steps of one table. seconds: how long locks are waited for. together: all of it under one
+    lock, so that a lock that cannot be had leaves everything as it was. Raises StatementFailed.
     """
     statements = [statement for step in steps for statement in step.statements]
     left = list(statements)
@@ -202,8 +205,5 @@ def apply(module, database, schema, table, steps, *, together=True):
         else "Nothing was changed."
     )
     if error.code == ER_LOCK_WAIT_TIMEOUT:
-        message, holders = lock_timeout_message(
-            database, schema, table, module.params["lock_wait_timeout"], so_far
-        )
-        module.fail_json(msg=message, blocked_by=holders, queries=database.queries)
-    module.fail_json(msg=f"table {schema}.{table}: {_explain(error)}. {so_far}", queries=database.queries)
+        raise StatementFailed(*lock_timeout_message(database, schema, table, seconds, so_far))
+    raise StatementFailed(f"table {schema}.{table}: {_explain(error)}. {so_far}")

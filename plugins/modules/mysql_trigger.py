@@ -141,6 +141,7 @@ import re
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declare.rules import split_table_name
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._lock_holders import StatementFailed
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import (
     SQL_MODE,
     ServerError,
@@ -265,7 +266,9 @@ def main():
         else:
             step = _present(module, database, schema, table, triggers)
             result["differences"] = step.different
-        apply(module, database, schema, table, [step])
+        apply(database, schema, table, [step], module.params["lock_wait_timeout"])
+    except StatementFailed as failed:
+        module.fail_json(queries=database.queries, **failed.result)
     except ServerError as error:
         module.fail_json(
             msg="trigger {} on {}.{}: {}".format(module.params["name"], schema, table, error),

@@ -84,7 +84,7 @@ kept:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gearsync.mysql_redis.plugins.module_utils._lock_holders import fail_statement
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._lock_holders import statement_failed
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import (
     ServerError,
     check_lock_wait_timeout,
@@ -160,7 +160,9 @@ def main():
     except SchemaError as error:
         module.fail_json(msg=f"schema {SCHEMA}: {error}", queries=database.queries)
     except ServerError as error:
-        fail_statement(module, database, error, f"schema {SCHEMA}", SCHEMA)
+        seconds = module.params["lock_wait_timeout"]
+        failed = statement_failed(database, error, f"schema {SCHEMA}", SCHEMA, seconds)
+        module.fail_json(queries=database.queries, **failed.result)
     finally:
         database.close()
     if module._diff:

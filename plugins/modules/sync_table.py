@@ -194,8 +194,8 @@ options:
     description:
       - Several tables, each with its declaration, in the order in which their triggers are made, in one step
         instead of a task with a loop.
-      - A table that cannot be synced as declared does not keep the others from it, and all of them are
-        reported. After any other failure the tables behind the failed one are left as they are.
+      - A table whose declaration is refused, or whose lock cannot be had, does not keep the others from
+        their triggers; the error has all of them.
     type: list
     elements: dict
     version_added: 1.1.0
@@ -341,13 +341,19 @@ problems:
     - "write[0].key: 'user:{nr}' names 'nr', which is not in columns; add it to columns, or name another"
 """
 
+import itertools
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declare.rules import (
     EVENTS,
     split_table_name,
 )
-from ansible_collections.gearsync.mysql_redis.plugins.module_utils._lock_holders import fail_statement
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._lock_holders import (
+    StatementFailed,
+    statement_failed,
+)
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import (
+    Patience,
     ServerError,
     check_lock_wait_timeout,
     connect,
@@ -425,12 +431,37 @@ def refused_options(declared):
             seen.add(split_table_name(name))
 
 
-def refuse(module, refused, queries):
-    """End the module when a declaration is refused. refused: a table's name and what is wrong, each."""
+def sync(module, database, params):
+    """Bring one table to what is declared: (what the module returns of it, its diff). params: the module's
+    options, with the declaration of this table. Raises DeclarationError and StatementFailed.
+    """
+    name, seconds = params["table"], params["lock_wait_timeout"]
+    planned = plan_absent if params["state"] == "absent" else plan_present
+    # Each table is waited for as long.
+    database.patience = Patience(seconds)
+    try:
+        plan, result = planned(module, database, params, *split_table_name(name))
+        carry_out(database, plan, seconds)
+    except SchemaError as error:
+        raise DeclarationError([str(error)]) from error
+    except ServerError as error:
+        raise statement_failed(database, error, f"table {name}", SCHEMA, seconds) from error
+    return result, show_plan(plan)
+
+
+def fail(module, queries, refused, failures):
+    """End the module with all that went wrong. refused: tables' names, each with what is wrong with its
+    declaration. failures: each a StatementFailed.
+    """
+    texts = ["table {}: {}".format(name, "; ".join(problems)) for name, problems in refused]
+    texts += map(str, failures)
+    result = {}
     if refused:
-        texts = ["table {}: {}".format(name, "; ".join(problems)) for name, problems in refused]
-        every = [problem for _name, problems in refused for problem in problems]
-        module.fail_json(msg=". ".join(texts), problems=every, queries=queries)
+        result["problems"] = [problem for _name, problems in refused for problem in problems]
+    blocked = [failure.blocked_by for failure in failures if failure.blocked_by is not None]
+    if blocked:
+        result["blocked_by"] = sorted(set(itertools.chain(*blocked)))
+    module.fail_json(msg=". ".join(texts), queries=queries, **result)
 
 
 def main():
@@ -443,29 +474,27 @@ def main():
     check_lock_wait_timeout(module)
     several = module.params["tables"]
     declared = [{**module.params, **each} for each in ([{}] if several is None else several)]
-    refuse(module, list(refused_options(declared)), [])
+    wrong = list(refused_options(declared))
+    if wrong:
+        fail(module, [], wrong, [])
     database = connect(module)
-    planned = plan_absent if module.params["state"] == "absent" else plan_present
-    refused, results, differences = [], [], []
+    refused, failures, results, differences = [], [], [], []
     try:
+        # One after the other: what a table's record is called depends on those that are there.
         for params in declared:
             name = params["table"]
             try:
-                # One after the other: what a table's record is called depends on those that are there.
-                plan, result = planned(module, database, params, *split_table_name(name))
-                carry_out(module, database, plan)
-            except SchemaError as error:
-                refuse(module, [*refused, (name, [str(error)])], database.queries)
+                result, difference = sync(module, database, params)
+                results.append({"table": name, **result})
+                differences.append({"before_header": name, "after_header": name, **difference})
             except DeclarationError as error:
                 refused.append((name, error.problems))
-            except ServerError as error:
-                fail_statement(module, database, error, f"table {name}", SCHEMA)
-            else:
-                results.append({"table": name, **result})
-                differences.append({"before_header": name, "after_header": name, **show_plan(plan)})
+            except StatementFailed as failure:
+                failures.append(failure)
     finally:
         database.close()
-    refuse(module, refused, database.queries)
+    if refused or failures:
+        fail(module, database.queries, refused, failures)
     if several is None:
         (result,), (difference,) = results, differences
         del result["table"]

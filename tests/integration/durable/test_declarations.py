@@ -79,6 +79,20 @@ def test_a_refused_table_does_not_keep_others_from_their_triggers(database, modu
     assert [row[0] for row in triggers()] == ["gearsync_ad_t", "gearsync_ai_t", "gearsync_au_t"]
 
 
+def test_a_locked_table_does_not_keep_others_from_their_triggers(database, modules, triggers, table):
+    database.execute("CREATE TABLE shop.u (id INT PRIMARY KEY) ENGINE=InnoDB")
+    other = {"table": "shop.u", "columns": ["id"], "write": [{"type": "hash", "key": "u:{id}"}]}
+    with database.connect(autocommit=False) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT * FROM shop.t")
+        failed = modules.run("sync_table", tables=[DECLARATION, other], lock_wait_timeout=2)
+        connection.rollback()
+    assert "table shop.t: no lock within lock_wait_timeout=2 s" in failed["msg"]
+    assert "blocked_by" in failed
+    assert {row[0] for row in triggers()} == {"gearsync_ad_u", "gearsync_ai_u", "gearsync_au_u"}
+    modules.ok("sync_table", tables=[DECLARATION, other], lock_wait_timeout=2)
+    assert len(triggers()) == 6
+
+
 @pytest.mark.usefixtures("table")
 def test_options_of_several_tables_are_refused_before_anything_changes(modules, triggers):
     assert "declared twice" in modules.refused(
