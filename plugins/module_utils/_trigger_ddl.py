@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import collections
 
-from ansible_collections.gearsync.mysql_redis.plugins.module_utils._lock_holders import (
-    StatementFailed,
-    lock_timeout_message,
-)
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._lock_holders import lock_timeout_message
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import (
     ER_ACCESS_DENIED_DB,
     ER_BINLOG_CREATE_ROUTINE_NEED_SUPER,
@@ -21,6 +18,7 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import
     qualified,
     split_account,
 )
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._statement_failure import StatementFailed
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._triggers import (
     Trigger,
     beside_name,

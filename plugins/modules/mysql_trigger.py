@@ -141,7 +141,6 @@ import re
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declare.rules import split_table_name
-from ansible_collections.gearsync.mysql_redis.plugins.module_utils._lock_holders import StatementFailed
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import (
     SQL_MODE,
     ServerError,
@@ -151,6 +150,7 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import
     login_argument_spec,
     split_account,
 )
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._statement_failure import StatementFailed
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._table import find_table
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._trigger_ddl import (
     apply,

@@ -84,7 +84,6 @@ kept:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gearsync.mysql_redis.plugins.module_utils._lock_holders import statement_failed
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import (
     ServerError,
     check_lock_wait_timeout,
@@ -102,6 +101,7 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._outbox impor
     migration_statements,
     read_version,
 )
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._statement_failure import statement_failed
 
 
 def _present(module, database):

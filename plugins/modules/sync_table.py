@@ -348,10 +348,6 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._declare.rule
     EVENTS,
     split_table_name,
 )
-from ansible_collections.gearsync.mysql_redis.plugins.module_utils._lock_holders import (
-    StatementFailed,
-    statement_failed,
-)
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import (
     Patience,
     ServerError,
@@ -361,6 +357,10 @@ from ansible_collections.gearsync.mysql_redis.plugins.module_utils._mysql import
     login_argument_spec,
 )
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._outbox import SCHEMA, SchemaError
+from ansible_collections.gearsync.mysql_redis.plugins.module_utils._statement_failure import (
+    StatementFailed,
+    statement_failed,
+)
 from ansible_collections.gearsync.mysql_redis.plugins.module_utils._sync_checks import (
     DeclarationError,
     option_problems,
